@@ -1,0 +1,89 @@
+"""The command line that all programs share: `--config NAME`, bare `field=value` overrides, and one-line errors."""
+
+import argparse
+import difflib
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+
+from mnistsum.config import Config, InputError, lookup
+
+CONFIGS = Path(__file__).parent / "configs"
+Settings = Annotated[Config, tyro.conf.arg(name="")]  # as a program's field: the config's fields, without a prefix
+Program = TypeVar("Program")
+
+
+def config_names() -> list[str]:
+    """The names that `--config` takes."""
+    return sorted(path.stem for path in CONFIGS.glob("[!_]*.py"))
+
+
+def load_config(name: str) -> Config:
+    """The `config` of experiments/configs/NAME.py, or of a .py file that the user typed."""
+    if name.endswith(".py"):
+        path = Path(name)
+        if not path.is_file():
+            raise InputError(f"--config {name}: no such file")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None  # a .py suffix always has a loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    elif name in config_names():
+        module = importlib.import_module(f"experiments.configs.{name}")
+    else:
+        near = difflib.get_close_matches(name, config_names(), 1, 0.0)[0]
+        raise InputError(f"--config {name}: no such config; did you mean {near}? (one of {', '.join(config_names())})")
+    config = getattr(module, "config", None)
+    if not isinstance(config, Config):
+        raise InputError(f"--config {name}: expected a variable `config` of type mnistsum.Config, found {config!r}")
+    return config
+
+
+def parse(program: Callable[..., Program], arguments: list[str]) -> Program:
+    """The command line as an instance of `program`, a dataclass with the fields `config: str` and `settings: Settings`.
+
+    The settings start from the named config. tyro exits with status 2 on what it does not understand.
+    """
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config", default="base")
+    settings = load_config(finder.parse_known_args(arguments)[0].config)
+    args: list[str] = []
+    for argument in arguments:
+        override = re.fullmatch(r"([a-z][a-z_.]*)=(.*)", argument)
+        if override is None:
+            args.append(argument)
+            continue
+        key, value = override.groups()
+        try:
+            many = isinstance(lookup(settings, key), tuple)
+        except AttributeError:
+            many = False  # an unknown key: tyro answers with the nearest
+        args += [f"--{key}", *value.split(",")] if many else [f"--{key}={value}"]
+    docstring = (program.__doc__ or "") + (
+        "\n\nFields of the config are overridden bare: optimizer.learning_rate=3e-4 training.epochs=2"
+        f"\nConfigs: {', '.join(config_names())}, or a .py file of yours with a variable `config`."
+    )
+    return tyro.cli(
+        program,
+        prog=f"python -m experiments.{Path(sys.modules[program.__module__].__file__ or '').stem}",
+        description=docstring,
+        args=args,
+        default=program(settings=settings),
+        use_underscores=True,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+def main(command: Callable[[list[str]], int]) -> None:
+    """Runs a program on the command line; an InputError is one line on standard error and exit status 2."""
+    try:
+        sys.exit(command(sys.argv[1:]))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,41 @@
+"""What a result depends on besides its config: code, versions, device."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+
+
+def describe() -> dict[str, Any]:
+    """Command, commit, versions and device, for `run.json` and for results."""
+    return {
+        "command": shlex.join(["python", "-m", f"experiments.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "commit": _git("rev-parse", "HEAD"),
+        "clean": _git("status", "--porcelain", "--untracked-files=no") == "",
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "device": device(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "matmul_precision": jax.config.values["jax_default_matmul_precision"] or "default",
+    }
+
+
+def device() -> str:
+    """The kind of device that computes, such as `cpu` or `NVIDIA H100`."""
+    return jax.devices()[0].device_kind
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of this checkout; None outside one, or without git."""
+    try:
+        run = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return run.stdout.strip() if run.returncode == 0 else None

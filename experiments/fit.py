@@ -1,0 +1,200 @@
+"""A run from start to end: trained in one compiled program that stops about once a second, tested, written down."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import environment, plots, report, screen
+from mnistsum import checkpoint
+from mnistsum.config import Config, to_json
+from mnistsum.data import load
+from mnistsum.evaluate import evaluate, score
+from mnistsum.models.summary import count_multiply_adds, count_parameters
+from mnistsum.train import advance, init_state, split_keys, steps_per_epoch, total_steps, trained_model
+from mnistsum.types import Data, Split, TrainState
+
+
+class Stop(NamedTuple):
+    """Where a run stands."""
+
+    state: TrainState
+    step: int
+    steps: int  # since the last stop
+    seconds: float  # spent on them, compilation not included
+    ends_epoch: bool  # or the run
+
+
+def stops(config: Config, state: TrainState, train: Split, pause: float = 1.0) -> Iterator[Stop]:
+    """Trains to the end of the run, and stops every `pause` seconds or so and after each epoch.
+
+    The first stop comes after one step, a warm-up that tells nothing about speed.
+    """
+    n = len(train.labels)
+    total, per_epoch = total_steps(config, n), steps_per_epoch(config, n)
+    keys, step = split_keys(config.seed), int(state.step)
+    compiled = advance.lower(config, keys, state, train, jnp.int32(0)).compile()
+    chunk = 1
+    while step < total:
+        until = min(step + chunk, total, (step // per_epoch + 1) * per_epoch)
+        start = time.perf_counter()
+        state = jax.block_until_ready(compiled(keys, state, train, jnp.int32(until)))
+        seconds = time.perf_counter() - start
+        yield Stop(state, until, until - step, seconds, until % per_epoch == 0 or until == total)
+        chunk = max(1, min(8 * chunk, round(pause * (until - step) / seconds)))
+        step = until
+
+
+def preview(config: Config) -> int:
+    """Prints what a run would do and how long it would take."""
+    data = load(config.data)
+    n = len(data.train.labels)
+    total = total_steps(config, n)
+    screen.introduce(config, data)
+    state = init_state(config, split_keys(config.seed), n)
+    measured = [stop for stop, _ in zip(stops(config, state, jax.device_put(data.train), 0.3), range(4), strict=False)][
+        1:
+    ]
+    if measured:
+        rate = sum(stop.seconds for stop in measured) / sum(stop.steps for stop in measured)
+        screen.estimate(total, rate, config.training.epochs)
+    return 0
+
+
+def start(config: Config, folder: Path, started: float) -> int:
+    """A run from the first step."""
+    data = load(config.data)
+    state = init_state(config, split_keys(config.seed), len(data.train.labels))
+    screen.introduce(config, data)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(to_json(config))
+    _write_json(folder / "run.json", _describe(config))
+    (folder / "metrics.jsonl").touch()
+    return _go_on(config, data, state, {"train_seconds": 0.0, "wall_seconds": 0.0}, folder, started)
+
+
+def resume(folder: Path, started: float) -> int:
+    """A run from its newest checkpoint."""
+    config = checkpoint.read_config(folder)
+    data = load(config.data)
+    state, clock = checkpoint.restore(folder / "checkpoints", config)
+    total = total_steps(config, len(data.train.labels))
+    screen.introduce(config, data)
+    screen.console.print(f"resumed at step {int(state.step):,} of {total:,}")
+    done = [line for line in _read_metrics(folder) if line["step"] <= int(state.step)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in done))
+    return _go_on(config, data, state, clock, folder, started)
+
+
+def _go_on(config: Config, data: Data, state: TrainState, clock: dict[str, float], folder: Path, started: float) -> int:
+    """Trains to the end, or to a signal; returns the exit status."""
+    n = len(data.train.labels)
+    total, per_epoch = total_steps(config, n), steps_per_epoch(config, n)
+    held_out, split = (data.validation, "validation") if config.data.validation else (data.test, "test")
+    earlier, train_seconds, estimated = clock["wall_seconds"], clock["train_seconds"], False
+    caught: list[int] = []
+
+    def catch(number, frame):
+        caught.append(number)
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, catch)
+
+    def now() -> dict[str, float]:
+        return {"train_seconds": train_seconds, "wall_seconds": earlier + time.perf_counter() - started}
+
+    epochs = -(-total // per_epoch)
+    with screen.progress() as bar:
+        task = bar.add_task("", total=total, completed=int(state.step), epoch=f"1/{epochs}", loss=float("nan"), rate=0)
+        for stop in stops(config, state, jax.device_put(data.train)):
+            state = stop.state
+            train_seconds += stop.seconds
+            if stop.steps > 1 and not estimated:
+                screen.estimate(total - stop.step, stop.seconds / stop.steps, config.training.epochs)
+                estimated = True
+            epoch = f"{-(-stop.step // per_epoch)}/{epochs}"
+            loss = float(state.metrics.loss) / int(state.metrics.examples)
+            rate = stop.steps * config.training.batch_size / stop.seconds
+            bar.update(task, completed=stop.step, epoch=epoch, loss=loss, rate=rate)
+            if stop.ends_epoch:
+                scores = score(evaluate(config.data, trained_model(state), held_out), held_out.labels)
+                screen.epoch_line(epoch, split, scores, state.metrics)
+                line = {"epoch": stop.step / per_epoch, "step": stop.step, "train": _means(state)}
+                line |= {split: _headline(scores), "clock": now()}
+                with (folder / "metrics.jsonl").open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+            if stop.ends_epoch or caught:
+                checkpoint.save(folder / "checkpoints", state, now())
+            if caught and stop.step < total:
+                break
+    if caught:
+        screen.console.print(
+            f"stopped at step {int(state.step):,}; go on with: python -m experiments.run --resume {folder}"
+        )
+        return 128 + caught[0]
+    _finish(config, data, state, now, folder)
+    return 0
+
+
+def _finish(config: Config, data: Data, state: TrainState, now, folder: Path) -> None:
+    """Reads the test set, and writes predictions, summary, pictures and report."""
+    evaluation = evaluate(config.data, trained_model(state), data.test)
+    test = score(evaluation, data.test.labels)
+    np.savez(folder / "predictions.npz", digit=evaluation.digit, sum=evaluation.sum)
+    lines = _read_metrics(folder)
+    plots.curves(lines).savefig(folder / "curves.png")
+    plots.confusion(evaluation, data.test.labels).savefig(folder / "confusion.png")
+    plots.examples(evaluation, data.test).savefig(folder / "examples.png")
+    run = json.loads((folder / "run.json").read_text())
+    summary = {
+        "config": config.name,
+        "dataset": config.data.name,
+        "seed": config.seed,
+        "parameters": run["parameters"],
+        "multiply_adds": run["multiply_adds"],
+        "epochs": config.training.epochs,
+        "steps": int(state.step),
+        **now(),
+        "device": run["device"],
+        **({"validation": lines[-1]["validation"]} if config.data.validation else {}),
+        "test": test._asdict(),
+    }
+    _write_json(folder / "summary.json", summary)
+    (folder / "report.html").write_text(report.render(config, summary, run, folder))
+    screen.results(test, summary["train_seconds"], str(folder))
+
+
+def _describe(config: Config) -> dict[str, Any]:
+    run = environment.describe()
+    run["parameters"] = count_parameters(config.model)
+    run["multiply_adds"] = count_multiply_adds(config.model)
+    run["clock"] = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    return run
+
+
+def _means(state: TrainState) -> dict[str, float]:
+    examples = int(state.metrics.examples)
+    return {
+        "loss": float(state.metrics.loss) / examples,
+        "digit_accuracy": int(state.metrics.digit_correct) / examples,
+        "sum_accuracy": int(state.metrics.sum_correct) / examples,
+    }
+
+
+def _headline(scores) -> dict[str, float]:
+    return {name: value for name, value in scores._asdict().items() if isinstance(value, float | int)}
+
+
+def _read_metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")

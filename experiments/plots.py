@@ -1,0 +1,95 @@
+"""The pictures of a run, as matplotlib figures."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Int
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+from mnistsum.types import Evaluation, Split
+
+DIGIT, SUM, RIGHT, WRONG, INK = "#0072b2", "#d55e00", "#333333", "#c1121f", "#333333"  # Okabe & Ito's blue, vermilion
+
+
+def curves(lines: list[dict[str, Any]]) -> Figure:
+    """Loss and both accuracies by epoch, of training and of the held-out split; `lines` of metrics.jsonl."""
+    split = "validation" if "validation" in lines[0] else "test"
+    epochs = [line["epoch"] for line in lines]
+    figure = Figure((10, 4), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    losses = {"training (running mean)": [line["train"]["loss"] for line in lines]}
+    losses |= {f"{split}, digit": [line[split]["digit_loss"] for line in lines]}
+    losses |= {f"{split}, sum": [line[split]["sum_loss"] for line in lines]}
+    for (name, values), colour in zip(losses.items(), ("#999999", DIGIT, SUM), strict=True):
+        left.plot(epochs, values, "o-", color=colour, label=name, markersize=4)
+    left.set(title="Negative log-likelihood", xlabel="epoch", ylabel="nats", yscale="log")
+    for part, style in (("train", ":"), (split, "-")):
+        for output, colour in (("digit", DIGIT), ("sum", SUM)):
+            errors = [max(1 - line[part][f"{output}_accuracy"], 1e-4) for line in lines]
+            name = "training" if part == "train" else split
+            right.plot(epochs, errors, f"o{style}", color=colour, label=f"{name}, {output}", markersize=4)
+    right.set(title="Accuracy (log scale of the error)", xlabel="epoch", ylabel="accuracy", yscale="log")
+    right.set_ylim(1, min(right.get_ylim()[0], 1e-2))
+    right.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 * (1 - error):g} %"))
+    right.yaxis.set_minor_formatter(NullFormatter())
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(0, max(epochs) * 1.05)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def confusion(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> Figure:
+    """Counts of true against predicted, 10x10 digits and 19x19 sums (every image with every number)."""
+    figure = Figure((15, 7.2), dpi=110, layout="constrained")
+    labels = np.asarray(labels)
+    sums = labels[:, None] + np.arange(10)
+    tables = [("Digit", labels, evaluation.digit, 10), ("Sum", sums.ravel(), np.asarray(evaluation.sum).ravel(), 19)]
+    for axes, (name, true, predicted, classes) in zip(figure.subplots(1, 2), tables, strict=True):
+        counts = np.bincount(true * classes + predicted, minlength=classes**2).reshape(classes, classes)
+        axes.imshow(np.ma.masked_equal(counts, 0), cmap="Blues", norm=LogNorm(1, counts.max()))
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                colour = "white" if count > counts.max() ** 0.6 else INK
+                size = 9 if classes == 10 else 6
+                axes.text(column, row, str(count), ha="center", va="center", fontsize=size, color=colour)
+        wrong = counts.sum() - counts.trace()
+        axes.set(title=f"{name}: {wrong:,} of {counts.sum():,} wrong", xlabel="predicted", ylabel="true")
+        axes.set_xticks(range(classes))
+        axes.set_yticks(range(classes))
+        axes.tick_params(length=0)
+    return figure
+
+
+def examples(evaluation: Evaluation, split: Split, each: int = 16) -> Figure:
+    """Random images, each with a number and true and predicted digit and sum, then as many mistakes."""
+    images, labels = (np.asarray(field) for field in split)
+    digit, sums = np.asarray(evaluation.digit), np.asarray(evaluation.sum)
+    random = np.random.default_rng(0)
+    numbers = random.integers(0, 10, len(labels))
+    # A mistake shows with a number that makes it: where the digit is right, one for which the sum is wrong.
+    wrong_sum = sums != labels[:, None] + np.arange(10)
+    mistaken = np.flatnonzero((digit != labels) | wrong_sum.any(1))
+    chosen = random.permutation(len(labels))[:each]
+    shown = random.permutation(mistaken)[:each]
+    numbers[shown] = np.where(wrong_sum[shown].any(1), wrong_sum[shown].argmax(1), numbers[shown])
+    figure = Figure((12, 8.4), dpi=110, layout="constrained")
+    panels = figure.subfigures(2, 1, hspace=0.04)
+    titles = ("Random images", f"Mistakes: {len(shown)} of the {len(mistaken):,} images with one")
+    for panel, title, group in zip(np.ravel(panels), titles, (chosen, shown), strict=True):
+        panel.suptitle(title, fontsize=12, x=0.01, ha="left")
+        grid = panel.subplots(2, each // 2)
+        for axes in grid.flat:
+            axes.axis("off")
+        for axes, i in zip(grid.flat, group, strict=False):
+            axes.imshow(images[i, :, :, 0], cmap="gray_r", vmin=0, vmax=255)
+            true, number, said = labels[i], numbers[i], sums[i, numbers[i]]
+            good = digit[i] == true and said == true + number
+            text = f"{true} + {number} = {true + number}"
+            text += "" if good else f"\nread {digit[i]}, sum {said}"
+            axes.set_title(text, fontsize=10, color=RIGHT if good else WRONG)
+    return figure

@@ -1,0 +1,50 @@
+"""Trains one config with one seed and writes the run's folder: `python -m experiments.run --config base`."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from experiments import cli
+from mnistsum.config import Config, InputError
+
+STARTED = time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Run:
+    """Trains one network, tests it, and writes all of it into a folder."""
+
+    config: str = "base"  # name of a config, or a .py file of yours
+    output: Path | None = None  # the run's folder, new; default runs/<config>-<date>-<time>
+    resume: Path | None = None  # the folder of an interrupted run, which goes on to the same bits
+    dry_run: bool = False  # print device, data, layers and estimated duration, and end
+    settings: cli.Settings = field(default_factory=Config)
+
+
+def command(arguments: list[str]) -> int:
+    """The exit status of the program."""
+    options = cli.parse(Run, arguments)
+    if options.resume is not None and arguments not in (
+        ["--resume", str(options.resume)],
+        [f"--resume={options.resume}"],
+    ):
+        raise InputError("--resume: takes no other argument; the run's folder holds its config")
+    folder = options.resume or options.output or _new_folder(options.settings.name)
+    if options.resume is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"--output {folder}: exists and is not an empty folder; name another, or --resume {folder}")
+
+    from experiments import fit  # JAX loads only once the command line is right
+
+    if options.resume is not None:
+        return fit.resume(folder, STARTED)
+    if options.dry_run:
+        return fit.preview(options.settings)
+    return fit.start(options.settings, folder, STARTED)
+
+
+def _new_folder(name: str) -> Path:
+    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+if __name__ == "__main__":
+    cli.main(command)

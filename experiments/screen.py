@@ -1,0 +1,86 @@
+"""What a person sees of a run in a terminal; plain lines where there is none."""
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from experiments import environment
+from mnistsum.config import Config
+from mnistsum.evaluate import Scores
+from mnistsum.models.summary import count_multiply_adds, count_parameters, summarise
+from mnistsum.types import Data, Metrics
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def introduce(config: Config, data: Data) -> None:
+    """Device, data and the table of layers."""
+    sizes = [f"{len(split.labels):,} {name}" for name, split in zip(data._fields, data, strict=True)]
+    console.print(
+        f"[bold]{config.name}[/bold], seed {config.seed}, on {environment.device()} (jax {environment.version('jax')})"
+    )
+    console.print(f"{config.data.name}: {', '.join(sizes)} images")
+    table = Table("layer", "kind", "output", "parameters", "multiply-adds", box=None, header_style="bold")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for row in summarise(config.model):
+        numbers = [f"{number:,}" if number else "" for number in (row.parameters, row.multiply_adds)]
+        table.add_row(row.name, row.kind, "x".join(map(str, row.shape)), *numbers)
+    table.add_section()
+    table.add_row(
+        "total", "", "", f"{count_parameters(config.model):,}", f"{count_multiply_adds(config.model):,}", style="bold"
+    )
+    console.print(table)
+    if config.model.classifier != "reference":
+        console.print("The write-up's network of 6,384,925 parameters is --config reference.")
+
+
+def estimate(steps: int, seconds_per_step: float, epochs: float) -> None:
+    """The duration of a whole run, from a few measured steps."""
+    console.print(
+        f"estimated duration: {duration(steps * seconds_per_step)} of training "
+        f"({epochs:g} epochs, {steps:,} steps of {seconds_per_step * 1e3:.1f} ms)"
+    )
+
+
+def progress() -> Progress:
+    """A bar with loss, images/s and time left; nothing where there is no terminal."""
+    return Progress(
+        TextColumn("epoch {task.fields[epoch]}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
+        TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:,.0f} images/s"),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def epoch_line(epoch: str, split: str, scores: Scores, metrics: Metrics) -> None:
+    """An epoch in the write-up's terms."""
+    console.print(
+        f"epoch {epoch}  {split}: average loss {(scores.digit_loss + scores.sum_loss) / 2:.4f}, "
+        f"digit {scores.digit_accuracy:.2%}, sum {scores.sum_accuracy:.2%}"
+        f"   (training loss {float(metrics.loss) / max(int(metrics.examples), 1):.4f})"
+    )
+
+
+def results(test: Scores, seconds: float, folder: str) -> None:
+    """The table at the end, and where everything lies."""
+    table = Table("test set", "accuracy", "loss (nats)", "over", box=None, header_style="bold")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    table.add_row("digit", f"{test.digit_accuracy:.2%}", f"{test.digit_loss:.4f}", f"{test.images:,} images")
+    table.add_row("sum", f"{test.sum_accuracy:.2%}", f"{test.sum_loss:.4f}", f"{test.pairs:,} pairs")
+    table.add_row("sum = digit + number", f"{test.consistency:.2%}", "", f"{test.pairs:,} pairs")
+    console.print(table)
+    console.print(f"trained in {duration(seconds)}; report and everything else in {folder}")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person reads them."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,21 @@
+"""mnistsum: networks that read a digit and add a number to it, and their comparison.
+
+Modules load on first use, so that a program can parse its command line before JAX is imported.
+"""
+
+import importlib
+
+_EXPORTS = {
+    "Config": "config",
+    "InputError": "config",
+    "load": "data",
+    "build": "models",
+    "evaluate": "evaluate",
+    "load_run": "checkpoint",
+}
+
+
+def __getattr__(name: str):
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(f"mnistsum.{_EXPORTS[name]}"), name)
+    raise AttributeError(f"module 'mnistsum' has no attribute {name!r}")

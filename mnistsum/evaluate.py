@@ -1,0 +1,84 @@
+"""Evaluation, exhaustive: every image with all ten numbers, and what the answers amount to."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from mnistsum.config import DataConfig
+from mnistsum.data import scale
+from mnistsum.models import Model
+from mnistsum.objective import negative_log_likelihood
+from mnistsum.types import Evaluation, Split
+
+
+def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = 1000) -> Evaluation:
+    """The model's answers to all n x 10 pairs, as numpy arrays; the classifier runs once an image.
+
+    The last batch is padded and its padding cut off again, so no image is dropped and the batch size changes nothing;
+    one compiled program serves every split.
+    """
+    n = len(split.labels)
+    parts = []
+    for start in range(0, n, batch_size):
+        images, labels = (np.asarray(field)[start : start + batch_size] for field in split)
+        padding = batch_size - len(labels)
+        padded = Split(np.pad(images, [(0, padding), (0, 0), (0, 0), (0, 0)]), np.pad(labels, (0, padding)))
+        parts.append(answer(config, model, padded))
+    return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *parts)
+
+
+@partial(jax.jit, static_argnames="config")
+def answer(config: DataConfig, model: Model, batch: Split) -> Evaluation:
+    """The model's answers to a batch of images, each with all ten numbers."""
+    images, labels = jnp.asarray(batch.images), jnp.asarray(batch.labels)
+    features, digit = model.classify(scale(config, images))
+    # One-hot numbers [10, batch, 10] to sum logits [batch, 10, 19].
+    numbers = jnp.broadcast_to(jnp.eye(10)[:, None], (10, len(labels), 10))
+    sums = jax.vmap(model.add, in_axes=(None, None, 0), out_axes=1)(features, digit, numbers)
+    return Evaluation(
+        digit=digit.argmax(-1),
+        sum=sums.argmax(-1),
+        digit_loss=negative_log_likelihood(digit, labels),
+        sum_loss=negative_log_likelihood(sums, labels[:, None] + jnp.arange(10)),
+    )
+
+
+class Scores(NamedTuple):
+    """What an evaluation amounts to; accuracies and consistency are fractions, losses means in nats."""
+
+    digit_accuracy: float  # over images
+    sum_accuracy: float  # over all pairs of an image and a number
+    digit_loss: float
+    sum_loss: float
+    consistency: float  # share of pairs whose sum is the digit read plus the number, right or wrong
+    images: int
+    pairs: int
+    digit_accuracy_by_label: list[float]  # [10]
+    sum_accuracy_by_cell: list[list[float]]  # [10, 10], label by number
+
+
+def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> Scores:
+    """The scores of an evaluation of images with these labels, summed in float64; nan for a label that never occurs."""
+    digit, sums, digit_loss, sum_loss = (np.asarray(field) for field in evaluation)
+    labels = np.asarray(labels)
+    digit_right = digit == labels
+    sum_right = sums == labels[:, None] + np.arange(10)
+    count = np.bincount(labels, minlength=10).astype(float)
+    count[count == 0] = np.nan
+    by_label = np.bincount(labels, digit_right, 10) / count
+    by_cell = np.stack([np.bincount(labels, right, 10) for right in sum_right.T], 1) / count[:, None]
+    return Scores(
+        digit_accuracy=float(digit_right.mean()),
+        sum_accuracy=float(sum_right.mean()),
+        digit_loss=float(digit_loss.mean(dtype=np.float64)),
+        sum_loss=float(sum_loss.mean(dtype=np.float64)),
+        consistency=float((sums == digit[:, None] + np.arange(10)).mean()),
+        images=digit_right.size,
+        pairs=sum_right.size,
+        digit_accuracy_by_label=by_label.tolist(),
+        sum_accuracy_by_cell=by_cell.tolist(),
+    )

@@ -1,0 +1,85 @@
+"""What a model is made of: its layers with shapes, parameters and multiply-adds, without computing anything."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mnistsum.config import ModelConfig
+from mnistsum.models import build
+
+
+class Row(NamedTuple):
+    """One layer, or one input; shapes are of one example."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]  # of its output
+    parameters: int
+    multiply_adds: int  # for one image
+
+
+def summarise(config: ModelConfig) -> list[Row]:
+    """The model's inputs and its layers, in the order in which they are called."""
+    rows = [Row("image", "input", (28, 28, 1), 0, 0)]
+
+    def watch(path: str, layer: nnx.Module):
+        def call(*inputs):
+            output = layer(*inputs)
+            parameters = sum(leaf.size for leaf in jax.tree.leaves(layer))
+            work = multiply_adds(jax.make_jaxpr(layer.__call__)(*inputs).jaxpr)
+            rows.append(Row(path, type(layer).__name__, output.shape[1:], parameters, work))
+            return output
+
+        return call
+
+    def forward(key, image, number):
+        model = build(config, key)
+        for part in ("classifier", "adder"):
+            for name, layer in list(vars(getattr(model, part)).items()):
+                if isinstance(layer, nnx.Module):
+                    object.__setattr__(getattr(model, part), name, watch(f"{part}.{name}", layer))
+        features, digit = model.classify(image)
+        rows.append(Row("number", "input", (10,), 0, 0))
+        return model.add(features, digit, number)
+
+    jax.eval_shape(forward, jax.random.key(0), jnp.zeros((1, 28, 28, 1)), jnp.zeros((1, 10)))
+    return rows
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """The number of trainable parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(lambda key: build(config, key), jax.random.key(0))))
+
+
+def count_multiply_adds(config: ModelConfig) -> int:
+    """The multiply-adds of one image and one number going forward, in matrix products and convolutions."""
+
+    def forward(key, image, number):
+        return build(config, key)(image, number)
+
+    traced = jax.make_jaxpr(forward)(jax.random.key(0), jnp.zeros((1, 28, 28, 1)), jnp.zeros((1, 10)))
+    return multiply_adds(traced.jaxpr)
+
+
+def multiply_adds(jaxpr) -> int:
+    """The multiply-adds of the matrix products and convolutions in a jaxpr."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            total += math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
+        elif equation.primitive.name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape
+            outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+            total += math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // outputs
+        inner = sum(
+            multiply_adds(getattr(value, "jaxpr", value))
+            for value in equation.params.values()
+            if hasattr(value, "eqns") or hasattr(value, "jaxpr")
+        )
+        total += inner * (equation.params["length"] if equation.primitive.name == "scan" else 1)
+    return total

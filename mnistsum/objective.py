@@ -1,0 +1,34 @@
+"""The objective: what a batch's logits cost, and how many are right."""
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from mnistsum.config import ObjectiveConfig
+from mnistsum.types import Batch, Logits, Metrics
+
+
+def negative_log_likelihood(
+    logits: Float[Array, "*batch classes"], label: Int[Array, "*batch"]
+) -> Float[Array, "*batch"]:
+    """-log softmax(logits)[label] of each example, in nats; shape of `label`."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, label)
+
+
+def objective(config: ObjectiveConfig, logits: Logits, batch: Batch) -> tuple[Float[Array, ""], Metrics]:
+    """The weighted mean of both negative log-likelihoods, in nats, and the batch's metrics.
+
+    Both outputs are choices among classes that exclude each other (10 digits, 19 sums), so for both the negative
+    log-likelihood of a softmax is the maximum-likelihood loss; a regression of the sum would call 17 nearly 18.
+    """
+    digit_loss = negative_log_likelihood(logits.digit, batch.label).mean()
+    sum_loss = negative_log_likelihood(logits.sum, batch.sum).mean()
+    loss = config.digit_weight * digit_loss + (1 - config.digit_weight) * sum_loss
+    examples = jnp.int32(len(batch.label))
+    metrics = Metrics(
+        examples=examples,
+        loss=loss * examples,
+        digit_correct=(logits.digit.argmax(-1) == batch.label).sum(dtype=jnp.int32),
+        sum_correct=(logits.sum.argmax(-1) == batch.sum).sum(dtype=jnp.int32),
+    )
+    return loss, metrics

@@ -1,0 +1,104 @@
+"""Training: one step, and as many steps as wanted in one compiled program."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Int
+
+from mnistsum.config import Config, InputError
+from mnistsum.data import augment, draw_epoch, pair, scale
+from mnistsum.models import Model, build
+from mnistsum.objective import objective
+from mnistsum.optimizer import optimizer
+from mnistsum.types import Epoch, Keys, Metrics, Split, TrainState
+
+
+def split_keys(seed: int) -> Keys:
+    """A run's keys: the root key of its seed, split once by purpose."""
+    return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
+
+
+def steps_per_epoch(config: Config, n: int) -> int:
+    """Steps in an epoch of `n` images, what is left of a batch dropped; InputError where there is none."""
+    if config.training.batch_size > n:
+        raise InputError(
+            f"training.batch_size: expected at most the {n} training images, found {config.training.batch_size}"
+        )
+    return n // config.training.batch_size
+
+
+def total_steps(config: Config, n: int) -> int:
+    """Steps in a whole run on `n` images."""
+    return max(1, round(config.training.epochs * steps_per_epoch(config, n)))
+
+
+def program(config: Config) -> Config:
+    """The config without what leaves the compiled program alone: the static argument of jit, equal for every seed."""
+    return dataclasses.replace(
+        config, name="program", seed=0, data=dataclasses.replace(config.data, name="mnist", dir=None)
+    )
+
+
+def init_state(config: Config, keys: Keys, n: int) -> TrainState:
+    """The state before the first step of a run on `n` images."""
+    model: Any = build(config.model, keys.init)
+    return TrainState(
+        step=jnp.int32(0),
+        model=model,
+        opt_state=optimizer(config.optimizer, total_steps(config, n)).init(model),
+        average=jax.tree.map(jnp.copy, model) if config.optimizer.average else None,
+        metrics=jax.tree.map(jnp.zeros_like, Metrics(jnp.int32(0), jnp.float32(0), jnp.int32(0), jnp.int32(0))),
+    )
+
+
+def trained_model(state: TrainState) -> Model:
+    """The model to evaluate and to keep: the average of the weights where there is one."""
+    return state.model if state.average is None else state.average
+
+
+@partial(jax.jit, static_argnames="config")
+def train_step(config: Config, keys: Keys, state: TrainState, data: Split, epoch: Epoch) -> TrainState:
+    """The state one optimiser step on; the state's step decides which images of the epoch it sees.
+
+    Metrics are totals since the epoch began. The average of the weights w follows a <- d a + (1 - d) w with
+    d = min(optimizer.average, (1 + t) / (10 + t)) at step t, so that it forgets the initialisation soon.
+    """
+    n = len(data.labels)
+    place = state.step % steps_per_epoch(config, n)
+    chosen = lax.dynamic_slice(epoch.order, (place * config.training.batch_size,), (config.training.batch_size,))
+    pixels = augment(config.augment, jax.random.fold_in(keys.augment, state.step), data.images[chosen])
+    batch = pair(scale(config.data, pixels), data.labels[chosen], epoch.numbers[chosen])
+
+    def loss_and_metrics(model):
+        return objective(config.objective, model(batch.image, batch.number), batch)
+
+    gradient, metrics = jax.grad(loss_and_metrics, has_aux=True)(state.model)
+    transformation = optimizer(config.optimizer, total_steps(config, n))
+    updates, opt_state = transformation.update(gradient, state.opt_state, state.model)
+    model = optax.apply_updates(state.model, updates)
+    average = state.average
+    if average is not None:
+        decay = jnp.minimum(config.optimizer.average, (1 + state.step) / (10 + state.step))
+        average = optax.incremental_update(model, average, 1 - decay)
+    metrics = jax.tree.map(lambda total, new: jnp.where(place == 0, 0, total) + new, state.metrics, metrics)
+    return TrainState(state.step + 1, model, opt_state, average, metrics)
+
+
+@partial(jax.jit, static_argnames="config")
+def advance(config: Config, keys: Keys, state: TrainState, data: Split, until: Int[Array, ""]) -> TrainState:
+    """The state at step `until`, the same bits wherever it stops on the way; compiled once, as `until` is traced."""
+    n = len(data.labels)
+    steps = steps_per_epoch(config, n)
+
+    def to_end_of_epoch(state: TrainState) -> TrainState:
+        number = state.step // steps
+        epoch = draw_epoch(keys.order, keys.number, number, n)
+        end = jnp.minimum(until, (number + 1) * steps)
+        return lax.fori_loop(state.step, end, lambda _, state: train_step(config, keys, state, data, epoch), state)
+
+    return lax.while_loop(lambda state: state.step < until, to_end_of_epoch, state)

@@ -1,0 +1,85 @@
+"""The arrays that flow through the library, as NamedTuples, and the names of their axes.
+
+Axes: `n` images of a set, `batch` images of a step, `10` digits or numbers, `19` sums.
+"""
+
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
+from numpy import ndarray
+
+
+class Split(NamedTuple):
+    """Images and their labels as stored; numpy from `load`, JAX once on a device."""
+
+    images: UInt8[Array | ndarray, "n 28 28 1"]  # 0-255
+    labels: Int[Array | ndarray, " n"]  # 0-9
+
+
+class Data(NamedTuple):
+    """A data set's three disjoint splits; validation may hold no image."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+
+class Batch(NamedTuple):
+    """What the model and the objective see of some examples."""
+
+    image: Float[Array, "batch 28 28 1"]  # scaled as the config says
+    number: Float[Array, "batch 10"]  # one-hot
+    label: Int[Array, " batch"]  # 0-9
+    sum: Int[Array, " batch"]  # 0-18, label + number
+
+
+class Logits(NamedTuple):
+    """What a model answers."""
+
+    digit: Float[Array, "batch 10"]
+    sum: Float[Array, "batch 19"]
+
+
+class Epoch(NamedTuple):
+    """The draws of one epoch."""
+
+    order: Int[Array, " n"]  # a permutation of the training images
+    numbers: Int[Array, " n"]  # 0-9, the number that each image meets, by image
+
+
+class Metrics(NamedTuple):
+    """Totals over the examples seen since the epoch began; divide by `examples`."""
+
+    examples: Int[Array, ""]
+    loss: Float[Array, ""]  # nats
+    digit_correct: Int[Array, ""]
+    sum_correct: Int[Array, ""]
+
+
+class Keys(NamedTuple):
+    """A run's root key, split once by purpose."""
+
+    init: Key[Array, ""]
+    order: Key[Array, ""]
+    number: Key[Array, ""]
+    augment: Key[Array, ""]
+    dropout: Key[Array, ""]
+
+
+class TrainState(NamedTuple):
+    """All that a run carries: with its config and seed, it decides every later step."""
+
+    step: Int[Array, ""]
+    model: Any  # parameters, as a mnistsum.models.Model
+    opt_state: PyTree
+    average: Any  # moving average of the parameters, or None
+    metrics: Metrics
+
+
+class Evaluation(NamedTuple):
+    """What a model answers to every image with every number, and at what loss."""
+
+    digit: Int[Array | ndarray, " n"]  # most likely digit
+    sum: Int[Array | ndarray, "n 10"]  # most likely sum, by number
+    digit_loss: Float[Array | ndarray, " n"]  # nats
+    sum_loss: Float[Array | ndarray, "n 10"]  # nats
