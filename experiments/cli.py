@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any
 
 import tyro
 
@@ -16,7 +16,6 @@ from mnistsum.config import Config, InputError, lookup
 
 CONFIGS = Path(__file__).parent / "configs"
 Settings = Annotated[Config, tyro.conf.arg(name="")]  # as a program's field: the config's fields, without a prefix
-Program = TypeVar("Program")
 
 
 def config_names() -> list[str]:
@@ -45,7 +44,7 @@ def load_config(name: str) -> Config:
     return config
 
 
-def parse(program: Callable[..., Program], arguments: list[str]) -> Program:
+def parse(program: Any, arguments: list[str]) -> Any:
     """The command line as an instance of `program`, a dataclass with the fields `config: str` and `settings: Settings`.
 
     The settings start from the named config. tyro exits with status 2 on what it does not understand.

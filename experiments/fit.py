@@ -20,6 +20,8 @@ from mnistsum.models.summary import count_multiply_adds, count_parameters
 from mnistsum.train import advance, init_state, split_keys, steps_per_epoch, total_steps, trained_model
 from mnistsum.types import Data, Split, TrainState
 
+SAVE_EVERY = 60.0  # seconds at most between two checkpoints; each epoch ends with one, too
+
 
 class Stop(NamedTuple):
     """Where a run stands."""
@@ -98,6 +100,7 @@ def _go_on(config: Config, data: Data, state: TrainState, clock: dict[str, float
     total, per_epoch = total_steps(config, n), steps_per_epoch(config, n)
     held_out, split = (data.validation, "validation") if config.data.validation else (data.test, "test")
     earlier, train_seconds, estimated = clock["wall_seconds"], clock["train_seconds"], False
+    saved = time.perf_counter()
     caught: list[int] = []
 
     def catch(number, frame):
@@ -113,10 +116,10 @@ def _go_on(config: Config, data: Data, state: TrainState, clock: dict[str, float
     epochs = -(-total // per_epoch)
     with screen.progress() as bar:
         task = bar.add_task("", total=total, completed=int(state.step), epoch=f"1/{epochs}", loss=float("nan"), rate=0)
-        for stop in stops(config, state, jax.device_put(data.train)):
+        for i, stop in enumerate(stops(config, state, jax.device_put(data.train))):
             state = stop.state
             train_seconds += stop.seconds
-            if stop.steps > 1 and not estimated:
+            if i > 0 and stop.seconds > 0.3 and not estimated:
                 screen.estimate(total - stop.step, stop.seconds / stop.steps, config.training.epochs)
                 estimated = True
             epoch = f"{-(-stop.step // per_epoch)}/{epochs}"
@@ -130,8 +133,9 @@ def _go_on(config: Config, data: Data, state: TrainState, clock: dict[str, float
                 line |= {split: _headline(scores), "clock": now()}
                 with (folder / "metrics.jsonl").open("a") as file:
                     file.write(json.dumps(line) + "\n")
-            if stop.ends_epoch or caught:
+            if stop.ends_epoch or caught or time.perf_counter() - saved > SAVE_EVERY:
                 checkpoint.save(folder / "checkpoints", state, now())
+                saved = time.perf_counter()
             if caught and stop.step < total:
                 break
     if caught:

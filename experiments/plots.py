@@ -78,9 +78,9 @@ def examples(evaluation: Evaluation, split: Split, each: int = 16) -> Figure:
     shown = random.permutation(mistaken)[:each]
     numbers[shown] = np.where(wrong_sum[shown].any(1), wrong_sum[shown].argmax(1), numbers[shown])
     figure = Figure((12, 8.4), dpi=110, layout="constrained")
-    panels = figure.subfigures(2, 1, hspace=0.04)
+    top, bottom = np.asarray(figure.subfigures(2, 1, hspace=0.04))
     titles = ("Random images", f"Mistakes: {len(shown)} of the {len(mistaken):,} images with one")
-    for panel, title, group in zip(np.ravel(panels), titles, (chosen, shown), strict=True):
+    for panel, title, group in zip((top, bottom), titles, (chosen, shown), strict=True):
         panel.suptitle(title, fontsize=12, x=0.01, ha="left")
         grid = panel.subplots(2, each // 2)
         for axes in grid.flat:

@@ -23,7 +23,7 @@ class Run:
 
 def command(arguments: list[str]) -> int:
     """The exit status of the program."""
-    options = cli.parse(Run, arguments)
+    options: Run = cli.parse(Run, arguments)
     if options.resume is not None and arguments not in (
         ["--resume", str(options.resume)],
         [f"--resume={options.resume}"],

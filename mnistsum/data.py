@@ -102,7 +102,7 @@ class Pairs:
         return len(self.split.labels)
 
     def __getitem__(self, i: int) -> tuple[Array, Array, Array, Array]:
-        place = [range(len(self))[i]]  # raises IndexError past the end, counts from the end below zero
+        place = np.array([range(len(self))[i]])  # raises IndexError past the end, counts from the end below zero
         image = scale(self.config, jnp.asarray(self.split.images[place]))
-        batch = pair(image, jnp.asarray(self.split.labels[place]), self.numbers[jnp.array(place)])
+        batch = pair(image, jnp.asarray(self.split.labels[place]), self.numbers[place])
         return batch.image[0], batch.label[0], batch.number[0], batch.sum[0]

@@ -1,4 +1,13 @@
-"""The write-up's system."""
+"""The write-up's system: 6,384,925 parameters, 20 epochs of SGD on all 60,000 images, the test set reported each epoch.
+
+Claim: the write-up's log, whose last line is 98.96 % digit and 98.83 % sum (stated there). Stated: convolutions and fully
+connected layers, 10 logits and 10 one-hot into 20, FC to 19, the parameter count, the loss, batch 128, 20 epochs.
+Inferred, from the count and from gkdivya/EVA's network of the same count: the layers, pixels / 255, SGD with learning rate
+0.01 and momentum 0.7, PyTorch's initialisation, FC 128 in the adder.
+Result: RESULT
+Command: python -m experiments.run --config reference
+Cost: COST on two CPU cores.
+"""
 
 from mnistsum.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
 
@@ -7,5 +16,5 @@ config = Config(
     data=DataConfig(validation=0, scaling="unit"),
     model=ModelConfig(classifier="reference", initialisation="torch"),
     optimizer=OptimizerConfig(name="sgd", learning_rate=0.01, momentum=0.7, schedule="constant"),
-    training=TrainingConfig(epochs=20),
+    training=TrainingConfig(epochs=20.0),
 )

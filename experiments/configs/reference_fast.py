@@ -1,4 +1,10 @@
-"""The write-up's network with a modern recipe."""
+"""The write-up's network of 6,384,925 parameters with a modern recipe: Muon, one cycle, 0.6 epochs.
+
+Claim: the write-up's 98.96 % digit and 98.83 % sum in less than one of its twenty epochs.
+Result: RESULT
+Command: python -m experiments.run --config reference_fast
+Cost: COST on two CPU cores.
+"""
 
 from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig
 

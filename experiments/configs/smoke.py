@@ -1,4 +1,10 @@
-"""A second of training: shows that everything works, end to end."""
+"""A quarter of an epoch of a tiny network: shows that everything works, end to end.
+
+Claim: none.
+Result: about 93 % digit, 40 % sum: the classifier learns first, the adder long after it.
+Command: python -m experiments.run --config smoke
+Cost: one second of training, ten seconds in all, on two CPU cores.
+"""
 
 from mnistsum.config import Config, ModelConfig, TrainingConfig
 

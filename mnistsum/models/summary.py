@@ -12,7 +12,7 @@ from mnistsum.models import build
 
 
 class Row(NamedTuple):
-    """One layer, or one input; shapes are of one example."""
+    """One layer, input or output; shapes are of one example."""
 
     name: str
     kind: str
@@ -22,7 +22,7 @@ class Row(NamedTuple):
 
 
 def summarise(config: ModelConfig) -> list[Row]:
-    """The model's inputs and its layers, in the order in which they are called."""
+    """The model's inputs, layers and outputs, in the order of the computation."""
     rows = [Row("image", "input", (28, 28, 1), 0, 0)]
 
     def watch(path: str, layer: nnx.Module):
@@ -42,8 +42,10 @@ def summarise(config: ModelConfig) -> list[Row]:
                 if isinstance(layer, nnx.Module):
                     object.__setattr__(getattr(model, part), name, watch(f"{part}.{name}", layer))
         features, digit = model.classify(image)
+        rows.append(Row("digit", "logits", digit.shape[1:], 0, 0))
         rows.append(Row("number", "input", (10,), 0, 0))
-        return model.add(features, digit, number)
+        total = model.add(features, digit, number)
+        rows.append(Row("sum", "logits", total.shape[1:], 0, 0))
 
     jax.eval_shape(forward, jax.random.key(0), jnp.zeros((1, 28, 28, 1)), jnp.zeros((1, 10)))
     return rows

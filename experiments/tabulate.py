@@ -1,0 +1,59 @@
+"""The results of finished runs as a Markdown table: `python -m experiments.tabulate experiments/results/runs/*`."""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median, stdev
+from typing import Any
+
+import tyro
+
+from experiments import cli
+from mnistsum.config import InputError
+
+
+@dataclass(frozen=True)
+class Tabulate:
+    """Prints mean and standard deviation over seeds, a row for each config."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of finished runs
+
+
+def table(runs: tuple[Path, ...]) -> str:
+    """A Markdown table: accuracies as mean +- sd over seeds (n), seconds as medians."""
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for folder in runs:
+        path = folder / "summary.json"
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; expected the folder of a finished run")
+        summary = json.loads(path.read_text())
+        groups[summary["config"]].append(summary)
+    lines = [
+        "| config | parameters | multiply-adds | digit, % | sum, % | training, s | whole command, s |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, group in groups.items():
+        first = group[0]
+        accuracies = [_spread([100 * run["test"][key] for run in group]) for key in ("digit_accuracy", "sum_accuracy")]
+        seconds = [f"{median(run[key] for run in group):.0f}" for key in ("train_seconds", "wall_seconds")]
+        sizes = [f"{first[key]:,}" for key in ("parameters", "multiply_adds")]
+        lines.append("| " + " | ".join([f"`{name}`", *sizes, *accuracies, *seconds]) + " |")
+    return "\n".join(lines)
+
+
+def _spread(values: list[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.2f} (n = 1)"
+    return f"{mean(values):.2f} ± {stdev(values):.2f} (n = {len(values)})"
+
+
+def command(arguments: list[str]) -> int:
+    """The exit status of the program."""
+    options = tyro.cli(Tabulate, prog="python -m experiments.tabulate", args=arguments)
+    print(table(options.runs))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.main(command)

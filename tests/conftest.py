@@ -1,0 +1,34 @@
+"""What several tests share: a small set of real images, and a config small enough to compile and train in seconds."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX: the tests' tolerances are the CPU's
+
+import jax
+import pytest
+
+from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
+from mnistsum.data import load
+from mnistsum.types import Data, Split
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Data:
+    return load(DataConfig())
+
+
+@pytest.fixture(scope="session")
+def train(mnist) -> Split:
+    """The first 256 training images, on the device."""
+    return jax.device_put(Split(mnist.train.images[:256], mnist.train.labels[:256]))
+
+
+@pytest.fixture(scope="session")
+def config() -> Config:
+    """Eight steps an epoch on `train`; every part of the state in use."""
+    return Config(
+        augment=AugmentConfig(shift=2, rotation=10.0),
+        model=ModelConfig(channels=(2, 3, 4), hidden=16),
+        optimizer=OptimizerConfig(average=0.9, clip_norm=1.0),
+        training=TrainingConfig(epochs=3.0, batch_size=32),
+    )

@@ -1,0 +1,86 @@
+"""The command line: overrides, help, and answers to mistakes, each as a user's shell sees them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import cli
+from experiments.run import Run
+from mnistsum.config import Config, InputError
+
+ROOT = Path(__file__).parent.parent
+
+
+def shell(*arguments, cwd=ROOT, timeout=20) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "experiments.run", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+
+
+def test_bare_overrides_are_typed_and_start_from_the_named_config():
+    options = cli.parse(
+        Run, ["--config", "reference", "optimizer.learning_rate=3e-4", "model.channels=1,2,3", "seed=5", "--dry-run"]
+    )
+    settings = options.settings
+    assert (settings.name, settings.seed, settings.data.scaling) == ("reference", 5, "unit")
+    assert settings.optimizer.learning_rate == 3e-4
+    assert settings.model.channels == (1, 2, 3)
+    assert options.dry_run
+    assert cli.parse(Run, ["--config=smoke", "data.dir=/some/where"]).settings.data.dir == "/some/where"
+
+
+def test_every_config_loads_under_its_own_name_and_says_its_claim_result_and_cost():
+    for name in cli.config_names():
+        assert cli.load_config(name).name == name
+        docstring = sys.modules[f"experiments.configs.{name}"].__doc__ or ""
+        assert all(word in docstring for word in ("Claim:", "Result:", "Command:", "Cost:")), name
+
+
+def test_a_config_file_of_the_users_own(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from mnistsum.config import Config\nconfig = Config(name='mine', seed=4)\n")
+    assert cli.parse(Run, ["--config", str(path)]).settings == Config(name="mine", seed=4)
+    path.write_text("config = 3\n")
+    with pytest.raises(InputError, match="expected a variable `config`"):
+        cli.load_config(str(path))
+
+
+def test_help_lists_every_field_with_type_default_and_meaning():
+    run = shell("--help")
+    assert run.returncode == 0
+    for text in ("optimizer.learning_rate FLOAT", "{sgd,adamw,muon}", "the schedule's peak (default: 0.02)", "--dry"):
+        assert text in run.stdout, text
+    for name in cli.config_names():
+        assert name in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["--config", "bas"], "did you mean base?"),
+        (["--config", "nowhere.py"], "no such file"),
+        (["optimizer.lerning_rate=3e-4"], "optimizer.learning_rate"),
+        (["optimizer.name=mun"], "muon"),
+        (["training.epochs=many"], "training.epochs"),
+        (["training.batch_size=0"], "training.batch_size: expected at least 1, found 0"),
+        (["--resume", "nowhere"], "config.json: no such file"),
+        (["--resume", "nowhere", "seed=3"], "takes no other argument"),
+        (["data.dir=nowhere"], "found no folder nowhere"),
+        (["training.batch_size=60000"], "training.batch_size: expected at most the 55000 training images"),
+    ],
+)
+def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(tmp_path, arguments, answer):
+    run = shell(*arguments, cwd=tmp_path)
+    assert run.returncode == 2, run.stderr
+    assert answer in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_use_is_not_written_over(tmp_path):
+    (tmp_path / "precious").write_text("")
+    run = shell("--config", "smoke", "--output", tmp_path)
+    assert run.returncode == 2
+    assert "exists and is not an empty folder" in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]

@@ -1,0 +1,125 @@
+"""Examples: order, numbers, pairs and distortion as pure functions of keys."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from mnistsum.config import AugmentConfig, DataConfig
+from mnistsum.data import Pairs, augment, draw_epoch, load, pair, scale
+
+KEYS = jax.random.split(jax.random.key(7), 3)
+
+
+def test_an_epoch_visits_every_image_once_and_differs_from_the_next():
+    draw = jax.jit(draw_epoch, static_argnums=3)
+    first, again, second = draw(*KEYS[:2], 0, 1000), draw(*KEYS[:2], 0, 1000), draw(*KEYS[:2], 1, 1000)
+    assert sorted(first.order.tolist()) == list(range(1000))
+    assert (first.order == again.order).all()
+    assert (first.numbers == again.numbers).all()
+    assert (first.order != second.order).mean() > 0.9
+    assert (first.numbers != second.numbers).mean() > 0.8
+
+
+def pairs_are_uniform(labels: np.ndarray, numbers: np.ndarray) -> bool:
+    """Chi-square at alpha 1e-6: numbers uniform for every digit, over the 10 x 10 table."""
+    table = np.bincount(labels * 10 + numbers, minlength=100).reshape(10, 10)
+    expected = np.repeat(table.sum(1, keepdims=True) / 10, 10, 1)
+    return bool(chisquare(table.ravel(), expected.ravel(), ddof=9).pvalue > 1e-6)
+
+
+def test_a_million_numbers_are_uniform_whatever_the_digit_and_a_biased_sampler_is_caught(mnist):
+    labels = np.resize(mnist.train.labels, 1_000_000)
+    numbers = np.asarray(draw_epoch(*KEYS[:2], 0, len(labels)).numbers)
+    assert pairs_are_uniform(labels, numbers)
+    biased = np.random.default_rng(0).choice(10, len(labels), p=[0.11] + [0.89 / 9] * 9)
+    assert not pairs_are_uniform(labels, biased)
+
+
+def test_validation_does_not_overlap_training_and_stands_for_the_whole_file(mnist):
+    whole = load(DataConfig(validation=0))
+    assert len(whole.train.labels) == 60_000
+    assert len(whole.validation.labels) == 0
+    parts = np.concatenate([mnist.train.images, mnist.validation.images]).reshape(60_000, -1)
+    assert sorted(map(bytes, parts)) == sorted(map(bytes, whole.train.images.reshape(60_000, -1)))
+    assert not set(map(bytes, mnist.validation.images)) & set(map(bytes, mnist.train.images))
+
+
+def test_train_and_test_share_no_image(mnist):
+    seen = set(map(bytes, mnist.train.images)) | set(map(bytes, mnist.validation.images))
+    assert not seen & set(map(bytes, mnist.test.images))
+
+
+def test_pair_by_hand():
+    batch = jax.jit(pair)(jnp.zeros((2, 28, 28, 1)), jnp.array([3, 9]), jnp.array([0, 9]))
+    assert batch.number.tolist() == [[1.0] + [0.0] * 9, [0.0] * 9 + [1.0]]
+    assert batch.sum.tolist() == [3, 18]
+
+
+def test_pairs_equal_pair(train):
+    config = DataConfig()
+    numbers = draw_epoch(*KEYS[:2], 0, len(train.labels)).numbers
+    pairs = Pairs(config, train, numbers)
+    batch = pair(scale(config, train.images), train.labels, numbers)
+    assert len(pairs) == 256
+    for i in (0, 100, -1):
+        image, label, number, total = pairs[i]
+        assert (image == batch.image[i]).all()
+        assert (label, total) == (batch.label[i], batch.sum[i])
+        assert (number == batch.number[i]).all()
+    with pytest.raises(IndexError):
+        pairs[256]
+
+
+def test_scale_by_hand():
+    pixels = jnp.array([0, 255], jnp.uint8).reshape(2, 1, 1, 1) * jnp.ones((1, 28, 28, 1), jnp.uint8)
+    unit = scale(DataConfig(scaling="unit"), pixels)
+    standard = scale(DataConfig(scaling="standard"), pixels)
+    assert unit[:, 0, 0, 0].tolist() == [0.0, 1.0]
+    np.testing.assert_allclose(standard[:, 0, 0, 0], [-0.1307 / 0.3081, 0.8693 / 0.3081], rtol=1e-6)
+
+
+def test_the_training_pixels_have_the_mean_and_deviation_that_scaling_assumes(mnist):
+    pixels = np.concatenate([mnist.train.images, mnist.validation.images]) / 255
+    np.testing.assert_allclose([pixels.mean(), pixels.std()], [0.1307, 0.3081], atol=5e-5)
+
+
+def test_no_distortion_leaves_pixels_as_they_are(train):
+    assert (augment(AugmentConfig(), KEYS[2], train.images) == train.images).all()
+
+
+def test_a_shift_copies_pixels_exactly_by_every_whole_distance(train):
+    pixels = np.asarray(augment(AugmentConfig(shift=1), KEYS[2], train.images))
+    padded = np.pad(np.asarray(train.images), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    seen = set()
+    for i in range(len(pixels)):
+        found = [(y, x) for y in range(3) for x in range(3) if (padded[i, y : y + 28, x : x + 28] == pixels[i]).all()]
+        assert found
+        seen.update(found)
+    assert len(seen) == 9
+
+
+def test_a_quarter_turn_turns(train):
+    # Rotations are drawn in +-180 degrees; one image repeated finds draws close to 90 degrees either way.
+    image = jnp.repeat(train.images[:1], 4000, 0)
+    turned = np.asarray(augment(AugmentConfig(rotation=180.0), KEYS[2], image))
+    for k in (0, 1, 2, 3):
+        wanted = np.rot90(np.asarray(image[0], np.float32), k)
+        assert np.abs(turned - wanted).mean((1, 2, 3)).min() < 0.02 * wanted.mean()
+
+
+@pytest.mark.parametrize("change", [{"scale": 0.3}, {"shear": 0.3}, {"rotation": 30.0}])
+def test_distortion_is_centred_and_differs_by_image_and_key(change):
+    # A disc about the centre stays there, whatever is done to its shape.
+    y, x = np.mgrid[:28, :28] - 13.5
+    disc = np.repeat((np.hypot(y, x) < 8)[None, :, :, None] * np.uint8(255), 64, 0)
+    config = dataclasses.replace(AugmentConfig(), **change)
+    pixels = np.asarray(augment(config, KEYS[2], jnp.asarray(disc)))
+    mass = pixels[..., 0] / pixels.sum((1, 2, 3))[:, None, None]
+    np.testing.assert_allclose((mass * y).sum((1, 2)), 0, atol=0.02)
+    np.testing.assert_allclose((mass * x).sum((1, 2)), 0, atol=0.02)
+    assert (pixels != np.asarray(augment(config, KEYS[1], jnp.asarray(disc)))).any()
+    assert (pixels[0] != pixels[1]).any()

@@ -1,0 +1,56 @@
+"""Evaluation: every image with every number, whatever the batch size; scores by hand."""
+
+import jax
+import numpy as np
+import pytest
+
+from mnistsum.data import scale
+from mnistsum.evaluate import evaluate, score
+from mnistsum.models import build
+from mnistsum.objective import negative_log_likelihood
+from mnistsum.types import Evaluation, Split
+
+
+@pytest.fixture(scope="module")
+def model(config):
+    return build(config.model, jax.random.key(1))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 50, 64])
+def test_padded_evaluation_equals_unpadded(config, model, train, batch_size):
+    split = Split(train.images[:50], train.labels[:50])
+    padded, whole = evaluate(config.data, model, split, batch_size), evaluate(config.data, model, split, 50)
+    for a, b in zip(padded, whole, strict=True):
+        assert len(a) == 50
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_every_image_meets_every_number(config, model, train):
+    split = Split(train.images[:20], train.labels[:20])
+    evaluation = evaluate(config.data, model, split, 8)
+    for number in range(10):
+        one_hot = jax.nn.one_hot(np.full(20, number), 10)
+        logits = jax.jit(type(model).__call__)(model, scale(config.data, split.images), one_hot)
+        np.testing.assert_array_equal(evaluation.digit, logits.digit.argmax(-1))
+        np.testing.assert_array_equal(evaluation.sum[:, number], logits.sum.argmax(-1))
+        loss = negative_log_likelihood(logits.sum, split.labels + number)
+        np.testing.assert_allclose(evaluation.sum_loss[:, number], loss, rtol=1e-4)
+
+
+def test_scores_by_hand():
+    labels = np.array([0, 3, 3, 9])
+    digit = np.array([0, 3, 5, 9])  # the third is misread
+    sums = digit[:, None] + np.arange(10)  # consistent with what was read
+    sums[0, 4] = 7  # the adder errs once
+    sums[2, 0] = 3  # and is right by luck once
+    scores = score(Evaluation(digit, sums, np.array([1.0, 2.0, 3.0, 6.0]), np.full((4, 10), 0.5)), labels)
+    assert scores.digit_accuracy == 3 / 4
+    assert scores.sum_accuracy == (40 - 10 - 1 + 1) / 40
+    assert scores.consistency == 38 / 40
+    assert (scores.digit_loss, scores.sum_loss) == (3.0, 0.5)
+    assert (scores.images, scores.pairs) == (4, 40)
+    assert scores.digit_accuracy_by_label[3] == 0.5
+    assert scores.sum_accuracy_by_cell[3][0] == 1.0
+    assert scores.sum_accuracy_by_cell[3][1] == 0.5
+    assert scores.sum_accuracy_by_cell[0][4] == 0.0
+    assert np.isnan(scores.digit_accuracy_by_label[1])  # a label that never occurs

@@ -1,0 +1,137 @@
+"""IDX files: found, read and verified, or refused in one line that names the file."""
+
+import gzip
+import http.server
+import struct
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnistsum import idx
+from mnistsum.config import DataConfig, InputError
+from mnistsum.data import load
+
+PACKAGE = Path(idx.__file__).parent / "mnist"
+IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = idx.FILES
+
+
+def write_set(folder: Path, train: int = 40, test: int = 20) -> Path:
+    """A sound set of random images."""
+    random = np.random.default_rng(0)
+    for prefix, n in (("train", train), ("t10k", test)):
+        pixels = random.integers(0, 256, (n, 28, 28), np.uint8)
+        labels = (np.arange(n) % 10).astype(np.uint8)
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, n, 28, 28) + pixels.tobytes())
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, n) + labels.tobytes())
+    return folder
+
+
+def test_the_package_holds_mnist(mnist):
+    assert [len(split.labels) for split in mnist] == [55_000, 5_000, 10_000]
+    assert mnist.train.images.shape == (55_000, 28, 28, 1)
+    assert np.bincount(mnist.test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+def test_recompressed_and_plain_copies_of_mnist_pass(tmp_path, mnist):
+    for i, file in enumerate(idx.FILES):
+        content = gzip.decompress((PACKAGE / f"{file}.gz").read_bytes())
+        if i % 2:
+            (tmp_path / file).write_bytes(content)
+        else:
+            (tmp_path / f"{file}.gz").write_bytes(gzip.compress(content, 1))
+    copied = load(DataConfig(dir=str(tmp_path)))
+    assert all((a == b).all() for a, b in zip(copied.test, mnist.test, strict=True))
+
+
+def test_altered_content_is_refused(tmp_path):
+    for file in idx.FILES:
+        content = bytearray(gzip.decompress((PACKAGE / f"{file}.gz").read_bytes()))
+        if file == TEST_LABELS:
+            content[-1] = (content[-1] + 1) % 10
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(InputError, match=f"{TEST_LABELS}: expected the content of mnist, sha256 ff7b.*, found "):
+        load(DataConfig(dir=str(tmp_path)))
+
+
+def test_a_custom_set_is_taken(tmp_path):
+    data = load(DataConfig(name="custom", dir=str(write_set(tmp_path)), validation=10))
+    assert [len(split.labels) for split in data] == [30, 10, 20]
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        (IMAGES, lambda b: struct.pack(">I", 2052) + b[4:], "expected the magic number 2051, found 2052"),
+        (LABELS, lambda b: struct.pack(">I", 7) + b[4:], "expected the magic number 2049, found 7"),
+        (IMAGES, lambda b: b[:-1], "expected the 31360 bytes that its count 40 says, found 31359"),
+        (IMAGES, lambda b: b + b"x", "expected the 31360 bytes that its count 40 says, found more"),
+        (LABELS, lambda b: struct.pack(">II", 2049, 39) + b[8:-1], "expected 40 labels .* found 39"),
+        (LABELS, lambda b: b[:-1] + b"\x0b", "expected labels 0-9, found 11 at position 39"),
+        (IMAGES, lambda b: b[:8] + struct.pack(">II", 32, 28) + b[16:], "expected images of 28x28"),
+        (IMAGES, lambda b: struct.pack(">II", 2051, 2**32 - 1) + b[8:], "expected a count of 1 to 500000"),
+        (IMAGES, lambda b: struct.pack(">II", 2051, 0) + b[8:16], "expected a count of 1 to 500000, found 0"),
+        (IMAGES, lambda b: b[:3], "expected an IDX header, found 3 bytes"),
+        (IMAGES, lambda b: gzip.compress(b)[:-200], "expected a whole gzip file"),
+        (IMAGES, lambda b: gzip.compress(b)[:40] + b"\xff" * 40, "expected a whole gzip file"),
+        (LABELS, lambda b: b"", "expected an IDX header, found 0 bytes"),
+    ],
+)
+def test_a_damaged_file_is_refused_by_name(tmp_path, file, change, message):
+    path = write_set(tmp_path) / file
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(InputError, match=f"{file}: {message}") as error:
+        load(DataConfig(name="custom", dir=str(tmp_path), validation=10))
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_and_a_missing_folder_are_refused_by_name(tmp_path):
+    (write_set(tmp_path) / TEST_LABELS).unlink()
+    with pytest.raises(InputError, match=f"{TEST_LABELS}: no such file"):
+        load(DataConfig(name="custom", dir=str(tmp_path), validation=10))
+    with pytest.raises(InputError, match=r"found no folder .*nowhere"):
+        load(DataConfig(dir=str(tmp_path / "nowhere")))
+
+
+def test_validation_must_leave_images_to_train_on(tmp_path):
+    with pytest.raises(InputError, match=r"data.validation: expected fewer than the 40 training images, found 40"):
+        load(DataConfig(name="custom", dir=str(write_set(tmp_path)), validation=40))
+
+
+@pytest.fixture
+def proxy(tmp_path, monkeypatch):
+    """A web that answers every plain-http request with the same wrong bytes, and an empty cache folder."""
+
+    class Wrong(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(b"not a data set")
+
+        do_HEAD = do_GET
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Wrong)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    yield
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_download_of_other_content_is_refused_and_not_kept(proxy, tmp_path):
+    with pytest.raises(InputError, match=r"fashion-mnist.*: download failed .*data\.dir"):
+        load(DataConfig(name="fashion_mnist"))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_without_network_the_error_names_address_folder_and_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # the discard port: refused at once
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(InputError, match=f"codh.*cannot be reached.*{tmp_path}.*{IMAGES}.*data.dir"):
+        load(DataConfig(name="kmnist"))

@@ -1,0 +1,41 @@
+"""The objective: values by hand, and what it does not depend on."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mnistsum.config import ObjectiveConfig
+from mnistsum.data import pair
+from mnistsum.objective import negative_log_likelihood, objective
+from mnistsum.types import Logits
+
+BATCH = pair(jnp.zeros((2, 28, 28, 1)), jnp.array([1, 9]), jnp.array([4, 9]))
+
+
+def test_negative_log_likelihood_by_hand():
+    # softmax of log(1, 2, 5) is 1/8, 2/8, 5/8
+    logits = jnp.log(jnp.array([[1.0, 2.0, 5.0], [1.0, 2.0, 5.0], [1.0, 1.0, 1.0]]))
+    losses = jax.jit(negative_log_likelihood)(logits, jnp.array([0, 2, 1]))
+    np.testing.assert_allclose(losses, np.log([8, 8 / 5, 3]), rtol=1e-6)
+
+
+def test_negative_log_likelihood_ignores_a_constant_and_stays_finite():
+    logits = jnp.array([[1e4, -1e4, 3.0]])
+    for label in range(3):
+        loss = negative_log_likelihood(logits, jnp.array([label]))
+        assert jnp.isfinite(loss).all()
+        np.testing.assert_allclose(negative_log_likelihood(logits + 7, jnp.array([label])), loss, rtol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25, 0.5, 1.0])
+def test_the_objective_is_the_weighted_mean_of_both(weight):
+    # Uniform digits cost log 10; the sums are certain: right for the first, wrong by 20 nats for the second.
+    logits = Logits(jnp.zeros((2, 10)), 20 * jax.nn.one_hot(jnp.array([5, 0]), 19))
+    loss, metrics = jax.jit(objective, static_argnums=0)(ObjectiveConfig(weight), logits, BATCH)
+    expected = weight * np.log(10) + (1 - weight) * 10
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(metrics.loss, 2 * expected, rtol=1e-5)
+    assert metrics.examples == 2
+    assert metrics.sum_correct == 1
+    assert metrics.digit_correct == 0  # argmax of equal logits is 0, and no label is

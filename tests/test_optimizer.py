@@ -1,0 +1,78 @@
+"""Optimisers: schedules by hand, and each rule's first step."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mnistsum.config import OptimizerConfig
+from mnistsum.optimizer import optimizer, schedule
+
+PARAMS = {"kernel": jnp.ones((3, 3, 4, 8)), "matrix": jnp.ones((6, 5)), "bias": jnp.ones(5)}
+GRADIENT = jax.tree.map(lambda leaf: jax.random.normal(jax.random.key(0), leaf.shape), PARAMS)
+
+
+def first_update(**fields):
+    config = OptimizerConfig(**({"schedule": "constant", "learning_rate": 0.1} | fields))
+    rule = optimizer(config, 100)
+    return jax.jit(rule.update)(GRADIENT, rule.init(PARAMS), PARAMS)[0]
+
+
+def test_schedules_by_hand():
+    def rates(name):
+        rate = schedule(OptimizerConfig(schedule=name, learning_rate=0.5, warmup=0.2), 100)
+        return [float(rate(step)) for step in (0, 10, 20, 60, 100)]
+
+    np.testing.assert_allclose(rates("constant"), [0.5] * 5)
+    np.testing.assert_allclose(rates("one_cycle"), [0, 0.25, 0.5, 0.25, 0], atol=1e-7)
+    np.testing.assert_allclose(rates("cosine"), [0, 0.25, 0.5, 0.25, 0], atol=1e-7)
+
+
+def test_without_warm_up_a_schedule_starts_at_its_peak():
+    for name in ("one_cycle", "cosine"):
+        assert float(schedule(OptimizerConfig(schedule=name, learning_rate=0.5, warmup=0.0), 100)(0)) == 0.5
+
+
+def test_sgd_steps_against_the_gradient():
+    for update, gradient in zip(*map(jax.tree.leaves, (first_update(name="sgd"), GRADIENT)), strict=True):
+        np.testing.assert_allclose(update, -0.1 * gradient, rtol=1e-6)
+
+
+def test_adamw_steps_by_the_sign_and_decays():
+    plain, decayed = first_update(name="adamw"), first_update(name="adamw", weight_decay=0.5)
+    for update, gradient in zip(*map(jax.tree.leaves, (plain, GRADIENT)), strict=True):
+        np.testing.assert_allclose(update, -0.1 * jnp.sign(gradient), rtol=1e-4)
+    np.testing.assert_allclose(decayed["bias"], plain["bias"] - 0.1 * 0.5, rtol=1e-5)
+
+
+def test_muon_orthogonalises_kernels_as_matrices_of_height_width_input_by_output():
+    update = first_update(name="muon")
+    for name in ("kernel", "matrix"):
+        rows = np.asarray(update[name]).reshape(-1, update[name].shape[-1])
+        singular = np.linalg.svd(rows, compute_uv=False)
+        assert singular.max() / singular.min() < 2  # Newton-Schulz leaves them within 0.7 to 1.2 or so
+        gradient = np.asarray(GRADIENT[name]).reshape(rows.shape)
+        ratios = np.linalg.svd(gradient, compute_uv=False)
+        assert ratios.max() / ratios.min() > 1.3 * singular.max() / singular.min()
+    # Adam, whose first step has one length and the sign of the gradient
+    steps = np.asarray(-update["bias"] * jnp.sign(GRADIENT["bias"]))
+    assert (steps > 0.1).all()
+    np.testing.assert_allclose(steps, steps[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+def test_clipping_bounds_the_gradient_before_the_rule(name):
+    clipped = first_update(name=name, clip_norm=0.1)
+    unclipped = first_update(name=name)
+    if name == "sgd":
+        norm = np.sqrt(sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(clipped)))
+        np.testing.assert_allclose(norm, 0.1 * 0.1, rtol=1e-5)
+    else:  # these rules do not mind the gradient's length
+        for a, b in zip(jax.tree.leaves(clipped), jax.tree.leaves(unclipped), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-3)
+
+
+def test_a_config_is_hashable_and_equal_by_value():
+    assert len({OptimizerConfig(), dataclasses.replace(OptimizerConfig())}) == 1

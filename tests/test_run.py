@@ -1,0 +1,135 @@
+"""Runs from end to end, in processes of their own, as a user starts them; their files read back."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mnistsum
+from mnistsum.data import load
+from mnistsum.evaluate import evaluate
+
+ROOT = Path(__file__).parent.parent
+SHORT = ["training.epochs=0.1", "data.validation=500"]
+
+
+def start(*arguments, cwd=ROOT, **environment) -> subprocess.Popen:
+    command = [sys.executable, "-m", "experiments.run", *map(str, arguments)]
+    env = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    return subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen) -> str:
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return output
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """What the promise of equal bits covers: everything but clocks, and the pictures and report made of the rest."""
+    lines = [json.loads(line) | {"clock": None} for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    summary = json.loads((folder / "summary.json").read_text()) | {"train_seconds": None, "wall_seconds": None}
+    return {
+        "config": (folder / "config.json").read_bytes(),
+        "predictions": (folder / "predictions.npz").read_bytes(),
+        "metrics": json.dumps(lines).encode(),
+        "summary": json.dumps(summary).encode(),
+    }
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory) -> tuple[Path, str]:
+    """A finished run of `smoke`, and what it printed."""
+    folder = tmp_path_factory.mktemp("runs") / "smoke"
+    return folder, finish(start("--config", "smoke", "--output", folder))
+
+
+def test_a_run_says_what_it_does_in_plain_lines(smoke):
+    _, output = smoke
+    assert "55,000 train, 5,000 validation, 10,000 test images" in output
+    assert re.search(r"total +14,101 +498,656", output)
+    assert "--config reference" in output
+    assert "estimated duration" in output
+    assert re.search(r"epoch 1/1 +validation: average loss \d\.\d+, digit \d\d\.\d\d%, sum \d\d\.\d\d%", output)
+    assert "\x1b" not in output
+    assert "\r" not in output
+
+
+def test_a_run_leaves_the_files_of_its_folder(smoke):
+    folder, _ = smoke
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        *("config.json", "run.json", "metrics.jsonl", "checkpoints", "predictions.npz", "summary.json"),
+        *("curves.png", "confusion.png", "examples.png", "report.html"),
+    }
+    run = json.loads((folder / "run.json").read_text())
+    assert run["command"] == f"python -m experiments.run --config smoke --output {folder}"
+    assert run["versions"].keys() == {"python", "jax", "jaxlib", "flax", "optax", "numpy"}
+
+
+def test_the_summary_agrees_with_the_predictions_and_the_model(smoke):
+    folder, _ = smoke
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["config"], summary["dataset"], summary["seed"]) == ("smoke", "mnist", 0)
+    assert (summary["parameters"], summary["epochs"], summary["steps"]) == (14101, 0.25, 107)
+    assert 0 < summary["train_seconds"] < summary["wall_seconds"]
+    config, model = mnistsum.load_run(folder)
+    test = load(config.data).test
+    predictions = np.load(folder / "predictions.npz")
+    assert summary["test"]["digit_accuracy"] == (predictions["digit"] == test.labels).mean() > 0.85
+    right = predictions["sum"] == test.labels[:, None] + np.arange(10)
+    assert summary["test"]["sum_accuracy"] == right.mean()
+    assert (summary["test"]["images"], summary["test"]["pairs"]) == (10_000, 100_000)
+    evaluation = evaluate(config.data, model, test)
+    assert (evaluation.digit == predictions["digit"]).all()
+    assert (evaluation.sum == predictions["sum"]).all()
+
+
+def test_the_report_holds_everything_in_one_file(smoke):
+    folder, _ = smoke
+    report = (folder / "report.html").read_text()
+    assert report.count("data:image/png;base64,") == 3
+    assert not re.search(r"(src|href)=\"(?!data:)", report)
+    assert not re.search(r"https?://", report)
+
+
+def test_working_directory_and_hash_seed_change_no_bit(smoke, tmp_path):
+    folder, _ = smoke
+    finish(start("--config", "smoke", "--output", "here", cwd=tmp_path, PYTHONHASHSEED="7"))
+    assert files(tmp_path / "here") == files(folder)
+
+
+def test_a_run_stopped_by_a_signal_resumes_to_the_same_bits(tmp_path):
+    arguments = ["--config", "smoke", "training.epochs=2.1", "model.channels=2,3,4"]
+    whole = tmp_path / "whole"
+    finish(start(*arguments, "--output", whole))
+    parts = tmp_path / "parts"
+    process = start(*arguments, "--output", parts)
+    assert process.stdout is not None
+    said = ""
+    while "epoch 1/" not in said:  # then the second epoch is under way
+        said = process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    rest = process.communicate(timeout=120)[0]
+    assert process.returncode == 128 + signal.SIGTERM
+    assert f"go on with: python -m experiments.run --resume {parts}" in rest
+    assert "resumed at step" in finish(start("--resume", parts))
+    assert files(parts) == files(whole)
+
+
+def test_a_dry_run_estimates_and_writes_nothing(tmp_path):
+    output = finish(start("--config", "base", "--dry-run", cwd=tmp_path))
+    assert re.search(r"estimated duration: .* \(8 epochs, 3,432 steps of \d+\.\d ms\)", output)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_validation_the_test_set_is_reported_each_epoch(tmp_path):
+    output = finish(start("--config", "smoke", "training.epochs=0.05", "data.validation=0", "--output", tmp_path / "r"))
+    assert "60,000 train, 0 validation" in output
+    assert re.search(r"epoch 1/1 +test: average loss", output)

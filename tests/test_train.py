@@ -1,0 +1,170 @@
+"""Training: what a step does, and that stopping, compiling or stacking seeds changes nothing."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mnistsum import train as training
+from mnistsum.config import InputError, TrainingConfig
+from mnistsum.data import draw_epoch, pair, scale
+from mnistsum.models import build
+from mnistsum.objective import objective
+from mnistsum.train import advance, init_state, program, split_keys, steps_per_epoch, total_steps, train_step
+from mnistsum.types import Epoch
+
+N = 256
+
+
+def equal(a, b) -> bool:
+    return all((np.asarray(x) == np.asarray(y)).all() for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
+
+
+@pytest.fixture(scope="module")
+def keys():
+    return split_keys(0)
+
+
+@pytest.fixture(scope="module")
+def start(config, keys):
+    return init_state(config, keys, N)
+
+
+def test_keys_are_distinct_within_a_run_and_between_seeds():
+    data = [jax.random.key_data(key).tolist() for seed in (0, 1) for key in split_keys(seed)]
+    assert len({tuple(key) for key in data}) == 10
+
+
+def test_steps_by_hand(config):
+    assert steps_per_epoch(config, N) == 8
+    assert steps_per_epoch(config, N + 31) == 8
+    assert total_steps(config, N) == 24
+    assert total_steps(dataclasses.replace(config, training=TrainingConfig(epochs=0.3, batch_size=32)), N) == 2
+    with pytest.raises(InputError, match=r"training.batch_size: expected at most the 31 training images, found 32"):
+        steps_per_epoch(config, 31)
+
+
+def test_stopping_anywhere_gives_the_bits_of_single_steps(config, keys, start, train):
+    state, step = start, jax.jit(train_step, static_argnums=0)
+    singles = []
+    for i in range(20):  # into the third epoch
+        epoch = draw_epoch(keys.order, keys.number, i // 8, N)
+        state = step(config, keys, state, train, epoch)
+        singles.append(state)
+    for stops in ([20], [1, 20], [7, 8, 9, 16, 20], range(1, 21)):
+        state = start
+        for until in stops:
+            state = advance(config, keys, state, train, jnp.int32(until))
+            np.testing.assert_array_equal(state.step, until)
+            chex.assert_trees_all_close(state, singles[until - 1], rtol=1e-5, atol=1e-6)
+        if stops == [20]:
+            once = state
+        assert equal(state, once)
+
+
+def test_an_epoch_counts_its_examples_and_starts_anew(config, keys, start, train):
+    counts = [int(advance(config, keys, start, train, jnp.int32(i)).metrics.examples) for i in (1, 8, 9, 17)]
+    assert counts == [32, 256, 32, 32]
+
+
+def test_jit_equals_eager_in_loss_and_every_gradient_leaf(config, keys, start, train):
+    batch = pair(scale(config.data, train.images[:32]), train.labels[:32], jnp.arange(32) % 10)
+
+    def loss(model):
+        return objective(config.objective, model(batch.image, batch.number), batch)[0]
+
+    eager, jitted = (
+        function(start.model) for function in (jax.value_and_grad(loss), jax.jit(jax.value_and_grad(loss)))
+    )
+    chex.assert_trees_all_close(eager, jitted, rtol=1e-4, atol=1e-6)
+    assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(eager[1]))
+
+
+def test_vmapped_seeds_match_single_runs(config, train):
+    config = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, schedule="constant"))
+    keys = [split_keys(seed) for seed in range(2)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *keys)
+
+    def first_step(keys):
+        return train_step(config, keys, init_state(config, keys, N), train, draw_epoch(keys.order, keys.number, 0, N))
+
+    together = jax.jit(jax.vmap(first_step))(stacked)
+    for i, key in enumerate(keys):
+        alone = jax.jit(first_step)(key)
+        chex.assert_trees_all_close(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone, rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_is_traced_once_whatever_seed_name_and_stops(config, train, monkeypatch):
+    chex.clear_trace_counter()
+    body = training.train_step.__wrapped__
+    monkeypatch.setattr(training, "train_step", chex.assert_max_traces(body, n=1))
+    traced = jax.jit(training.advance.__wrapped__, static_argnums=0)
+    for seed in (0, 1):
+        variant = dataclasses.replace(config, seed=seed, name=f"run-{seed}")
+        keys = split_keys(seed)
+        state = jax.jit(init_state, static_argnums=(0, 2))(variant, keys, N)
+        for until in (1, 8, 9, 24):  # over three epochs
+            state = traced(program(variant), keys, state, train, jnp.int32(until))
+        restored = jax.tree.map(jnp.asarray, jax.tree.map(np.asarray, state._replace(step=jnp.int32(20))))
+        traced(program(variant), keys, restored, train, jnp.int32(24))
+    with pytest.raises(AssertionError, match="traced"):  # the counter counts
+        traced(dataclasses.replace(config, training=TrainingConfig(3.0, 64)), keys, state, train, jnp.int32(24))
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(config, keys, start, train):
+    run = advance(config, keys, start, train, jnp.int32(5))
+    assert equal(run, advance(config, split_keys(0), init_state(config, split_keys(0), N), train, jnp.int32(5)))
+    assert not equal(run.model, advance(config, split_keys(1), start, train, jnp.int32(5)).model)
+
+
+def test_the_average_follows_its_formula(config, keys, start, train):
+    average = start.model
+    state = start
+    for t in range(12):
+        state = advance(config, keys, state, train, jnp.int32(t + 1))
+        decay = min(0.9, (1 + t) / (10 + t))
+        average = jax.tree.map(lambda a, w, d=decay: d * a + (1 - d) * w, average, state.model)
+    chex.assert_trees_all_close(average, state.average, rtol=1e-4, atol=1e-6)
+    assert training.trained_model(state) is state.average
+
+
+def test_without_an_average_the_model_itself_is_kept(config, keys, train):
+    config = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, average=0.0))
+    state = init_state(config, keys, N)
+    assert state.average is None
+    assert training.trained_model(state) is state.model
+
+
+def test_the_sum_teaches_the_classifier_when_only_it_counts(config, keys, train):
+    config = dataclasses.replace(config, objective=dataclasses.replace(config.objective, digit_weight=0.0))
+    state = init_state(config, keys, N)
+    moved = advance(config, keys, state, train, jnp.int32(2))
+    for before, after in zip(*(jax.tree.leaves(s.model.classifier) for s in (state, moved)), strict=True):
+        assert (before != after).any()
+
+
+def test_thirty_two_examples_are_learned_by_heart(config, train):
+    config = dataclasses.replace(
+        config,
+        augment=type(config.augment)(),
+        model=dataclasses.replace(config.model, channels=(8, 16, 32), hidden=64),
+        training=TrainingConfig(epochs=300.0, batch_size=32),
+    )
+    few = jax.tree.map(lambda array: array[:32], train)
+    keys = split_keys(0)
+    epoch = Epoch(order=jnp.arange(32), numbers=jnp.arange(32) % 10)
+
+    @jax.jit
+    def learn(state):
+        return jax.lax.fori_loop(0, 300, lambda _, state: train_step(config, keys, state, few, epoch), state)
+
+    state = learn(init_state(config, keys, 32))
+    assert (int(state.metrics.digit_correct), int(state.metrics.sum_correct)) == (32, 32)
+
+
+def test_models_of_one_config_have_one_tree_structure(config):
+    structures = {jax.tree.structure(build(config.model, jax.random.key(i))) for i in range(3)}
+    assert len(structures) == 1
