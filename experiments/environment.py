@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import platformdirs
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -25,6 +26,16 @@ def describe() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "matmul_precision": jax.config.values["jax_default_matmul_precision"] or "default",
     }
+
+
+def keep_compilations() -> None:
+    """Keeps compiled programs in the user's cache folder, so that the next run starts at once; safe to delete.
+
+    One folder a machine: a program compiled for one CPU may not run on another that shares the home directory.
+    """
+    folder = platformdirs.user_cache_path("mnistsum") / f"xla-{platform.node()}"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def device() -> str:

@@ -17,7 +17,7 @@ from mnistsum.config import Config, to_json
 from mnistsum.data import load
 from mnistsum.evaluate import evaluate, score
 from mnistsum.models.summary import count_multiply_adds, count_parameters
-from mnistsum.train import advance, init_state, split_keys, steps_per_epoch, total_steps, trained_model
+from mnistsum.train import advance, init_state, program, split_keys, steps_per_epoch, total_steps, trained_model
 from mnistsum.types import Data, Split, TrainState
 
 SAVE_EVERY = 60.0  # seconds at most between two checkpoints; each epoch ends with one, too
@@ -41,7 +41,7 @@ def stops(config: Config, state: TrainState, train: Split, pause: float = 1.0) -
     n = len(train.labels)
     total, per_epoch = total_steps(config, n), steps_per_epoch(config, n)
     keys, step = split_keys(config.seed), int(state.step)
-    compiled = advance.lower(config, keys, state, train, jnp.int32(0)).compile()
+    compiled = advance.lower(program(config), keys, state, train, jnp.int32(0)).compile()
     chunk = 1
     while step < total:
         until = min(step + chunk, total, (step // per_epoch + 1) * per_epoch)
@@ -53,13 +53,26 @@ def stops(config: Config, state: TrainState, train: Split, pause: float = 1.0) -
         step = until
 
 
+def _catch_signals() -> list[int]:
+    """A list that the first SIGINT or SIGTERM is put into; a second one ends the process at once."""
+    caught: list[int] = []
+
+    def catch(number, frame):
+        caught.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, catch)
+    return caught
+
+
 def preview(config: Config) -> int:
     """Prints what a run would do and how long it would take."""
     data = load(config.data)
     n = len(data.train.labels)
     total = total_steps(config, n)
     screen.introduce(config, data)
-    state = init_state(config, split_keys(config.seed), n)
+    state = init_state(program(config), split_keys(config.seed), n)
     measured = [stop for stop, _ in zip(stops(config, state, jax.device_put(data.train), 0.3), range(4), strict=False)][
         1:
     ]
@@ -70,19 +83,21 @@ def preview(config: Config) -> int:
 
 
 def start(config: Config, folder: Path, started: float) -> int:
-    """A run from the first step."""
+    """A run from the first step; the exit status."""
+    caught = _catch_signals()
     data = load(config.data)
-    state = init_state(config, split_keys(config.seed), len(data.train.labels))
+    state = init_state(program(config), split_keys(config.seed), len(data.train.labels))
     screen.introduce(config, data)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(to_json(config))
     _write_json(folder / "run.json", _describe(config))
     (folder / "metrics.jsonl").touch()
-    return _go_on(config, data, state, {"train_seconds": 0.0, "wall_seconds": 0.0}, folder, started)
+    return _go_on(config, data, state, {"train_seconds": 0.0, "wall_seconds": 0.0}, folder, started, caught)
 
 
 def resume(folder: Path, started: float) -> int:
-    """A run from its newest checkpoint."""
+    """A run from its newest checkpoint; the exit status."""
+    caught = _catch_signals()
     config = checkpoint.read_config(folder)
     data = load(config.data)
     state, clock = checkpoint.restore(folder / "checkpoints", config)
@@ -91,24 +106,24 @@ def resume(folder: Path, started: float) -> int:
     screen.console.print(f"resumed at step {int(state.step):,} of {total:,}")
     done = [line for line in _read_metrics(folder) if line["step"] <= int(state.step)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in done))
-    return _go_on(config, data, state, clock, folder, started)
+    return _go_on(config, data, state, clock, folder, started, caught)
 
 
-def _go_on(config: Config, data: Data, state: TrainState, clock: dict[str, float], folder: Path, started: float) -> int:
+def _go_on(
+    config: Config,
+    data: Data,
+    state: TrainState,
+    clock: dict[str, float],
+    folder: Path,
+    started: float,
+    caught: list[int],
+) -> int:
     """Trains to the end, or to a signal; returns the exit status."""
     n = len(data.train.labels)
     total, per_epoch = total_steps(config, n), steps_per_epoch(config, n)
     held_out, split = (data.validation, "validation") if config.data.validation else (data.test, "test")
     earlier, train_seconds, estimated = clock["wall_seconds"], clock["train_seconds"], False
     saved = time.perf_counter()
-    caught: list[int] = []
-
-    def catch(number, frame):
-        caught.append(number)
-        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, catch)
 
     def now() -> dict[str, float]:
         return {"train_seconds": train_seconds, "wall_seconds": earlier + time.perf_counter() - started}

@@ -33,8 +33,9 @@ def command(arguments: list[str]) -> int:
     if options.resume is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"--output {folder}: exists and is not an empty folder; name another, or --resume {folder}")
 
-    from experiments import fit  # JAX loads only once the command line is right
+    from experiments import environment, fit  # JAX loads only once the command line is right
 
+    environment.keep_compilations()
     if options.resume is not None:
         return fit.resume(folder, STARTED)
     if options.dry_run:

@@ -44,6 +44,7 @@ def program(config: Config) -> Config:
     )
 
 
+@partial(jax.jit, static_argnames=("config", "n"))
 def init_state(config: Config, keys: Keys, n: int) -> TrainState:
     """The state before the first step of a run on `n` images."""
     model: Any = build(config.model, keys.init)

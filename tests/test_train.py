@@ -92,8 +92,9 @@ def test_vmapped_seeds_match_single_runs(config, train):
         return train_step(config, keys, init_state(config, keys, N), train, draw_epoch(keys.order, keys.number, 0, N))
 
     together = jax.jit(jax.vmap(first_step))(stacked)
+    single = jax.jit(first_step)
     for i, key in enumerate(keys):
-        alone = jax.jit(first_step)(key)
+        alone = single(key)
         chex.assert_trees_all_close(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone, rtol=1e-5, atol=1e-6)
 
 
@@ -105,7 +106,7 @@ def test_a_run_is_traced_once_whatever_seed_name_and_stops(config, train, monkey
     for seed in (0, 1):
         variant = dataclasses.replace(config, seed=seed, name=f"run-{seed}")
         keys = split_keys(seed)
-        state = jax.jit(init_state, static_argnums=(0, 2))(variant, keys, N)
+        state = init_state(program(variant), keys, N)
         for until in (1, 8, 9, 24):  # over three epochs
             state = traced(program(variant), keys, state, train, jnp.int32(until))
         restored = jax.tree.map(jnp.asarray, jax.tree.map(np.asarray, state._replace(step=jnp.int32(20))))
