@@ -1,5 +1,6 @@
 """A run from start to end: trained in one compiled program that stops about once a second, tested, written down."""
 
+import itertools
 import json
 import signal
 import time
@@ -73,9 +74,7 @@ def preview(config: Config) -> int:
     total = total_steps(config, n)
     screen.introduce(config, data)
     state = init_state(program(config), split_keys(config.seed), n)
-    measured = [stop for stop, _ in zip(stops(config, state, jax.device_put(data.train), 0.3), range(4), strict=False)][
-        1:
-    ]
+    measured = list(itertools.islice(stops(config, state, jax.device_put(data.train), 0.3), 1, 4))
     if measured:
         rate = sum(stop.seconds for stop in measured) / sum(stop.steps for stop in measured)
         screen.estimate(total, rate, config.training.epochs)
@@ -130,7 +129,7 @@ def _go_on(
 
     epochs = -(-total // per_epoch)
     with screen.progress() as bar:
-        task = bar.add_task("", total=total, completed=int(state.step), epoch=f"1/{epochs}", loss=float("nan"), rate=0)
+        task = bar.add_task("compiling", total=total, completed=int(state.step), note="")
         for i, stop in enumerate(stops(config, state, jax.device_put(data.train))):
             state = stop.state
             train_seconds += stop.seconds
@@ -139,11 +138,11 @@ def _go_on(
                 estimated = True
             epoch = f"{-(-stop.step // per_epoch)}/{epochs}"
             loss = float(state.metrics.loss) / int(state.metrics.examples)
-            rate = stop.steps * config.training.batch_size / stop.seconds
-            bar.update(task, completed=stop.step, epoch=epoch, loss=loss, rate=rate)
+            note = f"loss {loss:.4f}  {stop.steps * config.training.batch_size / stop.seconds:,.0f} images/s"
+            bar.update(task, completed=stop.step, description=f"epoch {epoch}", note=note)
             if stop.ends_epoch:
                 scores = score(evaluate(config.data, trained_model(state), held_out), held_out.labels)
-                screen.epoch_line(epoch, split, scores, state.metrics)
+                screen.epoch_line(epoch, split, scores)
                 line = {"epoch": stop.step / per_epoch, "step": stop.step, "train": _means(state)}
                 line |= {split: _headline(scores), "clock": now()}
                 with (folder / "metrics.jsonl").open("a") as file:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Int
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from mnistsum.types import Evaluation, Split
 
@@ -32,8 +32,9 @@ def curves(lines: list[dict[str, Any]]) -> Figure:
             right.plot(epochs, errors, f"o{style}", color=colour, label=f"{name}, {output}", markersize=4)
     right.set(title="Accuracy (log scale of the error)", xlabel="epoch", ylabel="accuracy", yscale="log")
     right.set_ylim(1, min(right.get_ylim()[0], 1e-2))
+    right.yaxis.set_major_locator(FixedLocator([digit / 10**power for power in range(5) for digit in (1, 2, 5)]))
     right.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 * (1 - error):g} %"))
-    right.yaxis.set_minor_formatter(NullFormatter())
+    right.yaxis.set_minor_locator(NullLocator())
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlim(0, max(epochs) * 1.05)
@@ -51,7 +52,7 @@ def confusion(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> 
     tables = [("Digit", labels, evaluation.digit, 10), ("Sum", sums.ravel(), np.asarray(evaluation.sum).ravel(), 19)]
     for axes, (name, true, predicted, classes) in zip(figure.subplots(1, 2), tables, strict=True):
         counts = np.bincount(true * classes + predicted, minlength=classes**2).reshape(classes, classes)
-        axes.imshow(np.ma.masked_equal(counts, 0), cmap="Blues", norm=LogNorm(1, counts.max()))
+        axes.imshow(np.ma.masked_equal(counts, 0), cmap="Blues", norm=LogNorm(1, float(counts.max())))
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 colour = "white" if count > counts.max() ** 0.6 else INK

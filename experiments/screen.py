@@ -8,7 +8,7 @@ from experiments import environment
 from mnistsum.config import Config
 from mnistsum.evaluate import Scores
 from mnistsum.models.summary import count_multiply_adds, count_parameters, summarise
-from mnistsum.types import Data, Metrics
+from mnistsum.types import Data
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -44,12 +44,12 @@ def estimate(steps: int, seconds_per_step: float, epochs: float) -> None:
 
 
 def progress() -> Progress:
-    """A bar with loss, images/s and time left; nothing where there is no terminal."""
+    """A bar with epoch, loss, images/s and time left; nothing where there is no terminal."""
     return Progress(
-        TextColumn("epoch {task.fields[epoch]}"),
+        TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
-        TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:,.0f} images/s"),
+        TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(compact=True),
         console=console,
         transient=True,
@@ -57,12 +57,11 @@ def progress() -> Progress:
     )
 
 
-def epoch_line(epoch: str, split: str, scores: Scores, metrics: Metrics) -> None:
+def epoch_line(epoch: str, split: str, scores: Scores) -> None:
     """An epoch in the write-up's terms."""
     console.print(
         f"epoch {epoch}  {split}: average loss {(scores.digit_loss + scores.sum_loss) / 2:.4f}, "
         f"digit {scores.digit_accuracy:.2%}, sum {scores.sum_accuracy:.2%}"
-        f"   (training loss {float(metrics.loss) / max(int(metrics.examples), 1):.4f})"
     )
 
 

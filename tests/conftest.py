@@ -11,8 +11,8 @@ from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, Opti
 from mnistsum.data import load
 from mnistsum.types import Data, Split
 
-# Most of the suite's time is compilation, of programs that then run for milliseconds. Runs that tests start in processes
-# of their own are optimised as a user's are.
+# Most of the suite's time is compilation, of programs that then run for milliseconds. Runs that tests start in
+# processes of their own are optimised as a user's are.
 jax.config.update("jax_disable_most_optimizations", True)
 
 

@@ -132,3 +132,11 @@ def test_without_validation_the_test_set_is_reported_each_epoch(tmp_path):
     output = finish(start("--config", "smoke", "training.epochs=0.05", "data.validation=0", "--output", tmp_path / "r"))
     assert "60,000 train, 0 validation" in output
     assert re.search(r"epoch 1/1 +test: average loss", output)
+
+
+@pytest.mark.slow
+def test_ten_fresh_processes_give_the_same_bits(smoke, tmp_path):
+    folder, _ = smoke
+    for i in range(10):
+        finish(start("--config", "smoke", "--output", tmp_path / str(i)))
+        assert files(tmp_path / str(i)) == files(folder)

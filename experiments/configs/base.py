@@ -1,9 +1,9 @@
-"""The config that all others vary: the write-up's shape (classifier, 10 logits and 10 one-hot, FC 128, FC 19), but small.
+"""The config that all others vary: the write-up's shape (10 logits and a one-hot, FC 128, FC 19), but small.
 
 Claim: beats the write-up's 98.96 % digit and 98.83 % sum in about a minute on two CPU cores, with 34,573 parameters.
-Result: digit RESULT, sum RESULT, five seeds; experiments/results/base.json.
+Result: digit 99.51 +- 0.06 %, sum 99.42 +- 0.03 %, five seeds; experiments/results/runs/base-*.
 Command: python -m experiments.run --config base
-Cost: COST on two CPU cores.
+Cost: 54 s of training, 63 s in all (medians), on two CPU cores.
 """
 
 from mnistsum.config import AugmentConfig, Config, ModelConfig, OptimizerConfig, TrainingConfig

@@ -1,12 +1,12 @@
-"""The write-up's system: 6,384,925 parameters, 20 epochs of SGD on all 60,000 images, the test set reported each epoch.
+"""The write-up's system: 6,384,925 parameters, 20 epochs of SGD, the test set reported each epoch.
 
-Claim: the write-up's log, whose last line is 98.96 % digit and 98.83 % sum (stated there). Stated: convolutions and fully
-connected layers, 10 logits and 10 one-hot into 20, FC to 19, the parameter count, the loss, batch 128, 20 epochs.
-Inferred, from the count and from gkdivya/EVA's network of the same count: the layers, pixels / 255, SGD with learning rate
-0.01 and momentum 0.7, PyTorch's initialisation, FC 128 in the adder.
-Result: RESULT
+Claim: the write-up's log, whose last line is 98.96 % digit and 98.83 % sum. Stated there: convolutions and fully
+connected layers, 10 logits and a one-hot joined to 20 and led to 19, the count, the loss, batch 128, 20 epochs.
+Inferred, from the count and from the network of the same count in gkdivya/EVA (3_PyTorchNeuralNetwork): the layers,
+pixels / 255, SGD with learning rate 0.01 and momentum 0.7, PyTorch's initialisation, FC 128 in the adder.
+Result: REFRESULT
 Command: python -m experiments.run --config reference
-Cost: COST on two CPU cores.
+Cost: REFCOST on two CPU cores.
 """
 
 from mnistsum.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig

@@ -1,9 +1,9 @@
 """The write-up's network of 6,384,925 parameters with a modern recipe: Muon, one cycle, 0.6 epochs.
 
 Claim: the write-up's 98.96 % digit and 98.83 % sum in less than one of its twenty epochs.
-Result: RESULT
+Result: digit 99.31 %, sum 99.05 %, one seed; experiments/results/runs/reference_fast-0.
 Command: python -m experiments.run --config reference_fast
-Cost: COST on two CPU cores.
+Cost: 297 s of training, 341 s in all, on two CPU cores.
 """
 
 from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig

@@ -82,8 +82,8 @@ def initialisers(config: ModelConfig, fan_in: int):
     """The initialisers of a kernel and of its bias.
 
     `torch`: both uniform in +-1 / sqrt(fan_in), PyTorch's default for convolutions and linear layers (the formula of
-    `torch.nn.init.kaiming_uniform_` with a = sqrt(5)). `he`: kernel truncated normal with variance 2 / fan_in (He et al. 2015,
-    arXiv:1502.01852), bias zero.
+    `torch.nn.init.kaiming_uniform_` with a = sqrt(5)). `he`: kernel truncated normal with variance 2 / fan_in (He et
+    al. 2015, arXiv:1502.01852), bias zero.
     """
     if config.initialisation == "torch":
         bound = 1 / math.sqrt(fan_in)

@@ -1,0 +1,142 @@
+"""PyTorch twins of the networks, for the benchmark: the same arithmetic from the same weights."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import torch
+from flax import nnx
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mnistsum.config import OptimizerConfig
+from mnistsum.models import Model
+from mnistsum.types import Split
+
+
+class RootMeanSquare(nn.Module):
+    """The norm of `compact`: over the whole feature map, one scale a channel."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.square().mean((1, 2, 3), keepdim=True) + 1e-6) * self.scale
+
+
+class Twin(nn.Module):
+    """Either network, with the write-up's adder; layers in the order in which the Flax model holds its parameters."""
+
+    def __init__(self, classifier: nn.Sequential, hidden: int):
+        super().__init__()
+        self.classifier = classifier
+        self.adder = nn.Sequential(nn.Linear(20, hidden), nn.ReLU(), nn.Linear(hidden, 19))
+
+    def forward(self, image: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
+        digit = self.classifier(image)
+        return digit, self.adder(torch.cat([digit, number.to(digit.dtype)], 1))
+
+
+class ChannelsLast(nn.Module):
+    """Flattens as Flax does, channels innermost; a view of a channels_last tensor."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).flatten(1)
+
+
+def reference(hidden: int = 128) -> Twin:
+    """The write-up's network."""
+    layers: list[nn.Module] = []
+    for inputs, outputs, padding, pool in (
+        (1, 32, 1, False),
+        (32, 64, 1, True),
+        (64, 128, 1, False),
+        (128, 256, 1, True),
+        (256, 512, 0, False),
+        (512, 1024, 0, False),
+    ):
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=padding), nn.ReLU()] + [nn.MaxPool2d(2)] * pool
+    return Twin(nn.Sequential(*layers, nn.Conv2d(1024, 10, 3), nn.Flatten()), hidden)
+
+
+def compact(channels: tuple[int, ...], hidden: int = 128) -> Twin:
+    """The network of `base`."""
+    c1, c2, c3 = channels
+    # Flax pads a 5x5 convolution of stride 2 by one pixel before and two after.
+    first = [nn.ZeroPad2d((1, 2, 1, 2)), nn.Conv2d(1, c1, 5, stride=2), RootMeanSquare(c1), nn.ReLU()]
+    second = [nn.Conv2d(c1, c2, 3, padding=1), RootMeanSquare(c2), nn.ReLU(), nn.MaxPool2d(2)]
+    third = [nn.Conv2d(c2, c3, 3, padding=1), RootMeanSquare(c3), nn.ReLU(), nn.MaxPool2d(2)]
+    return Twin(nn.Sequential(*first, *second, *third, ChannelsLast(), nn.Linear(9 * c3, 10)), hidden)
+
+
+def copy_weights(model: Model, twin: Twin) -> None:
+    """Gives the twin the model's weights."""
+    with torch.no_grad():
+        for flax_part, torch_part in ((model.classifier, twin.classifier), (model.adder, twin.adder)):
+            layers = [layer for layer in torch_part if any(True for _ in layer.parameters())]
+            sources = [layer for layer in vars(flax_part).values() if isinstance(layer, nnx.Module)]
+            sources = [layer for layer in sources if jax.tree.leaves(layer)]
+            for source, layer in zip(sources, layers, strict=True):
+                _copy(source, layer)
+
+
+def _copy(source: Any, layer: Any) -> None:
+    if isinstance(layer, RootMeanSquare):
+        layer.scale.copy_(torch.tensor(np.array(source.scale[...]))[:, None, None])
+        return
+    kernel = np.array(source.kernel[...])
+    axes = (3, 2, 0, 1) if kernel.ndim == 4 else (1, 0)
+    layer.weight.copy_(torch.tensor(kernel.transpose(axes)))
+    layer.bias.copy_(torch.tensor(np.array(source.bias[...])))
+
+
+class TorchTraining:
+    """PyTorch's best case of the same training: data in memory, channels_last, fused optimiser."""
+
+    def __init__(self, twin: Twin, split: Split, config: OptimizerConfig):
+        twin.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]: torch's stubs lack this form
+        self.twin = twin
+        self.images = torch.tensor(split.images).permute(0, 3, 1, 2)
+        self.labels = torch.tensor(split.labels, dtype=torch.long)
+        self.optimizer: torch.optim.Optimizer
+        if config.name == "adamw":
+            betas = (config.momentum, 0.999)
+            self.optimizer = torch.optim.AdamW(
+                twin.parameters(), config.learning_rate, betas, weight_decay=config.weight_decay, fused=True
+            )
+        else:
+            self.optimizer = torch.optim.SGD(twin.parameters(), config.learning_rate, config.momentum, fused=True)
+
+    def train(self, forward: Any, steps: int, batch_size: int, autocast: bool) -> float:
+        """Trains so many steps; the last loss."""
+        order = torch.randperm(len(self.labels))[: steps * batch_size].split(batch_size)
+        numbers = torch.randint(0, 10, (len(self.labels),))
+        loss = torch.zeros(())
+        for chosen in order:
+            image, label, number = self.batch(chosen), self.labels[chosen], numbers[chosen]
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                digit, total = forward(image, F.one_hot(number, 10).float())
+            loss = (F.cross_entropy(digit.float(), label) + F.cross_entropy(total.float(), label + number)) / 2
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+        return float(loss)
+
+    @torch.no_grad()
+    def evaluate(self, classify: Any, images: int, autocast: bool, batch_size: int = 1000) -> int:
+        """Reads the first images, each with all ten numbers; how many sums are right."""
+        right = 0
+        for chosen in torch.arange(images).split(batch_size):
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                digit = classify(self.batch(chosen))
+                for number in range(10):
+                    one_hot = F.one_hot(torch.full((len(chosen),), number), 10).to(digit.dtype)
+                    total = self.twin.adder(torch.cat([digit, one_hot], 1))
+                    right += int((total.argmax(1) == self.labels[chosen] + number).sum())
+        return right
+
+    def batch(self, chosen: Tensor) -> Tensor:
+        """Images as the network takes them, by their places."""
+        image = self.images[chosen].to(torch.float32) / 255
+        return ((image - 0.1307) / 0.3081).contiguous(memory_format=torch.channels_last)

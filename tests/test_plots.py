@@ -1,0 +1,49 @@
+"""Pictures and report: drawn from any finished evaluation, and never a way in for HTML."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import plots, report
+from mnistsum.types import Evaluation, Split
+
+RUNS = Path(__file__).parent.parent / "experiments" / "results" / "runs"
+
+
+def evaluation(labels: np.ndarray, digit: np.ndarray) -> Evaluation:
+    n = len(labels)
+    return Evaluation(digit, digit[:, None] + np.arange(10), np.zeros(n), np.zeros((n, 10)))
+
+
+@pytest.mark.parametrize("wrong", [0, 3, 40])
+def test_examples_name_every_mistake_there_is(mnist, wrong):
+    split = Split(*(array[:100] for array in mnist.test))
+    labels = np.asarray(split.labels)
+    digit = np.where(np.arange(100) < wrong, (labels + 1) % 10, labels)
+    figure = plots.examples(evaluation(labels, digit), split)
+    _, lower = figure.subfigs
+    assert lower.get_suptitle() == f"Mistakes: {min(wrong, 16)} of the {wrong} images with one"
+    titled = [axes.get_title() for axes in lower.axes if axes.get_title()]
+    assert len(titled) == min(wrong, 16)
+    assert all("read" in title for title in titled)
+
+
+def test_confusion_counts_every_image_and_pair(mnist):
+    labels = np.asarray(mnist.test.labels[:100])
+    figure = plots.confusion(evaluation(labels, (labels + 1) % 10), labels)
+    assert [axes.get_title() for axes in figure.axes] == ["Digit: 100 of 100 wrong", "Sum: 1,000 of 1,000 wrong"]
+
+
+def test_a_report_escapes_what_it_is_told(tmp_path, config):
+    folder = RUNS / "base-0"
+    for name in ("curves", "examples", "confusion"):
+        plots.curves([json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]).savefig(
+            tmp_path / f"{name}.png"
+        )
+    summary, run = (json.loads((folder / name).read_text()) for name in ("summary.json", "run.json"))
+    evil = "<script>alert(1)</script>"
+    page = report.render(config, summary | {"device": evil}, run | {"command": evil, "commit": evil}, tmp_path)
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") == 3
