@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 import torch
-from flax import nnx
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,10 +24,11 @@ class RootMeanSquare(nn.Module):
 
 
 class Twin(nn.Module):
-    """Either network, with the write-up's adder; layers in the order in which the Flax model holds its parameters."""
+    """Either network, with the write-up's adder; `names` are the Flax classifier's of its layers that have weights."""
 
-    def __init__(self, classifier: nn.Sequential, hidden: int):
+    def __init__(self, classifier: nn.Sequential, names: tuple[str, ...], hidden: int):
         super().__init__()
+        self.names = names
         self.classifier = classifier
         self.adder = nn.Sequential(nn.Linear(20, hidden), nn.ReLU(), nn.Linear(hidden, 19))
 
@@ -57,7 +56,8 @@ def reference(hidden: int = 128) -> Twin:
         (512, 1024, 0, False),
     ):
         layers += [nn.Conv2d(inputs, outputs, 3, padding=padding), nn.ReLU()] + [nn.MaxPool2d(2)] * pool
-    return Twin(nn.Sequential(*layers, nn.Conv2d(1024, 10, 3), nn.Flatten()), hidden)
+    names = tuple(f"conv{i}" for i in range(1, 8))
+    return Twin(nn.Sequential(*layers, nn.Conv2d(1024, 10, 3), nn.Flatten()), names, hidden)
 
 
 def compact(channels: tuple[int, ...], hidden: int = 128) -> Twin:
@@ -67,18 +67,20 @@ def compact(channels: tuple[int, ...], hidden: int = 128) -> Twin:
     first = [nn.ZeroPad2d((1, 2, 1, 2)), nn.Conv2d(1, c1, 5, stride=2), RootMeanSquare(c1), nn.ReLU()]
     second = [nn.Conv2d(c1, c2, 3, padding=1), RootMeanSquare(c2), nn.ReLU(), nn.MaxPool2d(2)]
     third = [nn.Conv2d(c2, c3, 3, padding=1), RootMeanSquare(c3), nn.ReLU(), nn.MaxPool2d(2)]
-    return Twin(nn.Sequential(*first, *second, *third, ChannelsLast(), nn.Linear(9 * c3, 10)), hidden)
+    names = ("conv1", "norm1", "conv2", "norm2", "conv3", "norm3", "output")
+    return Twin(nn.Sequential(*first, *second, *third, ChannelsLast(), nn.Linear(9 * c3, 10)), names, hidden)
 
 
 def copy_weights(model: Model, twin: Twin) -> None:
-    """Gives the twin the model's weights."""
+    """Gives the twin the model's weights, layer by layer."""
     with torch.no_grad():
-        for flax_part, torch_part in ((model.classifier, twin.classifier), (model.adder, twin.adder)):
+        for flax_part, torch_part, names in (
+            (model.classifier, twin.classifier, twin.names),
+            (model.adder, twin.adder, ("hidden", "output")),
+        ):
             layers = [layer for layer in torch_part if any(True for _ in layer.parameters())]
-            sources = [layer for layer in vars(flax_part).values() if isinstance(layer, nnx.Module)]
-            sources = [layer for layer in sources if jax.tree.leaves(layer)]
-            for source, layer in zip(sources, layers, strict=True):
-                _copy(source, layer)
+            for name, layer in zip(names, layers, strict=True):
+                _copy(getattr(flax_part, name), layer)
 
 
 def _copy(source: Any, layer: Any) -> None:
