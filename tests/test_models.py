@@ -66,7 +66,7 @@ def test_he_initialisation_has_variance_two_over_fan_in():
 @pytest.mark.parametrize("padding", ["SAME", "VALID", ((2, 0), (0, 1))])
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2), (2, 1)])
 @pytest.mark.parametrize("size", [(3, 3), (5, 4)])
-def test_convolution_as_a_product_equals_lax_in_value_and_gradient(padding, strides, size):
+def test_convolution_equals_lax_alone_and_differentiated(padding, strides, size):
     images, kernel = jax.random.normal(KEY, (2, 9, 10, 3)), jax.random.normal(KEY, (*size, 3, 4))
     options = {
         "lhs_dilation": (1, 1),
@@ -79,7 +79,8 @@ def test_convolution_as_a_product_equals_lax_in_value_and_gradient(padding, stri
         def total(images, kernel):
             return jnp.sin(function(images, kernel, strides, padding, **options)).sum()
 
-        return jax.jit(jax.value_and_grad(total, argnums=(0, 1)))(images, kernel)
+        alone = jax.jit(lambda *arrays: function(*arrays, strides, padding, **options))(images, kernel)
+        return alone, jax.jit(jax.value_and_grad(total, argnums=(0, 1)))(images, kernel)
 
     assert jax.default_backend() == "cpu"  # elsewhere, convolve is lax's own
     for a, b in zip(jax.tree.leaves(value(convolve)), jax.tree.leaves(value(lax.conv_general_dilated)), strict=True):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mnistsum import train as training
-from mnistsum.config import InputError, TrainingConfig
+from mnistsum.config import AugmentConfig, InputError, ObjectiveConfig, OptimizerConfig, TrainingConfig
 from mnistsum.data import draw_epoch, pair, scale
 from mnistsum.models import build
 from mnistsum.objective import objective
@@ -68,6 +68,24 @@ def test_stopping_anywhere_gives_the_bits_of_single_steps(config, keys, start, t
 def test_an_epoch_counts_its_examples_and_starts_anew(config, keys, start, train):
     counts = [int(advance(config, keys, start, train, jnp.int32(i)).metrics.examples) for i in (1, 8, 9, 17)]
     assert counts == [32, 256, 32, 32]
+
+
+def test_every_step_distorts_anew(config, keys, train):
+    # A step sees all images and moves nothing, and only the digit counts: but for the distortion, steps have one loss.
+    def losses(augmentation):
+        still = dataclasses.replace(
+            config,
+            augment=augmentation,
+            objective=ObjectiveConfig(digit_weight=1.0),
+            optimizer=OptimizerConfig(name="sgd", learning_rate=1e-30, schedule="constant"),
+            training=TrainingConfig(3.0, N),
+        )
+        start = init_state(still, keys, N)
+        return [float(advance(still, keys, start, train, jnp.int32(step)).metrics.loss) for step in (1, 2)]
+
+    same, distorted = losses(AugmentConfig()), losses(config.augment)
+    np.testing.assert_allclose(same[0], same[1], rtol=1e-5)
+    assert abs(distorted[0] - distorted[1]) > 1e-3 * distorted[0]
 
 
 def test_jit_equals_eager_in_loss_and_every_gradient_leaf(config, keys, start, train):

@@ -1,6 +1,7 @@
 """Layers that every architecture shares: flax's own, given this project's initialisation, type and convolution."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +15,36 @@ from mnistsum.config import ModelConfig
 def convolve(inputs, kernel, strides, padding, **options):
     """`lax.conv_general_dilated` of NHWC images and an HWIO kernel, by the quickest way on this backend.
 
-    XLA's CPU convolutions run on one core, slowly, inside a loop (jax-ml/jax#12868), and training is a loop. There, the
-    shifted views of the padded images are concatenated and multiplied with the kernel as one matrix product.
+    On the CPU, XLA's own convolutions are the quickest going forward, but not their gradients: inside a loop, which
+    training is, they are several times slower than the gradients of one matrix product (jax-ml/jax#12868).
     """
     dilations = (*options["lhs_dilation"], *options["rhs_dilation"])
     if jax.default_backend() != "cpu" or options["feature_group_count"] != 1 or set(dilations) != {1}:
         return lax.conv_general_dilated(inputs, kernel, strides, padding, **options)
-    height, width, channels, features = kernel.shape
     if isinstance(padding, str):
-        padding = lax.padtype_to_pads(inputs.shape[1:3], (height, width), strides, padding)
+        padding = lax.padtype_to_pads(inputs.shape[1:3], kernel.shape[:2], strides, padding)
+    return _convolve(inputs, kernel, tuple(strides), tuple(map(tuple, padding)))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve(inputs, kernel, strides, padding):
+    return lax.conv_general_dilated(inputs, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def _convolve_forward(inputs, kernel, strides, padding):
+    return jax.vjp(partial(_as_product, strides=strides, padding=padding), inputs, kernel)
+
+
+def _convolve_backward(strides, padding, pull_back, gradient):
+    return pull_back(gradient)
+
+
+_convolve.defvjp(_convolve_forward, _convolve_backward)
+
+
+def _as_product(inputs, kernel, strides, padding):
+    """The convolution as one matrix product: the kernel with the shifted views of the padded images, side by side."""
+    height, width, channels, features = kernel.shape
     inputs = jnp.pad(inputs, ((0, 0), *padding, (0, 0)))
     rows, columns = (1 + (inputs.shape[1 + i] - kernel.shape[i]) // strides[i] for i in range(2))
     ends = ((rows - 1) * strides[0] + 1, (columns - 1) * strides[1] + 1)
