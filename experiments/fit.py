@@ -74,7 +74,7 @@ def preview(config: Config) -> int:
     total = total_steps(config, n)
     screen.introduce(config, data)
     state = init_state(program(config), split_keys(config.seed), n)
-    measured = list(itertools.islice(stops(config, state, jax.device_put(data.train), 0.3), 1, 4))
+    measured = list(itertools.islice(stops(config, state, jax.device_put(data.train), 0.3), 1, 3))
     if measured:
         rate = sum(stop.seconds for stop in measured) / sum(stop.steps for stop in measured)
         screen.estimate(total, rate, config.training.epochs)

@@ -123,7 +123,7 @@ class TorchTraining:
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     @torch.no_grad()
     def evaluate(self, classify: Any, images: int, autocast: bool, batch_size: int = 1000) -> int:
