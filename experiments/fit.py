@@ -1,6 +1,5 @@
 """A run from start to end: trained in one compiled program that stops about once a second, tested, written down."""
 
-import itertools
 import json
 import signal
 import time
@@ -21,6 +20,7 @@ from mnistsum.models.summary import count_multiply_adds, count_parameters
 from mnistsum.train import advance, init_state, program, split_keys, steps_per_epoch, total_steps, trained_model
 from mnistsum.types import Data, Split, TrainState
 
+MEASURED = 0.3  # seconds of training that a run's duration is estimated from
 SAVE_EVERY = 60.0  # seconds at most between two checkpoints; each epoch ends with one, too
 
 
@@ -37,7 +37,7 @@ class Stop(NamedTuple):
 def stops(config: Config, state: TrainState, train: Split, pause: float = 1.0) -> Iterator[Stop]:
     """Trains to the end of the run, and stops every `pause` seconds or so and after each epoch.
 
-    The first stop comes after one step, a warm-up that tells nothing about speed.
+    The first stop comes after one step.
     """
     n = len(train.labels)
     total, per_epoch = total_steps(config, n), steps_per_epoch(config, n)
@@ -52,6 +52,11 @@ def stops(config: Config, state: TrainState, train: Split, pause: float = 1.0) -
         yield Stop(state, until, until - step, seconds, until % per_epoch == 0 or until == total)
         chunk = max(1, min(8 * chunk, round(pause * (until - step) / seconds)))
         step = until
+
+
+def _tells_speed(stop: Stop, total: int) -> bool:
+    """Whether a run's duration can be told from this stop: a first, single step counts only where steps are slow."""
+    return stop.seconds > (MEASURED if stop.step > 1 else 1.0) or stop.step == total
 
 
 def _catch_signals() -> list[int]:
@@ -74,10 +79,10 @@ def preview(config: Config) -> int:
     total = total_steps(config, n)
     screen.introduce(config, data)
     state = init_state(program(config), split_keys(config.seed), n)
-    measured = list(itertools.islice(stops(config, state, jax.device_put(data.train), 0.3), 1, 3))
-    if measured:
-        rate = sum(stop.seconds for stop in measured) / sum(stop.steps for stop in measured)
-        screen.estimate(total, rate, config.training.epochs)
+    for stop in stops(config, state, jax.device_put(data.train), 2 * MEASURED):
+        if _tells_speed(stop, total):
+            screen.estimate(total, stop.seconds / stop.steps, config.training.epochs)
+            break
     return 0
 
 
@@ -130,10 +135,10 @@ def _go_on(
     epochs = -(-total // per_epoch)
     with screen.progress() as bar:
         task = bar.add_task("compiling", total=total, completed=int(state.step), note="")
-        for i, stop in enumerate(stops(config, state, jax.device_put(data.train))):
+        for stop in stops(config, state, jax.device_put(data.train)):
             state = stop.state
             train_seconds += stop.seconds
-            if i > 0 and stop.seconds > 0.3 and not estimated:
+            if not estimated and _tells_speed(stop, total):
                 screen.estimate(total - stop.step, stop.seconds / stop.steps, config.training.epochs)
                 estimated = True
             epoch = f"{-(-stop.step // per_epoch)}/{epochs}"
