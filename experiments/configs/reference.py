@@ -4,8 +4,9 @@ Claim: the write-up's log, whose last line is 98.96 % digit and 98.83 % sum. Sta
 connected layers, 10 logits and a one-hot joined to 20 and led to 19, the count, the loss, batch 128, 20 epochs.
 Inferred, from the count and from the network of the same count in gkdivya/EVA (3_PyTorchNeuralNetwork): the layers,
 pixels / 255, SGD with learning rate 0.01 and momentum 0.7, PyTorch's initialisation, FC 128 in the adder.
-Result: test average loss / digit / sum after epochs 1 and 2, seed 0: 2.514 / 35.96 / 10.00 and 1.316 / 93.67 / 14.02 (the
-write-up: 2.394 / 56.34 / 9.94 and 1.296 / 94.29 / 14.32); all 20 epochs have not been run yet.
+Result: test average loss / digit / sum after epochs 1 and 2, seed 0: 2.514 / 35.96 / 10.00 and 1.316 / 93.67 / 14.02
+(the write-up: 2.394 / 56.34 / 9.94 and 1.296 / 94.29 / 14.32); experiments/results/reference_two_epochs. All 20
+epochs have not been run yet.
 Command: python -m experiments.run --config reference
 Cost: 0.48 s a step, so about 75 minutes for the 9,360 steps, on two CPU cores.
 """
