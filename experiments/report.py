@@ -45,7 +45,7 @@ def table(header: list[str], rows: list[list[Any]]) -> str:
 def settings(values: dict[str, Any]) -> str:
     """Names and values as a table of two columns. Everything is escaped."""
     rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in values.items())
-    return f"<table>{rows}</table>"
+    return f'<table class="settings">{rows}</table>'
 
 
 def render(config: Config, summary: dict[str, Any], run: dict[str, Any], folder: Path) -> str:

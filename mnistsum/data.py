@@ -17,8 +17,8 @@ def load(config: DataConfig) -> Data:
     """The data set as numpy arrays, verified; InputError names the file that cannot be used.
 
     The validation images are drawn once for all: the same ones whatever the seed. They are drawn at random because
-    MNIST's training file alternates between easier and harder writers (a small network read 93 % of the odd places and
-    87 % of the even ones), so that neither its end nor every k-th image stands for the whole.
+    MNIST's training file alternates between easier and harder writers, so that every second or twelfth image does not
+    stand for the whole.
     """
     images, labels, test_images, test_labels = idx.read(config.name, config.dir)
     n = len(images)

@@ -1,5 +1,6 @@
 """The objective: what a batch's logits cost, and how many are right."""
 
+import chex
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
@@ -21,10 +22,12 @@ def objective(config: ObjectiveConfig, logits: Logits, batch: Batch) -> tuple[Fl
     Both outputs are choices among classes that exclude each other (10 digits, 19 sums), so for both the negative
     log-likelihood of a softmax is the maximum-likelihood loss; a regression of the sum would call 17 nearly 18.
     """
+    n = len(batch.label)
+    chex.assert_shape([logits.digit, logits.sum, batch.label, batch.sum], [(n, 10), (n, 19), (n,), (n,)])
     digit_loss = negative_log_likelihood(logits.digit, batch.label).mean()
     sum_loss = negative_log_likelihood(logits.sum, batch.sum).mean()
     loss = config.digit_weight * digit_loss + (1 - config.digit_weight) * sum_loss
-    examples = jnp.int32(len(batch.label))
+    examples = jnp.int32(n)
     metrics = Metrics(
         examples=examples,
         loss=loss * examples,

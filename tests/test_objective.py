@@ -39,3 +39,11 @@ def test_the_objective_is_the_weighted_mean_of_both(weight):
     assert metrics.examples == 2
     assert metrics.sum_correct == 1
     assert metrics.digit_correct == 0  # argmax of equal logits is 0, and no label is
+
+
+@pytest.mark.parametrize(
+    "logits", [Logits(jnp.zeros((2, 19)), jnp.zeros((2, 10))), Logits(jnp.zeros((1, 10)), jnp.zeros((1, 19)))]
+)
+def test_logits_of_another_shape_are_refused(logits):
+    with pytest.raises(AssertionError, match="shape"):
+        objective(ObjectiveConfig(), logits, BATCH)
