@@ -1,8 +1,11 @@
 """Times the networks beside PyTorch on the same work, in one run: `python -m experiments.benchmark` (extra `peers`)."""
 
-import dataclasses
 import importlib.util
 import json
+import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,18 +16,18 @@ from typing import Any
 import tyro
 
 from experiments import cli
-from mnistsum.config import AugmentConfig, Config, InputError, OptimizerConfig
+from experiments.contenders import OURS, PYTORCH, Contender, network, ours, pytorch
+from mnistsum.config import Config, InputError
 
-IMAGES = 10_000  # evaluated
-ADAM = OptimizerConfig(name="adamw", learning_rate=1e-3, schedule="constant")
+STEPS = {"compact": 100, "reference": 2}  # timed at once
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Training step and evaluation of 10,000 images, beside PyTorch; warmed up, interleaved, medians of rounds."""
+    """Both networks beside PyTorch, warmed up, interleaved, medians of rounds; and how the cost of training grows."""
 
     rounds: int = 5  # each contender runs once a round
-    output: Path = Path("experiments/results/benchmark")  # .json and .md are added
+    output: Path = Path("experiments/results/benchmark")  # .json, .md and .png are added
 
 
 def command(arguments: list[str]) -> int:
@@ -32,103 +35,107 @@ def command(arguments: list[str]) -> int:
     options = tyro.cli(Benchmark, prog="python -m experiments.benchmark", args=arguments)
     if importlib.util.find_spec("torch") is None:
         raise InputError("benchmark: PyTorch is not installed; pip install -e '.[peers]'")
+    import jax
     import torch  # only once the command line is right
 
-    from experiments import environment
+    from experiments import environment, scaling
 
-    networks = {"compact": (_plain(cli.load_config("base"), ADAM), 60)}
-    reference = cli.load_config("reference")
-    networks["reference"] = (_plain(reference, reference.optimizer), 2)
     results: dict[str, Any] = environment.describe() | {"torch": torch.__version__, "threads": torch.get_num_threads()}
-    lines = [
-        "| network | contender | step, ms | images/s | step, ratio | evaluation, s | evaluation, ratio |",
-        "|---|---|--:|--:|--:|--:|--:|",
-    ]
-    for name, (config, steps) in networks.items():
-        difference, seconds = _measure(config, steps, options.rounds)
-        results[name] = {"largest_difference_of_outputs": difference, "seconds": seconds}
-        for contender, (step, evaluation) in seconds.items():
-            row = [name, contender, f"{1e3 * median(step):.1f}", f"{config.training.batch_size / median(step):,.0f}"]
-            row += [_ratio(step, seconds["mnistsum"][0]), f"{median(evaluation):.2f}"]
-            row += [_ratio(evaluation, seconds["mnistsum"][1])]
-            lines.append("| " + " | ".join(row) + " |")
+    gpu = "none on this machine; the same command times it where there is one"
+    results["gpu"] = gpu if jax.default_backend() == "cpu" else results["device"]
+    for name, steps in STEPS.items():
+        results[name] = {"alone": _alone(name), **_together(network(name), steps, options.rounds)}
+    results["scaling"] = scaling.measure()
+    table = _tabulate(results)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
-    options.output.with_suffix(".md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
-    print(f"{results['device']}, {results['cores']} cores; {results['versions']}, torch {results['torch']}")
+    options.output.with_suffix(".md").write_text(table)
+    scaling.plot(results["scaling"]).savefig(options.output.with_suffix(".png"))
+    print(table)
     return 0
 
 
-def _plain(config: Config, optimizer: OptimizerConfig) -> Config:
-    """What both sides can do alike: no distortion, no average, one rule."""
-    data = dataclasses.replace(config.data, scaling="standard")
-    return dataclasses.replace(config, data=data, augment=AugmentConfig(), optimizer=optimizer)
+def _alone(name: str) -> dict[str, dict[str, float]]:
+    """By contender, seconds from the command to the end of the first step and peak memory, each in its own process.
+
+    The compilations of JAX and of PyTorch are kept in a new folder: the first process is cold, the second warm.
+    """
+    results = {}
+    for contender in (*OURS, *PYTORCH):
+        with tempfile.TemporaryDirectory() as cache:
+            kept = os.environ | {"XDG_CACHE_HOME": cache, "TORCHINDUCTOR_CACHE_DIR": cache}
+            cold, warm = (_in_process(name, contender, kept) for _ in range(2))
+        results[contender] = {"cold": cold["first_step"], "warm": warm["first_step"], "memory": warm["peak_memory"]}
+    return results
 
 
-def _ratio(theirs: list[float], ours: list[float]) -> str:
-    """The median over rounds of their time to ours; above 1, mnistsum is the faster."""
-    return f"{median(a / b for a, b in zip(theirs, ours, strict=True)):.2f}"
+def _in_process(name: str, contender: str, environ: dict[str, str]) -> dict[str, float]:
+    command = [sys.executable, "-m", "experiments.contenders", name, contender, str(time.time())]
+    return json.loads(subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
-def _measure(config: Config, steps: int, rounds: int) -> tuple[float, dict[str, tuple[list[float], list[float]]]]:
+def _together(config: Config, steps: int, rounds: int) -> dict[str, Any]:
     """By how much the outputs of both sides differ, and by contender the seconds of a step and of an evaluation."""
-    import jax
-    import jax.numpy as jnp
     import numpy as np
-    import torch
 
-    from experiments import peers
-    from mnistsum.data import load, pair, scale
-    from mnistsum.evaluate import evaluate
-    from mnistsum.train import advance, init_state, program, split_keys
-
-    config, keys = program(config), split_keys(0)
-    data = load(config.data)
-    train = jax.device_put(data.train)
-    state = init_state(config, keys, len(data.train.labels))
-    if config.model.classifier == "reference":
-        twin = peers.reference(config.model.hidden)
-    else:
-        twin = peers.compact(config.model.channels, config.model.hidden)
-    peers.copy_weights(state.model, twin)
-    torch_side = peers.TorchTraining(twin, data.train, config.optimizer)
-
-    batch = pair(scale(config.data, train.images[:64]), train.labels[:64], jnp.arange(64) % 10)
-    ours = state.model(batch.image, batch.number)
-    with torch.no_grad():
-        theirs = twin(torch_side.batch(torch.arange(64)), torch.tensor(np.array(batch.number)))
-    difference = max(float(np.abs(np.asarray(a) - b.numpy()).max()) for a, b in zip(ours, theirs, strict=True))
+    contenders: dict[str, Contender] = {name: ours(config, dtype) for name, dtype in OURS.items()}
+    first = contenders["mnistsum float32"]
+    contenders |= {name: pytorch(config, *how, first.model) for name, how in PYTORCH.items()}
+    answers = zip(first.answer(), contenders["PyTorch float32"].answer(), strict=True)
+    difference = max(float(np.abs(np.asarray(a) - b.numpy()).max()) for a, b in answers)
     assert difference < 1e-4, f"the two networks are not the same: their outputs differ by {difference}"
-
-    compiled = advance.lower(config, keys, state, train, jnp.int32(0)).compile()
-    evaluated = data.train._replace(images=data.train.images[:IMAGES], labels=data.train.labels[:IMAGES])
-    contenders: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
-        "mnistsum": (
-            lambda: jax.block_until_ready(compiled(keys, state, train, jnp.int32(steps))),
-            lambda: evaluate(config.data, state.model, evaluated),
-        )
-    }
-    whole, part = torch.compile(twin), torch.compile(twin.classifier)
-    for name, forward, classify, autocast in (
-        ("PyTorch float32", twin, twin.classifier, False),
-        ("PyTorch bfloat16", twin, twin.classifier, True),
-        ("PyTorch compiled float32", whole, part, False),
-        ("PyTorch compiled bfloat16", whole, part, True),
-    ):
-        contenders[name] = (
-            lambda f=forward, a=autocast: torch_side.train(f, steps, config.training.batch_size, a),
-            lambda c=classify, a=autocast: torch_side.evaluate(c, IMAGES, a),
-        )
-    seconds: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in contenders}
+    step: dict[str, list[float]] = {name: [] for name in contenders}
+    evaluation: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(rounds + 1):  # the first warms up and is not counted
-        for name, actions in contenders.items():
-            for action, collected, parts in zip(actions, seconds[name], (steps, 1), strict=True):
-                start = time.perf_counter()
-                action()
+        for name, contender in contenders.items():
+            for action, collected, parts in (
+                (lambda side=contender: side.train(steps), step[name], steps),
+                (contender.evaluate, evaluation[name], 1),
+            ):
+                seconds = _seconds(action) / parts
                 if turn:
-                    collected.append((time.perf_counter() - start) / parts)
-    return difference, seconds
+                    collected.append(seconds)
+    return {"largest_difference_of_outputs": difference, "step": step, "evaluation": evaluation}
+
+
+def _seconds(action: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def _tabulate(results: dict[str, Any]) -> str:
+    lines = [
+        f"{results['cores']} cores of {results['device']}, {results['threads']} threads; "
+        f"{', '.join(f'{k} {v}' for k, v in results['versions'].items())}, torch {results['torch']}; "
+        f"commit {results['commit']}. GPU: {results['gpu']}.",
+        "",
+        "Medians; a ratio is to the time of the quicker mnistsum, so where it is above 1, mnistsum is ahead.",
+        "",
+        "| network | contender | step, ms | ratio | images/s | 10,000 images evaluated, s | ratio "
+        "| first step cold, s | warm, s | peak memory, MB |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name in STEPS:
+        result = results[name]
+        for contender, alone in result["alone"].items():
+            step, evaluation = result["step"], result["evaluation"]
+            cells = [name, contender, f"{1e3 * median(step[contender]):.2f}", _ratio(step, contender)]
+            cells += [f"{network(name).training.batch_size / median(step[contender]):,.0f}"]
+            cells += [f"{median(evaluation[contender]):.2f}", _ratio(evaluation, contender)]
+            cells += [f"{alone['cold']:.1f}", f"{alone['warm']:.1f}", f"{alone['memory'] / 1e6:,.0f}"]
+            lines.append("| " + " | ".join(cells) + " |")
+    scaling = results["scaling"]
+    slopes = ", ".join(f"{name} {scaling[name]['slope']:.2f}" for name in ("images", "epochs", "seeds"))
+    memory = {epochs: f"{size / 1e6:,.0f}" for epochs, size in scaling["memory"].items()}
+    note = f"Log-log slope of training seconds over four doublings: {slopes}. Peak memory, MB, by epochs: {memory}."
+    return "\n".join([*lines, "", note]) + "\n"
+
+
+def _ratio(seconds: dict[str, list[float]], contender: str) -> str:
+    """The median over rounds of its time to the quicker of ours."""
+    best = min(OURS, key=lambda name: median(seconds[name]))
+    return f"{median(a / b for a, b in zip(seconds[contender], seconds[best], strict=True)):.2f}"
 
 
 if __name__ == "__main__":

@@ -52,18 +52,6 @@ def parse(program: Any, arguments: list[str]) -> Any:
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config", default="base")
     settings = load_config(finder.parse_known_args(arguments)[0].config)
-    args: list[str] = []
-    for argument in arguments:
-        override = re.fullmatch(r"([a-z][a-z_.]*)=(.*)", argument)
-        if override is None:
-            args.append(argument)
-            continue
-        key, value = override.groups()
-        try:
-            many = isinstance(lookup(settings, key), tuple)
-        except AttributeError:
-            many = False  # an unknown key: tyro answers with the nearest
-        args += [f"--{key}", *value.split(",")] if many else [f"--{key}={value}"]
     docstring = (program.__doc__ or "") + (
         "\n\nFields of the config are overridden bare: optimizer.learning_rate=3e-4 training.epochs=2"
         f"\nConfigs: {', '.join(config_names())}, or a .py file of yours with a variable `config`."
@@ -72,11 +60,33 @@ def parse(program: Any, arguments: list[str]) -> Any:
         program,
         prog=f"python -m experiments.{Path(sys.modules[program.__module__].__file__ or '').stem}",
         description=docstring,
-        args=args,
+        args=_as_flags(settings, arguments),
         default=program(settings=settings),
         use_underscores=True,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
+
+
+def override(config: Config, assignments: list[str]) -> Config:
+    """The config with its fields changed as `training.epochs=2` says; exits with status 2 where it cannot."""
+    return tyro.cli(Config, args=_as_flags(config, assignments), default=config, use_underscores=True)
+
+
+def _as_flags(settings: Config, arguments: list[str]) -> list[str]:
+    """The arguments with each bare `a.b=v` written as tyro reads it."""
+    flags: list[str] = []
+    for argument in arguments:
+        assignment = re.fullmatch(r"([a-z][a-z_.]*)=(.*)", argument)
+        if assignment is None:
+            flags.append(argument)
+            continue
+        key, value = assignment.groups()
+        try:
+            many = isinstance(lookup(settings, key), tuple)
+        except AttributeError:
+            many = False  # an unknown key: tyro answers with the nearest
+        flags += [f"--{key}", *value.split(",")] if many else [f"--{key}={value}"]
+    return flags
 
 
 def main(command: Callable[[list[str]], int]) -> None:

@@ -37,13 +37,6 @@ class Twin(nn.Module):
         return digit, self.adder(torch.cat([digit, number.to(digit.dtype)], 1))
 
 
-class ChannelsLast(nn.Module):
-    """Flattens as Flax does, channels innermost; a view of a channels_last tensor."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.permute(0, 2, 3, 1).flatten(1)
-
-
 def reference(hidden: int = 128) -> Twin:
     """The write-up's network."""
     layers: list[nn.Module] = []
@@ -62,13 +55,15 @@ def reference(hidden: int = 128) -> Twin:
 
 def compact(channels: tuple[int, ...], hidden: int = 128) -> Twin:
     """The network of `base`."""
-    c1, c2, c3 = channels
-    # Flax pads a 5x5 convolution of stride 2 by one pixel before and two after.
-    first = [nn.ZeroPad2d((1, 2, 1, 2)), nn.Conv2d(1, c1, 5, stride=2), RootMeanSquare(c1), nn.ReLU()]
-    second = [nn.Conv2d(c1, c2, 3, padding=1), RootMeanSquare(c2), nn.ReLU(), nn.MaxPool2d(2)]
-    third = [nn.Conv2d(c2, c3, 3, padding=1), RootMeanSquare(c3), nn.ReLU(), nn.MaxPool2d(2)]
-    names = ("conv1", "norm1", "conv2", "norm2", "conv3", "norm3", "output")
-    return Twin(nn.Sequential(*first, *second, *third, ChannelsLast(), nn.Linear(9 * c3, 10)), names, hidden)
+    layers: list[nn.Module] = []
+    names: list[str] = []
+    for i, (inputs, outputs) in enumerate(zip((1, *channels), channels, strict=False)):
+        size, stride, padding = (5, 2, 0) if i == 0 else (3, 1, int(1 < i < len(channels) - 1))
+        layers += [nn.Conv2d(inputs, outputs, size, stride, padding), RootMeanSquare(outputs), nn.ReLU()]
+        layers += [nn.MaxPool2d(2)] * (i == 1)
+        names += [f"conv{i + 1}", f"norm{i + 1}"]
+    layers += [nn.Flatten(), nn.Linear(9 * channels[-1], 10)]
+    return Twin(nn.Sequential(*layers), (*names, "output"), hidden)
 
 
 def copy_weights(model: Model, twin: Twin) -> None:

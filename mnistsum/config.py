@@ -23,12 +23,13 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Random distortion of each training image, drawn anew each step from uniform distributions; zero: none."""
+    """Random distortion of each training image, drawn anew each step; zero: none."""
 
     shift: int = 0  # pixels, whole, at most so many along each axis
     rotation: float = 0.0  # degrees, at most so many either way
     scale: float = 0.0  # relative change of each axis, at most (0.1: 90 to 110 %)
     shear: float = 0.0  # pixels of x for each pixel of y, at most
+    elastic: float = 0.0  # pixels, standard deviation of a smooth field of displacements
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,11 @@ class ModelConfig:
     """The network: a classifier (image to features and digit) and an adder (these and the number to the sum)."""
 
     classifier: Literal["reference", "compact"] = "compact"  # a key of mnistsum.models.CLASSIFIERS
-    channels: tuple[int, ...] = (16, 32, 64)  # of the convolutions of compact
+    channels: tuple[int, ...] = (16, 32, 64)  # of the convolutions of compact, three or more
     adder: Literal["concat"] = "concat"  # a key of mnistsum.models.ADDERS
     hidden: int = 128  # units of the adder's hidden layer
     initialisation: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults; he: variance 2 / fan-in, biases 0
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of activations and products; parameters are float32
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of products; all else is float32
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Config:
 
     def __post_init__(self):
         in_name = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."
+        channels = self.model.channels
         rules = [
             ("name", in_name, "letters, digits, '-', '_' and '.', not first"),
             ("seed", 0 <= self.seed < 2**32, "0 to 4294967295"),
@@ -96,7 +98,8 @@ class Config:
             ("augment.rotation", 0 <= self.augment.rotation <= 180, "0 to 180 degrees"),
             ("augment.scale", 0 <= self.augment.scale <= 0.9, "0 to 0.9"),
             ("augment.shear", 0 <= self.augment.shear <= 1, "0 to 1"),
-            ("model.channels", self.model.channels and min(self.model.channels) >= 1, "at least one, all positive"),
+            ("augment.elastic", 0 <= self.augment.elastic <= 14, "0 to 14 pixels"),
+            ("model.channels", len(channels) >= 3 and min(channels) >= 1, "three or more, positive"),
             ("model.hidden", self.model.hidden >= 1, "at least 1"),
             ("objective.digit_weight", 0 <= self.objective.digit_weight <= 1, "0 to 1"),
             ("optimizer.learning_rate", 0 < self.optimizer.learning_rate < math.inf, "above 0"),

@@ -48,17 +48,19 @@ def draw_epoch(order: Key[Array, ""], number: Key[Array, ""], epoch: Int[Array, 
 def augment(
     config: AugmentConfig, key: Key[Array, ""], images: UInt8[Array, "batch 28 28 1"]
 ) -> Float[Array, "batch 28 28 1"]:
-    """Raw images, each distorted by a random affine map of its own about its centre; 0-255, black outside.
+    """Raw images, each distorted by a random map of its own; 0-255, black outside.
 
-    Rotation, scale and shear are drawn uniformly and bilinearly resampled; the shift is a whole number of pixels, so a
-    shift alone copies pixels exactly.
+    An affine map about the image's centre: rotation, scale and shear are drawn uniformly, the shift is a whole number
+    of pixels, so a shift alone copies pixels exactly. An elastic one (Simard et al. 2003, "Best practices for
+    convolutional neural networks"): every pixel is displaced by a smooth field, bicubic between 5x5 normal draws.
+    Resampled bilinearly, once.
     """
     pixels = images.astype(jnp.float32)
     if config == AugmentConfig():
         return pixels
-    shift_key, rest_key = jax.random.split(key)
+    shift_key, affine_key, elastic_key = jax.random.split(key, 3)
     shift = jax.random.randint(shift_key, (len(images), 2), -config.shift, config.shift + 1)
-    angle, scale_y, scale_x, shear = jax.random.uniform(rest_key, (4, len(images)), minval=-1.0, maxval=1.0)
+    angle, scale_y, scale_x, shear = jax.random.uniform(affine_key, (4, len(images)), minval=-1.0, maxval=1.0)
     angle = jnp.deg2rad(config.rotation * angle)
     scale_y, scale_x, shear = 1 + config.scale * scale_y, 1 + config.scale * scale_x, config.shear * shear
     cos, sin = jnp.cos(angle), jnp.sin(angle)
@@ -69,6 +71,9 @@ def augment(
     matrix = matrix.at[:, :, 0].add(matrix[:, :, 1] * shear[:, None])
     place = jnp.stack(jnp.meshgrid(jnp.arange(28.0), jnp.arange(28.0), indexing="ij")) - 13.5
     source = jnp.einsum("bij,jyx->biyx", matrix, place) + shift[:, :, None, None] + 13.5
+    if config.elastic:
+        coarse = config.elastic * jax.random.normal(elastic_key, (len(images), 2, 5, 5))
+        source += jax.image.resize(coarse, (len(images), 2, 28, 28), "cubic")
 
     def resample(image, source):
         return map_coordinates(image, list(source), order=1, mode="constant")

@@ -130,3 +130,13 @@ def test_distortion_is_centred_and_differs_by_image_and_key(change):
     np.testing.assert_allclose((mass * x).sum((1, 2)), 0, atol=0.02)
     assert (pixels != np.asarray(augment(config, KEYS[1], jnp.asarray(disc)))).any()
     assert (pixels[0] != pixels[1]).any()
+
+
+def test_an_elastic_distortion_displaces_smoothly_by_its_standard_deviation():
+    # On a ramp of 9 levels a pixel, a pixel's change of level tells how far it was displaced along x.
+    ramp = np.tile(np.arange(28, dtype=np.uint8) * 9, (500, 28, 1))[..., None]
+    pixels = np.asarray(augment(AugmentConfig(elastic=0.8), KEYS[2], jnp.asarray(ramp)))[..., 0]
+    moved = ((pixels - ramp[..., 0]) / 9)[:, 4:24, 4:24]
+    assert 0.5 < moved.std() < 0.8  # the draws' own at the grid's points, less between them
+    assert np.abs(moved.mean((0, 1, 2))) < 0.05
+    assert np.abs(np.diff(moved, axis=1)).mean() < 0.4 * np.abs(moved).mean()

@@ -52,7 +52,7 @@ def smoke(tmp_path_factory) -> tuple[Path, str]:
 def test_a_run_says_what_it_does_in_plain_lines(smoke):
     _, output = smoke
     assert "55,000 train, 5,000 validation, 10,000 test images" in output
-    assert re.search(r"total +14,101 +498,656", output)
+    assert re.search(r"total +14,101 +193,344", output)
     assert "--config reference" in output
     assert "estimated duration" in output
     assert re.search(r"epoch 1/1 +validation: average loss \d\.\d+, digit \d\d\.\d\d%, sum \d\d\.\d\d%", output)

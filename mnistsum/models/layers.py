@@ -1,10 +1,15 @@
-"""Layers that every architecture shares: flax's own, given this project's initialisation, type and convolution."""
+"""Layers that every architecture here shares. Feature maps are [channels, height, width, batch].
+
+With the batch innermost, the shifted views of a convolution, norms and pools move whole rows of memory and fill the
+CPU's vectors; an accelerator's compiler lays arrays out as it likes.
+"""
 
 import math
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
@@ -12,92 +17,123 @@ from jaxtyping import Array, Float
 from mnistsum.config import ModelConfig
 
 
-def convolve(inputs, kernel, strides, padding, **options):
-    """`lax.conv_general_dilated` of NHWC images and an HWIO kernel, by the quickest way on this backend.
+def convolve(
+    maps: Float[Array, "inputs height width batch"],
+    kernel: Float[Array, "size _size inputs outputs"],
+    stride: int,
+    padding: str,
+    dtype: str,
+) -> Float[Array, "outputs height2 width2 batch"]:
+    """The convolution, its operands rounded to `dtype`, summed in float32, by the quickest way on this backend.
 
-    On the CPU, XLA's own convolutions are the quickest going forward, but not their gradients: inside a loop, which
-    training is, they are several times slower than the gradients of one matrix product (jax-ml/jax#12868).
+    On the CPU, XLA's own convolutions are several times slower to differentiate inside a loop, which training is, than
+    one matrix product with the shifted views of the maps, stacked (jax-ml/jax#12868).
     """
-    dilations = (*options["lhs_dilation"], *options["rhs_dilation"])
-    if jax.default_backend() != "cpu" or options["feature_group_count"] != 1 or set(dilations) != {1}:
-        return lax.conv_general_dilated(inputs, kernel, strides, padding, **options)
-    if isinstance(padding, str):
-        padding = lax.padtype_to_pads(inputs.shape[1:3], kernel.shape[:2], strides, padding)
-    return _convolve(inputs, kernel, tuple(strides), tuple(map(tuple, padding)))
+    pads = tuple(lax.padtype_to_pads(maps.shape[1:3], kernel.shape[:2], (stride, stride), padding))
+    if jax.default_backend() != "cpu":
+        layout = ("CHWN", "HWIO", "CHWN")
+        maps, kernel = maps.astype(dtype), kernel.astype(dtype)
+        out = lax.conv_general_dilated(maps, kernel, (stride, stride), pads, dimension_numbers=layout)
+        return out.astype(jnp.float32)
+    return _convolve(maps, kernel, stride, pads, dtype)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _convolve(inputs, kernel, strides, padding):
-    return lax.conv_general_dilated(inputs, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _convolve(maps, kernel, stride, pads, dtype):
+    return _convolve_forward(maps, kernel, stride, pads, dtype)[0]
 
 
-def _convolve_forward(inputs, kernel, strides, padding):
-    return jax.vjp(partial(_as_product, strides=strides, padding=padding), inputs, kernel)
+def _convolve_forward(maps, kernel, stride, pads, dtype):
+    views = _views(maps.astype(dtype), kernel.shape[:2], stride, pads)
+    matrix = kernel.reshape(-1, kernel.shape[-1])
+    # Taken one by one: XLA's CPU folds a plain transposition into the product, and then cannot do it in bfloat16.
+    rows = jnp.take(matrix.T, jnp.arange(matrix.shape[1]), axis=0).astype(dtype)
+    out = lax.dot(rows, views.reshape(rows.shape[1], -1), preferred_element_type=jnp.float32)
+    return out.reshape(-1, *views.shape[1:]), (views, kernel, maps.shape)
 
 
-def _convolve_backward(strides, padding, pull_back, gradient):
-    return pull_back(gradient)
+def _convolve_backward(stride, pads, dtype, saved, gradient):
+    views, kernel, shape = saved
+    gradient = gradient.astype(dtype)
+    matrix, columns = kernel.reshape(-1, kernel.shape[-1]).astype(dtype), gradient.reshape(len(gradient), -1)
+    product = partial(lax.dot_general, preferred_element_type=jnp.float32)
+    to_kernel = product(views.reshape(len(matrix), -1), columns, (((1,), (1,)), ((), ())))
+    to_views = product(matrix, columns, (((1,), (0,)), ((), ())))
+    to_views = to_views.reshape(*kernel.shape[:2], -1, *gradient.shape[1:])
+    to_maps = jnp.zeros(shape, jnp.float32)
+    for y, x in np.ndindex(*kernel.shape[:2]):
+        edges = [
+            (place - low, size + low - place - (n - 1) * stride - 1, stride - 1)
+            for place, (low, _), size, n in zip((y, x), pads, shape[1:3], gradient.shape[1:3], strict=True)
+        ]
+        to_maps += lax.pad(to_views[y, x], jnp.float32(0), ((0, 0, 0), *edges, (0, 0, 0)))
+    return to_maps, to_kernel.reshape(kernel.shape)
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
-def _as_product(inputs, kernel, strides, padding):
-    """The convolution as one matrix product: the kernel with the shifted views of the padded images, side by side."""
-    height, width, channels, features = kernel.shape
-    inputs = jnp.pad(inputs, ((0, 0), *padding, (0, 0)))
-    rows, columns = (1 + (inputs.shape[1 + i] - kernel.shape[i]) // strides[i] for i in range(2))
-    ends = ((rows - 1) * strides[0] + 1, (columns - 1) * strides[1] + 1)
-    views = [
-        inputs[:, y : y + ends[0] : strides[0], x : x + ends[1] : strides[1]]
-        for y in range(height)
-        for x in range(width)
-    ]
-    return jnp.concatenate(views, -1) @ kernel.reshape(height * width * channels, features)
+def _views(maps, size, stride, pads):
+    """The padded maps as each place of a kernel sees them, stacked along the channels."""
+    kind = maps.dtype
+    if kind == jnp.bfloat16:  # XLA's CPU moves bfloat16 by way of float32, but integers as they are
+        maps = lax.bitcast_convert_type(maps, jnp.uint16)
+    maps = jnp.pad(maps, ((0, 0), *pads, (0, 0)))
+    rows, columns = ((length - n) // stride * stride + 1 for length, n in zip(maps.shape[1:3], size, strict=True))
+    views = [maps[:, y : y + rows : stride, x : x + columns : stride] for y, x in np.ndindex(*size)]
+    return lax.bitcast_convert_type(jnp.concatenate(views), kind)
 
 
-class Conv(nnx.Conv):
-    """A convolution with bias: [batch, height, width, inputs] to [batch, height', width', outputs]."""
+def to_maps(images: Float[Array, "batch height width channels"]) -> Float[Array, "channels height width batch"]:
+    """Images as feature maps."""
+    return images.transpose(3, 1, 2, 0)
+
+
+def flatten(maps: Float[Array, "channels height width batch"]) -> Float[Array, "batch channels*height*width"]:
+    """Each example's maps as one vector."""
+    return maps.reshape(-1, maps.shape[-1]).T
+
+
+class Conv(nnx.Module):
+    """A square convolution with bias: [inputs, height, width, batch] to [outputs, height', width', batch]."""
 
     def __init__(
         self, config: ModelConfig, inputs: int, outputs: int, size: int, rngs: nnx.Rngs, stride=1, padding="SAME"
     ):
-        fan_in = size * size * inputs
-        kernel_init, bias_init = initialisers(config, fan_in)
-        super().__init__(
-            inputs,
-            outputs,
-            (size, size),
-            (stride, stride),
-            padding=padding,
-            dtype=jnp.dtype(config.dtype),
-            kernel_init=kernel_init,
-            bias_init=bias_init,
-            conv_general_dilated=convolve,
-            rngs=rngs,
-        )
+        kernel_init, bias_init = initialisers(config, size * size * inputs)
+        self.kernel = nnx.Param(kernel_init(rngs.params(), (size, size, inputs, outputs)))
+        self.bias = nnx.Param(bias_init(rngs.params(), (outputs,)))
+        self.stride, self.padding, self.dtype = stride, padding, config.dtype
+
+    def __call__(self, maps: Float[Array, "inputs height width batch"]) -> Float[Array, "outputs height2 width2 batch"]:
+        out = convolve(maps, self.kernel[...], self.stride, self.padding, self.dtype)
+        return out + self.bias[:, None, None, None]
 
 
 class Dense(nnx.Linear):
-    """A fully connected layer with bias: [..., inputs] to [..., outputs]."""
+    """A fully connected layer with bias: [..., inputs] to [..., outputs], float32."""
 
     def __init__(self, config: ModelConfig, inputs: int, outputs: int, rngs: nnx.Rngs):
         kernel_init, bias_init = initialisers(config, inputs)
         super().__init__(
-            inputs, outputs, dtype=jnp.dtype(config.dtype), kernel_init=kernel_init, bias_init=bias_init, rngs=rngs
+            inputs,
+            outputs,
+            dtype=jnp.dtype(config.dtype),
+            preferred_element_type=jnp.float32,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+            rngs=rngs,
         )
 
 
 class Norm(nnx.RMSNorm):
-    """Divides each example by the root mean square of its whole feature map; one learned scale a channel.
+    """Divides each example by the root mean square of all its maps; one learned scale a channel.
 
-    Source: Zhang & Sennrich 2019, arXiv:1910.07467, over height, width and channels.
+    Source: Zhang & Sennrich 2019, arXiv:1910.07467, over channels, height and width.
     """
 
-    def __init__(self, config: ModelConfig, channels: int, rngs: nnx.Rngs):
-        super().__init__(
-            channels, dtype=jnp.dtype(config.dtype), reduction_axes=(-3, -2, -1), feature_axes=-1, rngs=rngs
-        )
+    def __init__(self, channels: int, rngs: nnx.Rngs):
+        super().__init__(channels, reduction_axes=(0, 1, 2), feature_axes=0, rngs=rngs)
 
 
 def initialisers(config: ModelConfig, fan_in: int):
@@ -117,11 +153,16 @@ def initialisers(config: ModelConfig, fan_in: int):
     return nnx.initializers.he_normal(), nnx.initializers.zeros_init()
 
 
-def max_pool(images: Float[Array, "batch height width channels"]) -> Float[Array, "batch height//2 width//2 channels"]:
+def max_pool(
+    maps: Float[Array, "channels height width batch"],
+) -> Float[Array, "channels height//2 width//2 batch"]:
     """The largest of each 2x2 square; a last odd row or column is dropped.
 
-    Reshape and max: the gradient of XLA's pooling is a scatter, which is slow on the CPU.
+    Written as maxima of four views, as the gradient of XLA's pooling is a scatter, which is slow on the CPU.
     """
-    batch, height, width, channels = images.shape
-    images = images[:, : height // 2 * 2, : width // 2 * 2]
-    return images.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
+    channels, height, width, batch = maps.shape
+    squares = maps[:, : height // 2 * 2, : width // 2 * 2].reshape(channels, height // 2, 2, width // 2, 2, batch)
+    return jnp.maximum(
+        jnp.maximum(squares[:, :, 0, :, 0], squares[:, :, 0, :, 1]),
+        jnp.maximum(squares[:, :, 1, :, 0], squares[:, :, 1, :, 1]),
+    )

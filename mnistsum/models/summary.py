@@ -10,6 +10,8 @@ from flax import nnx
 from mnistsum.config import ModelConfig
 from mnistsum.models import build
 
+BATCH = 7919  # examples that are traced, never computed: a size that no other axis has, so that any layout shows it
+
 
 class Row(NamedTuple):
     """One layer, input or output; shapes are of one example."""
@@ -29,8 +31,9 @@ def summarise(config: ModelConfig) -> list[Row]:
         def call(*inputs):
             output = layer(*inputs)
             parameters = sum(leaf.size for leaf in jax.tree.leaves(layer))
-            work = multiply_adds(jax.make_jaxpr(layer.__call__)(*inputs).jaxpr)
-            rows.append(Row(path, type(layer).__name__, output.shape[1:], parameters, work))
+            work = multiply_adds(jax.make_jaxpr(layer.__call__)(*inputs).jaxpr) // BATCH
+            shape = tuple(size for size in output.shape if size != BATCH)
+            rows.append(Row(path, type(layer).__name__, shape, parameters, work))
             return output
 
         return call
@@ -47,7 +50,7 @@ def summarise(config: ModelConfig) -> list[Row]:
         total = model.add(features, digit, number)
         rows.append(Row("sum", "logits", total.shape[1:], 0, 0))
 
-    jax.eval_shape(forward, jax.random.key(0), jnp.zeros((1, 28, 28, 1)), jnp.zeros((1, 10)))
+    jax.eval_shape(forward, jax.random.key(0), jnp.zeros((BATCH, 28, 28, 1)), jnp.zeros((BATCH, 10)))
     return rows
 
 

@@ -1,0 +1,77 @@
+"""How the cost of training grows with images, epochs and seeds, for the benchmark."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from statistics import median
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from experiments import cli
+from mnistsum.data import load
+from mnistsum.train import advance, init_state, program, split_keys, total_steps
+from mnistsum.types import Split
+
+DOUBLINGS = (1, 2, 4, 8, 16)
+REPEATS = 3
+BASE = {"images": 3750, "epochs": 2.0, "seeds": 1}  # the smallest; 16 times 3,750 are all 60,000 images
+
+
+def measure() -> dict[str, Any]:
+    """Seconds of training `base`'s network over four doublings of each, compilation apart, and the log-log slopes."""
+    results: dict[str, Any] = {}
+    for axis, smallest in BASE.items():
+        sizes = [smallest * factor for factor in DOUBLINGS]
+        seconds = [median(train_seconds(**(BASE | {axis: size})) for _ in range(REPEATS)) for size in sizes]
+        slope = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+        results[axis] = {"sizes": sizes, "seconds": seconds, "slope": slope}
+    results["memory"] = {str(epochs): _peak_memory(epochs) for epochs in (BASE["epochs"], BASE["epochs"] * 16)}
+    return results
+
+
+def train_seconds(images: int, epochs: float, seeds: int) -> float:
+    config = cli.load_config("base")
+    config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=float(epochs)))
+    config = program(dataclasses.replace(config, data=dataclasses.replace(config.data, validation=0)))
+    train = jax.device_put(Split(*(field[:images] for field in load(config.data).train)))
+    states = [init_state(config, split_keys(seed), images) for seed in range(seeds)]
+    total = jnp.int32(total_steps(config, images))
+    jax.block_until_ready(advance(config, split_keys(0), states[0], train, jnp.int32(1)))  # compiles
+    start = time.perf_counter()
+    for seed, state in enumerate(states):  # one by one, as seeds run on a CPU
+        jax.block_until_ready(advance(config, split_keys(seed), state, train, total))
+    return time.perf_counter() - start
+
+
+def _peak_memory(epochs: float) -> int:
+    """Bytes, of a process of its own."""
+    code = (
+        f"import resource; from experiments import scaling; scaling.train_seconds(3750, {epochs}, 1); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+    )
+    return json.loads(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout)
+
+
+def plot(results: dict[str, Any]) -> Figure:
+    """Seconds against images, epochs and seeds, both axes logarithmic."""
+    figure = Figure((10, 3.4), dpi=120, layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True)
+    for panel, axis in zip(panels, BASE, strict=True):
+        sizes, seconds = np.array(results[axis]["sizes"]), np.array(results[axis]["seconds"])
+        panel.loglog(sizes, seconds[0] * sizes / sizes[0], "--", color="#999999", label="proportional")
+        panel.loglog(sizes, seconds, "o-", color="#0072b2", label="measured")
+        panel.set_xticks(sizes, [f"{size:,g}" for size in sizes])
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.set(xlabel=axis, title=f"slope {results[axis]['slope']:.2f}")
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("training, s")
+    panels[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panels[0].legend(frameon=False)
+    return figure
