@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from mnistsum.config import Config, InputError, lookup
+from mnistsum.config import ADDERS, CLASSIFIERS, Config, InputError, lookup
 
 CONFIGS = Path(__file__).parent / "configs"
+ASSIGNMENT = re.compile(r"([a-z][a-z_.]*)=(.*)")
 Settings = Annotated[Config, tyro.conf.arg(name="")]  # as a program's field: the config's fields, without a prefix
 
 
@@ -41,7 +42,25 @@ def load_config(name: str) -> Config:
     config = getattr(module, "config", None)
     if not isinstance(config, Config):
         raise InputError(f"--config {name}: expected a variable `config` of type mnistsum.Config, found {config!r}")
+    own = {part: getattr(module, part, {}) for part in ("CLASSIFIERS", "ADDERS")}
+    if any(own.values()):
+        from mnistsum import models  # which the file's own networks have loaded anyway
+
+        for part, classes in own.items():
+            getattr(models, part).update(classes)
+    _check_names(config)
     return config
+
+
+def _check_names(config: Config) -> None:
+    """InputError, before JAX loads, where the classifier or adder is neither known nor of a file that was typed."""
+    models = sys.modules.get("mnistsum.models")
+    for part, known in (("classifier", CLASSIFIERS), ("adder", ADDERS)):
+        choices = known if models is None else tuple(getattr(models, f"{part.upper()}S"))
+        found = getattr(config.model, part)
+        if found not in choices:
+            near = difflib.get_close_matches(found, choices, 1, 0.0)[0]
+            raise InputError(f"model.{part}: expected one of {', '.join(choices)}, found {found}; did you mean {near}?")
 
 
 def parse(program: Any, arguments: list[str]) -> Any:
@@ -56,7 +75,7 @@ def parse(program: Any, arguments: list[str]) -> Any:
         "\n\nFields of the config are overridden bare: optimizer.learning_rate=3e-4 training.epochs=2"
         f"\nConfigs: {', '.join(config_names())}, or a .py file of yours with a variable `config`."
     )
-    return tyro.cli(
+    options = tyro.cli(
         program,
         prog=f"python -m experiments.{Path(sys.modules[program.__module__].__file__ or '').stem}",
         description=docstring,
@@ -65,18 +84,22 @@ def parse(program: Any, arguments: list[str]) -> Any:
         use_underscores=True,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
+    _check_names(options.settings)
+    return options
 
 
 def override(config: Config, assignments: list[str]) -> Config:
     """The config with its fields changed as `training.epochs=2` says; exits with status 2 where it cannot."""
-    return tyro.cli(Config, args=_as_flags(config, assignments), default=config, use_underscores=True)
+    changed = tyro.cli(Config, args=_as_flags(config, assignments), default=config, use_underscores=True)
+    _check_names(changed)
+    return changed
 
 
 def _as_flags(settings: Config, arguments: list[str]) -> list[str]:
     """The arguments with each bare `a.b=v` written as tyro reads it."""
     flags: list[str] = []
     for argument in arguments:
-        assignment = re.fullmatch(r"([a-z][a-z_.]*)=(.*)", argument)
+        assignment = ASSIGNMENT.fullmatch(argument)
         if assignment is None:
             flags.append(argument)
             continue

@@ -75,10 +75,11 @@ def pytorch(config: Config, compiled: bool, autocast: bool, weights: Any = None)
 
     from experiments import peers
     from mnistsum.data import load
+    from mnistsum.models.classifiers import Compact
 
     hidden = config.model.hidden
     reference = config.model.classifier == "reference"
-    twin = peers.reference(hidden) if reference else peers.compact(config.model.channels, hidden)
+    twin = peers.reference(hidden) if reference else peers.compact(Compact.widths(config.model), hidden)
     if weights is not None:
         peers.copy_weights(weights, twin)
     side = peers.TorchTraining(twin, load(config.data).train, config.optimizer)

@@ -72,17 +72,20 @@ def _catch_signals() -> list[int]:
     return caught
 
 
-def preview(config: Config) -> int:
-    """Prints what a run would do and how long it would take."""
+def preview(config: Config, profile: Path | None) -> int:
+    """Prints what a run would do and how long it would take; writes a trace of a second of training if asked to."""
     data = load(config.data)
     n = len(data.train.labels)
     total = total_steps(config, n)
     screen.introduce(config, data)
     state = init_state(program(config), split_keys(config.seed), n)
-    for stop in stops(config, state, jax.device_put(data.train), 2 * MEASURED):
-        if _tells_speed(stop, total):
-            screen.estimate(total, stop.seconds / stop.steps, config.training.epochs)
-            break
+    run = stops(config, state, jax.device_put(data.train), 2 * MEASURED)
+    stop = next(stop for stop in run if _tells_speed(stop, total))
+    screen.estimate(total, stop.seconds / stop.steps, config.training.epochs)
+    if profile is not None and stop.step < total:
+        with jax.profiler.trace(str(profile)):
+            traced = next(run)
+        screen.console.print(f"a trace of {traced.steps} steps in {profile}, for ui.perfetto.dev or TensorBoard")
     return 0
 
 

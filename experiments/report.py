@@ -20,9 +20,9 @@ def page(title: str, body: str) -> str:
     )
 
 
-def picture(path: Path, alternative: str) -> str:
-    """A PNG file as an element that holds it."""
-    data = base64.b64encode(path.read_bytes()).decode()
+def picture(png: bytes, alternative: str) -> str:
+    """The bytes of a PNG file as an element that holds it."""
+    data = base64.b64encode(png).decode()
     return f'<div class="wide"><img src="data:image/png;base64,{data}" alt="{escape(alternative)}"></div>'
 
 
@@ -68,6 +68,10 @@ def render(config: Config, summary: dict[str, Any], run: dict[str, Any], folder:
     made_with = {"commit": commit, **run["versions"], "cores": run["cores"]}
     groups = {name: values for name, values in dataclasses.asdict(config).items() if isinstance(values, dict)}
     fields = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
+
+    def shown(name: str, alternative: str) -> str:
+        return picture((folder / name).read_bytes(), alternative)
+
     body = f"""
 <h1>{escape(config.name)}</h1>
 <p class="quiet">{escape(config.data.name)}, seed {config.seed}, {config.training.epochs:g} epochs of batch
@@ -76,9 +80,9 @@ def render(config: Config, summary: dict[str, Any], run: dict[str, Any], folder:
 <p>The network reads the digit on an image and adds a number to it. Every one of the {test["images"]:,} test images was
 shown with all ten numbers, {test["pairs"]:,} pairs. Mean losses: {test["digit_loss"]:.4f} nats for the digit,
 {test["sum_loss"]:.4f} for the sum.</p>
-<h2>Learning</h2>{picture(folder / "curves.png", "Loss and accuracy of digit and sum by epoch")}
-<h2>Examples and mistakes</h2>{picture(folder / "examples.png", "Test images with true and predicted digit and sum")}
-<h2>Confusion</h2>{picture(folder / "confusion.png", "Confusion matrices of digits and of sums")}
+<h2>Learning</h2>{shown("curves.png", "Loss and accuracy of digit and sum by epoch")}
+<h2>Examples and mistakes</h2>{shown("examples.png", "Test images with true and predicted digit and sum")}
+<h2>Confusion</h2>{shown("confusion.png", "Confusion matrices of digits and of sums")}
 <h2>By digit and number</h2><p>Accuracy of the digit, and of the sum with each number, by the digit on the image.</p>
 {table(["digit", "read right", *[f"+{number}" for number in range(10)]], by_label)}
 <h2>How it was made</h2>

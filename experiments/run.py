@@ -18,17 +18,20 @@ class Run:
     output: Path | None = None  # the run's folder, new; default runs/<config>-<date>-<time>
     resume: Path | None = None  # the folder of an interrupted run, which goes on to the same bits
     dry_run: bool = False  # print device, data, layers and estimated duration, and end
+    profile: Path | None = None  # write a trace of a few steps into this folder, for Perfetto or TensorBoard; end
     settings: cli.Settings = field(default_factory=Config)
 
 
 def command(arguments: list[str]) -> int:
     """The exit status of the program."""
     options: Run = cli.parse(Run, arguments)
-    if options.resume is not None and arguments not in (
-        ["--resume", str(options.resume)],
-        [f"--resume={options.resume}"],
-    ):
-        raise InputError("--resume: takes no other argument; the run's folder holds its config")
+    if options.resume is not None:
+        alone = Run(config=options.config, resume=options.resume, settings=cli.load_config(options.config))
+        if options != alone or not (options.config.endswith(".py") or options.config == "base"):
+            raise InputError(
+                "--resume: takes no other argument, as the run's folder holds its config; "
+                "only --config FILE.py where that defines the run's network"
+            )
     folder = options.resume or options.output or _new_folder(options.settings.name)
     if options.resume is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"--output {folder}: exists and is not an empty folder; name another, or --resume {folder}")
@@ -38,8 +41,8 @@ def command(arguments: list[str]) -> int:
     environment.keep_compilations()
     if options.resume is not None:
         return fit.resume(folder, STARTED)
-    if options.dry_run:
-        return fit.preview(options.settings)
+    if options.dry_run or options.profile:
+        return fit.preview(options.settings, options.profile)
     return fit.start(options.settings, folder, STARTED)
 
 

@@ -1,5 +1,7 @@
 """What a person sees of a run in a terminal; plain lines where there is none."""
 
+from typing import Any
+
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -54,6 +56,27 @@ def progress() -> Progress:
         console=console,
         transient=True,
         disable=not console.is_terminal,
+    )
+
+
+def runs_progress() -> Progress:
+    """A bar over the runs of a comparison, with time left; nothing where there is no terminal."""
+    return Progress(
+        TextColumn("{task.completed:.0f}/{task.total:.0f} runs"),
+        BarColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def run_line(name: str, seed: int, result: dict[str, Any], reused: bool) -> None:
+    """A finished run of a comparison."""
+    console.print(
+        f"{name}, seed {seed}: digit {result['digit_accuracy']:.2%}, sum {result['sum_accuracy']:.2%}, "
+        f"{result['train_seconds']:.1f} s" + (" (reused)" if reused else "") + (" FAILED" if result["failure"] else "")
     )
 
 

@@ -6,6 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+# The names in mnistsum.models, here so that a command line is checked before JAX loads.
+CLASSIFIERS = ("reference", "compact", "tiny", "lenet5", "mlp", "resnet", "vit")
+ADDERS = ("concat", "bilinear", "direct", "shift")
+
 
 class InputError(Exception):
     """What the user gave cannot be used: a message of one line that names it, what was expected, what was found."""
@@ -36,10 +40,12 @@ class AugmentConfig:
 class ModelConfig:
     """The network: a classifier (image to features and digit) and an adder (these and the number to the sum)."""
 
-    classifier: Literal["reference", "compact"] = "compact"  # a key of mnistsum.models.CLASSIFIERS
-    channels: tuple[int, ...] = (16, 32, 64)  # of the convolutions of compact, three or more
-    adder: Literal["concat"] = "concat"  # a key of mnistsum.models.ADDERS
-    hidden: int = 128  # units of the adder's hidden layer
+    classifier: str = "compact"  # one of CLASSIFIERS, or a name that your config file defines
+    widths: tuple[int, ...] = ()  # channels or units of its layers, in order; none: the classifier's own
+    adder: str = "concat"  # one of ADDERS, or a name that your config file defines
+    adder_input: Literal["logits", "probabilities", "log_probabilities"] = "logits"  # the digit as concat reads it
+    adder_gradient: bool = True  # whether the sum's gradient reaches the classifier
+    hidden: int = 128  # units of the adder's hidden layer, in concat and direct
     initialisation: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults; he: variance 2 / fan-in, biases 0
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of products; all else is float32
 
@@ -49,6 +55,7 @@ class ObjectiveConfig:
     """What is minimised: digit_weight * digit loss + (1 - digit_weight) * sum loss, in nats."""
 
     digit_weight: float = 0.5  # 0 to 1
+    held_out: int = 0  # numbers for each digit, 0 to 9, with which its sum is never trained (see `held_out_cells`)
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,6 @@ class Config:
 
     def __post_init__(self):
         in_name = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."
-        channels = self.model.channels
         rules = [
             ("name", in_name, "letters, digits, '-', '_' and '.', not first"),
             ("seed", 0 <= self.seed < 2**32, "0 to 4294967295"),
@@ -99,9 +105,10 @@ class Config:
             ("augment.scale", 0 <= self.augment.scale <= 0.9, "0 to 0.9"),
             ("augment.shear", 0 <= self.augment.shear <= 1, "0 to 1"),
             ("augment.elastic", 0 <= self.augment.elastic <= 14, "0 to 14 pixels"),
-            ("model.channels", len(channels) >= 3 and min(channels) >= 1, "three or more, positive"),
+            ("model.widths", all(width >= 1 for width in self.model.widths), "all positive"),
             ("model.hidden", self.model.hidden >= 1, "at least 1"),
             ("objective.digit_weight", 0 <= self.objective.digit_weight <= 1, "0 to 1"),
+            ("objective.held_out", 0 <= self.objective.held_out <= 9, "0 to 9"),
             ("optimizer.learning_rate", 0 < self.optimizer.learning_rate < math.inf, "above 0"),
             ("optimizer.momentum", 0 <= self.optimizer.momentum < 1, "0 to 1, below 1"),
             ("optimizer.weight_decay", 0 <= self.optimizer.weight_decay < math.inf, "at least 0"),

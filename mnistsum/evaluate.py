@@ -11,11 +11,12 @@ from jaxtyping import Array, Int
 from mnistsum.config import DataConfig
 from mnistsum.data import scale
 from mnistsum.models import Model
+from mnistsum.models.adders import ADDS_UP
 from mnistsum.objective import negative_log_likelihood
 from mnistsum.types import Evaluation, Split
 
 
-def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = 1000) -> Evaluation:
+def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = 200) -> Evaluation:
     """The model's answers to all n x 10 pairs, as numpy arrays; the classifier runs once an image.
 
     The last batch is padded and its padding cut off again, so no image is dropped and the batch size changes nothing;
@@ -44,6 +45,7 @@ def answer(config: DataConfig, model: Model, batch: Split) -> Evaluation:
         sum=sums.argmax(-1),
         digit_loss=negative_log_likelihood(digit, labels),
         sum_loss=negative_log_likelihood(sums, labels[:, None] + jnp.arange(10)),
+        impossible=jnp.where(ADDS_UP.any(1), 0, jax.nn.softmax(sums)).sum(-1),
     )
 
 
@@ -55,6 +57,7 @@ class Scores(NamedTuple):
     digit_loss: float
     sum_loss: float
     consistency: float  # share of pairs whose sum is the digit read plus the number, right or wrong
+    impossible: float  # mean probability on sums that the number excludes
     images: int
     pairs: int
     digit_accuracy_by_label: list[float]  # [10]
@@ -63,7 +66,7 @@ class Scores(NamedTuple):
 
 def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> Scores:
     """The scores of an evaluation of images with these labels, summed in float64; nan for a label that never occurs."""
-    digit, sums, digit_loss, sum_loss = (np.asarray(field) for field in evaluation)
+    digit, sums, digit_loss, sum_loss, impossible = (np.asarray(field) for field in evaluation)
     labels = np.asarray(labels)
     digit_right = digit == labels
     sum_right = sums == labels[:, None] + np.arange(10)
@@ -77,6 +80,7 @@ def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> Scor
         digit_loss=float(digit_loss.mean(dtype=np.float64)),
         sum_loss=float(sum_loss.mean(dtype=np.float64)),
         consistency=float((sums == digit[:, None] + np.arange(10)).mean()),
+        impossible=float(impossible.mean(dtype=np.float64)),
         images=digit_right.size,
         pairs=sum_right.size,
         digit_accuracy_by_label=by_label.tolist(),

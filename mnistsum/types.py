@@ -83,3 +83,4 @@ class Evaluation(NamedTuple):
     sum: Int[Array | ndarray, "n 10"]  # most likely sum, by number
     digit_loss: Float[Array | ndarray, " n"]  # nats
     sum_loss: Float[Array | ndarray, "n 10"]  # nats
+    impossible: Float[Array | ndarray, "n 10"]  # probability on sums that the number excludes

@@ -47,7 +47,7 @@ def test_two_checkpoints_are_kept_and_the_newest_is_one(states, tmp_path):
 @pytest.mark.parametrize(
     ("group", "change", "named"),
     [
-        ("model", {"channels": (2, 3, 5)}, "conv3"),
+        ("model", {"widths": (2, 3, 5)}, "conv3"),
         ("model", {"hidden": 8}, "adder.hidden"),
         ("optimizer", {"average": 0.0}, "average"),
         ("optimizer", {"name": "sgd"}, "opt_state"),

@@ -20,12 +20,12 @@ def shell(*arguments, cwd=ROOT, timeout=20) -> subprocess.CompletedProcess:
 
 def test_bare_overrides_are_typed_and_start_from_the_named_config():
     options = cli.parse(
-        Run, ["--config", "reference", "optimizer.learning_rate=3e-4", "model.channels=1,2,3", "seed=5", "--dry-run"]
+        Run, ["--config", "reference", "optimizer.learning_rate=3e-4", "model.widths=1,2,3", "seed=5", "--dry-run"]
     )
     settings = options.settings
     assert (settings.name, settings.seed, settings.data.scaling) == ("reference", 5, "unit")
     assert settings.optimizer.learning_rate == 3e-4
-    assert settings.model.channels == (1, 2, 3)
+    assert settings.model.widths == (1, 2, 3)
     assert options.dry_run
     assert cli.parse(Run, ["--config=smoke", "data.dir=/some/where"]).settings.data.dir == "/some/where"
 

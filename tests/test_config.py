@@ -20,7 +20,7 @@ def test_json_gives_an_equal_config_back(config):
         ("optimizer.learning_rate", "fast", "optimizer.learning_rate"),
         ("optimizer.name", "adm", "optimizer.name"),
         ("training.batch_size", 12.5, "training.batch_size"),
-        ("model.channels", [1, "2"], "model.channels"),
+        ("model.widths", [1, "2"], "model.widths"),
         ("seed", True, "seed"),
         ("training.batch_size", 0, "training.batch_size: expected at least 1, found 0"),
         ("training.surprise", 1, "training: expected the fields epochs, batch_size"),

@@ -8,19 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax import lax
 
-from mnistsum.config import ModelConfig
-from mnistsum.models import ADDERS, CLASSIFIERS, build
+from mnistsum import config as config_module
+from mnistsum import testing
+from mnistsum.config import InputError, ModelConfig
+from mnistsum.models import ADDERS, CLASSIFIERS, Model, build
 from mnistsum.models.layers import convolve, max_pool
 from mnistsum.models.summary import count_multiply_adds, count_parameters, summarise
+from mnistsum.types import Logits
 
 KEY = jax.random.key(3)
 REFERENCE = ModelConfig(classifier="reference", initialisation="torch")
-PAIRS = [
-    ModelConfig(classifier=classifier, adder=adder, channels=(2, 3, 4))
-    for classifier, adder in itertools.product(CLASSIFIERS, ADDERS)
-]
 IMAGE = jax.random.normal(KEY, (6, 28, 28, 1))
 TYPES = ("float32", "bfloat16")
 NUMBER = jax.nn.one_hot(jnp.arange(6), 10)
@@ -32,7 +32,7 @@ def test_the_reference_has_the_parameters_of_the_write_up_and_its_multiply_adds(
 
 
 def test_the_table_adds_up_and_shows_the_vectors_of_10_10_20_and_19():
-    for config in (REFERENCE, ModelConfig()):
+    for config in (REFERENCE, *(ModelConfig(classifier=name) for name in CLASSIFIERS)):
         rows = summarise(config)
         assert sum(row.parameters for row in rows) == count_parameters(config)
         assert sum(row.multiply_adds for row in rows) == count_multiply_adds(config)
@@ -42,7 +42,10 @@ def test_the_table_adds_up_and_shows_the_vectors_of_10_10_20_and_19():
 
 def test_multiply_adds_by_hand():
     # 12*12*25*2 + 10*10*9*2*3 + 3*3*9*3*4 + 36*10, then 20*128 + 128*19
-    assert count_multiply_adds(ModelConfig(channels=(2, 3, 4))) == 7200 + 5400 + 972 + 360 + 2560 + 2432
+    assert (
+        count_multiply_adds(ModelConfig(classifier="compact", widths=(2, 3, 4)))
+        == 7200 + 5400 + 972 + 360 + 2560 + 2432
+    )
 
 
 def test_torch_initialisation_fills_the_bounds_of_torch():
@@ -100,34 +103,114 @@ def test_max_pool_by_hand():
     assert max_pool(maps)[0, :, :, 0].tolist() == [[6.0, 8.0]]
 
 
-@pytest.mark.parametrize("config", PAIRS, ids=lambda config: f"{config.classifier}+{config.adder}")
-class TestEveryPair:
-    """What holds for any classifier with any adder."""
+SIZES = {"reference": (2, 2, 4, 4, 4, 8), "compact": (4, 4, 8), "lenet5": (2, 4, 16, 16), "mlp": (32,), "vit": (16,)}
+MLP = ModelConfig(classifier="mlp", widths=(32,))
+ONE_OF_EACH = [ModelConfig(classifier=name, widths=SIZES.get(name, ())) for name in CLASSIFIERS]
+WHOLE_CONTRACT = [ModelConfig(widths=SIZES["compact"])] + [dataclasses.replace(MLP, adder=name) for name in ADDERS]
+WHOLE_CONTRACT += [dataclasses.replace(MLP, adder_gradient=False, adder_input="probabilities")]
+WHOLE_CONTRACT += [dataclasses.replace(MLP, adder_input="log_probabilities")]
+ALL = [
+    ModelConfig(classifier=classifier, adder=adder, widths=SIZES.get(classifier, ()))
+    for classifier, adder in itertools.product(CLASSIFIERS, ADDERS)
+]
 
-    def test_leaves_are_float32_parameters_and_logits_have_their_shapes(self, config):
-        model = jax.eval_shape(lambda key: build(config, key), KEY)
-        assert {leaf.dtype for leaf in jax.tree.leaves(model)} == {jnp.dtype("float32")}
-        logits = jax.eval_shape(lambda model: model(IMAGE, NUMBER), model)
-        assert (logits.digit.shape, logits.sum.shape) == ((6, 10), (6, 19))
 
-    def test_a_permuted_batch_permutes_the_logits(self, config):
-        model = jax.jit(build, static_argnums=0)(config, KEY)
-        order = jnp.array([3, 0, 5, 1, 4, 2])
-        forward = jax.jit(type(model).__call__)
-        for a, b in zip(forward(model, IMAGE[order], NUMBER[order]), forward(model, IMAGE, NUMBER), strict=True):
-            np.testing.assert_allclose(a, b[order], rtol=1e-5, atol=1e-5)
+def named(config: ModelConfig) -> str:
+    return f"{config.classifier}+{config.adder}-{config.adder_input}"
 
-    def test_the_digit_does_not_depend_on_the_number_and_the_sum_does(self, config):
-        model = build(config, KEY)
-        digit, total = jax.jit(jax.jacobian(lambda number: tuple(model(IMAGE[:1], number))))(NUMBER[:1])
-        assert not digit.any()
-        assert total.any()
 
-    def test_bfloat16_computes_near_float32_and_keeps_float32_logits(self, config):
-        forward = jax.jit(lambda model: model(IMAGE, NUMBER))
-        exact = forward(build(config, KEY))
-        rough = forward(build(dataclasses.replace(config, dtype="bfloat16"), KEY))
-        for a, b in zip(exact, rough, strict=True):
-            assert b.dtype == jnp.float32
-            assert (a != b).any()
-            np.testing.assert_allclose(a, b, atol=0.1 * float(jnp.abs(a).max()))
+@pytest.mark.parametrize("check", testing.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("config", WHOLE_CONTRACT, ids=named)
+def test_the_contract_holds(config, check):
+    check(config)
+
+
+@pytest.mark.parametrize("config", ONE_OF_EACH, ids=named)
+def test_the_quick_part_of_the_contract_holds_for_every_classifier(config):
+    testing.check_shapes(config)
+    testing.check_permutation(config)
+    testing.check_padding(config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ALL, ids=named)
+def test_the_contract_holds_for_every_pair(config):
+    testing.check(config)
+
+
+@pytest.mark.parametrize("config", ONE_OF_EACH, ids=named)
+def test_bfloat16_computes_near_float32_and_keeps_float32_logits(config):
+    forward = jax.jit(lambda model: model(IMAGE, NUMBER))
+    exact = forward(build(config, KEY))
+    rough = forward(build(dataclasses.replace(config, dtype="bfloat16"), KEY))
+    for a, b in zip(exact, rough, strict=True):
+        assert b.dtype == jnp.float32
+        assert (a != b).any()
+        np.testing.assert_allclose(a, b, atol=0.1 * float(jnp.abs(a).max()))
+
+
+@pytest.mark.parametrize(
+    ("classifier", "parameters"),
+    [
+        ("reference", 6_379_786),
+        ("compact", 103_026),
+        ("tiny", 8_450),
+        ("lenet5", 61_706),
+        ("mlp", 235_146),
+        ("resnet", 77_914),
+        ("vit", 71_626),
+    ],
+)
+def test_parameters_of_each_classifier_without_an_adder(classifier, parameters):
+    assert count_parameters(ModelConfig(classifier=classifier, adder="shift")) == parameters
+
+
+@pytest.mark.parametrize(
+    ("check", "fault"),
+    [
+        (testing.check_padding, lambda image, f, d: (f, d - d.mean(0))),
+        (testing.check_permutation, lambda image, f, d: (f, d + jnp.arange(len(d))[:, None])),
+        (testing.check_shapes, lambda image, f, d: (f[:, 1:], d)),
+        (testing.check_gradients, lambda image, f, d: (f, jax.lax.stop_gradient(d))),
+        (testing.check_learns, lambda image, f, d: (f, 0 * d)),
+    ],
+)
+def test_the_contract_catches_a_fault(monkeypatch, check, fault):
+    mlp = CLASSIFIERS["mlp"]
+
+    class Broken(mlp):
+        def __call__(self, image):
+            return fault(image, *mlp.__call__(self, image))
+
+    monkeypatch.setitem(CLASSIFIERS, "mlp", Broken)
+    with pytest.raises(AssertionError):
+        check(MLP)
+
+
+def test_the_contract_catches_a_digit_that_sees_the_number(monkeypatch):
+    def cheat(model, image, number):
+        features, digit = model.classify(image)
+        return Logits(digit + number, model.add(features, digit, number))
+
+    monkeypatch.setattr(Model, "__call__", cheat)
+    with pytest.raises(AssertionError, match="the digit depends on the number"):
+        testing.check_digit_ignores_number(MLP)
+
+
+def test_shift_moves_the_digits_probabilities_by_the_number():
+    digit = jax.random.normal(KEY, (6, 10))
+    adder = ADDERS["shift"](ModelConfig(), 1, nnx.Rngs(0))
+    probabilities = jax.nn.softmax(jax.jit(lambda d, n: adder(d, d, n))(digit, NUMBER))
+    for i in range(6):
+        np.testing.assert_allclose(probabilities[i, i : i + 10], jax.nn.softmax(digit[i]), rtol=1e-4)
+        np.testing.assert_allclose(probabilities[i].sum() - probabilities[i, i : i + 10].sum(), 0, atol=1e-6)
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones():
+    with pytest.raises(InputError, match="expected one of reference, compact"):
+        build(ModelConfig(classifier="conv"), KEY)
+
+
+def test_the_names_of_the_config_are_those_of_the_models():
+    assert tuple(CLASSIFIERS) == config_module.CLASSIFIERS
+    assert tuple(ADDERS) == config_module.ADDERS

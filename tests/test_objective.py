@@ -7,7 +7,7 @@ import pytest
 
 from mnistsum.config import ObjectiveConfig
 from mnistsum.data import pair
-from mnistsum.objective import negative_log_likelihood, objective
+from mnistsum.objective import held_out_cells, negative_log_likelihood, objective
 from mnistsum.types import Logits
 
 BATCH = pair(jnp.zeros((2, 28, 28, 1)), jnp.array([1, 9]), jnp.array([4, 9]))
@@ -47,3 +47,17 @@ def test_the_objective_is_the_weighted_mean_of_both(weight):
 def test_logits_of_another_shape_are_refused(logits):
     with pytest.raises(AssertionError, match="shape"):
         objective(ObjectiveConfig(), logits, BATCH)
+
+
+def test_held_out_cells_have_no_sum_loss_and_lie_three_in_each_row_and_column():
+    config = ObjectiveConfig(digit_weight=0.0, held_out=3)
+    cells = held_out_cells(config)
+    assert (cells.sum(0) == 3).all()
+    assert (cells.sum(1) == 3).all()
+    label, number = np.divmod(np.arange(100), 10)
+    batch = pair(jnp.zeros((100, 28, 28, 1)), jnp.asarray(label), jnp.asarray(number))
+    logits = Logits(jnp.zeros((100, 10)), jax.random.normal(jax.random.key(0), (100, 19)))
+    loss, gradient = jax.jit(jax.value_and_grad(lambda logits: objective(config, logits, batch)[0]))(logits)
+    assert ((gradient.sum == 0).all(1) == cells.ravel()).all()
+    trained = ~cells.ravel()
+    np.testing.assert_allclose(loss, negative_log_likelihood(logits.sum, batch.sum)[trained].mean(), rtol=1e-5)

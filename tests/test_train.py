@@ -172,7 +172,7 @@ def test_thirty_two_examples_are_learned_by_heart(config, train):
     config = dataclasses.replace(
         config,
         augment=type(config.augment)(),
-        model=dataclasses.replace(config.model, channels=(8, 16, 32), hidden=64),
+        model=dataclasses.replace(config.model, widths=(8, 16, 32), hidden=64),
         training=TrainingConfig(epochs=300.0, batch_size=32),
     )
     few = jax.tree.map(lambda array: array[:32], train)

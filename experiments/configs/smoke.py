@@ -8,4 +8,4 @@ Cost: one second of training, ten seconds in all, on two CPU cores.
 
 from mnistsum.config import Config, ModelConfig, TrainingConfig
 
-config = Config(name="smoke", model=ModelConfig(channels=(8, 16, 32)), training=TrainingConfig(epochs=0.25))
+config = Config(name="smoke", model=ModelConfig(widths=(8, 16, 32)), training=TrainingConfig(epochs=0.25))

@@ -2,11 +2,16 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
 from mnistsum.models.layers import Dense
+
+# 1 where the sum [19] of a number [10] and a digit [10] is this.
+ADDS_UP = (np.add.outer(np.arange(10), np.arange(10))[..., None] == np.arange(19)).astype(np.float32)
+FLOOR = -100.0  # the log-probability of a sum that cannot be: finite, as -inf gives nan in a loss
 
 
 class Join(nnx.Module):
@@ -17,9 +22,13 @@ class Join(nnx.Module):
 
 
 class Concat(nnx.Module):
-    """The write-up's: raw digit logits and number, 20 wide, through one hidden layer. The features are not used."""
+    """The write-up's: digit and number, 20 wide, through one hidden layer. The features are not used.
+
+    The digit enters as the config says: raw logits (the write-up's), log-probabilities or probabilities.
+    """
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
+        self.digit_as = config.adder_input
         self.join = Join()
         self.hidden = Dense(config, 20, config.hidden, rngs)
         self.output = Dense(config, config.hidden, 19, rngs)
@@ -27,4 +36,48 @@ class Concat(nnx.Module):
     def __call__(
         self, features: Float[Array, "batch f"], digit: Float[Array, "batch 10"], number: Float[Array, "batch 10"]
     ) -> Float[Array, "batch 19"]:
+        if self.digit_as == "probabilities":
+            digit = jax.nn.softmax(digit)
+        elif self.digit_as == "log_probabilities":
+            digit = jax.nn.log_softmax(digit)
         return self.output(jax.nn.relu(self.hidden(self.join(digit, number))))
+
+
+class Bilinear(nnx.Module):
+    """A linear layer on the outer product of the digit's probabilities and the number, 100 wide."""
+
+    def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
+        self.output = Dense(config, 100, 19, rngs)
+
+    def __call__(
+        self, features: Float[Array, "batch f"], digit: Float[Array, "batch 10"], number: Float[Array, "batch 10"]
+    ) -> Float[Array, "batch 19"]:
+        product = jax.nn.softmax(digit)[:, :, None] * number[:, None]
+        return self.output(product.reshape(len(digit), 100))
+
+
+class Direct(nnx.Module):
+    """No digit in between: the classifier's features and the number through one hidden layer."""
+
+    def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
+        self.join = Join()
+        self.hidden = Dense(config, features + 10, config.hidden, rngs)
+        self.output = Dense(config, config.hidden, 19, rngs)
+
+    def __call__(
+        self, features: Float[Array, "batch f"], digit: Float[Array, "batch 10"], number: Float[Array, "batch 10"]
+    ) -> Float[Array, "batch 19"]:
+        return self.output(jax.nn.relu(self.hidden(self.join(features, number))))
+
+
+class Shift(nnx.Module):
+    """No parameters: the digit's log-probabilities moved by the number, so that the sum is exact given the digit."""
+
+    def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
+        pass
+
+    def __call__(
+        self, features: Float[Array, "batch f"], digit: Float[Array, "batch 10"], number: Float[Array, "batch 10"]
+    ) -> Float[Array, "batch 19"]:
+        above_floor = jax.nn.log_softmax(digit) - FLOOR
+        return FLOOR + jnp.einsum("bn,bd,nds->bs", number, above_floor, ADDS_UP)

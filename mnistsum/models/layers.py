@@ -5,7 +5,7 @@ CPU's vectors; an accelerator's compiler lays arrays out as it likes.
 """
 
 import math
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -153,6 +153,13 @@ def initialisers(config: ModelConfig, fan_in: int):
     return nnx.initializers.he_normal(), nnx.initializers.zeros_init()
 
 
+def average_pool(
+    maps: Float[Array, "channels height width batch"],
+) -> Float[Array, "channels height//2 width//2 batch"]:
+    """The mean of each 2x2 square; a last odd row or column is dropped."""
+    return reduce(jnp.add, _squares(maps)) / 4
+
+
 def max_pool(
     maps: Float[Array, "channels height width batch"],
 ) -> Float[Array, "channels height//2 width//2 batch"]:
@@ -160,9 +167,11 @@ def max_pool(
 
     Written as maxima of four views, as the gradient of XLA's pooling is a scatter, which is slow on the CPU.
     """
+    return reduce(jnp.maximum, _squares(maps))
+
+
+def _squares(maps):
+    """The four places of each 2x2 square."""
     channels, height, width, batch = maps.shape
     squares = maps[:, : height // 2 * 2, : width // 2 * 2].reshape(channels, height // 2, 2, width // 2, 2, batch)
-    return jnp.maximum(
-        jnp.maximum(squares[:, :, 0, :, 0], squares[:, :, 0, :, 1]),
-        jnp.maximum(squares[:, :, 1, :, 0], squares[:, :, 1, :, 1]),
-    )
+    return [squares[:, :, y, :, x] for y in (0, 1) for x in (0, 1)]

@@ -1,0 +1,17 @@
+"""One epoch: the write-up's accuracy after 20 epochs, in the time that an import takes.
+
+Claim: the write-up's 98.96 % digit and 98.83 % sum in one epoch, three seconds of training on two CPU cores.
+Result: experiments/results/runs/sprint-*.
+Command: python -m experiments.run --config sprint
+Cost: three seconds of training, ten in all, on two CPU cores.
+"""
+
+from mnistsum.config import AugmentConfig, Config, ModelConfig, OptimizerConfig, TrainingConfig
+
+config = Config(
+    name="sprint",
+    augment=AugmentConfig(shift=1),
+    model=ModelConfig(classifier="compact", widths=(16, 32, 64, 64), dtype="bfloat16"),
+    optimizer=OptimizerConfig(name="muon", learning_rate=0.03, momentum=0.9, schedule="one_cycle", warmup=0.1),
+    training=TrainingConfig(epochs=1.0),
+)

@@ -1,0 +1,14 @@
+"""A multilayer perceptron on the pixels, trained as `base`.
+
+Claim: what `base` gains by convolutions.
+Result: experiments/results/classifiers.
+Command: python -m experiments.run --config vit
+Cost: about a minute on two CPU cores.
+"""
+
+import dataclasses
+
+from experiments.configs.base import config as base
+from mnistsum.config import ModelConfig
+
+config = dataclasses.replace(base, name="vit", model=ModelConfig(classifier="vit", dtype="bfloat16"))

@@ -1,0 +1,47 @@
+"""The classifier of `base`."""
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from mnistsum.config import InputError, ModelConfig
+from mnistsum.models.layers import Conv, Dense, Norm, flatten, max_pool, to_maps
+
+
+class Compact(nnx.Module):
+    """A small network for CPUs: few, large products, and no full-resolution map.
+
+    A 5x5 convolution of stride 2 to 12x12, a 3x3 one and a pool to 5x5, padded 3x3 ones for all widths between the
+    second and the last, and a last 3x3 one to 3x3; after each an RMS norm and a ReLU, at the end a dense layer.
+    """
+
+    @staticmethod
+    def widths(config: ModelConfig) -> tuple[int, ...]:
+        """The channels of each convolution; InputError where there are fewer than three."""
+        widths = config.widths or (24, 48, 64, 96)
+        if len(widths) < 3:
+            raise InputError(f"model.widths: expected three or more for compact, found {widths}")
+        return widths
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        widths = self.widths(config)
+        self.depth = len(widths)
+        for i, (inputs, outputs) in enumerate(zip((1, *widths), widths, strict=False)):
+            size, stride = (5, 2) if i == 0 else (3, 1)
+            padding = "SAME" if 1 < i < self.depth - 1 else "VALID"
+            setattr(self, f"conv{i + 1}", Conv(config, inputs, outputs, size, rngs, stride, padding))
+            setattr(self, f"norm{i + 1}", Norm(outputs, rngs))
+        self.features = 9 * widths[-1]
+        self.output = Dense(config, self.features, 10, rngs)
+
+    def __call__(
+        self, image: Float[Array, "batch 28 28 1"]
+    ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+        x = to_maps(image)
+        for i in range(1, self.depth + 1):
+            conv, norm = getattr(self, f"conv{i}"), getattr(self, f"norm{i}")
+            x = jax.nn.relu(norm(conv(x)))
+            if i == 2:
+                x = max_pool(x)
+        features = flatten(x)
+        return features, self.output(features)

@@ -1,0 +1,38 @@
+"""The write-up's classifier."""
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from mnistsum.config import ModelConfig
+from mnistsum.models.layers import Conv, flatten, max_pool, to_maps
+
+
+class Reference(nnx.Module):
+    """The network of the write-up: seven 3x3 convolutions and 6,379,786 parameters, no norm, no dropout; six widths.
+
+    Source: the write-up gives the total; the layers are inferred from it and from the network of the same count in
+    gkdivya/EVA, folder 3_PyTorchNeuralNetwork.
+    """
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        c1, c2, c3, c4, c5, c6 = config.widths or (32, 64, 128, 256, 512, 1024)
+        self.conv1 = Conv(config, 1, c1, 3, rngs)
+        self.conv2 = Conv(config, c1, c2, 3, rngs)
+        self.conv3 = Conv(config, c2, c3, 3, rngs)
+        self.conv4 = Conv(config, c3, c4, 3, rngs)
+        self.conv5 = Conv(config, c4, c5, 3, rngs, padding="VALID")
+        self.conv6 = Conv(config, c5, c6, 3, rngs, padding="VALID")
+        self.conv7 = Conv(config, c6, 10, 3, rngs, padding="VALID")
+        self.features = c6
+
+    def __call__(
+        self, image: Float[Array, "batch 28 28 1"]
+    ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+        x = jax.nn.relu(self.conv1(to_maps(image)))
+        x = max_pool(jax.nn.relu(self.conv2(x)))
+        x = jax.nn.relu(self.conv3(x))
+        x = max_pool(jax.nn.relu(self.conv4(x)))
+        x = jax.nn.relu(self.conv5(x))
+        x = jax.nn.relu(self.conv6(x))
+        return x.mean((1, 2)).T, flatten(self.conv7(x))

@@ -1,0 +1,48 @@
+"""Residual blocks."""
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from mnistsum.config import ModelConfig
+from mnistsum.models.layers import Conv, Dense, Norm, to_maps
+
+
+class Block(nnx.Module):
+    """Norm, ReLU and convolution, twice, added to the input, or to its strided 1x1 projection where shapes change."""
+
+    def __init__(self, config: ModelConfig, inputs: int, outputs: int, rngs: nnx.Rngs, stride: int):
+        self.norm1, self.conv1 = Norm(inputs, rngs), Conv(config, inputs, outputs, 3, rngs, stride)
+        self.norm2, self.conv2 = Norm(outputs, rngs), Conv(config, outputs, outputs, 3, rngs)
+        self.project = Conv(config, inputs, outputs, 1, rngs, stride) if (inputs, stride) != (outputs, 1) else None
+
+    def __call__(self, maps: Float[Array, "c h w batch"]) -> Float[Array, "c2 h2 w2 batch"]:
+        x = jax.nn.relu(self.norm1(maps))
+        shortcut = maps if self.project is None else self.project(x)
+        return shortcut + self.conv2(jax.nn.relu(self.norm2(self.conv1(x))))
+
+
+class ResNet(nnx.Module):
+    """A small pre-activation residual network: a 5x5 stem of stride 2, then a block for each width.
+
+    Each block but the first halves height and width. RMS norms stand in for batch norms.
+    Source: He et al. 2016, "Identity mappings in deep residual networks", arXiv:1603.05027.
+    """
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        widths = config.widths or (16, 32, 64)
+        self.depth, self.features = len(widths), widths[-1]
+        self.stem = Conv(config, 1, widths[0], 5, rngs, stride=2, padding="VALID")
+        for i, (inputs, outputs) in enumerate(zip((widths[0], *widths), widths, strict=False)):
+            setattr(self, f"block{i + 1}", Block(config, inputs, outputs, rngs, stride=1 if i == 0 else 2))
+        self.norm = Norm(self.features, rngs)
+        self.output = Dense(config, self.features, 10, rngs)
+
+    def __call__(
+        self, image: Float[Array, "batch 28 28 1"]
+    ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+        x = self.stem(to_maps(image))
+        for i in range(self.depth):
+            x = getattr(self, f"block{i + 1}")(x)
+        features = jax.nn.relu(self.norm(x)).mean((1, 2)).T
+        return features, self.output(features)

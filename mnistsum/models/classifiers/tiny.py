@@ -1,0 +1,36 @@
+"""Few parameters."""
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from mnistsum.config import ModelConfig
+from mnistsum.models.layers import Conv, Dense, Norm, max_pool, to_maps
+
+
+class Tiny(nnx.Module):
+    """Convolutions and a global average, so that no layer has a parameter for each place; five widths.
+
+    Source of the global average: Lin et al. 2013, "Network in network", arXiv:1312.4400.
+    """
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        c1, c2, c3, c4, c5 = config.widths or (8, 16, 16, 16, 16)
+        self.conv1, self.norm1 = Conv(config, 1, c1, 3, rngs), Norm(c1, rngs)
+        self.conv2, self.norm2 = Conv(config, c1, c2, 3, rngs), Norm(c2, rngs)
+        self.conv3, self.norm3 = Conv(config, c2, c3, 3, rngs), Norm(c3, rngs)
+        self.conv4, self.norm4 = Conv(config, c3, c4, 3, rngs), Norm(c4, rngs)
+        self.conv5, self.norm5 = Conv(config, c4, c5, 3, rngs), Norm(c5, rngs)
+        self.features = c5
+        self.output = Dense(config, c5, 10, rngs)
+
+    def __call__(
+        self, image: Float[Array, "batch 28 28 1"]
+    ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+        x = max_pool(jax.nn.relu(self.norm1(self.conv1(to_maps(image)))))
+        x = jax.nn.relu(self.norm2(self.conv2(x)))
+        x = max_pool(jax.nn.relu(self.norm3(self.conv3(x))))
+        x = jax.nn.relu(self.norm4(self.conv4(x)))
+        x = jax.nn.relu(self.norm5(self.conv5(x)))
+        features = x.mean((1, 2)).T
+        return features, self.output(features)

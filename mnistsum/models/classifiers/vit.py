@@ -1,0 +1,71 @@
+"""Attention between patches."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from mnistsum.config import InputError, ModelConfig
+from mnistsum.models.layers import Dense
+
+PATCH, HEADS = 4, 4
+
+
+class Position(nnx.Module):
+    """Adds a learned vector for each place."""
+
+    def __init__(self, places: int, width: int, rngs: nnx.Rngs):
+        self.vectors = nnx.Param(0.02 * jax.random.normal(rngs.params(), (places, width)))
+
+    def __call__(self, tokens: Float[Array, "batch n width"]) -> Float[Array, "batch n width"]:
+        return tokens + self.vectors[...]
+
+
+class Block(nnx.Module):
+    """Attention and a two-layer perceptron, each added to its input, each after an RMS norm over the features."""
+
+    def __init__(self, config: ModelConfig, width: int, rngs: nnx.Rngs):
+        self.norm1 = nnx.RMSNorm(width, rngs=rngs)
+        self.query_key_value = Dense(config, width, 3 * width, rngs)
+        self.joined = Dense(config, width, width, rngs)
+        self.norm2 = nnx.RMSNorm(width, rngs=rngs)
+        self.hidden = Dense(config, width, 2 * width, rngs)
+        self.output = Dense(config, 2 * width, width, rngs)
+
+    def __call__(self, tokens: Float[Array, "batch n width"]) -> Float[Array, "batch n width"]:
+        heads = self.query_key_value(self.norm1(tokens)).reshape(*tokens.shape[:2], 3, HEADS, -1)
+        query, key, value = heads[:, :, 0], heads[:, :, 1], heads[:, :, 2]
+        tokens = tokens + self.joined(jax.nn.dot_product_attention(query, key, value).reshape(tokens.shape))
+        return tokens + self.output(jax.nn.gelu(self.hidden(self.norm2(tokens))))
+
+
+class ViT(nnx.Module):
+    """A small vision transformer on the 49 patches of 4x4 pixels, four heads, mean of the tokens; a block a width.
+
+    All widths are equal, and divisible by four.
+    Source: Dosovitskiy et al. 2020, "An image is worth 16x16 words", arXiv:2010.11929; the mean instead of a class
+    token: Beyer et al. 2022, "Better plain ViT baselines for ImageNet-1k", arXiv:2205.01580.
+    """
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        widths = config.widths or (64, 64)
+        if len(set(widths)) > 1 or widths[0] % HEADS:
+            raise InputError(f"model.widths: expected equal widths divisible by {HEADS} for vit, found {widths}")
+        self.depth, self.features = len(widths), widths[0]
+        self.embed = Dense(config, PATCH * PATCH, self.features, rngs)
+        self.position = Position((28 // PATCH) ** 2, self.features, rngs)
+        for i in range(self.depth):
+            setattr(self, f"block{i + 1}", Block(config, self.features, rngs))
+        self.norm = nnx.RMSNorm(self.features, rngs=rngs)
+        self.output = Dense(config, self.features, 10, rngs)
+
+    def __call__(
+        self, image: Float[Array, "batch 28 28 1"]
+    ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+        side = 28 // PATCH
+        patches = image.reshape(len(image), side, PATCH, side, PATCH).swapaxes(2, 3)
+        tokens = self.position(self.embed(patches.reshape(len(image), side * side, PATCH * PATCH)))
+        for i in range(self.depth):
+            tokens = getattr(self, f"block{i + 1}")(tokens)
+        features = jnp.mean(self.norm(tokens), 1)
+        return features, self.output(features)
