@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from experiments.plots import DIGIT, SUM
 
@@ -25,7 +25,9 @@ def _colour(i: int) -> str:
 
 def _error_scale(axis) -> None:
     """Labels errors, on a log scale, as accuracies."""
-    axis.set_major_locator(FixedLocator([digit / 10**power for power in range(5) for digit in (1, 2, 5)]))
+    low, high = sorted(axis.get_view_interval())
+    digits = range(1, 10) if high < 5 * low else (1, 2, 5)
+    axis.set_major_locator(FixedLocator([digit / 10**power for power in range(5) for digit in digits]))
     axis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 * (1 - error):g} %"))
     axis.set_minor_locator(NullLocator())
 
@@ -93,6 +95,9 @@ def costs(summary: dict[str, Any]) -> Figure:
             panel.annotate(row["config"], (values[i], errors[i]), xytext=(5, 5), textcoords="offset points", fontsize=8)
         panel.set(xlabel=name, xscale="log", yscale="log")
         panel.margins(x=0.25, y=0.15)
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+        panel.xaxis.set_minor_locator(NullLocator())
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set(ylabel="sum accuracy")

@@ -17,7 +17,15 @@ from mnistsum.config import Config, to_json
 from mnistsum.data import load
 from mnistsum.evaluate import evaluate, score
 from mnistsum.models.summary import count_multiply_adds, count_parameters
-from mnistsum.train import advance, init_state, program, split_keys, steps_per_epoch, total_steps, trained_model
+from mnistsum.train import (
+    advance_donating,
+    init_state,
+    program,
+    split_keys,
+    steps_per_epoch,
+    total_steps,
+    trained_model,
+)
 from mnistsum.types import Data, Split, TrainState
 
 MEASURED = 0.3  # seconds of training that a run's duration is estimated from
@@ -42,7 +50,7 @@ def stops(config: Config, state: TrainState, train: Split, pause: float = 1.0) -
     n = len(train.labels)
     total, per_epoch = total_steps(config, n), steps_per_epoch(config, n)
     keys, step = split_keys(config.seed), int(state.step)
-    compiled = advance.lower(program(config), keys, state, train, jnp.int32(0)).compile()
+    compiled = advance_donating.lower(program(config), keys, state, train, jnp.int32(0)).compile()
     chunk = 1
     while step < total:
         until = min(step + chunk, total, (step // per_epoch + 1) * per_epoch)

@@ -17,7 +17,15 @@ from mnistsum.config import Config, InputError, to_json
 from mnistsum.evaluate import evaluate, score
 from mnistsum.objective import held_out_cells
 from mnistsum.statistics import best_permutation
-from mnistsum.train import advance, init_state, program, split_keys, steps_per_epoch, total_steps, trained_model
+from mnistsum.train import (
+    advance_donating,
+    init_state,
+    program,
+    split_keys,
+    steps_per_epoch,
+    total_steps,
+    trained_model,
+)
 from mnistsum.types import Data, Split
 
 WATCHED = 512  # examples between two looks at the digit and sum accuracy, until both have passed LEARNED
@@ -56,7 +64,7 @@ def run(config: Config, data: Data, folder: Path) -> dict[str, Any]:
     n, keys, static = len(data.train.labels), split_keys(config.seed), program(config)
     train = jax.device_put(data.train)
     state = init_state(static, keys, n)
-    compiled = advance.lower(static, keys, state, train, jnp.int32(0)).compile()
+    compiled = advance_donating.lower(static, keys, state, train, jnp.int32(0)).compile()
     per_epoch, total = steps_per_epoch(config, n), total_steps(config, n)
     look, quarter = max(WATCHED // config.training.batch_size, 1), max(per_epoch // 4, 1)
     few = Split(*(field[:LOOKED_AT] for field in data.validation))
@@ -128,6 +136,6 @@ def validate(config: Config, data: Data) -> float:
     """Mean of digit and sum accuracy on validation after training; the test set is not read."""
     n, keys, static = len(data.train.labels), split_keys(config.seed), program(config)
     state = init_state(static, keys, n)
-    state = advance(static, keys, state, jax.device_put(data.train), jnp.int32(total_steps(config, n)))
+    state = advance_donating(static, keys, state, jax.device_put(data.train), jnp.int32(total_steps(config, n)))
     scores = score(evaluate(config.data, trained_model(state), data.validation), data.validation.labels)
     return (scores.digit_accuracy + scores.sum_accuracy) / 2

@@ -7,6 +7,7 @@ import importlib
 
 _EXPORTS = {
     "Config": "config",
+    "ModelConfig": "config",
     "InputError": "config",
     "load": "data",
     "build": "models",

@@ -90,8 +90,7 @@ def train_step(config: Config, keys: Keys, state: TrainState, data: Split, epoch
     return TrainState(state.step + 1, model, opt_state, average, metrics)
 
 
-@partial(jax.jit, static_argnames="config")
-def advance(config: Config, keys: Keys, state: TrainState, data: Split, until: Int[Array, ""]) -> TrainState:
+def _advance(config: Config, keys: Keys, state: TrainState, data: Split, until: Int[Array, ""]) -> TrainState:
     """The state at step `until`, the same bits wherever it stops on the way; compiled once, as `until` is traced."""
     n = len(data.labels)
     steps = steps_per_epoch(config, n)
@@ -103,3 +102,8 @@ def advance(config: Config, keys: Keys, state: TrainState, data: Split, until: I
         return lax.fori_loop(state.step, end, lambda _, state: train_step(config, keys, state, data, epoch), state)
 
     return lax.while_loop(lambda state: state.step < until, to_end_of_epoch, state)
+
+
+advance = jax.jit(_advance, static_argnames="config")
+# The same, but it uses its state up: the buffers become the new state's, so that there are never two in memory.
+advance_donating = jax.jit(_advance, static_argnames="config", donate_argnames="state")

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import mnistsum
+from experiments import cli
+from mnistsum import testing
 from mnistsum.data import load
 from mnistsum.evaluate import evaluate
 
@@ -140,3 +142,19 @@ def test_ten_fresh_processes_give_the_same_bits(smoke, tmp_path):
     for i in range(10):
         finish(start("--config", "smoke", "--output", tmp_path / str(i)))
         assert files(tmp_path / str(i)) == files(folder)
+
+
+def test_the_architecture_of_the_readme_runs_and_keeps_the_contract(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (block,) = [block for block in blocks if "CLASSIFIERS" in block]
+    file = tmp_path / "wide.py"
+    file.write_text(block)
+    testing.check(cli.load_config(str(file)).model)
+    output = finish(start("--config", file, "--output", "out", "training.epochs=0.1", cwd=tmp_path))
+    assert "classifier.hidden  Dense" in output
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["parameters"] == 784 * 512 + 512 + 5130 + 5139
+    # Its code is loaded because it is typed, never because the run's folder names it.
+    alone = start("--resume", "out", cwd=tmp_path)
+    assert "found wide; if it is your own, give the file that defines it" in alone.communicate(timeout=60)[1]
+    assert alone.returncode == 2
+    finish(start("--resume", "out", "--config", file, cwd=tmp_path))

@@ -13,7 +13,16 @@ from mnistsum.config import AugmentConfig, InputError, ObjectiveConfig, Optimize
 from mnistsum.data import draw_epoch, pair, scale
 from mnistsum.models import build
 from mnistsum.objective import objective
-from mnistsum.train import advance, init_state, program, split_keys, steps_per_epoch, total_steps, train_step
+from mnistsum.train import (
+    advance,
+    advance_donating,
+    init_state,
+    program,
+    split_keys,
+    steps_per_epoch,
+    total_steps,
+    train_step,
+)
 from mnistsum.types import Epoch
 
 N = 256
@@ -190,3 +199,15 @@ def test_thirty_two_examples_are_learned_by_heart(config, train):
 def test_models_of_one_config_have_one_tree_structure(config):
     structures = {jax.tree.structure(build(config.model, jax.random.key(i))) for i in range(3)}
     assert len(structures) == 1
+
+
+def test_donating_its_state_changes_no_bit_and_uses_the_state_up(config, train):
+    keys = split_keys(0)
+    kept = advance(config, keys, init_state(config, keys, len(train.labels)), train, jnp.int32(11))
+    given = init_state(config, keys, len(train.labels))
+    for until in (4, 11):
+        before = given
+        given = advance_donating(config, keys, given, train, jnp.int32(until))
+        assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.model))
+    for a, b in zip(jax.tree.leaves(given), jax.tree.leaves(kept), strict=True):
+        np.testing.assert_array_equal(a, b)
