@@ -1,6 +1,7 @@
 """The command line that all programs share: `--config NAME`, bare `field=value` overrides, and one-line errors."""
 
 import argparse
+import dataclasses
 import difflib
 import importlib
 import importlib.util
@@ -16,6 +17,7 @@ from mnistsum.config import ADDERS, CLASSIFIERS, Config, InputError, lookup
 
 CONFIGS = Path(__file__).parent / "configs"
 ASSIGNMENT = re.compile(r"([a-z][a-z_.]*)=(.*)")
+VARIANT = re.compile(r"\+(?=[a-z][a-z_.]*=)")
 Settings = Annotated[Config, tyro.conf.arg(name="")]  # as a program's field: the config's fields, without a prefix
 
 
@@ -93,6 +95,14 @@ def override(config: Config, assignments: list[str]) -> Config:
     changed = tyro.cli(Config, args=_as_flags(config, assignments), default=config, use_underscores=True)
     _check_names(changed)
     return changed
+
+
+def load_variant(text: str) -> Config:
+    """The config of NAME or NAME+field=value+...; its changes are part of its name, as in base-adder-shift."""
+    name, *assignments = VARIANT.split(text)
+    config = override(load_config(name), assignments)
+    changes = [re.sub(r"^.*?(\w+)=", r"\1-", assignment) for assignment in assignments]
+    return dataclasses.replace(config, name=re.sub(r"[^\w.-]", "_", "-".join([config.name, *changes])))
 
 
 def _as_flags(settings: Config, arguments: list[str]) -> list[str]:

@@ -19,14 +19,14 @@ TUNING_SEED = 4_000_000_000  # far from the seeds that are compared
 
 @dataclass(frozen=True)
 class Compare:
-    """Trains each config on the same seeds, and says which is better than the first, by how much, how sure, what cost.
+    """Trains each config on the same seeds; says which is better than the first, by how much, how sure, at what cost.
 
     Seed k gives every config the same images in the same order with the same numbers. Overrides such as
     training.epochs=1 apply to every config. Finished runs in the folder are reused, so a comparison that was stopped
     goes on with the same command.
     """
 
-    configs: Positional[tuple[str, ...]]  # names, or .py files of yours; held against the first
+    configs: Positional[tuple[str, ...]]  # names, .py files of yours, or base+model.adder=shift, base so changed
     seeds: int = 10
     output: Path = Path("runs/compare")  # its folder
     tune: bool = False  # choose each config's learning rate first, on validation images, from the same five multiples
@@ -42,7 +42,7 @@ def command(arguments: list[str]) -> int:
     )
     if options.seeds < 2:
         raise InputError(f"--seeds: expected two or more, as one run says nothing of another, found {options.seeds}")
-    configs = [cli.override(cli.load_config(name), overrides) for name in options.configs]
+    configs = [cli.override(cli.load_variant(name), overrides) for name in options.configs]
     names = [config.name for config in configs]
     if len(configs) < 2 or len(set(names)) < len(names):
         raise InputError(f"compare: expected two configs or more of different names, found {', '.join(names)}")
@@ -52,7 +52,8 @@ def command(arguments: list[str]) -> int:
             raise InputError(f"compare: expected the data of {names[0]}, {first}, found in {name} {config.data}")
     if not first.validation:
         raise InputError("compare: expected validation images to watch the learning on; add data.validation=5000")
-    code = b"".join(Path(name).read_bytes() for name in options.configs if name.endswith(".py"))
+    files = [cli.VARIANT.split(name)[0] for name in options.configs]
+    code = b"".join(Path(file).read_bytes() for file in files if file.endswith(".py"))
     results, tuned = _train(configs, options, code)
 
     import numpy as np

@@ -75,6 +75,7 @@ def _train(config: Config, seed: int) -> dict[str, Any]:
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.model)),
         "steps": total,
         "train_seconds": round(seconds, 1),
+        "digit_loss": round(scores.digit_loss, 5),
         "digit_accuracy": scores.digit_accuracy,
         "sum_accuracy": scores.sum_accuracy,
         "commit": environment.describe()["commit"],

@@ -1,5 +1,6 @@
 """The command line: overrides, help, and answers to mistakes, each as a user's shell sees them."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -84,3 +85,18 @@ def test_a_folder_in_use_is_not_written_over(tmp_path):
     assert run.returncode == 2
     assert "exists and is not an empty folder" in run.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "changes"),
+    [
+        ("base", "base", []),
+        ("base+model.adder=shift", "base-adder-shift", ["model.adder=shift"]),
+        ("mlp+optimizer.momentum=0.5+seed=3", "mlp-momentum-0.5-seed-3", ["optimizer.momentum=0.5", "seed=3"]),
+        ("base+model.widths=8,16,32", "base-widths-8_16_32", ["model.widths=8,16,32"]),
+        ("base+optimizer.learning_rate=1e+0", "base-learning_rate-1e_0", ["optimizer.learning_rate=1"]),
+    ],
+)
+def test_a_variant_is_the_config_so_changed_and_named_by_its_changes(text, name, changes):
+    named = dataclasses.replace(cli.load_config(text.split("+")[0]), name=name)
+    assert cli.load_variant(text) == cli.override(named, changes)
