@@ -123,9 +123,12 @@ def _as_flags(settings: Config, arguments: list[str]) -> list[str]:
 
 
 def main(command: Callable[[list[str]], int]) -> None:
-    """Runs a program on the command line; an InputError is one line on standard error and exit status 2."""
+    """Runs a program on the command line; an error is one line on standard error, exit status 2 for an InputError.
+
+    What the machine or the numbers do (a full disk, a loss that is not finite) ends with status 1.
+    """
     try:
         sys.exit(command(sys.argv[1:]))
-    except InputError as error:
+    except (InputError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, InputError) else 1)

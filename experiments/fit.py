@@ -1,5 +1,6 @@
 """A run from start to end: trained in one compiled program that stops about once a second, tested, written down."""
 
+import contextlib
 import json
 import signal
 import time
@@ -7,19 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import filelock
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments import environment, plots, report, screen
 from mnistsum import checkpoint
-from mnistsum.config import Config, to_json
+from mnistsum.config import Config, InputError, to_json
 from mnistsum.data import load
 from mnistsum.evaluate import evaluate, score
 from mnistsum.models.summary import count_multiply_adds, count_parameters
 from mnistsum.train import (
     advance_donating,
     init_state,
+    non_finite,
     program,
     split_keys,
     steps_per_epoch,
@@ -29,6 +32,8 @@ from mnistsum.train import (
 from mnistsum.types import Data, Split, TrainState
 
 MEASURED = 0.3  # seconds of training that a run's duration is estimated from
+LOCK = ".lock"  # in a run's folder
+NO_TIME = {"train_seconds": 0.0, "wall_seconds": 0.0}
 SAVE_EVERY = 60.0  # seconds at most between two checkpoints; each epoch ends with one, too
 
 
@@ -97,31 +102,59 @@ def preview(config: Config, profile: Path | None) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Holds the run's folder for this process; InputError, at once, where another one has it."""
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        with checkpoint.writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise InputError(f"{folder}: another process is writing to this run; wait for it, or name another") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def start(config: Config, folder: Path, started: float) -> int:
     """A run from the first step; the exit status."""
     caught = _catch_signals()
     data = load(config.data)
     state = init_state(program(config), split_keys(config.seed), len(data.train.labels))
     screen.introduce(config, data)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(to_json(config))
-    _write_json(folder / "run.json", _describe(config))
-    (folder / "metrics.jsonl").touch()
-    return _go_on(config, data, state, {"train_seconds": 0.0, "wall_seconds": 0.0}, folder, started, caught)
+    with _only_writer(folder):
+        if (folder / "config.json").exists():  # since the command line was looked at
+            raise InputError(f"{folder}: another process has written a run into it; name another")
+        _write_json(folder / "run.json", _describe(config))
+        _write(folder / "metrics.jsonl", "")
+        _write(folder / "config.json", to_json(config))  # from here on, --resume goes on
+        return _go_on(config, data, state, dict(NO_TIME), folder, started, caught)
 
 
 def resume(folder: Path, started: float) -> int:
-    """A run from its newest checkpoint; the exit status."""
+    """A run from its newest sound checkpoint, or from its first step where it never came to one; the exit status."""
     caught = _catch_signals()
     config = checkpoint.read_config(folder)
-    data = load(config.data)
-    state, clock = checkpoint.restore(folder / "checkpoints", config)
-    total = total_steps(config, len(data.train.labels))
-    screen.introduce(config, data)
-    screen.console.print(f"resumed at step {int(state.step):,} of {total:,}")
-    done = [line for line in _read_metrics(folder) if line["step"] <= int(state.step)]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in done))
-    return _go_on(config, data, state, clock, folder, started, caught)
+    with _only_writer(folder):
+        data = load(config.data)
+        if checkpoint.steps(folder / "checkpoints"):
+            state, clock, refused = checkpoint.restore(folder / "checkpoints", config)
+        else:
+            state, clock, refused = (
+                init_state(program(config), split_keys(config.seed), len(data.train.labels)),
+                NO_TIME,
+                (),
+            )
+        total = total_steps(config, len(data.train.labels))
+        screen.introduce(config, data)
+        for line in refused:
+            screen.console.print(f"{line}; the checkpoint before it is used")
+        screen.console.print(f"resumed at step {int(state.step):,} of {total:,}")
+        done = [line for line in _read_metrics(folder) if line["step"] <= int(state.step)]
+        _write(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in done))
+        return _go_on(config, data, state, clock, folder, started, caught)
 
 
 def _go_on(
@@ -148,6 +181,10 @@ def _go_on(
         task = bar.add_task("compiling", total=total, completed=int(state.step), note="")
         for stop in stops(config, state, jax.device_put(data.train)):
             state = stop.state
+            if fault := non_finite(state):
+                raise FloatingPointError(
+                    f"{fault}; it was not saved; a lower optimizer.learning_rate or an optimizer.clip_norm may help"
+                )
             train_seconds += stop.seconds
             if not estimated and _tells_speed(stop, total):
                 screen.estimate(total - stop.step, stop.seconds / stop.steps, config.training.epochs)
@@ -161,10 +198,10 @@ def _go_on(
                 screen.epoch_line(epoch, split, scores)
                 line = {"epoch": stop.step / per_epoch, "step": stop.step, "train": _means(state)}
                 line |= {split: _headline(scores), "clock": now()}
-                with (folder / "metrics.jsonl").open("a") as file:
-                    file.write(json.dumps(line) + "\n")
+                lines = [*_read_metrics(folder), line]
+                _write(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
             if stop.ends_epoch or caught or time.perf_counter() - saved > SAVE_EVERY:
-                checkpoint.save(folder / "checkpoints", state, now())
+                checkpoint.save(folder / "checkpoints", config, state, now())
                 saved = time.perf_counter()
             if caught and stop.step < total:
                 break
@@ -181,11 +218,12 @@ def _finish(config: Config, data: Data, state: TrainState, now, folder: Path) ->
     """Reads the test set, and writes predictions, summary, pictures and report."""
     evaluation = evaluate(config.data, trained_model(state), data.test)
     test = score(evaluation, data.test.labels)
-    np.savez(folder / "predictions.npz", digit=evaluation.digit, sum=evaluation.sum)
     lines = _read_metrics(folder)
-    plots.curves(lines).savefig(folder / "curves.png")
-    plots.confusion(evaluation, data.test.labels).savefig(folder / "confusion.png")
-    plots.examples(evaluation, data.test).savefig(folder / "examples.png")
+    with checkpoint.writing(folder):
+        np.savez(folder / "predictions.npz", digit=evaluation.digit, sum=evaluation.sum)
+        plots.curves(lines).savefig(folder / "curves.png")
+        plots.confusion(evaluation, data.test.labels).savefig(folder / "confusion.png")
+        plots.examples(evaluation, data.test).savefig(folder / "examples.png")
     run = json.loads((folder / "run.json").read_text())
     summary = {
         "config": config.name,
@@ -201,7 +239,7 @@ def _finish(config: Config, data: Data, state: TrainState, now, folder: Path) ->
         "test": test._asdict(),
     }
     _write_json(folder / "summary.json", summary)
-    (folder / "report.html").write_text(report.render(config, summary, run, folder))
+    _write(folder / "report.html", report.render(config, summary, run, folder))
     screen.results(test, summary["train_seconds"], str(folder))
 
 
@@ -231,4 +269,12 @@ def _read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")
+    _write(path, json.dumps(value, indent=2) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes a whole file or leaves the one that was there."""
+    partial = path.with_name(f"{path.name}.partial")
+    with checkpoint.writing(path):
+        partial.write_text(text)
+        partial.replace(path)

@@ -33,7 +33,7 @@ def command(arguments: list[str]) -> int:
                 "only --config FILE.py where that defines the run's network"
             )
     folder = options.resume or options.output or _new_folder(options.settings.name)
-    if options.resume is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if options.resume is None and folder.exists() and not _is_new(folder):
         raise InputError(f"--output {folder}: exists and is not an empty folder; name another, or --resume {folder}")
 
     from experiments import environment, fit  # JAX loads only once the command line is right
@@ -44,6 +44,12 @@ def command(arguments: list[str]) -> int:
     if options.dry_run or options.profile:
         return fit.preview(options.settings, options.profile)
     return fit.start(options.settings, folder, STARTED)
+
+
+def _is_new(folder: Path) -> bool:
+    """Whether it is empty, or left by a run that was killed before it had written its config."""
+    before_config = {".lock", "run.json", "metrics.jsonl"}
+    return folder.is_dir() and all(path.name.removesuffix(".partial") in before_config for path in folder.iterdir())
 
 
 def _new_folder(name: str) -> Path:

@@ -20,6 +20,7 @@ from mnistsum.statistics import best_permutation
 from mnistsum.train import (
     advance_donating,
     init_state,
+    non_finite,
     program,
     split_keys,
     steps_per_epoch,
@@ -70,21 +71,21 @@ def run(config: Config, data: Data, folder: Path) -> dict[str, Any]:
     few = Split(*(field[:LOOKED_AT] for field in data.validation))
     seconds, at = 0.0, 0
     learned_at: dict[str, int] = {}  # the step at which digit and sum were
-    seconds_to_good, curve, finite = None, [], True
-    while at < total and finite:
+    seconds_to_good, curve, fault = None, [], None
+    while at < total and not fault:
         learned = len(learned_at) == 2
         until = min(total, (at // quarter + 1) * quarter, total if learned else (at // look + 1) * look)
         start = time.perf_counter()
         state = jax.block_until_ready(compiled(keys, state, train, jnp.int32(until)))
         seconds += time.perf_counter() - start
         at = until
-        finite = bool(np.isfinite(state.metrics.loss))
+        fault = non_finite(state)
         if not learned:
             scores = score(evaluate(config.data, trained_model(state), few), few.labels)
             for output, accuracy in (("digit", scores.digit_accuracy), ("sum", scores.sum_accuracy)):
                 if accuracy >= LEARNED:
                     learned_at.setdefault(output, at)
-        if at % quarter == 0 or at == total or not finite:
+        if at % quarter == 0 or at == total or fault:
             scores = score(evaluate(config.data, trained_model(state), data.validation), data.validation.labels)
             curve.append([at / per_epoch, scores.digit_accuracy, scores.sum_accuracy])
             if seconds_to_good is None and min(curve[-1][1:]) >= GOOD:
@@ -95,10 +96,8 @@ def run(config: Config, data: Data, folder: Path) -> dict[str, Any]:
     held_out = evaluate(config.data, model, data.validation)
     permutation = best_permutation(np.asarray(held_out.digit), np.asarray(data.validation.labels))
     cells, not_trained = np.array(scores.sum_accuracy_by_cell), held_out_cells(config.objective)
-    failure = None
-    if not finite:
-        failure = f"the loss was not finite by step {at}"
-    elif min(scores.digit_accuracy, scores.sum_accuracy) < CHANCE:
+    failure = fault
+    if not fault and min(scores.digit_accuracy, scores.sum_accuracy) < CHANCE:
         failure = f"digit {scores.digit_accuracy:.1%}, sum {scores.sum_accuracy:.1%}"
     weights = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(model))
     result = {

@@ -1,60 +1,116 @@
-"""Checkpoints: a run's state on disk, in Orbax's format, and the way back."""
+"""Checkpoints: a run's state on disk in Orbax's format, and what Orbax leaves open: whole, synced, every byte checked.
 
+A checkpoint is a folder named by its step. It appears under that name only when all of it is on the disk, among it
+`manifest.json` with the SHA-256 of every other file.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mnistsum.config import Config, InputError, from_json
+from mnistsum.config import Config, InputError, from_json, to_json
 from mnistsum.models import Model
 from mnistsum.train import init_state, split_keys, trained_model
 from mnistsum.types import TrainState
 
 KEPT = 2  # the newest, and the one before it
+MANIFEST = "manifest.json"
 
 
-def save(folder: Path, state: TrainState, clock: dict[str, float]) -> None:
+class Restored(NamedTuple):
+    """What a folder of checkpoints holds."""
+
+    state: TrainState
+    clock: dict[str, float]
+    refused: tuple[str, ...]  # a line for each newer checkpoint that could not be used
+
+
+def save(folder: Path, config: Config, state: TrainState, clock: dict[str, float]) -> None:
     """Writes a checkpoint named by the state's step, whole or not at all; older ones but one are deleted.
 
-    `clock` is what the state does not determine: seconds spent so far.
+    `clock` is what the state does not determine: seconds spent so far. An OSError names path and cause, and leaves
+    the older checkpoints as they are.
     """
-    with _manager(folder) as manager:
-        manager.save(
-            int(state.step),
-            args=ocp.args.Composite(state=ocp.args.StandardSave(_flat(state)), clock=ocp.args.JsonSave(clock)),
-        )
+    final = folder / str(int(state.step))
+    partial = folder / f"{final.name}.partial"
+    with writing(final):
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob("*.partial"):  # by a process that was killed
+            shutil.rmtree(left)
+        try:
+            partial.mkdir()
+            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as orbax:
+                orbax.save(partial.absolute() / "state", args=ocp.args.StandardSave(_flat(state)))
+            (partial / "config.json").write_text(to_json(config))
+            (partial / "clock.json").write_text(json.dumps(clock))
+            (partial / MANIFEST).write_text(_manifest(partial))
+            for path in (*partial.rglob("*"), partial):
+                _sync(path)
+            shutil.rmtree(final, ignore_errors=True)  # only a damaged one can have this name
+            partial.replace(final)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        _sync(folder)
+        for step in steps(folder)[KEPT:]:
+            shutil.rmtree(folder / str(step))
 
 
-def restore(folder: Path, config: Config) -> tuple[TrainState, dict[str, float]]:
-    """The newest checkpoint's state and clock; InputError where there is none, or one of another config."""
+def steps(folder: Path) -> list[int]:
+    """The steps of the checkpoints in a folder, newest first; none where there is no such folder."""
+    return sorted((int(path.name) for path in folder.glob("*") if path.name.isdecimal()), reverse=True)
+
+
+def restore(folder: Path, config: Config) -> Restored:
+    """The newest checkpoint that is sound and of this config; InputError where there is none."""
     # The number of images shapes no array of the state, so any will do.
     like = jax.eval_shape(lambda: init_state(config, split_keys(0), config.training.batch_size))
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected a run's checkpoints")
-    with _manager(folder) as manager:
-        step = manager.latest_step()
-        if step is None:
-            raise InputError(f"{folder}: holds no complete checkpoint")
-        wanted = _flat(like)
-        found = manager.item_metadata(step).state.tree
-        for name in sorted(wanted.keys() | found.keys()):
-            want, have = (_describe(arrays.get(name)) for arrays in (wanted, found))
-            if want != have:
-                raise InputError(f"{folder / str(step)}: of another config: expected {name} to be {want}, found {have}")
-        restored = manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted), clock=ocp.args.JsonRestore())
-        )
-    leaves = [restored.state[name] for name in wanted]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves), restored.clock
+    refused: list[str] = []
+    for step in steps(folder):
+        try:
+            verify(folder / str(step))
+            return Restored(*_read(folder / str(step), config, like), tuple(refused))
+        except InputError as error:
+            refused.append(str(error))
+    raise InputError("; ".join(refused) or f"{folder}: holds no complete checkpoint")
+
+
+def verify(checkpoint: Path) -> None:
+    """InputError, naming the file, where a checkpoint is not byte for byte what its manifest says."""
+    with _reading(checkpoint):
+        path = checkpoint / MANIFEST
+        if path.is_symlink() or not path.is_file():
+            raise InputError(f"{path}: no such file, so that the checkpoint cannot be checked")
+        said, found = path.read_bytes(), _manifest(checkpoint).encode()
+        if said == found:
+            return
+        expected, files = json.loads(said), json.loads(found)
+        for name in sorted(expected | files):
+            if name not in files:
+                raise InputError(f"{checkpoint / name}: missing from the checkpoint")
+            if expected.get(name) != files[name]:
+                raise InputError(f"{checkpoint / name}: altered: not the bytes that were saved")
+        raise InputError(f"{path}: altered: not the bytes that were saved")
 
 
 def load_run(folder: str | Path) -> tuple[Config, Model]:
-    """The config of a run's folder and the model that it ended with."""
+    """The config of a run's folder and the model that it ended with; warns of checkpoints that could not be used."""
     folder = Path(folder)
     config = read_config(folder)
-    state, _ = restore(folder / "checkpoints", config)
+    state, _, refused = restore(folder / "checkpoints", config)
+    for line in refused:
+        warnings.warn(f"{line}; the checkpoint before it was loaded", stacklevel=2)
     return config, trained_model(state)
 
 
@@ -66,10 +122,52 @@ def read_config(folder: Path) -> Config:
     return from_json(path.read_text(), str(path))
 
 
-def _manager(folder: Path) -> ocp.CheckpointManager:
-    options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False)
-    handlers = {"state": ocp.StandardCheckpointHandler(), "clock": ocp.JsonCheckpointHandler()}
-    return ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers)
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns whatever writing raises, also in Orbax, into an OSError that names the path and the cause."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: Orbax's storage layer
+        cause = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise OSError(f"{path}: could not be written: {cause}") from error
+
+
+@contextlib.contextmanager
+def _reading(checkpoint: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{checkpoint}: cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _manifest(checkpoint: Path) -> str:
+    """The SHA-256 of every file but the manifest itself, by path, as JSON; links are refused."""
+    hashes = {}
+    for path in sorted((checkpoint, *checkpoint.rglob("*"))):
+        if path.is_symlink():
+            raise InputError(f"{path}: a link, where a checkpoint holds files alone")
+        if path.is_file() and path != checkpoint / MANIFEST:
+            hashes[path.relative_to(checkpoint).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return json.dumps(hashes, indent=1) + "\n"
+
+
+def _read(checkpoint: Path, config: Config, like: TrainState) -> tuple[TrainState, dict[str, float]]:
+    saved = from_json((checkpoint / "config.json").read_text(), str(checkpoint / "config.json"))
+    expected, found = (_fields(dataclasses.asdict(one)) for one in (config, saved))
+    for name, value in expected.items():
+        if found[name] != value:
+            raise InputError(f"{checkpoint}: of another config: expected {name} to be {value!r}, found {found[name]!r}")
+    wanted = _flat(like)
+    with _reading(checkpoint), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as orbax:
+        path = checkpoint.absolute() / "state"
+        have = orbax.metadata(path).item_metadata.tree
+        for name in sorted(wanted.keys() | have.keys()):
+            want, got = (_describe(arrays.get(name)) for arrays in (wanted, have))
+            if want != got:
+                raise InputError(f"{checkpoint}: of another architecture: expected {name} to be {want}, found {got}")
+        arrays = orbax.restore(path, args=ocp.args.StandardRestore(wanted))
+        clock = json.loads((checkpoint / "clock.json").read_text())
+    return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted]), clock
 
 
 def _flat(state: TrainState) -> dict[str, Any]:
@@ -78,5 +176,22 @@ def _flat(state: TrainState) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
+def _fields(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted name to value."""
+    fields = {}
+    for name, value in tree.items():
+        fields |= _fields(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return fields
+
+
 def _describe(array: Any) -> str:
     return "absent" if array is None else f"{np.dtype(array.dtype).name}{list(array.shape)}"
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

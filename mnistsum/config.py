@@ -55,7 +55,6 @@ class ObjectiveConfig:
     """What is minimised: digit_weight * digit loss + (1 - digit_weight) * sum loss, in nats."""
 
     digit_weight: float = 0.5  # 0 to 1
-    label_smoothing: float = 0.0  # share of each target that is spread over all classes
     held_out: int = 0  # numbers for each digit, 0 to 9, with which its sum is never trained (see `held_out_cells`)
 
 
@@ -109,7 +108,6 @@ class Config:
             ("model.widths", all(width >= 1 for width in self.model.widths), "all positive"),
             ("model.hidden", self.model.hidden >= 1, "at least 1"),
             ("objective.digit_weight", 0 <= self.objective.digit_weight <= 1, "0 to 1"),
-            ("objective.label_smoothing", 0 <= self.objective.label_smoothing < 1, "0 to 1, below 1"),
             ("objective.held_out", 0 <= self.objective.held_out <= 9, "0 to 9"),
             ("optimizer.learning_rate", 0 < self.optimizer.learning_rate < math.inf, "above 0"),
             ("optimizer.momentum", 0 <= self.optimizer.momentum < 1, "0 to 1, below 1"),

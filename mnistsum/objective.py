@@ -1,7 +1,6 @@
 """The objective: what a batch's logits cost, and how many are right."""
 
 import chex
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -12,17 +11,10 @@ from mnistsum.types import Batch, Logits, Metrics
 
 
 def negative_log_likelihood(
-    logits: Float[Array, "*batch classes"], label: Int[Array, "*batch"], smoothing: float = 0.0
+    logits: Float[Array, "*batch classes"], label: Int[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
-    """-log softmax(logits)[label] of each example, in nats; shape of `label`.
-
-    With label smoothing (Szegedy et al. 2016, "Rethinking the Inception architecture"), a share of the target is
-    spread evenly over all classes.
-    """
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, label)
-    if smoothing:
-        loss = (1 - smoothing) * loss - smoothing * jax.nn.log_softmax(logits).mean(-1)
-    return loss
+    """-log softmax(logits)[label] of each example, in nats; shape of `label`."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, label)
 
 
 def held_out_cells(config: ObjectiveConfig) -> np.ndarray:
@@ -38,8 +30,8 @@ def objective(config: ObjectiveConfig, logits: Logits, batch: Batch) -> tuple[Fl
     """
     n = len(batch.label)
     chex.assert_shape([logits.digit, logits.sum, batch.label, batch.sum], [(n, 10), (n, 19), (n,), (n,)])
-    digit_loss = negative_log_likelihood(logits.digit, batch.label, config.label_smoothing).mean()
-    sum_loss = negative_log_likelihood(logits.sum, batch.sum, config.label_smoothing)
+    digit_loss = negative_log_likelihood(logits.digit, batch.label).mean()
+    sum_loss = negative_log_likelihood(logits.sum, batch.sum)
     if config.held_out:  # masked, as drawing another number instead would tell the label by the number
         trained = ~jnp.asarray(held_out_cells(config))[batch.label, batch.number.argmax(-1)]
         sum_loss = jnp.where(trained, sum_loss, 0).sum() / jnp.maximum(trained.sum(), 1)

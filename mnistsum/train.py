@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from mnistsum.config import Config, InputError
 from mnistsum.data import augment, draw_epoch, pair, scale
 from mnistsum.models import Model, build
 from mnistsum.objective import objective
 from mnistsum.optimizer import optimizer
-from mnistsum.types import Epoch, Keys, Metrics, Split, TrainState
+from mnistsum.types import QUANTITIES, Epoch, FirstBad, Keys, Metrics, Split, TrainState
 
 
 def split_keys(seed: int) -> Keys:
@@ -54,7 +54,14 @@ def init_state(config: Config, keys: Keys, n: int) -> TrainState:
         opt_state=optimizer(config.optimizer, total_steps(config, n)).init(model),
         average=jax.tree.map(jnp.copy, model) if config.optimizer.average else None,
         metrics=jax.tree.map(jnp.zeros_like, Metrics(jnp.int32(0), jnp.float32(0), jnp.int32(0), jnp.int32(0))),
+        first_bad=FirstBad(step=jnp.int32(-1), quantity=jnp.int32(0)),
     )
+
+
+def non_finite(state: TrainState) -> str | None:
+    """What first was not finite and at which step, counted from 1, in words; None where all has been finite."""
+    step, quantity = int(state.first_bad.step), int(state.first_bad.quantity)
+    return None if step < 0 else f"{QUANTITIES[quantity]} not finite at step {step + 1}"
 
 
 def trained_model(state: TrainState) -> Model:
@@ -78,7 +85,7 @@ def train_step(config: Config, keys: Keys, state: TrainState, data: Split, epoch
     def loss_and_metrics(model):
         return objective(config.objective, model(batch.image, batch.number), batch)
 
-    gradient, metrics = jax.grad(loss_and_metrics, has_aux=True)(state.model)
+    (loss, metrics), gradient = jax.value_and_grad(loss_and_metrics, has_aux=True)(state.model)
     transformation = optimizer(config.optimizer, total_steps(config, n))
     updates, opt_state = transformation.update(gradient, state.opt_state, state.model)
     model = optax.apply_updates(state.model, updates)
@@ -87,7 +94,17 @@ def train_step(config: Config, keys: Keys, state: TrainState, data: Split, epoch
         decay = jnp.minimum(config.optimizer.average, (1 + state.step) / (10 + state.step))
         average = optax.incremental_update(model, average, 1 - decay)
     metrics = jax.tree.map(lambda total, new: jnp.where(place == 0, 0, total) + new, state.metrics, metrics)
-    return TrainState(state.step + 1, model, opt_state, average, metrics)
+    bad = ~jnp.stack([jnp.isfinite(loss), _finite(gradient), _finite(model)])
+    here = FirstBad(state.step, bad.argmax().astype(jnp.int32))
+    is_first = bad.any() & (state.first_bad.step < 0)
+    first_bad = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), here, state.first_bad)
+    return TrainState(state.step + 1, model, opt_state, average, metrics, first_bad)
+
+
+def _finite(tree: Any) -> Bool[Array, ""]:
+    """Whether no float32 has an exponent of ones alone; as integers, whose maximum XLA vectorises on the CPU."""
+    largest = [(lax.bitcast_convert_type(leaf, jnp.int32) & 0x7FFFFFFF).max() for leaf in jax.tree.leaves(tree)]
+    return jnp.stack(largest).max() < 0x7F800000
 
 
 def _advance(config: Config, keys: Keys, state: TrainState, data: Split, until: Int[Array, ""]) -> TrainState:

@@ -56,6 +56,16 @@ class Metrics(NamedTuple):
     sum_correct: Int[Array, ""]
 
 
+class FirstBad(NamedTuple):
+    """Where a run first met a number that is not finite."""
+
+    step: Int[Array, ""]  # -1: nowhere yet
+    quantity: Int[Array, ""]  # index into QUANTITIES
+
+
+QUANTITIES = ("loss", "gradient", "parameters")  # in the order in which a step computes them
+
+
 class Keys(NamedTuple):
     """A run's root key, split once by purpose."""
 
@@ -74,6 +84,7 @@ class TrainState(NamedTuple):
     opt_state: PyTree
     average: Any  # moving average of the parameters, or None
     metrics: Metrics
+    first_bad: FirstBad  # carried, so that a run's stops tell the very step
 
 
 class Evaluation(NamedTuple):

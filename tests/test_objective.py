@@ -20,13 +20,6 @@ def test_negative_log_likelihood_by_hand():
     np.testing.assert_allclose(losses, np.log([8, 8 / 5, 3]), rtol=1e-6)
 
 
-def test_smoothed_targets_by_hand():
-    # 0.7 + 0.3 / 3 of the target on the label, 0.3 / 3 on each of the others
-    logits = jnp.log(jnp.array([[1.0, 2.0, 5.0]]))
-    loss = jax.jit(negative_log_likelihood, static_argnums=2)(logits, jnp.array([2]), 0.3)
-    np.testing.assert_allclose(loss, [0.8 * np.log(8 / 5) + 0.1 * np.log(8) + 0.1 * np.log(4)], rtol=1e-6)
-
-
 def test_negative_log_likelihood_ignores_a_constant_and_stays_finite():
     logits = jnp.array([[1e4, -1e4, 3.0]])
     for label in range(3):

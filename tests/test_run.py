@@ -67,7 +67,7 @@ def test_a_run_leaves_the_files_of_its_folder(smoke):
     names = {path.name for path in folder.iterdir()}
     assert names == {
         *("config.json", "run.json", "metrics.jsonl", "checkpoints", "predictions.npz", "summary.json"),
-        *("curves.png", "confusion.png", "examples.png", "report.html"),
+        *("curves.png", "confusion.png", "examples.png", "report.html", ".lock"),
     }
     run = json.loads((folder / "run.json").read_text())
     assert run["command"] == f"python -m experiments.run --config smoke --output {folder}"

@@ -13,5 +13,5 @@ config = Config(
     augment=AugmentConfig(shift=1),
     model=ModelConfig(classifier="compact", widths=(16, 32, 64, 64), dtype="bfloat16"),
     optimizer=OptimizerConfig(name="muon", learning_rate=0.03, momentum=0.9, schedule="one_cycle", warmup=0.1),
-    training=TrainingConfig(epochs=1.0),
+    training=TrainingConfig(epochs=0.85),
 )
