@@ -46,6 +46,7 @@ def command(arguments: list[str]) -> int:
     for name, steps in STEPS.items():
         results[name] = {"alone": _alone(name), **_together(network(name), steps, options.rounds)}
     results["scaling"] = scaling.measure()
+    results["finite_check"] = scaling.finite_check()
     table = _tabulate(results)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
@@ -129,6 +130,11 @@ def _tabulate(results: dict[str, Any]) -> str:
     slopes = ", ".join(f"{name} {scaling[name]['slope']:.2f}" for name in ("images", "epochs", "seeds"))
     memory = {epochs: f"{size / 1e6:,.0f}" for epochs, size in scaling["memory"].items()}
     note = f"Log-log slope of training seconds over four doublings: {slopes}. Peak memory, MB, by epochs: {memory}."
+    check = results["finite_check"]
+    note += (
+        f" A step of `base` that looks for numbers that are not finite takes {check['ratio']:.4f} "
+        f"[{check['low']:.4f}, {check['high']:.4f}] of one that does not."
+    )
     return "\n".join([*lines, "", note]) + "\n"
 
 

@@ -76,7 +76,7 @@ def _train(configs: list[Config], options: Compare, code: bytes):
     from experiments import environment, screen, trial
     from mnistsum.data import load
 
-    environment.keep_compilations()
+    environment.set_up_compiler()
     data = load(configs[0].data)
     tuned: dict[str, Any] = {}
     results: dict[str, list[dict[str, Any]]] = {}

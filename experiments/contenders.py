@@ -51,7 +51,7 @@ def ours(config: Config, dtype: str) -> Contender:
     import jax.numpy as jnp
 
     from mnistsum.data import load, pair, scale
-    from mnistsum.evaluate import evaluate
+    from mnistsum.evaluation import evaluate
     from mnistsum.train import advance, init_state, program, split_keys
 
     config = program(dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=dtype)))
@@ -104,7 +104,7 @@ def main(name: str, contender: str, started: str) -> None:
     if contender in OURS:
         from experiments import environment
 
-        environment.keep_compilations()
+        environment.set_up_compiler()
         side = ours(config, OURS[contender])
     else:
         side = pytorch(config, *PYTORCH[contender])

@@ -2,9 +2,13 @@
 
 import contextlib
 import json
+import os
 import signal
+import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,14 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import environment, plots, report, screen
+from experiments import environment, screen
 from mnistsum import checkpoint
 from mnistsum.config import Config, InputError, to_json
 from mnistsum.data import load
-from mnistsum.evaluate import evaluate, score
+from mnistsum.evaluation import evaluate, score
 from mnistsum.models.summary import count_multiply_adds, count_parameters
 from mnistsum.train import (
-    advance_donating,
+    compile_advance,
     init_state,
     non_finite,
     program,
@@ -47,15 +51,22 @@ class Stop(NamedTuple):
     ends_epoch: bool  # or the run
 
 
-def stops(config: Config, state: TrainState, train: Split, pause: float = 1.0) -> Iterator[Stop]:
+def _in_background(function: Callable[..., Any], *arguments: Any) -> Future:
+    """A call that goes on beside this thread: XLA compiles while Python prints and reads files."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(function, *arguments)
+    pool.shutdown(wait=False)  # takes no more calls
+    return future
+
+
+def stops(config: Config, compiled: Any, state: TrainState, train: Split, pause: float = 1.0) -> Iterator[Stop]:
     """Trains to the end of the run, and stops every `pause` seconds or so and after each epoch.
 
-    The first stop comes after one step.
+    `compiled` is what `compile_advance` gives. The first stop comes after one step.
     """
     n = len(train.labels)
     total, per_epoch = total_steps(config, n), steps_per_epoch(config, n)
     keys, step = split_keys(config.seed), int(state.step)
-    compiled = advance_donating.lower(program(config), keys, state, train, jnp.int32(0)).compile()
     chunk = 1
     while step < total:
         until = min(step + chunk, total, (step // per_epoch + 1) * per_epoch)
@@ -73,15 +84,24 @@ def _tells_speed(stop: Stop, total: int) -> bool:
 
 
 def _catch_signals() -> list[int]:
-    """A list that the first SIGINT or SIGTERM is put into; a second one ends the process at once."""
-    caught: list[int] = []
+    """A list that the first SIGINT or SIGTERM is put into; a second one ends the process at once.
 
-    def catch(number, frame):
-        caught.append(number)
-        signal.signal(number, signal.SIG_DFL)
+    A thread listens, as Python's own handlers wait for a compilation or a step to end.
+    """
+    caught: list[int] = []
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+
+    def listen(sender=sender):  # which must live as long as the thread does
+        caught.append(receiver.recv(1)[0])
+        second = receiver.recv(1)[0]
+        screen.console.show_cursor()
+        os._exit(128 + second)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, catch)
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(sender.fileno())
+    threading.Thread(target=listen, daemon=True).start()
     return caught
 
 
@@ -90,9 +110,10 @@ def preview(config: Config, profile: Path | None) -> int:
     data = load(config.data)
     n = len(data.train.labels)
     total = total_steps(config, n)
+    compiling = _in_background(compile_advance, program(config), n)
     screen.introduce(config, data)
     state = init_state(program(config), split_keys(config.seed), n)
-    run = stops(config, state, jax.device_put(data.train), 2 * MEASURED)
+    run = stops(config, compiling.result(), state, jax.device_put(data.train), 2 * MEASURED)
     stop = next(stop for stop in run if _tells_speed(stop, total))
     screen.estimate(total, stop.seconds / stop.steps, config.training.epochs)
     if profile is not None and stop.step < total:
@@ -122,15 +143,18 @@ def start(config: Config, folder: Path, started: float) -> int:
     """A run from the first step; the exit status."""
     caught = _catch_signals()
     data = load(config.data)
-    state = init_state(program(config), split_keys(config.seed), len(data.train.labels))
+    n = len(data.train.labels)
+    total_steps(config, n)  # refuses a batch larger than the data before anything is written
+    compiling = _in_background(compile_advance, program(config), n)
     screen.introduce(config, data)
+    state = init_state(program(config), split_keys(config.seed), n)
     with _only_writer(folder):
         if (folder / "config.json").exists():  # since the command line was looked at
             raise InputError(f"{folder}: another process has written a run into it; name another")
         _write_json(folder / "run.json", _describe(config))
         _write(folder / "metrics.jsonl", "")
         _write(folder / "config.json", to_json(config))  # from here on, --resume goes on
-        return _go_on(config, data, state, dict(NO_TIME), folder, started, caught)
+        return _go_on(config, data, compiling, state, dict(NO_TIME), folder, started, caught)
 
 
 def resume(folder: Path, started: float) -> int:
@@ -139,6 +163,7 @@ def resume(folder: Path, started: float) -> int:
     config = checkpoint.read_config(folder)
     with _only_writer(folder):
         data = load(config.data)
+        compiling = _in_background(compile_advance, program(config), len(data.train.labels))
         if checkpoint.steps(folder / "checkpoints"):
             state, clock, refused = checkpoint.restore(folder / "checkpoints", config)
         else:
@@ -154,12 +179,13 @@ def resume(folder: Path, started: float) -> int:
         screen.console.print(f"resumed at step {int(state.step):,} of {total:,}")
         done = [line for line in _read_metrics(folder) if line["step"] <= int(state.step)]
         _write(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in done))
-        return _go_on(config, data, state, clock, folder, started, caught)
+        return _go_on(config, data, compiling, state, clock, folder, started, caught)
 
 
 def _go_on(
     config: Config,
     data: Data,
+    compiling: Future,
     state: TrainState,
     clock: dict[str, float],
     folder: Path,
@@ -176,10 +202,12 @@ def _go_on(
     def now() -> dict[str, float]:
         return {"train_seconds": train_seconds, "wall_seconds": earlier + time.perf_counter() - started}
 
+    from experiments import plots  # noqa: F401 - Matplotlib loads while XLA compiles
+
     epochs = -(-total // per_epoch)
     with screen.progress() as bar:
         task = bar.add_task("compiling", total=total, completed=int(state.step), note="")
-        for stop in stops(config, state, jax.device_put(data.train)):
+        for stop in stops(config, compiling.result(), state, jax.device_put(data.train)):
             state = stop.state
             if fault := non_finite(state):
                 raise FloatingPointError(
@@ -216,6 +244,8 @@ def _go_on(
 
 def _finish(config: Config, data: Data, state: TrainState, now, folder: Path) -> None:
     """Reads the test set, and writes predictions, summary, pictures and report."""
+    from experiments import plots, report
+
     evaluation = evaluate(config.data, trained_model(state), data.test)
     test = score(evaluation, data.test.labels)
     lines = _read_metrics(folder)

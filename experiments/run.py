@@ -38,7 +38,7 @@ def command(arguments: list[str]) -> int:
 
     from experiments import environment, fit  # JAX loads only once the command line is right
 
-    environment.keep_compilations()
+    environment.set_up_compiler()
     if options.resume is not None:
         return fit.resume(folder, STARTED)
     if options.dry_run or options.profile:

@@ -7,14 +7,17 @@ import sys
 import time
 from statistics import median
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
+from scipy.stats import bootstrap
 
 from experiments import cli
+from mnistsum import train as training
 from mnistsum.data import load
 from mnistsum.train import advance, init_state, program, split_keys, total_steps
 from mnistsum.types import Split
@@ -48,6 +51,36 @@ def train_seconds(images: int, epochs: float, seeds: int) -> float:
     for seed, state in enumerate(states):  # one by one, as seeds run on a CPU
         jax.block_until_ready(advance(config, split_keys(seed), state, train, total))
     return time.perf_counter() - start
+
+
+def finite_check(rounds: int = 60, steps: int = 40) -> dict[str, float]:
+    """What looking for numbers that are not finite costs: the median ratio of `base`'s steps with and without it.
+
+    Both programs run once a round, in turn first; the interval is a 95 % bootstrap of the median over rounds.
+    """
+    config = program(cli.load_config("base"))
+    train = jax.device_put(load(config.data).train)
+    keys = split_keys(0)
+    state = init_state(config, keys, len(train.labels))
+    with_check = advance.lower(config, keys, state, train, jnp.int32(0)).compile()
+    jax.clear_caches()
+    with mock.patch.object(training, "_finite", lambda tree: jnp.bool_(True)):
+        without = advance.lower(config, keys, state, train, jnp.int32(0)).compile()
+    jax.clear_caches()
+
+    def seconds(compiled):
+        start = time.perf_counter()
+        jax.block_until_ready(compiled(keys, state, train, jnp.int32(steps)))
+        return time.perf_counter() - start
+
+    ratios = []
+    for turn in range(rounds + 1):
+        pair = (with_check, without) if turn % 2 else (without, with_check)
+        taken = {id(compiled): seconds(compiled) for compiled in pair}
+        ratios.append(taken[id(with_check)] / taken[id(without)])
+    counted = ratios[1:]  # the first round warms up
+    spread = bootstrap((counted,), np.median, rng=0).confidence_interval
+    return {"ratio": median(counted), "low": float(spread.low), "high": float(spread.high), "rounds": rounds}
 
 
 def _peak_memory(epochs: float) -> int:

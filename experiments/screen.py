@@ -8,7 +8,7 @@ from rich.table import Table
 
 from experiments import environment
 from mnistsum.config import Config
-from mnistsum.evaluate import Scores
+from mnistsum.evaluation import Scores
 from mnistsum.models.summary import count_multiply_adds, count_parameters, summarise
 from mnistsum.types import Data
 

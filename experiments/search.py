@@ -58,15 +58,15 @@ def _train(config: Config, seed: int) -> dict[str, Any]:
 
     from experiments import environment
     from mnistsum.data import load
-    from mnistsum.evaluate import evaluate, score
-    from mnistsum.train import advance_donating, init_state, program, split_keys, total_steps, trained_model
+    from mnistsum.evaluation import evaluate, score
+    from mnistsum.train import compile_advance, init_state, program, split_keys, total_steps, trained_model
 
-    environment.keep_compilations()
+    environment.set_up_compiler()
     data, keys, static = load(config.data), split_keys(seed), program(config)
     train = jax.device_put(data.train)
     total = total_steps(config, len(train.labels))
     state = init_state(static, keys, len(train.labels))
-    compiled = advance_donating.lower(static, keys, state, train, jnp.int32(0)).compile()
+    compiled = compile_advance(static, len(data.train.labels))
     start = time.perf_counter()
     state = jax.block_until_ready(compiled(keys, state, train, jnp.int32(total)))
     seconds = time.perf_counter() - start

@@ -14,11 +14,12 @@ import numpy as np
 import mnistsum
 from experiments import environment
 from mnistsum.config import Config, InputError, to_json
-from mnistsum.evaluate import evaluate, score
+from mnistsum.evaluation import evaluate, score
 from mnistsum.objective import held_out_cells
 from mnistsum.statistics import best_permutation
 from mnistsum.train import (
     advance_donating,
+    compile_advance,
     init_state,
     non_finite,
     program,
@@ -65,7 +66,7 @@ def run(config: Config, data: Data, folder: Path) -> dict[str, Any]:
     n, keys, static = len(data.train.labels), split_keys(config.seed), program(config)
     train = jax.device_put(data.train)
     state = init_state(static, keys, n)
-    compiled = advance_donating.lower(static, keys, state, train, jnp.int32(0)).compile()
+    compiled = compile_advance(static, len(data.train.labels))
     per_epoch, total = steps_per_epoch(config, n), total_steps(config, n)
     look, quarter = max(WATCHED // config.training.batch_size, 1), max(per_epoch // 4, 1)
     few = Split(*(field[:LOOKED_AT] for field in data.validation))

@@ -11,7 +11,7 @@ _EXPORTS = {
     "InputError": "config",
     "load": "data",
     "build": "models",
-    "evaluate": "evaluate",
+    "evaluate": "evaluation",
     "load_run": "checkpoint",
 }
 

@@ -14,7 +14,7 @@ import optax
 
 from mnistsum.config import DataConfig, ModelConfig, ObjectiveConfig, OptimizerConfig
 from mnistsum.data import pair
-from mnistsum.evaluate import evaluate
+from mnistsum.evaluation import evaluate
 from mnistsum.models import Model, build
 from mnistsum.models.summary import count_parameters
 from mnistsum.objective import objective

@@ -124,3 +124,14 @@ def _advance(config: Config, keys: Keys, state: TrainState, data: Split, until: 
 advance = jax.jit(_advance, static_argnames="config")
 # The same, but it uses its state up: the buffers become the new state's, so that there are never two in memory.
 advance_donating = jax.jit(_advance, static_argnames="config", donate_argnames="state")
+
+
+def compile_advance(config: Config, n: int) -> Any:
+    """`advance_donating`, compiled for runs on `n` images, to be called with (keys, state, data, until).
+
+    No array is needed yet, so that a program can compile while it reads the data.
+    """
+    keys = jax.eval_shape(lambda: split_keys(0))
+    state = jax.eval_shape(lambda keys: init_state(config, keys, n), keys)
+    data: Any = Split(jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct((n,), jnp.int32))
+    return advance_donating.lower(config, keys, state, data, jax.ShapeDtypeStruct((), jnp.int32)).compile()

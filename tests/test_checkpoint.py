@@ -1,6 +1,11 @@
 """Checkpoints: the same bits back, and a refusal where they are not what was asked for."""
 
 import dataclasses
+import errno
+import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +64,130 @@ def test_a_checkpoint_of_another_config_is_refused(config, states, tmp_path, gro
     other = dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **change)})
     with pytest.raises(InputError, match=f"{tmp_path}/3: of another config: expected .*{named}"):
         checkpoint.restore(tmp_path, other)
+
+
+def test_a_checkpoint_of_another_architecture_or_dtype_is_refused(config, states, tmp_path):
+    narrower = dataclasses.replace(config, model=dataclasses.replace(config.model, hidden=8))
+    checkpoint.save(tmp_path / "a", config, init_state(narrower, KEYS, 256), {})
+    with pytest.raises(InputError, match=r"a/0: of another architecture: expected .*adder.hidden.* found"):
+        checkpoint.restore(tmp_path / "a", config)
+    halved = states[0]._replace(average=jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), states[0].average))
+    checkpoint.save(tmp_path / "b", config, halved, {})
+    with pytest.raises(InputError, match=r"b/3: .* expected average.* to be float32.*found bfloat16"):
+        checkpoint.restore(tmp_path / "b", config)
+
+
+@pytest.fixture
+def two(config, states, tmp_path):
+    """A folder with the checkpoints of steps 5 and 8."""
+    for state in states[1:]:
+        checkpoint.save(tmp_path, config, state, {})
+    return tmp_path
+
+
+def plant_faults(folder, count, seed):
+    """Harms the checkpoint in one way after another, each undone before the next; yields the harmed file's name."""
+    random = np.random.default_rng(seed)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
+    for _ in range(count):
+        path = files[random.integers(len(files))]
+        whole = path.read_bytes()
+        fault = random.choice(["flip", "truncate", "remove", "add", "link"], p=[0.6, 0.1, 0.1, 0.1, 0.1])
+        added = path.with_name("added")
+        if fault == "flip":
+            harmed = bytearray(whole)
+            harmed[random.integers(len(whole))] ^= 1 << random.integers(8)
+            path.write_bytes(harmed)
+        elif fault == "truncate":
+            path.write_bytes(whole[: random.integers(len(whole))])
+        elif fault == "add":
+            added.write_bytes(b"")
+        else:
+            path.unlink()
+            if fault == "link":
+                added.write_bytes(whole)
+                path.symlink_to(added)
+        yield added.name if fault == "add" else path.name
+        added.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        path.write_bytes(whole)
+
+
+def no_fault_is_silent(config, states, folder, count, seed, restored_every):
+    checkpoint.verify(folder / "8")
+    for i, name in enumerate(plant_faults(folder / "8", count, seed)):
+        with pytest.raises(InputError, match=f"{folder / '8'}.*") as refusal:
+            checkpoint.verify(folder / "8")
+        assert "\n" not in str(refusal.value)
+        if name != "manifest.json":
+            assert name in str(refusal.value)
+        if i % restored_every == 0:
+            state, _, refused = checkpoint.restore(folder, config)
+            assert same_bits(state, states[1])
+            assert refused == (str(refusal.value),)
+    checkpoint.verify(folder / "8")
+
+
+def test_a_harmed_checkpoint_is_refused_by_name_and_the_one_before_is_used(config, states, two):
+    no_fault_is_silent(config, states, two, 60, seed=0, restored_every=20)
+
+
+@pytest.mark.slow
+def test_none_of_a_thousand_faults_is_silent(config, states, two):
+    no_fault_is_silent(config, states, two, 1000, seed=1, restored_every=10)
+
+
+def test_load_run_warns_of_what_it_passes_over(config, states, two):
+    folder = two / "run"
+    folder.mkdir()
+    (folder / "config.json").write_text(to_json(config))
+    for step in ("5", "8"):
+        shutil.copytree(two / step, folder / "checkpoints" / step)
+    (folder / "checkpoints" / "8" / "clock.json").unlink()
+    with pytest.warns(UserWarning, match=r"8/clock.json: missing .*; the checkpoint before it was loaded"):
+        _, model = mnistsum.load_run(folder)
+    assert same_bits(model, states[1].average)
+
+
+def test_what_a_killed_process_left_is_no_checkpoint_and_is_cleared_away(config, states, two):
+    shutil.copytree(two / "8", two / "9.partial")
+    assert checkpoint.restore(two, config).state.step == 8
+    checkpoint.save(two, config, states[2]._replace(step=jnp.int32(9)), {})
+    assert sorted(path.name for path in two.iterdir()) == ["8", "9"]
+
+
+def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(config, states, two):
+    (two / "8" / "clock.json").unlink()
+    checkpoint.save(two, config, states[2], {})
+    assert checkpoint.restore(two, config).refused == ()
+
+
+def test_a_failing_rename_leaves_the_older_checkpoints_and_names_path_and_cause(config, states, two, monkeypatch):
+    def fail(self, target):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match=f"{two / '9'}: could not be written: Input/output error"):
+        checkpoint.save(two, config, states[2]._replace(step=jnp.int32(9)), {})
+    assert sorted(path.name for path in two.iterdir()) == ["5", "8"]
+    assert checkpoint.restore(two, config).refused == ()
+
+
+def test_a_read_only_folder_leaves_the_older_checkpoints_and_names_path_and_cause(config, states):
+    folder = Path(tempfile.mkdtemp())  # not tmp_path, whose parents only this user may enter
+    checkpoint.save(folder, config, states[1], {})
+    folder.chmod(0o555)
+    user = os.geteuid()
+    try:
+        if user == 0:  # nothing is read-only to root
+            os.seteuid(65534)
+        with pytest.raises(OSError, match=f"{folder / '8'}: could not be written: Permission denied"):
+            checkpoint.save(folder, config, states[2], {})
+    finally:
+        os.seteuid(user)
+    assert checkpoint.restore(folder, config).state.step == 5
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
 
 
 def test_a_folder_without_checkpoints_is_refused(config, tmp_path):

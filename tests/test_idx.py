@@ -3,11 +3,15 @@
 import gzip
 import http.server
 import struct
+import tempfile
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mnistsum import idx
 from mnistsum.config import DataConfig, InputError
@@ -70,8 +74,8 @@ def test_a_custom_set_is_taken(tmp_path):
         (LABELS, lambda b: struct.pack(">II", 2049, 39) + b[8:-1], "expected 40 labels .* found 39"),
         (LABELS, lambda b: b[:-1] + b"\x0b", "expected labels 0-9, found 11 at position 39"),
         (IMAGES, lambda b: b[:8] + struct.pack(">II", 32, 28) + b[16:], "expected images of 28x28"),
-        (IMAGES, lambda b: struct.pack(">II", 2051, 2**32 - 1) + b[8:], "expected a count of 1 to 500000"),
-        (IMAGES, lambda b: struct.pack(">II", 2051, 0) + b[8:16], "expected a count of 1 to 500000, found 0"),
+        (IMAGES, lambda b: struct.pack(">II", 2051, 2**32 - 1) + b[8:], "expected a count of 1 to 300000"),
+        (IMAGES, lambda b: struct.pack(">II", 2051, 0) + b[8:16], "expected a count of 1 to 300000, found 0"),
         (IMAGES, lambda b: b[:3], "expected an IDX header, found 3 bytes"),
         (IMAGES, lambda b: gzip.compress(b)[:-200], "expected a whole gzip file"),
         (IMAGES, lambda b: gzip.compress(b)[:40] + b"\xff" * 40, "expected a whole gzip file"),
@@ -84,6 +88,49 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, file, change, message):
     with pytest.raises(InputError, match=f"{file}: {message}") as error:
         load(DataConfig(name="custom", dir=str(tmp_path), validation=10))
     assert "\n" not in str(error.value)
+
+
+@st.composite
+def hostile_files(draw) -> tuple[str, bytes]:
+    """One of the four names, and content that begins as an IDX file may and ends anyhow, gzipped or not."""
+    name = draw(st.sampled_from(idx.FILES))
+    numbers = st.one_of(st.sampled_from([2049, 2051, 28, 10, 40, 2**31, 2**32 - 1]), st.integers(0, 2**32 - 1))
+    words = 4 if "images" in name else 2
+    header = struct.pack(f">{words}I", *draw(st.tuples(*[numbers] * words)))
+    content = draw(st.one_of(st.just(b""), st.just(header))) + draw(st.binary(max_size=2000))
+    if draw(st.booleans()):
+        content = gzip.compress(content)
+        content = content[: draw(st.integers(0, len(content)))] + draw(st.binary(max_size=20))
+    return name, content
+
+
+@settings(max_examples=200, deadline=None)
+@given(hostile_files())
+def test_any_file_is_read_or_refused_in_one_line(file):
+    with tempfile.TemporaryDirectory() as folder:
+        (write_set(Path(folder)) / file[0]).write_bytes(file[1])
+        try:
+            data = load(DataConfig(name="custom", dir=folder, validation=10))
+        except InputError as error:
+            assert file[0].split("-")[0] in str(error)
+            assert "\n" not in str(error)
+        else:
+            assert data.train.labels.max() < 10
+
+
+def test_a_file_that_unpacks_without_end_is_refused_within_512_megabytes(tmp_path):
+    write_set(tmp_path)
+    (tmp_path / IMAGES).unlink()
+    with gzip.open(tmp_path / f"{IMAGES}.gz", "wb", 1) as file:
+        file.write(struct.pack(">IIII", 2051, idx.MOST_IMAGES, 28, 28))
+        for _ in range(300):
+            file.write(bytes(2**20))
+    tracemalloc.start()
+    with pytest.raises(InputError, match=f"{IMAGES}.gz: expected the 235200000 bytes .*, found more"):
+        load(DataConfig(name="custom", dir=str(tmp_path), validation=10))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 512e6
 
 
 def test_a_missing_file_and_a_missing_folder_are_refused_by_name(tmp_path):

@@ -1,5 +1,6 @@
 """Pictures and report: drawn from any finished evaluation, and never a way in for HTML."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,7 +15,7 @@ RUNS = Path(__file__).parent.parent / "experiments" / "results" / "runs"
 
 def evaluation(labels: np.ndarray, digit: np.ndarray) -> Evaluation:
     n = len(labels)
-    return Evaluation(digit, digit[:, None] + np.arange(10), np.zeros(n), np.zeros((n, 10)))
+    return Evaluation(digit, digit[:, None] + np.arange(10), np.zeros(n), np.zeros((n, 10)), np.zeros((n, 10)))
 
 
 @pytest.mark.parametrize("wrong", [0, 3, 40])
@@ -44,6 +45,7 @@ def test_a_report_escapes_what_it_is_told(tmp_path, config):
         )
     summary, run = (json.loads((folder / name).read_text()) for name in ("summary.json", "run.json"))
     evil = "<script>alert(1)</script>"
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, dir=evil))
     page = report.render(config, summary | {"device": evil}, run | {"command": evil, "commit": evil}, tmp_path)
     assert "<script" not in page
-    assert page.count("&lt;script&gt;") == 3
+    assert page.count("&lt;script&gt;") == 4

@@ -15,7 +15,7 @@ import mnistsum
 from experiments import cli
 from mnistsum import testing
 from mnistsum.data import load
-from mnistsum.evaluate import evaluate
+from mnistsum.evaluation import evaluate
 
 ROOT = Path(__file__).parent.parent
 

@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+import mnistsum
 from mnistsum.data import scale
-from mnistsum.evaluate import evaluate, score
+from mnistsum.evaluation import evaluate, score
 from mnistsum.models import build
 from mnistsum.objective import negative_log_likelihood
 from mnistsum.types import Evaluation, Split
@@ -54,3 +55,7 @@ def test_scores_by_hand():
     assert scores.sum_accuracy_by_cell[3][1] == 0.5
     assert scores.sum_accuracy_by_cell[0][4] == 0.0
     assert np.isnan(scores.digit_accuracy_by_label[1])  # a label that never occurs
+
+
+def test_the_package_gives_the_function_again_and_again():
+    assert [mnistsum.evaluate, mnistsum.evaluate] == [evaluate, evaluate]

@@ -1,0 +1,191 @@
+"""Runs that are killed, stopped, starved of disk or started twice: nothing is lost, and nothing is said wrongly."""
+
+import contextlib
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_idx import write_set
+
+from mnistsum import checkpoint
+
+ROOT = Path(__file__).parent.parent
+
+
+def start(*arguments, before=None) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.run", *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=before,
+    )
+
+
+def finish(process, status=0) -> tuple[str, str]:
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == status, errors
+    assert "Traceback" not in errors
+    return output, errors
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory) -> list[str]:
+    """A run of forty epochs of eight steps: forty evaluations and forty checkpoints in a few seconds."""
+    folder = write_set(tmp_path_factory.mktemp("data"), train=576, test=64)
+    data = ["data.name=custom", f"data.dir={folder}", "data.validation=64"]
+    return ["--config", "smoke", *data, "training.batch_size=64", "training.epochs=40"]
+
+
+@pytest.fixture(scope="module")
+def whole(arguments, tmp_path_factory) -> Path:
+    """The run that nothing happens to."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    finish(start(*arguments, "--output", folder))
+    return folder
+
+
+def bits(folder: Path) -> dict[str, object]:
+    """All that a run leaves, but clocks and the pictures and report made of the rest."""
+    lines = [json.loads(line) | {"clock": None} for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    summary = json.loads((folder / "summary.json").read_text()) | {"train_seconds": None, "wall_seconds": None}
+    config = checkpoint.read_config(folder)
+    state = checkpoint.restore(folder / "checkpoints", config).state
+    arrays = [np.asarray(leaf).tobytes() for leaf in checkpoint._flat(state).values()]
+    return {
+        "config": config,
+        "predictions": (folder / "predictions.npz").read_bytes(),
+        "metrics": lines,
+        "summary": summary,
+        "state": arrays,
+    }
+
+
+def survive_kills(arguments, folder: Path, kills: int, seed: int) -> int:
+    """Kills a run at random moments and resumes it, so many times; new runs are begun as they end. The runs made."""
+    random, runs = np.random.default_rng(seed), 1
+    run = folder / "1"
+    while kills:
+        began = (run / "config.json").exists()
+        process = start("--resume", run) if began else start(*arguments, "--output", run)
+        try:
+            finished = process.wait(timeout=random.uniform(0, 8)) == 0
+            assert finished, process.communicate()[1]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            finished = False
+            kills -= 1
+        process.communicate()
+        if finished and kills:
+            runs += 1
+            run = folder / str(runs)
+    if not (run / "summary.json").exists():
+        finish(start("--resume", run) if (run / "config.json").exists() else start(*arguments, "--output", run))
+    return runs
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(arguments, whole, tmp_path):
+    runs = survive_kills(arguments, tmp_path, 3, seed=0)
+    assert all(bits(tmp_path / str(run)) == bits(whole) for run in range(1, runs + 1))
+
+
+@pytest.mark.slow
+def test_a_hundred_kills_at_random_moments_lose_nothing(arguments, whole, tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        folders = [tmp_path / name for name in ("a", "b")]
+        counts = list(pool.map(lambda i: survive_kills(arguments, folders[i], 50, seed=i + 1), range(2)))
+    for folder, runs in zip(folders, counts, strict=True):
+        for run in range(1, runs + 1):
+            assert bits(folder / str(run)) == bits(whole)
+
+
+@pytest.fixture
+def stopped(arguments, tmp_path) -> Path:
+    """A run stopped by SIGTERM after some epochs."""
+    folder = tmp_path / "stopped"
+    process = start(*arguments, "--output", folder)
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("epoch 3/40"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    return folder
+
+
+def limit_file_size():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+
+def test_a_full_disk_ends_the_run_in_words_and_leaves_the_older_checkpoint(stopped, whole):
+    steps = checkpoint.steps(stopped / "checkpoints")
+    _, errors = finish(start("--resume", stopped, before=limit_file_size), status=1)
+    assert re.search(rf"^error: {stopped}/checkpoints/\d+: could not be written: .*[Ff]ile too large", errors, re.M)
+    assert checkpoint.steps(stopped / "checkpoints") == steps
+    finish(start("--resume", stopped))
+    assert bits(stopped) == bits(whole)
+
+
+def test_of_two_runs_in_one_folder_one_is_refused_at_once(arguments, whole, tmp_path):
+    folder = tmp_path / "run"
+    processes = [start(*arguments, "--output", folder) for _ in range(2)]
+    ends = [(*process.communicate(timeout=120), process.returncode) for process in processes]
+    assert sorted(status for *_, status in ends) == [0, 2]
+    (refused,) = (errors for _, errors, status in ends if status == 2)
+    assert re.fullmatch(rf"error: .*{folder}: .*(another process|exists).*\n", refused)
+    assert bits(folder) == bits(whole)
+
+
+def test_a_harmed_newest_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(stopped, whole):
+    newest = stopped / "checkpoints" / str(checkpoint.steps(stopped / "checkpoints")[0])
+    (newest / "clock.json").write_bytes(b"{}")
+    output, _ = finish(start("--resume", stopped))
+    assert f"{newest}/clock.json: altered: not the bytes that were saved; the checkpoint before it is used" in output
+    assert bits(stopped) == bits(whole)
+
+
+def test_a_second_signal_ends_the_run_at_once_even_amid_a_compilation(tmp_path):
+    process = start("--config", "reference", "--output", tmp_path / "run")
+    assert process.stdout is not None
+    while not process.stdout.readline().strip().startswith("total"):  # next it compiles, for seconds
+        assert process.poll() is None
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.1)
+    assert process.returncode == 128 + signal.SIGINT
+    assert not (tmp_path / "run" / "checkpoints").exists()  # a first signal alone would have saved one
+
+
+def test_a_run_that_diverges_says_where_and_saves_nothing_of_it(arguments, tmp_path):
+    folder = tmp_path / "run"
+    overrides = ["optimizer.name=sgd", "optimizer.learning_rate=1e30", "optimizer.schedule=constant"]
+    _, errors = finish(start(*arguments, *overrides, "--output", folder), status=1)
+    assert re.fullmatch(r"error: \w+ not finite at step \d+; it was not saved; .*\n", errors)
+    assert not checkpoint.steps(folder / "checkpoints")
+    assert not (folder / "summary.json").exists()
+
+
+def test_the_command_in_run_json_gives_the_same_bits_from_a_clean_clone(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    subprocess.run(["git", "clone", "--quiet", ROOT, first], check=True)
+    environment = os.environ | {"PYTHONPATH": ""}
+    command = [sys.executable, "-m", "experiments.run", "--config", "smoke", "--output", "out"]
+    subprocess.run(command, cwd=first, env=environment, check=True, capture_output=True)
+    run = json.loads((first / "out" / "run.json").read_text())
+    assert run["clean"]
+    subprocess.run(["git", "clone", "--quiet", ROOT, second], check=True)
+    subprocess.run(["git", "checkout", "--quiet", run["commit"]], cwd=second, check=True)
+    again = run["command"].split()
+    assert again[0] == "python"
+    subprocess.run([sys.executable, *again[1:]], cwd=second, env=environment, check=True, capture_output=True)
+    assert bits(first / "out") == bits(second / "out")

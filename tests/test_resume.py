@@ -1,0 +1,122 @@
+"""Exact resume: a run stopped anywhere ends with the bits of one never stopped, and these tests notice if not."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.errors import KeyReuseError
+
+from mnistsum import checkpoint, evaluation
+from mnistsum import train as training
+from mnistsum.train import advance, init_state, split_keys, trained_model
+
+KEYS = split_keys(0)
+STEPS = 24  # three epochs of eight
+
+
+def run(config, train, folder, stops, fault=None):
+    """The state after all steps, saved and restored at each stop; a fault alters (keys, state) after each."""
+    keys, state = KEYS, init_state(config, KEYS, len(train.labels))
+    for stop in stops:
+        state = advance(config, keys, state, train, jnp.int32(stop))
+        checkpoint.save(folder, config, state, {})
+        state = checkpoint.restore(folder, config).state
+        if fault is not None:
+            keys, state = fault(keys, state)
+    return advance(config, keys, state, train, jnp.int32(STEPS))
+
+
+def bits(config, state, train) -> list[bytes]:
+    """All of a run: every array of its state, and what it predicts."""
+    predicted = evaluation.evaluate(config.data, trained_model(state), train)
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((state, predicted))]
+
+
+@pytest.fixture(scope="module")
+def never_stopped(config, train):
+    state = advance(config, KEYS, init_state(config, KEYS, len(train.labels)), train, jnp.int32(STEPS))
+    return bits(config, state, train)
+
+
+@pytest.mark.parametrize("stop", range(1, STEPS + 1))
+def test_a_run_stopped_at_any_step_ends_with_the_bits_of_one_never_stopped(
+    config, train, tmp_path, never_stopped, stop
+):
+    assert bits(config, run(config, train, tmp_path, [stop]), train) == never_stopped
+
+
+def test_a_run_stopped_after_every_step_ends_with_the_bits_of_one_never_stopped(config, train, tmp_path, never_stopped):
+    assert bits(config, run(config, train, tmp_path, range(1, STEPS)), train) == never_stopped
+
+
+FAULTS = {
+    "optimiser state dropped": lambda config, keys, state: (
+        keys,
+        state._replace(opt_state=init_state(config, KEYS, 256).opt_state),
+    ),
+    "step off by one": lambda config, keys, state: (keys, state._replace(step=state.step + 1)),
+    "epoch order reset": lambda config, keys, state: (keys._replace(order=split_keys(1).order), state),
+    "numbers redrawn": lambda config, keys, state: (keys._replace(number=split_keys(1).number), state),
+    "average dropped": lambda config, keys, state: (keys, state._replace(average=jax.tree.map(jnp.copy, state.model))),
+    "metrics doubled": lambda config, keys, state: (
+        keys,
+        state._replace(metrics=jax.tree.map(lambda total: 2 * total, state.metrics)),
+    ),
+    "augmentation key reused": lambda config, keys, state: (
+        keys._replace(augment=keys.dropout),  # as if another purpose's key had been taken
+        state,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_noticed(config, train, tmp_path, never_stopped, name):
+    def fault(keys, state):
+        return FAULTS[name](config, keys, state)
+
+    assert bits(config, run(config, train, tmp_path, [19], fault), train) != never_stopped
+
+
+def test_training_and_evaluation_are_traced_once_over_three_epochs_and_two_resumes(
+    config, train, tmp_path, monkeypatch
+):
+    chex.clear_trace_counter()
+    monkeypatch.setattr(training, "train_step", chex.assert_max_traces(training.train_step.__wrapped__, n=1))
+    traced = jax.jit(training.advance.__wrapped__, static_argnums=0)
+    once = chex.assert_max_traces(evaluation.answer.__wrapped__, n=1)
+    monkeypatch.setattr(evaluation, "answer", jax.jit(once, static_argnums=0))
+    state = init_state(config, KEYS, len(train.labels))
+    for stop in (5, 8, 13, 16, STEPS):
+        until = jnp.int32(stop)
+        with jax.transfer_guard_host_to_device("disallow"):
+            state = traced(config, KEYS, state, train, until)
+        evaluation.evaluate(config.data, trained_model(state), train)
+        if stop in (5, 13):
+            checkpoint.save(tmp_path, config, state, {})
+            state = checkpoint.restore(tmp_path, config).state
+    with pytest.raises(AssertionError, match="traced"):  # the counters count
+        evaluation.evaluate(config.data, trained_model(state), train, batch_size=32)
+
+
+def test_no_key_is_used_twice(config, train):
+    with jax.debug_key_reuse(True):
+        state = init_state(config, KEYS, len(train.labels))
+        for step in (1, 9):
+            state = advance(config, KEYS, state, train, jnp.int32(step))
+        with pytest.raises(KeyReuseError):  # the checker checks
+            jax.jit(lambda key: jax.random.normal(key) + jax.random.uniform(key))(KEYS.init)
+
+
+def test_all_keys_that_a_run_derives_are_distinct():
+    epochs, steps, runs = jnp.arange(40), jnp.arange(20_000), 3
+    derived = []
+    for seed in range(runs):
+        keys = split_keys(seed)
+        derived += list(map(jax.random.key_data, keys))
+        for key, indices in ((keys.order, epochs), (keys.number, epochs), (keys.augment, steps)):
+            folded = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
+            parts = jax.vmap(lambda key: jax.random.split(key, 3))(folded)  # as augment splits it
+            derived += [*jax.random.key_data(folded), *jax.random.key_data(parts).reshape(-1, 2)]
+    derived = np.asarray(derived)
+    assert len(np.unique(derived, axis=0)) == len(derived) == runs * (5 + 4 * (2 * 40 + 20_000))
