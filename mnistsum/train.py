@@ -133,5 +133,5 @@ def compile_advance(config: Config, n: int) -> Any:
     """
     keys = jax.eval_shape(lambda: split_keys(0))
     state = jax.eval_shape(lambda keys: init_state(config, keys, n), keys)
-    data: Any = Split(jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct((n,), jnp.int32))
+    data = jax.eval_shape(lambda: Split(jnp.zeros((n, 28, 28, 1), jnp.uint8), jnp.zeros(n, jnp.int32)))
     return advance_donating.lower(config, keys, state, data, jax.ShapeDtypeStruct((), jnp.int32)).compile()
