@@ -3,7 +3,7 @@
 Claim: what `base` gains by convolutions.
 Result: experiments/results/classifiers.
 Command: python -m experiments.run --config mlp
-Cost: about a minute on two CPU cores.
+Cost: COST
 """
 
 import dataclasses
