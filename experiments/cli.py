@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import importlib
 import importlib.util
+import logging
 import re
 import sys
 from collections.abc import Callable
@@ -127,8 +128,16 @@ def main(command: Callable[[list[str]], int]) -> None:
 
     What the machine or the numbers do (a full disk, a loss that is not finite) ends with status 1.
     """
+    _quieten_orbax()
     try:
         sys.exit(command(sys.argv[1:]))
     except (InputError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)
+
+
+def _quieten_orbax() -> None:
+    """Orbax logs, and its storage layer's threads print, tracebacks of an error that it raises as well."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    report = sys.unraisablehook
+    sys.unraisablehook = lambda what: None if str(what.exc_value) == "Event loop is closed" else report(what)

@@ -6,7 +6,6 @@ JSON, the seconds from STARTED (seconds since 1970) to the end of its first step
 
 import dataclasses
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -50,18 +49,24 @@ def ours(config: Config, dtype: str) -> Contender:
     import jax
     import jax.numpy as jnp
 
+    from experiments import environment
     from mnistsum.data import load, pair, scale
     from mnistsum.evaluation import evaluate
-    from mnistsum.train import advance, init_state, program, split_keys
+    from mnistsum.train import compile_advance, init_state, program, split_keys
 
     config = program(dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=dtype)))
     data, keys = load(config.data), split_keys(0)
+    compiling = environment.in_background(compile_advance, config, len(data.train.labels))
     train = jax.device_put(data.train)
     state = init_state(config, keys, len(data.train.labels))
+    compiled = compiling.result()
     evaluated = data.train._replace(images=data.train.images[:IMAGES], labels=data.train.labels[:IMAGES])
     batch = pair(scale(config.data, train.images[:64]), train.labels[:64], jnp.arange(64) % 10)
     return Contender(
-        train=lambda steps: jax.block_until_ready(advance(config, keys, state, train, jnp.int32(steps))),
+        # A copy, as training uses its state up.
+        train=lambda steps: jax.block_until_ready(
+            compiled(keys, jax.tree.map(jnp.copy, state), train, jnp.int32(steps))
+        ),
         evaluate=lambda: evaluate(config.data, state.model, evaluated),
         answer=lambda: state.model(batch.image, batch.number),
         model=state.model,
@@ -100,10 +105,10 @@ def pytorch(config: Config, compiled: bool, autocast: bool, weights: Any = None)
 
 def main(name: str, contender: str, started: str) -> None:
     """Trains one contender alone: one step, then a few more."""
+    from experiments import environment
+
     config = network(name)
     if contender in OURS:
-        from experiments import environment
-
         environment.set_up_compiler()
         side = ours(config, OURS[contender])
     else:
@@ -111,7 +116,7 @@ def main(name: str, contender: str, started: str) -> None:
     side.train(1)
     first = time.time() - float(started)
     side.train(10)
-    print(json.dumps({"first_step": first, "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+    print(json.dumps({"first_step": first, "peak_memory": environment.peak_memory()}))
 
 
 if __name__ == "__main__":

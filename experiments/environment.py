@@ -5,6 +5,8 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,23 @@ def set_up_compiler() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=2 {os.environ.get('XLA_FLAGS', '')}"
+
+
+def in_background(function: Callable[..., Any], *arguments: Any) -> Future:
+    """A call that goes on beside this thread: XLA compiles while Python prints and reads files."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(function, *arguments)
+    pool.shutdown(wait=False)  # takes no more calls
+    return future
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has had in memory; Linux only.
+
+    Not getrusage's ru_maxrss, which a child begins with its parent's.
+    """
+    status = Path("/proc/self/status").read_text()
+    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
 def device() -> str:

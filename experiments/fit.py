@@ -7,8 +7,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,14 +49,6 @@ class Stop(NamedTuple):
     steps: int  # since the last stop
     seconds: float  # spent on them, compilation not included
     ends_epoch: bool  # or the run
-
-
-def _in_background(function: Callable[..., Any], *arguments: Any) -> Future:
-    """A call that goes on beside this thread: XLA compiles while Python prints and reads files."""
-    pool = ThreadPoolExecutor(1)
-    future = pool.submit(function, *arguments)
-    pool.shutdown(wait=False)  # takes no more calls
-    return future
 
 
 def stops(config: Config, compiled: Any, state: TrainState, train: Split, pause: float = 1.0) -> Iterator[Stop]:
@@ -110,7 +102,7 @@ def preview(config: Config, profile: Path | None) -> int:
     data = load(config.data)
     n = len(data.train.labels)
     total = total_steps(config, n)
-    compiling = _in_background(compile_advance, program(config), n)
+    compiling = environment.in_background(compile_advance, program(config), n)
     screen.introduce(config, data)
     state = init_state(program(config), split_keys(config.seed), n)
     run = stops(config, compiling.result(), state, jax.device_put(data.train), 2 * MEASURED)
@@ -127,12 +119,11 @@ def preview(config: Config, profile: Path | None) -> int:
 def _only_writer(folder: Path) -> Iterator[None]:
     """Holds the run's folder for this process; InputError, at once, where another one has it."""
     lock = filelock.FileLock(folder / LOCK)
-    try:
-        with checkpoint.writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise InputError(f"{folder}: another process is writing to this run; wait for it, or name another") from None
+    with checkpoint.writing(folder), contextlib.suppress(filelock.Timeout):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    if not lock.is_locked:
+        raise InputError(f"{folder}: another process is writing to this run; wait for it, or name another")
     try:
         yield
     finally:
@@ -145,7 +136,7 @@ def start(config: Config, folder: Path, started: float) -> int:
     data = load(config.data)
     n = len(data.train.labels)
     total_steps(config, n)  # refuses a batch larger than the data before anything is written
-    compiling = _in_background(compile_advance, program(config), n)
+    compiling = environment.in_background(compile_advance, program(config), n)
     screen.introduce(config, data)
     state = init_state(program(config), split_keys(config.seed), n)
     with _only_writer(folder):
@@ -163,7 +154,7 @@ def resume(folder: Path, started: float) -> int:
     config = checkpoint.read_config(folder)
     with _only_writer(folder):
         data = load(config.data)
-        compiling = _in_background(compile_advance, program(config), len(data.train.labels))
+        compiling = environment.in_background(compile_advance, program(config), len(data.train.labels))
         if checkpoint.steps(folder / "checkpoints"):
             state, clock, refused = checkpoint.restore(folder / "checkpoints", config)
         else:

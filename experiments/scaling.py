@@ -86,8 +86,8 @@ def finite_check(rounds: int = 60, steps: int = 40) -> dict[str, float]:
 def _peak_memory(epochs: float) -> int:
     """Bytes, of a process of its own."""
     code = (
-        f"import resource; from experiments import scaling; scaling.train_seconds(3750, {epochs}, 1); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+        f"from experiments import environment, scaling; scaling.train_seconds(3750, {epochs}, 1); "
+        "print(environment.peak_memory())"
     )
     return json.loads(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout)
 

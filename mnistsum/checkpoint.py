@@ -6,6 +6,7 @@ A checkpoint is a folder named by its step. It appears under that name only when
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -128,7 +129,9 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # ValueError: Orbax's storage layer
-        cause = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        said = str(error)
+        known = (os.strerror(code) for code in errno.errorcode)
+        cause = next((cause for cause in known if cause in said), said.splitlines()[0])
         raise OSError(f"{path}: could not be written: {cause}") from error
 
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 OWN = """
 from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig
 config = Config(name="{name}", model=ModelConfig(classifier="mlp", widths=({width},)),
-                optimizer=OptimizerConfig(name="sgd", learning_rate={rate}), training=TrainingConfig(epochs=0.5))
+                optimizer=OptimizerConfig(name="sgd", learning_rate={rate}), training=TrainingConfig(epochs=0.25))
 """
 OUTSIDE = os.environ | {"PYTHONPATH": str(ROOT)}  # the programs are run from other folders
 

@@ -5,8 +5,7 @@ import json
 
 import pytest
 
-from mnistsum.config import Config, InputError, TrainingConfig, from_json, lookup, to_json
-from mnistsum.models import ADDERS, CLASSIFIERS
+from mnistsum.config import Config, InputError, TrainingConfig, from_json, to_json
 
 
 def test_json_gives_an_equal_config_back(config):
@@ -57,10 +56,3 @@ def test_a_name_cannot_leave_its_folder(name):
 def test_custom_data_needs_a_folder():
     with pytest.raises(InputError, match=r"^data.dir: "):
         dataclasses.replace(Config(), data=dataclasses.replace(Config().data, name="custom"))
-
-
-def test_the_choices_of_models_are_the_models_there_are():
-    hints = {field.name: field.type for field in dataclasses.fields(Config().model)}
-    assert set(hints["classifier"].__args__) == set(CLASSIFIERS)
-    assert set(hints["adder"].__args__) == set(ADDERS)
-    assert lookup(Config(), "optimizer.name") == "muon"

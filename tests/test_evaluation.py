@@ -44,11 +44,13 @@ def test_scores_by_hand():
     sums = digit[:, None] + np.arange(10)  # consistent with what was read
     sums[0, 4] = 7  # the adder errs once
     sums[2, 0] = 3  # and is right by luck once
-    scores = score(Evaluation(digit, sums, np.array([1.0, 2.0, 3.0, 6.0]), np.full((4, 10), 0.5)), labels)
+    losses, impossible = np.array([1.0, 2.0, 3.0, 6.0]), np.linspace(0, 0.5, 40).reshape(4, 10)
+    scores = score(Evaluation(digit, sums, losses, np.full((4, 10), 0.5), impossible), labels)
     assert scores.digit_accuracy == 3 / 4
     assert scores.sum_accuracy == (40 - 10 - 1 + 1) / 40
     assert scores.consistency == 38 / 40
     assert (scores.digit_loss, scores.sum_loss) == (3.0, 0.5)
+    assert scores.impossible == pytest.approx(0.25)
     assert (scores.images, scores.pairs) == (4, 40)
     assert scores.digit_accuracy_by_label[3] == 0.5
     assert scores.sum_accuracy_by_cell[3][0] == 1.0

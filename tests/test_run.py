@@ -106,7 +106,7 @@ def test_working_directory_and_hash_seed_change_no_bit(smoke, tmp_path):
     assert files(tmp_path / "here") == files(folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_run_stopped_by_a_signal_resumes_to_the_same_bits(smoke, tmp_path, number):
     folder, _ = smoke
     parts = tmp_path / "parts"
@@ -130,6 +130,7 @@ def test_a_dry_run_estimates_and_writes_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_without_validation_the_test_set_is_reported_each_epoch(tmp_path):
     output = finish(start("--config", "smoke", "training.epochs=0.05", "data.validation=0", "--output", tmp_path / "r"))
     assert "60,000 train, 0 validation" in output
@@ -144,17 +145,29 @@ def test_ten_fresh_processes_give_the_same_bits(smoke, tmp_path):
         assert files(tmp_path / str(i)) == files(folder)
 
 
-def test_the_architecture_of_the_readme_runs_and_keeps_the_contract(tmp_path):
+@pytest.fixture
+def wide(tmp_path) -> Path:
+    """The architecture that the README shows."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (block,) = [block for block in blocks if "CLASSIFIERS" in block]
     file = tmp_path / "wide.py"
     file.write_text(block)
-    testing.check(cli.load_config(str(file)).model)
-    output = finish(start("--config", file, "--output", "out", "training.epochs=0.1", cwd=tmp_path))
+    return file
+
+
+def test_the_architecture_of_the_readme_runs(wide, tmp_path):
+    testing.check_shapes(cli.load_config(str(wide)).model)
+    output = finish(start("--config", wide, "--output", "out", "training.epochs=0.05", cwd=tmp_path))
     assert "classifier.hidden  Dense" in output
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["parameters"] == 784 * 512 + 512 + 5130 + 5139
     # Its code is loaded because it is typed, never because the run's folder names it.
     alone = start("--resume", "out", cwd=tmp_path)
     assert "found wide; if it is your own, give the file that defines it" in alone.communicate(timeout=60)[1]
     assert alone.returncode == 2
-    finish(start("--resume", "out", "--config", file, cwd=tmp_path))
+
+
+@pytest.mark.slow
+def test_the_architecture_of_the_readme_keeps_the_contract_and_resumes(wide, tmp_path):
+    testing.check(cli.load_config(str(wide)).model)
+    finish(start("--config", wide, "--output", "out", "training.epochs=0.05", cwd=tmp_path))
+    finish(start("--resume", "out", "--config", wide, cwd=tmp_path))

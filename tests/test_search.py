@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -13,6 +15,7 @@ def search(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
 
 
+@pytest.mark.slow
 def test_recipes_are_ranked_on_validation_images_and_finished_ones_are_not_repeated(tmp_path):
     slow, quick = (
         "model.classifier=mlp training.epochs=0.2 optimizer.learning_rate=" + rate for rate in ("1e-4", "0.02")

@@ -23,7 +23,6 @@ from mnistsum.train import (
     total_steps,
     train_step,
 )
-from mnistsum.types import Epoch
 
 N = 256
 
@@ -167,33 +166,6 @@ def test_without_an_average_the_model_itself_is_kept(config, keys, train):
     state = init_state(config, keys, N)
     assert state.average is None
     assert training.trained_model(state) is state.model
-
-
-def test_the_sum_teaches_the_classifier_when_only_it_counts(config, keys, train):
-    config = dataclasses.replace(config, objective=dataclasses.replace(config.objective, digit_weight=0.0))
-    state = init_state(config, keys, N)
-    moved = advance(config, keys, state, train, jnp.int32(2))
-    for before, after in zip(*(jax.tree.leaves(s.model.classifier) for s in (state, moved)), strict=True):
-        assert (before != after).any()
-
-
-def test_thirty_two_examples_are_learned_by_heart(config, train):
-    config = dataclasses.replace(
-        config,
-        augment=type(config.augment)(),
-        model=dataclasses.replace(config.model, widths=(8, 16, 32), hidden=64),
-        training=TrainingConfig(epochs=300.0, batch_size=32),
-    )
-    few = jax.tree.map(lambda array: array[:32], train)
-    keys = split_keys(0)
-    epoch = Epoch(order=jnp.arange(32), numbers=jnp.arange(32) % 10)
-
-    @jax.jit
-    def learn(state):
-        return jax.lax.fori_loop(0, 300, lambda _, state: train_step(config, keys, state, few, epoch), state)
-
-    state = learn(init_state(config, keys, 32))
-    assert (int(state.metrics.digit_correct), int(state.metrics.sum_correct)) == (32, 32)
 
 
 def test_models_of_one_config_have_one_tree_structure(config):
