@@ -137,7 +137,8 @@ def main(command: Callable[[list[str]], int]) -> None:
 
 
 def _quieten_orbax() -> None:
-    """Orbax logs, and its storage layer's threads print, tracebacks of an error that it raises as well."""
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    """Orbax, its tasks and its storage layer's threads each print tracebacks of an error that it raises as well."""
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     report = sys.unraisablehook
     sys.unraisablehook = lambda what: None if str(what.exc_value) == "Event loop is closed" else report(what)

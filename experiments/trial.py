@@ -1,6 +1,7 @@
 """One run of a comparison: a config and a seed trained, watched on validation, tested once, and kept for reuse."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import time
@@ -36,6 +37,8 @@ LEARNED = 0.98
 GOOD = 0.988  # of both accuracies on all validation images, looked at four times an epoch
 CHANCE = 0.9  # a run below it in either test accuracy has failed
 
+_compile = functools.lru_cache(maxsize=1)(compile_advance)  # once for all seeds of a config
+
 
 def fingerprint(config: Config, code: bytes) -> str:
     """A hash of all that decides a run but its seed: config, this library's source, the user's `code`, versions."""
@@ -66,7 +69,7 @@ def run(config: Config, data: Data, folder: Path) -> dict[str, Any]:
     n, keys, static = len(data.train.labels), split_keys(config.seed), program(config)
     train = jax.device_put(data.train)
     state = init_state(static, keys, n)
-    compiled = compile_advance(static, len(data.train.labels))
+    compiled = _compile(static, n)
     per_epoch, total = steps_per_epoch(config, n), total_steps(config, n)
     look, quarter = max(WATCHED // config.training.batch_size, 1), max(per_epoch // 4, 1)
     few = Split(*(field[:LOOKED_AT] for field in data.validation))

@@ -40,10 +40,10 @@ def finish(process, status=0) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory) -> list[str]:
-    """A run of forty epochs of eight steps: forty evaluations and forty checkpoints in a few seconds."""
+    """Sixteen epochs of eight steps: sixteen evaluations and checkpoints in a few seconds."""
     folder = write_set(tmp_path_factory.mktemp("data"), train=576, test=64)
     data = ["data.name=custom", f"data.dir={folder}", "data.validation=64"]
-    return ["--config", "smoke", *data, "training.batch_size=64", "training.epochs=40"]
+    return ["--config", "smoke", *data, "training.batch_size=64", "training.epochs=16"]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def survive_kills(arguments, folder: Path, kills: int, seed: int) -> int:
         began = (run / "config.json").exists()
         process = start("--resume", run) if began else start(*arguments, "--output", run)
         try:
-            finished = process.wait(timeout=random.uniform(0, 8)) == 0
+            finished = process.wait(timeout=random.uniform(0, 7)) == 0
             assert finished, process.communicate()[1]
         except subprocess.TimeoutExpired:
             process.kill()
@@ -94,7 +94,7 @@ def survive_kills(arguments, folder: Path, kills: int, seed: int) -> int:
 
 
 def test_a_killed_run_goes_on_to_the_same_bits(arguments, whole, tmp_path):
-    runs = survive_kills(arguments, tmp_path, 2, seed=0)
+    runs = survive_kills(arguments, tmp_path, 1, seed=0)
     assert all(bits(tmp_path / str(run)) == bits(whole) for run in range(1, runs + 1))
 
 
@@ -114,7 +114,7 @@ def stopped(arguments, tmp_path) -> Path:
     folder = tmp_path / "stopped"
     process = start(*arguments, "--output", folder)
     assert process.stdout is not None
-    while not process.stdout.readline().startswith("epoch 3/40"):
+    while not process.stdout.readline().startswith("epoch 3/16"):
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
@@ -126,13 +126,11 @@ def limit_file_size():
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
 
-def test_a_full_disk_ends_the_run_in_words_and_leaves_the_older_checkpoint(stopped, whole):
+def test_a_full_disk_ends_the_run_in_words_and_leaves_the_older_checkpoint(stopped):
     steps = checkpoint.steps(stopped / "checkpoints")
     _, errors = finish(start("--resume", stopped, before=limit_file_size), status=1)
     assert re.search(rf"^error: {stopped}/checkpoints/\d+: could not be written: .*[Ff]ile too large", errors, re.M)
     assert checkpoint.steps(stopped / "checkpoints") == steps
-    finish(start("--resume", stopped))
-    assert bits(stopped) == bits(whole)
 
 
 @pytest.mark.slow

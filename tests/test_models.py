@@ -142,8 +142,8 @@ def test_the_contract_holds_for_every_pair(config):
     testing.check(config)
 
 
-@pytest.mark.parametrize("config", CLASSIFIER_EACH, ids=named)
-def test_bfloat16_computes_near_float32_and_keeps_float32_logits(config):
+def test_bfloat16_computes_near_float32_and_keeps_float32_logits():
+    config = ModelConfig(widths=SIZES["compact"])
     forward = jax.jit(lambda model: model(IMAGE, NUMBER))
     exact = forward(build(config, KEY))
     rough = forward(build(dataclasses.replace(config, dtype="bfloat16"), KEY))

@@ -48,6 +48,7 @@ def test_a_run_stopped_at_any_step_ends_with_the_bits_of_one_never_stopped(
     assert bits(config, run(config, train, tmp_path, [stop]), train) == never_stopped
 
 
+@pytest.mark.slow
 def test_a_run_stopped_after_every_step_ends_with_the_bits_of_one_never_stopped(config, train, tmp_path, never_stopped):
     assert bits(config, run(config, train, tmp_path, range(1, STEPS)), train) == never_stopped
 

@@ -113,7 +113,7 @@ def test_jit_equals_eager_in_loss_and_every_gradient_leaf(config, keys, start, t
 
 
 def test_vmapped_seeds_match_single_runs(config, train):
-    config = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, schedule="constant"))
+    config = dataclasses.replace(config, optimizer=OptimizerConfig(name="sgd", schedule="constant", average=0.9))
     keys = [split_keys(seed) for seed in range(2)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *keys)
 
