@@ -17,6 +17,7 @@ from mnistsum.train import (
     advance,
     advance_donating,
     init_state,
+    non_finite,
     program,
     split_keys,
     steps_per_epoch,
@@ -183,3 +184,16 @@ def test_donating_its_state_changes_no_bit_and_uses_the_state_up(config, train):
         assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.model))
     for a, b in zip(jax.tree.leaves(given), jax.tree.leaves(kept), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_the_first_number_that_is_not_finite_is_named_with_its_step(config, keys, start, train):
+    at_5 = advance(config, keys, start, train, jnp.int32(5))
+    assert non_finite(at_5) is None
+    infinite = jax.tree.map(lambda leaf: leaf + jnp.inf if leaf.dtype == jnp.float32 else leaf, at_5.opt_state)
+    for harmed, quantity in (
+        (at_5._replace(model=jax.tree.map(lambda leaf: leaf * jnp.nan, at_5.model)), "loss"),
+        (at_5._replace(opt_state=infinite), "parameters"),
+    ):
+        for until in (6, 10):  # it stays the first
+            found = non_finite(advance(config, keys, harmed, train, jnp.int32(until)))
+            assert found == f"{quantity} not finite at step 6"

@@ -1,9 +1,9 @@
 """The most accurate single network here: wider than `base`, and four times as long.
 
-Claim: as good as one network gets in eight minutes on two CPU cores.
-Result: experiments/results/runs/best-*.
+Claim: meant to be as good as one network gets in eight minutes on two CPU cores.
+Result: not yet run to the end; the search that it came from is experiments/results/search-best.md.
 Command: python -m experiments.run --config best
-Cost: less than eight minutes on two CPU cores.
+Cost: about seven minutes on two CPU cores, estimated.
 """
 
 import dataclasses

@@ -6,9 +6,9 @@ Inferred, from the count and from the network of the same count in gkdivya/EVA (
 pixels / 255, SGD with learning rate 0.01 and momentum 0.7, PyTorch's initialisation, FC 128 in the adder.
 Result: test average loss / digit / sum after epochs 1 and 2, seed 0: 2.514 / 35.96 / 10.00 and 1.316 / 93.67 / 14.02
 (the write-up: 2.394 / 56.34 / 9.94 and 1.296 / 94.29 / 14.32); experiments/results/reference_two_epochs. All 20
-epochs have not been run yet.
+epochs have not been run yet: the command below, and `--resume` after each interruption, would.
 Command: python -m experiments.run --config reference
-Cost: 0.48 s a step, so about 75 minutes for the 9,360 steps, on two CPU cores.
+Cost: 0.5 to 0.9 s a step (AMD EPYC, Zen 5 or Zen 4), so 75 to 140 minutes for the 9,360 steps, on two CPU cores.
 """
 
 from mnistsum.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
