@@ -1,9 +1,9 @@
 """LeNet-5, the first convolutional network for digits, trained as `base`.
 
 Claim: what convolutional networks have gained since 1998, all else being equal.
-Result: experiments/results/classifiers.
+Result: after one epoch, ten seeds: experiments/results/classifiers.
 Command: python -m experiments.run --config lenet5
-Cost: COST
+Cost: about 50 s of training on two CPU cores, from the seconds an epoch takes in that comparison.
 """
 
 import dataclasses

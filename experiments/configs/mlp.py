@@ -1,9 +1,9 @@
 """A multilayer perceptron on the pixels, trained as `base`.
 
 Claim: what `base` gains by convolutions.
-Result: experiments/results/classifiers.
+Result: after one epoch, ten seeds: experiments/results/classifiers.
 Command: python -m experiments.run --config mlp
-Cost: COST
+Cost: about 53 s of training on two CPU cores, from the seconds an epoch takes in that comparison.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
 """A small pre-activation residual network, trained as `base`.
 
 Claim: whether shortcuts pay in a network this shallow.
-Result: experiments/results/classifiers.
+Result: after one epoch, ten seeds: experiments/results/classifiers.
 Command: python -m experiments.run --config resnet
-Cost: COST
+Cost: about 66 s of training on two CPU cores, from the seconds an epoch takes in that comparison.
 """
 
 import dataclasses

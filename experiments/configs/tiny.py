@@ -1,9 +1,9 @@
 """A classifier of 8,450 parameters, trained as `base`.
 
 Claim: what a thirteenth of `base`'s parameters can do.
-Result: experiments/results/classifiers.
+Result: after one epoch, ten seeds: experiments/results/classifiers.
 Command: python -m experiments.run --config tiny
-Cost: COST
+Cost: about 83 s of training on two CPU cores, from the seconds an epoch takes in that comparison.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
 """A small vision transformer on patches of 4x4 pixels, trained as `base`.
 
 Claim: what attention reaches where `base` has convolutions.
-Result: experiments/results/classifiers.
+Result: after one epoch, ten seeds: experiments/results/classifiers.
 Command: python -m experiments.run --config vit
-Cost: COST
+Cost: about 254 s of training on two CPU cores, from the seconds an epoch takes in that comparison.
 """
 
 import dataclasses
