@@ -197,3 +197,15 @@ def test_the_first_number_that_is_not_finite_is_named_with_its_step(config, keys
         for until in (6, 10):  # it stays the first
             found = non_finite(advance(config, keys, harmed, train, jnp.int32(until)))
             assert found == f"{quantity} not finite at step 6"
+
+
+def test_a_gradient_that_is_not_finite_is_named_where_the_loss_still_is(config, keys, start, train, monkeypatch):
+    def edged(settings, logits, batch):  # zero, with the slope of a square root at zero
+        loss, metrics = objective(settings, logits, batch)
+        return loss + jnp.sqrt(0 * logits.digit.sum()), metrics
+
+    monkeypatch.setattr(training, "objective", edged)
+    monkeypatch.setattr(training, "train_step", training.train_step.__wrapped__)
+    # A new function, as JAX keeps what it has traced of an old one.
+    state = jax.jit(lambda *arrays: training.advance.__wrapped__(config, *arrays))(keys, start, train, jnp.int32(3))
+    assert non_finite(state) == "gradient not finite at step 1"
