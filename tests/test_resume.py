@@ -86,20 +86,23 @@ def test_training_and_evaluation_are_traced_once_over_three_epochs_and_two_resum
 ):
     chex.clear_trace_counter()
     monkeypatch.setattr(training, "train_step", chex.assert_max_traces(training.train_step.__wrapped__, n=1))
-    traced = jax.jit(training.advance.__wrapped__, static_argnums=0)
+    # A new function, as JAX keeps what it has traced of an old one, and would not count again.
+    traced = jax.jit(lambda *arrays: training.advance.__wrapped__(config, *arrays))
     once = chex.assert_max_traces(evaluation.answer.__wrapped__, n=1)
     monkeypatch.setattr(evaluation, "answer", jax.jit(once, static_argnums=0))
     state = init_state(config, KEYS, len(train.labels))
     for stop in (5, 8, 13, 16, STEPS):
         until = jnp.int32(stop)
         with jax.transfer_guard_host_to_device("disallow"):
-            state = traced(config, KEYS, state, train, until)
+            state = traced(KEYS, state, train, until)
         evaluation.evaluate(config.data, trained_model(state), train)
         if stop in (5, 13):
             checkpoint.save(tmp_path, config, state, {})
             state = checkpoint.restore(tmp_path, config).state
     with pytest.raises(AssertionError, match="traced"):  # the counters count
         evaluation.evaluate(config.data, trained_model(state), train, batch_size=32)
+    with pytest.raises(AssertionError, match="traced"):
+        traced(KEYS, state, jax.tree.map(lambda array: array[:128], train), jnp.int32(STEPS + 1))
 
 
 def test_no_key_is_used_twice(config, train):
