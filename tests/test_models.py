@@ -21,6 +21,7 @@ from mnistsum.types import Logits
 
 KEY = jax.random.key(3)
 REFERENCE = ModelConfig(classifier="reference", initialisation="torch")
+NARROW = (16, 16, 32, 64, 64, 128)
 IMAGE = jax.random.normal(KEY, (6, 28, 28, 1))
 TYPES = ("float32", "bfloat16")
 NUMBER = jax.nn.one_hot(jnp.arange(6), 10)
@@ -49,8 +50,8 @@ def test_multiply_adds_by_hand():
 
 
 def test_torch_initialisation_fills_the_bounds_of_torch():
-    model = build(REFERENCE, KEY)
-    for layer, fan_in in ((model.classifier.conv1, 9), (model.classifier.conv5, 9 * 256), (model.adder.hidden, 20)):
+    model = build(dataclasses.replace(REFERENCE, widths=NARROW), KEY)
+    for layer, fan_in in ((model.classifier.conv1, 9), (model.classifier.conv5, 9 * 64), (model.adder.hidden, 20)):
         bound = 1 / math.sqrt(fan_in)  # torch.nn.Conv2d and Linear: kernel and bias uniform within
         for leaf in jax.tree.leaves(layer):
             assert float(jnp.abs(leaf).max()) <= bound
@@ -61,14 +62,14 @@ def test_torch_initialisation_fills_the_bounds_of_torch():
 
 
 def test_he_initialisation_has_variance_two_over_fan_in():
-    model = build(dataclasses.replace(REFERENCE, initialisation="he"), KEY)
-    for layer, fan_in in ((model.classifier.conv4, 9 * 128), (model.classifier.conv6, 9 * 512)):
-        np.testing.assert_allclose(np.asarray(layer.kernel[...]).var(), 2 / fan_in, rtol=0.02)
+    model = build(dataclasses.replace(REFERENCE, initialisation="he", widths=NARROW), KEY)
+    for layer, fan_in in ((model.classifier.conv5, 9 * 64), (model.classifier.conv6, 9 * 64)):
+        np.testing.assert_allclose(np.asarray(layer.kernel[...]).var(), 2 / fan_in, rtol=0.03)
         assert not layer.bias[...].any()
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
-@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("stride", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("size", [1, 3, 4, 5])
 def test_convolution_and_its_gradients_equal_lax(padding, stride, size):
     maps, kernel = jax.random.normal(KEY, (3, 9, 10, 2)), jax.random.normal(KEY, (size, size, 3, 4))
