@@ -32,7 +32,7 @@ def config() -> Config:
     """Eight steps an epoch on `train`; every part of the state in use."""
     return Config(
         augment=AugmentConfig(shift=2, rotation=10.0),
-        model=ModelConfig(classifier="mlp", widths=(8,), hidden=16),
+        model=ModelConfig(classifier="mlp", widths=(8,), hidden=16, initialisation="torch"),
         optimizer=OptimizerConfig(average=0.9, clip_norm=1.0),
         training=TrainingConfig(epochs=3.0, batch_size=32),
     )

@@ -24,11 +24,10 @@ def test_examples_name_every_mistake_there_is(mnist, wrong):
     labels = np.asarray(split.labels)
     digit = np.where(np.arange(100) < wrong, (labels + 1) % 10, labels)
     figure = plots.examples(evaluation(labels, digit), split)
-    _, lower = figure.subfigs
-    assert lower.get_suptitle() == f"Mistakes: {min(wrong, 16)} of the {wrong} images with one"
-    titled = [axes.get_title() for axes in lower.axes if axes.get_title()]
-    assert len(titled) == min(wrong, 16)
-    assert all("read" in title for title in titled)
+    _, lower = figure.axes
+    assert lower.get_title("left") == f"Mistakes: {min(wrong, 16)} of the {wrong} images with one"
+    assert len(lower.images) == len(lower.texts) == min(wrong, 16)
+    assert all("read" in text.get_text() for text in lower.texts)
 
 
 def test_confusion_counts_every_image_and_pair(mnist):

@@ -1,5 +1,7 @@
 """Exact resume: a run stopped anywhere ends with the bits of one never stopped, and these tests notice if not."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ from jax.errors import KeyReuseError
 
 from mnistsum import checkpoint, evaluation
 from mnistsum import train as training
-from mnistsum.train import advance, init_state, split_keys, trained_model
+from mnistsum.train import advance, init_state, program, split_keys, trained_model
 
 KEYS = split_keys(0)
 STEPS = 24  # three epochs of eight
@@ -81,28 +83,29 @@ def test_a_planted_fault_is_noticed(config, train, tmp_path, never_stopped, name
     assert bits(config, run(config, train, tmp_path, [19], fault), train) != never_stopped
 
 
-def test_training_and_evaluation_are_traced_once_over_three_epochs_and_two_resumes(
-    config, train, tmp_path, monkeypatch
-):
+def test_training_and_evaluation_are_traced_once_over_seeds_epochs_and_resumes(config, train, tmp_path, monkeypatch):
     chex.clear_trace_counter()
     monkeypatch.setattr(training, "train_step", chex.assert_max_traces(training.train_step.__wrapped__, n=1))
     # A new function, as JAX keeps what it has traced of an old one, and would not count again.
-    traced = jax.jit(lambda *arrays: training.advance.__wrapped__(config, *arrays))
+    traced = jax.jit(lambda config, *arrays: training.advance.__wrapped__(config, *arrays), static_argnums=0)
     once = chex.assert_max_traces(evaluation.answer.__wrapped__, n=1)
     monkeypatch.setattr(evaluation, "answer", jax.jit(once, static_argnums=0))
-    state = init_state(config, KEYS, len(train.labels))
-    for stop in (5, 8, 13, 16, STEPS):
-        until = jnp.int32(stop)
-        with jax.transfer_guard_host_to_device("disallow"):
-            state = traced(KEYS, state, train, until)
-        evaluation.evaluate(config.data, trained_model(state), train)
-        if stop in (5, 13):
-            checkpoint.save(tmp_path, config, state, {})
-            state = checkpoint.restore(tmp_path, config).state
+    for seed in (0, 1):
+        variant = program(dataclasses.replace(config, seed=seed, name=f"run-{seed}"))
+        keys = split_keys(seed)
+        state = init_state(variant, keys, len(train.labels))
+        for stop in (5, 8, 13, 16, STEPS):
+            until = jnp.int32(stop)
+            with jax.transfer_guard_host_to_device("disallow"):
+                state = traced(variant, keys, state, train, until)
+            evaluation.evaluate(config.data, trained_model(state), train)
+            if stop in (5, 13):
+                checkpoint.save(tmp_path / str(seed), variant, state, {})
+                state = checkpoint.restore(tmp_path / str(seed), variant).state
     with pytest.raises(AssertionError, match="traced"):  # the counters count
         evaluation.evaluate(config.data, trained_model(state), train, batch_size=32)
     with pytest.raises(AssertionError, match="traced"):
-        traced(KEYS, state, jax.tree.map(lambda array: array[:128], train), jnp.int32(STEPS + 1))
+        traced(variant, keys, state, jax.tree.map(lambda array: array[:128], train), jnp.int32(STEPS + 1))
 
 
 def test_no_key_is_used_twice(config, train):

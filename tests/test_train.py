@@ -10,7 +10,7 @@ import pytest
 
 from mnistsum import train as training
 from mnistsum.config import AugmentConfig, InputError, ObjectiveConfig, OptimizerConfig, TrainingConfig
-from mnistsum.data import draw_epoch, pair, scale
+from mnistsum.data import draw_epoch
 from mnistsum.models import build
 from mnistsum.objective import objective
 from mnistsum.train import (
@@ -18,7 +18,6 @@ from mnistsum.train import (
     advance_donating,
     init_state,
     non_finite,
-    program,
     split_keys,
     steps_per_epoch,
     total_steps,
@@ -100,19 +99,7 @@ def test_every_step_distorts_anew(config, keys, train):
     assert abs(distorted[0] - distorted[1]) > 1e-3 * distorted[0]
 
 
-def test_jit_equals_eager_in_loss_and_every_gradient_leaf(config, keys, start, train):
-    batch = pair(scale(config.data, train.images[:32]), train.labels[:32], jnp.arange(32) % 10)
-
-    def loss(model):
-        return objective(config.objective, model(batch.image, batch.number), batch)[0]
-
-    eager, jitted = (
-        function(start.model) for function in (jax.value_and_grad(loss), jax.jit(jax.value_and_grad(loss)))
-    )
-    chex.assert_trees_all_close(eager, jitted, rtol=1e-4, atol=1e-6)
-    assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(eager[1]))
-
-
+@pytest.mark.slow
 def test_vmapped_seeds_match_single_runs(config, train):
     config = dataclasses.replace(config, optimizer=OptimizerConfig(name="sgd", schedule="constant", average=0.9))
     keys = [split_keys(seed) for seed in range(2)]
@@ -126,23 +113,6 @@ def test_vmapped_seeds_match_single_runs(config, train):
     for i, key in enumerate(keys):
         alone = single(key)
         chex.assert_trees_all_close(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone, rtol=1e-5, atol=1e-6)
-
-
-def test_a_run_is_traced_once_whatever_seed_name_and_stops(config, train, monkeypatch):
-    chex.clear_trace_counter()
-    body = training.train_step.__wrapped__
-    monkeypatch.setattr(training, "train_step", chex.assert_max_traces(body, n=1))
-    traced = jax.jit(training.advance.__wrapped__, static_argnums=0)
-    for seed in (0, 1):
-        variant = dataclasses.replace(config, seed=seed, name=f"run-{seed}")
-        keys = split_keys(seed)
-        state = init_state(program(variant), keys, N)
-        for until in (1, 8, 9, 24):  # over three epochs
-            state = traced(program(variant), keys, state, train, jnp.int32(until))
-        restored = jax.tree.map(jnp.asarray, jax.tree.map(np.asarray, state._replace(step=jnp.int32(20))))
-        traced(program(variant), keys, restored, train, jnp.int32(24))
-    with pytest.raises(AssertionError, match="traced"):  # the counter counts
-        traced(dataclasses.replace(config, training=TrainingConfig(3.0, 64)), keys, state, train, jnp.int32(24))
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(config, keys, start, train):
