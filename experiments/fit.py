@@ -21,7 +21,7 @@ from experiments import environment, screen
 from mnistsum import checkpoint
 from mnistsum.config import Config, InputError, to_json
 from mnistsum.data import load
-from mnistsum.evaluation import evaluate, score
+from mnistsum.evaluation import compile_answer, evaluate, score
 from mnistsum.models.summary import count_multiply_adds, count_parameters
 from mnistsum.train import (
     compile_advance,
@@ -193,6 +193,7 @@ def _go_on(
     def now() -> dict[str, float]:
         return {"train_seconds": train_seconds, "wall_seconds": earlier + time.perf_counter() - started}
 
+    environment.in_background(compile_answer, config.data, jax.eval_shape(trained_model, state))  # into XLA's cache
     from experiments import plots  # noqa: F401 - Matplotlib loads while XLA compiles
 
     epochs = -(-total // per_epoch)

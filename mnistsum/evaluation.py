@@ -1,7 +1,7 @@
 """Evaluation, exhaustive: every image with all ten numbers, and what the answers amount to."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,10 @@ from mnistsum.models.adders import ADDS_UP
 from mnistsum.objective import negative_log_likelihood
 from mnistsum.types import Evaluation, Split
 
+BATCH = 200  # images, of which a test set of 10,000 leaves no padding
 
-def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = 200) -> Evaluation:
+
+def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = BATCH) -> Evaluation:
     """The model's answers to all n x 10 pairs, as numpy arrays; the classifier runs once an image.
 
     The last batch is padded and its padding cut off again, so no image is dropped and the batch size changes nothing;
@@ -47,6 +49,12 @@ def answer(config: DataConfig, model: Model, batch: Split) -> Evaluation:
         sum_loss=negative_log_likelihood(sums, labels[:, None] + jnp.arange(10)),
         impossible=jnp.where(ADDS_UP.any(1), 0, jax.nn.softmax(sums)).sum(-1),
     )
+
+
+def compile_answer(config: DataConfig, model: Model, batch_size: int = BATCH) -> Any:
+    """`answer`, compiled for batches as `evaluate` makes them; of the model, only shapes matter."""
+    images = jax.ShapeDtypeStruct((batch_size, 28, 28, 1), jnp.uint8)
+    return answer.lower(config, model, Split(images, jax.ShapeDtypeStruct((batch_size,), jnp.int32))).compile()
 
 
 class Scores(NamedTuple):
