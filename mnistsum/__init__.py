@@ -13,6 +13,7 @@ _EXPORTS = {
     "build": "models",
     "evaluate": "evaluation",
     "load_run": "checkpoint",
+    "load_pretrained": "predict",
 }
 
 

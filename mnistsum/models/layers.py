@@ -75,13 +75,12 @@ _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 def _views(maps, size, stride, pads):
     """The padded maps as each place of a kernel sees them, stacked along the channels."""
-    kind = maps.dtype
-    if kind == jnp.bfloat16:  # XLA's CPU moves bfloat16 by way of float32, but integers as they are
-        maps = lax.bitcast_convert_type(maps, jnp.uint16)
+    if maps.dtype == jnp.bfloat16:  # XLA's CPU moves bfloat16 by way of float32, but integers as they are
+        integers = lax.bitcast_convert_type(maps, jnp.uint16)
+        return lax.bitcast_convert_type(_views(integers, size, stride, pads), jnp.bfloat16)
     maps = jnp.pad(maps, ((0, 0), *pads, (0, 0)))
     rows, columns = ((length - n) // stride * stride + 1 for length, n in zip(maps.shape[1:3], size, strict=True))
-    views = [maps[:, y : y + rows : stride, x : x + columns : stride] for y, x in np.ndindex(*size)]
-    return lax.bitcast_convert_type(jnp.concatenate(views), kind)
+    return jnp.concatenate([maps[:, y : y + rows : stride, x : x + columns : stride] for y, x in np.ndindex(*size)])
 
 
 def to_maps(images: Float[Array, "batch height width channels"]) -> Float[Array, "channels height width batch"]:
@@ -134,6 +133,8 @@ class Norm(nnx.RMSNorm):
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         super().__init__(channels, reduction_axes=(0, 1, 2), feature_axes=0, rngs=rngs)
+
+    __call__ = nnx.RMSNorm.__call__  # kept, as jax2onnx replaces that of nnx.RMSNorm by one for the last axis alone
 
 
 def initialisers(config: ModelConfig, fan_in: int):

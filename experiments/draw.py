@@ -1,0 +1,121 @@
+"""A local page to draw digits on, answered by a trained network as you draw: `python -m experiments.draw`."""
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from experiments import cli, environment
+from experiments.report import STYLE
+from mnistsum.config import InputError
+from mnistsum.picture import read_picture
+from mnistsum.predict import Predictor, load_pretrained
+
+PAGE = Path(__file__).parent / "draw.html"
+LARGEST = 1_000_000  # bytes of a request's body
+# The page's own style and script, its own server, and nothing else.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Opens a page on this machine: draw a digit, pick a number, and see both answers as you draw. Ctrl-C ends it."""
+
+    model: str = "base"  # a network that ships with the package, a run's folder, or exported weights
+    port: int = 0  # 0: a free one
+
+
+def command(arguments: list[str]) -> int:
+    """The exit status of the program."""
+    options = tyro.cli(Draw, prog="python -m experiments.draw", args=arguments, use_underscores=True)
+    if not 0 <= options.port < 2**16:
+        raise InputError(f"--port: expected 0 to 65535, found {options.port}")
+    environment.set_up_compiler()
+    predictor = load_pretrained(options.model)
+    with serve(predictor, options.port) as server:
+        print(f"draw at http://127.0.0.1:{server.server_port}/ (Ctrl-C ends it)", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
+    return 0
+
+
+def serve(predictor: Predictor, port: int) -> ThreadingHTTPServer:
+    """A server of the page on loopback, its network compiled; InputError where the port is taken."""
+    predictor.predict(np.zeros((1, 28, 28, 1), np.uint8), np.zeros(1, int))
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, predictor))
+    except OSError as error:
+        raise InputError(f"--port {port}: {error.strerror}; give another, or none") from None
+
+
+class Handler(BaseHTTPRequestHandler):
+    """GET / is the page; POST /predict?number=N with a picture as its body is answered with the probabilities."""
+
+    def __init__(self, predictor: Predictor, *arguments: Any):
+        self.predictor = predictor
+        super().__init__(*arguments)
+
+    def do_GET(self) -> None:
+        if self._is_foreign():
+            return
+        if self.path != "/":
+            self._send(404, "no such page")
+            return
+        page = PAGE.read_text().replace("/* style.css */", STYLE.read_text())
+        self._send(200, page, "text/html; charset=utf-8")
+
+    def do_POST(self) -> None:
+        if self._is_foreign():
+            return
+        path, _, number = self.path.partition("?number=")
+        length = self.headers.get("Content-Length", "")
+        if path != "/predict" or number not in tuple("0123456789"):
+            self._send(400, "expected /predict?number= and a number 0-9")
+        elif not length.isdecimal():
+            self._send(411, "expected a Content-Length")
+        elif int(length) > LARGEST:
+            self._send(413, f"expected at most {LARGEST:,} bytes")
+        else:
+            self._predict(self.rfile.read(int(length)), int(number))
+
+    def _predict(self, picture: bytes, number: int) -> None:
+        try:
+            image = read_picture(picture, "drawing")
+        except InputError as error:
+            self._send(400, str(error))
+            return
+        digit, total = (values[0].tolist() for values in self.predictor.predict(image[None], np.array([number])))
+        self._send(200, json.dumps({"digit": digit, "sum": total, "image": image.ravel().tolist()}), "application/json")
+
+    def _is_foreign(self) -> bool:
+        """Whether another site's page asks, or asks by another name for this machine; refuses if so."""
+        own = {f"{name}:{self.server.server_address[1]}" for name in ("127.0.0.1", "localhost")}
+        origin = self.headers.get("Origin", f"http://{min(own)}")
+        foreign = self.headers.get("Host") not in own or origin not in {f"http://{name}" for name in own}
+        if foreign:
+            self._send(403, "only this page may ask")
+        return foreign
+
+    def _send(self, status: int, text: str, kind: str = "text/plain; charset=utf-8") -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Security-Policy", POLICY)
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing: each stroke is a request."""
+
+
+if __name__ == "__main__":
+    cli.main(command)

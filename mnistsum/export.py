@@ -1,0 +1,52 @@
+"""A trained model as a graph that runs without mnistsum: StableHLO, and ONNX with the extra `onnx`.
+
+Both take uint8 images [n, 28, 28, 1], 0-255, and int32 numbers [n], 0-9, for any n, and give the probabilities of the
+digit [n, 10] and of the sum [n, 19].
+"""
+
+import dataclasses
+import logging
+
+import jax
+import jax.numpy as jnp
+from jax import export
+
+from mnistsum.config import Config, InputError
+from mnistsum.models import Model, build
+from mnistsum.predict import answer
+
+OPSET = 21  # of ONNX
+
+
+def to_stablehlo(config: Config, model: Model) -> bytes:
+    """Serialised StableHLO for CPU, GPU and TPU: `jax.export.deserialize(data).call(images, numbers)` runs it."""
+    (n,) = export.symbolic_shape("n")
+    images, numbers = jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct((n,), jnp.int32)
+    function = jax.jit(lambda images, numbers: tuple(answer(config.data, model, images, numbers)))
+    return bytes(export.export(function, platforms=("cpu", "cuda", "rocm", "tpu"))(images, numbers).serialize())
+
+
+def to_onnx(config: Config, model: Model) -> bytes:
+    """A serialised ONNX model with inputs `image` and `number` and outputs `digit` and `sum`.
+
+    It computes in float32 whatever the config says, as runtimes of ONNX hardly know bfloat16.
+    """
+    try:
+        import jax2onnx
+    except ModuleNotFoundError:
+        raise InputError("--to onnx: needs jax2onnx; install mnistsum with the extra `onnx`") from None
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)
+    like = build(dataclasses.replace(config.model, dtype="float32"), jax.random.key(0))
+    model = jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(model))
+    inputs = [
+        jax.ShapeDtypeStruct(("n", *shape), dtype) for shape, dtype in (((28, 28, 1), jnp.uint8), ((), jnp.int32))
+    ]
+    graph = jax2onnx.to_onnx(
+        lambda images, numbers: tuple(answer(config.data, model, images, numbers)),
+        inputs,
+        opset=OPSET,
+        model_name="mnistsum",
+        input_names=["image", "number"],
+        output_names=["digit", "sum"],
+    )
+    return graph.SerializeToString()

@@ -1,0 +1,71 @@
+"""Predictions of single images with single numbers, by a trained network."""
+
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+from mnistsum import checkpoint, weights
+from mnistsum.config import Config, DataConfig, InputError
+from mnistsum.data import scale
+from mnistsum.models import Model
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+BATCH = 16  # pairs; more are answered in turn, fewer are padded, so that one compiled program serves all
+
+
+class Prediction(NamedTuple):
+    """Probabilities that a network gives to n pairs of an image and a number."""
+
+    digit: Float[Array | np.ndarray, "n 10"]
+    sum: Float[Array | np.ndarray, "n 19"]
+
+
+@partial(jax.jit, static_argnums=0)
+def answer(
+    config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"], numbers: Int[Array, " batch"]
+) -> Prediction:
+    """The probabilities for a batch of images 0-255 and numbers 0-9, traceable."""
+    logits = model(scale(config, jnp.asarray(images)), jax.nn.one_hot(numbers, 10))
+    return Prediction(jax.nn.softmax(logits.digit), jax.nn.softmax(logits.sum))
+
+
+class Predictor(NamedTuple):
+    """A trained network."""
+
+    config: Config
+    model: Model
+
+    def predict(self, images: UInt8[np.ndarray, "n 28 28 1"], numbers: Int[np.ndarray, " n"]) -> Prediction:
+        """The probabilities of each digit and sum, for images 0-255 as MNIST holds them and numbers 0-9."""
+        n = len(images)
+        numbers = np.asarray(numbers)
+        if len(numbers) != n or not ((numbers >= 0) & (numbers <= 9)).all():
+            raise InputError(f"numbers: expected {n} of 0-9, one an image, found {numbers.tolist()}")
+        parts = []
+        for start in range(0, n, BATCH):
+            part = slice(start, start + BATCH)
+            padding = BATCH - len(numbers[part])
+            padded = np.pad(images[part], [(0, padding), (0, 0), (0, 0), (0, 0)]), np.pad(numbers[part], (0, padding))
+            parts.append(answer(self.config.data, self.model, *padded))
+        return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *parts)
+
+
+def load_pretrained(name_or_path: str | Path = "base") -> Predictor:
+    """A network that ships with the package, by name, or that of a run's folder or of exported weights.
+
+    InputError where there is none.
+    """
+    path = Path(name_or_path)
+    if (PRETRAINED / path).is_dir() and len(path.parts) == 1:
+        return Predictor(*weights.load(PRETRAINED / path))
+    if (path / "checkpoints").is_dir():
+        return Predictor(*checkpoint.load_run(path))
+    if path.exists():
+        return Predictor(*weights.load(path))
+    names = ", ".join(sorted(folder.name for folder in PRETRAINED.iterdir()))
+    raise InputError(f"{name_or_path}: no such model; expected {names}, a run's folder or a file of weights")
