@@ -96,7 +96,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _is_foreign(self) -> bool:
         """Whether another site's page asks, or asks by another name for this machine; refuses if so."""
-        own = {f"{name}:{self.server.server_address[1]}" for name in ("127.0.0.1", "localhost")}
+        assert isinstance(self.server, ThreadingHTTPServer)
+        own = {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}
         origin = self.headers.get("Origin", f"http://{min(own)}")
         foreign = self.headers.get("Host") not in own or origin not in {f"http://{name}" for name in own}
         if foreign:
@@ -113,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that http.server gives
         """Says nothing: each stroke is a request."""
 
 

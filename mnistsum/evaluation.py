@@ -51,10 +51,10 @@ def answer(config: DataConfig, model: Model, batch: Split) -> Evaluation:
     )
 
 
-def compile_answer(config: DataConfig, model: Model, batch_size: int = BATCH) -> Any:
+def compile_answer(config: DataConfig, model: Model) -> Any:
     """`answer`, compiled for batches as `evaluate` makes them; of the model, only shapes matter."""
-    images = jax.ShapeDtypeStruct((batch_size, 28, 28, 1), jnp.uint8)
-    return answer.lower(config, model, Split(images, jax.ShapeDtypeStruct((batch_size,), jnp.int32))).compile()
+    batch = Split(np.zeros((BATCH, 28, 28, 1), np.uint8), np.zeros(BATCH, np.int32))
+    return answer.lower(config, model, batch).compile()
 
 
 class Scores(NamedTuple):
