@@ -19,7 +19,7 @@ from mnistsum.predict import Predictor, load_pretrained
 PAGE = Path(__file__).parent / "draw.html"
 LARGEST = 1_000_000  # bytes of a request's body
 # The page's own style and script, its own server, and nothing else.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 
 
 @dataclass(frozen=True)

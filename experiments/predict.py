@@ -12,6 +12,8 @@ from tyro.conf import Positional
 from experiments import cli
 from mnistsum.config import InputError
 
+NAMES = ("digit", "sum")
+
 
 @dataclass(frozen=True)
 class Predict:
@@ -60,7 +62,7 @@ def describe(digit: Any, total: Any, number: int) -> dict[str, Any]:
     best = {"digit": int(digit.argmax()), "sum": int(total.argmax())}
     three = {
         f"{name}_top3": [{"value": int(i), "probability": float(values[i])} for i in values.argsort()[:-4:-1]]
-        for name, values in (("digit", digit), ("sum", total))
+        for name, values in zip(NAMES, (digit, total), strict=True)
     }
     return best | {"agree": best["digit"] + number == best["sum"]} | three
 
@@ -77,13 +79,13 @@ def _print(rows: list[dict[str, Any]]) -> None:
     from experiments.screen import console
 
     def likeliest(values: list[dict[str, Any]]) -> str:
-        return "  ".join(f"{value['value']} {value['probability']:.0%}" for value in values)
+        first, *others = (f"{value['value']} {value['probability']:.0%}" for value in values)
+        return f"[bold]{first}[/bold]  [dim]{'  '.join(others)}[/dim]"
 
-    table = Table("file", "number", "digit", "sum", "agree", "digit, likeliest", "sum, likeliest", box=None)
+    table = Table("file", "number", "digit, likeliest three", "sum, likeliest three", "agree", box=None)
     for row in rows:
         agree = "yes" if row["agree"] else "[red]no[/red]"
-        cells = [row["file"], *(str(row[name]) for name in ("number", "digit", "sum")), agree]
-        table.add_row(*cells, likeliest(row["digit_top3"]), likeliest(row["sum_top3"]))
+        table.add_row(row["file"], str(row["number"]), *(likeliest(row[f"{name}_top3"]) for name in NAMES), agree)
     console.print(table)
 
 

@@ -14,9 +14,11 @@ from mnistsum.config import InputError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 MOST_PIXELS = 100_000_000
-WORKING = 400  # pixels of the longer side at which the digit is looked for
+LARGEST = 2000  # pixels of the longer side; larger pictures are made smaller first
+WORKING = 250  # pixels of the longer side at which the digit is looked for, and again in what surrounds it
+WEAKEST = 0.3  # share of the strongest ink that a hairline joined to it has at least
 FAINTEST = 24.0  # of 255: ink that differs less from its paper is none
-THINNEST = 0.11  # stroke over digit, of its longer side: a quarter of MNIST's images are below
+THINNEST, THICKEST = 0.11, 0.18  # stroke, over the digit's longer side: of MNIST's images a quarter and 90 % are below
 
 
 def read_picture(source: Path | bytes, name: str) -> UInt8[np.ndarray, "28 28 1"]:
@@ -30,7 +32,7 @@ def read_picture(source: Path | bytes, name: str) -> UInt8[np.ndarray, "28 28 1"
             image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
         if image.width * image.height > MOST_PIXELS:
             raise Image.DecompressionBombError
-        image.thumbnail((2 * WORKING, 2 * WORKING))
+        image.thumbnail((LARGEST, LARGEST))
         pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGBA"), np.float32)
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
@@ -53,39 +55,50 @@ def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture")
     As LeCun et al. 1998, "Gradient-based learning applied to document recognition", section III.A, say: the digit is
     cropped, its longer side brought to 20 pixels with grey levels, and its centre of mass put into the middle of
     28x28. Before that, ink is what differs from the paper, a smooth surface through most of the picture, and strokes
-    thinner than most of MNIST's are thickened, as a pen on a large page would else vanish.
+    are brought to the thickness of most of MNIST's, as a pen on a large page would else vanish.
     """
-    scale = WORKING / max(pixels.shape[:2])
-    if scale < 1:
-        pixels = np.stack([_resize(pixels[..., i], scale) for i in range(3)], -1)
-    distance = np.linalg.norm(pixels - _paper(pixels), axis=-1) / np.sqrt(3)
-    noise = np.median(distance)
-    distance = ndimage.gaussian_filter(distance, max(pixels.shape[:2]) / WORKING)
-    strongest = np.sort(distance, axis=None)[-max(9, distance.size // 1000) :].mean()
-    if strongest < max(FAINTEST, 4 * noise):
-        raise InputError(f"{name}: expected a digit, found an empty page")
-    ink = _without_specks(distance > (strongest + noise) / 2)
-    soft = np.clip((distance - noise) / (strongest - noise) * 2 - 0.5, 0, 1)
-    soft *= ndimage.binary_dilation(ink, iterations=2)
-    rows, columns = (np.flatnonzero(ink.any(axis)) for axis in (1, 0))
-    length = max(np.ptp(rows), np.ptp(columns)) + 1
-    thicken = max(0, round((THINNEST * length - _stroke(ink)) / 2))
-    soft = ndimage.grey_dilation(np.pad(soft, thicken), footprint=_disc(thicken))
-    # Padded and dilated by as much, the digit begins where it did.
-    digit = soft[rows[0] : rows[-1] + 2 * thicken + 1, columns[0] : columns[-1] + 2 * thicken + 1]
-    digit = _resize(digit, 20 / (length + 2 * thicken))
-    digit = np.clip(digit / digit.max(), 0, 1)
+    found = _box(_find_ink(_resize(pixels, min(1.0, WORKING / max(pixels.shape[:2]))), name))
+    scale = max(1, max(pixels.shape[:2]) / WORKING)
+    margin = scale * max(side.stop - side.start for side in found) / 2
+    rows, columns = (slice(max(0, int(side.start * scale - margin)), int(side.stop * scale + margin)) for side in found)
+    # Looked at again from near, as a pen's hairlines are lost on a large page made small.
+    near = pixels[rows, columns]
+    ink = _find_ink(_resize(near, WORKING / max(near.shape[:2])), name)
+    ink = _with_usual_stroke(ink[_box(ink)])
+    digit = _resize(255.0 * ink, 20 / max(ink.shape)).clip(0, 255)
     centre = ndimage.center_of_mass(digit)
     y, x = (np.clip(round(14 - float(at)), 0, 28 - n) for at, n in zip(centre, digit.shape, strict=True))
     out = np.zeros((28, 28, 1), np.uint8)
-    out[y : y + digit.shape[0], x : x + digit.shape[1], 0] = np.round(255 * digit)
+    out[y : y + digit.shape[0], x : x + digit.shape[1], 0] = np.round(digit)
     return out
+
+
+def _find_ink(pixels: Float[np.ndarray, "height width 3"], name: str) -> Bool[np.ndarray, "height width"]:
+    """Which pixels are ink: what reaches half of the strongest, and what is joined to it and reaches WEAKEST."""
+    distance = np.linalg.norm(pixels - _paper(pixels), axis=-1) / np.sqrt(3)
+    noise = np.median(distance)
+    distance = ndimage.gaussian_filter(distance, max(pixels.shape[:2]) / WORKING)
+    few = min(distance.size, max(9, distance.size // 1000))
+    strongest = np.partition(distance, -few, axis=None)[-few:].mean()
+    if strongest < max(FAINTEST, 4 * noise):
+        raise InputError(f"{name}: expected a digit, found an empty page")
+    share = (distance - noise) / (strongest - noise)
+    ink = ndimage.binary_propagation(share > 0.5, np.ones((3, 3)), share > WEAKEST)
+    labels, count = cast(tuple[np.ndarray, int], ndimage.label(ink, np.ones((3, 3))))
+    sizes = ndimage.sum_labels(ink, labels, np.arange(1, count + 1))
+    return np.isin(labels, 1 + np.flatnonzero(sizes >= 0.05 * sizes.max()))  # without specks
+
+
+def _box(ink: Bool[np.ndarray, "height width"]) -> tuple[slice, slice]:
+    """The smallest rectangle around the mask."""
+    return ndimage.find_objects(ink.astype(int))[0]
 
 
 def _paper(pixels):
     """The colour of the paper at every pixel: a quadratic surface through the border, then through what is near it."""
     height, width = pixels.shape[:2]
-    y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None, :]
+    y, x = (np.linspace(-1, 1, length, dtype=np.float32) for length in (height, width))
+    y, x = y[:, None], x[None, :]
     every = max(1, min(height, width) // 64)  # enough of a grid for six numbers
     few = np.s_[::every, ::every]
     flat = pixels[few].reshape(-1, 3)
@@ -99,32 +112,34 @@ def _paper(pixels):
         weights[:degree] = np.linalg.lstsq(terms[near, :degree], flat[near], rcond=None)[0]
         residual = np.abs(flat - terms @ weights).max(-1)
         near = residual < max(12.0, 4 * np.median(residual))
-    return sum(term[..., None] * weight for term, weight in zip(_terms(x, y), weights, strict=True))
+    return sum(term[..., None] * weight for term, weight in zip(_terms(x, y), weights.astype(np.float32), strict=True))
 
 
 def _terms(x, y):
     return np.ones_like(x), x, y, x * y, x * x, y * y
 
 
-def _without_specks(ink: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
-    """The mask without spots that are small beside the digit."""
-    labels, count = cast(tuple[np.ndarray, int], ndimage.label(ink, np.ones((3, 3))))
-    sizes = ndimage.sum_labels(ink, labels, np.arange(1, count + 1))
-    return np.isin(labels, 1 + np.flatnonzero(sizes >= 0.05 * sizes.max()))
-
-
-def _stroke(ink: Bool[np.ndarray, "height width"]) -> float:
-    """The mean width of strokes: a strip's pixels lie a quarter of its width from its edge on average."""
+def _with_usual_stroke(ink: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height2 width2"]:
+    """The digit, cropped, its strokes thickened or thinned to where most of MNIST's are."""
+    length = max(ink.shape)
+    # A strip's pixels lie a quarter of its width from its edge on average.
     inside = np.asarray(ndimage.distance_transform_edt(np.pad(ink, 1)))
-    return float(4 * inside[inside > 0].mean() - 1)
+    stroke = 4 * inside[inside > 0].mean() - 1
+    change = round((np.clip(stroke, THINNEST * length, THICKEST * length) - stroke) / 2)
+    y, x = np.mgrid[-abs(change) : abs(change) + 1, -abs(change) : abs(change) + 1]
+    disc = y * y + x * x <= change * change
+    changed = (ndimage.binary_dilation if change > 0 else ndimage.binary_erosion)(np.pad(ink, abs(change)), disc)
+    return changed[_box(changed)]
 
 
-def _disc(radius: int):
-    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    return y * y + x * x <= radius * radius
-
-
-def _resize(plane, scale: float):
-    """The plane at another size, anti-aliased."""
-    size = [max(1, round(scale * n)) for n in plane.shape[::-1]]
-    return np.asarray(Image.fromarray(np.asarray(plane, np.float32)).resize(size, Image.Resampling.BICUBIC))
+def _resize(
+    array: Float[np.ndarray, "height width *colours"], scale: float
+) -> Float[np.ndarray, "height2 width2 *colours"]:
+    """The picture or plane at another size, anti-aliased."""
+    size = [max(1, round(scale * n)) for n in array.shape[1::-1]]
+    planes = np.atleast_3d(np.asarray(array, np.float32))
+    resized = [
+        np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BICUBIC))
+        for plane in np.moveaxis(planes, -1, 0)
+    ]
+    return np.stack(resized, -1).reshape(*size[::-1], *array.shape[2:])

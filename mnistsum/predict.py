@@ -40,7 +40,7 @@ class Predictor(NamedTuple):
     config: Config
     model: Model
 
-    def predict(self, images: UInt8[np.ndarray, "n 28 28 1"], numbers: Int[np.ndarray, " n"]) -> Prediction:
+    def predict(self, images: UInt8[np.ndarray, "n 28 28 1"], numbers: Int[np.ndarray, " m"]) -> Prediction:
         """The probabilities of each digit and sum, for images 0-255 as MNIST holds them and numbers 0-9."""
         n = len(images)
         numbers = np.asarray(numbers)

@@ -1,0 +1,162 @@
+"""The page to draw on: its server refuses what is not its own, and in a browser it answers as Python does."""
+
+import base64
+import http.client
+import io
+import json
+import re
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import draw
+from mnistsum.config import InputError
+from mnistsum.picture import read_picture
+from mnistsum.predict import load_pretrained
+
+
+@pytest.fixture(scope="module")
+def server():
+    with draw.serve(load_pretrained("base"), 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def ask(server, method, path, body=None, **headers) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+def drawing(image) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(255 - image[..., 0]).resize((280, 280)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_the_page_fetches_nothing_from_elsewhere(server):
+    status, page = ask(server, "GET", "/")
+    assert status == 200
+    assert b"--accent: " in page  # the shared style is in it
+    assert not re.search(rb"https?://|(src|href)=\"(?!data:)", page)
+
+
+def test_a_drawing_is_answered_as_python_answers(server, mnist):
+    picture = drawing(mnist.test.images[0])
+    status, answer = ask(server, "POST", "/predict?number=4", picture)
+    assert status == 200
+    answer = json.loads(answer)
+    image = read_picture(picture, "it")
+    assert answer["image"] == image.ravel().tolist()
+    digit, total = load_pretrained("base").predict(image[None], np.array([4]))
+    np.testing.assert_allclose(answer["digit"], digit[0], rtol=1e-5)
+    np.testing.assert_allclose(answer["sum"], total[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "status"),
+    [
+        ("/predict?number=10", b"", {}, 400),
+        ("/predict", b"", {}, 400),
+        ("/predict?number=1", b"no picture", {}, 400),
+        ("/predict?number=1", b"", {"Content_Length": "-1"}, 411),
+        ("/predict?number=1", b"", {"Content_Length": "1000001"}, 413),
+        ("/predict?number=1", b"", {"Origin": "http://example.com"}, 403),
+        ("/predict?number=1", b"", {"Host": "example.com"}, 403),
+    ],
+)
+def test_what_is_malformed_too_large_or_foreign_is_refused(server, path, body, headers, status):
+    found, answer = ask(server, "POST", path, body, **headers)
+    assert found == status
+    assert answer
+    assert b"\n" not in answer
+
+
+def test_other_pages_and_other_sites_are_refused(server):
+    assert ask(server, "GET", "/../README.md")[0] == 404
+    assert ask(server, "GET", "/", Host="example.com")[0] == 403
+    assert ask(server, "PUT", "/")[0] == 501
+
+
+def test_a_port_that_is_taken_is_named(server):
+    with pytest.raises(InputError, match=f"--port {server.server_port}: Address already in use"):
+        draw.serve(load_pretrained("base"), server.server_port)
+
+
+@pytest.fixture(params=[1280, 390])
+def browser(server, request):
+    """Chromium, headless, at a desk's and at a phone's width, with the page open."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="the extra `browser` is not installed")
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars"):
+        options.add_argument(argument)
+    if request.param < 500:  # a window cannot be as narrow
+        options.add_experimental_option("mobileEmulation", {"deviceMetrics": {"width": 390, "height": 844}})
+    options.add_argument("--window-size=1280,900")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver")) as browser:
+        browser.get(f"http://127.0.0.1:{server.server_port}/")
+        yield browser
+        assert browser.get_log("browser") == []
+
+
+def until_answered(browser, before=""):
+    """What the page answers, once it differs from `before` and no request is on its way."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    settled = "return asking || again ? '' : document.getElementById('answer').textContent"
+    WebDriverWait(browser, 20, 0.05).until(lambda browser: browser.execute_script(settled) not in ("", before))
+    return browser.execute_script(settled)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("browser", [1280], indirect=True)
+def test_digits_drawn_in_a_browser_are_answered_as_by_python(browser, mnist):
+    from selenium.webdriver.common.actions.action_builder import ActionBuilder
+
+    paper, predictor, right = browser.find_element("id", "paper"), load_pretrained("base"), 0
+    cell, answer = paper.size["width"] / 28, ""
+    for image, label in zip(mnist.test.images[:10], mnist.test.labels[:10], strict=True):
+        actions = ActionBuilder(browser, duration=0)
+        pen = actions.pointer_action
+        for row, values in enumerate(image[..., 0] > 127):
+            edges = np.flatnonzero(np.diff(np.pad(values, 1).astype(int)))
+            for start, end in zip(edges[::2], edges[1::2], strict=True):  # a run of ink: a stroke within it
+                left, right_end = (start + 1, end - 1) if end - start > 2 else ((start + end) / 2,) * 2
+                places = [(int((column - 14) * cell), int((row - 13.5) * cell)) for column in (left, right_end)]
+                pen.move_to(paper, *places[0]).pointer_down().move_to(paper, *places[1]).pointer_up()
+        actions.perform()
+        answer = until_answered(browser, answer)
+        drawn = browser.execute_script("return document.getElementById('paper').toDataURL()")
+        seen = read_picture(base64.b64decode(drawn.partition(",")[2]), "it")
+        digit, total = predictor.predict(seen[None], np.array([5]))
+        assert answer == f"{digit[0].argmax()} + 5 = {total[0].argmax()}"
+        right += digit[0].argmax() == label
+        browser.find_element("id", "clear").click()
+        assert browser.execute_script("return document.getElementById('answer').textContent") == ""
+    assert right >= 8
+
+
+@pytest.mark.slow
+def test_the_page_fits_and_is_drawn_on_by_keyboard(browser):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    width = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+    assert width[0] <= width[1]
+    up, down = [Keys.ARROW_UP] * 8, [Keys.ARROW_DOWN] * 16
+    ActionChains(browser).send_keys(Keys.TAB, *up, " ", *down, " ").perform()  # a vertical line
+    assert until_answered(browser) == "1 + 5 = 6"
+    ActionChains(browser).send_keys("7").perform()
+    assert until_answered(browser, "1 + 5 = 6") == "1 + 7 = 8"
+    assert browser.execute_script("return document.querySelector(':checked').value") == "7"
+    ActionChains(browser).key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL).perform()
+    assert browser.execute_script("return document.getElementById('answer').textContent") == ""
+    unnamed = "return [...document.querySelectorAll('canvas')].filter(c => !c.getAttribute('aria-label')).length"
+    assert browser.execute_script(unnamed) == 0

@@ -1,0 +1,134 @@
+"""Pictures brought into MNIST's form, and what is no picture of a digit."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from mnistsum.config import InputError
+from mnistsum.picture import read_picture, to_mnist
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def seven(ink="black", paper="white", size=300, mode="RGB") -> Image.Image:
+    """A seven, off the middle, in a square of this size."""
+    image = Image.new(mode, (size, size), paper)
+    points = [(at[0] * size // 300, at[1] * size // 300) for at in ((60, 50), (170, 50), (100, 210))]
+    ImageDraw.Draw(image).line(points, fill=ink, width=size // 15, joint="curve")
+    return image
+
+
+def differs(image, other) -> float:
+    """The mean difference over the mean, at the best of nine places, as centring rounds to whole pixels."""
+    moves = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+    return min(np.abs(np.roll(image.astype(float), move, (0, 1)) - other).mean() for move in moves) / other.mean()
+
+
+SEVEN = read_picture(encode(seven()), "seven")
+
+
+def test_an_image_of_mnist_comes_back_from_a_large_coloured_picture_of_it(mnist):
+    differences = []
+    for image in mnist.test.images[:40]:
+        cover = np.asarray(Image.fromarray(image[..., 0]).resize((280, 280), Image.Resampling.BICUBIC))[..., None] / 255
+        page = np.full((400, 500, 3), (250.0, 240, 225))
+        page[60:340, 30:310] = (1 - cover) * page[60:340, 30:310] + cover * (40, 30, 90)
+        back = to_mnist(page)
+        differences.append(differs(back, image))
+    others = [differs(a, b) for a, b in zip(mnist.test.images[:40], mnist.test.images[40:80], strict=True)]
+    assert np.median(differences) < 0.25 < np.min(others)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        encode(seven("white", "black")),
+        encode(seven((180, 30, 40), (200, 220, 160)), "JPEG", quality=90),
+        encode(seven(size=900)),
+        encode(seven(size=150), "BMP"),
+        encode(seven().convert("P"), "GIF"),
+        encode(seven(0, 255, mode="L").convert("1")),
+        encode(seven((0, 0, 0, 255), (0, 0, 0, 0), mode="RGBA")),
+        encode(seven((255, 255, 255, 255), (255, 255, 255, 0), mode="RGBA")),
+        encode(
+            seven().transpose(Image.Transpose.ROTATE_90),
+            "JPEG",
+            exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0",
+        ),
+    ],
+    ids=["light on dark", "coloured JPEG", "large", "small BMP", "GIF", "bilevel", "transparent", "white ink", "EXIF"],
+)
+def test_colour_size_format_and_rotation_change_little(picture):
+    assert differs(read_picture(picture, "seven"), SEVEN) < 0.2
+
+
+def test_the_digit_is_20_pixels_long_and_its_mass_in_the_middle():
+    assert SEVEN.shape == (28, 28, 1)
+    assert SEVEN.max() == 255
+    rows, columns = (np.flatnonzero(SEVEN[..., 0].max(axis) > 25) for axis in (1, 0))
+    assert 19 <= max(np.ptp(rows), np.ptp(columns)) + 1 <= 20
+    np.testing.assert_allclose(ndimage.center_of_mass(SEVEN[..., 0]), 14, atol=0.5)
+
+
+def test_a_shadow_across_the_page_and_specks_of_dust_change_little():
+    page = np.asarray(seven(), np.float32) * np.linspace(0.55, 1, 300)[None, :, None]
+    page[20:23, 270:273] = 40
+    assert differs(to_mnist(page), SEVEN) < 0.2
+
+
+def test_a_hairline_is_thickened():
+    image = Image.new("L", (300, 300), 255)
+    ImageDraw.Draw(image).line([(60, 50), (170, 50), (100, 210)], fill=0, width=3)
+    assert read_picture(encode(image), "thin").sum() > 0.6 * SEVEN.sum()
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.full((200, 300, 3), 240.0),
+        np.linspace(100, 220, 300)[None, :, None] * np.ones((200, 300, 3)),
+        np.random.default_rng(0).normal(200, 8, (200, 300, 3)),
+        np.zeros((1, 1, 3)),
+    ],
+    ids=["blank", "shaded", "noisy", "one pixel"],
+)
+def test_an_empty_page_is_said_to_be_empty(pixels):
+    with pytest.raises(InputError, match="page: expected a digit, found an empty page"):
+        to_mnist(pixels, "page")
+
+
+@pytest.mark.parametrize(
+    ("picture", "answer"),
+    [
+        (b"", "expected a PNG, JPEG, GIF or BMP image, found none"),
+        (b"P6 2 2 255 " + bytes(12), "expected a PNG, JPEG, GIF or BMP image, found none"),
+        (encode(seven())[:400], "a damaged image: "),
+        (encode(Image.new("1", (11_000, 11_000))), "expected at most 100,000,000 pixels, found more"),
+    ],
+    ids=["empty", "other format", "truncated", "bomb"],
+)
+def test_what_is_no_picture_is_refused_in_one_line(picture, answer):
+    with pytest.raises(InputError, match=f"it: {answer}") as refusal:
+        read_picture(picture, "it")
+    assert "\n" not in str(refusal.value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_harmed_files_are_read_or_refused_in_one_line(data):
+    picture = bytearray(encode(seven(size=60), data.draw(st.sampled_from(["PNG", "JPEG", "GIF", "BMP"]))))
+    for _ in range(data.draw(st.integers(1, 4))):
+        picture[data.draw(st.integers(0, len(picture) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        assert read_picture(bytes(picture), "it").shape == (28, 28, 1)
+    except InputError as refusal:
+        assert "\n" not in str(refusal)

@@ -1,0 +1,114 @@
+"""Predictions by the network that ships, in Python and on the command line, and judged by drawings."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import mnistsum
+from experiments import predict as program
+from mnistsum import predict
+from mnistsum.config import InputError
+from mnistsum.evaluation import evaluate
+from mnistsum.picture import to_mnist
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def base() -> predict.Predictor:
+    return mnistsum.load_pretrained("base")
+
+
+def test_the_network_that_ships_is_small_and_reads_the_test_set_as_its_file_says(base, mnist):
+    assert sum(path.stat().st_size for path in (predict.PRETRAINED / "base").iterdir()) < 300_000
+    evaluation = evaluate(base.config.data, base.model, mnist.test)
+    right = (evaluation.digit == mnist.test.labels).mean()
+    summary = json.loads((ROOT / "experiments" / "results" / "runs" / "base-0" / "summary.json").read_text())
+    assert abs(right - summary["test"]["digit_accuracy"]) < 0.0005  # another CPU may round a few images over
+
+
+def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnist, monkeypatch):
+    once = jax.jit(chex.assert_max_traces(predict.answer.__wrapped__, n=1), static_argnums=0)
+    monkeypatch.setattr(predict, "answer", once)
+    images, numbers = mnist.test.images[:37], np.arange(37) % 10
+    together = base.predict(images, numbers)
+    for i in (0, 15, 16, 36):
+        alone = base.predict(images[i : i + 1], numbers[i : i + 1])
+        for a, b in zip(together, alone, strict=True):
+            np.testing.assert_allclose(a[i], b[0], rtol=1e-4, atol=1e-6)
+    for probabilities in together:
+        np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
+    evaluation = evaluate(base.config.data, base.model, jax.tree.map(lambda array: array[:37], mnist.test))
+    assert (together.digit.argmax(-1) == evaluation.digit).all()
+    assert (together.sum.argmax(-1) == np.asarray(evaluation.sum)[np.arange(37), numbers]).all()
+
+
+@pytest.mark.parametrize("numbers", [[10], [-1], [1, 2]])
+def test_numbers_are_one_an_image_and_0_to_9(base, numbers):
+    with pytest.raises(InputError, match=r"numbers: expected 1 of 0-9, one an image, found \["):
+        base.predict(np.zeros((1, 28, 28, 1), np.uint8), np.array(numbers))
+
+
+def test_several_pictures_and_standard_input_as_json_on_the_command_line(base, mnist, tmp_path):
+    paths = [tmp_path / name for name in ("a.png", "b.jpg")]
+    for path, image in zip(paths, mnist.test.images, strict=False):
+        Image.fromarray(255 - image[..., 0]).resize((280, 280)).save(path)
+    command = [sys.executable, "-m", "experiments.predict", *map(str, paths), "-", "--number", "7", "--json"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, input=paths[1].read_bytes(), check=True)
+    rows = json.loads(run.stdout)
+    assert [row["file"] for row in rows] == [*map(str, paths), "-"]
+    assert [row["digit"] for row in rows] == [7, 2, 2]
+    assert [row["sum"] for row in rows] == [14, 9, 9]
+    assert all(row["agree"] and row["number"] == 7 for row in rows)
+    images = np.stack([to_mnist(np.asarray(Image.open(path).convert("RGB"), np.float32)) for path in paths])
+    expected = base.predict(images, np.array([7, 7]))
+    for row, digit in zip(rows, expected.digit, strict=False):
+        top = [entry["value"] for entry in row["digit_top3"]]
+        assert top[0] == digit.argmax()
+        np.testing.assert_allclose(
+            [entry["probability"] for entry in row["digit_top3"]], digit[top], rtol=1e-2, atol=1e-6
+        )
+
+
+def test_without_a_number_all_ten_are_added(mnist, tmp_path, capsys):
+    path = tmp_path / "seven.png"
+    Image.fromarray(mnist.test.images[0, ..., 0]).save(path)
+    assert program.command([str(path), "--json"]) == 0
+    assert [row["sum"] for row in json.loads(capsys.readouterr().out)] == list(range(7, 17))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        ([], "expected one picture or more, found none"),
+        (["nowhere.png"], "nowhere.png: no such file"),
+        (["experiments"], "experiments: expected an image, found a folder"),
+        (["README.md"], "README.md: expected a PNG, JPEG, GIF or BMP image, found none"),
+        (["README.md", "--number", "10"], "--number: expected 0 to 9, found 10"),
+        (["docs/examples.png", "--model", "bass"], "bass: no such model; expected base, a run's folder"),
+    ],
+)
+def test_bad_input_is_answered_in_one_line(arguments, answer, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(InputError, match=answer):
+        program.command(arguments)
+
+
+@pytest.mark.slow
+def test_drawings_that_nobody_tuned_on_are_read(base, tmp_path):
+    import drawings
+
+    if not all((drawings.FOLDER / font).exists() for font in drawings.FONTS):
+        pytest.skip("the handwriting fonts of Debian that tests/drawings.py names are not installed")
+    drawn = drawings.draw(400)
+    images = np.stack([to_mnist(np.asarray(drawing.image, np.float32)) for drawing in drawn])
+    labels = np.array([drawing.label for drawing in drawn])
+    evaluation = evaluate(base.config.data, base.model, mnistsum.types.Split(images, labels))
+    assert (evaluation.digit == labels).mean() >= 0.95

@@ -1,0 +1,125 @@
+"""Exported networks: loaded back bit for bit, the same answers as graphs, and refused where they are something else."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from jax import export as jax_export
+from safetensors.flax import load_file, save_file
+
+from experiments import export as program
+from mnistsum import export, weights
+from mnistsum.config import Config, InputError, ModelConfig
+from mnistsum.models import build
+from mnistsum.predict import Predictor, load_pretrained
+
+CONFIG = Config(model=ModelConfig(widths=(4, 4, 8), hidden=16, dtype="bfloat16"))
+NUMBERS = np.arange(20, dtype=np.int32) % 10
+
+
+@pytest.fixture(scope="module")
+def network() -> Predictor:
+    return Predictor(CONFIG, jax.jit(build, static_argnums=0)(CONFIG.model, jax.random.key(1)))
+
+
+@pytest.fixture
+def folder(network, tmp_path):
+    weights.save(tmp_path / "net", *network, "a test")
+    return tmp_path / "net"
+
+
+def test_weights_come_back_bit_for_bit(network, folder):
+    for path in (folder, folder / weights.WEIGHTS):
+        config, model = weights.load(path)
+        assert config == CONFIG
+        assert jax.tree.structure(model) == jax.tree.structure(network.model)
+        for a, b in zip(*map(jax.tree.leaves, (model, network.model)), strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_array_equal(a, b)
+
+
+def test_rounded_weights_are_smaller_and_answer_with_the_same_bits(network, folder, mnist):
+    weights.save(folder.with_name("rounded"), *network, "a test", rounded=True)
+    sizes = [(path / weights.WEIGHTS).stat().st_size for path in (folder, folder.with_name("rounded"))]
+    assert sizes[1] < 0.7 * sizes[0]
+    rounded = load_pretrained(folder.with_name("rounded"))
+    exact = network.predict(mnist.test.images[:20], NUMBERS)
+    for a, b in zip(exact, rounded.predict(mnist.test.images[:20], NUMBERS), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def rewrite(folder, change=lambda arrays: arrays, form=weights.FORMAT):
+    file = folder / weights.WEIGHTS
+    save_file(change(load_file(file)), file, {"format": form})
+
+
+def without(arrays, name="adder.hidden.bias"):
+    return {key: array for key, array in arrays.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("harm", "answer"),
+    [
+        (lambda f: rewrite(f, form="2"), "expected format 1 of mnistsum, found 2; use the version that wrote it"),
+        (lambda f: rewrite(f, without), r"expected adder.hidden.bias to be \(16,\), found absent"),
+        (
+            lambda f: rewrite(f, lambda a: a | {"more": a["adder.hidden.bias"]}),
+            r"expected more to be absent, found \(16,\)",
+        ),
+        (
+            lambda f: rewrite(f, lambda a: {k: v[..., :2] for k, v in a.items()}),
+            "of another architecture: expected adder",
+        ),
+        (lambda f: (f / weights.WEIGHTS).write_bytes(b"no weights"), "cannot be read as safetensors"),
+        (lambda f: (f / weights.WEIGHTS).unlink(), "no such file; expected weights.safetensors and config.json"),
+        (lambda f: (f / weights.CONFIG).unlink(), "no such file; expected weights.safetensors and config.json"),
+        (lambda f: (f / weights.CONFIG).write_text("{}"), "config.json: not a config of this version"),
+    ],
+    ids=["format", "missing", "unknown", "shape", "no safetensors", "no weights", "no config", "other config"],
+)
+def test_what_is_not_this_networks_weights_is_refused_in_one_line(folder, harm, answer):
+    harm(folder)
+    with pytest.raises(InputError, match=answer) as refusal:
+        load_pretrained(folder)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_graph_of_stablehlo_answers_the_same_for_any_batch(network, folder, mnist):
+    assert program.command([str(folder), "--to", "stablehlo"]) == 0
+    graph = jax_export.deserialize(bytearray((folder / "export" / "model.stablehlo").read_bytes()))
+    for n in (1, 20):
+        answers = graph.call(mnist.test.images[:n], NUMBERS[:n])
+        for a, b in zip(answers, network.predict(mnist.test.images[:n], NUMBERS[:n]), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-5)  # bfloat16, in another order
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["base", "tiny"])
+def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(mnist, name):
+    pytest.importorskip("jax2onnx", reason="the extra `onnx` is not installed")
+    import onnxruntime
+
+    if name == "base":
+        config, model = load_pretrained("base")
+    else:
+        config = Config(model=ModelConfig(classifier=name))
+        model = build(config.model, jax.random.key(0))
+    session = onnxruntime.InferenceSession(export.to_onnx(config, model))
+    images, numbers = mnist.test.images[:1000], np.arange(1000, dtype=np.int32) % 10
+    answers = session.run(["digit", "sum"], {"image": images, "number": numbers})
+    exact = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="float32"))
+    like = jax.tree.structure(build(exact.model, jax.random.key(0)))
+    expected = Predictor(exact, jax.tree.unflatten(like, jax.tree.leaves(model))).predict(images, numbers)
+    for a, b in zip(answers, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+        assert (a.argmax(-1) == b.argmax(-1)).all()
+    if name == "base":  # nor does bfloat16 turn an answer
+        for a, b in zip(answers, load_pretrained("base").predict(images, numbers), strict=True):
+            assert (a.argmax(-1) == b.argmax(-1)).all()
+
+
+def test_without_its_extra_onnx_is_refused_by_name(folder, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "jax2onnx", None)  # as if it were not installed
+    with pytest.raises(InputError, match="install mnistsum with the extra `onnx`"):
+        program.command([str(folder), "--to", "onnx"])
