@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import comparison
-from mnistsum.config import Config
+from experiments import comparison, trial
+from mnistsum.config import Config, InputError
 
 ROOT = Path(__file__).parent.parent
 OWN = """
@@ -76,16 +77,13 @@ def test_finished_runs_are_reused_and_a_missing_one_comes_out_the_same(compared)
         assert after[key] == before[key]
 
 
-def test_a_damaged_run_is_named(compared):
-    folder, command, _ = compared
-    run = sorted((folder / "out" / "runs").iterdir())[1]
-    whole = (run / "result.json").read_bytes()
-    (run / "result.json").write_bytes(whole[:100])
-    result = compare(*command, cwd=folder)
-    (run / "result.json").write_bytes(whole)
-    assert result.returncode == 2
-    assert f"{run.name}: a damaged run" in result.stderr
-    assert "Traceback" not in result.stderr
+def test_a_damaged_run_is_named(compared, tmp_path):
+    folder, *_ = compared
+    for name, harm in (("result.json", lambda whole: whole[:100]), ("predictions.npz", lambda whole: whole[:-9])):
+        run = shutil.copytree(sorted((folder / "out" / "runs").iterdir())[1], tmp_path / name)
+        (run / name).write_bytes(harm((run / name).read_bytes()))
+        with pytest.raises(InputError, match=f"{run}: a damaged run .*; delete it, and it is run again"):
+            trial.read(run)
 
 
 @pytest.mark.parametrize(

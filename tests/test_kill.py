@@ -40,10 +40,10 @@ def finish(process, status=0) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory) -> list[str]:
-    """Sixteen epochs of eight steps: sixteen evaluations and checkpoints in a few seconds."""
+    """Twelve epochs of eight steps: twelve evaluations and checkpoints in a few seconds."""
     folder = write_set(tmp_path_factory.mktemp("data"), train=576, test=64)
     data = ["data.name=custom", f"data.dir={folder}", "data.validation=64"]
-    return ["--config", "smoke", *data, "training.batch_size=64", "training.epochs=16"]
+    return ["--config", "smoke", *data, "training.batch_size=64", "training.epochs=12"]
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def stopped(arguments, tmp_path) -> Path:
     folder = tmp_path / "stopped"
     process = start(*arguments, "--output", folder)
     assert process.stdout is not None
-    while not process.stdout.readline().startswith("epoch 3/16"):
+    while not process.stdout.readline().startswith("epoch 3/12"):
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
@@ -126,6 +126,7 @@ def limit_file_size():
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_in_words_and_leaves_the_older_checkpoint(stopped):
     steps = checkpoint.steps(stopped / "checkpoints")
     _, errors = finish(start("--resume", stopped, before=limit_file_size), status=1)

@@ -102,13 +102,11 @@ def test_bad_input_is_answered_in_one_line(arguments, answer, monkeypatch):
 
 
 @pytest.mark.slow
-def test_drawings_that_nobody_tuned_on_are_read(base, tmp_path):
+def test_drawings_that_nobody_tuned_on_are_read():
     import drawings
 
     if not all((drawings.FOLDER / font).exists() for font in drawings.FONTS):
         pytest.skip("the handwriting fonts of Debian that tests/drawings.py names are not installed")
     drawn = drawings.draw(400)
-    images = np.stack([to_mnist(np.asarray(drawing.image, np.float32)) for drawing in drawn])
-    labels = np.array([drawing.label for drawing in drawn])
-    evaluation = evaluate(base.config.data, base.model, mnistsum.types.Split(images, labels))
-    assert (evaluation.digit == labels).mean() >= 0.95
+    _, read = drawings.judge(drawn)
+    assert np.mean(read == [drawing.label for drawing in drawn]) >= 0.95

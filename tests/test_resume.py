@@ -108,6 +108,7 @@ def test_training_and_evaluation_are_traced_once_over_seeds_epochs_and_resumes(c
         traced(variant, keys, state, jax.tree.map(lambda array: array[:128], train), jnp.int32(STEPS + 1))
 
 
+@pytest.mark.slow
 def test_no_key_is_used_twice(config, train):
     with jax.debug_key_reuse(True):
         state = init_state(config, KEYS, len(train.labels))
