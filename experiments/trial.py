@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def read(folder: Path) -> dict[str, Any] | None:
         result = json.loads(path.read_text())
         with np.load(folder / "predictions.npz") as predictions:
             result["predictions"] = {name: predictions[name] for name in ("digit", "sum")}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{folder}: a damaged run ({error}); delete it, and it is run again") from None
     return result
 

@@ -1,9 +1,11 @@
-"""The most accurate single network here: wider than `base`, and four times as long.
+"""Wider than `base`, and trained for five times as many epochs.
 
-Claim: meant to be as good as one network gets in eight minutes on two CPU cores.
-Result: not yet run to the end; the search that it came from is experiments/results/search-best.md.
+Claim: none beyond `base`: meant to be as good as one network gets in eight minutes on two CPU cores, it is not better
+than `base` by more than one seed can show.
+Result: digit 99.61 %, sum 99.60 %, one seed: experiments/results/runs/best-0. The search that it came from is
+experiments/results/search-best.md.
 Command: python -m experiments.run --config best
-Cost: about seven minutes on two CPU cores, estimated.
+Cost: 486 s of training, 518 s in all, on two CPU cores.
 """
 
 import dataclasses
