@@ -107,6 +107,9 @@ def test_a_shift_copies_pixels_exactly_by_every_whole_distance(train):
         assert found
         seen.update(found)
     assert len(seen) == 9
+    # Resampled, with a rotation that rounds away, they are the same pixels.
+    resampled = augment(AugmentConfig(shift=1, rotation=1e-30), KEYS[2], train.images)
+    np.testing.assert_array_equal(pixels, resampled)
 
 
 def test_a_quarter_turn_turns(train):
