@@ -3,6 +3,10 @@
 The fonts are Debian's fonts-bwht, fonts-breip, fonts-dkg-handwriting, fonts-ecolier-court, fonts-humor-sans and
 fonts-kristi, taken before the preprocessing was written. `python tests/drawings.py` writes what became of them into
 experiments/results.
+
+Three versions of the preprocessing were judged by them: 93.25 %, 94.50 % (the digit looked at again from near, hairlines
+followed) and 95.00 % (ink all or nothing, strokes as thick as MNIST's). What was misread showed what to change; whether
+and how was decided on drawings in other fonts.
 """
 
 from pathlib import Path
@@ -12,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from experiments import environment
 from mnistsum import load_pretrained
 from mnistsum.picture import to_mnist
 
@@ -75,7 +80,13 @@ def main() -> None:
     seen, read = judge(drawn)
     fonts, labels = np.array([one.font for one in drawn]), np.array([one.label for one in drawn])
     wrong = np.flatnonzero(read != labels)
-    lines = [f"{len(labels) - len(wrong)} of {len(labels)} drawings are read right, {(read == labels).mean():.2%}.", ""]
+    made_with = environment.describe()
+    lines = [
+        f"{len(labels) - len(wrong)} of {len(labels)} drawings (tests/drawings.py) are read right, "
+        f"{(read == labels).mean():.2%}; [the others](drawings.png).",
+        f"Command: `python tests/drawings.py`, commit {made_with['commit']}; {made_with['versions']}.",
+        "",
+    ]
     lines += ["| font | drawings | misread |", "|---|--:|--:|"]
     for font in sorted(set(fonts)):
         lines.append(f"| {font} | {(fonts == font).sum()} | {(fonts[wrong] == font).sum()} |")
