@@ -1,12 +1,12 @@
 """Digits drawn in handwriting fonts on all kinds of paper: what prediction is judged by, and was never tuned on.
 
 The fonts are Debian's fonts-bwht, fonts-breip, fonts-dkg-handwriting, fonts-ecolier-court, fonts-humor-sans and
-fonts-kristi, taken before the preprocessing was written. `python tests/drawings.py` writes what became of them into
+fonts-kristi, taken before the preprocessing was written. `python -m tests.drawings` writes what became of them into
 experiments/results.
 
-Three versions of the preprocessing were judged by them: 93.25 %, 94.50 % (the digit looked at again from near, hairlines
-followed) and 95.00 % (ink all or nothing, strokes as thick as MNIST's). What was misread showed what to change; whether
-and how was decided on drawings in other fonts.
+Three versions of the preprocessing were judged by them: 93.25 %, 94.50 % (the digit is looked at again from near, and
+hairlines are followed) and 95.00 % (ink is all or nothing, strokes are as thick as MNIST's). What was misread showed what
+to change; whether and how was decided on drawings in other fonts.
 """
 
 from pathlib import Path
@@ -84,7 +84,7 @@ def main() -> None:
     lines = [
         f"{len(labels) - len(wrong)} of {len(labels)} drawings (tests/drawings.py) are read right, "
         f"{(read == labels).mean():.2%}; [the others](drawings.png).",
-        f"Command: `python tests/drawings.py`, commit {made_with['commit']}; {made_with['versions']}.",
+        f"Command: `python -m tests.drawings`, commit {made_with['commit']}; {made_with['versions']}.",
         "",
     ]
     lines += ["| font | drawings | misread |", "|---|--:|--:|"]
