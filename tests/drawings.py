@@ -5,8 +5,8 @@ fonts-kristi, taken before the preprocessing was written. `python -m tests.drawi
 experiments/results.
 
 Three versions of the preprocessing were judged by them: 93.25 %, 94.50 % (the digit is looked at again from near, and
-hairlines are followed) and 95.00 % (ink is all or nothing, strokes are as thick as MNIST's). What was misread showed what
-to change; whether and how was decided on drawings in other fonts.
+hairlines are followed) and 95.00 % (ink is all or nothing, strokes are as thick as MNIST's). What was misread showed
+what to change; whether and how was decided on drawings in other fonts.
 """
 
 from pathlib import Path
