@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from experiments.plots import DIGIT, SUM
 
@@ -75,7 +75,7 @@ def curves(summary: dict[str, Any]) -> Figure:
 def costs(summary: dict[str, Any]) -> Figure:
     """Sum accuracy against parameters, multiply-adds and training seconds, with the Pareto front of each."""
     rows = summary["rows"]
-    figure = Figure((11, 4), dpi=120, layout="constrained")
+    figure = Figure((11, 4.4), dpi=120, layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     errors = np.array([max(1 - row["sum_accuracy"]["mean"], 1e-4) for row in rows])
     for panel, (name, values) in zip(
@@ -91,11 +91,11 @@ def costs(summary: dict[str, Any]) -> Figure:
         front = [i for place, i in enumerate(order) if errors[i] < min(errors[order[:place]], default=np.inf)]
         panel.plot([values[i] for i in front], errors[front], "-", color="#999999", zorder=0)
         for i, row in enumerate(rows):
-            panel.plot(values[i], errors[i], "o", color=_colour(i))
-            panel.annotate(row["config"], (values[i], errors[i]), xytext=(5, 5), textcoords="offset points", fontsize=8)
-        panel.set(xlabel=name, xscale="log", yscale="log")
+            panel.plot(values[i], errors[i], "o", color=_colour(i), markersize=8, alpha=0.8, label=row["config"])
+        wide = max(values) > 3 * min(values)
+        panel.set(xlabel=name, xscale="log" if wide else "linear", yscale="log")
         panel.margins(x=0.25, y=0.15)
-        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(3))
         panel.xaxis.set_major_formatter(EngFormatter(sep=""))
         panel.xaxis.set_minor_locator(NullLocator())
         panel.grid(alpha=0.25)
@@ -103,6 +103,9 @@ def costs(summary: dict[str, Any]) -> Figure:
     panels[0].set(ylabel="sum accuracy")
     panels[0].invert_yaxis()
     _error_scale(panels[0].yaxis)
+    # Names beside the points would cover each other where configs cost the same.
+    points, names = panels[0].get_legend_handles_labels()
+    figure.legend(points, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return figure
 
 
