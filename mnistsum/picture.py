@@ -96,27 +96,25 @@ def _box(ink: Bool[np.ndarray, "height width"]) -> tuple[slice, slice]:
 
 def _paper(pixels):
     """The colour of the paper at every pixel: a quadratic surface through the border, then through what is near it."""
-    height, width = pixels.shape[:2]
-    y, x = (np.linspace(-1, 1, length, dtype=np.float32) for length in (height, width))
-    y, x = y[:, None], x[None, :]
-    every = max(1, min(height, width) // 64)  # enough of a grid for six numbers
+    y, x = (np.vander(np.linspace(-1, 1, length, dtype=np.float32), 3, increasing=True) for length in pixels.shape[:2])
+    every = max(1, min(pixels.shape[:2]) // 32)  # enough of a grid for six numbers
     few = np.s_[::every, ::every]
     flat = pixels[few].reshape(-1, 3)
-    terms = np.stack([np.broadcast_to(term, (height, width))[few].ravel() for term in _terms(x, y)], -1)
-    near = (np.maximum(abs(x), abs(y)) > 0.8)[few].ravel()
+    powers = ((0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0))  # of y and of x
+    terms = np.stack([np.outer(y[::every, i], x[::every, j]).ravel() for i, j in powers], -1)
+    near = np.maximum(abs(terms[:, 1]), abs(terms[:, 2])) > 0.8
     near &= np.abs(flat - np.median(flat[near], 0)).max(-1) < 64
     if not near.any():  # a border of two colours, neither the median
         near[:] = True
-    weights = np.zeros((6, 3))
+    weights = np.zeros((6, 3), np.float32)
     for degree in (3, 6, 6):
         weights[:degree] = np.linalg.lstsq(terms[near, :degree], flat[near], rcond=None)[0]
         residual = np.abs(flat - terms @ weights).max(-1)
         near = residual < max(12.0, 4 * np.median(residual))
-    return sum(term[..., None] * weight for term, weight in zip(_terms(x, y), weights.astype(np.float32), strict=True))
-
-
-def _terms(x, y):
-    return np.ones_like(x), x, y, x * y, x * x, y * y
+    square = np.zeros((3, 3, 3), np.float32)
+    for (i, j), weight in zip(powers, weights, strict=True):
+        square[i, j] = weight
+    return np.einsum("yi,ijc,xj->yxc", y, square, x, optimize=True)
 
 
 def _with_usual_stroke(ink: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height2 width2"]:

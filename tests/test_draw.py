@@ -5,7 +5,11 @@ import http.client
 import io
 import json
 import re
+import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +19,8 @@ from experiments import draw
 from mnistsum.config import InputError
 from mnistsum.picture import read_picture
 from mnistsum.predict import load_pretrained
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +93,17 @@ def test_other_pages_and_other_sites_are_refused(server):
 def test_a_port_that_is_taken_is_named(server):
     with pytest.raises(InputError, match=f"--port {server.server_port}: Address already in use"):
         draw.serve(load_pretrained("base"), server.server_port)
+
+
+@pytest.mark.slow
+def test_the_program_says_one_line_and_ends_with_ctrl_c():
+    command = [sys.executable, "-m", "experiments.draw"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert re.fullmatch(r"draw at http://127.0.0.1:\d+/ \(Ctrl-C ends it\)\n", process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=30)
+    assert (process.returncode, rest.strip(), errors) == (0, "", "")
 
 
 @pytest.fixture(params=[1280, 390])
