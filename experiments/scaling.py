@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 from statistics import median
 from typing import Any
 from unittest import mock
@@ -51,6 +52,38 @@ def train_seconds(images: int, epochs: float, seeds: int) -> float:
     for seed, state in enumerate(states):  # one by one, as seeds run on a CPU
         jax.block_until_ready(advance(config, split_keys(seed), state, train, total))
     return time.perf_counter() - start
+
+
+def seeds_together(seeds: int = 4, steps: int = 40, rounds: int = 5) -> dict[str, float]:
+    """Seconds of training `base`'s network on some seeds as one vmapped program, over those of one after another.
+
+    Medians over rounds, after one that warms up. Above 1, seeds are better run one by one, as comparisons do.
+    """
+    config = program(cli.load_config("base"))
+    train = jax.device_put(load(config.data).train)
+    keys = [split_keys(seed) for seed in range(seeds)]
+    states = [init_state(config, key, len(train.labels)) for key in keys]
+    stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts) for parts in (keys, states)]
+    vmapped = jax.jit(jax.vmap(partial(advance, config), in_axes=(0, 0, None, None)))
+
+    def timed(function) -> float:
+        start = time.perf_counter()
+        jax.block_until_ready(function())
+        return time.perf_counter() - start
+
+    together, alone = [], []
+    for _ in range(rounds + 1):
+        together.append(timed(lambda: vmapped(*stacked, train, jnp.int32(steps))))
+        alone.append(
+            timed(lambda: [advance(config, *run, train, jnp.int32(steps)) for run in zip(keys, states, strict=True)])
+        )
+    ratios = [a / b for a, b in zip(together, alone, strict=True)]
+    return {
+        "seeds": seeds,
+        "ratio": median(ratios[1:]),
+        "together": median(together[1:]),
+        "one_by_one": median(alone[1:]),
+    }
 
 
 def finite_check(processes: int = 7, rounds: int = 150) -> dict[str, float]:
