@@ -129,7 +129,7 @@ def _write(summary: dict[str, Any], folder: Path) -> None:
         writer.writeheader()
         writer.writerows(rows)
     (folder / "comparison.html").write_text(comparison.page(summary))
-    screen.console.print(f"all of it in {folder / 'comparison.html'}")
+    screen.console.print(f"all of it in {folder / 'comparison.html'}", markup=False)
 
 
 if __name__ == "__main__":

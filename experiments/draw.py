@@ -1,6 +1,7 @@
 """A local page to draw digits on, answered by a trained network as you draw: `python -m experiments.draw`."""
 
 import json
+import sys
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +28,7 @@ class Draw:
     """Opens a page on this machine: draw a digit, pick a number, and see both answers as you draw. Ctrl-C ends it."""
 
     model: str = "base"  # a network that ships with the package, a run's folder, or exported weights
+    config: str | None = None  # the .py file that defines the model's architecture, where it is your own
     port: int = 0  # 0: a free one
 
 
@@ -35,6 +37,8 @@ def command(arguments: list[str]) -> int:
     options = tyro.cli(Draw, prog="python -m experiments.draw", args=arguments, use_underscores=True)
     if not 0 <= options.port < 2**16:
         raise InputError(f"--port: expected 0 to 65535, found {options.port}")
+    if options.config is not None:
+        cli.load_config(options.config)
     environment.set_up_compiler()
     predictor = load_pretrained(options.model)
     with serve(predictor, options.port) as server:
@@ -46,17 +50,28 @@ def command(arguments: list[str]) -> int:
     return 0
 
 
-def serve(predictor: Predictor, port: int) -> ThreadingHTTPServer:
+class Server(ThreadingHTTPServer):
+    """A thread a request."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of a client that has gone or stalls."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+def serve(predictor: Predictor, port: int) -> Server:
     """A server of the page on loopback, its network compiled; InputError where the port is taken."""
     predictor.predict(np.zeros((1, 28, 28, 1), np.uint8), np.zeros(1, int))
     try:
-        return ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, predictor))
+        return Server(("127.0.0.1", port), partial(Handler, predictor))
     except OSError as error:
         raise InputError(f"--port {port}: {error.strerror}; give another, or none") from None
 
 
 class Handler(BaseHTTPRequestHandler):
     """GET / is the page; POST /predict?number=N with a picture as its body is answered with the probabilities."""
+
+    timeout = 10  # seconds that a client may stall
 
     def __init__(self, predictor: Predictor, *arguments: Any):
         self.predictor = predictor
@@ -78,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if path != "/predict" or number not in tuple("0123456789"):
             self._send(400, "expected /predict?number= and a number 0-9")
-        elif not length.isdecimal():
+        elif not length.isdecimal() or len(length) > 20:
             self._send(411, "expected a Content-Length")
         elif int(length) > LARGEST:
             self._send(413, f"expected at most {LARGEST:,} bytes")
@@ -96,7 +111,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _is_foreign(self) -> bool:
         """Whether another site's page asks, or asks by another name for this machine; refuses if so."""
-        assert isinstance(self.server, ThreadingHTTPServer)
+        assert isinstance(self.server, Server)
         own = {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}
         origin = self.headers.get("Origin", f"http://{min(own)}")
         foreign = self.headers.get("Host") not in own or origin not in {f"http://{name}" for name in own}

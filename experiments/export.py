@@ -18,6 +18,7 @@ class Export:
 
     model: Positional[str]  # a run's folder, exported weights, or a network that ships with the package
     to: Literal["safetensors", "stablehlo", "onnx"]  # onnx needs the extra `onnx`
+    config: str | None = None  # the .py file that defines the model's architecture, where it is your own
     output: Path | None = None  # default: export/ in the run's folder
     rounded: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False  # of safetensors: kernels in bfloat16, half the size
 
@@ -25,15 +26,17 @@ class Export:
 def command(arguments: list[str]) -> int:
     """The exit status of the program."""
     options = tyro.cli(Export, prog="python -m experiments.export", args=arguments, use_underscores=True)
-    if options.output is None and not Path(options.model).is_dir():
-        raise InputError("--output: expected a folder to write to, as the model is no run's folder")
-    folder = options.output or Path(options.model) / "export"
+    if options.config is not None:
+        cli.load_config(options.config)
 
     from experiments.screen import console
     from mnistsum import checkpoint, export, weights
     from mnistsum.predict import load_pretrained
 
     config, model = load_pretrained(options.model)
+    if options.output is None and not Path(options.model).is_dir():
+        raise InputError("--output: expected a folder to write to, as the model is no run's folder")
+    folder = options.output or Path(options.model) / "export"
     with checkpoint.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if options.to == "safetensors":
@@ -45,7 +48,7 @@ def command(arguments: list[str]) -> int:
         else:
             written = folder / "model.onnx"
             written.write_bytes(export.to_onnx(config, model))
-    console.print(f"{written}: {written.stat().st_size:,} bytes")
+    console.print(f"{written}: {written.stat().st_size:,} bytes", markup=False)
     return 0
 
 

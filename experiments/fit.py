@@ -111,7 +111,9 @@ def preview(config: Config, profile: Path | None) -> int:
     if profile is not None and stop.step < total:
         with jax.profiler.trace(str(profile)):
             traced = next(run)
-        screen.console.print(f"a trace of {traced.steps} steps in {profile}, for ui.perfetto.dev or TensorBoard")
+        screen.console.print(
+            f"a trace of {traced.steps} steps in {profile}, for ui.perfetto.dev or TensorBoard", markup=False
+        )
     return 0
 
 
@@ -166,7 +168,7 @@ def resume(folder: Path, started: float) -> int:
         total = total_steps(config, len(data.train.labels))
         screen.introduce(config, data)
         for line in refused:
-            screen.console.print(f"{line}; the checkpoint before it is used")
+            screen.console.print(f"{line}; the checkpoint before it is used", markup=False)
         screen.console.print(f"resumed at step {int(state.step):,} of {total:,}")
         done = [line for line in _read_metrics(folder) if line["step"] <= int(state.step)]
         _write(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in done))
@@ -187,7 +189,7 @@ def _go_on(
     n = len(data.train.labels)
     total, per_epoch = total_steps(config, n), steps_per_epoch(config, n)
     held_out, split = (data.validation, "validation") if config.data.validation else (data.test, "test")
-    earlier, train_seconds, estimated = clock["wall_seconds"], clock["train_seconds"], False
+    first, earlier, train_seconds, estimated = int(state.step), clock["wall_seconds"], clock["train_seconds"], False
     saved = time.perf_counter()
 
     def now() -> dict[str, float]:
@@ -207,7 +209,7 @@ def _go_on(
                 )
             train_seconds += stop.seconds
             if not estimated and _tells_speed(stop, total):
-                screen.estimate(total - stop.step, stop.seconds / stop.steps, config.training.epochs)
+                screen.estimate(total - first, stop.seconds / stop.steps, config.training.epochs)
                 estimated = True
             epoch = f"{-(-stop.step // per_epoch)}/{epochs}"
             loss = float(state.metrics.loss) / int(state.metrics.examples)

@@ -22,6 +22,7 @@ class Predict:
     files: Positional[tuple[str, ...]]  # PNG, JPEG, GIF or BMP files of one digit each; - for standard input
     number: int | None = None  # 0-9, added to each digit; without it, all ten are, one after another
     model: str = "base"  # a network that ships with the package, a run's folder, or exported weights
+    config: str | None = None  # the .py file that defines the model's architecture, where it is your own
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False  # print a list of objects instead of a table
 
 
@@ -32,6 +33,8 @@ def command(arguments: list[str]) -> int:
         raise InputError(f"--number: expected 0 to 9, found {options.number}")
     if not options.files:
         raise InputError("predict: expected one picture or more, found none")
+    if options.config is not None:
+        cli.load_config(options.config)
     from mnistsum.picture import read_picture
 
     pictures = [_read(file, read_picture) for file in options.files]
@@ -69,12 +72,15 @@ def describe(digit: Any, total: Any, number: int) -> dict[str, Any]:
 
 def _read(file: str, read_picture: Any) -> Any:
     if file == "-":
+        if sys.stdin is None:
+            raise InputError("-: standard input is closed")
         return read_picture(sys.stdin.buffer.read(), "standard input")
     return read_picture(Path(file), file)
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
+    from rich.markup import escape
+    from rich.table import Column, Table
 
     from experiments.screen import console
 
@@ -82,10 +88,14 @@ def _print(rows: list[dict[str, Any]]) -> None:
         first, *others = (f"{value['value']} {value['probability']:.0%}" for value in values)
         return f"[bold]{first}[/bold]  [dim]{'  '.join(others)}[/dim]"
 
-    table = Table("file", "number", "digit, likeliest three", "sum, likeliest three", "agree", box=None)
+    table = Table(
+        Column("file", overflow="fold"), "number", "digit, likeliest three", "sum, likeliest three", "agree", box=None
+    )
     for row in rows:
         agree = "yes" if row["agree"] else "[red]no[/red]"
-        table.add_row(row["file"], str(row["number"]), *(likeliest(row[f"{name}_top3"]) for name in NAMES), agree)
+        table.add_row(
+            escape(row["file"]), str(row["number"]), *(likeliest(row[f"{name}_top3"]) for name in NAMES), agree
+        )
     console.print(table)
 
 

@@ -97,7 +97,7 @@ def results(test: Scores, seconds: float, folder: str) -> None:
     table.add_row("sum", f"{test.sum_accuracy:.2%}", f"{test.sum_loss:.4f}", f"{test.pairs:,} pairs")
     table.add_row("sum = digit + number", f"{test.consistency:.2%}", "", f"{test.pairs:,} pairs")
     console.print(table)
-    console.print(f"trained in {duration(seconds)}; report and everything else in {folder}")
+    console.print(f"trained in {duration(seconds)}; report and everything else in {folder}", markup=False)
 
 
 def duration(seconds: float) -> str:

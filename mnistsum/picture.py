@@ -13,7 +13,7 @@ from scipy import ndimage
 from mnistsum.config import InputError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP")
-MOST_PIXELS = 100_000_000
+MOST_PIXELS = 50_000_000
 LARGEST = 2000  # pixels of the longer side; larger pictures are made smaller first
 WORKING = 250  # pixels of the longer side at which the digit is looked for, and again in what surrounds it
 WEAKEST = 0.3  # share of the strongest ink that a hairline joined to it has at least
@@ -32,6 +32,8 @@ def read_picture(source: Path | bytes, name: str) -> UInt8[np.ndarray, "28 28 1"
             image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
         if image.width * image.height > MOST_PIXELS:
             raise Image.DecompressionBombError
+        if image.mode.startswith("I"):  # sixteen bits a pixel, which Pillow would cut off at 255
+            image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
         image.thumbnail((LARGEST, LARGEST))
         pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGBA"), np.float32)
     except FileNotFoundError:

@@ -42,12 +42,13 @@ class Predictor(NamedTuple):
 
     def predict(self, images: UInt8[np.ndarray, "n 28 28 1"], numbers: Int[np.ndarray, " m"]) -> Prediction:
         """The probabilities of each digit and sum, for images 0-255 as MNIST holds them and numbers 0-9."""
-        n = len(images)
-        numbers = np.asarray(numbers)
-        if len(numbers) != n or not ((numbers >= 0) & (numbers <= 9)).all():
+        n, numbers = len(images), np.asarray(numbers)
+        if images.dtype != np.uint8 or images.shape[1:] != (28, 28, 1):
+            raise InputError(f"images: expected uint8 [n, 28, 28, 1], found {images.dtype} {list(images.shape)}")
+        if numbers.shape != (n,) or not ((numbers >= 0) & (numbers <= 9)).all():
             raise InputError(f"numbers: expected {n} of 0-9, one an image, found {numbers.tolist()}")
         parts = []
-        for start in range(0, n, BATCH):
+        for start in range(0, max(n, 1), BATCH):
             part = slice(start, start + BATCH)
             padding = BATCH - len(numbers[part])
             padded = np.pad(images[part], [(0, padding), (0, 0), (0, 0), (0, 0)]), np.pad(numbers[part], (0, padding))

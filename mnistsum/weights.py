@@ -1,10 +1,12 @@
 """A trained model as a folder of two files: weights in safetensors, and the config that they belong to."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import safetensors
 from safetensors.flax import load_file, save_file
 
@@ -25,7 +27,7 @@ def save(folder: Path, config: Config, model: Model, made_by: str, rounded: bool
     arrays = {
         name: leaf.astype(jnp.bfloat16) if rounded and leaf.ndim > 1 else leaf for name, leaf in _named(model).items()
     }
-    save_file(arrays, folder / WEIGHTS, {"format": FORMAT, "made_by": made_by})
+    save_file(arrays, folder / WEIGHTS, {"format": FORMAT, "made_by": made_by, "sha256": _digest(arrays)})
     (folder / CONFIG).write_text(to_json(config))
 
 
@@ -41,12 +43,15 @@ def load(path: Path) -> tuple[Config, Model]:
     config = from_json(file.with_name(CONFIG).read_text(), str(file.with_name(CONFIG)))
     try:
         with safetensors.safe_open(file, "flax") as opened:
-            found = (opened.metadata() or {}).get("format")
+            metadata = opened.metadata() or {}
+        found = metadata.get("format")
         arrays = load_file(file) if found == FORMAT else {}
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"{file}: cannot be read as safetensors: {str(error).splitlines()[0]}") from None
     if found != FORMAT:
         raise InputError(f"{file}: expected format {FORMAT} of mnistsum, found {found}; use the version that wrote it")
+    if metadata.get("sha256") != _digest(arrays):
+        raise InputError(f"{file}: altered: not the weights that were saved; export them again")
     like = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))
     expected = _named(like)
     for name in sorted(expected.keys() | arrays.keys()):
@@ -55,6 +60,14 @@ def load(path: Path) -> tuple[Config, Model]:
             raise InputError(f"{file}: of another architecture: expected {name} to be {want}, found {have}")
     leaves = [jnp.asarray(arrays[name], jnp.float32) for name in expected]
     return config, jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _digest(arrays: dict[str, Any]) -> str:
+    """The SHA-256 of the arrays' names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode() + np.asarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _named(model: Any) -> dict[str, Any]:

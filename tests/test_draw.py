@@ -6,6 +6,7 @@ import io
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -73,6 +74,7 @@ def test_a_drawing_is_answered_as_python_answers(server, mnist):
         ("/predict?number=1", b"no picture", {}, 400),
         ("/predict?number=1", b"", {"Content_Length": "-1"}, 411),
         ("/predict?number=1", b"", {"Content_Length": "1000001"}, 413),
+        ("/predict?number=1", b"", {"Content_Length": "9" * 5000}, 411),
         ("/predict?number=1", b"", {"Origin": "http://example.com"}, 403),
         ("/predict?number=1", b"", {"Host": "example.com"}, 403),
     ],
@@ -88,6 +90,14 @@ def test_other_pages_and_other_sites_are_refused(server):
     assert ask(server, "GET", "/../README.md")[0] == 404
     assert ask(server, "GET", "/", Host="example.com")[0] == 403
     assert ask(server, "PUT", "/")[0] == 501
+
+
+def test_a_client_that_leaves_is_passed_over_in_silence(server, capsys):
+    with socket.create_connection(("127.0.0.1", server.server_port)) as client:
+        host = f"Host: 127.0.0.1:{server.server_port}"
+        client.sendall(f"POST /predict?number=1 HTTP/1.1\r\n{host}\r\nContent-Length: 500\r\n\r\nabc".encode())
+    assert ask(server, "GET", "/")[0] == 200
+    assert capsys.readouterr().err == ""
 
 
 def test_a_port_that_is_taken_is_named(server):

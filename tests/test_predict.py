@@ -50,6 +50,11 @@ def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnis
     assert (together.sum.argmax(-1) == np.asarray(evaluation.sum)[np.arange(37), numbers]).all()
 
 
+def test_no_images_give_no_predictions(base):
+    digit, total = base.predict(np.zeros((0, 28, 28, 1), np.uint8), np.zeros(0, int))
+    assert (digit.shape, total.shape) == ((0, 10), (0, 19))
+
+
 @pytest.mark.parametrize("numbers", [[10], [-1], [1, 2]])
 def test_numbers_are_one_an_image_and_0_to_9(base, numbers):
     with pytest.raises(InputError, match=r"numbers: expected 1 of 0-9, one an image, found \["):
@@ -82,6 +87,13 @@ def test_without_a_number_all_ten_are_added(mnist, tmp_path, capsys):
     Image.fromarray(mnist.test.images[0, ..., 0]).save(path)
     assert program.command([str(path), "--json"]) == 0
     assert [row["sum"] for row in json.loads(capsys.readouterr().out)] == list(range(7, 17))
+
+
+def test_a_name_with_brackets_is_printed_as_it_is(mnist, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(mnist.test.images[0, ..., 0]).save("[red]x[!bold].png")
+    assert program.command(["[red]x[!bold].png", "--number", "1"]) == 0
+    assert "[red]x[!bold].png" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

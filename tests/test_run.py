@@ -163,3 +163,7 @@ def test_the_architecture_of_the_readme_keeps_the_contract_and_resumes(wide, tmp
     assert "found wide; if it is your own, give the file that defines it" in alone.communicate(timeout=60)[1]
     assert alone.returncode == 2
     finish(start("--resume", "out", "--config", wide, cwd=tmp_path))
+    predict = [sys.executable, "-m", "experiments.predict", ROOT / "docs" / "examples.png", "--model", "out", "--json"]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run([*predict, "--config", wide], cwd=tmp_path, env=env, capture_output=True, check=True)
+    assert len(json.loads(run.stdout)) == 10

@@ -10,7 +10,7 @@ from safetensors.flax import load_file, save_file
 
 from experiments import export as program
 from mnistsum import export, weights
-from mnistsum.config import Config, InputError, ModelConfig
+from mnistsum.config import CLASSIFIERS, Config, InputError, ModelConfig
 from mnistsum.models import build
 from mnistsum.predict import Predictor, load_pretrained
 
@@ -51,7 +51,15 @@ def test_rounded_weights_are_smaller_and_answer_with_the_same_bits(network, fold
 
 def rewrite(folder, change=lambda arrays: arrays, form=weights.FORMAT):
     file = folder / weights.WEIGHTS
-    save_file(change(load_file(file)), file, {"format": form})
+    arrays = change(load_file(file))
+    save_file(arrays, file, {"format": form, "sha256": weights._digest(arrays)})
+
+
+def flip_a_bit(folder):
+    file = folder / weights.WEIGHTS
+    harmed = bytearray(file.read_bytes())
+    harmed[-50] ^= 1
+    file.write_bytes(harmed)
 
 
 def without(arrays, name="adder.hidden.bias"):
@@ -71,12 +79,23 @@ def without(arrays, name="adder.hidden.bias"):
             lambda f: rewrite(f, lambda a: {k: v[..., :2] for k, v in a.items()}),
             "of another architecture: expected adder",
         ),
+        (flip_a_bit, "altered: not the weights that were saved; export them again"),
         (lambda f: (f / weights.WEIGHTS).write_bytes(b"no weights"), "cannot be read as safetensors"),
         (lambda f: (f / weights.WEIGHTS).unlink(), "no such file; expected weights.safetensors and config.json"),
         (lambda f: (f / weights.CONFIG).unlink(), "no such file; expected weights.safetensors and config.json"),
         (lambda f: (f / weights.CONFIG).write_text("{}"), "config.json: not a config of this version"),
     ],
-    ids=["format", "missing", "unknown", "shape", "no safetensors", "no weights", "no config", "other config"],
+    ids=[
+        "format",
+        "missing",
+        "unknown",
+        "shape",
+        "flipped bit",
+        "no safetensors",
+        "no weights",
+        "no config",
+        "other config",
+    ],
 )
 def test_what_is_not_this_networks_weights_is_refused_in_one_line(folder, harm, answer):
     harm(folder)
@@ -92,6 +111,17 @@ def test_the_graph_of_stablehlo_answers_the_same_for_any_batch(network, folder, 
         answers = graph.call(mnist.test.images[:n], NUMBERS[:n])
         for a, b in zip(answers, network.predict(mnist.test.images[:n], NUMBERS[:n]), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-5)  # bfloat16, in another order
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "mlp" else pytest.param(name, marks=pytest.mark.slow) for name in CLASSIFIERS]
+)
+def test_every_classifier_becomes_a_graph_for_any_batch(name, mnist):
+    config = Config(model=ModelConfig(classifier=name, adder="bilinear"))
+    model = build(config.model, jax.random.key(0))
+    graph = jax_export.deserialize(bytearray(export.to_stablehlo(config, model)))
+    digit, total = graph.call(mnist.test.images[:3], NUMBERS[:3])
+    assert (digit.shape, total.shape) == ((3, 10), (3, 19))
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ class Bilinear(nnx.Module):
         self, features: Float[Array, "batch f"], digit: Float[Array, "batch 10"], number: Float[Array, "batch 10"]
     ) -> Float[Array, "batch 19"]:
         product = jax.nn.softmax(digit)[:, :, None] * number[:, None]
-        return self.output(product.reshape(len(digit), 100))
+        return self.output(product.reshape(digit.shape[0], 100))
 
 
 class Direct(nnx.Module):

@@ -24,7 +24,7 @@ class MLP(nnx.Module):
     def __call__(
         self, image: Float[Array, "batch 28 28 1"]
     ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
-        x = image.reshape(len(image), 784)
+        x = image.reshape(image.shape[0], 784)
         for i in range(self.depth):
             x = jax.nn.relu(getattr(self, f"hidden{i + 1}")(x))
         return x, self.output(x)

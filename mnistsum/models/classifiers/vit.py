@@ -63,8 +63,8 @@ class ViT(nnx.Module):
         self, image: Float[Array, "batch 28 28 1"]
     ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
         side = 28 // PATCH
-        patches = image.reshape(len(image), side, PATCH, side, PATCH).swapaxes(2, 3)
-        tokens = self.position(self.embed(patches.reshape(len(image), side * side, PATCH * PATCH)))
+        patches = image.reshape(image.shape[0], side, PATCH, side, PATCH).swapaxes(2, 3)
+        tokens = self.position(self.embed(patches.reshape(image.shape[0], side * side, PATCH * PATCH)))
         for i in range(self.depth):
             tokens = getattr(self, f"block{i + 1}")(tokens)
         features = jnp.mean(self.norm(tokens), 1)
