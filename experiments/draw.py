@@ -42,8 +42,8 @@ def command(arguments: list[str]) -> int:
     environment.set_up_compiler()
     predictor = load_pretrained(options.model)
     with serve(predictor, options.port) as server:
-        print(f"draw at http://127.0.0.1:{server.server_port}/ (Ctrl-C ends it)", flush=True)
         try:
+            print(f"draw at http://127.0.0.1:{server.server_port}/ (Ctrl-C ends it)", flush=True)
             server.serve_forever()
         except KeyboardInterrupt:
             print()

@@ -88,9 +88,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
         first, *others = (f"{value['value']} {value['probability']:.0%}" for value in values)
         return f"[bold]{first}[/bold]  [dim]{'  '.join(others)}[/dim]"
 
-    table = Table(
-        Column("file", overflow="fold"), "number", "digit, likeliest three", "sum, likeliest three", "agree", box=None
-    )
+    answers = [Column(f"{name}, likeliest", no_wrap=True) for name in NAMES]
+    table = Table(Column("file", overflow="fold"), "number", *answers, "agree", box=None)
     for row in rows:
         agree = "yes" if row["agree"] else "[red]no[/red]"
         table.add_row(

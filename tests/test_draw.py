@@ -108,7 +108,11 @@ def test_a_port_that_is_taken_is_named(server):
 @pytest.mark.slow
 def test_the_program_says_one_line_and_ends_with_ctrl_c():
     command = [sys.executable, "-m", "experiments.draw"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # Where the tests run in a shell's background, SIGINT is ignored, and would be by this program too.
+    process = subprocess.Popen(
+        command, cwd=ROOT, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes
+    )
     assert process.stdout is not None
     assert re.fullmatch(r"draw at http://127.0.0.1:\d+/ \(Ctrl-C ends it\)\n", process.stdout.readline())
     process.send_signal(signal.SIGINT)

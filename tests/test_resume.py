@@ -99,7 +99,7 @@ def test_training_and_evaluation_are_traced_once_over_seeds_epochs_and_resumes(c
             with jax.transfer_guard_host_to_device("disallow"):
                 state = traced(variant, keys, state, train, until)
             evaluation.evaluate(config.data, trained_model(state), train)
-            if stop in (5, 13):
+            if seed == 0 and stop in (5, 13):
                 checkpoint.save(tmp_path / str(seed), variant, state, {})
                 state = checkpoint.restore(tmp_path / str(seed), variant).state
     with pytest.raises(AssertionError, match="traced"):  # the counters count
