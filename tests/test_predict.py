@@ -114,11 +114,12 @@ def test_bad_input_is_answered_in_one_line(arguments, answer, monkeypatch):
 
 
 @pytest.mark.slow
-def test_drawings_that_nobody_tuned_on_are_read():
+@pytest.mark.parametrize("name", ["first", "last"])
+def test_drawings_in_fonts_set_aside_are_read(name):
     import drawings
 
-    if not all((drawings.FOLDER / font).exists() for font in drawings.FONTS):
+    if not all((drawings.FOLDER / font).exists() for font in drawings.SETS[name][0]):
         pytest.skip("the handwriting fonts of Debian that tests/drawings.py names are not installed")
-    drawn = drawings.draw(400)
+    drawn = drawings.draw(name)
     _, read = drawings.judge(drawn)
     assert np.mean(read == [drawing.label for drawing in drawn]) >= 0.95
