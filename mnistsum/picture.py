@@ -47,8 +47,8 @@ def read_picture(source: Path | bytes, name: str) -> UInt8[np.ndarray, "28 28 1"
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow makes of damaged files
         raise InputError(f"{name}: a damaged image: {str(error).splitlines()[0]}") from None
     cover, colour = pixels[..., 3:] / 255, pixels[..., :3]
-    paper = 255.0 if (cover * colour).sum() < 127.5 * (cover * np.ones(3)).sum() else 0.0
-    return to_mnist(cover * colour + (1 - cover) * (paper if cover.min() < 1 else 0), name)
+    paper = 255.0 if (cover * colour).sum() < 3 * 127.5 * cover.sum() else 0.0
+    return to_mnist(cover * colour + (1 - cover) * paper, name)
 
 
 def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture") -> UInt8[np.ndarray, "28 28 1"]:

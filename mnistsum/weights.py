@@ -71,6 +71,6 @@ def _digest(arrays: dict[str, Any]) -> str:
 
 
 def _named(model: Any) -> dict[str, Any]:
-    """Dotted name to array, such as `classifier.conv1.kernel`."""
+    """Dotted name to array, such as `classifier.conv1.kernel`; a path's last key is Flax's, of the value in it."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(model)
-    return {jax.tree_util.keystr(path[:-1] or path, simple=True, separator="."): leaf for path, leaf in leaves}
+    return {jax.tree_util.keystr(path[:-1], simple=True, separator="."): leaf for path, leaf in leaves}
