@@ -33,21 +33,19 @@ def command(arguments: list[str]) -> int:
     from mnistsum import checkpoint, export, weights
     from mnistsum.predict import load_pretrained
 
+    graphs = {"stablehlo": export.to_stablehlo, "onnx": export.to_onnx}
     config, model = load_pretrained(options.model)
     if options.output is None and not Path(options.model).is_dir():
         raise InputError("--output: expected a folder to write to, as the model is no run's folder")
     folder = options.output or Path(options.model) / "export"
+    graph = graphs[options.to](config, model) if options.to in graphs else None  # before anything is written
+    written = folder / (weights.WEIGHTS if graph is None else f"model.{options.to}")
     with checkpoint.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if options.to == "safetensors":
+        if graph is None:
             weights.save(folder, config, model, _describe(Path(options.model)), options.rounded)
-            written = folder / weights.WEIGHTS
-        elif options.to == "stablehlo":
-            written = folder / "model.stablehlo"
-            written.write_bytes(export.to_stablehlo(config, model))
         else:
-            written = folder / "model.onnx"
-            written.write_bytes(export.to_onnx(config, model))
+            written.write_bytes(graph)
     console.print(f"{written}: {written.stat().st_size:,} bytes", markup=False)
     return 0
 

@@ -153,3 +153,4 @@ def test_without_its_extra_onnx_is_refused_by_name(folder, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "jax2onnx", None)  # as if it were not installed
     with pytest.raises(InputError, match="install mnistsum with the extra `onnx`"):
         program.command([str(folder), "--to", "onnx"])
+    assert not (folder / "export").exists()
