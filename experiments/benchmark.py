@@ -47,7 +47,7 @@ def command(arguments: list[str]) -> int:
         results[name] = {"alone": _alone(name), **_together(network(name), steps, options.rounds)}
     results["scaling"] = scaling.measure()
     results["finite_check"] = scaling.finite_check()
-    results["seeds_together"] = scaling.seeds_together()
+    results["over_devices"] = scaling.over_devices()
     table = _tabulate(results)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
@@ -136,9 +136,15 @@ def _tabulate(results: dict[str, Any]) -> str:
         f" A step of `base` that looks for numbers that are not finite takes {check['ratio']:.4f} "
         f"[{check['low']:.4f}, {check['high']:.4f}] of one that does not."
     )
-    seeds = results["seeds_together"]
-    note += f" {seeds['seeds']} seeds as one vmapped program take {seeds['ratio']:.2f} of the seconds of one by one."
-    return "\n".join([*lines, "", note]) + "\n"
+    lines += ["", note, "", "Milliseconds of a step of `base`, on virtual devices that share the cores:", ""]
+    lines += [
+        "| devices | alone, on one | its batch shared by all | a seed's, of as many in one program |",
+        "|--:|--:|--:|--:|",
+    ]
+    for devices, step in results["over_devices"].items():
+        together = f"{step['seeds_together']:.1f} ({step['seeds']} seeds)"
+        lines.append(f"| {devices} | {step['alone']:.1f} | {step['shared']:.1f} | {together} |")
+    return "\n".join(lines) + "\n"
 
 
 def _ratio(seconds: dict[str, list[float]], contender: str) -> str:

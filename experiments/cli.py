@@ -18,6 +18,7 @@ from mnistsum.config import ADDERS, CLASSIFIERS, Config, InputError, lookup
 
 CONFIGS = Path(__file__).parent / "configs"
 ASSIGNMENT = re.compile(r"([a-z][a-z_.]*)=(.*)")
+EXPECTED = (InputError, OSError, FloatingPointError)  # errors that are told in one line
 VARIANT = re.compile(r"\+(?=[a-z][a-z_.]*=)")
 Settings = Annotated[Config, tyro.conf.arg(name="")]  # as a program's field: the config's fields, without a prefix
 
@@ -131,9 +132,16 @@ def main(command: Callable[[list[str]], int]) -> None:
     _quieten_orbax()
     try:
         sys.exit(command(sys.argv[1:]))
-    except (InputError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, InputError) else 1)
+    except EXPECTED as error:
+        sys.exit(tell(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def tell(error: BaseException) -> int:
+    """Prints an expected error in one line on standard error; the exit status."""
+    print(f"error: {error}", file=sys.stderr)
+    return 2 if isinstance(error, InputError) else 1
 
 
 def _quieten_orbax() -> None:

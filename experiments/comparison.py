@@ -44,7 +44,7 @@ def summarise(configs: list[Config], results: dict[str, list[dict[str, Any]]], l
             "epochs": config.training.epochs,
             "n": len(runs),
             "failed": [f"seed {run['seed']}: {run['failure']}" for run in runs if run["failure"]],
-            "mode": runs[0]["mode"],
+            "mode": "; ".join(sorted({run["mode"] for run in runs})),
         }
         for measure in MEASURES:
             values = [run[measure] for run in runs if run[measure] is not None]

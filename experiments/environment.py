@@ -25,6 +25,8 @@ def describe() -> dict[str, Any]:
         "clean": _git("status", "--porcelain", "--untracked-files=no") == "",
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "device": device(),
+        "devices": jax.device_count(),
+        "processes": jax.process_count(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "matmul_precision": jax.config.values["jax_default_matmul_precision"] or "default",
     }

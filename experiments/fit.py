@@ -7,20 +7,21 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import filelock
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from experiments import environment, screen
 from mnistsum import checkpoint
 from mnistsum.config import Config, InputError, to_json
 from mnistsum.data import load
+from mnistsum.devices import local, put_on_each
 from mnistsum.evaluation import compile_answer, evaluate, score
 from mnistsum.models.summary import count_multiply_adds, count_parameters
 from mnistsum.train import (
@@ -44,33 +45,48 @@ SAVE_EVERY = 60.0  # seconds at most between two checkpoints; each epoch ends wi
 class Stop(NamedTuple):
     """Where a run stands."""
 
-    state: TrainState
+    state: TrainState  # this process's copy
     step: int
     steps: int  # since the last stop
     seconds: float  # spent on them, compilation not included
     ends_epoch: bool  # or the run
+    signal: int  # that a process of the run was sent; 0: none
 
 
-def stops(config: Config, compiled: Any, state: TrainState, train: Split, pause: float = 1.0) -> Iterator[Stop]:
+def stops(
+    config: Config, compiled: Any, state: TrainState, train: Split, caught: Sequence[int] = (), pause: float = 1.0
+) -> Iterator[Stop]:
     """Trains to the end of the run, and stops every `pause` seconds or so and after each epoch.
 
-    `compiled` is what `compile_advance` gives. The first stop comes after one step.
+    `compiled` is what `compile_advance` gives. The first stop comes after one step. All processes stop at the same
+    steps, and hear of the same signal.
     """
     n = len(train.labels)
     total, per_epoch = total_steps(config, n), steps_per_epoch(config, n)
-    keys, step = split_keys(config.seed), int(state.step)
+    step = int(state.step)
+    keys, state, train = put_on_each(config, (split_keys(config.seed), state, train))
+    multihost_utils.sync_global_devices("compiled")  # before a clock runs
     chunk = 1
     while step < total:
         until = min(step + chunk, total, (step // per_epoch + 1) * per_epoch)
         start = time.perf_counter()
-        state = jax.block_until_ready(compiled(keys, state, train, jnp.int32(until)))
+        state = jax.block_until_ready(compiled(keys, state, train, np.int32(until)))
         seconds = time.perf_counter() - start
-        yield Stop(state, until, until - step, seconds, until % per_epoch == 0 or until == total)
         chunk = max(1, min(8 * chunk, round(pause * (until - step) / seconds)))
+        plans = multihost_utils.process_allgather(np.array([chunk, caught[0] if caught else 0]))
+        chunk = int(plans[0, 0])
+        yield Stop(
+            local(state),
+            until,
+            until - step,
+            seconds,
+            until % per_epoch == 0 or until == total,
+            int(plans[:, 1].max()),
+        )
         step = until
 
 
-def _tells_speed(stop: Stop, total: int) -> bool:
+def tells_speed(stop: Stop, total: int) -> bool:
     """Whether a run's duration can be told from this stop: a first, single step counts only where steps are slow."""
     return stop.seconds > (MEASURED if stop.step > 1 else 1.0) or stop.step == total
 
@@ -105,8 +121,8 @@ def preview(config: Config, profile: Path | None) -> int:
     compiling = environment.in_background(compile_advance, program(config), n)
     screen.introduce(config, data)
     state = init_state(program(config), split_keys(config.seed), n)
-    run = stops(config, compiling.result(), state, jax.device_put(data.train), 2 * MEASURED)
-    stop = next(stop for stop in run if _tells_speed(stop, total))
+    run = stops(config, compiling.result(), state, data.train, pause=2 * MEASURED)
+    stop = next(stop for stop in run if tells_speed(stop, total))
     screen.estimate(total, stop.seconds / stop.steps, config.training.epochs)
     if profile is not None and stop.step < total:
         with jax.profiler.trace(str(profile)):
@@ -117,9 +133,17 @@ def preview(config: Config, profile: Path | None) -> int:
     return 0
 
 
+def _leads() -> bool:
+    """Whether this process writes and prints for all that train together."""
+    return jax.process_index() == 0
+
+
 @contextlib.contextmanager
 def _only_writer(folder: Path) -> Iterator[None]:
-    """Holds the run's folder for this process; InputError, at once, where another one has it."""
+    """Holds the run's folder for this run; InputError, at once, where another one has it."""
+    if not _leads():
+        yield
+        return
     lock = filelock.FileLock(folder / LOCK)
     with checkpoint.writing(folder), contextlib.suppress(filelock.Timeout):
         folder.mkdir(parents=True, exist_ok=True)
@@ -142,18 +166,18 @@ def start(config: Config, folder: Path, started: float) -> int:
     screen.introduce(config, data)
     state = init_state(program(config), split_keys(config.seed), n)
     with _only_writer(folder):
-        if (folder / "config.json").exists():  # since the command line was looked at
-            raise InputError(f"{folder}: another process has written a run into it; name another")
-        _write_json(folder / "run.json", _describe(config))
-        _write(folder / "metrics.jsonl", "")
-        _write(folder / "config.json", to_json(config))  # from here on, --resume goes on
+        if _leads():
+            if (folder / "config.json").exists():  # since the command line was looked at
+                raise InputError(f"{folder}: another process has written a run into it; name another")
+            _write_json(folder / "run.json", _describe(config))
+            _write(folder / "metrics.jsonl", "")
+            _write(folder / "config.json", to_json(config))  # from here on, --resume goes on
         return _go_on(config, data, compiling, state, dict(NO_TIME), folder, started, caught)
 
 
-def resume(folder: Path, started: float) -> int:
+def resume(folder: Path, config: Config, started: float) -> int:
     """A run from its newest sound checkpoint, or from its first step where it never came to one; the exit status."""
     caught = _catch_signals()
-    config = checkpoint.read_config(folder)
     with _only_writer(folder):
         data = load(config.data)
         compiling = environment.in_background(compile_advance, program(config), len(data.train.labels))
@@ -170,8 +194,9 @@ def resume(folder: Path, started: float) -> int:
         for line in refused:
             screen.console.print(f"{line}; the checkpoint before it is used", markup=False)
         screen.console.print(f"resumed at step {int(state.step):,} of {total:,}")
-        done = [line for line in _read_metrics(folder) if line["step"] <= int(state.step)]
-        _write(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in done))
+        if _leads():
+            done = [line for line in _read_metrics(folder) if line["step"] <= int(state.step)]
+            _write(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in done))
         return _go_on(config, data, compiling, state, clock, folder, started, caught)
 
 
@@ -190,7 +215,7 @@ def _go_on(
     total, per_epoch = total_steps(config, n), steps_per_epoch(config, n)
     held_out, split = (data.validation, "validation") if config.data.validation else (data.test, "test")
     first, earlier, train_seconds, estimated = int(state.step), clock["wall_seconds"], clock["train_seconds"], False
-    saved = time.perf_counter()
+    saved, signal_sent = time.perf_counter(), 0
 
     def now() -> dict[str, float]:
         return {"train_seconds": train_seconds, "wall_seconds": earlier + time.perf_counter() - started}
@@ -201,14 +226,14 @@ def _go_on(
     epochs = -(-total // per_epoch)
     with screen.progress() as bar:
         task = bar.add_task("compiling", total=total, completed=int(state.step), note="")
-        for stop in stops(config, compiling.result(), state, jax.device_put(data.train)):
-            state = stop.state
+        for stop in stops(config, compiling.result(), state, data.train, caught):
+            state, signal_sent = stop.state, stop.signal
             if fault := non_finite(state):
                 raise FloatingPointError(
                     f"{fault}; it was not saved; a lower optimizer.learning_rate or an optimizer.clip_norm may help"
                 )
             train_seconds += stop.seconds
-            if not estimated and _tells_speed(stop, total):
+            if not estimated and tells_speed(stop, total):
                 screen.estimate(total - first, stop.seconds / stop.steps, config.training.epochs)
                 estimated = True
             epoch = f"{-(-stop.step // per_epoch)}/{epochs}"
@@ -220,19 +245,22 @@ def _go_on(
                 screen.epoch_line(epoch, split, scores)
                 line = {"epoch": stop.step / per_epoch, "step": stop.step, "train": _means(state)}
                 line |= {split: _headline(scores), "clock": now()}
-                lines = [*_read_metrics(folder), line]
-                _write(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-            if stop.ends_epoch or caught or time.perf_counter() - saved > SAVE_EVERY:
-                checkpoint.save(folder / "checkpoints", config, state, now())
+                if _leads():
+                    lines = [*_read_metrics(folder), line]
+                    _write(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+            if stop.ends_epoch or stop.signal or time.perf_counter() - saved > SAVE_EVERY:
+                if _leads():
+                    checkpoint.save(folder / "checkpoints", config, state, now())
                 saved = time.perf_counter()
-            if caught and stop.step < total:
+            if stop.signal and stop.step < total:
                 break
-    if caught:
+    if signal_sent:
         screen.console.print(
             f"stopped at step {int(state.step):,}; go on with: python -m experiments.run --resume {folder}"
         )
-        return 128 + caught[0]
-    _finish(config, data, state, now, folder)
+        return 128 + signal_sent
+    if _leads():
+        _finish(config, data, state, now, folder)
     return 0
 
 

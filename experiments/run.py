@@ -1,11 +1,12 @@
 """Trains one config with one seed and writes the run's folder: `python -m experiments.run --config base`."""
 
+import dataclasses
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments import cli
-from mnistsum.config import Config, InputError
+from mnistsum.config import Config, InputError, read_config
 
 STARTED = time.perf_counter()
 
@@ -19,31 +20,61 @@ class Run:
     resume: Path | None = None  # the folder of an interrupted run, which goes on to the same bits
     dry_run: bool = False  # print device, data, layers and estimated duration, and end
     profile: Path | None = None  # write a trace of a few steps into this folder, for Perfetto or TensorBoard; end
+    distributed: bool = False  # train together with the other processes of this SLURM, Open MPI or TPU job
+    coordinator: str | None = None  # elsewhere: HOST:PORT of process 0, the same in each process
+    processes: int | None = None  # elsewhere: how many there are
+    process: int | None = None  # elsewhere: which of them this is, from 0; 0 alone prints and writes
     settings: cli.Settings = field(default_factory=Config)
 
 
 def command(arguments: list[str]) -> int:
     """The exit status of the program."""
     options: Run = cli.parse(Run, arguments)
+    settings = options.settings
     if options.resume is not None:
-        alone = Run(config=options.config, resume=options.resume, settings=cli.load_config(options.config))
-        if options != alone or not (options.config.endswith(".py") or options.config == "base"):
-            raise InputError(
-                "--resume: takes no other argument, as the run's folder holds its config; "
-                "only --config FILE.py where that defines the run's network"
-            )
-    folder = options.resume or options.output or _new_folder(options.settings.name)
-    if options.resume is None and folder.exists() and not _is_new(folder):
+        settings = _resumed(options, options.resume, arguments)
+    meeting = (options.coordinator, options.processes, options.process)
+    if not options.distributed and any(part is not None for part in meeting):
+        raise InputError("--coordinator, --processes and --process: expected only with --distributed")
+    folder = options.resume or options.output or _new_folder(settings.name)
+    if options.distributed:
+        from experiments import processes
+
+        with processes.together(*meeting):
+            return _run(options, settings, folder, processes.in_any(_is_taken(options, folder)))
+    return _run(options, settings, folder, _is_taken(options, folder))
+
+
+def _run(options: Run, settings: Config, folder: Path, is_taken: bool) -> int:
+    if is_taken:
         raise InputError(f"--output {folder}: exists and is not an empty folder; name another, or --resume {folder}")
 
     from experiments import environment, fit  # JAX loads only once the command line is right
 
     environment.set_up_compiler()
     if options.resume is not None:
-        return fit.resume(folder, STARTED)
+        return fit.resume(folder, settings, STARTED)
     if options.dry_run or options.profile:
-        return fit.preview(options.settings, options.profile)
-    return fit.start(options.settings, folder, STARTED)
+        return fit.preview(settings, options.profile)
+    return fit.start(settings, folder, STARTED)
+
+
+def _is_taken(options: Run, folder: Path) -> bool:
+    return options.resume is None and folder.exists() and not _is_new(folder)
+
+
+def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
+    """The config in the folder to resume; of the command line it takes the devices alone."""
+    devices = [argument for argument in arguments if argument.startswith("devices=")]
+    own = options.config.endswith(".py") or options.config == "base"
+    plain = cli.override(cli.load_config(options.config), devices)
+    if not own or options != dataclasses.replace(options, output=None, dry_run=False, profile=None, settings=plain):
+        raise InputError(
+            "--resume: takes no other argument, as the run's folder holds its config; only devices=N, --distributed, "
+            "and --config FILE.py where that defines the run's network"
+        )
+    config = read_config(folder)
+    return cli.override(config, devices) if devices else config
 
 
 def _is_new(folder: Path) -> bool:

@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
-from functools import partial
 from statistics import median
 from typing import Any
 from unittest import mock
@@ -18,12 +18,16 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from experiments import cli
 from mnistsum import train as training
+from mnistsum.config import Config
 from mnistsum.data import load
+from mnistsum.devices import put_on_each
+from mnistsum.seeds import compile_advance_seeds, init_seeds
 from mnistsum.statistics import interval
-from mnistsum.train import advance, init_state, program, split_keys, total_steps
-from mnistsum.types import Split
+from mnistsum.train import advance, compile_advance, init_state, program, split_keys, total_steps
+from mnistsum.types import Keys, Split, TrainState
 
 DOUBLINGS = (1, 2, 4, 8, 16)
+DEVICES = (1, 2, 4, 8)
 REPEATS = 3
 BASE = {"images": 3750, "epochs": 2.0, "seeds": 1}  # the smallest; 16 times 3,750 are all 60,000 images
 
@@ -54,36 +58,42 @@ def train_seconds(images: int, epochs: float, seeds: int) -> float:
     return time.perf_counter() - start
 
 
-def seeds_together(seeds: int = 4, steps: int = 40, rounds: int = 5) -> dict[str, float]:
-    """Seconds of training `base`'s network on some seeds as one vmapped program, over those of one after another.
+def over_devices() -> dict[str, dict[str, float]]:
+    """By number of virtual CPU devices: milliseconds of `base`'s steps, as `device_steps` measures them."""
+    code = "environment.set_up_compiler(); print(json.dumps(scaling.device_steps()))"
+    return {str(devices): _in_a_process_of_its_own(code, devices) for devices in DEVICES}
 
-    Medians over rounds, after one that warms up. Above 1, seeds are better run one by one, as comparisons do.
+
+def device_steps(steps: int = 40, rounds: int = 5) -> dict[str, float]:
+    """Milliseconds of a step of `base`'s network: alone on one device; its batch shared by all devices; and of a seed
+    where as many seeds as devices, or four on one, are one vmapped program.
+
+    Medians over rounds in which each takes its turn, after one that warms up.
     """
-    config = program(cli.load_config("base"))
-    train = jax.device_put(load(config.data).train)
-    keys = [split_keys(seed) for seed in range(seeds)]
-    states = [init_state(config, key, len(train.labels)) for key in keys]
-    stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts) for parts in (keys, states)]
-    vmapped = jax.jit(jax.vmap(partial(advance, config), in_axes=(0, 0, None, None)))
-
-    def timed(function) -> float:
-        start = time.perf_counter()
-        jax.block_until_ready(function())
-        return time.perf_counter() - start
-
-    together, alone = [], []
-    for _ in range(rounds + 1):
-        together.append(timed(lambda: vmapped(*stacked, train, jnp.int32(steps))))
-        alone.append(
-            timed(lambda: [advance(config, *run, train, jnp.int32(steps)) for run in zip(keys, states, strict=True)])
-        )
-    ratios = [a / b for a, b in zip(together, alone, strict=True)]
-    return {
-        "seeds": seeds,
-        "ratio": median(ratios[1:]),
-        "together": median(together[1:]),
-        "one_by_one": median(alone[1:]),
+    config = cli.load_config("base")
+    data = load(config.data).train
+    shared, alone = program(config), program(dataclasses.replace(config, devices=1))
+    seeds = jax.device_count() if jax.device_count() > 1 else 4
+    stacked = init_seeds(alone, range(seeds), data)
+    contenders = {
+        "alone": (compile_advance(alone, len(data.labels)), *_start(alone, data), 1),
+        "shared": (compile_advance(shared, len(data.labels)), *_start(shared, data), 1),
+        "seeds_together": (compile_advance_seeds(alone, *stacked), *stacked, seeds),
     }
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(1, rounds + 2):
+        for name, (compiled, keys, state, train, share) in contenders.items():
+            start = time.perf_counter()
+            state = jax.block_until_ready(compiled(keys, state, train, np.int32(turn * steps)))
+            taken[name].append((time.perf_counter() - start) / steps / share * 1e3)
+            contenders[name] = (compiled, keys, state, train, share)
+    return {name: median(milliseconds[1:]) for name, milliseconds in taken.items()} | {"seeds": seeds}
+
+
+def _start(config: Config, data: Split) -> tuple[Keys, TrainState, Split]:
+    """Keys, state and data of a run on the config's devices."""
+    keys = split_keys(0)
+    return put_on_each(config, (keys, init_state(config, keys, len(data.labels)), data))
 
 
 def finite_check(processes: int = 7, rounds: int = 150) -> dict[str, float]:
@@ -128,10 +138,11 @@ def _peak_memory(epochs: float) -> int:
     return _in_a_process_of_its_own(f"scaling.train_seconds(3750, {epochs}, 1); print(environment.peak_memory())")
 
 
-def _in_a_process_of_its_own(code: str) -> Any:
-    """What the code prints."""
-    command = [sys.executable, "-c", f"from experiments import environment, scaling; {code}"]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+def _in_a_process_of_its_own(code: str, devices: int = 1) -> Any:
+    """What the code prints, on so many virtual CPU devices."""
+    command = [sys.executable, "-c", f"import json; from experiments import environment, scaling; {code}"]
+    virtual = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, env=virtual).stdout)
 
 
 def plot(results: dict[str, Any]) -> Figure:

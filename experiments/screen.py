@@ -8,6 +8,7 @@ from rich.table import Table
 
 from experiments import environment
 from mnistsum.config import Config
+from mnistsum.devices import count
 from mnistsum.evaluation import Scores
 from mnistsum.models.summary import count_multiply_adds, count_parameters, summarise
 from mnistsum.types import Data
@@ -18,9 +19,9 @@ console = Console(highlight=False, soft_wrap=True)
 def introduce(config: Config, data: Data) -> None:
     """Device, data and the table of layers."""
     sizes = [f"{len(split.labels):,} {name}" for name, split in zip(data._fields, data, strict=True)]
-    console.print(
-        f"[bold]{config.name}[/bold], seed {config.seed}, on {environment.device()} (jax {environment.version('jax')})"
-    )
+    devices = count(config)
+    on = environment.device() if devices == 1 else f"{devices} devices of {environment.device()}"
+    console.print(f"[bold]{config.name}[/bold], seed {config.seed}, on {on} (jax {environment.version('jax')})")
     console.print(f"{config.data.name}: {', '.join(sizes)} images")
     table = Table("layer", "kind", "output", "parameters", "multiply-adds", box=None, header_style="bold")
     for column in table.columns[2:]:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mnistsum.config import Config, InputError, from_json, to_json
+from mnistsum.config import Config, InputError, from_json, read_config, to_json
 from mnistsum.models import Model
 from mnistsum.train import init_state, split_keys, trained_model
 from mnistsum.types import TrainState
@@ -51,8 +52,9 @@ def save(folder: Path, config: Config, state: TrainState, clock: dict[str, float
             shutil.rmtree(left)
         try:
             partial.mkdir()
-            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as orbax:
-                orbax.save(partial.absolute() / "state", args=ocp.args.StandardSave(_flat(state)))
+            with _orbax() as orbax:
+                arrays = {name: np.asarray(leaf) for name, leaf in _flat(state).items()}
+                orbax.save(partial.absolute() / "state", args=ocp.args.StandardSave(arrays))
             (partial / "config.json").write_text(to_json(config))
             (partial / "clock.json").write_text(json.dumps(clock))
             (partial / MANIFEST).write_text(_manifest(partial))
@@ -74,7 +76,7 @@ def steps(folder: Path) -> list[int]:
 
 
 def restore(folder: Path, config: Config) -> Restored:
-    """The newest checkpoint that is sound and of this config; InputError where there is none."""
+    """The newest checkpoint that is sound and of this config, but its devices; InputError where there is none."""
     # The number of images shapes no array of the state, so any will do.
     like = jax.eval_shape(lambda: init_state(config, split_keys(0), config.training.batch_size))
     refused: list[str] = []
@@ -115,14 +117,6 @@ def load_run(folder: str | Path) -> tuple[Config, Model]:
     return config, trained_model(state)
 
 
-def read_config(folder: Path) -> Config:
-    """The config of a run's folder; InputError where it holds none."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected the folder of a run")
-    return from_json(path.read_text(), str(path))
-
-
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turns whatever writing raises, also in Orbax, into an OSError that names the path and the cause."""
@@ -156,21 +150,29 @@ def _manifest(checkpoint: Path) -> str:
 
 def _read(checkpoint: Path, config: Config, like: TrainState) -> tuple[TrainState, dict[str, float]]:
     saved = from_json((checkpoint / "config.json").read_text(), str(checkpoint / "config.json"))
-    expected, found = (_fields(dataclasses.asdict(one)) for one in (config, saved))
+    expected, found = (_fields(dataclasses.asdict(dataclasses.replace(one, devices="all"))) for one in (config, saved))
     for name, value in expected.items():
         if found[name] != value:
             raise InputError(f"{checkpoint}: of another config: expected {name} to be {value!r}, found {found[name]!r}")
     wanted = _flat(like)
-    with _reading(checkpoint), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as orbax:
+    with _reading(checkpoint), _orbax() as orbax:
         path = checkpoint.absolute() / "state"
         have = orbax.metadata(path).item_metadata.tree
         for name in sorted(wanted.keys() | have.keys()):
             want, got = (_describe(arrays.get(name)) for arrays in (wanted, have))
             if want != got:
                 raise InputError(f"{checkpoint}: of another architecture: expected {name} to be {want}, found {got}")
-        arrays = orbax.restore(path, args=ocp.args.StandardRestore(wanted))
+        like_numpy = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in wanted.items()}  # lies on no device
+        arrays = orbax.restore(path, args=ocp.args.StandardRestore(like_numpy))
         clock = json.loads((checkpoint / "clock.json").read_text())
-    return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted]), clock
+    return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(arrays[name]) for name in wanted]), clock
+
+
+def _orbax() -> ocp.Checkpointer:
+    """Orbax, as of this process alone, however many train together."""
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
+    return ocp.Checkpointer(ocp.StandardCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone)
 
 
 def _flat(state: TrainState) -> dict[str, Any]:

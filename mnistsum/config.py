@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 # The names in mnistsum.models, here so that a command line is checked before JAX loads.
@@ -86,6 +87,7 @@ class Config:
 
     name: str = "base"  # what the run is called
     seed: int = 0  # of initialisation, order, numbers and augmentation, not of the validation split
+    devices: Literal["all"] | int = "all"  # that share each batch; they decide nothing but the order of float sums
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -98,6 +100,7 @@ class Config:
         rules = [
             ("name", in_name, "letters, digits, '-', '_' and '.', not first"),
             ("seed", 0 <= self.seed < 2**32, "0 to 4294967295"),
+            ("devices", self.devices == "all" or self.devices >= 1, "all, or at least 1"),
             ("data.dir", self.data.name != "custom" or self.data.dir is not None, "a folder, for data.name=custom"),
             ("data.validation", self.data.validation >= 0, "at least 0"),
             ("augment.shift", 0 <= self.augment.shift <= 14, "0 to 14 pixels"),
@@ -144,6 +147,14 @@ def from_json(text: str, source: str) -> Config:
         raise InputError(f"{source}: not a config of this version: {error}") from None
 
 
+def read_config(folder: Path) -> Config:
+    """The config of a run's folder; InputError where it holds none."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected the folder of a run")
+    return from_json(path.read_text(), str(path))
+
+
 def _build(kind: Any, values: Any, path: str) -> Any:
     hints = get_type_hints(kind)
     if not isinstance(values, dict) or values.keys() != hints.keys():
@@ -158,6 +169,8 @@ def _value(hint: Any, value: Any, path: str) -> Any:
     choices = get_args(hint)
     if get_origin(hint) is Literal:
         valid = value in choices
+    elif choices and get_origin(choices[0]) is Literal:  # or else of the second type
+        valid = value in get_args(choices[0]) or type(value) is choices[1]
     elif get_origin(hint) is tuple:
         value = tuple(value) if isinstance(value, list) else value
         valid = isinstance(value, tuple) and all(type(item) is choices[0] for item in value)

@@ -12,13 +12,14 @@ from jaxtyping import Array, Bool, Int
 
 from mnistsum.config import Config, InputError
 from mnistsum.data import augment, draw_epoch, pair, scale
+from mnistsum.devices import count, on_each, share
 from mnistsum.models import Model, build
 from mnistsum.objective import objective
 from mnistsum.optimizer import optimizer
 from mnistsum.types import QUANTITIES, Epoch, FirstBad, Keys, Metrics, Split, TrainState
 
 
-def split_keys(seed: int) -> Keys:
+def split_keys(seed: int | Int[Array, ""]) -> Keys:
     """A run's keys: the root key of its seed, split once by purpose."""
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
@@ -38,10 +39,12 @@ def total_steps(config: Config, n: int) -> int:
 
 
 def program(config: Config) -> Config:
-    """The config without what leaves the compiled program alone: the static argument of jit, equal for every seed."""
-    return dataclasses.replace(
-        config, name="program", seed=0, data=dataclasses.replace(config.data, name="mnist", dir=None)
-    )
+    """The config without what leaves the compiled program alone: the static argument of jit, equal for every seed.
+
+    InputError where the batch cannot be shared by the config's devices.
+    """
+    data = dataclasses.replace(config.data, name="mnist", dir=None)
+    return dataclasses.replace(config, name="program", seed=0, devices=count(config), data=data)
 
 
 @partial(jax.jit, static_argnames=("config", "n"))
@@ -79,6 +82,7 @@ def train_step(config: Config, keys: Keys, state: TrainState, data: Split, epoch
     n = len(data.labels)
     place = state.step % steps_per_epoch(config, n)
     chosen = lax.dynamic_slice(epoch.order, (place * config.training.batch_size,), (config.training.batch_size,))
+    chosen = share(config, chosen)
     pixels = augment(config.augment, jax.random.fold_in(keys.augment, state.step), data.images[chosen])
     batch = pair(scale(config.data, pixels), data.labels[chosen], epoch.numbers[chosen])
 
@@ -129,9 +133,13 @@ advance_donating = jax.jit(_advance, static_argnames="config", donate_argnames="
 def compile_advance(config: Config, n: int) -> Any:
     """`advance_donating`, compiled for runs on `n` images, to be called with (keys, state, data, until).
 
-    No array is needed yet, so that a program can compile while it reads the data.
+    No array is needed yet, so that a program can compile while it reads the data. With several devices, keys, state and
+    data lie `on_each`.
     """
     keys = jax.eval_shape(lambda: split_keys(0))
     state = jax.eval_shape(lambda keys: init_state(config, keys, n), keys)
     data = jax.eval_shape(lambda: Split(jnp.zeros((n, 28, 28, 1), jnp.uint8), jnp.zeros(n, jnp.int32)))
+    keys, state, data = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=on_each(config)), (keys, state, data)
+    )
     return advance_donating.lower(config, keys, state, data, jax.ShapeDtypeStruct((), jnp.int32)).compile()

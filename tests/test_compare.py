@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -69,12 +70,86 @@ def test_finished_runs_are_reused_and_a_missing_one_comes_out_the_same(compared)
     runs = sorted((folder / "out" / "runs").iterdir())
     assert len(runs) == 6
     before = json.loads((runs[0] / "result.json").read_text())
-    (runs[0] / "result.json").unlink()  # as if it had been interrupted
+    shutil.rmtree(runs[0])  # as if it had been interrupted: a run's folder appears at its end
     again = compare(*command, cwd=folder)
     assert again.stdout.count("(reused)") == 5
     after = json.loads((runs[0] / "result.json").read_text())
     for key in ("weights", "digit_accuracy", "sum_accuracy", "curve"):
         assert after[key] == before[key]
+
+
+@pytest.mark.slow
+def test_jobs_train_what_a_program_would_and_a_killed_one_is_named_and_retried(compared, tmp_path):
+    pytest.importorskip("submitit", reason="an extra of the project")
+    folder, command, _ = compared
+    for name in ("narrow.py", "wide.py", "wild.py"):
+        shutil.copy(folder / name, tmp_path)
+    command = (*command, "--submit", "local", "--seeds-per-job", 1)
+    arguments = [sys.executable, "-m", "experiments.compare", *map(str, command)]
+    programs = [subprocess.Popen(arguments, cwd=tmp_path, env=OUTSIDE, text=True, **PIPES) for _ in range(2)]
+    kill_task(tmp_path / "out" / "jobs", "wide-*-1")
+    for program in programs:  # which share the jobs
+        output, errors = program.communicate(timeout=300)
+        assert program.returncode == 1, output + errors
+        assert "wide, seeds [1]: it was killed; see" in output
+        assert errors == "error: 1 of 6 jobs ended without results; --retry-failed submits them again\n"
+    runs = tmp_path / "out" / "runs"
+    assert len(list(runs.iterdir())) == 5
+    assert len(list((tmp_path / "out" / "jobs" / "logs").glob("*_submitted.pkl"))) == 6
+    again = compare(*command, cwd=tmp_path)
+    assert again.returncode == 1
+    assert again.stdout.count("(reused)") == 5
+    retried = compare(*command, "--retry-failed", cwd=tmp_path)
+    assert retried.returncode == 0, retried.stderr
+    for run in sorted((folder / "out" / "runs").iterdir()):
+        jobs, alone = (json.loads((place / run.name / "result.json").read_text()) for place in (runs, run.parent))
+        assert jobs["weights"] == alone["weights"]
+
+
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
+
+def kill_task(jobs: Path, name: str) -> None:
+    """Kills what trains in a job, as soon as it is there."""
+    pid = ""
+    while not pid:
+        records = [path.read_text() for path in jobs.glob(name)]
+        controller = Path(f"/proc/{records[0]}") if records and records[0] else None
+        if controller and (controller / "task" / records[0] / "children").exists():
+            pid = (controller / "task" / records[0] / "children").read_text().strip()
+    os.kill(int(pid), signal.SIGKILL)
+
+
+def test_a_dry_run_says_what_is_missing_and_writes_nothing(compared):
+    folder, command, _ = compared
+    before = sorted(folder.rglob("*"))
+    run = compare(*command, "--dry-run", "--seeds", 3, cwd=folder)
+    assert run.returncode == 0, run.stderr
+    rows = [line.split() for line in run.stdout.splitlines()]
+    assert [row[:3] for row in rows[1:5]] == [[name, "3", "2"] for name in ("narrow", "wide", "wild")] + [
+        ["all", "9", "6"]
+    ]
+    assert float(rows[4][-1]) == pytest.approx(sum(float(row[-1]) for row in rows[1:4]), abs=0.2)  # MB
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_seeds_that_share_a_program_over_devices_end_as_they_do_alone(compared, tmp_path, monkeypatch):
+    folder, command, _ = compared
+    for name in ("narrow.py", "wide.py", "wild.py"):
+        shutil.copy(folder / name, tmp_path)
+    monkeypatch.setitem(OUTSIDE, "XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    assert compare(*command, cwd=tmp_path).returncode == 0
+    for run in sorted((folder / "out" / "runs").iterdir()):
+        alone, together = (
+            json.loads((place / "out" / "runs" / run.name / "result.json").read_text()) for place in (folder, tmp_path)
+        )
+        assert alone["mode"] == "seeds one by one"
+        assert together["mode"] == "2 seeds as one vmapped program, on 2 devices"
+        if run.name.startswith("wild"):
+            assert together["failure"] == alone["failure"]  # at the same step
+        assert together["digit_accuracy"] == pytest.approx(alone["digit_accuracy"], abs=0.005)
+        assert together["sum_accuracy"] == pytest.approx(alone["sum_accuracy"], abs=0.005)
 
 
 def test_a_damaged_run_is_named(compared, tmp_path):
@@ -95,6 +170,7 @@ def test_a_damaged_run_is_named(compared, tmp_path):
         (["base", "base"], "expected two configs or more of different names, found base, base"),
         (["base", "reference"], "compare: expected the data of base"),
         (["base", "mlp", "data.validation=0"], "expected validation images"),
+        (["base", "mlp", "--retry-failed"], "--retry-failed: expected only with --submit"),
         (["base", "mlp", "training.epoch=1"], "training.epochs"),
         (["base", "mlp", "model.classifier=conv"], "model.classifier: expected one of reference, compact"),
     ],

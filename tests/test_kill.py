@@ -16,6 +16,7 @@ import pytest
 from test_idx import write_set
 
 from mnistsum import checkpoint
+from mnistsum.config import read_config
 
 ROOT = Path(__file__).parent.parent
 
@@ -58,7 +59,7 @@ def bits(folder: Path) -> dict[str, object]:
     """All that a run leaves, but clocks and the pictures and report made of the rest."""
     lines = [json.loads(line) | {"clock": None} for line in (folder / "metrics.jsonl").read_text().splitlines()]
     summary = json.loads((folder / "summary.json").read_text()) | {"train_seconds": None, "wall_seconds": None}
-    config = checkpoint.read_config(folder)
+    config = read_config(folder)
     state = checkpoint.restore(folder / "checkpoints", config).state
     arrays = [np.asarray(leaf).tobytes() for leaf in checkpoint._flat(state).values()]
     return {

@@ -48,17 +48,15 @@ def _convolve_forward(maps, kernel, stride, pads, dtype):
     matrix = kernel.reshape(-1, kernel.shape[-1])
     # Taken one by one: XLA's CPU folds a plain transposition into the product, and then cannot do it in bfloat16.
     rows = jnp.take(matrix.T, jnp.arange(matrix.shape[1]), axis=0).astype(dtype)
-    out = lax.dot(rows, views.reshape(rows.shape[1], -1), preferred_element_type=jnp.float32)
-    return out.reshape(-1, *views.shape[1:]), (views, kernel, maps.shape)
+    return _product(rows, views, ((1,), (0,))), (views, kernel, maps.shape)
 
 
 def _convolve_backward(stride, pads, dtype, saved, gradient):
     views, kernel, shape = saved
     gradient = gradient.astype(dtype)
-    matrix, columns = kernel.reshape(-1, kernel.shape[-1]).astype(dtype), gradient.reshape(len(gradient), -1)
-    product = partial(lax.dot_general, preferred_element_type=jnp.float32)
-    to_kernel = product(views.reshape(len(matrix), -1), columns, (((1,), (1,)), ((), ())))
-    to_views = product(matrix, columns, (((1,), (0,)), ((), ())))
+    matrix = kernel.reshape(-1, kernel.shape[-1]).astype(dtype)
+    to_kernel = _product(views, gradient, ((1, 2, 3), (1, 2, 3)))
+    to_views = _product(matrix, gradient, ((1,), (0,)))
     to_views = to_views.reshape(*kernel.shape[:2], -1, *gradient.shape[1:])
     to_maps = jnp.zeros(shape, jnp.float32)
     for y, x in np.ndindex(*kernel.shape[:2]):
@@ -71,6 +69,13 @@ def _convolve_backward(stride, pads, dtype, saved, gradient):
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)
+
+
+def _product(left, right, contracted):
+    """A matrix product over these axes, summed in float32; height, width and batch stay apart, so that devices may
+    share the batch.
+    """
+    return lax.dot_general(left, right, (contracted, ((), ())), preferred_element_type=jnp.float32)
 
 
 def _views(maps, size, stride, pads):

@@ -1,0 +1,128 @@
+"""The runs of a comparison as jobs of submitit, on this machine or on SLURM.
+
+The comparison's folder is all that jobs and programs share. Its `jobs/` holds submitit's logs, and a record for each
+job: made before the job is submitted, so that two programs never submit the same, it then says which job it became.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import submitit
+
+from mnistsum.config import InputError
+
+KINDS = {"local": submitit.LocalJob, "slurm": submitit.SlurmJob}
+LOOK_EVERY = 1.0  # seconds, at the runs' folders
+ASK_EVERY = 5.0  # seconds, for the states of jobs
+SUBMITTING = 60.0  # seconds that a submission may take
+
+
+class Part(NamedTuple):
+    """What one job trains: some seeds of a config."""
+
+    config: str
+    folders: dict[int, Path]  # of each seed's run, which is there once the run has ended
+
+    @property
+    def name(self) -> str:
+        """Unlike any other part's, and good for a file's name."""
+        return f"{self.folders[min(self.folders)].name}-{max(self.folders)}"
+
+    def missing(self) -> list[int]:
+        """The seeds whose runs have not ended."""
+        return [seed for seed, folder in self.folders.items() if not folder.exists()]
+
+
+def work(arguments: list[str], part: Part) -> None:
+    """What a job does: it trains what is missing of a part of the comparison with these arguments."""
+    from experiments import compare
+
+    sys.argv = ["compare.py", *arguments]  # which its runs' results name
+    compare.train_part(arguments, part)
+
+
+class Jobs:
+    """The jobs of a comparison's folder, on `local` or `slurm`."""
+
+    def __init__(self, cluster: str, folder: Path, arguments: list[str]):
+        self.folder, self.arguments = folder / "jobs", arguments
+        try:
+            self.executor = submitit.AutoExecutor(self.folder / "logs", cluster=cluster)
+        except RuntimeError as error:  # where there is no SLURM
+            raise InputError(f"--submit {cluster}: {error}") from None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # A day, the partition's defaults for the rest, and the user's SBATCH_ variables before both.
+        self.executor.update_parameters(timeout_min=24 * 60, slurm_job_name="mnistsum")
+        self.own: dict[str, Any] = {}  # by the name of its part, each job that this process has submitted
+
+    def submit(self, part: Part, again: bool) -> None:
+        """Submits a part's job unless that has been done; where it has ended, only if `again`."""
+        record = self.folder / part.name
+        if again and record.exists() and self.is_over(part):
+            record.unlink()
+        try:
+            file = record.open("x")
+        except FileExistsError:  # it has been submitted
+            return
+        with file:
+            try:
+                self.own[part.name] = self.executor.submit(work, self.arguments, part)
+            except Exception as error:
+                record.unlink()
+                raise OSError(f"{self.executor.cluster}: took no job: {str(error).strip().splitlines()[-1]}") from error
+            file.write(self.own[part.name].job_id)
+
+    def is_over(self, part: Part) -> bool:
+        """Whether the part's job runs and waits no more."""
+        job = self._job(part)
+        if job is None:
+            return time.time() - (self.folder / part.name).stat().st_mtime > SUBMITTING
+        if part.name in self.own or not isinstance(job, submitit.LocalJob):
+            return job.done(force_check=True)
+        try:  # another process's child, of which submitit knows nothing
+            os.kill(int(job.job_id), 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    def explain(self, part: Part) -> str:
+        """Why a part's job has ended without its results, as far as its log tells, and where that is."""
+        job = self._job(part)
+        if job is None:
+            return "it was never submitted"
+        lines = (job.stderr() or "").strip().splitlines()
+        return f"{lines[-1] if lines else 'it was killed'}; see {job.paths.stderr}"
+
+    def wait(self, parts: list[Part], on_finished: Callable[[Part, int], None]) -> list[Part]:
+        """Waits for the parts' jobs; the parts of which runs are missing. `on_finished` is called once for each run."""
+        waiting, failed = list(parts), []
+        finished: set[Path] = set()
+        asked = -ASK_EVERY
+        while waiting:
+            over: set[str] = set()
+            if time.monotonic() - asked >= ASK_EVERY:
+                over = {part.name for part in waiting if part.missing() and self.is_over(part)}
+                asked = time.monotonic()
+            for part in list(waiting):
+                missing = part.missing()  # looked for after the job's state was asked for
+                for seed, folder in part.folders.items():
+                    if seed not in missing and folder not in finished:
+                        finished.add(folder)
+                        on_finished(part, seed)
+                if not missing or part.name in over:
+                    waiting.remove(part)
+                    failed += [part] if missing else []
+            if waiting:
+                time.sleep(LOOK_EVERY)
+        return failed
+
+    def _job(self, part: Part) -> Any:
+        """A part's job; None while it is being submitted."""
+        if part.name in self.own:
+            return self.own[part.name]
+        job_id = (self.folder / part.name).read_text()
+        return KINDS[self.executor.cluster](self.executor.folder, job_id) if job_id else None

@@ -1,0 +1,57 @@
+"""Where arrays lie when several devices compute one program: shared along an axis, or whole on each."""
+
+from typing import Any
+
+import jax
+from jax import lax
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from mnistsum.config import Config, InputError
+
+
+def count(config: Config) -> int:
+    """How many devices share each batch; InputError where they do not exist or the batch does not divide by them."""
+    there, size = jax.device_count(), config.training.batch_size
+    devices = there if config.devices == "all" else config.devices
+    if devices > there or (jax.process_count() > 1 and devices < there):
+        most = f"{'all' if jax.process_count() > 1 else 'at most'} {there}"
+        raise InputError(f"devices: expected {most} that JAX finds, found {devices}")
+    if size % devices:
+        below = size // devices * devices
+        nearest = " or ".join(str(near) for near in (below, below + devices) if near)
+        raise InputError(f"training.batch_size: expected {nearest}, for {devices} devices, found {size}")
+    return devices
+
+
+def mesh(devices: int, axis: str) -> Mesh:
+    """The first so many devices in a row; arrays are shared along `axis`."""
+    return jax.make_mesh((devices,), (axis,), (AxisType.Auto,), devices=jax.devices()[:devices])
+
+
+def share(config: Config, array: Array) -> Array:
+    """The array of a jitted function, its first axis, the batch's, shared over the devices; the compiler does the rest.
+
+    Whatever is computed from it is shared too, and sums over the batch become sums over devices.
+    """
+    devices = count(config)
+    if devices == 1:
+        return array
+    return lax.with_sharding_constraint(array, NamedSharding(mesh(devices, "batch"), PartitionSpec("batch")))
+
+
+def on_each(config: Config) -> NamedSharding:
+    """The sharding of arrays that lie whole on each of the config's devices: keys, state and data."""
+    return NamedSharding(mesh(count(config), "batch"), PartitionSpec())
+
+
+def put_on_each(config: Config, tree: Any) -> Any:
+    """Arrays that are the same in each process, copied to all of the config's devices."""
+    devices = mesh(count(config), "batch")
+    return multihost_utils.host_local_array_to_global_array(tree, devices, PartitionSpec())
+
+
+def local(tree: Any) -> Any:
+    """This process's own copy of arrays that lie whole on each device."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)

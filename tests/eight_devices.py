@@ -1,0 +1,109 @@
+"""What eight virtual devices do, as JSON, for test_devices: they have to be there before JAX is loaded."""
+
+import dataclasses
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+
+import jax
+import numpy as np
+
+from mnistsum import checkpoint
+from mnistsum.config import AugmentConfig, Config, InputError, ModelConfig, OptimizerConfig, TrainingConfig
+from mnistsum.data import load
+from mnistsum.devices import local, put_on_each
+from mnistsum.seeds import compile_advance_seeds, init_seeds, unstack
+from mnistsum.train import advance, compile_advance, init_state, program, split_keys
+from mnistsum.types import Split, TrainState
+
+CONFIG = Config(
+    augment=AugmentConfig(shift=2, rotation=10.0),
+    model=ModelConfig(widths=(4, 8, 8), hidden=16),
+    optimizer=OptimizerConfig(name="sgd", average=0.9),
+    training=TrainingConfig(epochs=6.0, batch_size=64),
+)
+MUON = dataclasses.replace(CONFIG, optimizer=OptimizerConfig())
+COMMUNICATION = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
+
+
+def on(devices: int, config: Config) -> Config:
+    return dataclasses.replace(config, devices=devices)
+
+
+def difference(a: TrainState, b: TrainState) -> float:
+    """The largest between two states' parameters."""
+    pairs = zip(jax.tree.leaves(a.model), jax.tree.leaves(b.model), strict=True)
+    return max(float(np.abs(np.asarray(x) - np.asarray(y)).max()) for x, y in pairs)
+
+
+def communication(text: str) -> dict[str, int]:
+    """How many operations of each kind a compiled program holds in which devices talk to each other."""
+    return {kind: len(re.findall(rf"{kind}(-start)?\(", text)) for kind in COMMUNICATION}
+
+
+def refusal(config: Config) -> str:
+    try:
+        program(config)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def main(folder: Path) -> dict:
+    mnist = load(CONFIG.data).train
+    data = Split(mnist.images[:640], mnist.labels[:640])  # ten steps an epoch
+    n, keys = len(data.labels), split_keys(0)
+
+    def train(config: Config, state: TrainState, *until: int) -> list[TrainState]:
+        """The states at these steps."""
+        states, compiled = [], compile_advance(program(config), n)
+        placed, state, images = put_on_each(config, (keys, state, data))
+        for step in until:
+            state = compiled(placed, state, images, np.int32(step))
+            states.append(jax.tree.map(np.array, local(state)))
+        return states
+
+    def start(config: Config) -> TrainState:
+        return init_state(program(config), keys, n)
+
+    one, eight = on(1, CONFIG), on(8, CONFIG)
+    one_at_25, one_at_50 = train(one, start(one), 25, 50)
+    eight_at_25, eight_at_50 = train(eight, start(eight), 25, 50)
+    resumed = {}
+    for name, before, state, after in (("on one", eight, eight_at_25, one), ("on eight", one, one_at_25, eight)):
+        checkpoint.save(folder / name, before, state, {})
+        resumed[name] = difference(train(after, checkpoint.restore(folder / name, after).state, 50)[0], one_at_50)
+
+    static = program(one)
+    stacked = init_seeds(static, range(8), data)
+    together = compile_advance_seeds(static, *stacked)
+    text = together.as_text()
+    keys_8, state_8, data_8 = stacked
+    after_one = unstack(together(keys_8, state_8, data_8, np.int32(1)), 8)
+    alone = [
+        advance(static, split_keys(seed), init_state(static, split_keys(seed), n), data, np.int32(1))
+        for seed in range(8)
+    ]
+    metrics = [[float(value) for value in state.metrics] for state in (one_at_50, eight_at_50)]
+    return {
+        "devices": jax.device_count(),
+        "difference": difference(one_at_50, eight_at_50),
+        "moved": difference(one_at_50, start(one)),
+        "other_seed": difference(one_at_50, alone[1]),
+        "muon": difference(*(train(on(count, MUON), start(MUON), 50)[0] for count in (1, 8))),
+        "metrics": metrics,
+        "resumed": resumed,
+        "communication": communication(compile_advance(program(eight), n).as_text()),
+        "communication_of_seeds": communication(text),
+        "seeds": [difference(a, b) for a, b in zip(after_one, alone, strict=True)],
+        "refusals": [refusal(on(devices, CONFIG)) for devices in (8, 3, 9)],
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(Path(sys.argv[1]))))

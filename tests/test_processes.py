@@ -1,0 +1,97 @@
+"""One run in two processes on the loopback: the figures of one process, and what is left if one is lost."""
+
+import json
+import re
+import signal
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_idx import write_set
+from test_kill import bits, finish, start
+
+from mnistsum import checkpoint
+
+pytestmark = pytest.mark.slow
+
+
+def start_two(*arguments) -> list:
+    """Both processes of a run."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = ["--distributed", "--coordinator", f"127.0.0.1:{free.getsockname()[1]}", "--processes", "2"]
+    return [start(*arguments, *meeting, "--process", process) for process in range(2)]
+
+
+def wait_for_epoch(process, epoch: int) -> None:
+    while not process.stdout.readline().startswith(f"epoch {epoch}/"):
+        assert process.poll() is None, process.stderr.read()
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory) -> list[str]:
+    """Steps by SGD, on which the order of a sum has little effect."""
+    folder = write_set(tmp_path_factory.mktemp("data"), train=576, test=64)
+    data = ["data.name=custom", f"data.dir={folder}", "data.validation=64"]
+    return ["--config", "smoke", *data, "training.batch_size=64", "training.epochs=12", "optimizer.name=sgd"]
+
+
+@pytest.fixture(scope="module")
+def whole(arguments, tmp_path_factory) -> Path:
+    """A run in two processes that nothing happens to."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    first, second = start_two(*arguments, "--output", folder)
+    finish(first)
+    output, errors = finish(second)
+    assert output == errors == ""  # the first alone prints
+    return folder
+
+
+def test_two_processes_give_the_figures_of_one(arguments, whole, tmp_path):
+    finish(start(*arguments, "--output", tmp_path / "run"))
+    together, alone = (np.load(folder / "predictions.npz") for folder in (whole, tmp_path / "run"))
+    for output in ("digit", "sum"):
+        np.testing.assert_array_equal(together[output], alone[output])
+    lines = [[json.loads(line) for line in (folder / "metrics.jsonl").open()] for folder in (whole, tmp_path / "run")]
+    assert [line["train"]["loss"] for line in lines[0]] == pytest.approx([line["train"]["loss"] for line in lines[1]])
+    assert json.loads((whole / "run.json").read_text())["processes"] == 2
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_process_ends_the_other_and_leaves_a_whole_checkpoint(arguments, tmp_path, lost):
+    folder = tmp_path / "run"
+    processes = start_two(*arguments, "training.epochs=5000", "--output", folder)
+    wait_for_epoch(processes[0], 3)
+    processes[lost].kill()
+    other = processes[1 - lost]
+    _, errors = other.communicate(timeout=60)
+    assert other.returncode != 0
+    if lost == 1:  # a lost first process, which the others hang on, is told by JAX's runtime
+        assert re.fullmatch(r"error: parted from another process of this run \(.*\); .* --resume\n", errors)
+    assert checkpoint.load_run(folder)
+    resumed = start("--resume", folder)  # by one process alone
+    wait_for_epoch(resumed, 5)
+    resumed.send_signal(signal.SIGTERM)
+    finish(resumed, 128 + signal.SIGTERM)
+
+
+def test_a_signal_to_one_process_stops_both_and_they_go_on_to_the_same_bits(arguments, whole, tmp_path):
+    folder = tmp_path / "run"
+    processes = start_two(*arguments, "--output", folder)
+    wait_for_epoch(processes[0], 3)
+    processes[1].send_signal(signal.SIGTERM)
+    for process in processes:
+        finish(process, 128 + signal.SIGTERM)
+    assert not (folder / "summary.json").exists()
+    for process in start_two("--resume", folder):
+        finish(process)
+    assert bits(folder) == bits(whole)
+
+
+def test_a_folder_that_is_taken_is_refused_by_both(arguments, whole):
+    for process in start_two(*arguments, "--output", whole):
+        _, errors = finish(process, 2)
+        assert (
+            errors == f"error: --output {whole}: exists and is not an empty folder; name another, or --resume {whole}\n"
+        )
