@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array, Int
 
 from mnistsum.config import DataConfig
@@ -52,7 +53,9 @@ def answer(config: DataConfig, model: Model, batch: Split) -> Evaluation:
 
 
 def compile_answer(config: DataConfig, model: Model) -> Any:
-    """`answer`, compiled for batches as `evaluate` makes them; of the model, only shapes matter."""
+    """`answer`, compiled for batches as `evaluate` makes them; of the model, a run's `local` one, only shapes matter."""
+    here = SingleDeviceSharding(jax.local_devices()[0])
+    model = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), model)
     batch = Split(np.zeros((BATCH, 28, 28, 1), np.uint8), np.zeros(BATCH, np.int32))
     return answer.lower(config, model, batch).compile()
 
