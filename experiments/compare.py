@@ -79,7 +79,8 @@ def command(arguments: list[str]) -> int:
     if options.dry_run:
         from experiments import estimate
 
-        estimate.show(configs, {name: list(of.values()) for name, of in folders.items()}, data)
+        trials = len(RATES) if options.tune else 0
+        estimate.show(configs, {name: list(of.values()) for name, of in folders.items()}, trials, data)
         return 0
     with screen.runs_progress() as bar:
         tuning = len(configs) * len(RATES) if options.tune and not options.submit else 0

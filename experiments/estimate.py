@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from experiments import environment, fit, screen
+from experiments import environment, screen
+from experiments.stops import stops, tells_speed
 from mnistsum.config import Config
 from mnistsum.evaluation import evaluate
 from mnistsum.train import compile_advance, init_state, program, split_keys, total_steps, trained_model
@@ -16,8 +17,11 @@ from mnistsum.types import Data
 RESULT = 12_000  # bytes at most of a run's config and result, without its predictions
 
 
-def show(configs: list[Config], folders: dict[str, list[Path]], data: Data) -> None:
-    """Prints the runs of each config, and the device-hours and storage of those whose folders are missing."""
+def show(configs: list[Config], folders: dict[str, list[Path]], trials: int, data: Data) -> None:
+    """Prints the runs of each config, and the device-hours and storage of those whose folders are missing.
+
+    Where any is missing, so many `trials` of tuning, as long as a run, are counted as well.
+    """
     table = Table("config", "runs", "finished", "ms a step", "s a run", "device-hours", "MB", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -26,7 +30,8 @@ def show(configs: list[Config], folders: dict[str, list[Path]], data: Data) -> N
         of = folders[config.name]
         missing = sum(not folder.exists() for folder in of)
         step, run = seconds(config, data)
-        row = (len(of), len(of) - missing, missing * run / 3600, missing * storage(data) / 1e6)
+        hours = (missing + (trials if missing else 0)) * run / 3600
+        row = (len(of), len(of) - missing, hours, missing * storage(data) / 1e6)
         sums = [total + one for total, one in zip(sums, row, strict=True)]
         table.add_row(config.name, f"{row[0]:,}", f"{row[1]:,}", f"{step * 1e3:.1f}", f"{run:.0f}", *_hours_and_mb(row))
     table.add_section()
@@ -41,8 +46,8 @@ def seconds(config: Config, data: Data) -> tuple[float, float]:
     n = len(data.train.labels)
     total, static = total_steps(config, n), program(config)
     state = init_state(static, split_keys(config.seed), n)
-    stops = fit.stops(config, compile_advance(static, n), state, data.train)
-    stop = next(stop for stop in stops if fit.tells_speed(stop, total))
+    run = stops(config, compile_advance(static, n), state, data.train)
+    stop = next(stop for stop in run if tells_speed(stop, total))
     evaluate(config.data, trained_model(stop.state), data.validation)  # compiles
     start = time.perf_counter()
     evaluate(config.data, trained_model(stop.state), data.validation)

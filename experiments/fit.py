@@ -7,21 +7,20 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import filelock
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from experiments import environment, screen
+from experiments.stops import MEASURED, stops, tells_speed
 from mnistsum import checkpoint
 from mnistsum.config import Config, InputError, to_json
 from mnistsum.data import load
-from mnistsum.devices import local, put_on_each
 from mnistsum.evaluation import compile_answer, evaluate, score
 from mnistsum.models.summary import count_multiply_adds, count_parameters
 from mnistsum.train import (
@@ -34,61 +33,11 @@ from mnistsum.train import (
     total_steps,
     trained_model,
 )
-from mnistsum.types import Data, Split, TrainState
+from mnistsum.types import Data, TrainState
 
-MEASURED = 0.3  # seconds of training that a run's duration is estimated from
 LOCK = ".lock"  # in a run's folder
 NO_TIME = {"train_seconds": 0.0, "wall_seconds": 0.0}
 SAVE_EVERY = 60.0  # seconds at most between two checkpoints; each epoch ends with one, too
-
-
-class Stop(NamedTuple):
-    """Where a run stands."""
-
-    state: TrainState  # this process's copy
-    step: int
-    steps: int  # since the last stop
-    seconds: float  # spent on them, compilation not included
-    ends_epoch: bool  # or the run
-    signal: int  # that a process of the run was sent; 0: none
-
-
-def stops(
-    config: Config, compiled: Any, state: TrainState, train: Split, caught: Sequence[int] = (), pause: float = 1.0
-) -> Iterator[Stop]:
-    """Trains to the end of the run, and stops every `pause` seconds or so and after each epoch.
-
-    `compiled` is what `compile_advance` gives. The first stop comes after one step. All processes stop at the same
-    steps, and hear of the same signal.
-    """
-    n = len(train.labels)
-    total, per_epoch = total_steps(config, n), steps_per_epoch(config, n)
-    step = int(state.step)
-    keys, state, train = put_on_each(config, (split_keys(config.seed), state, train))
-    multihost_utils.sync_global_devices("compiled")  # before a clock runs
-    chunk = 1
-    while step < total:
-        until = min(step + chunk, total, (step // per_epoch + 1) * per_epoch)
-        start = time.perf_counter()
-        state = jax.block_until_ready(compiled(keys, state, train, np.int32(until)))
-        seconds = time.perf_counter() - start
-        chunk = max(1, min(8 * chunk, round(pause * (until - step) / seconds)))
-        plans = multihost_utils.process_allgather(np.array([chunk, caught[0] if caught else 0]))
-        chunk = int(plans[0, 0])
-        yield Stop(
-            local(state),
-            until,
-            until - step,
-            seconds,
-            until % per_epoch == 0 or until == total,
-            int(plans[:, 1].max()),
-        )
-        step = until
-
-
-def tells_speed(stop: Stop, total: int) -> bool:
-    """Whether a run's duration can be told from this stop: a first, single step counts only where steps are slow."""
-    return stop.seconds > (MEASURED if stop.step > 1 else 1.0) or stop.step == total
 
 
 def _catch_signals() -> list[int]:

@@ -53,7 +53,7 @@ def answer(config: DataConfig, model: Model, batch: Split) -> Evaluation:
 
 
 def compile_answer(config: DataConfig, model: Model) -> Any:
-    """`answer`, compiled for batches as `evaluate` makes them; of the model, a run's `local` one, only shapes matter."""
+    """`answer`, compiled for batches as `evaluate` makes them and this process's own model, of which shapes suffice."""
     here = SingleDeviceSharding(jax.local_devices()[0])
     model = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), model)
     batch = Split(np.zeros((BATCH, 28, 28, 1), np.uint8), np.zeros(BATCH, np.int32))

@@ -50,13 +50,14 @@ def summarise(config: ModelConfig) -> list[Row]:
         total = model.add(features, digit, number)
         rows.append(Row("sum", "logits", total.shape[1:], 0, 0))
 
-    jax.eval_shape(forward, jax.random.key(0), jnp.zeros((BATCH, 28, 28, 1)), jnp.zeros((BATCH, 10)))
+    jax.eval_shape(forward, *_inputs(BATCH))
     return rows
 
 
 def count_parameters(config: ModelConfig) -> int:
     """The number of trainable parameters."""
-    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(lambda key: build(config, key), jax.random.key(0))))
+    key, *_ = _inputs(1)
+    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(lambda key: build(config, key), key)))
 
 
 def count_multiply_adds(config: ModelConfig) -> int:
@@ -65,8 +66,14 @@ def count_multiply_adds(config: ModelConfig) -> int:
     def forward(key, image, number):
         return build(config, key)(image, number)
 
-    traced = jax.make_jaxpr(forward)(jax.random.key(0), jnp.zeros((1, 28, 28, 1)), jnp.zeros((1, 10)))
-    return multiply_adds(traced.jaxpr)
+    return multiply_adds(jax.make_jaxpr(forward)(*_inputs(1)).jaxpr)
+
+
+def _inputs(batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """What a key, images and numbers look like."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    shapes = ((batch, 28, 28, 1), (batch, 10))
+    return key, *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
 
 
 def multiply_adds(jaxpr) -> int:
