@@ -54,7 +54,8 @@ def ours(config: Config, dtype: str) -> Contender:
     from mnistsum.evaluation import evaluate
     from mnistsum.train import compile_advance, init_state, program, split_keys
 
-    config = program(dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=dtype)))
+    model = dataclasses.replace(config.model, dtype=dtype)
+    config = program(dataclasses.replace(config, model=model, devices=1))
     data, keys = load(config.data), split_keys(0)
     compiling = environment.in_background(compile_advance, config, len(data.train.labels))
     train = jax.device_put(data.train)

@@ -7,8 +7,6 @@ import traceback
 from collections.abc import Iterator
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
 from experiments import cli
 from mnistsum.config import InputError
@@ -45,11 +43,6 @@ def together(coordinator: str | None, processes: int | None, process: int | None
     except BaseException:
         traceback.print_exc()
         _leave(1)
-
-
-def in_any(condition: bool) -> bool:
-    """Whether the condition held in any of the run's processes when all of them had asked."""
-    return bool(multihost_utils.process_allgather(np.array(condition)).any())
 
 
 def _leave(status: int) -> None:

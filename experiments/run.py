@@ -1,5 +1,6 @@
 """Trains one config with one seed and writes the run's folder: `python -m experiments.run --config base`."""
 
+import contextlib
 import dataclasses
 import time
 from dataclasses import dataclass, field
@@ -37,30 +38,22 @@ def command(arguments: list[str]) -> int:
     if not options.distributed and any(part is not None for part in meeting):
         raise InputError("--coordinator, --processes and --process: expected only with --distributed")
     folder = options.resume or options.output or _new_folder(settings.name)
-    if options.distributed:
-        from experiments import processes
-
-        with processes.together(*meeting):
-            return _run(options, settings, folder, processes.in_any(_is_taken(options, folder)))
-    return _run(options, settings, folder, _is_taken(options, folder))
-
-
-def _run(options: Run, settings: Config, folder: Path, is_taken: bool) -> int:
-    if is_taken:
+    if options.resume is None and folder.exists() and not _is_new(folder):
         raise InputError(f"--output {folder}: exists and is not an empty folder; name another, or --resume {folder}")
 
     from experiments import environment, fit  # JAX loads only once the command line is right
 
     environment.set_up_compiler()
-    if options.resume is not None:
-        return fit.resume(folder, settings, STARTED)
-    if options.dry_run or options.profile:
-        return fit.preview(settings, options.profile)
-    return fit.start(settings, folder, STARTED)
+    with contextlib.ExitStack() as stack:
+        if options.distributed:
+            from experiments import processes
 
-
-def _is_taken(options: Run, folder: Path) -> bool:
-    return options.resume is None and folder.exists() and not _is_new(folder)
+            stack.enter_context(processes.together(*meeting))
+        if options.resume is not None:
+            return fit.resume(folder, settings, STARTED)
+        if options.dry_run or options.profile:
+            return fit.preview(settings, options.profile)
+        return fit.start(settings, folder, STARTED)
 
 
 def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:

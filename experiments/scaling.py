@@ -47,7 +47,7 @@ def measure() -> dict[str, Any]:
 def train_seconds(images: int, epochs: float, seeds: int) -> float:
     config = cli.load_config("base")
     config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=float(epochs)))
-    config = program(dataclasses.replace(config, data=dataclasses.replace(config.data, validation=0)))
+    config = program(dataclasses.replace(config, devices=1, data=dataclasses.replace(config.data, validation=0)))
     train = jax.device_put(Split(*(field[:images] for field in load(config.data).train)))
     states = [init_state(config, split_keys(seed), images) for seed in range(seeds)]
     total = jnp.int32(total_steps(config, images))
@@ -59,9 +59,10 @@ def train_seconds(images: int, epochs: float, seeds: int) -> float:
 
 
 def over_devices() -> dict[str, dict[str, float]]:
-    """By number of virtual CPU devices: milliseconds of `base`'s steps, as `device_steps` measures them."""
+    """By number of devices, virtual ones of a CPU or all real ones: what `device_steps` measures on them."""
     code = "environment.set_up_compiler(); print(json.dumps(scaling.device_steps()))"
-    return {str(devices): _in_a_process_of_its_own(code, devices) for devices in DEVICES}
+    counts = DEVICES if jax.default_backend() == "cpu" else (jax.device_count(),)
+    return {str(devices): _in_a_process_of_its_own(code, devices) for devices in counts}
 
 
 def device_steps(steps: int = 40, rounds: int = 5) -> dict[str, float]:

@@ -62,7 +62,7 @@ def _train(config: Config, seed: int) -> dict[str, Any]:
     from mnistsum.train import compile_advance, init_state, program, split_keys, total_steps, trained_model
 
     environment.set_up_compiler()
-    data, keys, static = load(config.data), split_keys(seed), program(config)
+    data, keys, static = load(config.data), split_keys(seed), program(dataclasses.replace(config, devices=1))
     train = jax.device_put(data.train)
     total = total_steps(config, len(train.labels))
     state = init_state(static, keys, len(train.labels))
