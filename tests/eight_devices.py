@@ -21,6 +21,7 @@ from mnistsum.seeds import compile_advance_seeds, init_seeds, unstack
 from mnistsum.train import advance, compile_advance, init_state, program, split_keys
 from mnistsum.types import Split, TrainState
 
+jax.config.update("jax_disable_most_optimizations", True)  # most of this is compilation
 CONFIG = Config(
     augment=AugmentConfig(shift=2, rotation=10.0),
     model=ModelConfig(widths=(4, 8, 8), hidden=16),
