@@ -197,13 +197,16 @@ def markdown(summary: dict[str, Any]) -> str:
     made = summary["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
     lines = [f"# {' / '.join(row['config'] for row in summary['rows'])}", "", f"`{summary['command']}`", ""]
-    lines += [
-        f"Commit {made['commit']}; {versions}; {made['cores']} cores of {made['device']}; {summary['rows'][0]['mode']}."
-    ]
+    lines += [f"Commit {made['commit']}; {versions}; {made['cores']} cores of {made['device']}; {_modes(summary)}."]
     for title, (header, rows) in tables(summary).items():
         lines += ["", f"## {title}", "", "| " + " | ".join(header) + " |", "|---|" + "--:|" * (len(header) - 1)]
         lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([*lines, "", *(f"- {note}" for note in notes(summary))]).rstrip() + "\n"
+
+
+def _modes(summary: dict[str, Any]) -> str:
+    """How the seeds were trained."""
+    return "; ".join(sorted({row["mode"] for row in summary["rows"]}))
 
 
 def flat(summary: dict[str, Any]) -> list[dict[str, Any]]:
@@ -238,6 +241,8 @@ def page(summary: dict[str, Any]) -> str:
             (comparison_plots.cells(summary), "Sum accuracy by digit and number"),
         )
     ]
+    settings = {"commit": made["commit"], **made["versions"], "cores": made["cores"], "device": made["device"]}
+    settings |= {"mode": _modes(summary)}
     body = f"""
 <h1>{escape(", ".join(names))}</h1>
 <p class="quiet">{escape(summary["dataset"])}, {n} seeds each, {summary["images"]:,} test images, each with all ten
@@ -247,12 +252,13 @@ numbers; seeds are paired: seed k gives every config the same images in the same
 {pictures[0]}{verdicts}<p>The other less the first, paired by seed and image. The intervals count seeds and test images
 as samples, and cover together with 95 % (Bonferroni).</p>
 <h2>Learning</h2>{pictures[1]}<p>Validation accuracy: mean, and a band from the lowest to the highest seed.</p>
-{cost}<p>Seconds of training alone, without compilation and evaluation. The adder lag is the number of steps from 98 %
-of digits to 98 % of sums, on 1,000 validation images looked at every 512 examples.</p>{pictures[2]}
+{cost}<p>Seconds of training alone, without compilation and evaluation; of seeds in one program, a seed's share. The
+adder lag is the number of steps from 98 % of digits to 98 % of sums, on 1,000 validation images looked at every 512
+examples.</p>{pictures[2]}
 <p>The line joins the configs that no other one beats in both.</p>
 {errors}<p>Permuted: digits under their best one-to-one renaming, fitted on validation. Held-out cells: sums of the
 (digit, number) pairs that were never trained.</p>{pictures[3]}
 <h2>How it was made</h2><pre>{escape(summary["command"])}</pre>
-{report.settings({"commit": made["commit"], **made["versions"], "cores": made["cores"], "device": made["device"]})}
+{report.settings(settings)}
 """
     return report.page(f"Comparison: {', '.join(names)}", body)
