@@ -126,6 +126,10 @@ def parse(arguments: list[str]) -> Comparison:
     for name, config in zip(names, configs, strict=True):
         if (config.data.name, config.data.dir, config.data.validation) != (first.name, first.dir, first.validation):
             raise InputError(f"compare: expected the data of {names[0]}, {first}, found in {name} {config.data}")
+    if any(config.devices != "all" for config in configs):
+        raise InputError(
+            "compare: expected no devices, as it spreads seeds over all there are and never shares a batch"
+        )
     if not first.validation:
         raise InputError("compare: expected validation images to watch the learning on; add data.validation=5000")
     files = [cli.VARIANT.split(name)[0] for name in options.configs]
@@ -200,8 +204,7 @@ def _submit(compared: Comparison, arguments: list[str], advance: Callable[..., N
     try:
         failed = jobs.wait(parts, on_finished)
     except KeyboardInterrupt:
-        if options.submit == "slurm":
-            screen.console.print("the jobs go on; the same command waits for them")
+        screen.console.print("the jobs go on; the same command waits for them")
         raise
     for part in failed:
         screen.console.print(f"{part.config}, seeds {part.missing()}: {jobs.explain(part)}", markup=False)

@@ -5,6 +5,7 @@ job: made before the job is submitted, so that two programs never submit the sam
 """
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -68,12 +69,16 @@ class Jobs:
             file = record.open("x")
         except FileExistsError:  # it has been submitted
             return
+        # Ctrl-C is for the program that waits: a process of this machine inherits that it is ignored.
+        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         with file:
             try:
                 self.own[part.name] = self.executor.submit(work, self.arguments, part)
             except Exception as error:
                 record.unlink()
                 raise OSError(f"{self.executor.cluster}: took no job: {str(error).strip().splitlines()[-1]}") from error
+            finally:
+                signal.signal(signal.SIGINT, interrupt)
             file.write(self.own[part.name].job_id)
 
     def is_over(self, part: Part) -> bool:
@@ -95,7 +100,10 @@ class Jobs:
         if job is None:
             return "it was never submitted"
         lines = (job.stderr() or "").strip().splitlines()
-        return f"{lines[-1] if lines else 'it was killed'}; see {job.paths.stderr}"
+        said = lines[-1] if lines else "it was killed"
+        if self.executor.cluster == "slurm":
+            said = f"{job.state} ({said})"
+        return f"{said}; see {job.paths.stderr}"
 
     def wait(self, parts: list[Part], on_finished: Callable[[Part, int], None]) -> list[Part]:
         """Waits for the parts' jobs; the parts of which runs are missing. `on_finished` is called once for each run."""

@@ -24,12 +24,14 @@ def together(coordinator: str | None, processes: int | None, process: int | None
     """
     # JAX would catch SIGTERM itself, and let the run go on.
     jax.config.update("jax_enable_preemption_service", False)
+    if process == 0:
+        print(f"waiting for {processes} processes at {coordinator}", flush=True)
     try:
         jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=HEARTBEAT)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, IndexError) as error:
         raise InputError(
-            "--distributed: expected a SLURM, Open MPI or TPU job, or --coordinator HOST:PORT, --processes and "
-            f"--process ({error})"
+            "--distributed: expected a SLURM, Open MPI or TPU job, or all of --coordinator HOST:PORT, --processes N, "
+            f"--process 0 to N-1; found {coordinator}, {processes}, {process} ({error})"
         ) from None
     if jax.process_index() > 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -67,6 +67,8 @@ def test_help_lists_every_field_with_type_default_and_meaning():
         (["training.batch_size=0"], "training.batch_size: expected at least 1, found 0"),
         (["--resume", "nowhere"], "config.json: no such file"),
         (["--resume", "nowhere", "seed=3"], "takes no other argument"),
+        (["--processes", "2"], "expected only with --distributed"),
+        (["--distributed", "--coordinator", "here", "--processes", "2", "--process", "0"], "found here, 2, 0"),
         (["data.dir=nowhere"], "found no folder nowhere"),
         (["training.batch_size=60000"], "training.batch_size: expected at most the 55000 training images"),
     ],

@@ -170,6 +170,7 @@ def test_a_damaged_run_is_named(compared, tmp_path):
         (["base", "base"], "expected two configs or more of different names, found base, base"),
         (["base", "reference"], "compare: expected the data of base"),
         (["base", "mlp", "data.validation=0"], "expected validation images"),
+        (["base", "mlp", "devices=2"], "compare: expected no devices"),
         (["base", "mlp", "--retry-failed"], "--retry-failed: expected only with --submit"),
         (["base", "mlp", "training.epoch=1"], "training.epochs"),
         (["base", "mlp", "model.classifier=conv"], "model.classifier: expected one of reference, compact"),
