@@ -193,9 +193,7 @@ def _submit(compared: Comparison, arguments: list[str], advance: Callable[..., N
     for part in parts:
         if part.missing():
             jobs.submit(part, options.retry_failed)
-    screen.console.print(
-        f"{len(parts) - len(begun)} jobs of {len(parts)} to go; logs in {jobs.executor.folder}", markup=False
-    )
+    screen.console.print(f"jobs: {len(parts)}, finished {len(begun)}; logs in {jobs.executor.folder}", markup=False)
 
     def on_finished(part: Part, seed: int) -> None:
         screen.run_line(part.config, seed, trial.read(part.folders[seed]) or {}, reused=part in begun)
