@@ -20,7 +20,8 @@ CONFIGS = Path(__file__).parent / "configs"
 ASSIGNMENT = re.compile(r"([a-z][a-z_.]*)=(.*)")
 EXPECTED = (InputError, OSError, FloatingPointError)  # errors that are told in one line
 VARIANT = re.compile(r"\+(?=[a-z][a-z_.]*=)")
-Settings = Annotated[Config, tyro.conf.arg(name="")]  # as a program's field: the config's fields, without a prefix
+# As a program's field: the config's fields, without a prefix; a bool takes a value, as in model.adder_gradient=False.
+Settings = Annotated[Config, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff]
 
 
 def config_names() -> list[str]:
@@ -94,7 +95,8 @@ def parse(program: Any, arguments: list[str]) -> Any:
 
 def override(config: Config, assignments: list[str]) -> Config:
     """The config with its fields changed as `training.epochs=2` says; exits with status 2 where it cannot."""
-    changed = tyro.cli(Config, args=_as_flags(config, assignments), default=config, use_underscores=True)
+    flags = _as_flags(config, assignments)
+    changed = tyro.cli(Config, args=flags, default=config, use_underscores=True, config=(tyro.conf.FlagConversionOff,))
     _check_names(changed)
     return changed
 

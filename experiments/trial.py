@@ -130,7 +130,7 @@ def run(config: Config, folders: dict[int, Path], data: Data) -> None:
         state = jax.block_until_ready(compiled(keys, state, train, np.int32(until)))
         seconds += (time.perf_counter() - start) / len(seeds)
         at = until
-        states = [state] if len(seeds) == 1 else unstack(state, len(seeds))
+        states = [state] if len(seeds) == 1 else unstack(state._replace(opt_state=None), len(seeds))
         for watch, one in zip(watches, states, strict=True):
             watch.look(config, one, data, seconds, ends_quarter=at % quarter == 0 or at == total)
     for watch, one in zip(watches, states, strict=True):

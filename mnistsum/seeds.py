@@ -54,7 +54,6 @@ def compile_advance_seeds(config: Config, keys: Keys, state: TrainState, data: S
         mesh=each.mesh,
         in_specs=(each.spec, specs, whole.spec, whole.spec),
         out_specs=specs,
-        check_vma=False,  # it cannot follow the custom gradient of a convolution
     )
     return jax.jit(program, donate_argnums=1).lower(keys, state, data, jax.ShapeDtypeStruct((), jnp.int32)).compile()
 

@@ -31,6 +31,12 @@ def test_bare_overrides_are_typed_and_start_from_the_named_config():
     assert cli.parse(Run, ["--config=smoke", "data.dir=/some/where"]).settings.data.dir == "/some/where"
 
 
+def test_a_bare_override_of_truth_reaches_run_and_compare():
+    override = "model.adder_gradient=False"
+    assert not cli.parse(Run, [override]).settings.model.adder_gradient
+    assert not cli.load_variant(f"base+{override}").model.adder_gradient
+
+
 def test_every_config_loads_under_its_own_name_and_says_its_claim_result_and_cost():
     for name in cli.config_names():
         assert cli.load_config(name).name == name
