@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
 
 import jax
 
-from experiments import cli
+from experiments import cli, parting
 from mnistsum.config import InputError
 
 HEARTBEAT = 30  # seconds without a sign of life after which a process counts as lost, where no connection breaks
@@ -20,8 +21,12 @@ def together(coordinator: str | None, processes: int | None, process: int | None
 
     What is None is found from SLURM, Open MPI or the TPU's pod; InputError where there is none of them. An error ends
     the process at once: one that waited for the others' goodbye would leave them waiting for its share of a sum. A
-    process whose peer is lost says so in one line; where it is the first that is lost, JAX itself aborts the others.
+    process whose peer is lost says so in one line.
     """
+    told = subprocess.Popen([sys.executable, "-I", parting.__file__], stdin=subprocess.PIPE)
+    assert told.stdin is not None
+    os.dup2(told.stdin.fileno(), 2)
+    told.stdin.close()
     # JAX would catch SIGTERM itself, and let the run go on.
     jax.config.update("jax_enable_preemption_service", False)
     if process == 0:
@@ -38,16 +43,19 @@ def together(coordinator: str | None, processes: int | None, process: int | None
     try:
         yield
     except cli.EXPECTED as error:
-        _leave(cli.tell(error))
+        _leave(told, cli.tell(error))
     except jax.errors.JaxRuntimeError as error:
-        said = str(error).splitlines()[0]
-        _leave(cli.tell(OSError(f"parted from another process of this run ({said}); start all again with --resume")))
+        print(parting.PARTED.format(str(error).splitlines()[0]), file=sys.stderr)
+        _leave(told, 1)
     except BaseException:
         traceback.print_exc()
-        _leave(1)
+        _leave(told, 1)
 
 
-def _leave(status: int) -> None:
+def _leave(told: subprocess.Popen, status: int) -> None:
+    """Ends the process once what it said is passed on."""
     sys.stdout.flush()
     sys.stderr.flush()
+    os.close(2)
+    told.wait()
     os._exit(status)
