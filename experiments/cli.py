@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import difflib
+import gc
 import importlib
 import importlib.util
 import logging
@@ -132,12 +133,17 @@ def main(command: Callable[[list[str]], int]) -> None:
     What the machine or the numbers do (a full disk, a loss that is not finite) ends with status 1.
     """
     _quieten_orbax()
+    # What JAX, Flax and Matplotlib make stays: to look through it for garbage all the time, and again at the end, would
+    # take a second of each command.
+    gc.set_threshold(100_000, 10, 10)
     try:
         sys.exit(command(sys.argv[1:]))
     except EXPECTED as error:
         sys.exit(tell(error))
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        gc.freeze()
 
 
 def tell(error: BaseException) -> int:

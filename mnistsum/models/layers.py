@@ -84,8 +84,15 @@ def _views(maps, size, stride, pads):
         integers = lax.bitcast_convert_type(maps, jnp.uint16)
         return lax.bitcast_convert_type(_views(integers, size, stride, pads), jnp.bfloat16)
     maps = jnp.pad(maps, ((0, 0), *pads, (0, 0)))
-    rows, columns = ((length - n) // stride * stride + 1 for length, n in zip(maps.shape[1:3], size, strict=True))
-    return jnp.concatenate([maps[:, y : y + rows : stride, x : x + columns : stride] for y, x in np.ndindex(*size)])
+
+    def shifted(maps, axis):
+        last = (maps.shape[axis] - size[axis - 1]) // stride * stride
+        return [lax.slice_in_dim(maps, low, low + last + 1, stride, axis) for low in range(size[axis - 1])]
+
+    if len(maps) == 1:  # an image: XLA would fuse its distortion into a stack of few, and compute it for each of them
+        return jnp.concatenate([view for row in shifted(maps, 1) for view in shifted(row, 2)])
+    # Elsewhere, one axis after the other, as six slices compile in half the time of nine.
+    return jnp.concatenate(shifted(jnp.concatenate(shifted(maps, 2)), 1))
 
 
 def to_maps(images: Float[Array, "batch height width channels"]) -> Float[Array, "channels height width batch"]:

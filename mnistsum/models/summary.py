@@ -1,6 +1,7 @@
 """What a model is made of: its layers with shapes, parameters and multiply-adds, without computing anything."""
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -54,12 +55,14 @@ def summarise(config: ModelConfig) -> list[Row]:
     return rows
 
 
+@cache
 def count_parameters(config: ModelConfig) -> int:
     """The number of trainable parameters."""
     key, *_ = _inputs(1)
     return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(lambda key: build(config, key), key)))
 
 
+@cache
 def count_multiply_adds(config: ModelConfig) -> int:
     """The multiply-adds of one image and one number going forward, in matrix products and convolutions."""
 
