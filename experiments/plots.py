@@ -30,6 +30,39 @@ def curves(lines: list[dict[str, Any]]) -> Figure:
             errors = [max(1 - line[part][f"{output}_accuracy"], 1e-4) for line in lines]
             name = "training" if part == "train" else split
             right.plot(epochs, errors, f"o{style}", color=colour, label=f"{name}, {output}", markersize=4)
+    _finish_curves(left, right, max(epochs))
+    return figure
+
+
+def over_write_up(lines: list[dict[str, Any]], write_up: dict[int, tuple[float, float, float]], band) -> Figure:
+    """Test loss and accuracies by epoch, over a log that gives average loss and both accuracies in % by epoch.
+
+    `band` gives the lowest and highest accuracy that another test of as many images would show.
+    """
+    epochs = [line["epoch"] for line in lines]
+    figure = Figure((10, 4), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(epochs, [average_loss(line) for line in lines], "-", color=INK, label="here")
+    left.plot(list(write_up), [loss for loss, *_ in write_up.values()], "x", color=INK, label="write-up")
+    left.set(title="Average loss on the test set", xlabel="epoch", ylabel="nats", yscale="log")
+    for output, place, colour in (("digit", 1, DIGIT), ("sum", 2, SUM)):
+        accuracy = [line["test"][f"{output}_accuracy"] for line in lines]
+        low, high = zip(*map(band, accuracy), strict=True)
+        right.fill_between(epochs, 1 - np.array(low), 1 - np.array(high), color=colour, alpha=0.2, linewidth=0)
+        right.plot(epochs, 1 - np.array(accuracy), "-", color=colour, label=f"{output}, here")
+        errors = [1 - values[place] / 100 for values in write_up.values()]
+        right.plot(list(write_up), errors, "x", color=colour, label=f"{output}, write-up")
+    _finish_curves(left, right, max(*epochs, *write_up))
+    return figure
+
+
+def average_loss(line: dict[str, Any]) -> float:
+    """The write-up's loss, the mean of both, of a line of metrics.jsonl on the test set."""
+    return (line["test"]["digit_loss"] + line["test"]["sum_loss"]) / 2
+
+
+def _finish_curves(left: Any, right: Any, last: float) -> None:
+    """The axes of losses and of accuracies by epoch, up to the last."""
     right.set(title="Accuracy (log scale of the error)", xlabel="epoch", ylabel="accuracy", yscale="log")
     right.set_ylim(1, min(right.get_ylim()[0], 1e-2))
     right.yaxis.set_major_locator(FixedLocator([digit / 10**power for power in range(5) for digit in (1, 2, 5)]))
@@ -37,11 +70,10 @@ def curves(lines: list[dict[str, Any]]) -> Figure:
     right.yaxis.set_minor_locator(NullLocator())
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlim(0, max(epochs) * 1.05)
+        axes.set_xlim(0, last * 1.05)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
-    return figure
 
 
 def confusion(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> Figure:

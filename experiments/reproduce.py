@@ -1,0 +1,72 @@
+"""A run of `reference` beside the write-up's log: `python -m experiments.reproduce runs/reference-...`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+from scipy.stats import binomtest
+
+from experiments import cli, plots
+from mnistsum.config import InputError
+
+# By epoch: average loss in nats, digit and sum in %. The write-up shows no other epochs.
+WRITE_UP = {
+    1: (2.394, 56.34, 9.94),
+    2: (1.296, 94.29, 14.32),
+    3: (1.207, 96.57, 18.48),
+    18: (0.142, 98.99, 98.72),
+    19: (0.129, 98.90, 98.54),
+    20: (0.110, 98.96, 98.83),
+}
+IMAGES = 10_000  # of the test set
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Prints the epochs of a run that the write-up shows, as a Markdown table, and draws both logs: write_up.png."""
+
+    run: tyro.conf.Positional[Path]  # the folder of a run of `reference`, which need not have ended
+
+
+def band(accuracy: float) -> tuple[float, float]:
+    """The binomial interval (Wilson, 95 %) of an accuracy on the test set's images."""
+    interval = binomtest(round(accuracy * IMAGES), IMAGES).proportion_ci(0.95, "wilson")
+    return interval.low, interval.high
+
+
+def table(lines: list[dict[str, Any]]) -> str:
+    """The epochs that both logs show: loss, ours with its band, and whether the write-up's lies in it."""
+    rows = [
+        "| epoch | loss | write-up | digit, % | write-up | sum, % | write-up |",
+        "|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for line in lines:
+        if line["epoch"] not in WRITE_UP:
+            continue
+        loss, *accuracies = WRITE_UP[line["epoch"]]
+        cells = [f"{line['epoch']:g}", f"{plots.average_loss(line):.3f}", f"{loss:.3f}"]
+        for output, theirs in zip(("digit", "sum"), accuracies, strict=True):
+            ours = line["test"][f"{output}_accuracy"]
+            low, high = band(ours)
+            inside = "inside" if low <= theirs / 100 <= high else "outside"
+            cells += [f"{100 * ours:.2f} [{100 * low:.2f}, {100 * high:.2f}]", f"{theirs:.2f} {inside}"]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def command(arguments: list[str]) -> int:
+    """The exit status of the program."""
+    folder = tyro.cli(Reproduce, prog="python -m experiments.reproduce", args=arguments).run
+    path = folder / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    if not lines or "test" not in lines[-1]:
+        raise InputError(f"{path}: expected test results of an epoch or more; give the folder of a run of `reference`")
+    plots.over_write_up(lines, WRITE_UP, band).savefig(folder / "write_up.png")
+    print(table(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.main(command)

@@ -1,0 +1,46 @@
+"""A run laid over the write-up's log."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments.plots import over_write_up
+from experiments.reproduce import WRITE_UP, band, command, table
+from mnistsum.config import InputError
+
+
+def line(epoch: int, digit: float, sum_: float) -> dict:
+    test = {"digit_accuracy": digit, "sum_accuracy": sum_, "digit_loss": 0.1, "sum_loss": 0.14}
+    return {"epoch": float(epoch), "test": test}
+
+
+def test_the_band_is_wilsons_by_hand():
+    p, n, z = 0.99, 10_000, 1.959964
+    centre, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    np.testing.assert_allclose(band(p), [(centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)])
+
+
+def test_the_table_says_which_figures_of_the_write_up_are_in_the_band():
+    rows = table([line(4, 0.9, 0.5), line(20, 0.9890, 0.9810)]).splitlines()
+    assert len(rows) == 3  # the write-up shows no epoch 4
+    assert rows[-1].startswith("| 20 | 0.120 | 0.110 | 98.90 [")
+    assert "] | 98.96 inside | 98.10 [" in rows[-1]
+    assert rows[-1].endswith("] | 98.83 outside |")
+
+
+def test_the_picture_shows_both_logs():
+    figure = over_write_up([line(1, 0.5, 0.1), line(2, 0.9, 0.2)], WRITE_UP, band)
+    loss, accuracy = figure.axes
+    drawn = {str(curve.get_label()): np.asarray(curve.get_xydata()) for curve in (*loss.lines, *accuracy.lines)}
+    np.testing.assert_allclose(drawn["here"], [[1, 0.12], [2, 0.12]])
+    np.testing.assert_allclose(drawn["sum, here"], [[1, 0.9], [2, 0.8]])
+    np.testing.assert_allclose(drawn["digit, write-up"][-1], [20, 1 - 0.9896])
+
+
+@pytest.mark.parametrize("lines", ["", json.dumps({"epoch": 1.0, "validation": {}})])
+def test_a_folder_without_test_results_is_refused_by_name(tmp_path, lines):
+    (tmp_path / "metrics.jsonl").write_text(lines)
+    with pytest.raises(InputError, match=r"metrics.jsonl: expected test results of an epoch or more"):
+        command([str(tmp_path)])
+    assert not (tmp_path / "write_up.png").exists()
