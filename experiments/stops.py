@@ -14,6 +14,7 @@ from mnistsum.train import split_keys, steps_per_epoch, total_steps
 from mnistsum.types import Split, TrainState
 
 MEASURED = 0.3  # seconds of training that a run's duration is estimated from
+FEWEST = 4  # steps between two stops: each call of the program costs `reference` a quarter of a step, for fresh memory
 
 
 class Stop(NamedTuple):
@@ -30,7 +31,7 @@ class Stop(NamedTuple):
 def stops(
     config: Config, compiled: Any, state: TrainState, train: Split, caught: Sequence[int] = (), pause: float = 1.0
 ) -> Iterator[Stop]:
-    """Trains to the end of the run, and stops every `pause` seconds or so and after each epoch.
+    """Trains to the end of the run, and stops every `pause` seconds or `FEWEST` steps or so and after each epoch.
 
     `compiled` is what `compile_advance` gives. The first stop comes after one step. All processes stop at the same
     steps, and hear of the same signal.
@@ -46,7 +47,7 @@ def stops(
         start = time.perf_counter()
         state = jax.block_until_ready(compiled(keys, state, train, np.int32(until)))
         seconds = time.perf_counter() - start
-        chunk = max(1, min(8 * chunk, round(pause * (until - step) / seconds)))
+        chunk = max(FEWEST, min(8 * chunk, round(pause * (until - step) / seconds)))
         plans = multihost_utils.process_allgather(np.array([chunk, caught[0] if caught else 0]))
         chunk = int(plans[0, 0])
         yield Stop(
