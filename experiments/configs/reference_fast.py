@@ -1,4 +1,4 @@
-"""The write-up's network of 6,384,925 parameters with a modern recipe: Muon, one cycle, 0.6 epochs.
+"""The write-up's network of 6,384,925 parameters with a modern recipe: Muon, one cycle, bfloat16, 0.6 epochs.
 
 Claim: the write-up's 98.96 % digit and 98.83 % sum in less than one of its twenty epochs.
 Result: digit 99.31 %, sum 99.05 %, one seed, at commit e7b4349; not repeated since.
@@ -10,7 +10,7 @@ from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig
 
 config = Config(
     name="reference_fast",
-    model=ModelConfig(classifier="reference"),
+    model=ModelConfig(classifier="reference", dtype="bfloat16"),
     optimizer=OptimizerConfig(name="muon", learning_rate=0.02, schedule="one_cycle"),
     training=TrainingConfig(epochs=0.6),
 )
