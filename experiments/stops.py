@@ -62,5 +62,5 @@ def stops(
 
 
 def tells_speed(stop: Stop, total: int) -> bool:
-    """Whether a run's duration can be told from this stop: a first, single step counts only where steps are slow."""
-    return stop.seconds > (MEASURED if stop.step > 1 else 1.0) or stop.step == total
+    """Whether a run's duration can be told from this stop: not from the first, which is one step and its call."""
+    return (stop.seconds > MEASURED and stop.step > 1) or stop.step == total
