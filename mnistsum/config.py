@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 # The names in mnistsum.models, here so that a command line is checked before JAX loads.
-CLASSIFIERS = ("reference", "compact", "tiny", "lenet5", "mlp", "resnet", "vit")
+CLASSIFIERS = ("reference", "compact", "tiny", "lenet5", "mlp", "resnet", "vgg", "vit")
 ADDERS = ("concat", "bilinear", "direct", "shift")
 
 

@@ -105,7 +105,14 @@ def test_max_pool_by_hand():
     assert max_pool(maps)[0, :, :, 0].tolist() == [[6.0, 8.0]]
 
 
-SIZES = {"reference": (2, 2, 4, 4, 4, 8), "compact": (4, 4, 8), "lenet5": (2, 4, 16, 16), "mlp": (32,), "vit": (16,)}
+SIZES = {
+    "reference": (2, 2, 4, 4, 4, 8),
+    "compact": (4, 4, 8),
+    "lenet5": (2, 4, 16, 16),
+    "mlp": (32,),
+    "vgg": (2, 2, 4, 4, 4, 8),
+    "vit": (16,),
+}
 PAIRS = [
     ModelConfig(classifier=classifier, adder=adder, widths=SIZES.get(classifier, ()))
     for classifier, adder in itertools.product(CLASSIFIERS, ADDERS)
@@ -161,6 +168,7 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_logits():
         ("lenet5", 61_706),
         ("mlp", 235_146),
         ("resnet", 77_914),
+        ("vgg", 293_626),
         ("vit", 71_626),
     ],
 )

@@ -1,23 +1,22 @@
-"""Wider than `base`, and trained for five times as many epochs.
+"""A network that sees every pixel: pairs of 3x3 convolutions from the full resolution on, trained for seven minutes.
 
-Claim: none beyond `base`: meant to be as good as one network gets in eight minutes on two CPU cores, it is not better
-than `base` by more than one seed can show.
-Result: digit 99.61 %, sum 99.60 %, one seed: experiments/results/runs/best-0. The search that it came from is
-experiments/results/search-best.md.
+Claim: as good as one network gets in eight minutes on two CPU cores; at least 99.70 % digit and 99.65 % sum.
+Result: experiments/results/runs/best-*.
 Command: python -m experiments.run --config best
-Cost: 486 s of training, 518 s in all, on two CPU cores.
+Cost: less than eight minutes on two CPU cores that multiply bfloat16 (AMX).
 """
 
 import dataclasses
 
 from experiments.configs.base import config as base
-from mnistsum.config import ModelConfig, TrainingConfig
+from mnistsum.config import DataConfig, ModelConfig, TrainingConfig
 
 config = dataclasses.replace(
     base,
     name="best",
+    data=DataConfig(validation=1000),  # settings were chosen on 10,000; these only show that it trains
     augment=dataclasses.replace(base.augment, elastic=0.7),
-    model=ModelConfig(classifier="compact", widths=(32, 64, 128, 128), dtype="bfloat16"),
-    optimizer=dataclasses.replace(base.optimizer, average=0.999),
-    training=TrainingConfig(epochs=40.0),
+    model=ModelConfig(classifier="vgg", dtype="bfloat16"),
+    optimizer=dataclasses.replace(base.optimizer, weight_decay=0.05, average=0.999),
+    training=TrainingConfig(epochs=16.0),
 )

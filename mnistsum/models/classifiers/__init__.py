@@ -6,6 +6,7 @@ from mnistsum.models.classifiers.mlp import MLP
 from mnistsum.models.classifiers.reference import Reference
 from mnistsum.models.classifiers.resnet import ResNet
 from mnistsum.models.classifiers.tiny import Tiny
+from mnistsum.models.classifiers.vgg import VGG
 from mnistsum.models.classifiers.vit import ViT
 
 CLASSIFIERS = {
@@ -15,5 +16,6 @@ CLASSIFIERS = {
     "lenet5": LeNet5,
     "mlp": MLP,
     "resnet": ResNet,
+    "vgg": VGG,
     "vit": ViT,
 }
