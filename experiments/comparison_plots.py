@@ -45,7 +45,7 @@ def intervals(summary: dict[str, Any]) -> Figure:
         axes.errorbar(means, places, xerr=np.abs(bounds - means), fmt="o", color=colour, capsize=4, label=output)
     axes.set_yticks(range(len(rows)), [row["config"] for row in rows])
     axes.invert_yaxis()
-    axes.set(xlabel="test accuracy, %")
+    axes.set(xlabel="test accuracy, %", xlim=(None, min(axes.get_xlim()[1], 100)))  # few seeds reach past what can be
     axes.grid(axis="x", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
@@ -60,7 +60,7 @@ def curves(summary: dict[str, Any]) -> Figure:
         for i, row in enumerate(summary["rows"]):
             band = row["curve"]
             error = {name: np.maximum(1 - np.array(band[f"{output}_{name}"]), 1e-4) for name in ("mean", "low", "high")}
-            panel.plot(band["epoch"], error["mean"], color=_colour(i), label=row["config"])
+            panel.plot(band["epoch"], error["mean"], ".-", color=_colour(i), label=row["config"])
             panel.fill_between(band["epoch"], error["low"], error["high"], color=_colour(i), alpha=0.2, linewidth=0)
         panel.set(title=f"{output}, validation (log scale of the error)", xlabel="epoch", yscale="log", xlim=(0, None))
         panel.grid(alpha=0.25)

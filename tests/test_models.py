@@ -222,6 +222,12 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
         build(ModelConfig(classifier="conv"), KEY)
 
 
+@pytest.mark.parametrize(("classifier", "widths"), [("compact", (4, 8)), ("vgg", (4,) * 5), ("vit", (16, 32))])
+def test_widths_that_a_classifier_cannot_have_are_refused_by_name(classifier, widths):
+    with pytest.raises(InputError, match=f"model.widths: expected .* for {classifier}, found"):
+        build(ModelConfig(classifier=classifier, widths=widths), KEY)
+
+
 def test_the_names_of_the_config_are_those_of_the_models():
     assert tuple(CLASSIFIERS) == config_module.CLASSIFIERS
     assert tuple(ADDERS) == config_module.ADDERS
