@@ -222,7 +222,10 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
         build(ModelConfig(classifier="conv"), KEY)
 
 
-@pytest.mark.parametrize(("classifier", "widths"), [("compact", (4, 8)), ("vgg", (4,) * 5), ("vit", (16, 32))])
+@pytest.mark.parametrize(
+    ("classifier", "widths"),
+    [("compact", (4, 8)), ("vit", (16, 32)), *((name, (4,) * 7) for name in ("reference", "tiny", "lenet5", "vgg"))],
+)
 def test_widths_that_a_classifier_cannot_have_are_refused_by_name(classifier, widths):
     with pytest.raises(InputError, match=f"model.widths: expected .* for {classifier}, found"):
         build(ModelConfig(classifier=classifier, widths=widths), KEY)

@@ -14,7 +14,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from mnistsum.config import ModelConfig
+from mnistsum.config import InputError, ModelConfig
 
 
 def convolve(
@@ -147,6 +147,16 @@ class Norm(nnx.RMSNorm):
         super().__init__(channels, reduction_axes=(0, 1, 2), feature_axes=0, rngs=rngs)
 
     __call__ = nnx.RMSNorm.__call__  # kept, as jax2onnx replaces that of nnx.RMSNorm by one for the last axis alone
+
+
+def widths(config: ModelConfig, default: tuple[int, ...]) -> tuple[int, ...]:
+    """The config's widths, or else the default ones; InputError where they are not as many."""
+    if config.widths and len(config.widths) != len(default):
+        found, example = config.widths, ",".join(map(str, default))
+        raise InputError(
+            f"model.widths: expected {len(default)}, such as {example}, for {config.classifier}, found {found}"
+        )
+    return config.widths or default
 
 
 def initialisers(config: ModelConfig, fan_in: int):

@@ -5,7 +5,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
-from mnistsum.models.layers import Conv, Dense, average_pool, flatten, to_maps
+from mnistsum.models.layers import Conv, Dense, average_pool, flatten, to_maps, widths
 
 
 class LeNet5(nnx.Module):
@@ -16,7 +16,7 @@ class LeNet5(nnx.Module):
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        c1, c2, f1, f2 = config.widths or (6, 16, 120, 84)
+        c1, c2, f1, f2 = widths(config, (6, 16, 120, 84))
         self.conv1 = Conv(config, 1, c1, 5, rngs)
         self.conv2 = Conv(config, c1, c2, 5, rngs, padding="VALID")
         self.dense1 = Dense(config, 25 * c2, f1, rngs)

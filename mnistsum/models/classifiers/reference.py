@@ -5,7 +5,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
-from mnistsum.models.layers import Conv, flatten, max_pool, to_maps
+from mnistsum.models.layers import Conv, flatten, max_pool, to_maps, widths
 
 
 class Reference(nnx.Module):
@@ -16,7 +16,7 @@ class Reference(nnx.Module):
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        c1, c2, c3, c4, c5, c6 = config.widths or (32, 64, 128, 256, 512, 1024)
+        c1, c2, c3, c4, c5, c6 = widths(config, (32, 64, 128, 256, 512, 1024))
         self.conv1 = Conv(config, 1, c1, 3, rngs)
         self.conv2 = Conv(config, c1, c2, 3, rngs)
         self.conv3 = Conv(config, c2, c3, 3, rngs)

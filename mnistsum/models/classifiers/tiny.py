@@ -5,7 +5,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
-from mnistsum.models.layers import Conv, Dense, Norm, max_pool, to_maps
+from mnistsum.models.layers import Conv, Dense, Norm, max_pool, to_maps, widths
 
 
 class Tiny(nnx.Module):
@@ -15,7 +15,7 @@ class Tiny(nnx.Module):
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        c1, c2, c3, c4, c5 = config.widths or (8, 16, 16, 16, 16)
+        c1, c2, c3, c4, c5 = widths(config, (8, 16, 16, 16, 16))
         self.conv1, self.norm1 = Conv(config, 1, c1, 3, rngs), Norm(c1, rngs)
         self.conv2, self.norm2 = Conv(config, c1, c2, 3, rngs), Norm(c2, rngs)
         self.conv3, self.norm3 = Conv(config, c2, c3, 3, rngs), Norm(c3, rngs)

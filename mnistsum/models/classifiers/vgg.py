@@ -4,8 +4,8 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mnistsum.config import InputError, ModelConfig
-from mnistsum.models.layers import Conv, Dense, Norm, flatten, max_pool, to_maps
+from mnistsum.config import ModelConfig
+from mnistsum.models.layers import Conv, Dense, Norm, flatten, max_pool, to_maps, widths
 
 
 class VGG(nnx.Module):
@@ -17,24 +17,24 @@ class VGG(nnx.Module):
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        widths = config.widths or (16, 32, 64, 64, 128, 128)
-        if len(widths) != 6:
-            raise InputError(f"model.widths: expected six for vgg, found {widths}")
-        for i, (inputs, outputs) in enumerate(zip((1, *widths), widths, strict=False), 1):
-            padding = "SAME" if i in (3, 5) else "VALID"
-            setattr(self, f"conv{i}", Conv(config, inputs, outputs, 3, rngs, padding=padding))
-            setattr(self, f"norm{i}", Norm(outputs, rngs))
-        self.features = 9 * widths[-1]
+        c1, c2, c3, c4, c5, c6 = widths(config, (16, 32, 64, 64, 128, 128))
+        self.conv1, self.norm1 = Conv(config, 1, c1, 3, rngs, padding="VALID"), Norm(c1, rngs)
+        self.conv2, self.norm2 = Conv(config, c1, c2, 3, rngs, padding="VALID"), Norm(c2, rngs)
+        self.conv3, self.norm3 = Conv(config, c2, c3, 3, rngs), Norm(c3, rngs)
+        self.conv4, self.norm4 = Conv(config, c3, c4, 3, rngs, padding="VALID"), Norm(c4, rngs)
+        self.conv5, self.norm5 = Conv(config, c4, c5, 3, rngs), Norm(c5, rngs)
+        self.conv6, self.norm6 = Conv(config, c5, c6, 3, rngs, padding="VALID"), Norm(c6, rngs)
+        self.features = 9 * c6
         self.output = Dense(config, self.features, 10, rngs)
 
     def __call__(
         self, image: Float[Array, "batch 28 28 1"]
     ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
-        x = to_maps(image)
-        for i in range(1, 7):
-            conv, norm = getattr(self, f"conv{i}"), getattr(self, f"norm{i}")
-            x = jax.nn.relu(norm(conv(x)))
-            if i in (2, 4):
-                x = max_pool(x)
+        x = jax.nn.relu(self.norm1(self.conv1(to_maps(image))))
+        x = max_pool(jax.nn.relu(self.norm2(self.conv2(x))))
+        x = jax.nn.relu(self.norm3(self.conv3(x)))
+        x = max_pool(jax.nn.relu(self.norm4(self.conv4(x))))
+        x = jax.nn.relu(self.norm5(self.conv5(x)))
+        x = jax.nn.relu(self.norm6(self.conv6(x)))
         features = flatten(x)
         return features, self.output(features)
