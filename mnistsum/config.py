@@ -24,6 +24,7 @@ class DataConfig:
     dir: str | None = None  # folder of the four IDX files, gzipped or not; None: the package's, else downloaded
     validation: int = 5000  # images held out of training, the same for every seed; 0: the test set is read each epoch
     scaling: Literal["unit", "standard"] = "standard"  # pixels / 255; standard: then less MNIST's mean, over its sd
+    test_shift: int = 0  # pixels; but in training, logits are means over the image shifted at most so far each way
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class Config:
             ("devices", self.devices == "all" or self.devices >= 1, "all, or at least 1"),
             ("data.dir", self.data.name != "custom" or self.data.dir is not None, "a folder, for data.name=custom"),
             ("data.validation", self.data.validation >= 0, "at least 0"),
+            ("data.test_shift", 0 <= self.data.test_shift <= 14, "0 to 14 pixels"),
             ("augment.shift", 0 <= self.augment.shift <= 14, "0 to 14 pixels"),
             ("augment.rotation", 0 <= self.augment.rotation <= 180, "0 to 180 degrees"),
             ("augment.scale", 0 <= self.augment.scale <= 0.9, "0 to 0.9"),

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.sharding import SingleDeviceSharding
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int, UInt8
 
 from mnistsum.config import DataConfig
 from mnistsum.data import scale
@@ -35,11 +36,28 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
     return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *parts)
 
 
+def classify(
+    config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"]
+) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+    """A trained model's features and digit logits for raw images.
+
+    With `test_shift`, their means over the image moved by every whole distance up to it along both axes, black outside:
+    test-time augmentation (Krizhevsky et al. 2012, "ImageNet classification with deep convolutional neural networks").
+    """
+    if not config.test_shift:
+        return model.classify(scale(config, images))
+    edge, places = (config.test_shift, config.test_shift), range(2 * config.test_shift + 1)
+    padded = jnp.pad(images, ((0, 0), edge, edge, (0, 0)))
+    shifted = jnp.stack([padded[:, y : y + 28, x : x + 28] for y in places for x in places])
+    answers = lax.map(lambda images: model.classify(scale(config, images)), shifted)  # in turn, to need less memory
+    return jax.tree.map(lambda each: each.mean(0), answers)
+
+
 @partial(jax.jit, static_argnames="config")
 def answer(config: DataConfig, model: Model, batch: Split) -> Evaluation:
     """The model's answers to a batch of images, each with all ten numbers."""
     images, labels = jnp.asarray(batch.images), jnp.asarray(batch.labels)
-    features, digit = model.classify(scale(config, images))
+    features, digit = classify(config, model, images)
     # One-hot numbers [10, batch, 10] to sum logits [batch, 10, 19].
     numbers = jnp.broadcast_to(jnp.eye(10)[:, None], (10, len(labels), 10))
     sums = jax.vmap(model.add, in_axes=(None, None, 0), out_axes=1)(features, digit, numbers)

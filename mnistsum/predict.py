@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from mnistsum import checkpoint, weights
 from mnistsum.config import Config, DataConfig, InputError
-from mnistsum.data import scale
+from mnistsum.evaluation import classify
 from mnistsum.models import Model
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -30,8 +30,9 @@ def answer(
     config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"], numbers: Int[Array, " batch"]
 ) -> Prediction:
     """The probabilities for a batch of images 0-255 and numbers 0-9, traceable."""
-    logits = model(scale(config, jnp.asarray(images)), jax.nn.one_hot(numbers, 10))
-    return Prediction(jax.nn.softmax(logits.digit), jax.nn.softmax(logits.sum))
+    features, digit = classify(config, model, jnp.asarray(images))
+    total = model.add(features, digit, jax.nn.one_hot(numbers, 10))
+    return Prediction(jax.nn.softmax(digit), jax.nn.softmax(total))
 
 
 class Predictor(NamedTuple):

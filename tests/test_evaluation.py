@@ -1,6 +1,9 @@
 """Evaluation: every image with every number, whatever the batch size; scores by hand."""
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -36,6 +39,24 @@ def test_every_image_meets_every_number(config, model, train):
         np.testing.assert_array_equal(evaluation.sum[:, number], logits.sum.argmax(-1))
         loss = negative_log_likelihood(logits.sum, split.labels + number)
         np.testing.assert_allclose(evaluation.sum_loss[:, number], loss, rtol=1e-4)
+
+
+def test_with_a_shift_the_answer_is_that_of_the_mean_over_moved_images(config, model, train):
+    images, labels = np.asarray(train.images[:20]), train.labels[:20]
+    moved = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    parts = [
+        jax.jit(type(model).classify)(model, scale(config.data, jnp.asarray(moved[:, y : y + 28, x : x + 28])))
+        for y in range(5)
+        for x in range(5)
+    ]
+    features, digit = (jnp.stack(part).mean(0) for part in zip(*parts, strict=True))
+    evaluation = evaluate(dataclasses.replace(config.data, test_shift=2), model, Split(images, labels), 8)
+    np.testing.assert_allclose(evaluation.digit_loss, negative_log_likelihood(digit, labels), rtol=1e-4)
+    for number in range(10):
+        total = jax.jit(type(model).add)(model, features, digit, jax.nn.one_hot(np.full(20, number), 10))
+        loss = negative_log_likelihood(total, labels + number)
+        np.testing.assert_allclose(evaluation.sum_loss[:, number], loss, rtol=1e-4)
+    assert (evaluation.digit_loss != evaluate(config.data, model, Split(images, labels), 8).digit_loss).any()
 
 
 def test_scores_by_hand():

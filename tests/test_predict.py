@@ -1,5 +1,6 @@
 """Predictions by the network that ships, in Python and on the command line, and judged by drawings."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -37,7 +38,11 @@ def test_the_network_that_ships_is_small_and_reads_the_test_set_as_its_file_says
     assert said and abs(100 * right - float(said[1])) < 0.05  # another CPU may round a few images over
 
 
-def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnist, monkeypatch):
+@pytest.mark.parametrize("shift", [0, 1])
+def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnist, monkeypatch, shift):
+    data = dataclasses.replace(base.config.data, test_shift=shift)
+    base = base._replace(config=dataclasses.replace(base.config, data=data))
+    chex.clear_trace_counter()
     once = jax.jit(chex.assert_max_traces(predict.answer.__wrapped__, n=1), static_argnums=0)
     monkeypatch.setattr(predict, "answer", once)
     images, numbers = mnist.test.images[:37], np.arange(37) % 10

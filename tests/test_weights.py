@@ -10,11 +10,11 @@ from safetensors.flax import load_file, save_file
 
 from experiments import export as program
 from mnistsum import export, weights
-from mnistsum.config import CLASSIFIERS, Config, InputError, ModelConfig
+from mnistsum.config import CLASSIFIERS, Config, DataConfig, InputError, ModelConfig
 from mnistsum.models import build
 from mnistsum.predict import Predictor, load_pretrained
 
-CONFIG = Config(model=ModelConfig(widths=(4, 4, 8), hidden=16, dtype="bfloat16"))
+CONFIG = Config(data=DataConfig(test_shift=1), model=ModelConfig(widths=(4, 4, 8), hidden=16, dtype="bfloat16"))
 NUMBERS = np.arange(20, dtype=np.int32) % 10
 
 
@@ -133,7 +133,7 @@ def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(mnist, name):
     if name == "base":
         config, model = load_pretrained("base")
     else:
-        config = Config(model=ModelConfig(classifier=name))
+        config = Config(data=DataConfig(test_shift=1), model=ModelConfig(classifier=name))
         model = build(config.model, jax.random.key(0))
     session = onnxruntime.InferenceSession(export.to_onnx(config, model))
     images, numbers = mnist.test.images[:1000], np.arange(1000, dtype=np.int32) % 10
