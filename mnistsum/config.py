@@ -24,7 +24,7 @@ class DataConfig:
     dir: str | None = None  # folder of the four IDX files, gzipped or not; None: the package's, else downloaded
     validation: int = 5000  # images held out of training, the same for every seed; 0: the test set is read each epoch
     scaling: Literal["unit", "standard"] = "standard"  # pixels / 255; standard: then less MNIST's mean, over its sd
-    test_shift: int = 0  # pixels; but in training, logits are means over the image shifted at most so far each way
+    test_shift: int = 0  # pixels; outside training, logits are means over all shifts of the image of up to so many
 
 
 @dataclass(frozen=True)

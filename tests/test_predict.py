@@ -55,6 +55,8 @@ def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnis
         np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
     evaluation = evaluate(base.config.data, base.model, jax.tree.map(lambda array: array[:37], mnist.test))
     assert (together.digit.argmax(-1) == evaluation.digit).all()
+    given = together.digit[np.arange(37), mnist.test.labels[:37]]
+    np.testing.assert_allclose(-np.log(given), evaluation.digit_loss, rtol=1e-2, atol=1e-6)
     assert (together.sum.argmax(-1) == np.asarray(evaluation.sum)[np.arange(37), numbers]).all()
 
 
