@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import signal
 import socket
 import threading
@@ -205,7 +206,9 @@ def _go_on(
                 break
     if signal_sent:
         screen.console.print(
-            f"stopped at step {int(state.step):,}; go on with: python -m experiments.run --resume {folder}"
+            f"stopped at step {int(state.step):,}; go on with: "
+            f"python -m experiments.run --resume {shlex.quote(str(folder))}",
+            markup=False,
         )
         return 128 + signal_sent
     if _leads():

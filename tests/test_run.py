@@ -106,10 +106,11 @@ def test_the_report_holds_everything_in_one_file(smoke):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_run_elsewhere_stopped_by_a_signal_resumes_to_the_same_bits(smoke, tmp_path, number):
-    """Nor do the working directory and PYTHONHASHSEED change a bit."""
+    """Nor do the working directory, PYTHONHASHSEED and a folder's odd name change a bit."""
     folder, _ = smoke
+    parts = "its [two] parts"
     elsewhere = {"cwd": tmp_path, "PYTHONHASHSEED": "7"}
-    process = start("--config", "smoke", "--output", "parts", **elsewhere)
+    process = start("--config", "smoke", "--output", parts, **elsewhere)
     assert process.stdout is not None
     said = " "
     while said and not said.strip().startswith("total"):  # the table's last line: signals are caught by now
@@ -117,10 +118,10 @@ def test_a_run_elsewhere_stopped_by_a_signal_resumes_to_the_same_bits(smoke, tmp
     process.send_signal(number)
     rest = process.communicate(timeout=120)[0]
     assert process.returncode == 128 + number
-    assert "go on with: python -m experiments.run --resume parts" in rest
-    assert not (tmp_path / "parts" / "summary.json").exists()
-    assert "resumed at step" in finish(start("--resume", "parts", **elsewhere))
-    assert files(tmp_path / "parts") == files(folder)
+    assert f"go on with: python -m experiments.run --resume '{parts}'" in rest
+    assert not (tmp_path / parts / "summary.json").exists()
+    assert "resumed at step" in finish(start("--resume", parts, **elsewhere))
+    assert files(tmp_path / parts) == files(folder)
 
 
 @pytest.mark.slow
