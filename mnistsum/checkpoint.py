@@ -7,6 +7,7 @@ A checkpoint is a folder named by its step. It appears under that name only when
 import contextlib
 import dataclasses
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -38,12 +39,24 @@ class Restored(NamedTuple):
     refused: tuple[str, ...]  # a line for each newer checkpoint that could not be used
 
 
+def check_path(folder: Path) -> None:
+    """InputError where checkpoints cannot be saved: under a name with a wildcard in it.
+
+    Orbax's library of paths (etils 1.15) would look for what was just written under other names, find nothing, and save
+    no arrays without a word.
+    """
+    path = str(folder.absolute())
+    if glob.escape(path) != path:
+        raise InputError(f"{path}: expected a path without '[', '*', '?', under which Orbax loses arrays; use another")
+
+
 def save(folder: Path, config: Config, state: TrainState, clock: dict[str, float]) -> None:
     """Writes a checkpoint named by the state's step, whole or not at all; older ones but one are deleted.
 
     `clock` is what the state does not determine: seconds spent so far. An OSError names path and cause, and leaves
-    the older checkpoints as they are.
+    the older checkpoints as they are; an InputError, of `check_path`.
     """
+    check_path(folder)
     final = folder / str(int(state.step))
     partial = folder / f"{final.name}.partial"
     with writing(final):

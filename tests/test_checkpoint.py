@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -188,6 +189,19 @@ def test_a_read_only_folder_leaves_the_older_checkpoints_and_names_path_and_caus
     assert checkpoint.restore(folder, config).state.step == 5
     folder.chmod(0o755)
     shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("name", ["[a] run", "run*", "run?"])
+def test_a_folder_under_which_orbax_loses_arrays_is_refused_and_nothing_written(config, states, tmp_path, name):
+    with pytest.raises(InputError, match=re.escape(f"{tmp_path / name}: expected a path without '['")):
+        checkpoint.save(tmp_path / name, config, states[0], {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_checkpoints_are_read_from_whatever_path_they_were_moved_to(config, states, tmp_path):
+    checkpoint.save(tmp_path / "run", config, states[0], {})
+    moved = (tmp_path / "run").rename(tmp_path / "[a] run? *")
+    assert same_bits(checkpoint.restore(moved, config).state, states[0])
 
 
 def test_a_folder_without_checkpoints_is_refused(config, tmp_path):

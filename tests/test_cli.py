@@ -76,6 +76,7 @@ def test_help_lists_every_field_with_type_default_and_meaning():
         (["--processes", "2"], "expected only with --distributed"),
         (["--distributed", "--coordinator", "here", "--processes", "2", "--process", "0"], "found here, 2, 0"),
         (["data.dir=nowhere"], "found no folder nowhere"),
+        (["--output", "[new]/run"], "[new]/run: expected a path without '['"),
         (["training.batch_size=60000"], "training.batch_size: expected at most the 55000 training images"),
     ],
 )
