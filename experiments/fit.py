@@ -109,6 +109,7 @@ def _only_writer(folder: Path) -> Iterator[None]:
 def start(config: Config, folder: Path, started: float) -> int:
     """A run from the first step; the exit status."""
     caught = _catch_signals()
+    checkpoint.check_path(folder)
     data = load(config.data)
     n = len(data.train.labels)
     total_steps(config, n)  # refuses a batch larger than the data before anything is written
@@ -128,6 +129,7 @@ def start(config: Config, folder: Path, started: float) -> int:
 def resume(folder: Path, config: Config, started: float) -> int:
     """A run from its newest sound checkpoint, or from its first step where it never came to one; the exit status."""
     caught = _catch_signals()
+    checkpoint.check_path(folder)
     with _only_writer(folder):
         data = load(config.data)
         compiling = environment.in_background(compile_advance, program(config), len(data.train.labels))
@@ -207,8 +209,7 @@ def _go_on(
     if signal_sent:
         screen.console.print(
             f"stopped at step {int(state.step):,}; go on with: "
-            f"python -m experiments.run --resume {shlex.quote(str(folder))}",
-            markup=False,
+            f"python -m experiments.run --resume {shlex.quote(str(folder))}"
         )
         return 128 + signal_sent
     if _leads():

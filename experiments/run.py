@@ -42,9 +42,7 @@ def command(arguments: list[str]) -> int:
         raise InputError(f"--output {folder}: exists and is not an empty folder; name another, or --resume {folder}")
 
     from experiments import environment, fit  # JAX loads only once the command line is right
-    from mnistsum import checkpoint
 
-    checkpoint.check_path(folder)
     environment.set_up_compiler()
     with contextlib.ExitStack() as stack:
         if options.distributed:

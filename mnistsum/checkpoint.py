@@ -42,12 +42,12 @@ class Restored(NamedTuple):
 def check_path(folder: Path) -> None:
     """InputError where checkpoints cannot be saved: under a name with a wildcard in it.
 
-    Orbax's library of paths (etils 1.15) would look for what was just written under other names, find nothing, and save
-    no arrays without a word.
+    Orbax's library of paths (etils 1.15) looks for what was just written under all names that fit: with a `[` under
+    none, and then it saves no arrays, without a word.
     """
     path = str(folder.absolute())
     if glob.escape(path) != path:
-        raise InputError(f"{path}: expected a path without '[', '*', '?', under which Orbax loses arrays; use another")
+        raise InputError(f"{path}: expected a path without '[', '*', '?', which Orbax takes for wildcards; use another")
 
 
 def save(folder: Path, config: Config, state: TrainState, clock: dict[str, float]) -> None:

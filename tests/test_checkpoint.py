@@ -192,7 +192,7 @@ def test_a_read_only_folder_leaves_the_older_checkpoints_and_names_path_and_caus
 
 
 @pytest.mark.parametrize("name", ["[a] run", "run*", "run?"])
-def test_a_folder_under_which_orbax_loses_arrays_is_refused_and_nothing_written(config, states, tmp_path, name):
+def test_a_path_that_orbax_takes_for_a_pattern_is_refused_and_nothing_written(config, states, tmp_path, name):
     with pytest.raises(InputError, match=re.escape(f"{tmp_path / name}: expected a path without '['")):
         checkpoint.save(tmp_path / name, config, states[0], {})
     assert not list(tmp_path.iterdir())
