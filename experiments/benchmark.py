@@ -17,7 +17,8 @@ import tyro
 
 from experiments import cli
 from experiments.contenders import OURS, PYTORCH, Contender, network, ours, pytorch
-from mnistsum.config import Config, InputError
+from mnistsum.config import Config
+from mnistsum.errors import InputError
 
 STEPS = {"compact": 100, "reference": 2}  # timed at once
 
@@ -40,7 +41,10 @@ def command(arguments: list[str]) -> int:
 
     from experiments import environment, scaling
 
-    results: dict[str, Any] = environment.describe() | {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    results: dict[str, Any] = environment.describe(cli.typed("benchmark", arguments)) | {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
     gpu = "none on this machine; the same command times it where there is one"
     results["gpu"] = gpu if jax.default_backend() == "cpu" else results["device"]
     for name, steps in STEPS.items():
@@ -80,9 +84,9 @@ def _together(config: Config, steps: int, rounds: int) -> dict[str, Any]:
     """By how much the outputs of both sides differ, and by contender the seconds of a step and of an evaluation."""
     import numpy as np
 
-    contenders: dict[str, Contender] = {name: ours(config, dtype) for name, dtype in OURS.items()}
+    contenders: dict[str, Contender] = {name: ours(config, dtype, steps) for name, dtype in OURS.items()}
     first = contenders["mnistsum float32"]
-    contenders |= {name: pytorch(config, *how, first.model) for name, how in PYTORCH.items()}
+    contenders |= {name: pytorch(config, *how, steps, first.model) for name, how in PYTORCH.items()}
     answers = zip(first.answer(), contenders["PyTorch float32"].answer(), strict=True)
     difference = max(float(np.abs(np.asarray(a) - b.numpy()).max()) for a, b in answers)
     assert difference < 1e-4, f"the two networks are not the same: their outputs differ by {difference}"
@@ -91,7 +95,7 @@ def _together(config: Config, steps: int, rounds: int) -> dict[str, Any]:
     for turn in range(rounds + 1):  # the first warms up and is not counted
         for name, contender in contenders.items():
             for action, collected, parts in (
-                (lambda side=contender: side.train(steps), step[name], steps),
+                (contender.train, step[name], steps),
                 (contender.evaluate, evaluation[name], 1),
             ):
                 seconds = _seconds(action) / parts

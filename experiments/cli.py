@@ -5,9 +5,8 @@ import dataclasses
 import difflib
 import gc
 import importlib
-import importlib.util
-import logging
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from mnistsum.config import ADDERS, CLASSIFIERS, Config, InputError, lookup
+from mnistsum import registry
+from mnistsum.config import Config, check_names, lookup
+from mnistsum.errors import InputError
 
 CONFIGS = Path(__file__).parent / "configs"
 ASSIGNMENT = re.compile(r"([a-z][a-z_.]*)=(.*)")
@@ -30,43 +31,34 @@ def config_names() -> list[str]:
     return sorted(path.stem for path in CONFIGS.glob("[!_]*.py"))
 
 
+def own_file(name: str) -> Path | None:
+    """The .py file that a config's name, or a variant's, is the path of; None for one of ours."""
+    file = VARIANT.split(name)[0]
+    return Path(file) if file.endswith(".py") else None
+
+
 def load_config(name: str) -> Config:
     """The `config` of experiments/configs/NAME.py, or of a .py file that the user typed."""
     if name.endswith(".py"):
-        path = Path(name)
-        if not path.is_file():
-            raise InputError(f"--config {name}: no such file")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None  # a .py suffix always has a loader
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        try:
+            module = registry.load_file(name)
+        except InputError as error:
+            raise InputError(f"--config {error}") from None
     elif name in config_names():
         module = importlib.import_module(f"experiments.configs.{name}")
+        registry.add_names(module, module.__file__ or name)
     else:
         near = difflib.get_close_matches(name, config_names(), 1, 0.0)[0]
         raise InputError(f"--config {name}: no such config; did you mean {near}? (one of {', '.join(config_names())})")
     config = getattr(module, "config", None)
     if not isinstance(config, Config):
         raise InputError(f"--config {name}: expected a variable `config` of type mnistsum.Config, found {config!r}")
-    own = {part: getattr(module, part, {}) for part in ("CLASSIFIERS", "ADDERS")}
-    if any(own.values()):
-        from mnistsum import models  # which the file's own networks have loaded anyway
-
-        for part, classes in own.items():
-            getattr(models, part).update(classes)
-    _check_names(config)
-    return config
+    return check_names(config)
 
 
-def _check_names(config: Config) -> None:
-    """InputError, before JAX loads, where the classifier or adder is neither known nor of a file that was typed."""
-    models = sys.modules.get("mnistsum.models")
-    for part, known in (("classifier", CLASSIFIERS), ("adder", ADDERS)):
-        choices = known if models is None else tuple(getattr(models, f"{part.upper()}S"))
-        found = getattr(config.model, part)
-        if found not in choices:
-            near = difflib.get_close_matches(found, choices, 1, 0.0)[0]
-            raise InputError(f"model.{part}: expected one of {', '.join(choices)}, found {found}; did you mean {near}?")
+def typed(program: str, arguments: list[str]) -> str:
+    """The command line of a program, as a user types it."""
+    return shlex.join(["python", "-m", f"experiments.{program}", *arguments])
 
 
 def parse(program: Any, arguments: list[str]) -> Any:
@@ -81,7 +73,7 @@ def parse(program: Any, arguments: list[str]) -> Any:
         "\n\nFields of the config are overridden bare: optimizer.learning_rate=3e-4 training.epochs=2"
         f"\nConfigs: {', '.join(config_names())}, or a .py file of yours with a variable `config`."
     )
-    options = tyro.cli(
+    return tyro.cli(
         program,
         prog=f"python -m experiments.{Path(sys.modules[program.__module__].__file__ or '').stem}",
         description=docstring,
@@ -90,16 +82,12 @@ def parse(program: Any, arguments: list[str]) -> Any:
         use_underscores=True,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
-    _check_names(options.settings)
-    return options
 
 
 def override(config: Config, assignments: list[str]) -> Config:
     """The config with its fields changed as `training.epochs=2` says; exits with status 2 where it cannot."""
     flags = _as_flags(config, assignments)
-    changed = tyro.cli(Config, args=flags, default=config, use_underscores=True, config=(tyro.conf.FlagConversionOff,))
-    _check_names(changed)
-    return changed
+    return tyro.cli(Config, args=flags, default=config, use_underscores=True, config=(tyro.conf.FlagConversionOff,))
 
 
 def load_variant(text: str) -> Config:
@@ -132,7 +120,6 @@ def main(command: Callable[[list[str]], int]) -> None:
 
     What the machine or the numbers do (a full disk, a loss that is not finite) ends with status 1.
     """
-    _quieten_orbax()
     # What JAX, Flax and Matplotlib make stays: to look through it for garbage all the time, and again at the end, would
     # take a second of each command.
     gc.set_threshold(100_000, 10, 10)
@@ -150,11 +137,3 @@ def tell(error: BaseException) -> int:
     """Prints an expected error in one line on standard error; the exit status."""
     print(f"error: {error}", file=sys.stderr)
     return 2 if isinstance(error, InputError) else 1
-
-
-def _quieten_orbax() -> None:
-    """Orbax, its tasks and its storage layer's threads each print tracebacks of an error that it raises as well."""
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    report = sys.unraisablehook
-    sys.unraisablehook = lambda what: None if str(what.exc_value) == "Event loop is closed" else report(what)

@@ -1,9 +1,8 @@
 """Compares configs over seeds: `python -m experiments.compare base lenet5 mlp --seeds 10`."""
 
-import csv
 import dataclasses
+import hashlib
 import importlib.util
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,14 +13,17 @@ import tyro
 from tyro.conf import Positional
 
 from experiments import cli
-from mnistsum.config import Config, InputError
+from mnistsum.config import Config, to_json
+from mnistsum.errors import InputError
 
 if TYPE_CHECKING:  # JAX and submitit load only once the command line is right
-    from experiments.jobs import Part
+    from experiments.training.run_folder import Finished
+    from experiments.training.store import Wanted
     from mnistsum.types import Data
 
 RATES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of --tune: times each config's own learning rate
 TUNING_SEED = 4_000_000_000  # far from the seeds that are compared
+LONGEST = 80  # characters of the configs' names in a folder's name
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,16 @@ class Compare:
     """Trains each config on the same seeds; says which is better than the first, by how much, how sure, at what cost.
 
     Seed k gives every config the same images in the same order with the same numbers. Overrides such as
-    training.epochs=1 apply to every config. Finished runs in the folder are reused, so a comparison that was stopped
-    goes on with the same command. On an accelerator, or several devices, seeds share one program.
+    training.epochs=1 apply to every config. Finished runs in the folder are reused where nothing that decides them has
+    changed, so a comparison that was stopped goes on with the same command. On an accelerator, or several devices,
+    seeds share one program. Given the folders of finished runs, it compares those, and trains nothing.
     """
 
-    configs: Positional[tuple[str, ...]]  # names, .py files of yours, or base+model.adder=shift, base so changed
+    configs: Positional[
+        tuple[str, ...]
+    ]  # names, .py files of yours, base+model.adder=shift, or folders of finished runs
     seeds: int = 10
-    output: Path = Path("runs/compare")  # its folder
+    output: Path = Path("runs/compare")  # a folder: runs/ in it, and a folder for each comparison
     tune: bool = False  # choose each config's learning rate first, on validation images, from the same five multiples
     dry_run: bool = False  # print runs, device-hours and storage, estimated from a measured second of each config; end
     submit: Literal["local", "slurm"] | None = None  # train in jobs: as processes here, on the CPU, or by SLURM
@@ -43,73 +48,63 @@ class Compare:
     retry_failed: bool = False  # with --submit: submit again what has ended without a result
 
 
+class Contestant(NamedTuple):
+    """A config that is compared."""
+
+    config: Config
+    own: Path | None  # the user's file that it came from, if it did
+
+
 class Comparison(NamedTuple):
     """A command line, understood."""
 
     options: Compare
-    configs: list[Config]
-    code: bytes  # of the user's own files
-
-    def folders(self, config: Config) -> dict[int, Path]:
-        """Where the run of each seed lies, by all that decides it."""
-        from experiments import trial
-
-        mark = trial.fingerprint(config, self.code + (repr(RATES).encode() if self.options.tune else b""))
-        runs = self.options.output / "runs"
-        return {seed: runs / f"{config.name}-{mark}-{seed}" for seed in range(self.options.seeds)}
-
-    def tuning(self, config: Config) -> Path:
-        """Where the scores of each learning rate lie."""
-        return self.options.output / "tuning" / f"{self.folders(config)[0].name}.json"
+    contestants: list[Contestant]
+    command: str
 
 
 def command(arguments: list[str]) -> int:
     """The exit status of the program."""
+    options, overrides = _options(arguments)
+    if any((Path(name) / "config.json").exists() for name in options.configs):
+        return _compare_finished(options, arguments, overrides)
     compared = parse(arguments)
-    options, configs, _ = compared
 
-    import numpy as np
-
-    from experiments import comparison, environment, screen, trial
+    from experiments import environment, screen
+    from experiments.comparison import dry_run
+    from experiments.training import store
     from mnistsum.data import load
 
     environment.set_up_compiler()
-    data = load(configs[0].data)
-    folders = {config.name: compared.folders(config) for config in configs}
+    data = load(compared.contestants[0].config.data)
+    wanted = [_wanted(compared, contestant, data) for contestant in compared.contestants]
     if options.dry_run:
-        from experiments import estimate
-
-        trials = len(RATES) if options.tune else 0
-        estimate.show(configs, {name: list(of.values()) for name, of in folders.items()}, trials, data)
+        dry_run.show(wanted, len(RATES) if options.tune else 0, data)
         return 0
+    check_contract([want.config for want in wanted if store.missing(want)])
     with screen.runs_progress() as bar:
-        tuning = len(configs) * len(RATES) if options.tune and not options.submit else 0
-        task = bar.add_task("", total=len(configs) * options.seeds + tuning)
+        tuning = len(wanted) * len(RATES) if options.tune and not options.submit else 0
+        task = bar.add_task("", total=len(wanted) * options.seeds + tuning)
         advance = partial(bar.update, task)
         if options.submit is None:
-            for config in configs:
-                train(compared, config, folders[config.name], data, advance)
+            for want, contestant in zip(wanted, compared.contestants, strict=True):
+                train(compared, contestant, want, data, advance)
         else:
-            _submit(compared, arguments, advance)
-    results = {name: [trial.read(path) or {} for path in of.values()] for name, of in folders.items()}
-    summary = comparison.summarise(configs, results, np.asarray(data.test.labels)) | {
-        "tuned": _tuned(compared) if options.tune else {},
-        "environment": environment.describe(),
-        "command": environment.describe()["command"],
-    }
-    comparison.show(summary)
-    _write(summary, options.output)
+            _submit(compared, wanted, arguments, advance)
+    tuned: dict[str, Any] = {}
+    runs = {}
+    for want, contestant in zip(wanted, compared.contestants, strict=True):
+        if options.tune:
+            config, tuned[want.config.name] = tune(compared, contestant, want, data, lambda **_: None)
+            want = want._replace(config=config)
+        runs[want.config.name] = [store.read(want, seed) for seed in want.folders]
+    _report(options.output, runs, data, compared.command, tuned, [])
     return 0
 
 
 def parse(arguments: list[str]) -> Comparison:
     """The comparison of a command line; InputError where its parts do not fit each other."""
-    overrides = [argument for argument in arguments if cli.ASSIGNMENT.fullmatch(argument)]
-    options = tyro.cli(
-        Compare,
-        prog="python -m experiments.compare",
-        args=[argument for argument in arguments if argument not in overrides],
-    )
+    options, overrides = _options(arguments)
     if options.seeds < 2:
         raise InputError(f"--seeds: expected two or more, as one run says nothing of another, found {options.seeds}")
     if options.seeds_per_job < 1:
@@ -118,77 +113,140 @@ def parse(arguments: list[str]) -> Comparison:
         raise InputError("--retry-failed: expected only with --submit")
     if options.submit and importlib.util.find_spec("submitit") is None:
         raise InputError("--submit: needs submitit; install this project with the extra `slurm`")
-    configs = [cli.override(cli.load_variant(name), overrides) for name in options.configs]
+    contestants = [
+        Contestant(cli.override(cli.load_variant(name), overrides), cli.own_file(name)) for name in options.configs
+    ]
+    configs = [contestant.config for contestant in contestants]
     names = [config.name for config in configs]
     if len(configs) < 2 or len(set(names)) < len(names):
         raise InputError(f"compare: expected two configs or more of different names, found {', '.join(names)}")
     first = configs[0].data
     for name, config in zip(names, configs, strict=True):
         if (config.data.name, config.data.dir, config.data.validation) != (first.name, first.dir, first.validation):
-            raise InputError(f"compare: expected the data of {names[0]}, {first}, found in {name} {config.data}")
+            raise InputError(
+                f"compare: expected the data of {names[0]}, {first}, found in {name} {config.data}; an override such "
+                f"as data.validation={first.validation} applies to every config"
+            )
     if any(config.devices != "all" for config in configs):
         raise InputError(
             "compare: expected no devices, as it spreads seeds over all there are and never shares a batch"
         )
+    if any(config.seed for config in configs):
+        raise InputError("compare: expected no seed, as every config is trained on the seeds 0 to --seeds less 1")
     if not first.validation:
         raise InputError("compare: expected validation images to watch the learning on; add data.validation=5000")
-    files = [cli.VARIANT.split(name)[0] for name in options.configs]
-    return Comparison(options, configs, b"".join(Path(file).read_bytes() for file in files if file.endswith(".py")))
+    return Comparison(options, contestants, cli.typed("compare", arguments))
+
+
+def check_contract(configs: list[Config]) -> None:
+    """InputError, before anything is trained, where a network breaks the quick part of `mnistsum.testing`."""
+    from mnistsum import testing
+
+    for model in dict.fromkeys(config.model for config in configs):
+        for check in testing.QUICK:
+            try:
+                check(model)
+            except InputError:
+                raise
+            except Exception as error:  # whatever a user's code raises
+                reason = str(error).strip().splitlines() or [type(error).__name__]
+                raise InputError(
+                    f"compare: {model.classifier} with {model.adder} cannot be compared: {check.__name__}: {reason[0]} "
+                    "(mnistsum.testing.check shows where)"
+                ) from None
 
 
 def train(
-    compared: Comparison, config: Config, folders: dict[int, Path], data: "Data", advance: Callable[..., None]
+    compared: Comparison, contestant: Contestant, wanted: "Wanted", data: "Data", advance: Callable[..., None]
 ) -> None:
-    """Trains those of a config's runs that are missing, tuned first if asked for."""
-    from experiments import screen, trial
+    """Train those of a config's runs that are missing, tuned first if asked for."""
+    from experiments import screen
+    from experiments.training import store
+    from experiments.training.runs import COMPARED
 
-    finished = {seed: result for seed, folder in folders.items() if (result := trial.read(folder)) is not None}
+    name = wanted.config.name
+    if store.missing(wanted) and (reason := store.why_missing(wanted)):
+        screen.console.print(f"{name}: trained anew: {reason}", markup=False)
     if compared.options.tune:
-        path = compared.tuning(config)
-        if not path.exists():
-            scores = {}
-            for rate in RATES:
-                scores[str(rate)] = trial.validate(_at_rate(config, rate, TUNING_SEED), data)
-                advance(advance=1, description=f"tuning {config.name}")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            trial.write_whole(path, json.dumps(scores))
-        config = _at_rate(config, _best_rate(path), 0)
-    for seed, result in finished.items():
-        screen.run_line(config.name, seed, result, reused=True)
-    advance(advance=len(finished))
-    for seeds in trial.groups([seed for seed in folders if seed not in finished]):
-        named = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
-        advance(description=f"{config.name}, {named}")
-        trial.run(config, {seed: folders[seed] for seed in seeds}, data)
-        for seed in seeds:
-            screen.run_line(config.name, seed, trial.read(folders[seed]) or {}, reused=False)
-        advance(advance=len(seeds))
+        config, _ = tune(compared, contestant, wanted, data, advance)
+        wanted = wanted._replace(config=config)
+    advance(description=name)
+    for run, reused in store.train_missing(wanted, data, COMPARED, compared.command):
+        screen.run_line(name, run.config.seed, run.summary, reused)
+        advance(advance=1)
 
 
-def train_part(arguments: list[str], part: "Part") -> None:
-    """Trains what one job of the comparison is to train."""
+def tune(
+    compared: Comparison, contestant: Contestant, wanted: "Wanted", data: "Data", advance: Callable[..., None]
+) -> tuple[Config, dict[str, Any]]:
+    """The config at the learning rate that does best on validation images, and what was tried."""
+    from experiments.training import store
+    from experiments.training.runs import VALIDATED
+
+    tried, scores = {}, {}
+    for multiple in RATES:
+        rate = wanted.config.optimizer.learning_rate * multiple
+        optimizer = dataclasses.replace(wanted.config.optimizer, learning_rate=rate)
+        config = dataclasses.replace(wanted.config, optimizer=optimizer)
+        trial = store.want(compared.options.output / "tuning", config, wanted.record, [TUNING_SEED])
+        ((run, _),) = store.train_missing(trial, data, VALIDATED, compared.command)
+        validation = run.summary["validation"]
+        scores[multiple] = (validation["digit_accuracy"] + validation["sum_accuracy"]) / 2
+        tried[multiple] = config
+        advance(advance=1, description=f"tuning {config.name}")
+    best = tried[max(scores, key=lambda multiple: scores[multiple])]
+    return best, {
+        "learning_rate": best.optimizer.learning_rate,
+        "validation": {str(multiple): score for multiple, score in scores.items()},
+    }
+
+
+def train_part(arguments: list[str], name: str, seeds: list[int]) -> None:
+    """Train what one job of the comparison is to train: some seeds of a config."""
     from experiments import environment
     from mnistsum.data import load
 
     environment.set_up_compiler()
     compared = parse(arguments)
-    config = next(config for config in compared.configs if config.name == part.config)
-    train(compared, config, part.folders, load(config.data), lambda **_: None)
+    contestant = next(contestant for contestant in compared.contestants if contestant.config.name == name)
+    data = load(contestant.config.data)
+    wanted = _wanted(compared, contestant, data)
+    wanted = wanted._replace(folders={seed: wanted.folders[seed] for seed in seeds})
+    train(compared, contestant, wanted, data, lambda **_: None)
 
 
-def _submit(compared: Comparison, arguments: list[str], advance: Callable[..., None]) -> None:
-    """Has jobs train what is missing, and waits for them; OSError where some end without results."""
-    from experiments import screen, trial
-    from experiments.jobs import Jobs, Part
+def _options(arguments: list[str]) -> tuple[Compare, list[str]]:
+    """The program's own options, and the overrides of every config."""
+    overrides = [argument for argument in arguments if cli.ASSIGNMENT.fullmatch(argument)]
+    own = [argument for argument in arguments if argument not in overrides]
+    return tyro.cli(Compare, prog="python -m experiments.compare", args=own), overrides
+
+
+def _wanted(compared: Comparison, contestant: Contestant, data: "Data") -> "Wanted":
+    """The runs that a comparison wants of a config."""
+    from experiments.training import store
+    from experiments.training.record import make_record
+
+    record = make_record(contestant.config, data, contestant.own)
+    if compared.options.tune:  # whatever rate it will be
+        record["settings"] |= {"tuned": f"learning rate times {', '.join(map(str, RATES))}"}
+    return store.want(compared.options.output / "runs", contestant.config, record, range(compared.options.seeds))
+
+
+def _submit(compared: Comparison, wanted: list["Wanted"], arguments: list[str], advance: Callable[..., None]) -> None:
+    """Have jobs train what is missing, and wait for them; OSError where some end without results."""
+    from experiments import screen
+    from experiments.comparison.jobs import Jobs, Part
+    from experiments.training import run_folder
 
     options = compared.options
     assert options.submit is not None
     jobs = Jobs(options.submit, options.output, arguments)
     parts = []
-    for config in compared.configs:
-        folders = list(compared.folders(config).items())
+    for want in wanted:
+        folders = list(want.folders.items())
         size = options.seeds_per_job
-        parts += [Part(config.name, dict(folders[i : i + size])) for i in range(0, len(folders), size)]
+        parts += [Part(want.config.name, dict(folders[i : i + size])) for i in range(0, len(folders), size)]
     begun = [part for part in parts if not part.missing()]
     for part in parts:
         if part.missing():
@@ -196,7 +254,7 @@ def _submit(compared: Comparison, arguments: list[str], advance: Callable[..., N
     screen.console.print(f"jobs: {len(parts)}, finished {len(begun)}; logs in {jobs.executor.folder}", markup=False)
 
     def on_finished(part: Part, seed: int) -> None:
-        screen.run_line(part.config, seed, trial.read(part.folders[seed]) or {}, reused=part in begun)
+        screen.run_line(part.config, seed, run_folder.read(part.folders[seed]).summary, reused=part in begun)
         advance(advance=1, description=f"{len(parts)} jobs")
 
     try:
@@ -210,38 +268,43 @@ def _submit(compared: Comparison, arguments: list[str], advance: Callable[..., N
         raise OSError(f"{len(failed)} of {len(parts)} jobs ended without results; --retry-failed submits them again")
 
 
-def _tuned(compared: Comparison) -> dict[str, Any]:
-    """What tuning chose for each config, and from what."""
-    tuned = {}
-    for config in compared.configs:
-        path = compared.tuning(config)
-        rate = _at_rate(config, _best_rate(path), 0).optimizer.learning_rate
-        tuned[config.name] = {"learning_rate": rate, "validation": json.loads(path.read_text())}
-    return tuned
+def _compare_finished(options: Compare, arguments: list[str], overrides: list[str]) -> int:
+    """Compare runs that are there, grouped by config; the exit status."""
+    defaults = Compare(options.configs, output=options.output)
+    if options != defaults or overrides:
+        raise InputError("compare: expected no option but --output beside folders of finished runs, as none is trained")
+
+    from experiments.comparison.finished import group_runs
+    from experiments.training import run_folder
+    from mnistsum.data import load
+
+    runs, notes = group_runs([run_folder.read(Path(name)) for name in options.configs])
+    data = load(next(iter(runs.values()))[0].config.data)
+    _report(options.output, runs, data, cli.typed("compare", arguments), {}, notes)
+    return 0
 
 
-def _best_rate(path: Path) -> float:
-    scores = json.loads(path.read_text())
-    return float(max(scores, key=scores.__getitem__))
+def _report(
+    output: Path,
+    runs: dict[str, list["Finished"]],
+    data: "Data",
+    command: str,
+    tuned: dict[str, Any],
+    notes: list[str],
+) -> None:
+    """Show what follows from the runs, and write it into a folder of its own: no other comparison's is overwritten."""
+    import numpy as np
 
+    from experiments import environment, screen
+    from experiments.comparison import summary
 
-def _at_rate(config: Config, multiple: float, seed: int) -> Config:
-    rate = config.optimizer.learning_rate * multiple
-    return dataclasses.replace(config, seed=seed, optimizer=dataclasses.replace(config.optimizer, learning_rate=rate))
-
-
-def _write(summary: dict[str, Any], folder: Path) -> None:
-    from experiments import comparison, screen
-
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "comparison.json").write_text(json.dumps(summary, indent=1) + "\n")
-    (folder / "comparison.md").write_text(comparison.markdown(summary))
-    with (folder / "comparison.csv").open("w", newline="") as file:
-        rows = comparison.flat(summary)
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    (folder / "comparison.html").write_text(comparison.page(summary))
+    made = {"tuned": tuned, "notes": notes, "environment": environment.describe(command), "command": command}
+    found = summary.summarize(runs, np.asarray(data.test.labels)) | made
+    summary.show(found)
+    kinds = "".join(to_json(dataclasses.replace(of[0].config, seed=0, devices="all")) for of in runs.values())
+    names = "-".join(runs)[:LONGEST]
+    folder = output / f"{names}-{hashlib.sha256(kinds.encode()).hexdigest()[:6]}"
+    summary.write(found, folder)
     screen.console.print(f"all of it in {folder / 'comparison.html'}", markup=False)
 
 

@@ -30,7 +30,7 @@ PYTORCH = {  # to (compiled, autocast to bfloat16)
 class Contender:
     """What is timed."""
 
-    train: Callable[[int], Any]  # so many steps
+    train: Callable[[], Any]  # the steps that are timed at once
     evaluate: Callable[[], Any]  # 10,000 images, each with all ten numbers
     answer: Callable[[], Any]  # digit and sum logits of the first 64 training images, with the numbers 0-9 in turn
     model: Any
@@ -44,44 +44,49 @@ def network(name: str) -> Config:
     return dataclasses.replace(config, data=data, augment=AugmentConfig(), optimizer=optimizer)
 
 
-def ours(config: Config, dtype: str) -> Contender:
-    """This project's side, as `experiments.run` does it."""
-    import jax
+def ours(config: Config, dtype: str, steps: int) -> Contender:
+    """This project's side, as every program trains: so many steps at a time."""
     import jax.numpy as jnp
 
     from experiments import environment
+    from experiments.training import loop
     from mnistsum.data import load, pair, scale
     from mnistsum.evaluation import evaluate
-    from mnistsum.train import compile_advance, init_state, program, split_keys
 
-    model = dataclasses.replace(config.model, dtype=dtype)
-    config = program(dataclasses.replace(config, model=model, devices=1))
-    data, keys = load(config.data), split_keys(0)
-    compiling = environment.in_background(compile_advance, config, len(data.train.labels))
-    train = jax.device_put(data.train)
-    state = init_state(config, keys, len(data.train.labels))
-    compiled = compiling.result()
+    config = dataclasses.replace(config, devices=1, model=dataclasses.replace(config.model, dtype=dtype))
+    data = load(config.data)
+    compiling = environment.in_background(loop.compile_program, config, len(data.train.labels))
+    run = loop.train(config, [0], data.train, loop.every(steps), program=compiling)
+    model = initial_model(config)
     evaluated = data.train._replace(images=data.train.images[:IMAGES], labels=data.train.labels[:IMAGES])
-    batch = pair(scale(config.data, train.images[:64]), train.labels[:64], jnp.arange(64) % 10)
+    images, labels = (jnp.asarray(part[:64]) for part in data.train)
+    batch = pair(scale(config.data, images), labels, jnp.arange(64) % 10)
     return Contender(
-        # A copy, as training uses its state up.
-        train=lambda steps: jax.block_until_ready(
-            compiled(keys, jax.tree.map(jnp.copy, state), train, jnp.int32(steps))
-        ),
-        evaluate=lambda: evaluate(config.data, state.model, evaluated),
-        answer=lambda: state.model(batch.image, batch.number),
-        model=state.model,
+        train=lambda: next(run),
+        evaluate=lambda: evaluate(config.data, model, evaluated),
+        answer=lambda: model(batch.image, batch.number),
+        model=model,
     )
 
 
-def pytorch(config: Config, compiled: bool, autocast: bool, weights: Any = None) -> Contender:
-    """PyTorch's side, from the weights of a model of ours if given."""
+def initial_model(config: Config) -> Any:
+    """The model that a run of seed 0 starts from."""
+    import jax
+
+    from mnistsum.models import build
+    from mnistsum.train import split_keys
+
+    return jax.jit(build, static_argnums=0)(config.model, split_keys(0).init)
+
+
+def pytorch(config: Config, compiled: bool, autocast: bool, steps: int, weights: Any = None) -> Contender:
+    """PyTorch's side, so many steps at a time, from the weights of a model of ours if given."""
     import numpy as np
     import torch
 
     from experiments import peers
     from mnistsum.data import load
-    from mnistsum.models.classifiers import Compact
+    from mnistsum.models.classifiers.compact import Compact
 
     hidden = config.model.hidden
     reference = config.model.classifier == "reference"
@@ -97,7 +102,7 @@ def pytorch(config: Config, compiled: bool, autocast: bool, weights: Any = None)
             return twin(side.batch(torch.arange(64)), numbers)
 
     return Contender(
-        train=lambda steps: side.train(forward, steps, config.training.batch_size, autocast),
+        train=lambda: side.train(forward, steps, config.training.batch_size, autocast),
         evaluate=lambda: side.evaluate(classify, IMAGES, autocast),
         answer=answer,
         model=twin,
@@ -105,18 +110,19 @@ def pytorch(config: Config, compiled: bool, autocast: bool, weights: Any = None)
 
 
 def main(name: str, contender: str, started: str) -> None:
-    """Trains one contender alone: one step, then a few more."""
+    """Train one contender alone: one step, then a few more."""
     from experiments import environment
 
     config = network(name)
     if contender in OURS:
         environment.set_up_compiler()
-        side = ours(config, OURS[contender])
+        side = ours(config, OURS[contender], 1)
     else:
-        side = pytorch(config, *PYTORCH[contender])
-    side.train(1)
+        side = pytorch(config, *PYTORCH[contender], 1)
+    side.train()
     first = time.time() - float(started)
-    side.train(10)
+    for _ in range(10):
+        side.train()
     print(json.dumps({"first_step": first, "peak_memory": environment.peak_memory()}))
 
 

@@ -13,7 +13,7 @@ import tyro
 
 from experiments import cli, environment
 from experiments.report import STYLE
-from mnistsum.config import InputError
+from mnistsum.errors import InputError
 from mnistsum.picture import read_picture
 from mnistsum.predict import Predictor, load_pretrained
 

@@ -2,9 +2,7 @@
 
 import os
 import platform
-import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
@@ -17,19 +15,36 @@ import platformdirs
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
-def describe() -> dict[str, Any]:
-    """Command, commit, versions and device, for `run.json` and for results."""
+def describe(command: str) -> dict[str, Any]:
+    """Return command, commit, versions and hardware, for `run.json` and for results."""
     return {
-        "command": shlex.join(["python", "-m", f"experiments.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "command": command,
         "commit": _git("rev-parse", "HEAD"),
         "clean": _git("status", "--porcelain", "--untracked-files=no") == "",
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "device": device(),
+        "hardware": hardware(),
         "devices": jax.device_count(),
         "processes": jax.process_count(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "matmul_precision": jax.config.values["jax_default_matmul_precision"] or "default",
+        "memory": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),  # bytes
+        "matmul_precision": matmul_precision(),
     }
+
+
+def matmul_precision() -> str:
+    """Return the precision of float32 matrix products, as JAX is set."""
+    return jax.config.values["jax_default_matmul_precision"] or "default"
+
+
+def hardware() -> str:
+    """Return the model of the accelerator that computes, or else of the CPU."""
+    if jax.default_backend() != "cpu":
+        return device()
+    names = Path("/proc/cpuinfo")  # Linux's
+    lines = names.read_text().splitlines() if names.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
 
 
 def set_up_compiler() -> None:
@@ -62,7 +77,7 @@ def peak_memory() -> int:
 
 
 def device() -> str:
-    """The kind of device that computes, such as `cpu` or `NVIDIA H100`."""
+    """Return the kind of device that computes, such as `cpu` or `NVIDIA H100`."""
     return jax.devices()[0].device_kind
 
 

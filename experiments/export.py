@@ -9,7 +9,7 @@ import tyro
 from tyro.conf import Positional
 
 from experiments import cli
-from mnistsum.config import InputError
+from mnistsum.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ def command(arguments: list[str]) -> int:
         cli.load_config(options.config)
 
     from experiments.screen import console
-    from mnistsum import checkpoint, export, weights
+    from mnistsum import export, weights
+    from mnistsum.files import write_whole, writing
     from mnistsum.predict import load_pretrained
 
     graphs = {"stablehlo": export.to_stablehlo, "onnx": export.to_onnx}
@@ -40,12 +41,12 @@ def command(arguments: list[str]) -> int:
     folder = options.output or Path(options.model) / "export"
     graph = graphs[options.to](config, model) if options.to in graphs else None  # before anything is written
     written = folder / (weights.WEIGHTS if graph is None else f"model.{options.to}")
-    with checkpoint.writing(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if graph is None:
             weights.save(folder, config, model, _describe(Path(options.model)), options.rounded)
         else:
-            written.write_bytes(graph)
+            write_whole(written, graph)
     console.print(f"{written}: {written.stat().st_size:,} bytes", markup=False)
     return 0
 

@@ -8,7 +8,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from mnistsum.types import Evaluation, Split
+from mnistsum.types import Split
 
 DIGIT, SUM, RIGHT, WRONG, INK = "#0072b2", "#d55e00", "#333333", "#c1121f", "#333333"  # Okabe & Ito's blue, vermilion
 
@@ -76,12 +76,12 @@ def _finish_curves(left: Any, right: Any, last: float) -> None:
         axes.legend(frameon=False, fontsize=8)
 
 
-def confusion(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> Figure:
+def confusion(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray, " n"]) -> Figure:
     """Counts of true against predicted, 10x10 digits and 19x19 sums (every image with every number)."""
     figure = Figure((15, 7.2), dpi=110, layout="constrained")
     labels = np.asarray(labels)
     sums = labels[:, None] + np.arange(10)
-    tables = [("Digit", labels, evaluation.digit, 10), ("Sum", sums.ravel(), np.asarray(evaluation.sum).ravel(), 19)]
+    tables = [("Digit", labels, predictions["digit"], 10), ("Sum", sums.ravel(), predictions["sum"].ravel(), 19)]
     for axes, (name, true, predicted, classes) in zip(figure.subplots(1, 2), tables, strict=True):
         counts = np.bincount(true * classes + predicted, minlength=classes**2).reshape(classes, classes)
         axes.imshow(np.ma.masked_equal(counts, 0), cmap="Blues", norm=LogNorm(1, float(counts.max())))
@@ -98,10 +98,10 @@ def confusion(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> 
     return figure
 
 
-def examples(evaluation: Evaluation, split: Split, each: int = 16) -> Figure:
+def examples(predictions: dict[str, np.ndarray], split: Split, each: int = 16) -> Figure:
     """Random images, each with a number and true and predicted digit and sum, then as many mistakes."""
     images, labels = (np.asarray(field) for field in split)
-    digit, sums = np.asarray(evaluation.digit), np.asarray(evaluation.sum)
+    digit, sums = predictions["digit"], predictions["sum"]
     random = np.random.default_rng(0)
     numbers = random.integers(0, 10, len(labels))
     # A mistake shows with a number that makes it: where the digit is right, one for which the sum is wrong.

@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 from experiments import cli
-from mnistsum.config import InputError
+from mnistsum.errors import InputError
 
 NAMES = ("digit", "sum")
 

@@ -6,7 +6,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from mnistsum.config import Config
+from experiments import plots
+from experiments.training.run_folder import Finished
+from mnistsum.files import write_whole, writing
+from mnistsum.types import Data
 
 STYLE = Path(__file__).parent / "style.css"
 
@@ -48,8 +51,19 @@ def settings(values: dict[str, Any]) -> str:
     return f'<table class="settings">{rows}</table>'
 
 
-def render(config: Config, summary: dict[str, Any], run: dict[str, Any], folder: Path) -> str:
+def write(finished: Finished, data: Data) -> None:
+    """Draw the pictures of a tested run and write its report into its folder."""
+    folder, labels = finished.folder, data.test.labels
+    with writing(folder):
+        plots.curves(finished.lines).savefig(folder / "curves.png")
+        plots.confusion(finished.predictions, labels).savefig(folder / "confusion.png")
+        plots.examples(finished.predictions, data.test).savefig(folder / "examples.png")
+        write_whole(folder / "report.html", render(finished))
+
+
+def render(finished: Finished) -> str:
     """The report of a finished run, from its files."""
+    folder, config, run, _, summary, _ = finished
     test = summary["test"]
     figures = [
         (f"{test['digit_accuracy']:.2%}", "digit, test set"),
@@ -65,7 +79,7 @@ def render(config: Config, summary: dict[str, Any], run: dict[str, Any], folder:
         )
     ]
     commit = (run["commit"] or "unknown") + ("" if run["clean"] else ", with changes")
-    made_with = {"commit": commit, **run["versions"], "cores": run["cores"]}
+    made_with = {"commit": commit, **run["versions"], "hardware": run["hardware"], "cores": run["cores"]}
     groups = {name: values for name, values in dataclasses.asdict(config).items() if isinstance(values, dict)}
     fields = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
 

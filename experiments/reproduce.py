@@ -9,7 +9,7 @@ import tyro
 from scipy.stats import binomtest
 
 from experiments import cli, plots
-from mnistsum.config import InputError
+from mnistsum.errors import InputError
 
 # By epoch: average loss in nats, digit and sum in %. The write-up shows no other epochs.
 WRITE_UP = {

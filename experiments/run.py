@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments import cli
-from mnistsum.config import Config, InputError, read_config
+from mnistsum.config import Config, read_config
+from mnistsum.errors import InputError
 
 STARTED = time.perf_counter()
 
@@ -31,7 +32,7 @@ class Run:
 def command(arguments: list[str]) -> int:
     """The exit status of the program."""
     options: Run = cli.parse(Run, arguments)
-    settings = options.settings
+    settings, own = options.settings, cli.own_file(options.config)
     if options.resume is not None:
         settings = _resumed(options, options.resume, arguments)
     meeting = (options.coordinator, options.processes, options.process)
@@ -41,19 +42,20 @@ def command(arguments: list[str]) -> int:
     if options.resume is None and folder.exists() and not _is_new(folder):
         raise InputError(f"--output {folder}: exists and is not an empty folder; name another, or --resume {folder}")
 
-    from experiments import environment, fit  # JAX loads only once the command line is right
+    from experiments import environment  # JAX loads only once the command line is right
+    from experiments.training import single
 
     environment.set_up_compiler()
     with contextlib.ExitStack() as stack:
         if options.distributed:
-            from experiments import processes
+            from experiments.training import processes
 
             stack.enter_context(processes.together(*meeting))
         if options.resume is not None:
-            return fit.resume(folder, settings, STARTED)
+            return single.resume(folder, settings, own, STARTED)
         if options.dry_run or options.profile:
-            return fit.preview(settings, options.profile)
-        return fit.start(settings, folder, STARTED)
+            return single.preview(settings, options.profile)
+        return single.start(settings, folder, own, cli.typed("run", arguments), STARTED)
 
 
 def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:

@@ -17,14 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from experiments import cli
+from experiments.training import loop
 from mnistsum import train as training
-from mnistsum.config import Config
 from mnistsum.data import load
-from mnistsum.devices import put_on_each
-from mnistsum.seeds import compile_advance_seeds, init_seeds
 from mnistsum.statistics import interval
-from mnistsum.train import advance, compile_advance, init_state, program, split_keys, total_steps
-from mnistsum.types import Keys, Split, TrainState
+from mnistsum.train import init_state, make_recipe, split_keys
+from mnistsum.types import Split
 
 DOUBLINGS = (1, 2, 4, 8, 16)
 DEVICES = (1, 2, 4, 8)
@@ -45,17 +43,14 @@ def measure() -> dict[str, Any]:
 
 
 def train_seconds(images: int, epochs: float, seeds: int) -> float:
+    """The seconds of training so many seeds, one by one, as they run on a CPU."""
     config = cli.load_config("base")
-    config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=float(epochs)))
-    config = program(dataclasses.replace(config, devices=1, data=dataclasses.replace(config.data, validation=0)))
-    train = jax.device_put(Split(*(field[:images] for field in load(config.data).train)))
-    states = [init_state(config, split_keys(seed), images) for seed in range(seeds)]
-    total = jnp.int32(total_steps(config, images))
-    jax.block_until_ready(advance(config, split_keys(0), states[0], train, jnp.int32(1)))  # compiles
-    start = time.perf_counter()
-    for seed, state in enumerate(states):  # one by one, as seeds run on a CPU
-        jax.block_until_ready(advance(config, split_keys(seed), state, train, total))
-    return time.perf_counter() - start
+    training = dataclasses.replace(config.training, epochs=float(epochs))
+    data = dataclasses.replace(config.data, validation=0)
+    config = dataclasses.replace(config, devices=1, training=training, data=data)
+    train = Split(*(field[:images] for field in load(config.data).train))
+    at_the_end = loop.every(make_recipe(config, images).steps)
+    return sum(stop.seconds for seed in range(seeds) for stop in loop.train(config, [seed], train, at_the_end))
 
 
 def over_devices() -> dict[str, dict[str, float]]:
@@ -73,28 +68,19 @@ def device_steps(steps: int = 40, rounds: int = 5) -> dict[str, float]:
     """
     config = cli.load_config("base")
     data = load(config.data).train
-    shared, alone = program(config), program(dataclasses.replace(config, devices=1))
+    alone = dataclasses.replace(config, devices=1)
     seeds = jax.device_count() if jax.device_count() > 1 else 4
-    stacked = init_seeds(alone, range(seeds), data)
-    contenders = {
-        "alone": (compile_advance(alone, len(data.labels)), *_start(alone, data), 1),
-        "shared": (compile_advance(shared, len(data.labels)), *_start(shared, data), 1),
-        "seeds_together": (compile_advance_seeds(alone, *stacked), *stacked, seeds),
+    runs = {
+        "alone": loop.train(alone, [0], data, loop.every(steps)),
+        "shared": loop.train(config, [0], data, loop.every(steps)),
+        "seeds_together": loop.train(alone, range(seeds), data, loop.every(steps)),
     }
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(1, rounds + 2):
-        for name, (compiled, keys, state, train, share) in contenders.items():
-            start = time.perf_counter()
-            state = jax.block_until_ready(compiled(keys, state, train, np.int32(turn * steps)))
-            taken[name].append((time.perf_counter() - start) / steps / share * 1e3)
-            contenders[name] = (compiled, keys, state, train, share)
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds + 1):
+        for name, run in runs.items():
+            stop = next(run)
+            taken[name].append(stop.seconds / stop.steps / stop.seeds * 1e3)
     return {name: median(milliseconds[1:]) for name, milliseconds in taken.items()} | {"seeds": seeds}
-
-
-def _start(config: Config, data: Split) -> tuple[Keys, TrainState, Split]:
-    """Keys, state and data of a run on the config's devices."""
-    keys = split_keys(0)
-    return put_on_each(config, (keys, init_state(config, keys, len(data.labels)), data))
 
 
 def finite_check(processes: int = 7, rounds: int = 150) -> dict[str, float]:
@@ -111,15 +97,18 @@ def finite_check(processes: int = 7, rounds: int = 150) -> dict[str, float]:
 
 def finite_ratio(rounds: int, steps: int = 10) -> float:
     """The median ratio, over rounds, of `base`'s steps with and without the check; each goes first in turn."""
-    config = program(cli.load_config("base"))
+    config = dataclasses.replace(cli.load_config("base"), devices=1)
     train = jax.device_put(load(config.data).train)
-    keys = split_keys(0)
-    state = init_state(config, keys, len(train.labels))
-    with_check = advance.lower(config, keys, state, train, jnp.int32(0)).compile()
-    jax.clear_caches()
+    recipe, keys = make_recipe(config, len(train.labels)), split_keys(0)
+    state = jax.jit(init_state, static_argnums=0)(recipe, keys)
+
+    def compiled() -> Any:  # a new function, as JAX keeps what it has traced of an old one
+        program = jax.jit(lambda *arrays: training.advance(recipe, *arrays))
+        return program.lower(keys, state, train, jnp.int32(0)).compile()
+
+    with_check = compiled()
     with mock.patch.object(training, "_finite", lambda tree: jnp.bool_(True)):
-        without = advance.lower(config, keys, state, train, jnp.int32(0)).compile()
-    jax.clear_caches()
+        without = compiled()
 
     def seconds(compiled):
         start = time.perf_counter()

@@ -7,6 +7,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from experiments import environment
+from experiments.training.run_folder import Finished
 from mnistsum.config import Config
 from mnistsum.devices import count
 from mnistsum.evaluation import Scores
@@ -73,11 +74,14 @@ def runs_progress() -> Progress:
     )
 
 
-def run_line(name: str, seed: int, result: dict[str, Any], reused: bool) -> None:
+def run_line(name: str, seed: int, summary: dict[str, Any], reused: bool) -> None:
     """A finished run of a comparison."""
+    test = summary["test"]
     console.print(
-        f"{name}, seed {seed}: digit {result['digit_accuracy']:.2%}, sum {result['sum_accuracy']:.2%}, "
-        f"{result['train_seconds']:.1f} s" + (" (reused)" if reused else "") + (" FAILED" if result["failure"] else "")
+        f"{name}, seed {seed}: digit {test['digit_accuracy']:.2%}, sum {test['sum_accuracy']:.2%}, "
+        f"{summary['train_seconds']:.1f} s"
+        + (" (reused)" if reused else "")
+        + (" FAILED" if summary["failure"] else "")
     )
 
 
@@ -89,16 +93,19 @@ def epoch_line(epoch: str, split: str, scores: Scores) -> None:
     )
 
 
-def results(test: Scores, seconds: float, folder: str) -> None:
+def results(finished: Finished) -> None:
     """The table at the end, and where everything lies."""
+    test = finished.summary["test"]
     table = Table("test set", "accuracy", "loss (nats)", "over", box=None, header_style="bold")
     for column in table.columns[1:]:
         column.justify = "right"
-    table.add_row("digit", f"{test.digit_accuracy:.2%}", f"{test.digit_loss:.4f}", f"{test.images:,} images")
-    table.add_row("sum", f"{test.sum_accuracy:.2%}", f"{test.sum_loss:.4f}", f"{test.pairs:,} pairs")
-    table.add_row("sum = digit + number", f"{test.consistency:.2%}", "", f"{test.pairs:,} pairs")
+    images, pairs = f"{test['images']:,} images", f"{test['pairs']:,} pairs"
+    table.add_row("digit", f"{test['digit_accuracy']:.2%}", f"{test['digit_loss']:.4f}", images)
+    table.add_row("sum", f"{test['sum_accuracy']:.2%}", f"{test['sum_loss']:.4f}", pairs)
+    table.add_row("sum = digit + number", f"{test['consistency']:.2%}", "", pairs)
     console.print(table)
-    console.print(f"trained in {duration(seconds)}; report and everything else in {folder}", markup=False)
+    seconds = duration(finished.summary["train_seconds"])
+    console.print(f"trained in {seconds}; report and everything else in {finished.folder}", markup=False)
 
 
 def duration(seconds: float) -> str:

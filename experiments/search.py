@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
@@ -13,35 +12,58 @@ from tyro.conf import Positional
 
 from experiments import cli
 from mnistsum.config import Config
+from mnistsum.errors import InputError
 
 
 @dataclass(frozen=True)
 class Search:
-    """Trains each recipe on each seed, and ranks them by their mean digit and sum accuracy on validation images."""
+    """Trains each recipe on each seed, and ranks them by their mean digit and sum accuracy on validation images.
+
+    A run is not repeated where nothing that decides it has changed: its folder is kept, and its line names its mark.
+    """
 
     recipes: Positional[tuple[str, ...]]  # the overrides of each, quoted: "training.epochs=2 model.hidden=64"
-    output: Path  # .jsonl (a line a run) and .md (the table) are added; runs that are there are not repeated
+    output: Path  # .jsonl (a line a run) and .md (the table) are added
     config: str = "base"  # the config that the recipes vary
     seeds: int = 2
     validation: int = 10_000  # images held out of training
+    runs: Path = Path("runs/search")  # where the folders of the runs lie
 
 
 def command(arguments: list[str]) -> int:
     """The exit status of the program."""
     options = tyro.cli(Search, prog="python -m experiments.search", args=arguments)
+    if options.seeds < 1 or options.validation < 1:
+        raise InputError(
+            f"search: expected --seeds and --validation of 1 or more, found {options.seeds}, {options.validation}"
+        )
     configs = {recipe: _configure(options, recipe) for recipe in options.recipes}
+
+    from experiments import environment
+    from experiments.training import store
+    from experiments.training.record import make_record, mark
+    from experiments.training.runs import VALIDATED
+    from mnistsum.data import load
+
+    environment.set_up_compiler()
     log = options.output.with_suffix(".jsonl")
     log.parent.mkdir(parents=True, exist_ok=True)
-    runs = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    done = {(run["config"], run["recipe"], run["seed"]) for run in runs}
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    done = {(line.get("mark"), line["seed"]) for line in lines}
     for recipe, config in configs.items():
-        for seed in range(options.seeds):
-            if (options.config, recipe, seed) not in done:
-                runs.append({"config": options.config, "recipe": recipe, "seed": seed, **_train(config, seed)})
-                print(json.dumps(runs[-1]), flush=True)
-                with log.open("a") as file:
-                    file.write(json.dumps(runs[-1]) + "\n")
-    table = _tabulate(runs, options.validation)
+        data = load(config.data)
+        record = make_record(config, data, cli.own_file(options.config))
+        wanted = store.want(options.runs, config, record, range(options.seeds))
+        marked = mark(wanted.config, record)
+        left = {seed: folder for seed, folder in wanted.folders.items() if (marked, seed) not in done}
+        typed = cli.typed("search", arguments)
+        for run, _ in store.train_missing(wanted._replace(folders=left), data, VALIDATED, typed):
+            line = {"config": options.config, "recipe": recipe, "seed": run.config.seed, "mark": marked}
+            lines.append(line | _result(run.summary) | {"validation": options.validation, "commit": run.run["commit"]})
+            print(json.dumps(lines[-1]), flush=True)
+            with log.open("a") as file:
+                file.write(json.dumps(lines[-1]) + "\n")
+    table = _tabulate(lines, options.validation)
     options.output.with_suffix(".md").write_text(table)
     print(table)
     return 0
@@ -52,41 +74,31 @@ def _configure(options: Search, recipe: str) -> Config:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, validation=options.validation))
 
 
-def _train(config: Config, seed: int) -> dict[str, Any]:
-    import jax
-    import jax.numpy as jnp
-
-    from experiments import environment
-    from mnistsum.data import load
-    from mnistsum.evaluation import evaluate, score
-    from mnistsum.train import compile_advance, init_state, program, split_keys, total_steps, trained_model
-
-    environment.set_up_compiler()
-    data, keys, static = load(config.data), split_keys(seed), program(dataclasses.replace(config, devices=1))
-    train = jax.device_put(data.train)
-    total = total_steps(config, len(train.labels))
-    state = init_state(static, keys, len(train.labels))
-    compiled = compile_advance(static, len(data.train.labels))
-    start = time.perf_counter()
-    state = jax.block_until_ready(compiled(keys, state, train, jnp.int32(total)))
-    seconds = time.perf_counter() - start
-    scores = score(evaluate(config.data, trained_model(state), data.validation), data.validation.labels)
+def _result(summary: dict[str, Any]) -> dict[str, Any]:
+    """What the table shows of a run."""
+    validation = summary["validation"]
     return {
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.model)),
-        "steps": total,
-        "train_seconds": round(seconds, 1),
-        "digit_loss": round(scores.digit_loss, 5),
-        "digit_accuracy": scores.digit_accuracy,
-        "sum_accuracy": scores.sum_accuracy,
-        "commit": environment.describe()["commit"],
+        "parameters": summary["parameters"],
+        "steps": summary["steps"],
+        "train_seconds": round(summary["train_seconds"], 1),
+        "digit_loss": round(validation["digit_loss"], 5),
+        "digit_accuracy": validation["digit_accuracy"],
+        "sum_accuracy": validation["sum_accuracy"],
+        "failure": summary["failure"],
     }
 
 
 def _tabulate(runs: list[dict[str, Any]], validation: int) -> str:
-    """The recipes, best first."""
+    """The recipes, best first; of runs on so many validation images, and of the newest mark of each recipe."""
+    newest: dict[tuple[str, str], str | None] = {}
+    runs = [run for run in runs if run.get("validation", validation) == validation]
+    for run in runs:
+        newest[run["config"], run["recipe"]] = run.get("mark")
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in runs:
-        groups.setdefault((run["config"], run["recipe"]), []).append(run)
+        key = run["config"], run["recipe"]
+        if run.get("mark") == newest[key] and not run.get("failure"):
+            groups.setdefault(key, []).append(run)
     rows = []
     for (config, recipe), group in groups.items():
         digit, total = (100 * mean(run[key] for run in group) for key in ("digit_accuracy", "sum_accuracy"))

@@ -10,7 +10,7 @@ from typing import Any
 import tyro
 
 from experiments import cli
-from mnistsum.config import InputError
+from mnistsum.errors import InputError
 
 
 @dataclass(frozen=True)

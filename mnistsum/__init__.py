@@ -8,7 +8,7 @@ import importlib
 _EXPORTS = {
     "Config": "config",
     "ModelConfig": "config",
-    "InputError": "config",
+    "InputError": "errors",
     "load": "data",
     "build": "models",
     "evaluate": "evaluation",

@@ -1,23 +1,54 @@
-"""Configs: frozen, hashable dataclasses. Nothing here imports JAX, so a command line is parsed before JAX loads."""
+"""Configs: frozen, hashable dataclasses, checked when they are made.
+
+JAX is not imported here, so that a command line is parsed before JAX loads.
+"""
 
 import dataclasses
+import difflib
+import functools
 import json
 import math
+import numbers
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-# The names in mnistsum.models, here so that a command line is checked before JAX loads.
-CLASSIFIERS = ("reference", "compact", "tiny", "lenet5", "mlp", "resnet", "vgg", "vit")
-ADDERS = ("concat", "bilinear", "direct", "shift")
+from mnistsum import registry
+from mnistsum.errors import InputError
+
+ADDED = ("objective.name",)  # fields that the JSON of earlier versions lacks; their defaults are what held before
 
 
-class InputError(Exception):
-    """What the user gave cannot be used: a message of one line that names it, what was expected, what was found."""
+class Checked:
+    """A part of a config: its types and ranges are checked whenever one is made, whoever makes it."""
+
+    def __post_init__(self):
+        for name, hint in _hints(type(self)).items():
+            object.__setattr__(self, name, _checked(hint, getattr(self, name), self._key(name)))
+        for name, holds, expected in self._ranges():
+            if not holds:
+                raise InputError(f"{self._key(name)}: expected {expected}, found {getattr(self, name)!r}")
+        if not registry.is_loading():
+            for name, known in self._names().items():
+                known.check(getattr(self, name))
+
+    def _ranges(self) -> list[tuple[str, bool, str]]:
+        """Field, whether its value is in range, and the range in words."""
+        return []
+
+    def _names(self) -> dict[str, registry.Registry]:
+        """Fields that hold a name, and what the name is looked up in."""
+        return {}
+
+    @classmethod
+    def _key(cls, name: str) -> str:
+        """The dotted key of a field, such as `optimizer.learning_rate`."""
+        section = cls.__name__.removesuffix("Config").lower()
+        return f"{section}.{name}" if section else name
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Checked):
     """Which images, and how pixels reach the model."""
 
     name: Literal["mnist", "fashion_mnist", "kmnist", "custom"] = "mnist"  # custom: any IDX set, ten classes, in dir
@@ -26,9 +57,16 @@ class DataConfig:
     scaling: Literal["unit", "standard"] = "standard"  # pixels / 255; standard: then less MNIST's mean, over its sd
     test_shift: int = 0  # pixels; outside training, logits are means over all shifts of the image of up to so many
 
+    def _ranges(self) -> list[tuple[str, bool, str]]:
+        return [
+            ("dir", self.name != "custom" or self.dir is not None, "a folder, for data.name=custom"),
+            ("validation", self.validation >= 0, "at least 0"),
+            ("test_shift", 0 <= self.test_shift <= 14, "0 to 14 pixels"),
+        ]
+
 
 @dataclass(frozen=True)
-class AugmentConfig:
+class AugmentConfig(Checked):
     """Random distortion of each training image, drawn anew each step; zero: none."""
 
     shift: int = 0  # pixels, whole, at most so many along each axis
@@ -37,34 +75,62 @@ class AugmentConfig:
     shear: float = 0.0  # pixels of x for each pixel of y, at most
     elastic: float = 0.0  # pixels, standard deviation of a smooth field of displacements
 
+    def _ranges(self) -> list[tuple[str, bool, str]]:
+        return [
+            ("shift", 0 <= self.shift <= 14, "0 to 14 pixels"),
+            ("rotation", 0 <= self.rotation <= 180, "0 to 180 degrees"),
+            ("scale", 0 <= self.scale <= 0.9, "0 to 0.9"),
+            ("shear", 0 <= self.shear <= 1, "0 to 1"),
+            ("elastic", 0 <= self.elastic <= 14, "0 to 14 pixels"),
+        ]
+
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Checked):
     """The network: a classifier (image to features and digit) and an adder (these and the number to the sum)."""
 
-    classifier: str = "compact"  # one of CLASSIFIERS, or a name that your config file defines
+    classifier: str = "compact"  # reference, compact, tiny, lenet5, lenet5_bn, mlp, resnet, vgg, vit, or your own
     widths: tuple[int, ...] = ()  # channels or units of its layers, in order; none: the classifier's own
-    adder: str = "concat"  # one of ADDERS, or a name that your config file defines
+    adder: str = "concat"  # concat, bilinear, direct, shift, or your own
     adder_input: Literal["logits", "probabilities", "log_probabilities"] = "logits"  # the digit as concat reads it
     adder_gradient: bool = True  # whether the sum's gradient reaches the classifier
     hidden: int = 128  # units of the adder's hidden layer, in concat and direct
     initialisation: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults; he: variance 2 / fan-in, biases 0
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of products; all else is float32
 
+    def _ranges(self) -> list[tuple[str, bool, str]]:
+        return [
+            ("widths", all(width >= 1 for width in self.widths), "all positive"),
+            ("hidden", self.hidden >= 1, "at least 1"),
+        ]
+
+    def _names(self) -> dict[str, registry.Registry]:
+        return {"classifier": registry.CLASSIFIERS, "adder": registry.ADDERS}
+
 
 @dataclass(frozen=True)
-class ObjectiveConfig:
-    """What is minimised: digit_weight * digit loss + (1 - digit_weight) * sum loss, in nats."""
+class ObjectiveConfig(Checked):
+    """What is minimized: digit_weight * digit loss + (1 - digit_weight) * sum loss, in nats."""
 
+    name: str = "weighted"  # weighted: as above; or your own
     digit_weight: float = 0.5  # 0 to 1
     held_out: int = 0  # numbers for each digit, 0 to 9, with which its sum is never trained (see `held_out_cells`)
 
+    def _ranges(self) -> list[tuple[str, bool, str]]:
+        return [
+            ("digit_weight", 0 <= self.digit_weight <= 1, "0 to 1"),
+            ("held_out", 0 <= self.held_out <= 9, "0 to 9"),
+        ]
+
+    def _names(self) -> dict[str, registry.Registry]:
+        return {"name": registry.OBJECTIVES}
+
 
 @dataclass(frozen=True)
-class OptimizerConfig:
-    """How it is minimised."""
+class OptimizerConfig(Checked):
+    """How it is minimized."""
 
-    name: Literal["sgd", "adamw", "muon"] = "muon"  # muon: matrices and kernels; the rest goes to Adam
+    name: str = "muon"  # sgd, adamw, muon (of matrices and kernels; the rest goes to Adam), or your own
     learning_rate: float = 0.02  # the schedule's peak
     momentum: float = 0.95  # of sgd and muon; b1 of adamw
     weight_decay: float = 0.0  # decoupled, times the learning rate; adamw and muon
@@ -73,18 +139,37 @@ class OptimizerConfig:
     average: float = 0.0  # decay of the weights' moving average, which is evaluated and kept; 0: none
     clip_norm: float = 0.0  # the gradient's largest global norm; 0: not clipped
 
+    def _ranges(self) -> list[tuple[str, bool, str]]:
+        return [
+            ("learning_rate", 0 < self.learning_rate < math.inf, "above 0"),
+            ("momentum", 0 <= self.momentum < 1, "0 to 1, below 1"),
+            ("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0"),
+            ("warmup", 0 <= self.warmup < 1, "0 to 1, below 1"),
+            ("average", 0 <= self.average < 1, "0 to 1, below 1"),
+            ("clip_norm", 0 <= self.clip_norm < math.inf, "at least 0"),
+        ]
+
+    def _names(self) -> dict[str, registry.Registry]:
+        return {"name": registry.OPTIMIZERS}
+
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(Checked):
     """How long, and how many images at a time."""
 
     epochs: float = 8.0  # passes over the training images; a fraction stops within one
     batch_size: int = 128  # images a step; what remains of an epoch is dropped
 
+    def _ranges(self) -> list[tuple[str, bool, str]]:
+        return [
+            ("epochs", 0 < self.epochs < math.inf, "above 0"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+        ]
+
 
 @dataclass(frozen=True)
-class Config:
-    """All that decides a result. A variant is `dataclasses.replace`; a value out of range is an InputError."""
+class Config(Checked):
+    """All that decides a result. A variant is `dataclasses.replace`."""
 
     name: str = "base"  # what the run is called
     seed: int = 0  # of initialisation, order, numbers and augmentation, not of the validation split
@@ -96,36 +181,23 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
-    def __post_init__(self):
+    def _ranges(self) -> list[tuple[str, bool, str]]:
         in_name = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."
-        rules = [
+        return [
             ("name", in_name, "letters, digits, '-', '_' and '.', not first"),
             ("seed", 0 <= self.seed < 2**32, "0 to 4294967295"),
             ("devices", self.devices == "all" or self.devices >= 1, "all, or at least 1"),
-            ("data.dir", self.data.name != "custom" or self.data.dir is not None, "a folder, for data.name=custom"),
-            ("data.validation", self.data.validation >= 0, "at least 0"),
-            ("data.test_shift", 0 <= self.data.test_shift <= 14, "0 to 14 pixels"),
-            ("augment.shift", 0 <= self.augment.shift <= 14, "0 to 14 pixels"),
-            ("augment.rotation", 0 <= self.augment.rotation <= 180, "0 to 180 degrees"),
-            ("augment.scale", 0 <= self.augment.scale <= 0.9, "0 to 0.9"),
-            ("augment.shear", 0 <= self.augment.shear <= 1, "0 to 1"),
-            ("augment.elastic", 0 <= self.augment.elastic <= 14, "0 to 14 pixels"),
-            ("model.widths", all(width >= 1 for width in self.model.widths), "all positive"),
-            ("model.hidden", self.model.hidden >= 1, "at least 1"),
-            ("objective.digit_weight", 0 <= self.objective.digit_weight <= 1, "0 to 1"),
-            ("objective.held_out", 0 <= self.objective.held_out <= 9, "0 to 9"),
-            ("optimizer.learning_rate", 0 < self.optimizer.learning_rate < math.inf, "above 0"),
-            ("optimizer.momentum", 0 <= self.optimizer.momentum < 1, "0 to 1, below 1"),
-            ("optimizer.weight_decay", 0 <= self.optimizer.weight_decay < math.inf, "at least 0"),
-            ("optimizer.warmup", 0 <= self.optimizer.warmup < 1, "0 to 1, below 1"),
-            ("optimizer.average", 0 <= self.optimizer.average < 1, "0 to 1, below 1"),
-            ("optimizer.clip_norm", 0 <= self.optimizer.clip_norm < math.inf, "at least 0"),
-            ("training.epochs", 0 < self.training.epochs < math.inf, "above 0"),
-            ("training.batch_size", self.training.batch_size >= 1, "at least 1"),
         ]
-        for key, holds, expected in rules:
-            if not holds:
-                raise InputError(f"{key}: expected {expected}, found {lookup(self, key)!r}")
+
+
+def check_names(config: Config) -> Config:
+    """Return the config of a file of a user's own, now that the names which the file defines are known.
+
+    Raises:
+        InputError: where one is not.
+    """
+    parts = {part: dataclasses.replace(getattr(config, part)) for part in ("model", "objective", "optimizer")}
+    return dataclasses.replace(config, **parts)
 
 
 def lookup(config: Config, key: str) -> Any:
@@ -145,8 +217,10 @@ def from_json(text: str, source: str) -> Config:
     """The config in a JSON text; InputError, with `source` as its place, on an unknown key, a wrong type or range."""
     try:
         return _build(Config, json.loads(text), "")
-    except (json.JSONDecodeError, InputError) as error:
-        raise InputError(f"{source}: not a config of this version: {error}") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{source}: not JSON: {error}") from None
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
 
 
 def read_config(folder: Path) -> Config:
@@ -157,30 +231,62 @@ def read_config(folder: Path) -> Config:
     return from_json(path.read_text(), str(path))
 
 
+def as_dict(config: Config) -> dict[str, Any]:
+    """Return the config's fields by dotted key, such as `optimizer.learning_rate`."""
+    fields = {}
+    for name, value in dataclasses.asdict(config).items():
+        fields |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+    return fields
+
+
 def _build(kind: Any, values: Any, path: str) -> Any:
-    hints = get_type_hints(kind)
-    if not isinstance(values, dict) or values.keys() != hints.keys():
+    """Make a dataclass of the parts of a JSON text."""
+    hints = _hints(kind)
+    optional = {name for name in hints if f"{path}.{name}" in ADDED}
+    if not isinstance(values, dict) or not hints.keys() - optional <= values.keys() <= hints.keys():
         found = sorted(values) if isinstance(values, dict) else values
-        raise InputError(f"{path or 'config'}: expected the fields {', '.join(hints)}, found {found}")
-    return kind(**{key: _value(hints[key], value, f"{path}.{key}".lstrip(".")) for key, value in values.items()})
+        raise InputError(f"{path or 'a config of this version'}: expected the fields {', '.join(hints)}, found {found}")
+    parts = {}
+    for key, value in values.items():
+        if dataclasses.is_dataclass(hints[key]):
+            parts[key] = _build(hints[key], value, key)
+        else:
+            parts[key] = tuple(value) if isinstance(value, list) else value
+    return kind(**parts)
 
 
-def _value(hint: Any, value: Any, path: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, path)
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _checked(hint: Any, value: Any, key: str) -> Any:
+    """The value as its type says: a number is taken as int or float; InputError for what is no such value."""
     choices = get_args(hint)
-    if get_origin(hint) is Literal:
-        valid = value in choices
-    elif choices and get_origin(choices[0]) is Literal:  # or else of the second type
-        valid = value in get_args(choices[0]) or type(value) is choices[1]
-    elif get_origin(hint) is tuple:
-        value = tuple(value) if isinstance(value, list) else value
-        valid = isinstance(value, tuple) and all(type(item) is choices[0] for item in value)
-    elif hint is float:
-        valid = type(value) in (int, float)
-        value = float(value) if valid else value
-    else:
-        valid = type(value) in (choices or (hint,))
-    if not valid:
-        raise InputError(f"{path}: expected {getattr(hint, '__name__', hint)}, found {value!r}")
-    return value
+    kind = get_origin(hint)
+    if kind is Literal:
+        return _chosen(choices, value, key)
+    if choices and kind is not tuple:  # a choice or None, or else of a type
+        literals = [choice for part in choices for choice in get_args(part)]
+        kinds = [part for part in choices if not get_args(part) and part is not type(None)]
+        if value in literals or (value is None and type(None) in choices):
+            return value
+        hint = kinds[0]
+    if kind is tuple:
+        if isinstance(value, tuple):
+            return tuple(_checked(choices[0], item, key) for item in value)
+        raise InputError(f"{key}: expected a tuple of {choices[0].__name__}, found {value!r}")
+    if hint is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return float(value)
+    if hint is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    if hint not in (int, float) and isinstance(value, hint):
+        return value
+    raise InputError(f"{key}: expected {hint.__name__}, found {value!r}")
+
+
+def _chosen(choices: tuple[Any, ...], value: Any, key: str) -> Any:
+    if value in choices:
+        return value
+    near = difflib.get_close_matches(str(value), choices, 1, 0.0)[0]
+    raise InputError(f"{key}: expected one of {', '.join(choices)}, found {value!r}; did you mean {near}?")

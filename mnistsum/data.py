@@ -8,7 +8,8 @@ from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from mnistsum import idx
-from mnistsum.config import AugmentConfig, DataConfig, InputError
+from mnistsum.config import AugmentConfig, DataConfig
+from mnistsum.errors import InputError
 from mnistsum.types import Batch, Data, Epoch, Split
 
 MEAN, DEVIATION = 0.1307, 0.3081  # of the pixels / 255 of MNIST's 60,000 training images

@@ -8,11 +8,16 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from mnistsum.config import Config, InputError
+from mnistsum.config import Config
+from mnistsum.errors import InputError
 
 
 def count(config: Config) -> int:
-    """How many devices share each batch; InputError where they do not exist or the batch does not divide by them."""
+    """Return how many devices share each batch.
+
+    Raises:
+        InputError: where they do not exist, or the batch does not divide by them.
+    """
     there, size = jax.device_count(), config.training.batch_size
     devices = there if config.devices == "all" else config.devices
     if devices > there or (jax.process_count() > 1 and devices < there):
@@ -26,32 +31,30 @@ def count(config: Config) -> int:
 
 
 def mesh(devices: int, axis: str) -> Mesh:
-    """The first so many devices in a row; arrays are shared along `axis`."""
+    """Return the first so many devices in a row; arrays are shared along `axis`."""
     return jax.make_mesh((devices,), (axis,), (AxisType.Auto,), devices=jax.devices()[:devices])
 
 
-def share(config: Config, array: Array) -> Array:
-    """The array of a jitted function, its first axis, the batch's, shared over the devices; the compiler does the rest.
+def share(devices: int, array: Array) -> Array:
+    """Return an array of a jitted function, its first axis, the batch's, shared over so many devices.
 
-    Whatever is computed from it is shared too, and sums over the batch become sums over devices.
+    Whatever is computed from it is shared too, and sums over the batch become sums over devices: the compiler does it.
     """
-    devices = count(config)
     if devices == 1:
         return array
     return lax.with_sharding_constraint(array, NamedSharding(mesh(devices, "batch"), PartitionSpec("batch")))
 
 
-def on_each(config: Config) -> NamedSharding:
-    """The sharding of arrays that lie whole on each of the config's devices: keys, state and data."""
-    return NamedSharding(mesh(count(config), "batch"), PartitionSpec())
+def on_each(devices: int) -> NamedSharding:
+    """Return the sharding of arrays that lie whole on each of so many devices: keys, state and data."""
+    return NamedSharding(mesh(devices, "batch"), PartitionSpec())
 
 
-def put_on_each(config: Config, tree: Any) -> Any:
-    """Arrays that are the same in each process, copied to all of the config's devices."""
-    devices = mesh(count(config), "batch")
-    return multihost_utils.host_local_array_to_global_array(tree, devices, PartitionSpec())
+def put_on_each(devices: int, tree: Any) -> Any:
+    """Return arrays that are the same in each process, copied to all of so many devices."""
+    return multihost_utils.host_local_array_to_global_array(tree, mesh(devices, "batch"), PartitionSpec())
 
 
 def local(tree: Any) -> Any:
-    """This process's own copy of arrays that lie whole on each device."""
+    """Return this process's own copy of arrays that lie whole on each device."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
-from mnistsum.config import Config, InputError
-from mnistsum.models import Model, build
+from mnistsum.config import Config
+from mnistsum.errors import InputError
+from mnistsum.models import Model, build, with_fixed_calls
 from mnistsum.predict import answer
 
 OPSET = 21  # of ONNX
@@ -37,7 +38,7 @@ def to_onnx(config: Config, model: Model) -> bytes:
         raise InputError("--to onnx: needs jax2onnx; install mnistsum with the extra `onnx`") from None
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)
     like = build(dataclasses.replace(config.model, dtype="float32"), jax.random.key(0))
-    model = jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(model))
+    model = with_fixed_calls(jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(model)))
     inputs = [
         jax.ShapeDtypeStruct(("n", *shape), dtype) for shape, dtype in (((28, 28, 1), jnp.uint8), ((), jnp.int32))
     ]

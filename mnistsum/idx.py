@@ -17,7 +17,7 @@ import numpy as np
 import platformdirs
 from jaxtyping import Int, UInt8
 
-from mnistsum.config import InputError
+from mnistsum.errors import InputError
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 URLS = {

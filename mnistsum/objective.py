@@ -7,29 +7,26 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from mnistsum.config import ObjectiveConfig
+from mnistsum.registry import OBJECTIVES
 from mnistsum.types import Batch, Logits, Metrics
 
 
-def negative_log_likelihood(
-    logits: Float[Array, "*batch classes"], label: Int[Array, "*batch"]
-) -> Float[Array, "*batch"]:
-    """-log softmax(logits)[label] of each example, in nats; shape of `label`."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, label)
+def objective(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Array, ""]:
+    """Return the loss of a batch, by the objective that the config names.
+
+    An objective of your own is a function of these arguments, in your file's `OBJECTIVES`.
+    """
+    n = len(batch.label)
+    chex.assert_shape([logits.digit, logits.sum, batch.label, batch.sum], [(n, 10), (n, 19), (n,), (n,)])
+    return OBJECTIVES[config.name](config, logits, batch)
 
 
-def held_out_cells(config: ObjectiveConfig) -> np.ndarray:
-    """Which of the (digit, number) cells have no sum loss: bool [10, 10], so many in each row and each column."""
-    return np.add.outer(np.arange(10), 3 * np.arange(10)) % 10 < config.held_out
-
-
-def objective(config: ObjectiveConfig, logits: Logits, batch: Batch) -> tuple[Float[Array, ""], Metrics]:
-    """The weighted mean of both negative log-likelihoods, in nats, and the batch's metrics.
+def weighted(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Array, ""]:
+    """Return the weighted mean of both negative log-likelihoods, in nats.
 
     Both outputs are choices among classes that exclude each other (10 digits, 19 sums), so for both the negative
     log-likelihood of a softmax is the maximum-likelihood loss; a regression of the sum would call 17 nearly 18.
     """
-    n = len(batch.label)
-    chex.assert_shape([logits.digit, logits.sum, batch.label, batch.sum], [(n, 10), (n, 19), (n,), (n,)])
     digit_loss = negative_log_likelihood(logits.digit, batch.label).mean()
     sum_loss = negative_log_likelihood(logits.sum, batch.sum)
     if config.held_out:  # masked, as drawing another number instead would tell the label by the number
@@ -37,12 +34,27 @@ def objective(config: ObjectiveConfig, logits: Logits, batch: Batch) -> tuple[Fl
         sum_loss = jnp.where(trained, sum_loss, 0).sum() / jnp.maximum(trained.sum(), 1)
     else:
         sum_loss = sum_loss.mean()
-    loss = config.digit_weight * digit_loss + (1 - config.digit_weight) * sum_loss
-    examples = jnp.int32(n)
-    metrics = Metrics(
+    return config.digit_weight * digit_loss + (1 - config.digit_weight) * sum_loss
+
+
+def negative_log_likelihood(
+    logits: Float[Array, "*batch classes"], label: Int[Array, "*batch"]
+) -> Float[Array, "*batch"]:
+    """Return -log softmax(logits)[label] of each example, in nats; shape of `label`."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, label)
+
+
+def held_out_cells(config: ObjectiveConfig) -> np.ndarray:
+    """Return which (digit, number) cells have no sum loss: bool [10, 10], so many in each row and each column."""
+    return np.add.outer(np.arange(10), 3 * np.arange(10)) % 10 < config.held_out
+
+
+def measure(loss: Float[Array, ""], logits: Logits, batch: Batch) -> Metrics:
+    """Return the metrics of a batch of this loss."""
+    examples = jnp.int32(len(batch.label))
+    return Metrics(
         examples=examples,
         loss=loss * examples,
         digit_correct=(logits.digit.argmax(-1) == batch.label).sum(dtype=jnp.int32),
         sum_correct=(logits.sum.argmax(-1) == batch.sum).sum(dtype=jnp.int32),
     )
-    return loss, metrics

@@ -1,13 +1,14 @@
-"""Optimisers: an optax chain from a config."""
+"""Optimizers: an Optax chain from a config."""
 
 import jax
 import optax
 
 from mnistsum.config import OptimizerConfig
+from mnistsum.registry import OPTIMIZERS
 
 
 def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """Step to learning rate, over a run of `steps` steps."""
+    """Return the learning rate as a function of the step, over a run of `steps` steps."""
     if config.schedule == "constant":
         return optax.constant_schedule(config.learning_rate)
     warmup = round(config.warmup * steps)
@@ -20,24 +21,38 @@ def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
 
 
 def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """The transformation of gradients, over a run of `steps` steps."""
-    rate = schedule(config, steps)
-    if config.name == "sgd":
-        rule = optax.sgd(rate, config.momentum or None)
-    elif config.name == "adamw":
-        rule = optax.adamw(rate, b1=config.momentum, weight_decay=config.weight_decay)
-    else:
-        rule = optax.contrib.muon(
-            rate,
-            beta=config.momentum,
-            weight_decay=config.weight_decay,
-            muon_weight_dimension_numbers=_matrices,
-            # Three Newton-Schulz steps for optax's five: with "almost orthogonal layer" rescaling (arXiv:2512.04632)
-            # fewer do, and in float32 they are a sixth of a small network's training.
-            ns_steps=3,
-            preconditioning="aol",
-        )
+    """Return the transformation of gradients that the config names, over a run of `steps` steps.
+
+    An optimizer of your own is a function of the config and the schedule, in your file's `OPTIMIZERS`.
+    """
+    rule = OPTIMIZERS[config.name](config, schedule(config, steps))
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule) if config.clip_norm else rule
+
+
+def sgd(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransformation:
+    """Return stochastic gradient descent with momentum."""
+    return optax.sgd(rate, config.momentum or None)
+
+
+def adamw(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransformation:
+    """Return Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
+    return optax.adamw(rate, b1=config.momentum, weight_decay=config.weight_decay)
+
+
+def muon(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransformation:
+    """Return Muon for matrices and kernels, Adam for vectors (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
+
+    Three Newton-Schulz steps stand for Optax's five: with "almost orthogonal layer" rescaling (arXiv:2512.04632) fewer
+    do, and in float32 they are a sixth of a small network's training.
+    """
+    return optax.contrib.muon(
+        rate,
+        beta=config.momentum,
+        weight_decay=config.weight_decay,
+        muon_weight_dimension_numbers=_matrices,
+        ns_steps=3,
+        preconditioning="aol",
+    )
 
 
 def _matrices(params):

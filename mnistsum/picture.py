@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 
-from mnistsum.config import InputError
+from mnistsum.errors import InputError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 MOST_PIXELS = 50_000_000

@@ -1,6 +1,5 @@
 """Predictions of single images with single numbers, by a trained network."""
 
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from mnistsum import checkpoint, weights
-from mnistsum.config import Config, DataConfig, InputError
+from mnistsum.config import Config, DataConfig
+from mnistsum.errors import InputError
 from mnistsum.evaluation import classify
 from mnistsum.models import Model
 
@@ -25,7 +25,6 @@ class Prediction(NamedTuple):
     sum: Float[Array | np.ndarray, "n 19"]
 
 
-@partial(jax.jit, static_argnums=0)
 def answer(
     config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"], numbers: Int[Array, " batch"]
 ) -> Prediction:
@@ -33,6 +32,9 @@ def answer(
     features, digit = classify(config, model, jnp.asarray(images))
     total = model.add(features, digit, jax.nn.one_hot(numbers, 10))
     return Prediction(jax.nn.softmax(digit), jax.nn.softmax(total))
+
+
+_answer = jax.jit(answer, static_argnums=0)
 
 
 class Predictor(NamedTuple):
@@ -53,7 +55,7 @@ class Predictor(NamedTuple):
             part = slice(start, start + BATCH)
             padding = BATCH - len(numbers[part])
             padded = np.pad(images[part], [(0, padding), (0, 0), (0, 0), (0, 0)]), np.pad(numbers[part], (0, padding))
-            parts.append(answer(self.config.data, self.model, *padded))
+            parts.append(_answer(self.config.data, self.model, *padded))
         return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *parts)
 
 
@@ -65,7 +67,7 @@ def load_pretrained(name_or_path: str | Path = "base") -> Predictor:
     path = Path(name_or_path)
     if (PRETRAINED / path).is_dir() and len(path.parts) == 1:
         return Predictor(*weights.load(PRETRAINED / path))
-    if (path / "checkpoints").is_dir():
+    if path.is_dir():
         return Predictor(*checkpoint.load_run(path))
     if path.exists():
         return Predictor(*weights.load(path))

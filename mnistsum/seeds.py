@@ -6,48 +6,43 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
-from mnistsum.config import Config
 from mnistsum.devices import mesh
-from mnistsum.train import advance, init_state, split_keys
+from mnistsum.train import Recipe, advance, init_state, split_keys
 from mnistsum.types import Keys, Split, TrainState
 
 
-def _by_part(step: Any, rest: Any) -> Any:
-    """A value for each part of stacked states: all are at the same step, so that one loop ends for all of them."""
-    return TrainState(step, *[rest] * (len(TrainState._fields) - 1))
-
-
-def spread(seeds: int) -> int:
-    """How many devices take an equal share of so many seeds: as many as can."""
+def devices_for(seeds: int) -> int:
+    """Return how many devices take an equal share of so many seeds: as many as can."""
     return max(devices for devices in range(1, jax.device_count() + 1) if seeds % devices == 0)
 
 
-def init_seeds(config: Config, seeds: Sequence[int], data: Split) -> tuple[Keys, TrainState, Split]:
-    """Keys and states before the first step, stacked and spread over the devices, and the data whole on each."""
+def init_seeds(recipe: Recipe, seeds: Sequence[int], data: Split) -> tuple[Keys, TrainState, Split]:
+    """Return keys and states before the first step, stacked and spread over the devices, and the data whole on each."""
     each, whole = _placements(len(seeds))
-    keys = jax.vmap(split_keys)(jnp.array(seeds, jnp.uint32))
-    initialise = jax.jit(jax.vmap(partial(init_state, config, n=len(data.labels)), out_axes=_by_part(None, 0)))
+    keys, state = jax.jit(partial(_stacked, recipe))(jnp.array(seeds, jnp.uint32))
     return (
         jax.device_put(keys, each),
-        jax.device_put(initialise(keys), _by_part(whole, each)),
+        jax.device_put(state, _by_part(whole, each)),
         jax.device_put(data, whole),
     )
 
 
-def compile_advance_seeds(config: Config, keys: Keys, state: TrainState, data: Split) -> Any:
-    """`advance` for what `init_seeds` gives, compiled, to be called with (keys, state, data, until); it uses state up.
+def compile_advance_seeds(recipe: Recipe, n: int, seeds: int) -> Any:
+    """Return `advance` for what `init_seeds` gives, compiled, to be called with (keys, state, data, until).
 
-    Each device advances its share of the seeds; no result of one is needed by another.
+    It uses the state up. Each device advances its share of the seeds; no result of one is needed by another.
     """
 
     def on_one_device(keys: Keys, state: TrainState, data: Split, until: Int[Array, ""]) -> TrainState:
         axes = _by_part(None, 0)
-        return jax.vmap(partial(advance, config), (0, axes, None, None), axes)(keys, state, data, until)
+        data = lax.pcast(data, "seed", to="varying")  # as what is drawn from it is
+        return jax.vmap(partial(advance, recipe), (0, axes, None, None), axes)(keys, state, data, until)
 
-    each, whole = _placements(len(keys.init))
+    each, whole = _placements(seeds)
     specs = _by_part(whole.spec, each.spec)
     program = jax.shard_map(
         on_one_device,
@@ -55,16 +50,35 @@ def compile_advance_seeds(config: Config, keys: Keys, state: TrainState, data: S
         in_specs=(each.spec, specs, whole.spec, whole.spec),
         out_specs=specs,
     )
-    return jax.jit(program, donate_argnums=1).lower(keys, state, data, jax.ShapeDtypeStruct((), jnp.int32)).compile()
+    keys, state = jax.eval_shape(partial(_stacked, recipe), jax.ShapeDtypeStruct((seeds,), jnp.uint32))
+    data = jax.eval_shape(lambda: Split(jnp.zeros((n, 28, 28, 1), jnp.uint8), jnp.zeros(n, jnp.int32)))
+    shapes = (_like(keys, each), TrainState(_like(state[0], whole), *_like(state[1:], each)), _like(data, whole))
+    return jax.jit(program, donate_argnums=1).lower(*shapes, jax.ShapeDtypeStruct((), jnp.int32)).compile()
 
 
 def unstack(state: TrainState, seeds: int) -> list[TrainState]:
-    """The state of each seed, on the first device."""
+    """Return the state of each seed, on the first device."""
     step, *parts = jax.device_get(state)
     return [TrainState(step, *jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), parts)) for i in range(seeds)]
 
 
+def _stacked(recipe: Recipe, seeds: Int[Array, " seeds"]) -> tuple[Keys, TrainState]:
+    """The keys of several seeds, and their states before the first step."""
+    keys = jax.vmap(split_keys)(seeds)
+    return keys, jax.vmap(partial(init_state, recipe), out_axes=_by_part(None, 0))(keys)
+
+
+def _like(tree: Any, sharding: NamedSharding) -> Any:
+    """The shapes and types of arrays, so placed."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+
+
+def _by_part(step: Any, rest: Any) -> Any:
+    """A value for each part of stacked states: all are at the same step, so that one loop ends for all of them."""
+    return TrainState(step, *[rest] * (len(TrainState._fields) - 1))
+
+
 def _placements(seeds: int) -> tuple[NamedSharding, NamedSharding]:
     """Where stacked seeds lie, and what they share."""
-    devices = mesh(spread(seeds), "seed")
+    devices = mesh(devices_for(seeds), "seed")
     return NamedSharding(devices, PartitionSpec("seed")), NamedSharding(devices, PartitionSpec())

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
-from scipy.optimize import linear_sum_assignment
 
 MARGIN = 0.001  # a difference of accuracy that does not matter: 0.1 points
 
@@ -81,10 +80,3 @@ def difference(
         else:
             verdict = "undecided, and more seeds alone will not decide it"
     return Difference(float(mean), float(low), float(high), error, verdict)
-
-
-def best_permutation(digit: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The label [10] that each predicted digit stands for, one to one, with the most images right (Kuhn 1955)."""
-    counts = np.zeros((10, 10), int)
-    np.add.at(counts, (digit, labels), 1)
-    return linear_sum_assignment(-counts)[1]

@@ -10,16 +10,16 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+from jaxtyping import PyTree
 
-from mnistsum.config import DataConfig, ModelConfig, ObjectiveConfig, OptimizerConfig
+from mnistsum.config import AugmentConfig, DataConfig, ModelConfig, ObjectiveConfig, OptimizerConfig
 from mnistsum.data import pair
 from mnistsum.evaluation import evaluate
-from mnistsum.models import Model, build
+from mnistsum.models import Model, build, in_training, parameters, with_parameters
 from mnistsum.models.summary import count_parameters
 from mnistsum.objective import objective
-from mnistsum.optimizer import optimizer
-from mnistsum.types import Batch, Split
+from mnistsum.train import Recipe, init_state, split_keys, train_step
+from mnistsum.types import Batch, Split, TrainState
 
 KEY = jax.random.key(0)
 N = 32  # examples
@@ -43,22 +43,25 @@ def check(config: ModelConfig, parameters: int | None = None) -> None:
 
 
 def check_shapes(config: ModelConfig) -> None:
-    """All leaves are float32 parameters; logits are [batch, 10] and [batch, 19], features as wide as they say."""
+    """All leaves are float32; logits are [batch, 10] and [batch, 19] in both modes, features as wide as they say."""
     model = jax.eval_shape(partial(build, config), KEY)
     assert {leaf.dtype for leaf in jax.tree.leaves(model)} == {jnp.dtype("float32")}, "a leaf is not float32"
     batch = examples()
     features, digit = jax.eval_shape(lambda model: model.classify(batch.image), model)
     assert features.shape == (N, model.classifier.features), f"features: found {features.shape}"
-    logits = jax.eval_shape(lambda model: model(batch.image, batch.number), model)
-    assert (digit.shape, logits.digit.shape, logits.sum.shape) == ((N, 10), (N, 10), (N, 19)), f"logits: {logits}"
+    for mode in (lambda model: model, lambda model: in_training(model, KEY)):
+        logits = jax.eval_shape(lambda model, mode=mode: mode(model)(batch.image, batch.number), model)
+        shapes = (digit.shape, logits.digit.shape, logits.sum.shape)
+        assert shapes == ((N, 10), (N, 10), (N, 19)), f"logits: found {shapes[1]} and {shapes[2]}"
 
 
 def check_jit_equals_eager(config: ModelConfig) -> None:
-    """The loss and every leaf of its gradient are the same compiled and not."""
-    model, of = build(config, KEY), jax.value_and_grad(_loss)
+    """The loss in training and every leaf of its gradient are the same compiled and not."""
+    model = build(config, KEY)
+    params, of = parameters(model), jax.value_and_grad(partial(_loss, model, batch=examples()))
     # A coarser bound where operands are rounded to bfloat16: another order of sums rounds otherwise.
     bound = 1e-4 if config.dtype == "float32" else 0.1
-    for path, a, b in _pairs(jax.jit(of)(model, examples()), of(model, examples())):
+    for path, a, b in _pairs(jax.jit(of)(params), of(params)):
         scale = float(np.abs(b).max()) + 1e-3
         assert np.abs(a - b).max() <= bound * scale, f"{path}: jit and eager differ"
 
@@ -74,37 +77,35 @@ def check_traced_once(config: ModelConfig) -> None:
 
 def check_vmapped_step_equals_single_steps(config: ModelConfig) -> None:
     """One training step of three seeds at once gives each what it gets alone (rtol 1e-5)."""
+    recipe = _recipe(config, OptimizerConfig(name="sgd", learning_rate=0.1, momentum=0.0, schedule="constant"), 1)
 
-    def step(key):
-        model = build(config, key)
-        gradient = jax.grad(_loss)(model, examples())
-        return jax.tree.map(lambda parameter, slope: parameter - 0.1 * slope, model, gradient)
+    def step(seed: jax.Array) -> Model:
+        keys = split_keys(seed)
+        return train_step(recipe, keys.dropout, init_state(recipe, keys), examples()).model
 
-    keys = jax.random.split(KEY, 3)
-    stacked = jax.jit(jax.vmap(step))(keys)
+    seeds = jnp.arange(3)
+    stacked = jax.jit(jax.vmap(step))(seeds)
     bound = 1e-5 if config.dtype == "float32" else 1e-2
-    for seed, alone in enumerate(map(jax.jit(step), keys)):
+    for seed, alone in enumerate(map(jax.jit(step), seeds)):
         for path, a, b in _pairs(jax.tree.map(lambda leaf, i=seed: leaf[i], stacked), alone):
-            np.testing.assert_allclose(a, b, rtol=bound, atol=bound, err_msg=f"{path}: vmapped and single differ")
+            _assert_close(a, b, bound, f"{path}: vmapped and single differ")
 
 
 def check_permutation(config: ModelConfig) -> None:
-    """A permuted batch permutes the logits: no example sees another."""
-    model, batch = build(config, KEY), examples()
-    order = jax.random.permutation(KEY, N)
-    forward = jax.jit(type(model).__call__)
-    permuted = forward(model, batch.image[order], batch.number[order])
-    for path, a, b in _pairs(permuted, jax.tree.map(lambda x: x[order], forward(model, batch.image, batch.number))):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=f"{path}: an example depends on its place")
+    """A permuted batch permutes the answers: no example depends on its place."""
+    model, split = build(config, KEY), _split()
+    order = np.random.default_rng(0).permutation(N)
+    permuted = evaluate(DataConfig(), model, Split(*(field[order] for field in split)), N)
+    for path, a, b in _pairs(permuted, evaluate(DataConfig(), model, split, N)):
+        _assert_close(a, b[order], 1e-3, f"{path} depends on an example's place")
 
 
 def check_padding(config: ModelConfig) -> None:
-    """Evaluation in padded batches answers as in one whole batch."""
-    images = jax.random.randint(KEY, (N, 28, 28, 1), 0, 256).astype(jnp.uint8)
-    split = Split(np.asarray(images), np.arange(N, dtype=np.int32) % 10)
-    model = build(config, KEY)
-    for path, a, b in _pairs(evaluate(DataConfig(), model, split, 20), evaluate(DataConfig(), model, split, N)):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3, err_msg=f"{path}: padding changes the answer")
+    """A part of a batch, padded, is answered as it is within the whole batch: no example sees another."""
+    model, split = build(config, KEY), _split()
+    part = Split(*(field[:20] for field in split))
+    for path, a, b in _pairs(evaluate(DataConfig(), model, part, N), evaluate(DataConfig(), model, split, N)):
+        _assert_close(a, b[:20], 1e-3, f"{path} depends on the other examples")
 
 
 def check_digit_ignores_number(config: ModelConfig) -> None:
@@ -119,48 +120,77 @@ def check_digit_ignores_number(config: ModelConfig) -> None:
 def check_gradients(config: ModelConfig) -> None:
     """The loss reaches every parameter; the sum's loss reaches the classifier, or does not where the config cuts it."""
     model, batch = build(config, KEY), examples()
-    both = jax.jit(jax.grad(_loss))(model, batch)
+    params = parameters(model)
+    both = jax.jit(jax.grad(partial(_loss, model, batch=batch)))(params)
     for path, leaf in jax.tree.leaves_with_path(both):
         assert leaf.any(), f"{jax.tree_util.keystr(path)}: no gradient reaches it"
-    only_sum = jax.jit(jax.grad(partial(_loss, weight=0.0)))(model, batch)
-    reached = any(leaf.any() for leaf in jax.tree.leaves(only_sum.classifier))
+    only_sum = jax.jit(jax.grad(partial(_loss, model, batch=batch, weight=0.0)))(params)
+    reached = any(leaf.any() for leaf in jax.tree.leaves(only_sum["classifier"]))
     assert reached == config.adder_gradient, f"the sum's gradient reaches the classifier: {reached}"
 
 
 def check_learns(config: ModelConfig) -> None:
     """32 examples are learned to 100 % of both outputs within 300 steps of Adam."""
-    batch = examples()
-    rule = optimizer(OptimizerConfig(name="adamw", learning_rate=1e-2, momentum=0.9, schedule="one_cycle"), 300)
+    batch, keys = examples(), split_keys(0)
+    recipe = _recipe(config, OptimizerConfig(name="adamw", learning_rate=1e-2, momentum=0.9), 300)
 
     @jax.jit
-    def train(model):
-        def step(_, carry):
-            model, state = carry
-            updates, state = rule.update(jax.grad(_loss)(model, batch), state, model)
-            return optax.apply_updates(model, updates), state
+    def train(state: TrainState) -> TrainState:
+        return jax.lax.fori_loop(0, 300, lambda _, state: train_step(recipe, keys.dropout, state, batch), state)
 
-        return jax.lax.fori_loop(0, 300, step, (model, rule.init(model)))[0]
-
-    logits = jax.jit(Model.__call__)(train(build(config, KEY)), batch.image, batch.number)
+    model = train(init_state(recipe, keys)).model
+    logits = jax.jit(Model.__call__)(model, batch.image, batch.number)
     right = [(logits.digit.argmax(-1) == batch.label).mean(), (logits.sum.argmax(-1) == batch.sum).mean()]
     assert min(right) == 1.0, f"after 300 steps, digit {right[0]:.0%} and sum {right[1]:.0%} of 32 examples are right"
 
 
-CHECKS: tuple[Callable[[ModelConfig], None], ...] = (
+# Seconds an architecture: what a comparison asks of each before it trains any.
+QUICK: tuple[Callable[[ModelConfig], None], ...] = (
     check_shapes,
+    check_padding,
+    check_permutation,
+    check_digit_ignores_number,
+)
+CHECKS: tuple[Callable[[ModelConfig], None], ...] = (
+    *QUICK,
     check_jit_equals_eager,
     check_traced_once,
     check_vmapped_step_equals_single_steps,
-    check_permutation,
-    check_padding,
-    check_digit_ignores_number,
     check_gradients,
     check_learns,
 )
 
 
-def _loss(model: Model, batch: Batch, weight: float = 0.5):
-    return objective(ObjectiveConfig(digit_weight=weight), model(batch.image, batch.number), batch)[0]
+def _recipe(config: ModelConfig, optimizer: OptimizerConfig, steps: int) -> Recipe:
+    """Training on the examples, all of them in each step."""
+    return Recipe(
+        scaling=DataConfig(),
+        augment=AugmentConfig(),
+        model=config,
+        objective=ObjectiveConfig(),
+        optimizer=optimizer,
+        batch_size=N,
+        steps_per_epoch=steps,
+        steps=steps,
+        devices=1,
+    )
+
+
+def _split() -> Split:
+    """Images of noise, as they are stored."""
+    images = jax.random.randint(KEY, (N, 28, 28, 1), 0, 256).astype(jnp.uint8)
+    return Split(np.asarray(images), np.arange(N, dtype=np.int32) % 10)
+
+
+def _loss(model: Model, params: PyTree, batch: Batch, weight: float = 0.5) -> jax.Array:
+    """The loss in training mode."""
+    model = in_training(with_parameters(model, params), KEY)
+    return objective(ObjectiveConfig(digit_weight=weight), model(batch.image, batch.number), batch)
+
+
+def _assert_close(a: np.ndarray, b: np.ndarray, bound: float, message: str) -> None:
+    """Both are as good as equal, absolutely or relatively; else the message, in one line."""
+    assert np.allclose(a, b, rtol=bound, atol=bound), f"{message} (by up to {np.abs(a - b).max():.2g})"
 
 
 def _pairs(left, right):

@@ -9,6 +9,7 @@ import pytest
 
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
 from mnistsum.data import load
+from mnistsum.train import Recipe, make_recipe
 from mnistsum.types import Data, Split
 
 # Most of the suite's time is compilation, of programs that then run for milliseconds. Runs that tests start in
@@ -29,6 +30,12 @@ def mnist() -> Data:
 def train(mnist) -> Split:
     """The first 256 training images, on the device."""
     return jax.device_put(Split(mnist.train.images[:256], mnist.train.labels[:256]))
+
+
+@pytest.fixture(scope="session")
+def recipe(config) -> Recipe:
+    """Of the config, on `train`."""
+    return make_recipe(config, 256)
 
 
 @pytest.fixture(scope="session")

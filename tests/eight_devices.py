@@ -14,11 +14,12 @@ import jax
 import numpy as np
 
 from mnistsum import checkpoint
-from mnistsum.config import AugmentConfig, Config, InputError, ModelConfig, OptimizerConfig, TrainingConfig
+from mnistsum.config import AugmentConfig, Config, ModelConfig, OptimizerConfig, TrainingConfig
 from mnistsum.data import load
 from mnistsum.devices import local, put_on_each
+from mnistsum.errors import InputError
 from mnistsum.seeds import compile_advance_seeds, init_seeds, unstack
-from mnistsum.train import advance, compile_advance, init_state, program, split_keys
+from mnistsum.train import Recipe, advance, compile_advance, init_state, make_recipe, split_keys
 from mnistsum.types import Split, TrainState
 
 jax.config.update("jax_disable_most_optimizations", True)  # most of this is compilation
@@ -28,6 +29,7 @@ CONFIG = Config(
     optimizer=OptimizerConfig(name="sgd", average=0.9),
     training=TrainingConfig(epochs=6.0, batch_size=64),
 )
+NORMED = dataclasses.replace(CONFIG, model=ModelConfig(classifier="lenet5_bn", widths=(2, 4, 16, 8), hidden=16))
 MUON = dataclasses.replace(CONFIG, optimizer=OptimizerConfig())
 COMMUNICATION = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
 
@@ -47,9 +49,13 @@ def communication(text: str) -> dict[str, int]:
     return {kind: len(re.findall(rf"{kind}(-start)?\(", text)) for kind in COMMUNICATION}
 
 
+def start_of(recipe: Recipe, seed: int) -> TrainState:
+    return jax.jit(init_state, static_argnums=0)(recipe, split_keys(seed))
+
+
 def refusal(config: Config) -> str:
     try:
-        program(config)
+        make_recipe(config, 640)
     except InputError as error:
         return str(error)
     return ""
@@ -62,15 +68,16 @@ def main(folder: Path) -> dict:
 
     def train(config: Config, state: TrainState, *until: int) -> list[TrainState]:
         """The states at these steps."""
-        states, compiled = [], compile_advance(program(config), n)
-        placed, state, images = put_on_each(config, (keys, state, data))
+        recipe = make_recipe(config, n)
+        states, compiled = [], compile_advance(recipe, n)
+        placed, state, images = put_on_each(recipe.devices, (keys, state, data))
         for step in until:
             state = compiled(placed, state, images, np.int32(step))
             states.append(jax.tree.map(np.array, local(state)))
         return states
 
     def start(config: Config) -> TrainState:
-        return init_state(program(config), keys, n)
+        return jax.jit(init_state, static_argnums=0)(make_recipe(config, n), keys)
 
     one, eight = on(1, CONFIG), on(8, CONFIG)
     one_at_25, one_at_50 = train(one, start(one), 25, 50)
@@ -80,16 +87,19 @@ def main(folder: Path) -> dict:
         checkpoint.save(folder / name, before, state, {})
         resumed[name] = difference(train(after, checkpoint.restore(folder / name, after).state, 50)[0], one_at_50)
 
-    static = program(one)
-    stacked = init_seeds(static, range(8), data)
-    together = compile_advance_seeds(static, *stacked)
+    recipe = make_recipe(one, n)
+    together = compile_advance_seeds(recipe, n, 8)
     text = together.as_text()
-    keys_8, state_8, data_8 = stacked
+    keys_8, state_8, data_8 = init_seeds(recipe, range(8), data)
     after_one = unstack(together(keys_8, state_8, data_8, np.int32(1)), 8)
     alone = [
-        advance(static, split_keys(seed), init_state(static, split_keys(seed), n), data, np.int32(1))
+        jax.jit(advance, static_argnums=0)(recipe, split_keys(seed), start_of(recipe, seed), data, np.int32(1))
         for seed in range(8)
     ]
+    normed = make_recipe(on(1, NORMED), n)
+    seeds_8 = init_seeds(normed, range(8), data)
+    normed_seeds = unstack(compile_advance_seeds(normed, n, 8)(*seeds_8, np.int32(1)), 8)
+    normed_alone = jax.jit(advance, static_argnums=0)(normed, split_keys(3), start_of(normed, 3), data, np.int32(1))
     metrics = [[float(value) for value in state.metrics] for state in (one_at_50, eight_at_50)]
     return {
         "devices": jax.device_count(),
@@ -97,9 +107,11 @@ def main(folder: Path) -> dict:
         "moved": difference(one_at_50, start(one)),
         "other_seed": difference(one_at_50, alone[1]),
         "muon": difference(*(train(on(count, MUON), start(MUON), 50)[0] for count in (1, 8))),
+        "normed": difference(*(train(on(count, NORMED), start(on(count, NORMED)), 20)[0] for count in (1, 8))),
+        "normed_seed": difference(normed_seeds[3], normed_alone),
         "metrics": metrics,
         "resumed": resumed,
-        "communication": communication(compile_advance(program(eight), n).as_text()),
+        "communication": communication(compile_advance(make_recipe(eight, n), n).as_text()),
         "communication_of_seeds": communication(text),
         "seeds": [difference(a, b) for a, b in zip(after_one, alone, strict=True)],
         "refusals": [refusal(on(devices, CONFIG)) for devices in (8, 3, 9)],

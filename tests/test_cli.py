@@ -9,7 +9,9 @@ import pytest
 
 from experiments import cli
 from experiments.run import Run
-from mnistsum.config import Config, InputError
+from mnistsum import registry
+from mnistsum.config import Config
+from mnistsum.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 
@@ -48,15 +50,87 @@ def test_a_config_file_of_the_users_own(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("from mnistsum.config import Config\nconfig = Config(name='mine', seed=4)\n")
     assert cli.parse(Run, ["--config", str(path)]).settings == Config(name="mine", seed=4)
-    path.write_text("config = 3\n")
-    with pytest.raises(InputError, match="expected a variable `config`"):
+    with path.open("a") as file:
+        file.write("# what was compiled of it would be used again\n")
+    with pytest.raises(InputError, match=r"mine.py: changed since this process loaded it"):
         cli.load_config(str(path))
+    other = tmp_path / "other.py"
+    other.write_text("config = 3\n")
+    with pytest.raises(InputError, match="expected a variable `config`"):
+        cli.load_config(str(other))
+
+
+OWN = """
+import optax
+from mnistsum import Config, ModelConfig
+from mnistsum.config import ObjectiveConfig, OptimizerConfig
+from mnistsum.models.adders import Shift
+from mnistsum.models.classifiers.mlp import MLP
+from mnistsum.objective import weighted
+
+CLASSIFIERS = {"%(name)s": MLP}
+ADDERS = {"moved": Shift}
+OPTIMIZERS = {"signs": lambda config, rate: optax.sign_sgd(rate)}
+OBJECTIVES = {"mine": weighted}
+config = Config(
+    name="own",
+    model=ModelConfig(classifier="%(name)s", adder="moved"),
+    optimizer=OptimizerConfig(name="signs"),
+    objective=ObjectiveConfig(name="mine"),
+)
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A function that writes a file which defines a classifier of this name; what it adds is forgotten afterwards."""
+    for known in registry.OWN.values():
+        monkeypatch.setattr(known, "_added", {})
+    monkeypatch.setattr(registry, "_files", {})
+
+    def write(file, text=OWN, **names):
+        (tmp_path / file).write_text(text % names)
+        return str(tmp_path / file)
+
+    return write
+
+
+def test_a_file_may_define_networks_optimizers_and_objectives_and_choose_them_in_its_config(own):
+    settings = cli.parse(Run, ["--config", own("own.py", name="own"), "optimizer.learning_rate=0.1"]).settings
+    assert (settings.model.classifier, settings.optimizer.name, settings.objective.name) == ("own", "signs", "mine")
+    assert cli.override(settings, ["optimizer.name=adamw"]).optimizer.name == "adamw"
+    with pytest.raises(InputError, match=r"optimizer.name: expected one of sgd, adamw, muon, signs, found sign"):
+        cli.override(settings, ["optimizer.name=sign"])
+
+
+def test_a_name_that_a_config_does_not_define_is_refused_once_its_file_has_run(own):
+    file = own("own.py", OWN.replace('name="signs"', 'name="adam"'), name="own")
+    with pytest.raises(InputError, match=r"optimizer.name: .* found adam; did you mean adamw"):
+        cli.load_config(file)
+
+
+def test_a_name_of_ours_is_never_given_another_meaning(own):
+    with pytest.raises(InputError, match=r"own.py: defines model.classifier compact, which mnistsum defines already"):
+        cli.load_config(own("own.py", name="compact"))
+    assert registry.CLASSIFIERS["compact"].__name__ == "Compact"
+
+
+def test_a_name_that_two_files_define_is_refused(own):
+    text = OWN.replace("MLP\n", "MLP\n\nclass Mine(MLP): pass\n\n", 1).replace(": MLP}", ": Mine}")
+    cli.load_config(own("a.py", text, name="mine"))
+    with pytest.raises(InputError, match=r"b.py: defines model.classifier mine, which .*a.py defines already"):
+        cli.load_config(own("b.py", text, name="mine"))
 
 
 def test_help_lists_every_field_with_type_default_and_meaning():
     run = shell("--help")
     assert run.returncode == 0
-    for text in ("optimizer.learning_rate FLOAT", "{sgd,adamw,muon}", "the schedule's peak (default: 0.02)", "--dry"):
+    for text in (
+        "optimizer.learning_rate FLOAT",
+        "{constant,one_cycle,cosine}",
+        "the schedule's peak (default: 0.02)",
+        "--dry",
+    ):
         assert text in run.stdout, text
     for name in cli.config_names():
         assert name in run.stdout
@@ -76,7 +150,6 @@ def test_help_lists_every_field_with_type_default_and_meaning():
         (["--processes", "2"], "expected only with --distributed"),
         (["--distributed", "--coordinator", "here", "--processes", "2", "--process", "0"], "found here, 2, 0"),
         (["data.dir=nowhere"], "found no folder nowhere"),
-        (["--output", "[new]/run"], "[new]/run: expected a path without '['"),
         (["training.batch_size=60000"], "training.batch_size: expected at most the 55000 training images"),
     ],
 )

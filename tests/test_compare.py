@@ -8,18 +8,34 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from test_idx import write_set
 
-from experiments import comparison, trial
-from mnistsum.config import Config, InputError
+import mnistsum
+from experiments import cli
+from experiments import compare as program
+from experiments.comparison.finished import group_runs
+from experiments.comparison.summary import summarize
+from experiments.training import record, run_folder, store
+from mnistsum import registry
+from mnistsum.config import Config, DataConfig
+from mnistsum.data import load
+from mnistsum.errors import InputError
+from mnistsum.types import Data
 
 ROOT = Path(__file__).parent.parent
 OWN = """
 from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig
+from rates import CONSTANT  # a module of the user's own
+
 config = Config(name="{name}", model=ModelConfig(classifier="mlp", widths=({width},)),
-                optimizer=OptimizerConfig(name="sgd", learning_rate={rate}), training=TrainingConfig(epochs=0.25))
+                optimizer=OptimizerConfig(name="sgd", learning_rate={rate}, schedule=CONSTANT),
+                training=TrainingConfig(epochs=3.0, batch_size=64))
 """
+# A set of random images, in the folder where the programs are run.
+DATA = ("data.name=custom", "data.dir=images", "data.validation=64")
 OUTSIDE = os.environ | {"PYTHONPATH": str(ROOT)}  # the programs are run from other folders
 
 
@@ -28,21 +44,35 @@ def compare(*arguments, cwd) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=200, env=OUTSIDE)
 
 
+def write_own(folder: Path) -> None:
+    (folder / "rates.py").write_text('CONSTANT = "constant"\n')
+    (folder / "images").mkdir()
+    write_set(folder / "images", train=576, test=64)
+    for name, width, rate in (("narrow", 8, 0.02), ("wide", 64, 0.02), ("wild", 8, 1e30)):
+        (folder / f"{name}.py").write_text(OWN.format(name=name, width=width, rate=rate))
+
+
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     """Two configs and one that diverges, two seeds each."""
     folder = tmp_path_factory.mktemp("compare")
-    for name, width, rate in (("narrow", 8, 0.02), ("wide", 64, 0.02), ("wild", 8, 1e30)):
-        (folder / f"{name}.py").write_text(OWN.format(name=name, width=width, rate=rate))
-    command = ("narrow.py", "wide.py", "wild.py", "--output", "out", "--seeds", 2, "optimizer.schedule=constant")
+    write_own(folder)
+    command = ("narrow.py", "wide.py", "wild.py", "--output", "out", "--seeds", 2, *DATA)
     first = compare(*command, cwd=folder)
     assert first.returncode == 0, first.stderr
     return folder, command, first.stdout
 
 
+def files_of(folder: Path, *names: str) -> Path:
+    """The folder of the comparison of these configs."""
+    (found,) = (folder / "out").glob(f"{'-'.join(names)}-??????")
+    return found
+
+
 def test_a_comparison_writes_its_files_and_says_what_follows(compared):
     folder, _, output = compared
-    summary = json.loads((folder / "out" / "comparison.json").read_text())
+    files = files_of(folder, "narrow", "wide", "wild")
+    summary = json.loads((files / "comparison.json").read_text())
     narrow, wide, wild = summary["rows"]
     assert [row["config"] for row in summary["rows"]] == ["narrow", "wide", "wild"]
     assert wide["against_first"]["digit"]["mean"] == pytest.approx(
@@ -51,46 +81,214 @@ def test_a_comparison_writes_its_files_and_says_what_follows(compared):
     assert wide["parameters"] > narrow["parameters"]
     assert set(wild["against_first"]["digit"]) == {"mean", "low", "high", "standard_error", "verdict"}
     for name in ("comparison.md", "comparison.csv", "comparison.html"):
-        text = (folder / "out" / name).read_text()
+        text = (files / name).read_text()
         assert all(row["config"] in text for row in summary["rows"]), name
-    assert (folder / "out" / "comparison.html").read_text().count("data:image/png;base64") == 4
+    assert (files / "comparison.html").read_text().count("data:image/png;base64") == 4
     assert "Against narrow, points" in output
 
 
 def test_a_diverged_run_counts_as_failed_and_is_not_dropped(compared):
     folder, _, output = compared
-    wild = json.loads((folder / "out" / "comparison.json").read_text())["rows"][2]
+    wild = json.loads((files_of(folder, "narrow", "wide", "wild") / "comparison.json").read_text())["rows"][2]
     assert len(wild["failed"]) == wild["n"] == 2
     assert wild["digit_accuracy"]["of"] == wild["digit_accuracy"]["reached"] == 2
     assert "FAILED (counted, not dropped) wild: seed 0" in output
 
 
+def test_every_run_leaves_a_folder_that_load_run_opens(compared, monkeypatch):
+    folder, *_ = compared
+    monkeypatch.chdir(folder)
+    runs = sorted((folder / "out" / "runs").iterdir())
+    assert len(runs) == 6
+    for run in runs[:4]:
+        assert {path.name for path in run.iterdir()} == {
+            *("config.json", "run.json", "metrics.jsonl", "predictions.npz", "summary.json", "weights.safetensors"),
+            ".lock",
+        }
+        config, model = mnistsum.load_run(run)
+        digit = mnistsum.evaluate(config.data, model, load(config.data).test).digit
+        predicted = run_folder.read(run).predictions["digit"]
+        assert (digit == predicted).mean() > 0.9  # this process compiles otherwise than the run did
+
+
 def test_finished_runs_are_reused_and_a_missing_one_comes_out_the_same(compared):
     folder, command, _ = compared
     runs = sorted((folder / "out" / "runs").iterdir())
-    assert len(runs) == 6
-    before = json.loads((runs[0] / "result.json").read_text())
+    before = run_folder.read(runs[0])
     shutil.rmtree(runs[0])  # as if it had been interrupted: a run's folder appears at its end
+    left = runs[0].with_name(f".{runs[0].name}-0123")  # and what a killed process leaves
+    left.mkdir()
+    (left / store.LOCK).touch()
     again = compare(*command, cwd=folder)
     assert again.stdout.count("(reused)") == 5
-    after = json.loads((runs[0] / "result.json").read_text())
-    for key in ("weights", "digit_accuracy", "sum_accuracy", "curve"):
-        assert after[key] == before[key]
+    after = run_folder.read(runs[0])
+    for key in ("weights", "test", "validation", "learned"):
+        assert after.summary[key] == before.summary[key]
+    assert not left.exists()
+
+
+def test_finished_runs_are_compared_without_training_and_no_other_comparison_is_overwritten(compared):
+    folder, *_ = compared
+    whole = files_of(folder, "narrow", "wide", "wild")
+    before = (whole / "comparison.json").read_bytes()
+    runs = sorted(str(path.relative_to(folder)) for path in (folder / "out" / "runs").iterdir())
+    again = compare(*[run for run in runs if "wild" not in run], "--output", "out", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert (whole / "comparison.json").read_bytes() == before
+    rows = json.loads((files_of(folder, "narrow", "wide") / "comparison.json").read_text())["rows"]
+    (wide,) = (row for row in json.loads(before)["rows"] if row["config"] == "wide")
+    alone = rows[1]["against_first"]["digit"]
+    assert alone["mean"] == pytest.approx(wide["against_first"]["digit"]["mean"])
+    assert alone["high"] < wide["against_first"]["digit"]["high"]  # one contrast for two
+
+
+@pytest.fixture
+def wanted(compared, tmp_path, monkeypatch):
+    """A function that returns a config's runs as this process, in which nothing was loaded yet, wants them."""
+    folder, *_ = compared
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def want(name: str, data: Data | None = None) -> store.Wanted:
+        monkeypatch.setattr(registry, "_files", {})
+        for module in ("rates", "nets"):
+            sys.modules.pop(module, None)
+        record._read_source.cache_clear()
+        record._files_of.cache_clear()
+        config = cli.override(cli.load_config(f"{name}.py"), list(DATA))
+        made = record.make_record(config, data or load(config.data), Path(f"{name}.py"))
+        return store.want(Path("out/runs"), config, made, range(2))
+
+    yield want
+    for module in ("rates", "nets"):
+        sys.modules.pop(module, None)
+
+
+def test_what_is_the_same_is_reused(wanted):
+    assert not store.missing(wanted("narrow"))
+
+
+def test_a_comment_retrains_nothing_and_an_edited_file_its_own_config_alone(wanted):
+    with Path("narrow.py").open("a") as file:
+        file.write("# no code\n")
+    assert not store.missing(wanted("narrow"))
+    with Path("narrow.py").open("a") as file:
+        file.write("WARMED = True\n")
+    assert store.why_missing(wanted("narrow")).startswith("narrow.py has changed since out/runs/narrow-")
+    assert not store.missing(wanted("wide"))
+
+
+def test_an_edited_module_of_the_users_own_retrains_what_imports_it(wanted):
+    with Path("rates.py").open("a") as file:
+        file.write("WARMED = True\n")
+    for name in ("narrow", "wide"):
+        assert store.missing(wanted(name)) == [0, 1]
+        assert store.why_missing(wanted(name)).startswith("rates.py has changed since")
+
+
+def test_an_edited_library_or_another_version_retrains_and_a_report_does_not(wanted, monkeypatch):
+    changed = wanted("narrow").record
+    assert "mnistsum.optimizer" in changed["sources"]
+    assert not {name for name in changed["sources"] if "report" in name or "figures" in name or "compare" in name}
+    read = record._read_source
+    edited = ROOT / "mnistsum" / "optimizer.py"
+    monkeypatch.setattr(
+        record, "_read_source", lambda file: ("edited", read(file)[1]) if file == edited else read(file)
+    )
+    monkeypatch.setattr(record._read_source, "cache_clear", lambda: None, raising=False)
+    assert store.why_missing(wanted("narrow")).startswith("mnistsum.optimizer has changed since")
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("jax_default_prng_impl", "rbg", "prng was threefry2x32, is rbg"),
+        ("jax_threefry_partitionable", False, "threefry_partitionable was True, is False"),
+    ],
+)
+def test_another_source_of_randomness_retrains(wanted, setting, value, said):
+    before = jax.config.values[setting]
+    try:
+        jax.config.update(setting, value)
+        assert store.why_missing(wanted("narrow")).startswith(said)
+    finally:
+        jax.config.update(setting, before)
+
+
+def test_other_images_under_the_same_name_retrain(wanted):
+    data = load(DataConfig(name="custom", dir="images", validation=64))
+    noise = data._replace(train=data.train._replace(images=data.train.images[::-1].copy()))
+    assert store.why_missing(wanted("narrow", noise)).startswith("the train split has changed since")
+
+
+def test_a_run_that_is_not_what_its_name_says_is_refused(wanted):
+    want = wanted("narrow")
+    folder = want.folders[0]
+    harmed = json.loads((folder / "run.json").read_text())
+    harmed["data"]["test"] = "0"
+    (folder / "run.json").write_text(json.dumps(harmed))
+    with pytest.raises(InputError, match=r"not the run that its name says \(the test split has changed\); delete it"):
+        store.read(want, 0)
+
+
+NET = """
+import jax.numpy as jnp
+from flax import nnx
+from mnistsum import Config, ModelConfig
+
+class Net(nnx.Module):
+    def __init__(self, config, rngs):
+        self.features = 10
+        self.output = nnx.Linear(784, 10, rngs=rngs)
+
+    def __call__(self, image):
+        digit = self.output(image.reshape(image.shape[0], 784))
+        return {returned}
+
+CLASSIFIERS = {{"net": Net}}
+config = Config(name="net", model=ModelConfig(classifier="net"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("returned", "answer"),
+    [
+        ("digit[:, :9], digit", "check_shapes: features: found"),
+        ("digit, digit[:, :9]", "check_shapes: "),
+        ("digit, digit - digit.mean(0)", "check_padding: .* depends on the other examples"),
+        (
+            "digit, digit + jnp.arange(len(digit))[:, None] * jnp.arange(10)",
+            "check_permutation: .* depends on an example",
+        ),
+        ("digit, digit @ jnp.ones(3)", "check_shapes: "),
+    ],
+)
+def test_a_network_that_breaks_the_contract_is_refused_before_anything_is_trained(
+    monkeypatch, tmp_path, returned, answer
+):
+    monkeypatch.setattr(registry.CLASSIFIERS, "_added", {})
+    monkeypatch.setattr(registry, "_files", {})
+    (tmp_path / "net.py").write_text(NET.format(returned=returned))
+    with pytest.raises(InputError, match=f"^compare: net with concat cannot be compared: {answer}") as refusal:
+        program.command(["smoke", str(tmp_path / "net.py"), "--output", str(tmp_path / "out")])
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
 def test_jobs_train_what_a_program_would_and_a_killed_one_is_named_and_retried(compared, tmp_path):
     pytest.importorskip("submitit", reason="an extra of the project")
     folder, command, _ = compared
-    for name in ("narrow.py", "wide.py", "wild.py"):
-        shutil.copy(folder / name, tmp_path)
+    write_own(tmp_path)
     command = (*command, "--submit", "local", "--seeds-per-job", 1)
     arguments = [sys.executable, "-m", "experiments.compare", *map(str, command)]
-    programs = [subprocess.Popen(arguments, cwd=tmp_path, env=OUTSIDE, text=True, **PIPES) for _ in range(2)]
+    both = [subprocess.Popen(arguments, cwd=tmp_path, env=OUTSIDE, text=True, **PIPES) for _ in range(2)]
     kill_task(tmp_path / "out" / "jobs", "wide-*-1")
-    for program in programs:  # which share the jobs
-        output, errors = program.communicate(timeout=300)
-        assert program.returncode == 1, output + errors
+    for process in both:  # which share the jobs
+        output, errors = process.communicate(timeout=300)
+        assert process.returncode == 1, output + errors
         assert "wide, seeds [1]: it was killed; see" in output
         assert errors == "error: 1 of 6 jobs ended without results; --retry-failed submits them again\n"
     runs = tmp_path / "out" / "runs"
@@ -102,7 +300,7 @@ def test_jobs_train_what_a_program_would_and_a_killed_one_is_named_and_retried(c
     retried = compare(*command, "--retry-failed", cwd=tmp_path)
     assert retried.returncode == 0, retried.stderr
     for run in sorted((folder / "out" / "runs").iterdir()):
-        jobs, alone = (json.loads((place / run.name / "result.json").read_text()) for place in (runs, run.parent))
+        jobs, alone = (run_folder.read(place / run.name).summary for place in (runs, run.parent))
         assert jobs["weights"] == alone["weights"]
 
 
@@ -136,29 +334,26 @@ def test_a_dry_run_says_what_is_missing_and_writes_nothing(compared):
 @pytest.mark.slow
 def test_seeds_that_share_a_program_over_devices_end_as_they_do_alone(compared, tmp_path, monkeypatch):
     folder, command, _ = compared
-    for name in ("narrow.py", "wide.py", "wild.py"):
-        shutil.copy(folder / name, tmp_path)
+    write_own(tmp_path)
     monkeypatch.setitem(OUTSIDE, "XLA_FLAGS", "--xla_force_host_platform_device_count=2")
     assert compare(*command, cwd=tmp_path).returncode == 0
     for run in sorted((folder / "out" / "runs").iterdir()):
-        alone, together = (
-            json.loads((place / "out" / "runs" / run.name / "result.json").read_text()) for place in (folder, tmp_path)
-        )
+        alone, together = (run_folder.read(place / "out" / "runs" / run.name).summary for place in (folder, tmp_path))
         assert alone["mode"] == "seeds one by one"
         assert together["mode"] == "2 seeds as one vmapped program, on 2 devices"
         if run.name.startswith("wild"):
             assert together["failure"] == alone["failure"]  # at the same step
-        assert together["digit_accuracy"] == pytest.approx(alone["digit_accuracy"], abs=0.005)
-        assert together["sum_accuracy"] == pytest.approx(alone["sum_accuracy"], abs=0.005)
+        for accuracy in ("digit_accuracy", "sum_accuracy"):
+            assert together["test"][accuracy] == pytest.approx(alone["test"][accuracy], abs=0.005)
 
 
 def test_a_damaged_run_is_named(compared, tmp_path):
     folder, *_ = compared
-    for name, harm in (("result.json", lambda whole: whole[:100]), ("predictions.npz", lambda whole: whole[:-9])):
+    for name, harm in (("summary.json", lambda whole: whole[:100]), ("predictions.npz", lambda whole: whole[:-9])):
         run = shutil.copytree(sorted((folder / "out" / "runs").iterdir())[1], tmp_path / name)
         (run / name).write_bytes(harm((run / name).read_bytes()))
-        with pytest.raises(InputError, match=f"{run}: a damaged run .*; delete it, and it is run again"):
-            trial.read(run)
+        with pytest.raises(InputError, match=f"{run}.*: cannot be read .*a damaged run: delete its folder"):
+            run_folder.read(run)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +365,8 @@ def test_a_damaged_run_is_named(compared, tmp_path):
         (["base", "base"], "expected two configs or more of different names, found base, base"),
         (["base", "reference"], "compare: expected the data of base"),
         (["base", "mlp", "data.validation=0"], "expected validation images"),
+        (["base", "best"], "an override such as data.validation=5000 applies to every config"),
+        (["base", "mlp", "seed=3"], "compare: expected no seed"),
         (["base", "mlp", "devices=2"], "compare: expected no devices"),
         (["base", "mlp", "--retry-failed"], "--retry-failed: expected only with --submit"),
         (["base", "mlp", "training.epoch=1"], "training.epochs"),
@@ -184,34 +381,74 @@ def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def a_run(seed, digit, total, labels, weights) -> dict:
+def a_run(name, seed, digit, total, labels, weights, **fields) -> run_folder.Finished:
     """A finished run with these predictions."""
-    truth = labels[:, None] + np.arange(10)
-    return dict.fromkeys(comparison.MEASURES, 1.0) | {
-        "config": "a",
-        "seed": seed,
+    accuracies = {"digit_accuracy": (digit == labels).mean()}
+    accuracies["sum_accuracy"] = (total == labels[:, None] + np.arange(10)).mean()
+    test = dict.fromkeys(("consistency", "impossible"), 1.0) | accuracies
+    summary = {
+        "parameters": 1,
+        "multiply_adds": 1,
+        "steps": 1,
+        "train_seconds": 1.0,
         "failure": None,
         "mode": "",
-        "curve": [[1, 0.9, 0.9]],
+        "learned": None,
+        "permutation": None,
         "weights": weights,
-        "digit_accuracy": (digit == labels).mean(),
-        "sum_accuracy": (total == truth).mean(),
-        "sum_accuracy_by_cell": np.ones((10, 10)).tolist(),
-        "predictions": {"digit": digit, "sum": total},
+        "test": test | {"sum_accuracy_by_cell": np.ones((10, 10)).tolist()},
     }
+    line = {"epoch": 1, "validation": accuracies, "clock": {"train_seconds": 1.0}}
+    config = Config(name=name, seed=seed, **fields)
+    run = {"data": {"test": "0"}}
+    return run_folder.Finished(Path(f"{name}-{seed}"), config, run, [line], summary, {"digit": digit, "sum": total})
+
+
+LABELS = np.arange(100) % 10
+SUMS = LABELS[:, None] + np.arange(10)
 
 
 def test_errors_are_attributed_and_alarms_raised():
-    labels = np.arange(100) % 10
-    digit, total = labels.copy(), labels[:, None] + np.arange(10)
+    digit, total = LABELS.copy(), SUMS.copy()
     digit[0], total[0] = 1, 1 + np.arange(10)  # misread, and its sums follow: 10 pairs
     total[1, 3] = 18  # the digit right, the sum not: 1 pair
     digit[2] = 0  # misread, and its sums right all the same: 10 pairs
-    runs = {name: [a_run(seed, digit, total, labels, "same") for seed in range(2)] for name in ("a", "b")}
-    runs["b"][1] = a_run(1, (labels + (np.arange(100) < 5)) % 10, total, labels, "other")
-    summary = comparison.summarise([Config(name="a"), Config(name="b")], runs, labels)
+    runs = {name: [a_run(name, seed, digit, total, LABELS, "same") for seed in range(2)] for name in ("a", "b")}
+    runs["b"][1] = a_run("b", 1, (LABELS + (np.arange(100) < 5)) % 10, total, LABELS, "other")
+    summary = summarize(runs, LABELS)
     errors = summary["rows"][0]["errors"]
     assert errors == pytest.approx({"digit_misread": 0.01, "adder_wrong": 0.001, "right_by_luck": 0.01})
     assert [alarm.split(":")[0] for alarm in summary["alarms"]] == ["a", "b"]
     assert "same weights" in summary["alarms"][0]
     assert "digit_accuracy ranges" in summary["alarms"][1]
+
+
+def finished(name, seeds, **fields) -> list[run_folder.Finished]:
+    return [a_run(name, seed, LABELS, SUMS, LABELS, str(seed), **fields) for seed in seeds]
+
+
+def test_finished_runs_are_grouped_by_config_and_paired_by_seed():
+    runs, notes = group_runs([*finished("b", (2, 0, 1)), *finished("a", (0, 1, 5))])
+    assert list(runs) == ["b", "a"]
+    assert [[run.config.seed for run in of] for of in runs.values()] == [[0, 1], [0, 1]]
+    assert notes == [
+        "b: left out, as not every config has them: seeds 2",
+        "a: left out, as not every config has them: seeds 5",
+    ]
+    unit = DataConfig(scaling="unit")
+    runs, _ = group_runs([*finished("a", (0, 1)), *finished("a", (0, 1), data=unit)])
+    assert list(runs) == ["a+data.scaling=standard", "a+data.scaling=unit"]
+
+
+def test_finished_runs_that_do_not_fit_together_are_refused():
+    for runs, answer in (
+        (finished("a", (0, 1)), "expected runs of two configs or more"),
+        (finished("a", (0, 1)) + finished("b", (1, 2)), "with two seeds or more in common, found a: 0, 1; b: 1, 2"),
+        (finished("a", (0, 0)), "a-0: the same config and seed as a-0"),
+        (
+            [*finished("a", (0, 1)), *[run._replace(run={"data": {"test": "1"}}) for run in finished("b", (0, 1))]],
+            "b-0: not trained and tested on the data of a-0",
+        ),
+    ):
+        with pytest.raises(InputError, match=answer):
+            group_runs(runs)

@@ -3,9 +3,29 @@
 import dataclasses
 import json
 
+import jaxtyping
+import numpy as np
 import pytest
 
-from mnistsum.config import Config, InputError, TrainingConfig, from_json, to_json
+from mnistsum.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    TrainingConfig,
+    from_json,
+    to_json,
+)
+from mnistsum.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def no_typechecker():
+    """The suite's type checker would refuse wrong types before a config can, as it does for no user."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def test_json_gives_an_equal_config_back(config):
@@ -23,6 +43,7 @@ def test_json_gives_an_equal_config_back(config):
         ("seed", True, "seed"),
         ("training.batch_size", 0, "training.batch_size: expected at least 1, found 0"),
         ("training.surprise", 1, "training: expected the fields epochs, batch_size"),
+        ("objective.digit_weight", None, "objective.digit_weight: expected float, found None"),
     ],
 )
 def test_json_with_a_bad_value_is_refused_by_name(key, value, named):
@@ -34,6 +55,52 @@ def test_json_with_a_bad_value_is_refused_by_name(key, value, named):
     place[last] = value
     with pytest.raises(InputError, match=f"^config.json: .*{named}"):
         from_json(json.dumps(values), "config.json")
+
+
+def test_json_of_before_a_field_was_added_means_its_default():
+    values = json.loads(to_json(Config()))
+    del values["objective"]["name"]
+    assert from_json(json.dumps(values), "here") == Config()
+    del values["objective"]["held_out"]
+    with pytest.raises(InputError, match="objective: expected the fields name, digit_weight, held_out"):
+        from_json(json.dumps(values), "here")
+
+
+@pytest.mark.parametrize(
+    ("make", "answer"),
+    [
+        (
+            lambda: OptimizerConfig(name="adam"),
+            "optimizer.name: expected one of sgd, adamw, muon, found adam; did you mean adamw?",
+        ),
+        (
+            lambda: OptimizerConfig(schedule="linear"),
+            "optimizer.schedule: expected one of constant, one_cycle, cosine, found 'linear'",
+        ),
+        (
+            lambda: DataConfig(scaling="none"),
+            "data.scaling: expected one of unit, standard, found 'none'; did you mean",
+        ),
+        (lambda: ModelConfig(classifier="resnet18"), "model.classifier: .* found resnet18; did you mean resnet?"),
+        (lambda: ModelConfig(widths=[8, 16]), r"model.widths: expected a tuple of int, found \[8, 16\]"),
+        (lambda: ModelConfig(hidden=12.0), "model.hidden: expected int, found 12.0"),
+        (lambda: ObjectiveConfig(digit_weight="half"), "objective.digit_weight: expected float, found 'half'"),
+        (lambda: ObjectiveConfig(name="likely"), "objective.name: expected one of weighted"),
+        (lambda: TrainingConfig(epochs=-1), "training.epochs: expected above 0, found -1.0"),
+        (lambda: Config(model=OptimizerConfig()), "model: expected ModelConfig, found"),
+        (lambda: Config(devices="some"), "devices: expected int, found 'some'"),
+    ],
+)
+def test_a_config_is_checked_when_it_is_made(make, answer):
+    with pytest.raises(InputError, match=f"^{answer}"):
+        make()
+
+
+def test_numbers_of_numpy_and_whole_numbers_become_pythons():
+    config = OptimizerConfig(learning_rate=np.float32(0.5), momentum=0)
+    assert (config.learning_rate, config.momentum) == (0.5, 0.0)
+    assert type(config.learning_rate) is type(config.momentum) is float
+    assert type(ModelConfig(hidden=np.int64(3)).hidden) is int
 
 
 def test_json_that_is_none_is_refused():

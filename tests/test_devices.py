@@ -51,6 +51,11 @@ def test_a_step_of_spread_seeds_is_each_seeds_own(found):
     assert found["other_seed"] > 0.01
 
 
+def test_batch_norms_and_dropout_are_of_the_whole_batch_and_of_each_seed(found):
+    assert found["normed"] < 1e-4  # twenty steps, one device and eight; statistics and masks included
+    assert found["normed_seed"] < 1e-5
+
+
 def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do(found):
     assert found["refusals"] == [
         "",

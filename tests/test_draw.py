@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from experiments import draw
-from mnistsum.config import InputError
+from mnistsum.errors import InputError
 from mnistsum.picture import read_picture
 from mnistsum.predict import load_pretrained
 

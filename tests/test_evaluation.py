@@ -9,7 +9,7 @@ import pytest
 
 import mnistsum
 from mnistsum.data import scale
-from mnistsum.evaluation import evaluate, score
+from mnistsum.evaluation import best_permutation, evaluate, score
 from mnistsum.models import build
 from mnistsum.objective import negative_log_likelihood
 from mnistsum.types import Evaluation, Split
@@ -82,3 +82,11 @@ def test_scores_by_hand():
 
 def test_the_package_gives_the_function_again_and_again():
     assert [mnistsum.evaluate, mnistsum.evaluate] == [evaluate, evaluate]
+
+
+def test_the_best_permutation_undoes_a_renaming():
+    random = np.random.default_rng(8)
+    labels, renaming = random.integers(0, 10, 1000), random.permutation(10)
+    digit = renaming[labels]
+    digit[:50] = random.integers(0, 10, 50)
+    assert (best_permutation(digit, labels)[renaming] == np.arange(10)).all()

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnistsum import idx
-from mnistsum.config import DataConfig, InputError
+from mnistsum.config import DataConfig
 from mnistsum.data import load
+from mnistsum.errors import InputError
 
 PACKAGE = Path(idx.__file__).parent / "mnist"
 IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = idx.FILES

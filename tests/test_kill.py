@@ -11,6 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from test_idx import write_set
@@ -61,7 +62,7 @@ def bits(folder: Path) -> dict[str, object]:
     summary = json.loads((folder / "summary.json").read_text()) | {"train_seconds": None, "wall_seconds": None}
     config = read_config(folder)
     state = checkpoint.restore(folder / "checkpoints", config).state
-    arrays = [np.asarray(leaf).tobytes() for leaf in checkpoint._flat(state).values()]
+    arrays = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
     return {
         "config": config,
         "predictions": (folder / "predictions.npz").read_bytes(),
@@ -131,7 +132,9 @@ def limit_file_size():
 def test_a_full_disk_ends_the_run_in_words_and_leaves_the_older_checkpoint(stopped):
     steps = checkpoint.steps(stopped / "checkpoints")
     _, errors = finish(start("--resume", stopped, before=limit_file_size), status=1)
-    assert re.search(rf"^error: {stopped}/checkpoints/\d+: could not be written: .*[Ff]ile too large", errors, re.M)
+    assert re.search(
+        rf"^error: {stopped}/checkpoints/\d+.safetensors: could not be written: File too large", errors, re.M
+    )
     assert checkpoint.steps(stopped / "checkpoints") == steps
 
 
@@ -146,12 +149,34 @@ def test_of_two_runs_in_one_folder_one_is_refused_at_once(arguments, whole, tmp_
     assert bits(folder) == bits(whole)
 
 
+def test_a_run_is_not_resumed_where_what_decides_it_has_changed(stopped):
+    labels = Path(read_config(stopped).data.dir or "") / "train-labels-idx1-ubyte"
+    whole = labels.read_bytes()
+    try:
+        labels.write_bytes(whole[:8] + whole[:7:-1])
+        _, errors = finish(start("--resume", stopped), status=2)
+    finally:
+        labels.write_bytes(whole)
+    assert re.fullmatch(
+        rf"error: {stopped}: the train split has changed; the validation split has changed since .*\n", errors
+    )
+    run = json.loads((stopped / "run.json").read_text())
+    run["sources"]["mnistsum.objective"] = "0"  # as if it had been another
+    run["settings"]["prng"] = "rbg"
+    (stopped / "run.json").write_text(json.dumps(run))
+    _, errors = finish(start("--resume", stopped), status=2)
+    assert "mnistsum.objective has changed; prng was rbg, is threefry2x32 since the run began" in errors
+    assert not (stopped / "summary.json").exists()
+
+
 @pytest.mark.slow
 def test_a_harmed_newest_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(stopped, whole):
-    newest = stopped / "checkpoints" / str(checkpoint.steps(stopped / "checkpoints")[0])
-    (newest / "clock.json").write_bytes(b"{}")
+    newest = checkpoint.path_of(stopped / "checkpoints", checkpoint.steps(stopped / "checkpoints")[0])
+    harmed = bytearray(newest.read_bytes())
+    harmed[-1] ^= 1
+    newest.write_bytes(harmed)
     output, _ = finish(start("--resume", stopped))
-    assert f"{newest}/clock.json: altered: not the bytes that were saved; the checkpoint before it is used" in output
+    assert f"{newest}: altered: not the bytes that were saved; the checkpoint before it is used" in output
     assert bits(stopped) == bits(whole)
 
 

@@ -11,12 +11,13 @@ import pytest
 from flax import nnx
 from jax import lax
 
-from mnistsum import config as config_module
 from mnistsum import testing
-from mnistsum.config import InputError, ModelConfig
-from mnistsum.models import ADDERS, CLASSIFIERS, Model, build
+from mnistsum.config import ModelConfig
+from mnistsum.errors import InputError
+from mnistsum.models import Model, build, parameters
 from mnistsum.models.layers import convolve, max_pool
 from mnistsum.models.summary import count_multiply_adds, count_parameters, summarise
+from mnistsum.registry import ADDERS, CLASSIFIERS
 from mnistsum.types import Logits
 
 KEY = jax.random.key(3)
@@ -109,6 +110,7 @@ SIZES = {
     "reference": (2, 2, 4, 4, 4, 8),
     "compact": (4, 4, 8),
     "lenet5": (2, 4, 16, 16),
+    "lenet5_bn": (2, 4, 16, 16),
     "mlp": (32,),
     "vgg": (2, 2, 4, 4, 4, 8),
     "vit": (16,),
@@ -129,6 +131,11 @@ def named(config: ModelConfig) -> str:
 @pytest.mark.parametrize("check", testing.CHECKS, ids=lambda check: check.__name__)
 def test_the_contract_holds(check):
     check(CUT)
+
+
+@pytest.mark.parametrize("check", [testing.check_shapes, testing.check_padding])
+def test_the_contract_holds_with_batch_norms_and_dropout(check):
+    check(ModelConfig(classifier="lenet5_bn", widths=SIZES["lenet5_bn"]))
 
 
 @pytest.mark.parametrize("config", PAIRS, ids=named)
@@ -166,6 +173,7 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_logits():
         ("compact", 103_026),
         ("tiny", 8_450),
         ("lenet5", 61_706),
+        ("lenet5_bn", 61_706 + 2 * (6 + 16 + 120 + 84)),
         ("mlp", 235_146),
         ("resnet", 77_914),
         ("vgg", 293_626),
@@ -193,9 +201,9 @@ def test_the_contract_catches_a_fault(monkeypatch, check, fault):
         def __call__(self, image):
             return fault(image, *mlp.__call__(self, image))
 
-    monkeypatch.setitem(CLASSIFIERS, "mlp", Broken)
+    monkeypatch.setattr(CLASSIFIERS, "_added", {"broken": Broken})
     with pytest.raises(AssertionError):
-        check(MLP)
+        check(dataclasses.replace(MLP, classifier="broken"))
 
 
 def test_the_contract_catches_a_digit_that_sees_the_number(monkeypatch):
@@ -218,19 +226,77 @@ def test_shift_moves_the_digits_probabilities_by_the_number():
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(InputError, match="expected one of reference, compact"):
-        build(ModelConfig(classifier="conv"), KEY)
+    with pytest.raises(InputError, match=r"model.classifier: expected one of reference, compact.* did you mean"):
+        ModelConfig(classifier="conv")
 
 
 @pytest.mark.parametrize(
     ("classifier", "widths"),
-    [("compact", (4, 8)), ("vit", (16, 32)), *((name, (4,) * 7) for name in ("reference", "tiny", "lenet5", "vgg"))],
+    [
+        ("compact", (4, 8)),
+        ("vit", (16, 32)),
+        *((name, (4,) * 7) for name in ("reference", "tiny", "lenet5", "lenet5_bn", "vgg")),
+    ],
 )
 def test_widths_that_a_classifier_cannot_have_are_refused_by_name(classifier, widths):
     with pytest.raises(InputError, match=f"model.widths: expected .* for {classifier}, found"):
         build(ModelConfig(classifier=classifier, widths=widths), KEY)
 
 
-def test_the_names_of_the_config_are_those_of_the_models():
-    assert tuple(CLASSIFIERS) == config_module.CLASSIFIERS
-    assert tuple(ADDERS) == config_module.ADDERS
+class Unsupported(nnx.Module):
+    """A classifier that holds what `kind` says."""
+
+    kind = ""
+
+    def __init__(self, config, rngs):
+        self.features = 10
+        self.output = nnx.Linear(784, 10, rngs=rngs)
+        if self.kind == "cache":
+            self.seen = nnx.Cache(jnp.zeros(3))
+        elif self.kind == "array":
+            self.offset = jnp.ones(10)
+        elif self.kind == "shared":
+            self.again = nnx.Linear(784, 10, rngs=rngs)
+            self.again.kernel = self.output.kernel
+
+    def __call__(self, image):
+        digit = self.output(image.reshape(image.shape[0], 784))
+        return digit, digit
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        ("cache", r"classifier.seen: a Cache, which training does not carry"),
+        ("array", r"classifier.offset: a bare array, which training does not carry"),
+        ("shared", r"classifier.output.kernel: the same variable as classifier.again.kernel"),
+    ],
+)
+def test_what_training_cannot_carry_is_refused_in_one_line(monkeypatch, kind, answer):
+    monkeypatch.setattr(CLASSIFIERS, "_added", {"unsupported": Unsupported})
+    monkeypatch.setattr(Unsupported, "kind", kind)
+    with pytest.raises(InputError, match=answer) as refusal:
+        build(ModelConfig(classifier="unsupported"), KEY)
+    assert "\n" not in str(refusal.value)
+
+
+def test_statistics_of_batch_norms_are_no_parameters():
+    model = build(ModelConfig(classifier="lenet5_bn"), KEY)
+    names = {jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(parameters(model))}
+    assert not any("mean" in name or "var" in name for name in names)
+    assert len(jax.tree.leaves(model)) == len(names) + 2 * 4
+
+
+class Forgetful(CLASSIFIERS["lenet5_bn"]):
+    """One that evaluates with the statistics of each batch."""
+
+    def __call__(self, image):
+        self.train()
+        self.dropout1.deterministic = self.dropout2.deterministic = True
+        return super().__call__(image)
+
+
+def test_the_contract_catches_batch_norms_that_evaluate_with_the_batchs_own_statistics(monkeypatch):
+    monkeypatch.setattr(CLASSIFIERS, "_added", {"forgetful": Forgetful})
+    with pytest.raises(AssertionError, match="depends on the other examples"):
+        testing.check_padding(ModelConfig(classifier="forgetful", widths=SIZES["lenet5_bn"]))

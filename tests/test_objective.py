@@ -7,7 +7,8 @@ import pytest
 
 from mnistsum.config import ObjectiveConfig
 from mnistsum.data import pair
-from mnistsum.objective import held_out_cells, negative_log_likelihood, objective
+from mnistsum.objective import held_out_cells, measure, negative_log_likelihood, objective
+from mnistsum.registry import OBJECTIVES
 from mnistsum.types import Logits
 
 BATCH = pair(jnp.zeros((2, 28, 28, 1)), jnp.array([1, 9]), jnp.array([4, 9]))
@@ -32,9 +33,10 @@ def test_negative_log_likelihood_ignores_a_constant_and_stays_finite():
 def test_the_objective_is_the_weighted_mean_of_both(weight):
     # Uniform digits cost log 10; the sums are certain: right for the first, wrong by 20 nats for the second.
     logits = Logits(jnp.zeros((2, 10)), 20 * jax.nn.one_hot(jnp.array([5, 0]), 19))
-    loss, metrics = jax.jit(objective, static_argnums=0)(ObjectiveConfig(weight), logits, BATCH)
+    loss = jax.jit(objective, static_argnums=0)(ObjectiveConfig(digit_weight=weight), logits, BATCH)
     expected = weight * np.log(10) + (1 - weight) * 10
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    metrics = jax.jit(measure)(loss, logits, BATCH)
     np.testing.assert_allclose(metrics.loss, 2 * expected, rtol=1e-5)
     assert metrics.examples == 2
     assert metrics.sum_correct == 1
@@ -57,7 +59,17 @@ def test_held_out_cells_have_no_sum_loss_and_lie_three_in_each_row_and_column():
     label, number = np.divmod(np.arange(100), 10)
     batch = pair(jnp.zeros((100, 28, 28, 1)), jnp.asarray(label), jnp.asarray(number))
     logits = Logits(jnp.zeros((100, 10)), jax.random.normal(jax.random.key(0), (100, 19)))
-    loss, gradient = jax.jit(jax.value_and_grad(lambda logits: objective(config, logits, batch)[0]))(logits)
+    loss, gradient = jax.jit(jax.value_and_grad(lambda logits: objective(config, logits, batch)))(logits)
     assert ((gradient.sum == 0).all(1) == cells.ravel()).all()
     trained = ~cells.ravel()
     np.testing.assert_allclose(loss, negative_log_likelihood(logits.sum, batch.sum)[trained].mean(), rtol=1e-5)
+
+
+def test_an_objective_of_ones_own_is_chosen_by_name(monkeypatch):
+    def digits_alone(config, logits, batch):
+        return negative_log_likelihood(logits.digit, batch.label).mean()
+
+    monkeypatch.setattr(OBJECTIVES, "_added", {"digits_alone": digits_alone})
+    logits = Logits(jax.random.normal(jax.random.key(0), (2, 10)), jnp.zeros((2, 19)))
+    own = jax.jit(objective, static_argnums=0)(ObjectiveConfig(name="digits_alone"), logits, BATCH)
+    np.testing.assert_allclose(own, objective(ObjectiveConfig(digit_weight=1.0), logits, BATCH), rtol=1e-6)

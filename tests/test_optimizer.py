@@ -5,10 +5,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from mnistsum.config import OptimizerConfig
 from mnistsum.optimizer import optimizer, schedule
+from mnistsum.registry import OPTIMIZERS
 
 PARAMS = {"kernel": jnp.ones((3, 3, 4, 8)), "matrix": jnp.ones((6, 5)), "bias": jnp.ones(5)}
 GRADIENT = jax.tree.map(lambda leaf: jax.random.normal(jax.random.key(0), leaf.shape), PARAMS)
@@ -76,3 +78,9 @@ def test_clipping_bounds_the_gradient_before_the_rule(name):
 
 def test_a_config_is_hashable_and_equal_by_value():
     assert len({OptimizerConfig(), dataclasses.replace(OptimizerConfig())}) == 1
+
+
+def test_an_optimizer_of_ones_own_is_chosen_by_name_and_given_the_schedule(monkeypatch):
+    monkeypatch.setattr(OPTIMIZERS, "_added", {"signs": lambda config, rate: optax.sign_sgd(rate)})
+    for update, gradient in zip(*map(jax.tree.leaves, (first_update(name="signs"), GRADIENT)), strict=True):
+        np.testing.assert_allclose(update, -0.1 * jnp.sign(gradient), rtol=1e-6)

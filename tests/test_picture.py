@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from mnistsum.config import InputError
+from mnistsum.errors import InputError
 from mnistsum.picture import read_picture, to_mnist
 
 

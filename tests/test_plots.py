@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from experiments import plots, report
-from mnistsum.types import Evaluation, Split
+from experiments.training.run_folder import Finished
+from mnistsum.types import Split
 
 RUNS = Path(__file__).parent.parent / "experiments" / "results" / "runs"
 
 
-def evaluation(labels: np.ndarray, digit: np.ndarray) -> Evaluation:
-    n = len(labels)
-    return Evaluation(digit, digit[:, None] + np.arange(10), np.zeros(n), np.zeros((n, 10)), np.zeros((n, 10)))
+def predictions(digit: np.ndarray) -> dict[str, np.ndarray]:
+    return {"digit": digit, "sum": digit[:, None] + np.arange(10)}
 
 
 @pytest.mark.parametrize("wrong", [0, 3, 40])
@@ -23,7 +23,7 @@ def test_examples_name_every_mistake_there_is(mnist, wrong):
     split = Split(*(array[:100] for array in mnist.test))
     labels = np.asarray(split.labels)
     digit = np.where(np.arange(100) < wrong, (labels + 1) % 10, labels)
-    figure = plots.examples(evaluation(labels, digit), split)
+    figure = plots.examples(predictions(digit), split)
     _, lower = figure.axes
     assert lower.get_title("left") == f"Mistakes: {min(wrong, 16)} of the {wrong} images with one"
     assert len(lower.images) == len(lower.texts) == min(wrong, 16)
@@ -32,7 +32,7 @@ def test_examples_name_every_mistake_there_is(mnist, wrong):
 
 def test_confusion_counts_every_image_and_pair(mnist):
     labels = np.asarray(mnist.test.labels[:100])
-    figure = plots.confusion(evaluation(labels, (labels + 1) % 10), labels)
+    figure = plots.confusion(predictions((labels + 1) % 10), labels)
     assert [axes.get_title() for axes in figure.axes] == ["Digit: 100 of 100 wrong", "Sum: 1,000 of 1,000 wrong"]
 
 
@@ -45,6 +45,7 @@ def test_a_report_escapes_what_it_is_told(tmp_path, config):
     summary, run = (json.loads((folder / name).read_text()) for name in ("summary.json", "run.json"))
     evil = "<script>alert(1)</script>"
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, dir=evil))
-    page = report.render(config, summary | {"device": evil}, run | {"command": evil, "commit": evil}, tmp_path)
+    run |= {"command": evil, "commit": evil, "hardware": evil}
+    page = report.render(Finished(tmp_path, config, run, [], summary | {"device": evil}, {}))
     assert "<script" not in page
-    assert page.count("&lt;script&gt;") == 4
+    assert page.count("&lt;script&gt;") == 5

@@ -7,7 +7,7 @@ import pytest
 
 from experiments.plots import over_write_up
 from experiments.reproduce import WRITE_UP, band, command, table
-from mnistsum.config import InputError
+from mnistsum.errors import InputError
 
 
 def line(epoch: int, digit: float, sum_: float) -> dict:

@@ -10,23 +10,26 @@ import pytest
 from jax.errors import KeyReuseError
 
 from mnistsum import checkpoint, evaluation
-from mnistsum import train as training
-from mnistsum.train import advance, init_state, program, split_keys, trained_model
+from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig
+from mnistsum.train import advance, init_state, make_recipe, split_keys, trained_model
 
 KEYS = split_keys(0)
 STEPS = 24  # three epochs of eight
+ADVANCE = jax.jit(advance, static_argnums=0)
+START = jax.jit(init_state, static_argnums=0)
 
 
 def run(config, train, folder, stops, fault=None):
     """The state after all steps, saved and restored at each stop; a fault alters (keys, state) after each."""
-    keys, state = KEYS, init_state(config, KEYS, len(train.labels))
+    recipe = make_recipe(config, len(train.labels))
+    keys, state = KEYS, START(recipe, KEYS)
     for stop in stops:
-        state = advance(config, keys, state, train, jnp.int32(stop))
+        state = ADVANCE(recipe, keys, state, train, jnp.int32(stop))
         checkpoint.save(folder, config, state, {})
         state = checkpoint.restore(folder, config).state
         if fault is not None:
             keys, state = fault(keys, state)
-    return advance(config, keys, state, train, jnp.int32(STEPS))
+    return ADVANCE(recipe, keys, state, train, jnp.int32(STEPS))
 
 
 def bits(config, state, train) -> list[bytes]:
@@ -36,9 +39,8 @@ def bits(config, state, train) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def never_stopped(config, train):
-    state = advance(config, KEYS, init_state(config, KEYS, len(train.labels)), train, jnp.int32(STEPS))
-    return bits(config, state, train)
+def never_stopped(config, train, tmp_path_factory):
+    return bits(config, run(config, train, tmp_path_factory.mktemp("never"), []), train)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +58,9 @@ def test_a_run_stopped_after_every_step_ends_with_the_bits_of_one_never_stopped(
 
 
 FAULTS = {
-    "optimiser state dropped": lambda config, keys, state: (
+    "optimizer state dropped": lambda config, keys, state: (
         keys,
-        state._replace(opt_state=init_state(config, KEYS, 256).opt_state),
+        state._replace(opt_state=START(make_recipe(config, 256), KEYS).opt_state),
     ),
     "step off by one": lambda config, keys, state: (keys, state._replace(step=state.step + 1)),
     "epoch order reset": lambda config, keys, state: (keys._replace(order=split_keys(1).order), state),
@@ -83,37 +85,67 @@ def test_a_planted_fault_is_noticed(config, train, tmp_path, never_stopped, name
     assert bits(config, run(config, train, tmp_path, [19], fault), train) != never_stopped
 
 
-def test_training_and_evaluation_are_traced_once_over_seeds_epochs_and_resumes(config, train, tmp_path, monkeypatch):
+# Batch norms and dropout, whose statistics and keys a resumed run needs as well.
+NORMED = Config(
+    model=ModelConfig(classifier="lenet5_bn", widths=(2, 4, 16, 8), hidden=16),
+    optimizer=OptimizerConfig(average=0.9),
+    training=TrainingConfig(epochs=3.0, batch_size=32),
+)
+
+
+@pytest.fixture(scope="module")
+def normed_never_stopped(train, tmp_path_factory):
+    return bits(NORMED, run(NORMED, train, tmp_path_factory.mktemp("never"), []), train)
+
+
+def test_a_run_with_batch_norms_and_dropout_resumes_with_the_same_bits(train, tmp_path, normed_never_stopped):
+    assert bits(NORMED, run(NORMED, train, tmp_path, [5, 19]), train) == normed_never_stopped
+
+
+@pytest.mark.parametrize("fault", ["statistics lost", "dropout key reused"])
+def test_a_fault_in_what_batch_norms_and_dropout_need_is_noticed(train, tmp_path, normed_never_stopped, fault):
+    fresh = START(make_recipe(NORMED, 256), KEYS).model.classifier.norm1
+
+    def harm(keys, state):
+        if fault == "dropout key reused":
+            return keys._replace(dropout=keys.augment), state
+        state.average.classifier.norm1.mean.set_value(fresh.mean[...])
+        return keys, state
+
+    assert bits(NORMED, run(NORMED, train, tmp_path, [19], harm), train) != normed_never_stopped
+
+
+def test_training_and_evaluation_are_traced_once_over_seeds_epochs_and_resumes(config, train, tmp_path):
     chex.clear_trace_counter()
-    monkeypatch.setattr(training, "train_step", chex.assert_max_traces(training.train_step.__wrapped__, n=1))
-    # A new function, as JAX keeps what it has traced of an old one, and would not count again.
-    traced = jax.jit(lambda config, *arrays: training.advance.__wrapped__(config, *arrays), static_argnums=0)
-    once = chex.assert_max_traces(evaluation.answer.__wrapped__, n=1)
-    monkeypatch.setattr(evaluation, "answer", jax.jit(once, static_argnums=0))
+    traced = jax.jit(chex.assert_max_traces(advance, n=1), static_argnums=0)
+    answered = evaluation._answer._cache_size()
     for seed in (0, 1):
-        variant = program(dataclasses.replace(config, seed=seed, name=f"run-{seed}"))
-        keys = split_keys(seed)
-        state = init_state(variant, keys, len(train.labels))
+        variant = dataclasses.replace(config, seed=seed, name=f"run-{seed}")
+        recipe, keys = make_recipe(variant, len(train.labels)), split_keys(seed)
+        state = START(recipe, keys)
         for stop in (5, 8, 13, 16, STEPS):
             until = jnp.int32(stop)
             with jax.transfer_guard_host_to_device("disallow"):
-                state = traced(variant, keys, state, train, until)
-            evaluation.evaluate(config.data, trained_model(state), train)
+                state = traced(recipe, keys, state, train, until)
+            evaluation.evaluate(config.data, trained_model(state), train, batch_size=50)
             if seed == 0 and stop in (5, 13):
                 checkpoint.save(tmp_path / str(seed), variant, state, {})
                 state = checkpoint.restore(tmp_path / str(seed), variant).state
-    with pytest.raises(AssertionError, match="traced"):  # the counters count
-        evaluation.evaluate(config.data, trained_model(state), train, batch_size=32)
+    assert evaluation._answer._cache_size() == answered + 1
+    evaluation.evaluate(config.data, trained_model(state), train, batch_size=32)
+    assert evaluation._answer._cache_size() == answered + 2  # the counters count
     with pytest.raises(AssertionError, match="traced"):
-        traced(variant, keys, state, jax.tree.map(lambda array: array[:128], train), jnp.int32(STEPS + 1))
+        traced(recipe, keys, state, jax.tree.map(lambda array: array[:128], train), jnp.int32(STEPS + 1))
 
 
 @pytest.mark.slow
-def test_no_key_is_used_twice(config, train):
+@pytest.mark.parametrize("name", ["plain", "normed"])
+def test_no_key_is_used_twice(config, train, name):
+    recipe = make_recipe(NORMED if name == "normed" else config, len(train.labels))
     with jax.debug_key_reuse(True):
-        state = init_state(config, KEYS, len(train.labels))
+        state = START(recipe, KEYS)
         for step in (1, 9):
-            state = advance(config, KEYS, state, train, jnp.int32(step))
+            state = ADVANCE(recipe, KEYS, state, train, jnp.int32(step))
         with pytest.raises(KeyReuseError):  # the checker checks
             jax.jit(lambda key: jax.random.normal(key) + jax.random.uniform(key))(KEYS.init)
 
@@ -124,9 +156,10 @@ def test_all_keys_that_a_run_derives_are_distinct():
     for seed in range(runs):
         keys = split_keys(seed)
         derived += list(map(jax.random.key_data, keys))
-        for key, indices in ((keys.order, epochs), (keys.number, epochs), (keys.augment, steps)):
+        purposes = ((keys.order, epochs), (keys.number, epochs), (keys.augment, steps), (keys.dropout, steps))
+        for key, indices in purposes:
             folded = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
             parts = jax.vmap(lambda key: jax.random.split(key, 3))(folded)  # as augment splits it
             derived += [*jax.random.key_data(folded), *jax.random.key_data(parts).reshape(-1, 2)]
     derived = np.asarray(derived)
-    assert len(np.unique(derived, axis=0)) == len(derived) == runs * (5 + 4 * (2 * 40 + 5_000))
+    assert len(np.unique(derived, axis=0)) == len(derived) == runs * (5 + 4 * (2 * 40 + 2 * 5_000))

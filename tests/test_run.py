@@ -68,11 +68,14 @@ def test_a_run_leaves_the_files_of_its_folder(smoke):
     names = {path.name for path in folder.iterdir()}
     assert names == {
         *("config.json", "run.json", "metrics.jsonl", "checkpoints", "predictions.npz", "summary.json"),
-        *("curves.png", "confusion.png", "examples.png", "report.html", ".lock"),
+        *("curves.png", "confusion.png", "examples.png", "report.html", "weights.safetensors", ".lock"),
     }
     run = json.loads((folder / "run.json").read_text())
     assert run["command"] == f"python -m experiments.run --config smoke --output {folder}"
     assert run["versions"].keys() == {"python", "jax", "jaxlib", "flax", "optax", "numpy"}
+    assert run["hardware"] not in ("", "cpu")
+    assert {"mnistsum.train", "mnistsum.data", "mnistsum.models.classifiers.mlp"} <= run["sources"].keys()
+    assert not {"mnistsum.picture", "experiments.report", "mnistsum.models.classifiers.vit"} & run["sources"].keys()
 
 
 def test_the_summary_agrees_with_the_predictions_and_the_model(smoke):
@@ -164,7 +167,7 @@ def test_the_architecture_of_the_readme_keeps_the_contract_and_resumes(wide, tmp
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["parameters"] == 784 * 512 + 512 + 5130 + 5139
     # Its code is loaded because it is typed, never because the run's folder names it.
     alone = start("--resume", "out", cwd=tmp_path)
-    assert "found wide; if it is your own, give the file that defines it" in alone.communicate(timeout=60)[1]
+    assert "If it is your own, give the file that defines it as --config" in alone.communicate(timeout=60)[1]
     assert alone.returncode == 2
     finish(start("--resume", "out", "--config", wide, cwd=tmp_path))
     predict = [sys.executable, "-m", "experiments.predict", ROOT / "docs" / "examples.png", "--model", "out", "--json"]

@@ -20,7 +20,7 @@ def test_recipes_are_ranked_on_validation_images_and_finished_ones_are_not_repea
     slow, quick = (
         "model.classifier=mlp training.epochs=0.2 optimizer.learning_rate=" + rate for rate in ("1e-4", "0.02")
     )
-    command = (slow, quick, "--output", tmp_path / "table", "--seeds", 1)
+    command = (slow, quick, "--output", tmp_path / "table", "--runs", tmp_path / "runs", "--seeds", 1)
     assert search(*command).returncode == 0
     log = (tmp_path / "table.jsonl").read_text()
     runs = [json.loads(line) for line in log.splitlines()]
@@ -31,6 +31,10 @@ def test_recipes_are_ranked_on_validation_images_and_finished_ones_are_not_repea
     assert slow in second
     assert search(*command).returncode == 0
     assert (tmp_path / "table.jsonl").read_text() == log
+    fewer = (*command, "--validation", 5000)
+    assert search(*fewer).returncode == 0
+    assert len((tmp_path / "table.jsonl").read_text().splitlines()) == 4  # other validation images are another result
+    assert "| 1 |" in (tmp_path / "table.md").read_text()
     wrong = search("training.epoch=2", "--output", tmp_path / "other")
     assert wrong.returncode == 2
     assert "training.epochs" in wrong.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.tabulate import table
-from mnistsum.config import InputError
+from mnistsum.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 

@@ -1,4 +1,4 @@
-"""Training: what a step does, and that stopping, compiling or stacking seeds changes nothing."""
+"""Training: what a step sees and does, and that stopping, compiling or stacking seeds changes nothing."""
 
 import dataclasses
 
@@ -9,22 +9,36 @@ import numpy as np
 import pytest
 
 from mnistsum import train as training
-from mnistsum.config import AugmentConfig, InputError, ObjectiveConfig, OptimizerConfig, TrainingConfig
-from mnistsum.data import draw_epoch
+from mnistsum.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    TrainingConfig,
+)
+from mnistsum.data import draw_epoch, scale
+from mnistsum.errors import InputError
 from mnistsum.models import build
 from mnistsum.objective import objective
 from mnistsum.train import (
     advance,
-    advance_donating,
+    compile_advance,
+    draw_batch,
     init_state,
+    make_recipe,
     non_finite,
     split_keys,
-    steps_per_epoch,
-    total_steps,
     train_step,
+    trained_model,
 )
 
 N = 256
+ADVANCE = jax.jit(advance, static_argnums=0)
+START = jax.jit(init_state, static_argnums=0)
+STEP = jax.jit(train_step, static_argnums=0)
+DRAW = jax.jit(draw_batch, static_argnums=0)
 
 
 def equal(a, b) -> bool:
@@ -37,8 +51,8 @@ def keys():
 
 
 @pytest.fixture(scope="module")
-def start(config, keys):
-    return init_state(config, keys, N)
+def start(recipe, keys):
+    return START(recipe, keys)
 
 
 def test_keys_are_distinct_within_a_run_and_between_seeds():
@@ -47,25 +61,48 @@ def test_keys_are_distinct_within_a_run_and_between_seeds():
 
 
 def test_steps_by_hand(config):
-    assert steps_per_epoch(config, N) == 8
-    assert steps_per_epoch(config, N + 31) == 8
-    assert total_steps(config, N) == 24
-    assert total_steps(dataclasses.replace(config, training=TrainingConfig(epochs=0.3, batch_size=32)), N) == 2
+    assert (make_recipe(config, N).steps_per_epoch, make_recipe(config, N).steps) == (8, 24)
+    assert make_recipe(config, N + 31).steps_per_epoch == 8
+    short = dataclasses.replace(config, training=TrainingConfig(epochs=0.3, batch_size=32))
+    assert make_recipe(short, N).steps == 2
     with pytest.raises(InputError, match=r"training.batch_size: expected at most the 31 training images, found 32"):
-        steps_per_epoch(config, 31)
+        make_recipe(config, 31)
 
 
-def test_stopping_anywhere_gives_the_bits_of_single_steps(config, keys, start, train):
-    state, step = start, jax.jit(train_step, static_argnums=0)
+def test_a_recipe_is_equal_for_every_seed_name_and_place_of_the_data(config):
+    other = dataclasses.replace(
+        config, seed=7, name="other", data=DataConfig(name="kmnist", dir="elsewhere", validation=3, test_shift=2)
+    )
+    assert make_recipe(config, N) == make_recipe(other, N)
+    assert hash(make_recipe(config, N)) == hash(make_recipe(other, N))
+    unit = dataclasses.replace(config, data=DataConfig(scaling="unit"))
+    assert make_recipe(unit, N) != make_recipe(config, N)
+
+
+def test_the_batches_of_an_epoch_are_its_images_once_each_with_their_numbers(config, keys, train):
+    plain = make_recipe(dataclasses.replace(config, augment=AugmentConfig()), N)
+    epoch = draw_epoch(keys.order, keys.number, 0, N)
+    batches = [DRAW(plain, keys, jnp.int32(step), train, epoch) for step in range(8)]
+    order = np.asarray(epoch.order)
+    labels, images = np.asarray(train.labels), np.asarray(scale(DataConfig(), train.images))
+    np.testing.assert_array_equal(np.concatenate([batch.label for batch in batches]), labels[order])
+    np.testing.assert_allclose(np.concatenate([batch.image for batch in batches]), images[order], rtol=1e-6)
+    numbers = np.concatenate([batch.number.argmax(-1) for batch in batches])
+    np.testing.assert_array_equal(numbers, np.asarray(epoch.numbers)[order])
+    np.testing.assert_array_equal(np.concatenate([batch.sum for batch in batches]), labels[order] + numbers)
+
+
+def test_stopping_anywhere_gives_the_bits_of_single_steps(recipe, keys, start, train):
+    state = start
     singles = []
     for i in range(20):  # into the third epoch
         epoch = draw_epoch(keys.order, keys.number, i // 8, N)
-        state = step(config, keys, state, train, epoch)
+        state = STEP(recipe, keys.dropout, state, DRAW(recipe, keys, state.step, train, epoch))
         singles.append(state)
     for stops in ([20], [1, 20], [7, 8, 9, 16, 20], range(1, 21)):
         state = start
         for until in stops:
-            state = advance(config, keys, state, train, jnp.int32(until))
+            state = ADVANCE(recipe, keys, state, train, jnp.int32(until))
             np.testing.assert_array_equal(state.step, until)
             chex.assert_trees_all_close(state, singles[until - 1], rtol=1e-5, atol=1e-6)
         if stops == [20]:
@@ -73,8 +110,34 @@ def test_stopping_anywhere_gives_the_bits_of_single_steps(config, keys, start, t
         assert equal(state, once)
 
 
-def test_an_epoch_counts_its_examples_and_starts_anew(config, keys, start, train):
-    counts = [int(advance(config, keys, start, train, jnp.int32(i)).metrics.examples) for i in (1, 8, 9, 17)]
+def test_a_step_of_sgd_by_hand(config, keys, train):
+    """Weights less the learning rate times the gradient of the loss, which `jax.grad` of the plain model gives, too."""
+    plain = dataclasses.replace(
+        config,
+        optimizer=OptimizerConfig(name="sgd", learning_rate=0.1, momentum=0.0, schedule="constant"),
+        objective=ObjectiveConfig(digit_weight=0.25),
+    )
+    recipe = make_recipe(plain, N)
+    state = START(recipe, keys)
+    batch = DRAW(recipe, keys, jnp.int32(0), train, draw_epoch(keys.order, keys.number, 0, N))
+
+    def loss(model):
+        logits = model(batch.image, batch.number)
+        picked = [
+            jax.nn.log_softmax(of)[jnp.arange(32), truth]
+            for of, truth in ((logits.digit, batch.label), (logits.sum, batch.sum))
+        ]
+        return -(0.25 * picked[0].mean() + 0.75 * picked[1].mean())
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(state.model)
+    after = STEP(recipe, keys.dropout, state, batch)
+    expected = jax.tree.map(lambda weight, slope: weight - 0.1 * slope, state.model, gradient)
+    chex.assert_trees_all_close(after.model, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(after.metrics.loss, 32 * value, rtol=1e-5)
+
+
+def test_an_epoch_counts_its_examples_and_starts_anew(recipe, keys, start, train):
+    counts = [int(ADVANCE(recipe, keys, start, train, jnp.int32(i)).metrics.examples) for i in (1, 8, 9, 17)]
     assert counts == [32, 256, 32, 32]
 
 
@@ -83,15 +146,18 @@ def test_every_step_distorts_anew(config, keys, train):
     copies = jax.tree.map(lambda array: jnp.repeat(array[:1], N, 0), train)
 
     def losses(augmentation):
-        still = dataclasses.replace(
-            config,
-            augment=augmentation,
-            objective=ObjectiveConfig(digit_weight=1.0),
-            optimizer=OptimizerConfig(name="sgd", learning_rate=1e-30, schedule="constant"),
-            training=TrainingConfig(3.0, 32),
+        still = make_recipe(
+            dataclasses.replace(
+                config,
+                augment=augmentation,
+                objective=ObjectiveConfig(digit_weight=1.0),
+                optimizer=OptimizerConfig(name="sgd", learning_rate=1e-30, schedule="constant"),
+                training=TrainingConfig(3.0, 32),
+            ),
+            N,
         )
-        start = init_state(still, keys, N)
-        first, both = (float(advance(still, keys, start, copies, jnp.int32(step)).metrics.loss) for step in (1, 2))
+        start = START(still, keys)
+        first, both = (float(ADVANCE(still, keys, start, copies, jnp.int32(step)).metrics.loss) for step in (1, 2))
         return first, both - first
 
     same, distorted = losses(AugmentConfig()), losses(config.augment)
@@ -101,12 +167,14 @@ def test_every_step_distorts_anew(config, keys, train):
 
 @pytest.mark.slow
 def test_vmapped_seeds_match_single_runs(config, train):
-    config = dataclasses.replace(config, optimizer=OptimizerConfig(name="sgd", schedule="constant", average=0.9))
+    recipe = make_recipe(
+        dataclasses.replace(config, optimizer=OptimizerConfig(name="sgd", schedule="constant", average=0.9)), N
+    )
     keys = [split_keys(seed) for seed in range(2)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *keys)
 
     def first_step(keys):
-        return train_step(config, keys, init_state(config, keys, N), train, draw_epoch(keys.order, keys.number, 0, N))
+        return advance(recipe, keys, init_state(recipe, keys), train, jnp.int32(1))
 
     together = jax.jit(jax.vmap(first_step))(stacked)
     single = jax.jit(first_step)
@@ -115,28 +183,28 @@ def test_vmapped_seeds_match_single_runs(config, train):
         chex.assert_trees_all_close(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone, rtol=1e-5, atol=1e-6)
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_seed_others(config, keys, start, train):
-    run = advance(config, keys, start, train, jnp.int32(5))
-    assert equal(run, advance(config, split_keys(0), init_state(config, split_keys(0), N), train, jnp.int32(5)))
-    assert not equal(run.model, advance(config, split_keys(1), start, train, jnp.int32(5)).model)
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(recipe, keys, start, train):
+    run = ADVANCE(recipe, keys, start, train, jnp.int32(5))
+    assert equal(run, ADVANCE(recipe, split_keys(0), START(recipe, split_keys(0)), train, jnp.int32(5)))
+    assert not equal(run.model, ADVANCE(recipe, split_keys(1), start, train, jnp.int32(5)).model)
 
 
-def test_the_average_follows_its_formula(config, keys, start, train):
+def test_the_average_follows_its_formula(recipe, keys, start, train):
     average = start.model
     state = start
     for t in range(12):
-        state = advance(config, keys, state, train, jnp.int32(t + 1))
+        state = ADVANCE(recipe, keys, state, train, jnp.int32(t + 1))
         decay = min(0.9, (1 + t) / (10 + t))
         average = jax.tree.map(lambda a, w, d=decay: d * a + (1 - d) * w, average, state.model)
     chex.assert_trees_all_close(average, state.average, rtol=1e-4, atol=1e-6)
-    assert training.trained_model(state) is state.average
+    assert trained_model(state) is state.average
 
 
-def test_without_an_average_the_model_itself_is_kept(config, keys, train):
-    config = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, average=0.0))
-    state = init_state(config, keys, N)
+def test_without_an_average_the_model_itself_is_kept(config, keys):
+    plain = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, average=0.0))
+    state = START(make_recipe(plain, N), keys)
     assert state.average is None
-    assert training.trained_model(state) is state.model
+    assert trained_model(state) is state.model
 
 
 def test_models_of_one_config_have_one_tree_structure(config):
@@ -144,20 +212,19 @@ def test_models_of_one_config_have_one_tree_structure(config):
     assert len(structures) == 1
 
 
-def test_donating_its_state_changes_no_bit_and_uses_the_state_up(config, train):
-    keys = split_keys(0)
-    kept = advance(config, keys, init_state(config, keys, len(train.labels)), train, jnp.int32(11))
-    given = init_state(config, keys, len(train.labels))
+def test_the_compiled_program_gives_the_same_bits_and_uses_its_state_up(recipe, keys, start, train):
+    kept = ADVANCE(recipe, keys, start, train, jnp.int32(11))
+    compiled = compile_advance(recipe, N)
+    given = START(recipe, keys)
     for until in (4, 11):
         before = given
-        given = advance_donating(config, keys, given, train, jnp.int32(until))
+        given = compiled(keys, given, train, np.int32(until))
         assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.model))
-    for a, b in zip(jax.tree.leaves(given), jax.tree.leaves(kept), strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert equal(given, kept)
 
 
-def test_the_first_number_that_is_not_finite_is_named_with_its_step(config, keys, start, train):
-    at_5 = advance(config, keys, start, train, jnp.int32(5))
+def test_the_first_number_that_is_not_finite_is_named_with_its_step(recipe, keys, start, train):
+    at_5 = ADVANCE(recipe, keys, start, train, jnp.int32(5))
     assert non_finite(at_5) is None
     infinite = jax.tree.map(lambda leaf: leaf + jnp.inf if leaf.dtype == jnp.float32 else leaf, at_5.opt_state)
     for harmed, quantity in (
@@ -165,17 +232,64 @@ def test_the_first_number_that_is_not_finite_is_named_with_its_step(config, keys
         (at_5._replace(opt_state=infinite), "parameters"),
     ):
         for until in (6, 10):  # it stays the first
-            found = non_finite(advance(config, keys, harmed, train, jnp.int32(until)))
+            found = non_finite(ADVANCE(recipe, keys, harmed, train, jnp.int32(until)))
             assert found == f"{quantity} not finite at step 6"
 
 
-def test_a_gradient_that_is_not_finite_is_named_where_the_loss_still_is(config, keys, start, train, monkeypatch):
-    def edged(settings, logits, batch):  # zero, with the slope of a square root at zero
-        loss, metrics = objective(settings, logits, batch)
-        return loss + jnp.sqrt(0 * logits.digit.sum()), metrics
+def test_a_gradient_that_is_not_finite_is_named_where_the_loss_still_is(recipe, keys, start, train, monkeypatch):
+    def edged(config, logits, batch):  # zero, with the slope of a square root at zero
+        return objective(config, logits, batch) + jnp.sqrt(0 * logits.digit.sum())
 
     monkeypatch.setattr(training, "objective", edged)
-    monkeypatch.setattr(training, "train_step", training.train_step.__wrapped__)
     # A new function, as JAX keeps what it has traced of an old one.
-    state = jax.jit(lambda *arrays: training.advance.__wrapped__(config, *arrays))(keys, start, train, jnp.int32(3))
+    state = jax.jit(lambda *arrays: advance(recipe, *arrays))(keys, start, train, jnp.int32(3))
     assert non_finite(state) == "gradient not finite at step 1"
+
+
+NORMED = Config(
+    model=ModelConfig(classifier="lenet5_bn", widths=(2, 4, 16, 8), hidden=16),
+    optimizer=OptimizerConfig(average=0.9),
+    training=TrainingConfig(epochs=3.0, batch_size=32),
+)
+
+
+@pytest.fixture(scope="module")
+def normed():
+    """A recipe with batch norms and dropout, and its state before the first step."""
+    recipe = make_recipe(NORMED, N)
+    return recipe, START(recipe, split_keys(0))
+
+
+def test_a_step_moves_the_statistics_of_batch_norms_by_their_formula(normed, keys, train):
+    recipe, start = normed
+    batch = DRAW(recipe, keys, jnp.int32(0), train, draw_epoch(keys.order, keys.number, 0, N))
+    after = STEP(recipe, keys.dropout, start, batch)
+    maps = start.model.classifier.conv1(batch.image.transpose(3, 1, 2, 0))  # [channels, height, width, batch]
+    np.testing.assert_allclose(after.model.classifier.norm1.mean[...], 0.1 * maps.mean((1, 2, 3)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(after.model.classifier.norm1.var[...], 0.9 + 0.1 * maps.var((1, 2, 3)), rtol=1e-3)
+
+
+def test_dropout_draws_anew_each_step_from_the_runs_own_key(normed, keys, train):
+    recipe, start = normed
+    batch = DRAW(recipe, keys, jnp.int32(0), train, draw_epoch(keys.order, keys.number, 0, N))
+
+    def loss(state, key):
+        return float(STEP(recipe, key, state, batch).metrics.loss)
+
+    first = loss(start, keys.dropout)
+    assert first == loss(start, keys.dropout)
+    assert first != loss(start, keys.augment)
+    moved = start._replace(step=jnp.int32(8))  # an epoch on, so that the metrics begin anew; all else is the same
+    assert first != loss(moved, keys.dropout)
+
+
+def test_a_trained_network_with_batch_norms_and_dropout_answers_the_same_every_time(normed, keys, train):
+    recipe, start = normed
+    model = trained_model(ADVANCE(recipe, keys, start, train, jnp.int32(9)))
+    image, number = scale(DataConfig(), train.images[:4]), jax.nn.one_hot(jnp.arange(4), 10)
+    forward = jax.jit(lambda image, number: model(image, number))
+    once = forward(image, number)
+    assert equal(once, forward(image, number))
+    chex.assert_trees_all_close(model(image, number), once, rtol=1e-5, atol=1e-5)  # nor does eager mode change it
+    alone = forward(image[:1], number[:1])
+    chex.assert_trees_all_close(alone, jax.tree.map(lambda leaf: leaf[:1], once), rtol=1e-5, atol=1e-5)

@@ -10,9 +10,12 @@ from safetensors.flax import load_file, save_file
 
 from experiments import export as program
 from mnistsum import export, weights
-from mnistsum.config import CLASSIFIERS, Config, DataConfig, InputError, ModelConfig
+from mnistsum.config import Config, DataConfig, ModelConfig, to_json
+from mnistsum.errors import InputError
+from mnistsum.files import load_arrays, save_arrays
 from mnistsum.models import build
 from mnistsum.predict import Predictor, load_pretrained
+from mnistsum.registry import CLASSIFIERS
 
 CONFIG = Config(data=DataConfig(test_shift=1), model=ModelConfig(widths=(4, 4, 8), hidden=16, dtype="bfloat16"))
 NUMBERS = np.arange(20, dtype=np.int32) % 10
@@ -49,10 +52,20 @@ def test_rounded_weights_are_smaller_and_answer_with_the_same_bits(network, fold
         np.testing.assert_array_equal(a, b)
 
 
-def rewrite(folder, change=lambda arrays: arrays, form=weights.FORMAT):
+def test_weights_need_no_config_beside_them(network, folder):
+    (folder / weights.CONFIG).unlink()
+    assert weights.load(folder)[0] == CONFIG
+
+
+def rewrite(folder, change=lambda arrays: arrays, **metadata):
     file = folder / weights.WEIGHTS
-    arrays = change(load_file(file))
-    save_file(arrays, file, {"format": form, "sha256": weights._digest(arrays)})
+    arrays, said = load_arrays(file)
+    save_arrays(file, change(arrays), said | metadata)
+
+
+def other_format(folder):
+    file = folder / weights.WEIGHTS
+    save_file(load_file(file), file, {"format": "1", "sha256": ""})
 
 
 def flip_a_bit(folder):
@@ -69,7 +82,7 @@ def without(arrays, name="adder.hidden.bias"):
 @pytest.mark.parametrize(
     ("harm", "answer"),
     [
-        (lambda f: rewrite(f, form="2"), "expected format 1 of mnistsum, found 2; use the version that wrote it"),
+        (other_format, "expected format 2 of mnistsum, found 1; use the version that wrote it"),
         (lambda f: rewrite(f, without), r"expected adder.hidden.bias to be \(16,\), found absent"),
         (
             lambda f: rewrite(f, lambda a: a | {"more": a["adder.hidden.bias"]}),
@@ -79,11 +92,17 @@ def without(arrays, name="adder.hidden.bias"):
             lambda f: rewrite(f, lambda a: {k: v[..., :2] for k, v in a.items()}),
             "of another architecture: expected adder",
         ),
-        (flip_a_bit, "altered: not the weights that were saved; export them again"),
+        (flip_a_bit, "altered: not the bytes that were saved"),
         (lambda f: (f / weights.WEIGHTS).write_bytes(b"no weights"), "cannot be read as safetensors"),
-        (lambda f: (f / weights.WEIGHTS).unlink(), "no such file; expected weights.safetensors and config.json"),
-        (lambda f: (f / weights.CONFIG).unlink(), "no such file; expected weights.safetensors and config.json"),
-        (lambda f: (f / weights.CONFIG).write_text("{}"), "config.json: not a config of this version"),
+        (
+            lambda f: (f / weights.WEIGHTS).unlink(),
+            "expected the folder of a run, found neither weights.safetensors nor",
+        ),
+        (
+            lambda f: (f / weights.CONFIG).write_text(to_json(Config())),
+            "not the config that the weights beside it were",
+        ),
+        (lambda f: (f / weights.CONFIG).write_text("{}"), "config.json: a config of this version: expected the fields"),
     ],
     ids=[
         "format",
@@ -93,8 +112,8 @@ def without(arrays, name="adder.hidden.bias"):
         "flipped bit",
         "no safetensors",
         "no weights",
+        "another's config",
         "no config",
-        "other config",
     ],
 )
 def test_what_is_not_this_networks_weights_is_refused_in_one_line(folder, harm, answer):
@@ -125,7 +144,7 @@ def test_every_classifier_becomes_a_graph_for_any_batch(name, mnist):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["base", "tiny"])
+@pytest.mark.parametrize("name", ["base", "tiny", "lenet5_bn"])
 def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(mnist, name):
     pytest.importorskip("jax2onnx", reason="the extra `onnx` is not installed")
     import onnxruntime

@@ -1,39 +1,44 @@
-"""Models: a classifier and an adder, chosen by name from the config."""
+"""Models: a classifier and an adder, chosen by name from the config. Flax is imported in this package alone.
 
-from typing import Any
+A model is a pytree of arrays: its parameters and, where it has batch norms, their statistics. Outside a training step
+it is in evaluation mode and holds no random keys.
+"""
+
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key, PyTree
 
-from mnistsum.config import InputError, ModelConfig
-from mnistsum.models.adders import Bilinear, Concat, Direct, Shift
-from mnistsum.models.classifiers import CLASSIFIERS
+from mnistsum.config import ModelConfig
+from mnistsum.errors import InputError
+from mnistsum.registry import ADDERS, CLASSIFIERS
 from mnistsum.types import Logits
 
-ADDERS = {"concat": Concat, "bilinear": Bilinear, "direct": Direct, "shift": Shift}
+SUPPORTED = (nnx.Param, nnx.BatchStat, nnx.RngState)  # kinds of variables that a network may hold
+Module = TypeVar("Module", bound=nnx.Module)
 
 
 class Model(nnx.Module):
-    """A classifier and an adder. A pytree whose leaves are all float32 parameters."""
+    """A classifier and an adder."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        self.classifier = _choose(CLASSIFIERS, "classifier", config.classifier)(config, rngs)
-        self.adder = _choose(ADDERS, "adder", config.adder)(config, self.classifier.features, rngs)
+        self.classifier = CLASSIFIERS[config.classifier](config, rngs)
+        self.adder = ADDERS[config.adder](config, self.classifier.features, rngs)
         self.adder_gradient = config.adder_gradient
 
     def classify(
         self, image: Float[Array, "batch 28 28 1"]
     ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
-        """Features and digit logits; they never see the number."""
+        """Return features and digit logits; they never see the number."""
         features, digit = self.classifier(image)
         return features, digit.astype(jnp.float32)
 
     def add(
         self, features: Float[Array, "batch f"], digit: Float[Array, "batch 10"], number: Float[Array, "batch 10"]
     ) -> Float[Array, "batch 19"]:
-        """Sum logits, from what `classify` gives and the one-hot number."""
+        """Return sum logits, from what `classify` gives and the one-hot number."""
         if not self.adder_gradient:
             features, digit = jax.lax.stop_gradient((features, digit))
         return self.adder(features, digit, number).astype(jnp.float32)
@@ -43,15 +48,80 @@ class Model(nnx.Module):
         return Logits(digit, self.add(features, digit, number))
 
 
-def _choose(choices: dict[str, Any], part: str, name: str) -> Any:
-    if name not in choices:
-        raise InputError(
-            f"model.{part}: expected one of {', '.join(choices)}, found {name}; if it is your own, give the file that "
-            "defines it as --config FILE.py (code is never loaded because a run's folder names it)"
-        )
-    return choices[name]
+def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
+    """Return a freshly initialized model in evaluation mode; `jax.vmap` over keys gives one a seed, stacked.
+
+    Raises:
+        InputError: where the network holds what training cannot carry.
+    """
+    model = Model(config, nnx.Rngs(key))
+    _check_variables(model)
+    return in_evaluation(model)
 
 
-def build(config: ModelConfig, key: jax.Array) -> Model:
-    """A freshly initialised model; `jax.vmap` over keys gives one a seed, stacked."""
-    return Model(config, nnx.Rngs(params=key))
+def parameters(module: nnx.Module) -> PyTree:
+    """Return the trainable part of a model or of a layer."""
+    _, params, _ = nnx.split(module, nnx.Param, ...)
+    return params
+
+
+def with_parameters(model: Module, params: PyTree) -> Module:
+    """Return the model with these parameters for its own."""
+    graph, _, rest = nnx.split(model, nnx.Param, ...)
+    # Rebuilt, as Flax lets a transformation change only the variables that were made inside it.
+    return nnx.merge(graph, *jax.tree.map(lambda leaf: leaf, (params, rest)))
+
+
+def in_training(model: Module, key: Key[Array, ""]) -> Module:
+    """Return a copy in training mode: batch norms use and update statistics, dropout layers draw from the key."""
+    model = jax.tree.map(lambda leaf: leaf, model)
+    model.train()
+    for i, stream in enumerate(_random_streams(model)):
+        stream.key.set_value(jax.random.fold_in(key, i))
+        stream.count.set_value(jnp.uint32(0))
+    return model
+
+
+def in_evaluation(model: Module) -> Module:
+    """Return a copy in evaluation mode, without keys: an answer depends on the image and the number alone."""
+    model = jax.tree.map(lambda leaf: leaf, model)
+    model.eval()
+    for stream in _random_streams(model):
+        stream.key.set_value(None)
+        stream.count.set_value(None)
+    return model
+
+
+def with_fixed_calls(model: Module) -> Module:
+    """Return a copy whose Flax layers compute as they do now, whatever is done to Flax's classes.
+
+    jax2onnx replaces the `__call__` of layers that it knows, by ones that are right for the last axis alone.
+    """
+    model = jax.tree.map(lambda leaf: leaf, model)
+    for _, node in nnx.iter_graph(model):
+        call = getattr(type(node), "__call__", None)  # noqa: B004 - the function is wanted
+        if isinstance(node, nnx.Module) and call is not None and call.__module__.startswith("flax."):
+            node.__class__ = type(type(node).__name__, (type(node),), {"__call__": call})
+    return model
+
+
+def _random_streams(model: nnx.Module) -> list[Any]:
+    """The sources of randomness of a model's layers, each of them once."""
+    return [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.RngStream)]
+
+
+def _check_variables(model: Model) -> None:
+    """InputError for a kind of variable that training would lose, or one that two layers share."""
+    owners: dict[int, str] = {}
+    for path, node in jax.tree.leaves_with_path(model, is_leaf=lambda node: isinstance(node, nnx.Variable)):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if not isinstance(node, SUPPORTED):
+            kind = type(node).__name__ if isinstance(node, nnx.Variable) else "bare array"
+            raise InputError(
+                f"{name}: a {kind}, which training does not carry; a network may hold nnx.Param, nnx.BatchStat and the "
+                "keys of nnx.Dropout"
+            )
+        if not isinstance(node, nnx.RngState) and owners.setdefault(id(node), name) != name:
+            raise InputError(
+                f"{name}: the same variable as {owners[id(node)]}; a network's layers may not share parameters"
+            )

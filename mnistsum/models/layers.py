@@ -14,7 +14,8 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from mnistsum.config import InputError, ModelConfig
+from mnistsum.config import ModelConfig
+from mnistsum.errors import InputError
 
 
 def convolve(
@@ -145,8 +146,6 @@ class Norm(nnx.RMSNorm):
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         super().__init__(channels, reduction_axes=(0, 1, 2), feature_axes=0, rngs=rngs)
-
-    __call__ = nnx.RMSNorm.__call__  # kept, as jax2onnx replaces that of nnx.RMSNorm by one for the last axis alone
 
 
 def widths(config: ModelConfig, default: tuple[int, ...]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mnistsum.config import ModelConfig
-from mnistsum.models import build
+from mnistsum.models import build, parameters
 
 BATCH = 7919  # examples that are traced, never computed: a size that no other axis has, so that any layout shows it
 
@@ -31,10 +31,10 @@ def summarise(config: ModelConfig) -> list[Row]:
     def watch(path: str, layer: nnx.Module):
         def call(*inputs):
             output = layer(*inputs)
-            parameters = sum(leaf.size for leaf in jax.tree.leaves(layer))
+            size = _count(layer)
             work = multiply_adds(jax.make_jaxpr(layer.__call__)(*inputs).jaxpr) // BATCH
             shape = tuple(size for size in output.shape if size != BATCH)
-            rows.append(Row(path, type(layer).__name__, shape, parameters, work))
+            rows.append(Row(path, type(layer).__name__, shape, size, work))
             return output
 
         return call
@@ -59,7 +59,7 @@ def summarise(config: ModelConfig) -> list[Row]:
 def count_parameters(config: ModelConfig) -> int:
     """The number of trainable parameters."""
     key, *_ = _inputs(1)
-    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(lambda key: build(config, key), key)))
+    return _count(jax.eval_shape(lambda key: build(config, key), key))
 
 
 @cache
@@ -70,6 +70,10 @@ def count_multiply_adds(config: ModelConfig) -> int:
         return build(config, key)(image, number)
 
     return multiply_adds(jax.make_jaxpr(forward)(*_inputs(1)).jaxpr)
+
+
+def _count(module: nnx.Module) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(parameters(module)))
 
 
 def _inputs(batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:

@@ -4,7 +4,8 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mnistsum.config import InputError, ModelConfig
+from mnistsum.config import ModelConfig
+from mnistsum.errors import InputError
 from mnistsum.models.layers import Conv, Dense, Norm, flatten, max_pool, to_maps
 
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mnistsum.config import InputError, ModelConfig
+from mnistsum.config import ModelConfig
+from mnistsum.errors import InputError
 from mnistsum.models.layers import Dense
 
 PATCH, HEADS = 4, 4

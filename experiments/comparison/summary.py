@@ -1,15 +1,22 @@
 """What the runs of a comparison amount to: numbers, verdicts, tables and a page."""
 
+import csv
+import io
+import json
 import math
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
-from experiments import comparison_plots, report, screen
-from mnistsum.config import Config, InputError
-from mnistsum.models.summary import count_multiply_adds, count_parameters
+from experiments import report, screen
+from experiments.comparison import figures
+from experiments.training.run_folder import OUTPUTS, Finished
+from mnistsum.errors import InputError
+from mnistsum.files import write_whole, writing
+from mnistsum.objective import held_out_cells
 from mnistsum.statistics import difference, interval
 
 MEASURES = (  # of each run, summarised over seeds
@@ -25,58 +32,93 @@ MEASURES = (  # of each run, summarised over seeds
     "seconds_to_good",
     "images_per_second",
 )
+GOOD = 0.988  # of both accuracies on held-out images
 RANGE = 0.01  # accuracies of one config's seeds that differ by more raise an alarm
 
 
-def summarise(configs: list[Config], results: dict[str, list[dict[str, Any]]], labels: np.ndarray) -> dict[str, Any]:
-    """All that the files and the page show. Failed runs are counted, and left out of nothing."""
-    right = {name: _right(runs, labels) for name, runs in results.items()}
-    first, others = configs[0].name, [config.name for config in configs[1:]]
+def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, Any]:
+    """Return all that the files and the page show. Failed runs are counted, and left out of nothing.
+
+    Args:
+        runs: of each config, by the name that it is shown under, in the order of their seeds, the same for all.
+        labels: of the test images.
+    """
+    right = {name: _right(of, labels) for name, of in runs.items()}
+    first, *others = runs
     rows, alarms = [], []
-    for config in configs:
-        runs = results[config.name]
+    for name, of in runs.items():
+        config = of[0].config
+        measured = [_measure(run, labels) for run in of]
         row: dict[str, Any] = {
-            "config": config.name,
+            "config": name,
             "classifier": config.model.classifier,
             "adder": config.model.adder,
-            "parameters": count_parameters(config.model),
-            "multiply_adds": count_multiply_adds(config.model),
+            "parameters": of[0].summary["parameters"],
+            "multiply_adds": of[0].summary["multiply_adds"],
             "epochs": config.training.epochs,
-            "n": len(runs),
-            "failed": [f"seed {run['seed']}: {run['failure']}" for run in runs if run["failure"]],
-            "mode": "; ".join(sorted({run["mode"] for run in runs})),
+            "n": len(of),
+            "seeds": [run.config.seed for run in of],
+            "failed": [f"seed {run.config.seed}: {run.summary['failure']}" for run in of if run.summary["failure"]],
+            "mode": "; ".join(sorted({run.summary["mode"] for run in of})),
         }
         for measure in MEASURES:
-            values = [run[measure] for run in runs if run[measure] is not None]
-            row[measure] = _spread(values, len(runs))
-        row["errors"] = _attribute(runs, labels)
-        row["curve"] = _band(runs)
-        row["cells"] = np.mean([run["sum_accuracy_by_cell"] for run in runs], 0).round(5).tolist()
-        if config.name != first:
+            row[measure] = _spread([one[measure] for one in measured if one[measure] is not None], len(of))
+        row["errors"] = _attribute(of, labels)
+        row["curve"] = _band(of)
+        row["cells"] = np.mean([run.summary["test"]["sum_accuracy_by_cell"] for run in of], 0).round(5).tolist()
+        if name != first:
             row["against_first"] = {
-                output: difference(right[first][output], right[config.name][output], len(others))._asdict()
-                for output in ("digit", "sum")
+                output: difference(right[first][output], right[name][output], len(others))._asdict()
+                for output in OUTPUTS
             }
         rows.append(row)
-        weights = [run["weights"] for run in runs]
-        if len(set(weights)) < len(weights):
-            alarms.append(f"{config.name}: two seeds ended with the same weights, bit for bit")
+        if len({run.summary["weights"] for run in of}) < len(of):
+            alarms.append(f"{name}: two seeds ended with the same weights, bit for bit")
         for measure in ("digit_accuracy", "sum_accuracy"):
-            values = [run[measure] for run in runs]
+            values = [one[measure] for one in measured]
             if max(values) - min(values) > RANGE:
-                alarms.append(f"{config.name}: {measure} ranges from {min(values):.2%} to {max(values):.2%} over seeds")
-    return {"first": first, "dataset": configs[0].data.name, "images": len(labels), "rows": rows, "alarms": alarms}
+                alarms.append(f"{name}: {measure} ranges from {min(values):.2%} to {max(values):.2%} over seeds")
+    dataset = next(iter(runs.values()))[0].config.data.name
+    return {"first": first, "dataset": dataset, "images": len(labels), "rows": rows, "alarms": alarms}
 
 
-def _right(runs: list[dict[str, Any]], labels: np.ndarray) -> dict[str, np.ndarray]:
+def _measure(run: Finished, labels: np.ndarray) -> dict[str, Any]:
+    """The MEASURES of a run; None where it was not watched, or came to no such point."""
+    summary, test, learned = run.summary, run.summary["test"], run.summary["learned"] or {}
+    cells, not_trained = np.array(test["sum_accuracy_by_cell"]), held_out_cells(run.config.objective)
+    permutation = summary["permutation"]
+    good = (line["clock"]["train_seconds"] for line in run.lines if _worst(line) >= GOOD)
+    return {
+        **{name: test[name] for name in ("digit_accuracy", "sum_accuracy", "consistency", "impossible")},
+        "digit_accuracy_permuted": permutation
+        and float((np.array(permutation)[run.predictions["digit"]] == labels).mean()),
+        "sum_accuracy_held_out": float(np.mean(cells[not_trained])) if not_trained.any() else None,
+        "sum_accuracy_trained_cells": float(np.mean(cells[~not_trained])),
+        "adder_lag": learned["sum"] - learned["digit"] if len(learned) == len(OUTPUTS) else None,
+        "train_seconds": summary["train_seconds"],
+        "seconds_to_good": next(good, None),
+        "images_per_second": summary["steps"] * run.config.training.batch_size / summary["train_seconds"],
+    }
+
+
+def _held_out(line: dict[str, Any]) -> dict[str, float]:
+    """The scores of a line of metrics on the images that were held out, or else on the test images."""
+    return line["validation"] if "validation" in line else line["test"]
+
+
+def _worst(line: dict[str, Any]) -> float:
+    return min(_held_out(line)[f"{output}_accuracy"] for output in OUTPUTS)
+
+
+def _right(runs: list[Finished], labels: np.ndarray) -> dict[str, np.ndarray]:
     """Which images each seed reads right [seeds, images], and the share of its ten sums that are."""
     sums = labels[:, None] + np.arange(10)
     for run in runs:
-        if run["predictions"]["sum"].shape != sums.shape:
-            raise InputError(f"{run['config']}, seed {run['seed']}: a run on another test set; delete its folder")
+        if run.predictions["sum"].shape != sums.shape:
+            raise InputError(f"{run.folder}: expected predictions of {len(labels):,} test images")
     return {
-        "digit": np.stack([run["predictions"]["digit"] == labels for run in runs]).astype(np.float32),
-        "sum": np.stack([(run["predictions"]["sum"] == sums).mean(1) for run in runs]).astype(np.float32),
+        "digit": np.stack([run.predictions["digit"] == labels for run in runs]).astype(np.float32),
+        "sum": np.stack([(run.predictions["sum"] == sums).mean(1) for run in runs]).astype(np.float32),
     }
 
 
@@ -89,10 +131,10 @@ def _spread(values: list[float], runs: int) -> dict[str, Any]:
     return {"mean": mean, "sd": sd, "low": finite[0], "high": finite[1], "reached": len(values), "of": runs}
 
 
-def _attribute(runs: list[dict[str, Any]], labels: np.ndarray) -> dict[str, float]:
+def _attribute(runs: list[Finished], labels: np.ndarray) -> dict[str, float]:
     """Shares of all pairs, over all seeds, in which the sum is wrong or right for a reason of its own."""
-    digit = np.stack([run["predictions"]["digit"] for run in runs])[..., None] == labels[:, None]
-    total = np.stack([run["predictions"]["sum"] for run in runs]) == labels[:, None] + np.arange(10)
+    digit = np.stack([run.predictions["digit"] for run in runs])[..., None] == labels[:, None]
+    total = np.stack([run.predictions["sum"] for run in runs]) == labels[:, None] + np.arange(10)
     return {
         "digit_misread": float((~digit & ~total).mean()),
         "adder_wrong": float((digit & ~total).mean()),
@@ -100,14 +142,14 @@ def _attribute(runs: list[dict[str, Any]], labels: np.ndarray) -> dict[str, floa
     }
 
 
-def _band(runs: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """Validation accuracy by epoch: mean, lowest and highest over seeds, as far as all of them came."""
-    length = min(len(run["curve"]) for run in runs)
-    curves = np.array([run["curve"][:length] for run in runs])
-    band = {"epoch": curves[0, :, 0].tolist()}
-    for place, output in ((1, "digit"), (2, "sum")):
+def _band(runs: list[Finished]) -> dict[str, list[float]]:
+    """Held-out accuracy by epoch: mean, lowest and highest over seeds, as far as all of them came."""
+    length = min(len(run.lines) for run in runs)
+    band = {"epoch": [line["epoch"] for line in runs[0].lines[:length]]}
+    for output in OUTPUTS:
+        curves = np.array([[_held_out(line)[f"{output}_accuracy"] for line in run.lines[:length]] for run in runs])
         band |= {
-            f"{output}_{name}": function(curves[:, :, place], 0).tolist()
+            f"{output}_{name}": function(curves, 0).tolist()
             for name, function in (("mean", np.mean), ("low", np.min), ("high", np.max))
         }
     return band
@@ -175,6 +217,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
         [f"ALARM: {alarm}" for alarm in summary["alarms"]]
         + [f"FAILED (counted, not dropped) {failure}" for failure in failed]
         + [f"tuned on validation: {choice}" for choice in tuned]
+        + summary["notes"]
     )
 
 
@@ -209,6 +252,21 @@ def _modes(summary: dict[str, Any]) -> str:
     return "; ".join(sorted({row["mode"] for row in summary["rows"]}))
 
 
+def write(summary: dict[str, Any], folder: Path) -> None:
+    """Write the files of a comparison into its folder."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    table = io.StringIO(newline="")
+    rows = flat(summary)
+    writer = csv.DictWriter(table, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(folder / "comparison.json", json.dumps(summary, indent=1) + "\n")
+    write_whole(folder / "comparison.md", markdown(summary))
+    write_whole(folder / "comparison.csv", table.getvalue())
+    write_whole(folder / "comparison.html", page(summary))
+
+
 def flat(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """A row of plain values for each config."""
     rows = []
@@ -233,12 +291,12 @@ def page(summary: dict[str, Any]) -> str:
     sections = {title: report.table(header, rows) for title, (header, rows) in tables(summary).items()}
     accuracy, verdicts, cost, errors = (f"<h2>{escape(title)}</h2>{html}" for title, html in sections.items())
     pictures = [
-        report.picture(comparison_plots.png(figure), alternative)
+        report.picture(figures.png(figure), alternative)
         for figure, alternative in (
-            (comparison_plots.intervals(summary), "Accuracies of each config with intervals over seeds"),
-            (comparison_plots.curves(summary), "Validation accuracy by epoch, band over seeds"),
-            (comparison_plots.costs(summary), "Error against parameters, multiply-adds and seconds"),
-            (comparison_plots.cells(summary), "Sum accuracy by digit and number"),
+            (figures.intervals(summary), "Accuracies of each config with intervals over seeds"),
+            (figures.curves(summary), "Validation accuracy by epoch, band over seeds"),
+            (figures.costs(summary), "Error against parameters, multiply-adds and seconds"),
+            (figures.cells(summary), "Sum accuracy by digit and number"),
         )
     ]
     settings = {"commit": made["commit"], **made["versions"], "cores": made["cores"], "device": made["device"]}

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import jax
 
-from experiments import cli, parting
-from mnistsum.config import InputError
+from experiments import cli
+from experiments.training import exit_message
+from mnistsum.errors import InputError
 
 HEARTBEAT = 30  # seconds without a sign of life after which a process counts as lost, where no connection breaks
 
@@ -23,7 +24,7 @@ def together(coordinator: str | None, processes: int | None, process: int | None
     the process at once: one that waited for the others' goodbye would leave them waiting for its share of a sum. A
     process whose peer is lost says so in one line.
     """
-    told = subprocess.Popen([sys.executable, "-I", parting.__file__], stdin=subprocess.PIPE)
+    told = subprocess.Popen([sys.executable, "-I", exit_message.__file__], stdin=subprocess.PIPE)
     assert told.stdin is not None
     os.dup2(told.stdin.fileno(), 2)
     told.stdin.close()
@@ -45,7 +46,7 @@ def together(coordinator: str | None, processes: int | None, process: int | None
     except cli.EXPECTED as error:
         _leave(told, cli.tell(error))
     except jax.errors.JaxRuntimeError as error:
-        print(parting.PARTED.format(str(error).splitlines()[0]), file=sys.stderr)
+        print(exit_message.PARTED.format(str(error).splitlines()[0]), file=sys.stderr)
         _leave(told, 1)
     except BaseException:
         traceback.print_exc()

@@ -6,7 +6,6 @@ job: made before the job is submitted, so that two programs never submit the sam
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 import submitit
 
-from mnistsum.config import InputError
+from mnistsum.errors import InputError
 
 KINDS = {"local": submitit.LocalJob, "slurm": submitit.SlurmJob}
 LOOK_EVERY = 1.0  # seconds, at the runs' folders
@@ -40,10 +39,9 @@ class Part(NamedTuple):
 
 def work(arguments: list[str], part: Part) -> None:
     """What a job does: it trains what is missing of a part of the comparison with these arguments."""
-    from experiments import compare
+    from experiments import compare  # which imports this module
 
-    sys.argv = ["compare.py", *arguments]  # which its runs' results name
-    compare.train_part(arguments, part)
+    compare.train_part(arguments, part.config, list(part.folders))
 
 
 class Jobs:

@@ -1,0 +1,66 @@
+"""What a comparison would take, from a measured second of each of its configs."""
+
+import time
+from typing import Any
+
+from rich.table import Table
+
+from experiments import environment, screen
+from experiments.training import loop, store
+from experiments.training.runs import COMPARED
+from experiments.training.store import Wanted
+from mnistsum.config import Config
+from mnistsum.evaluation import evaluate
+from mnistsum.models.summary import count_parameters
+from mnistsum.train import make_recipe, trained_model
+from mnistsum.types import Data
+
+RESULT = 24_000  # bytes at most of a run's config, metrics and summary
+
+
+def show(wanted: list[Wanted], trials: int, data: Data) -> None:
+    """Print the runs of each config, and the device-hours and storage of those that are missing.
+
+    Where any is missing, so many `trials` of tuning, as long as a run, are counted as well.
+    """
+    table = Table("config", "runs", "finished", "ms a step", "s a run", "device-hours", "MB", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    sums = [0, 0, 0.0, 0.0]
+    for want in wanted:
+        missing = len(store.missing(want))
+        step, run = seconds(want.config, data)
+        count = len(want.folders)
+        trained = missing + (trials if missing else 0)
+        row = (count, count - missing, trained * run / 3600, trained * storage(want.config, data) / 1e6)
+        sums = [total + one for total, one in zip(sums, row, strict=True)]
+        sizes = [f"{row[0]:,}", f"{row[1]:,}", f"{step * 1e3:.1f}", f"{run:.0f}"]
+        table.add_row(want.config.name, *sizes, *_hours_and_mb(row))
+    table.add_section()
+    table.add_row("all", f"{sums[0]:,}", f"{sums[1]:,}", "", "", *_hours_and_mb(sums), style="bold")
+    screen.console.print(table)
+    screen.console.print(f"device-hours of {environment.device()}; nothing was started or written")
+
+
+def seconds(config: Config, data: Data) -> tuple[float, float]:
+    """The seconds of a step, and of a run: its training and its evaluations, compilation not included."""
+    recipe = make_recipe(config, len(data.train.labels))
+    run = loop.train(config, [config.seed], data.train, loop.about_every(1.0))
+    stop = next(stop for stop in run if stop.tells_speed(recipe.steps))
+    model = trained_model(stop.state)
+    evaluate(config.data, model, data.validation)  # compiles
+    start = time.perf_counter()
+    evaluate(config.data, model, data.validation)
+    evaluation = time.perf_counter() - start
+    step = stop.seconds / stop.steps
+    tested = evaluation * len(data.test.labels) / len(data.validation.labels)
+    return step, recipe.steps * step + COMPARED.looks * config.training.epochs * evaluation + tested
+
+
+def storage(config: Config, data: Data) -> int:
+    """Bytes at most of a run's folder: float32 weights, a digit and ten sums for each test image, text."""
+    return 4 * count_parameters(config.model) + 11 * len(data.test.labels) + RESULT
+
+
+def _hours_and_mb(row: Any) -> tuple[str, str]:
+    return f"{row[2]:.3g}", f"{row[3]:.1f}"

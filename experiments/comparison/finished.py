@@ -1,0 +1,66 @@
+"""Finished runs, from wherever they were trained, brought into the form that a comparison takes."""
+
+import dataclasses
+
+from experiments.training.record import NO_MATTER, PARTS
+from experiments.training.run_folder import Finished
+from mnistsum.config import Config, as_dict
+from mnistsum.errors import InputError
+
+
+def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[str]]:
+    """Return the runs of each config, by name, ordered by seed; and what a reader must know of them.
+
+    Only the seeds that every config has are compared, as runs are paired by seed.
+
+    Raises:
+        InputError: where the runs do not fit together: other data, a seed twice, fewer than two configs or seeds.
+    """
+    by_config: dict[Config, dict[int, Finished]] = {}
+    data = runs[0].run.get("data")
+    for run in runs:
+        if "test" not in run.summary:
+            raise InputError(
+                f"{run.folder}: a run that was not tested, as of a search; give runs of `run` or `compare`"
+            )
+        if data is None or run.run.get("data") != data:
+            raise InputError(f"{run.folder}: not trained and tested on the data of {runs[0].folder}")
+        config = dataclasses.replace(run.config, seed=0, devices="all")
+        seeds = by_config.setdefault(config, {})
+        if run.config.seed in seeds:
+            raise InputError(
+                f"{run.folder}: the same config and seed as {seeds[run.config.seed].folder}; give one of them"
+            )
+        seeds[run.config.seed] = run
+    common = set.intersection(*(set(seeds) for seeds in by_config.values()))
+    if len(by_config) < 2 or len(common) < 2:
+        found = "; ".join(f"{config.name}: {', '.join(map(str, sorted(of)))}" for config, of in by_config.items())
+        raise InputError(
+            f"compare: expected runs of two configs or more with two seeds or more in common, found {found}"
+        )
+    names = _names(list(by_config))
+    grouped = {name: [of[seed] for seed in sorted(common)] for name, of in zip(names, by_config.values(), strict=True)}
+    notes = [
+        f"{name}: left out, as not every config has them: seeds {', '.join(map(str, sorted(of.keys() - common)))}"
+        for name, of in zip(names, by_config.values(), strict=True)
+        if of.keys() - common
+    ]
+    for part in PARTS[1:]:
+        if len({str(run.run.get(part)) for of in grouped.values() for run in of}) > 1:
+            notes.append(f"the runs were made with different {part}: compare the run.json of each")
+    return grouped, notes
+
+
+def _names(configs: list[Config]) -> list[str]:
+    """A name for each config: its own, with what sets it apart from others of that name."""
+    names = []
+    for config in configs:
+        alike = [as_dict(other) for other in configs if other.name == config.name]
+        fields = as_dict(config)
+        apart = [
+            f"{name}={value}"
+            for name, value in fields.items()
+            if name not in NO_MATTER and any(other[name] != value for other in alike)
+        ]
+        names.append("+".join([config.name, *apart]))
+    return names

@@ -1,0 +1,188 @@
+"""One run from start to end, shown as it goes: started, resumed, or previewed."""
+
+import contextlib
+import shlex
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import filelock
+import jax
+
+from experiments import environment, screen
+from experiments.training import loop, run_folder
+from experiments.training.record import differences, make_record
+from experiments.training.runs import NO_TIME, RUN, describe_run, train_runs
+from experiments.training.signals import catch_signals
+from mnistsum import checkpoint
+from mnistsum.config import Config
+from mnistsum.data import load
+from mnistsum.errors import InputError
+from mnistsum.evaluation import compile_answer
+from mnistsum.files import writing
+from mnistsum.models import build
+from mnistsum.train import Recipe, make_recipe
+from mnistsum.types import Data, TrainState
+
+LOCK = ".lock"  # in a run's folder
+
+
+def preview(config: Config, profile: Path | None) -> int:
+    """Print what a run would do and how long it would take; write a trace of a second of training if asked to."""
+    data = load(config.data)
+    recipe, compiling = _compile(config, data)
+    screen.introduce(config, data)
+    pace = loop.about_every(2 * loop.MEASURED)
+    run = loop.train(config, [config.seed], data.train, pace, program=compiling)
+    stop = next(stop for stop in run if stop.tells_speed(recipe.steps))
+    screen.estimate(recipe.steps, stop.seconds / stop.steps, config.training.epochs)
+    if profile is not None and stop.step < recipe.steps:
+        with jax.profiler.trace(str(profile)):
+            traced = next(run)
+        screen.console.print(
+            f"a trace of {traced.steps} steps in {profile}, for ui.perfetto.dev or TensorBoard", markup=False
+        )
+    return 0
+
+
+def start(config: Config, folder: Path, own: Path | None, command: str, started: float) -> int:
+    """Train a run from the first step.
+
+    Args:
+        config: of the run.
+        folder: where it is written.
+        own: the user's file that the config came from, if it did.
+        command: that asked for the run, to be written down.
+        started: the clock's reading when the command began.
+
+    Returns:
+        The exit status.
+    """
+    caught = catch_signals(screen.console.show_cursor)
+    data = load(config.data)
+    _, compiling = _compile(config, data)
+    screen.introduce(config, data)
+    with _only_writer(folder):
+        if _leads():
+            if (folder / "config.json").exists():  # since the command line was looked at
+                raise InputError(f"{folder}: another process has written a run into it; name another")
+            record = make_record(config, data, own)
+            run_folder.begin(folder, config, describe_run(config, record, command))
+        return _show(config, folder, data, compiling, None, NO_TIME, started, caught)
+
+
+def resume(folder: Path, config: Config, own: Path | None, started: float) -> int:
+    """Train a run on from its newest sound checkpoint, or from its first step where it never came to one.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        InputError: where anything that decides the run has changed since it began.
+    """
+    caught = catch_signals(screen.console.show_cursor)
+    with _only_writer(folder):
+        data = load(config.data)
+        recipe, compiling = _compile(config, data)
+        if changed := differences(run_folder.read_json(folder / run_folder.RUN), make_record(config, data, own)):
+            raise InputError(
+                f"{folder}: {'; '.join(changed)} since the run began, so that it would not end with the same bits; "
+                "bring that back, or start a new run"
+            )
+        state, clock, refused = None, NO_TIME, ()
+        if checkpoint.steps(folder / run_folder.CHECKPOINTS):
+            state, clock, refused = checkpoint.restore(folder / run_folder.CHECKPOINTS, config)
+        step = 0 if state is None else int(state.step)
+        screen.introduce(config, data)
+        for line in refused:
+            screen.console.print(f"{line}; the checkpoint before it is used", markup=False)
+        screen.console.print(f"resumed at step {step:,} of {recipe.steps:,}")
+        if _leads():
+            run_folder.write_lines(folder, [line for line in run_folder.read_lines(folder) if line["step"] <= step])
+        return _show(config, folder, data, compiling, state, clock, started, caught)
+
+
+def _compile(config: Config, data: Data) -> tuple[Recipe, Future]:
+    """The recipe of a run, and its program, which is compiled while the caller goes on."""
+    n = len(data.train.labels)
+    recipe = make_recipe(config, n)  # refuses what cannot be trained before anything is written
+    return recipe, environment.in_background(loop.compile_program, config, n)
+
+
+def _show(
+    config: Config,
+    folder: Path,
+    data: Data,
+    compiling: Future,
+    state: TrainState | None,
+    spent: dict[str, float],
+    started: float,
+    caught: list[int],
+) -> int:
+    """Train to the end, or to a signal, and show how it goes; the exit status."""
+    recipe = make_recipe(config, len(data.train.labels))
+    model = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))
+    environment.in_background(compile_answer, config.data, model)  # into XLA's cache
+    from experiments import report  # Matplotlib loads while XLA compiles
+
+    first, estimated = 0 if state is None else int(state.step), False
+    epochs = -(-recipe.steps // recipe.steps_per_epoch)
+    split = "validation" if config.data.validation else "test"
+    with screen.progress() as bar:
+        task = bar.add_task("compiling", total=recipe.steps, completed=first, note="")
+        for stop, loss, scores, finished in train_runs(
+            config,
+            {config.seed: folder},
+            data,
+            RUN,
+            program=compiling,
+            state=state,
+            spent=spent,
+            started=started,
+            caught=caught,
+        ):
+            if finished is not None:
+                bar.stop()
+                report.write(finished[0], data)
+                screen.results(finished[0])
+                continue
+            assert stop is not None
+            if not estimated and stop.tells_speed(recipe.steps):
+                screen.estimate(recipe.steps - first, stop.seconds / stop.steps, config.training.epochs)
+                estimated = True
+            epoch = f"{-(-stop.step // recipe.steps_per_epoch)}/{epochs}"
+            note = f"loss {loss:.4f}  {stop.steps * recipe.batch_size / stop.seconds:,.0f} images/s"
+            bar.update(task, completed=stop.step, description=f"epoch {epoch}", note=note)
+            if scores is not None:
+                screen.epoch_line(epoch, split, scores[0])
+            if stop.signal and stop.step < recipe.steps:
+                bar.stop()
+                screen.console.print(
+                    f"stopped at step {stop.step:,}; go on with: "
+                    f"python -m experiments.run --resume {shlex.quote(str(folder))}"
+                )
+                return 128 + stop.signal
+    return 0
+
+
+def _leads() -> bool:
+    """Whether this process writes and prints for all that train together."""
+    return jax.process_index() == 0
+
+
+@contextlib.contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Hold the run's folder for this run; InputError, at once, where another one has it."""
+    if not _leads():
+        yield
+        return
+    lock = filelock.FileLock(folder / LOCK)
+    with writing(folder), contextlib.suppress(filelock.Timeout):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    if not lock.is_locked:
+        raise InputError(f"{folder}: another process is writing to this run; wait for it, or name another")
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,5 @@
+"""The one error that a user's input causes."""
+
+
+class InputError(Exception):
+    """What the user gave cannot be used: a message of one line that names it, what was expected and what was found."""

@@ -1,0 +1,98 @@
+"""Files that are written whole or not at all, and named arrays whose every byte is checked when they are read."""
+
+import contextlib
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.flax
+
+from mnistsum.errors import InputError
+
+PARTIAL = ".partial"  # ends the names of files that are being written, or were left by a process that was killed
+DIGEST = "sha256"  # of arrays and metadata, among the metadata
+FORMAT = "2"  # of files of arrays, among the metadata; another one is refused
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file, or leave the one that was there; other processes may write and read it at the same time.
+
+    Raises:
+        OSError: names path and cause.
+    """
+    partial = path.with_name(f".{path.name}-{uuid.uuid4().hex}{PARTIAL}")
+    with writing(path):
+        try:
+            with partial.open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        sync(path.parent)
+
+
+def sync(folder: Path) -> None:
+    """Wait until a folder's list of names is on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make whatever writing raises an OSError that names the path and the cause."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{path}: could not be written: {error.strerror or error}") from error
+
+
+def save_arrays(path: Path, arrays: dict[str, Any], metadata: dict[str, str]) -> None:
+    """Write named arrays and their metadata as one safetensors file, with a digest of both."""
+    arrays = {name: jax.numpy.asarray(array) for name, array in arrays.items()}
+    metadata = metadata | {"format": FORMAT}
+    content = safetensors.flax.save(arrays, metadata | {DIGEST: _digest(arrays, metadata)})
+    write_whole(path, content)
+
+
+def load_arrays(path: Path) -> tuple[dict[str, jax.Array], dict[str, str]]:
+    """Return the arrays and the metadata of a file that `save_arrays` wrote.
+
+    Raises:
+        InputError: where it is not there, or not byte for byte what was saved.
+    """
+    if path.is_symlink() or not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with safetensors.safe_open(path, "flax") as file:
+            metadata = dict(file.metadata() or {})
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (OSError, ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path}: cannot be read as safetensors: {str(error).splitlines()[0]}") from None
+    if metadata.get("format") != FORMAT:
+        found = metadata.get("format", "none")
+        raise InputError(f"{path}: expected format {FORMAT} of mnistsum, found {found}; use the version that wrote it")
+    if metadata.pop(DIGEST, None) != _digest(arrays, metadata):
+        raise InputError(f"{path}: altered: not the bytes that were saved")
+    return arrays, metadata
+
+
+def _digest(arrays: dict[str, Any], metadata: dict[str, str]) -> str:
+    """The SHA-256 of the metadata and of the arrays' names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, text in sorted(metadata.items()):
+        digest.update(f"{name}={text}\n".encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + np.asarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,44 @@
+"""LeNet-5 with what came after it: batch norm, ReLU and dropout."""
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from mnistsum.config import ModelConfig
+from mnistsum.models.layers import Conv, Dense, average_pool, flatten, to_maps, widths
+
+DROPPED = 0.25  # share of the units of each hidden dense layer
+MOMENTUM = 0.9  # of the batch norms' running statistics
+
+
+class LeNet5BN(nnx.Module):
+    """LeNet-5 with a batch norm before each nonlinearity, ReLU for tanh, and dropout after both dense layers.
+
+    Sources: LeCun et al. 1998, "Gradient-based learning applied to document recognition"; Ioffe & Szegedy 2015,
+    "Batch normalization", arXiv:1502.03167; Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks
+    from overfitting".
+    """
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        c1, c2, f1, f2 = widths(config, (6, 16, 120, 84))
+        self.conv1 = Conv(config, 1, c1, 5, rngs)
+        self.norm1 = nnx.BatchNorm(c1, axis=0, momentum=MOMENTUM, rngs=rngs)
+        self.conv2 = Conv(config, c1, c2, 5, rngs, padding="VALID")
+        self.norm2 = nnx.BatchNorm(c2, axis=0, momentum=MOMENTUM, rngs=rngs)
+        self.dense1 = Dense(config, 25 * c2, f1, rngs)
+        self.norm3 = nnx.BatchNorm(f1, momentum=MOMENTUM, rngs=rngs)
+        self.dropout1 = nnx.Dropout(DROPPED, rngs=rngs)
+        self.dense2 = Dense(config, f1, f2, rngs)
+        self.norm4 = nnx.BatchNorm(f2, momentum=MOMENTUM, rngs=rngs)
+        self.dropout2 = nnx.Dropout(DROPPED, rngs=rngs)
+        self.features = f2
+        self.output = Dense(config, f2, 10, rngs)
+
+    def __call__(
+        self, image: Float[Array, "batch 28 28 1"]
+    ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+        x = average_pool(jax.nn.relu(self.norm1(self.conv1(to_maps(image)))))
+        x = flatten(average_pool(jax.nn.relu(self.norm2(self.conv2(x)))))
+        x = self.dropout1(jax.nn.relu(self.norm3(self.dense1(x))))
+        x = self.dropout2(jax.nn.relu(self.norm4(self.dense2(x))))
+        return x, self.output(x)

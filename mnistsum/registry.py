@@ -1,0 +1,175 @@
+"""The names that a config chooses by, and what each stands for.
+
+JAX is not imported here: what a name stands for is imported when it is first looked up, so that a command line is
+checked before JAX loads.
+"""
+
+import contextlib
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from mnistsum.errors import InputError
+
+
+class Registry(Mapping[str, Any]):
+    """A mapping from name to class or function. Names can be added; none is ever given another meaning."""
+
+    def __init__(self, key: str, places: dict[str, str]):
+        """Start with this project's own.
+
+        Args:
+            key: the config's field that holds one of the names, such as `model.classifier`.
+            places: name to `module:attribute`.
+        """
+        self.key = key
+        self._places = places
+        self._added: dict[str, Any] = {}
+        self._sources: dict[str, str] = {}  # who added it
+
+    def __getitem__(self, name: str) -> Any:
+        self.check(name)
+        if name in self._added:
+            return self._added[name]
+        module, attribute = self._places[name].split(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._places, *self._added))
+
+    def __len__(self) -> int:
+        return len(self._places) + len(self._added)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places or name in self._added
+
+    def add(self, named: Mapping[str, Any], source: str) -> None:
+        """Add names.
+
+        Args:
+            named: name to class or function.
+            source: the path of the file that defines them.
+
+        Raises:
+            InputError: where a name stands for something else already.
+        """
+        for name, meaning in named.items():
+            if name in self._places or self._added.get(name, meaning) is not meaning:
+                owner = self._sources.get(name, "mnistsum")
+                raise InputError(
+                    f"{source}: defines {self.key} {name}, which {owner} defines already; choose another name"
+                )
+        self._added.update(named)
+        self._sources.update(dict.fromkeys(named, source))
+
+    def file_of(self, name: str) -> Path:
+        """Return the source file in which a name's meaning is defined."""
+        if name in self._added:
+            return Path(self._sources[name])
+        spec = importlib.util.find_spec(self._places[name].partition(":")[0])
+        assert spec is not None and spec.origin is not None, "our own modules are files"
+        return Path(spec.origin)
+
+    def check(self, name: str) -> None:
+        """Check that a name is known.
+
+        Raises:
+            InputError: with the nearest known name, where it is not.
+        """
+        if name in self:
+            return
+        near = difflib.get_close_matches(name, self, 1, 0.0)[0]
+        raise InputError(
+            f"{self.key}: expected one of {', '.join(self)}, found {name}; did you mean {near}? If it is your own, "
+            "give the file that defines it as --config FILE.py (code is never loaded because a run's folder names it)"
+        )
+
+
+_CLASSIFIERS = "mnistsum.models.classifiers"
+_ADDERS = "mnistsum.models.adders"
+_OPTIMIZER = "mnistsum.optimizer"
+
+CLASSIFIERS = Registry(
+    "model.classifier",
+    {
+        "reference": f"{_CLASSIFIERS}.reference:Reference",
+        "compact": f"{_CLASSIFIERS}.compact:Compact",
+        "tiny": f"{_CLASSIFIERS}.tiny:Tiny",
+        "lenet5": f"{_CLASSIFIERS}.lenet5:LeNet5",
+        "lenet5_bn": f"{_CLASSIFIERS}.lenet5_bn:LeNet5BN",
+        "mlp": f"{_CLASSIFIERS}.mlp:MLP",
+        "resnet": f"{_CLASSIFIERS}.resnet:ResNet",
+        "vgg": f"{_CLASSIFIERS}.vgg:VGG",
+        "vit": f"{_CLASSIFIERS}.vit:ViT",
+    },
+)
+ADDERS = Registry(
+    "model.adder",
+    {
+        "concat": f"{_ADDERS}:Concat",
+        "bilinear": f"{_ADDERS}:Bilinear",
+        "direct": f"{_ADDERS}:Direct",
+        "shift": f"{_ADDERS}:Shift",
+    },
+)
+OPTIMIZERS = Registry(
+    "optimizer.name", {"sgd": f"{_OPTIMIZER}:sgd", "adamw": f"{_OPTIMIZER}:adamw", "muon": f"{_OPTIMIZER}:muon"}
+)
+OBJECTIVES = Registry("objective.name", {"weighted": "mnistsum.objective:weighted"})
+
+# What a Python file of a user's own may define, each a dict from name to class or function.
+OWN = {"CLASSIFIERS": CLASSIFIERS, "ADDERS": ADDERS, "OPTIMIZERS": OPTIMIZERS, "OBJECTIVES": OBJECTIVES}
+
+_files: dict[Path, tuple[bytes, ModuleType]] = {}  # what `load_file` has loaded, and from what
+_loading: list[Path] = []  # being loaded: their names are not known yet
+
+
+def is_loading() -> bool:
+    """Whether a file of a user's own is being run, so that names in its config cannot be checked yet."""
+    return bool(_loading)
+
+
+def load_file(path: str | Path) -> ModuleType:
+    """Run a Python file of a user's own, once a process, and add the names that it defines.
+
+    Raises:
+        InputError: where there is no such file, where it defines a name that is taken, or where it was loaded before
+            and has changed, as JAX would go on with what it has compiled of it.
+    """
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise InputError(f"{path}: no such file")
+    source = file.read_bytes()
+    if file not in _files:
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        assert spec is not None and spec.loader is not None, "a .py suffix always has a loader"
+        module = importlib.util.module_from_spec(spec)
+        with _deferred(file):
+            spec.loader.exec_module(module)
+        add_names(module, str(path))
+        _files[file] = source, module
+    loaded, module = _files[file]
+    if loaded != source:
+        raise InputError(f"{path}: changed since this process loaded it; start a new process")
+    return module
+
+
+def add_names(module: ModuleType, source: str) -> None:
+    """Add the names that a module defines as CLASSIFIERS, ADDERS, OPTIMIZERS and OBJECTIVES."""
+    for variable, registry in OWN.items():
+        named = vars(module).get(variable, {})
+        if named is not registry:  # which it may have imported
+            registry.add(named, source)
+
+
+@contextlib.contextmanager
+def _deferred(file: Path) -> Iterator[None]:
+    _loading.append(file)
+    try:
+        yield
+    finally:
+        _loading.pop()
