@@ -70,6 +70,11 @@ def _compiled(recipe: Recipe, n: int, seeds: int) -> Any:
     return compile_advance(recipe, n) if seeds == 1 else compile_advance_seeds(recipe, n, seeds)
 
 
+def first_state(recipe: Recipe, seed: int) -> TrainState:
+    """Return the state of a seed before its first step."""
+    return jax.jit(init_state, static_argnums=0)(recipe, split_keys(seed))
+
+
 def train(
     config: Config,
     seeds: Sequence[int],
@@ -121,7 +126,7 @@ def _place(recipe: Recipe, seeds: Sequence[int], data: Split, state: TrainState 
         return init_seeds(recipe, seeds, data)
     keys = split_keys(seeds[0])
     if state is None:
-        state = jax.jit(init_state, static_argnums=0)(recipe, keys)
+        state = first_state(recipe, seeds[0])
     return put_on_each(recipe.devices, (keys, state, data))
 
 

@@ -60,15 +60,16 @@ def start(config: Config, folder: Path, own: Path | None, command: str, started:
     """
     caught = catch_signals(screen.console.show_cursor)
     data = load(config.data)
-    _, compiling = _compile(config, data)
+    recipe, compiling = _compile(config, data)
     screen.introduce(config, data)
+    state = loop.first_state(recipe, config.seed)  # early, as it is waited for
     with _only_writer(folder):
         if _leads():
             if (folder / "config.json").exists():  # since the command line was looked at
                 raise InputError(f"{folder}: another process has written a run into it; name another")
             record = make_record(config, data, own)
             run_folder.begin(folder, config, describe_run(config, record, command))
-        return _show(config, folder, data, compiling, None, NO_TIME, started, caught)
+        return _show(config, folder, data, compiling, state, NO_TIME, started, caught)
 
 
 def resume(folder: Path, config: Config, own: Path | None, started: float) -> int:
