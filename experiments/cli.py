@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import difflib
-import gc
 import importlib
 import re
 import shlex
@@ -15,12 +14,12 @@ from typing import Annotated, Any
 import tyro
 
 from mnistsum import registry
+from mnistsum.app.errors import run
 from mnistsum.config import Config, check_names, lookup
 from mnistsum.errors import InputError
 
 CONFIGS = Path(__file__).parent / "configs"
 ASSIGNMENT = re.compile(r"([a-z][a-z_.]*)=(.*)")
-EXPECTED = (InputError, OSError, FloatingPointError)  # errors that are told in one line
 VARIANT = re.compile(r"\+(?=[a-z][a-z_.]*=)")
 # As a program's field: the config's fields, without a prefix; a bool takes a value, as in model.adder_gradient=False.
 Settings = Annotated[Config, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff]
@@ -116,24 +115,5 @@ def _as_flags(settings: Config, arguments: list[str]) -> list[str]:
 
 
 def main(command: Callable[[list[str]], int]) -> None:
-    """Runs a program on the command line; an error is one line on standard error, exit status 2 for an InputError.
-
-    What the machine or the numbers do (a full disk, a loss that is not finite) ends with status 1.
-    """
-    # What JAX, Flax and Matplotlib make stays: to look through it for garbage all the time, and again at the end, would
-    # take a second of each command.
-    gc.set_threshold(100_000, 10, 10)
-    try:
-        sys.exit(command(sys.argv[1:]))
-    except EXPECTED as error:
-        sys.exit(tell(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
-    finally:
-        gc.freeze()
-
-
-def tell(error: BaseException) -> int:
-    """Prints an expected error in one line on standard error; the exit status."""
-    print(f"error: {error}", file=sys.stderr)
-    return 2 if isinstance(error, InputError) else 1
+    """Run a program on the command line."""
+    run(command, sys.argv[1:])

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import platformdirs
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -45,18 +44,6 @@ def hardware() -> str:
     lines = names.read_text().splitlines() if names.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
-
-
-def set_up_compiler() -> None:
-    """Keeps compiled programs in the user's cache folder, so that the next run starts at once; safe to delete.
-
-    One folder a machine: a program compiled for one CPU may not run on another that shares the home directory.
-    LLVM is asked for its second level: programs run as fast as at the third, and compile in three quarters of the time.
-    """
-    folder = platformdirs.user_cache_path("mnistsum") / f"xla-{platform.node()}"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=2 {os.environ.get('XLA_FLAGS', '')}"
 
 
 def in_background(function: Callable[..., Any], *arguments: Any) -> Future:

@@ -8,7 +8,8 @@ from typing import Any
 import tyro
 from scipy.stats import binomtest
 
-from experiments import cli, plots
+from experiments import cli
+from experiments.report import figures
 from mnistsum.errors import InputError
 
 # By epoch: average loss in nats, digit and sum in %. The write-up shows no other epochs.
@@ -46,7 +47,7 @@ def table(lines: list[dict[str, Any]]) -> str:
         if line["epoch"] not in WRITE_UP:
             continue
         loss, *accuracies = WRITE_UP[line["epoch"]]
-        cells = [f"{line['epoch']:g}", f"{plots.average_loss(line):.3f}", f"{loss:.3f}"]
+        cells = [f"{line['epoch']:g}", f"{figures.average_loss(line):.3f}", f"{loss:.3f}"]
         for output, theirs in zip(("digit", "sum"), accuracies, strict=True):
             ours = line["test"][f"{output}_accuracy"]
             low, high = band(ours)
@@ -63,7 +64,7 @@ def command(arguments: list[str]) -> int:
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
     if not lines or "test" not in lines[-1]:
         raise InputError(f"{path}: expected test results of an epoch or more; give the folder of a run of `reference`")
-    plots.over_write_up(lines, WRITE_UP, band).savefig(folder / "write_up.png")
+    figures.over_write_up(lines, WRITE_UP, band).savefig(folder / "write_up.png")
     print(table(lines))
     return 0
 

@@ -42,10 +42,10 @@ def command(arguments: list[str]) -> int:
     if options.resume is None and folder.exists() and not _is_new(folder):
         raise InputError(f"--output {folder}: exists and is not an empty folder; name another, or --resume {folder}")
 
-    from experiments import environment  # JAX loads only once the command line is right
     from experiments.training import single
+    from mnistsum.app.compiler import set_up_compiler  # JAX loads only once the command line is right
 
-    environment.set_up_compiler()
+    set_up_compiler()
     with contextlib.ExitStack() as stack:
         if options.distributed:
             from experiments.training import processes

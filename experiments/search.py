@@ -39,13 +39,13 @@ def command(arguments: list[str]) -> int:
         )
     configs = {recipe: _configure(options, recipe) for recipe in options.recipes}
 
-    from experiments import environment
     from experiments.training import store
     from experiments.training.record import make_record, mark
     from experiments.training.runs import VALIDATED
+    from mnistsum.app.compiler import set_up_compiler
     from mnistsum.data import load
 
-    environment.set_up_compiler()
+    set_up_compiler()
     log = options.output.with_suffix(".jsonl")
     log.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []

@@ -13,6 +13,7 @@ from mnistsum.config import Config, DataConfig
 from mnistsum.errors import InputError
 from mnistsum.evaluation import classify
 from mnistsum.models import Model
+from mnistsum.registry import load_file
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 BATCH = 16  # pairs; more are answered in turn, fewer are padded, so that one compiled program serves all
@@ -59,11 +60,18 @@ class Predictor(NamedTuple):
         return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *parts)
 
 
-def load_pretrained(name_or_path: str | Path = "base") -> Predictor:
-    """A network that ships with the package, by name, or that of a run's folder or of exported weights.
+def load_pretrained(name_or_path: str | Path = "base", own: str | Path | None = None) -> Predictor:
+    """Return a trained network.
 
-    InputError where there is none.
+    Args:
+        name_or_path: the name of one that ships with the package, a run's folder, or exported weights.
+        own: the .py file that defines its architecture, where it is a user's own.
+
+    Raises:
+        InputError: where there is none.
     """
+    if own is not None:
+        load_file(own)
     path = Path(name_or_path)
     if (PRETRAINED / path).is_dir() and len(path.parts) == 1:
         return Predictor(*weights.load(PRETRAINED / path))

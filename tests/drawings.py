@@ -87,7 +87,7 @@ def judge(drawn: list[Drawing]) -> tuple[np.ndarray, np.ndarray]:
 def main() -> None:
     """Writes the tables by font, and the picture of what was misread, into experiments/results."""
     results = Path(__file__).parent.parent / "experiments" / "results"
-    made_with = environment.describe()
+    made_with = environment.describe("python -m tests.drawings")
     lines = [
         "Digits drawn in handwriting fonts (tests/drawings.py), and read by the network that ships; "
         "[those misread](drawings.png).",

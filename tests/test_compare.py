@@ -14,11 +14,11 @@ import pytest
 from test_idx import write_set
 
 import mnistsum
-from experiments import cli
+from experiments import cli, run_folder
 from experiments import compare as program
 from experiments.comparison.finished import group_runs
 from experiments.comparison.summary import summarize
-from experiments.training import record, run_folder, store
+from experiments.training import record, store
 from mnistsum import registry
 from mnistsum.config import Config, DataConfig
 from mnistsum.data import load

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import draw
+from mnistsum.app import draw
 from mnistsum.errors import InputError
 from mnistsum.picture import read_picture
 from mnistsum.predict import load_pretrained
@@ -107,7 +107,7 @@ def test_a_port_that_is_taken_is_named(server):
 
 @pytest.mark.slow
 def test_the_program_says_one_line_and_ends_with_ctrl_c():
-    command = [sys.executable, "-m", "experiments.draw"]
+    command = [sys.executable, "-m", "mnistsum", "draw"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # Where the tests run in a shell's background, SIGINT is ignored, and would be by this program too.
     process = subprocess.Popen(

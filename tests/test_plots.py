@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import plots, report
-from experiments.training.run_folder import Finished
+from experiments.report import figures, html
+from experiments.run_folder import Finished
 from mnistsum.types import Split
 
 RUNS = Path(__file__).parent.parent / "experiments" / "results" / "runs"
@@ -23,7 +23,7 @@ def test_examples_name_every_mistake_there_is(mnist, wrong):
     split = Split(*(array[:100] for array in mnist.test))
     labels = np.asarray(split.labels)
     digit = np.where(np.arange(100) < wrong, (labels + 1) % 10, labels)
-    figure = plots.examples(predictions(digit), split)
+    figure = figures.examples(predictions(digit), split)
     _, lower = figure.axes
     assert lower.get_title("left") == f"Mistakes: {min(wrong, 16)} of the {wrong} images with one"
     assert len(lower.images) == len(lower.texts) == min(wrong, 16)
@@ -32,20 +32,20 @@ def test_examples_name_every_mistake_there_is(mnist, wrong):
 
 def test_confusion_counts_every_image_and_pair(mnist):
     labels = np.asarray(mnist.test.labels[:100])
-    figure = plots.confusion(predictions((labels + 1) % 10), labels)
+    figure = figures.confusion(predictions((labels + 1) % 10), labels)
     assert [axes.get_title() for axes in figure.axes] == ["Digit: 100 of 100 wrong", "Sum: 1,000 of 1,000 wrong"]
 
 
 def test_a_report_escapes_what_it_is_told(tmp_path, config):
     folder = RUNS / "base-0"
     for name in ("curves", "examples", "confusion"):
-        plots.curves([json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]).savefig(
+        figures.curves([json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]).savefig(
             tmp_path / f"{name}.png"
         )
     summary, run = (json.loads((folder / name).read_text()) for name in ("summary.json", "run.json"))
     evil = "<script>alert(1)</script>"
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, dir=evil))
     run |= {"command": evil, "commit": evil, "hardware": evil}
-    page = report.render(Finished(tmp_path, config, run, [], summary | {"device": evil}, {}))
+    page = html.render(Finished(tmp_path, config, run, [], summary | {"device": evil}, {}))
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 5

@@ -14,11 +14,12 @@ from PIL import Image
 from safetensors import safe_open
 
 import mnistsum
-from experiments import predict as program
 from mnistsum import predict
+from mnistsum.app.main import command
 from mnistsum.errors import InputError
-from mnistsum.evaluation import evaluate
+from mnistsum.evaluation import evaluate, score
 from mnistsum.picture import to_mnist
+from mnistsum.types import Split
 
 ROOT = Path(__file__).parent.parent
 
@@ -74,8 +75,8 @@ def test_several_pictures_and_standard_input_as_json_on_the_command_line(base, m
     paths = [tmp_path / name for name in ("a.png", "b.jpg")]
     for path, image in zip(paths, mnist.test.images, strict=False):
         Image.fromarray(255 - image[..., 0]).resize((280, 280)).save(path)
-    command = [sys.executable, "-m", "experiments.predict", *map(str, paths), "-", "--number", "7", "--json"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, input=paths[1].read_bytes(), check=True)
+    line = [sys.executable, "-m", "mnistsum", "predict", *map(str, paths), "-", "--number", "7", "--json"]
+    run = subprocess.run(line, cwd=ROOT, capture_output=True, input=paths[1].read_bytes(), check=True)
     rows = json.loads(run.stdout)
     assert [row["file"] for row in rows] == [*map(str, paths), "-"]
     assert [row["digit"] for row in rows] == [7, 2, 2]
@@ -94,14 +95,24 @@ def test_several_pictures_and_standard_input_as_json_on_the_command_line(base, m
 def test_without_a_number_all_ten_are_added(mnist, tmp_path, capsys):
     path = tmp_path / "seven.png"
     Image.fromarray(mnist.test.images[0, ..., 0]).save(path)
-    assert program.command([str(path), "--json"]) == 0
+    assert command(["predict", str(path), "--json"]) == 0
     assert [row["sum"] for row in json.loads(capsys.readouterr().out)] == list(range(7, 17))
+
+
+@pytest.mark.parametrize("split", [pytest.param("test", marks=pytest.mark.slow), "validation"])
+def test_evaluate_says_what_scores_say(base, mnist, split, capsys):
+    assert command(["evaluate", "base", "--split", split, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    images, labels = getattr(mnist, split)
+    expected = score(evaluate(base.config.data, base.model, Split(images, labels)), labels)
+    assert said["images"] == len(labels)
+    assert said["digit_accuracy"] == pytest.approx(expected.digit_accuracy, abs=5e-4)  # compiled otherwise
 
 
 def test_a_name_with_brackets_is_printed_as_it_is(mnist, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(mnist.test.images[0, ..., 0]).save("[red]x[!bold].png")
-    assert program.command(["[red]x[!bold].png", "--number", "1"]) == 0
+    assert command(["predict", "[red]x[!bold].png", "--number", "1"]) == 0
     assert "[red]x[!bold].png" in capsys.readouterr().out
 
 
@@ -113,13 +124,14 @@ def test_a_name_with_brackets_is_printed_as_it_is(mnist, tmp_path, monkeypatch, 
         (["experiments"], "experiments: expected an image, found a folder"),
         (["README.md"], "README.md: expected a PNG, JPEG, GIF or BMP image, found none"),
         (["README.md", "--number", "10"], "--number: expected 0 to 9, found 10"),
+        (["docs/examples.png", "--config", "nowhere.py"], "nowhere.py: no such file"),
         (["docs/examples.png", "--model", "bass"], "bass: no such model; expected base, a run's folder"),
     ],
 )
 def test_bad_input_is_answered_in_one_line(arguments, answer, monkeypatch):
     monkeypatch.chdir(ROOT)
     with pytest.raises(InputError, match=answer):
-        program.command(arguments)
+        command(["predict", *arguments])
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.plots import over_write_up
+from experiments.report.figures import over_write_up
 from experiments.reproduce import WRITE_UP, band, command, table
 from mnistsum.errors import InputError
 

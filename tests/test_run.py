@@ -75,7 +75,8 @@ def test_a_run_leaves_the_files_of_its_folder(smoke):
     assert run["versions"].keys() == {"python", "jax", "jaxlib", "flax", "optax", "numpy"}
     assert run["hardware"] not in ("", "cpu")
     assert {"mnistsum.train", "mnistsum.data", "mnistsum.models.classifiers.mlp"} <= run["sources"].keys()
-    assert not {"mnistsum.picture", "experiments.report", "mnistsum.models.classifiers.vit"} & run["sources"].keys()
+    assert not {"mnistsum.picture", "mnistsum.models.classifiers.vit"} & run["sources"].keys()
+    assert not any(name.startswith(("experiments.report", "mnistsum.app")) for name in run["sources"])
 
 
 def test_the_summary_agrees_with_the_predictions_and_the_model(smoke):
@@ -170,7 +171,7 @@ def test_the_architecture_of_the_readme_keeps_the_contract_and_resumes(wide, tmp
     assert "If it is your own, give the file that defines it as --config" in alone.communicate(timeout=60)[1]
     assert alone.returncode == 2
     finish(start("--resume", "out", "--config", wide, cwd=tmp_path))
-    predict = [sys.executable, "-m", "experiments.predict", ROOT / "docs" / "examples.png", "--model", "out", "--json"]
+    predict = [sys.executable, "-m", "mnistsum", "predict", ROOT / "docs" / "examples.png", "--model", "out", "--json"]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.run([*predict, "--config", wide], cwd=tmp_path, env=env, capture_output=True, check=True)
     assert len(json.loads(run.stdout)) == 10

@@ -8,8 +8,8 @@ import pytest
 from jax import export as jax_export
 from safetensors.flax import load_file, save_file
 
-from experiments import export as program
 from mnistsum import export, weights
+from mnistsum.app.main import command
 from mnistsum.config import Config, DataConfig, ModelConfig, to_json
 from mnistsum.errors import InputError
 from mnistsum.files import load_arrays, save_arrays
@@ -124,7 +124,7 @@ def test_what_is_not_this_networks_weights_is_refused_in_one_line(folder, harm, 
 
 
 def test_the_graph_of_stablehlo_answers_the_same_for_any_batch(network, folder, mnist):
-    assert program.command([str(folder), "--to", "stablehlo"]) == 0
+    assert command(["export", str(folder), "--to", "stablehlo"]) == 0
     graph = jax_export.deserialize(bytearray((folder / "export" / "model.stablehlo").read_bytes()))
     for n in (1, 20):
         answers = graph.call(mnist.test.images[:n], NUMBERS[:n])
@@ -171,5 +171,5 @@ def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(mnist, name):
 def test_without_its_extra_onnx_is_refused_by_name(folder, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "jax2onnx", None)  # as if it were not installed
     with pytest.raises(InputError, match="install mnistsum with the extra `onnx`"):
-        program.command([str(folder), "--to", "onnx"])
+        command(["export", str(folder), "--to", "onnx"])
     assert not (folder / "export").exists()

@@ -5,7 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
-from experiments import environment, screen
+from experiments import environment
+from experiments.report import console
 from experiments.training import loop, store
 from experiments.training.runs import COMPARED
 from experiments.training.store import Wanted
@@ -38,8 +39,8 @@ def show(wanted: list[Wanted], trials: int, data: Data) -> None:
         table.add_row(want.config.name, *sizes, *_hours_and_mb(row))
     table.add_section()
     table.add_row("all", f"{sums[0]:,}", f"{sums[1]:,}", "", "", *_hours_and_mb(sums), style="bold")
-    screen.console.print(table)
-    screen.console.print(f"device-hours of {environment.device()}; nothing was started or written")
+    console.show(table)
+    console.say(f"device-hours of {environment.device()}; nothing was started or written")
 
 
 def seconds(config: Config, data: Data) -> tuple[float, float]:

@@ -2,8 +2,8 @@
 
 import dataclasses
 
+from experiments.run_folder import Finished
 from experiments.training.record import NO_MATTER, PARTS
-from experiments.training.run_folder import Finished
 from mnistsum.config import Config, as_dict
 from mnistsum.errors import InputError
 

@@ -13,7 +13,11 @@ from typing import Any, NamedTuple
 
 import submitit
 
+from experiments.comparison.contestants import Contestant, train, want
+from mnistsum.app.compiler import set_up_compiler
+from mnistsum.data import load
 from mnistsum.errors import InputError
+from mnistsum.registry import load_file
 
 KINDS = {"local": submitit.LocalJob, "slurm": submitit.SlurmJob}
 LOOK_EVERY = 1.0  # seconds, at the runs' folders
@@ -24,7 +28,7 @@ SUBMITTING = 60.0  # seconds that a submission may take
 class Part(NamedTuple):
     """What one job trains: some seeds of a config."""
 
-    config: str
+    contestant: Contestant
     folders: dict[int, Path]  # of each seed's run, which is there once the run has ended
 
     @property
@@ -33,22 +37,25 @@ class Part(NamedTuple):
         return f"{self.folders[min(self.folders)].name}-{max(self.folders)}"
 
     def missing(self) -> list[int]:
-        """The seeds whose runs have not ended."""
+        """Return the seeds whose runs have not ended."""
         return [seed for seed, folder in self.folders.items() if not folder.exists()]
 
 
-def work(arguments: list[str], part: Part) -> None:
-    """What a job does: it trains what is missing of a part of the comparison with these arguments."""
-    from experiments import compare  # which imports this module
-
-    compare.train_part(arguments, part.config, list(part.folders))
+def work(part: Part) -> None:
+    """Train what is missing of a part: what a job does."""
+    set_up_compiler()
+    contestant = part.contestant
+    if contestant.own is not None:
+        load_file(contestant.own)
+    data = load(contestant.config.data)
+    train(contestant, want(contestant, data, list(part.folders)), data, lambda **_: None)
 
 
 class Jobs:
     """The jobs of a comparison's folder, on `local` or `slurm`."""
 
-    def __init__(self, cluster: str, folder: Path, arguments: list[str]):
-        self.folder, self.arguments = folder / "jobs", arguments
+    def __init__(self, cluster: str, folder: Path):
+        self.folder = folder / "jobs"
         try:
             self.executor = submitit.AutoExecutor(self.folder / "logs", cluster=cluster)
         except RuntimeError as error:  # where there is no SLURM
@@ -71,7 +78,7 @@ class Jobs:
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         with file:
             try:
-                self.own[part.name] = self.executor.submit(work, self.arguments, part)
+                self.own[part.name] = self.executor.submit(work, part)
             except Exception as error:
                 record.unlink()
                 raise OSError(f"{self.executor.cluster}: took no job: {str(error).strip().splitlines()[-1]}") from error

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from experiments import report, screen
 from experiments.comparison import figures
-from experiments.training.run_folder import OUTPUTS, Finished
+from experiments.report import console, html
+from experiments.run_folder import OUTPUTS, Finished
 from mnistsum.errors import InputError
 from mnistsum.files import write_whole, writing
 from mnistsum.objective import held_out_cells
@@ -229,10 +229,10 @@ def show(summary: dict[str, Any]) -> None:
             column.justify = "right"
         for row in rows:
             table.add_row(*row)
-        screen.console.print(table)
-        screen.console.print()
+        console.show(table)
+        console.say("")
     for note in notes(summary):
-        screen.console.print(note)
+        console.say(note)
 
 
 def markdown(summary: dict[str, Any]) -> str:
@@ -288,10 +288,10 @@ def page(summary: dict[str, Any]) -> str:
     """One self-contained HTML file."""
     made, names = summary["environment"], [row["config"] for row in summary["rows"]]
     n = summary["rows"][0]["n"]
-    sections = {title: report.table(header, rows) for title, (header, rows) in tables(summary).items()}
+    sections = {title: html.table(header, rows) for title, (header, rows) in tables(summary).items()}
     accuracy, verdicts, cost, errors = (f"<h2>{escape(title)}</h2>{html}" for title, html in sections.items())
     pictures = [
-        report.picture(figures.png(figure), alternative)
+        html.picture(figures.png(figure), alternative)
         for figure, alternative in (
             (figures.intervals(summary), "Accuracies of each config with intervals over seeds"),
             (figures.curves(summary), "Validation accuracy by epoch, band over seeds"),
@@ -317,6 +317,6 @@ examples.</p>{pictures[2]}
 {errors}<p>Permuted: digits under their best one-to-one renaming, fitted on validation. Held-out cells: sums of the
 (digit, number) pairs that were never trained.</p>{pictures[3]}
 <h2>How it was made</h2><pre>{escape(summary["command"])}</pre>
-{report.settings(settings)}
+{html.settings(settings)}
 """
-    return report.page(f"Comparison: {', '.join(names)}", body)
+    return html.page(f"Comparison: {', '.join(names)}", body)

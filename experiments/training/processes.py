@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import jax
 
-from experiments import cli
 from experiments.training import exit_message
+from mnistsum.app import errors
 from mnistsum.errors import InputError
 
 HEARTBEAT = 30  # seconds without a sign of life after which a process counts as lost, where no connection breaks
@@ -43,8 +43,8 @@ def together(coordinator: str | None, processes: int | None, process: int | None
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     try:
         yield
-    except cli.EXPECTED as error:
-        _leave(told, cli.tell(error))
+    except errors.EXPECTED as error:
+        _leave(told, errors.tell(error))
     except jax.errors.JaxRuntimeError as error:
         print(exit_message.PARTED.format(str(error).splitlines()[0]), file=sys.stderr)
         _leave(told, 1)

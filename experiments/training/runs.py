@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import environment
-from experiments.training import run_folder
+from experiments import environment, run_folder
+from experiments.run_folder import Finished
 from experiments.training.loop import Pace, Stop, about_every, describe_mode, every, train
-from experiments.training.run_folder import Finished
 from mnistsum import checkpoint
 from mnistsum.config import Config
 from mnistsum.evaluation import Scores, best_permutation, evaluate, score

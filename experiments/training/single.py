@@ -9,8 +9,9 @@ from pathlib import Path
 import filelock
 import jax
 
-from experiments import environment, screen
-from experiments.training import loop, run_folder
+from experiments import environment, run_folder
+from experiments.report import console
+from experiments.training import loop
 from experiments.training.record import differences, make_record
 from experiments.training.runs import NO_TIME, RUN, describe_run, train_runs
 from experiments.training.signals import catch_signals
@@ -31,17 +32,15 @@ def preview(config: Config, profile: Path | None) -> int:
     """Print what a run would do and how long it would take; write a trace of a second of training if asked to."""
     data = load(config.data)
     recipe, compiling = _compile(config, data)
-    screen.introduce(config, data)
+    console.introduce(config, data)
     pace = loop.about_every(2 * loop.MEASURED)
     run = loop.train(config, [config.seed], data.train, pace, program=compiling)
     stop = next(stop for stop in run if stop.tells_speed(recipe.steps))
-    screen.estimate(recipe.steps, stop.seconds / stop.steps, config.training.epochs)
+    console.estimate(recipe.steps, stop.seconds / stop.steps, config.training.epochs)
     if profile is not None and stop.step < recipe.steps:
         with jax.profiler.trace(str(profile)):
             traced = next(run)
-        screen.console.print(
-            f"a trace of {traced.steps} steps in {profile}, for ui.perfetto.dev or TensorBoard", markup=False
-        )
+        console.say(f"a trace of {traced.steps} steps in {profile}, for ui.perfetto.dev or TensorBoard")
     return 0
 
 
@@ -58,10 +57,10 @@ def start(config: Config, folder: Path, own: Path | None, command: str, started:
     Returns:
         The exit status.
     """
-    caught = catch_signals(screen.console.show_cursor)
+    caught = catch_signals(console.show_cursor)
     data = load(config.data)
     recipe, compiling = _compile(config, data)
-    screen.introduce(config, data)
+    console.introduce(config, data)
     state = loop.first_state(recipe, config.seed)  # early, as it is waited for
     with _only_writer(folder):
         if _leads():
@@ -81,7 +80,7 @@ def resume(folder: Path, config: Config, own: Path | None, started: float) -> in
     Raises:
         InputError: where anything that decides the run has changed since it began.
     """
-    caught = catch_signals(screen.console.show_cursor)
+    caught = catch_signals(console.show_cursor)
     with _only_writer(folder):
         data = load(config.data)
         recipe, compiling = _compile(config, data)
@@ -94,10 +93,10 @@ def resume(folder: Path, config: Config, own: Path | None, started: float) -> in
         if checkpoint.steps(folder / run_folder.CHECKPOINTS):
             state, clock, refused = checkpoint.restore(folder / run_folder.CHECKPOINTS, config)
         step = 0 if state is None else int(state.step)
-        screen.introduce(config, data)
+        console.introduce(config, data)
         for line in refused:
-            screen.console.print(f"{line}; the checkpoint before it is used", markup=False)
-        screen.console.print(f"resumed at step {step:,} of {recipe.steps:,}")
+            console.say(f"{line}; the checkpoint before it is used")
+        console.say(f"resumed at step {step:,} of {recipe.steps:,}")
         if _leads():
             run_folder.write_lines(folder, [line for line in run_folder.read_lines(folder) if line["step"] <= step])
         return _show(config, folder, data, compiling, state, clock, started, caught)
@@ -124,12 +123,12 @@ def _show(
     recipe = make_recipe(config, len(data.train.labels))
     model = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))
     environment.in_background(compile_answer, config.data, model)  # into XLA's cache
-    from experiments import report  # Matplotlib loads while XLA compiles
+    from experiments.report import html  # Matplotlib loads while XLA compiles
 
     first, estimated = 0 if state is None else int(state.step), False
     epochs = -(-recipe.steps // recipe.steps_per_epoch)
     split = "validation" if config.data.validation else "test"
-    with screen.progress() as bar:
+    with console.progress() as bar:
         task = bar.add_task("compiling", total=recipe.steps, completed=first, note="")
         for stop, loss, scores, finished in train_runs(
             config,
@@ -144,21 +143,21 @@ def _show(
         ):
             if finished is not None:
                 bar.stop()
-                report.write(finished[0], data)
-                screen.results(finished[0])
+                html.write(finished[0], data)
+                console.results(finished[0])
                 continue
             assert stop is not None
             if not estimated and stop.tells_speed(recipe.steps):
-                screen.estimate(recipe.steps - first, stop.seconds / stop.steps, config.training.epochs)
+                console.estimate(recipe.steps - first, stop.seconds / stop.steps, config.training.epochs)
                 estimated = True
             epoch = f"{-(-stop.step // recipe.steps_per_epoch)}/{epochs}"
             note = f"loss {loss:.4f}  {stop.steps * recipe.batch_size / stop.seconds:,.0f} images/s"
             bar.update(task, completed=stop.step, description=f"epoch {epoch}", note=note)
             if scores is not None:
-                screen.epoch_line(epoch, split, scores[0])
+                console.epoch_line(epoch, split, scores[0])
             if stop.signal and stop.step < recipe.steps:
                 bar.stop()
-                screen.console.print(
+                console.say(
                     f"stopped at step {stop.step:,}; go on with: "
                     f"python -m experiments.run --resume {shlex.quote(str(folder))}"
                 )

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import filelock
 import jax
 
-from experiments.training import run_folder
+from experiments import run_folder
+from experiments.run_folder import Finished
 from experiments.training.record import changed_fields, differences, mark
-from experiments.training.run_folder import Finished
 from experiments.training.runs import Plan, describe_run, train_runs
 from mnistsum.config import Config
 from mnistsum.errors import InputError

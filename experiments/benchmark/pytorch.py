@@ -89,7 +89,7 @@ def _copy(source: Any, layer: Any) -> None:
 
 
 class TorchTraining:
-    """PyTorch's best case of the same training: data in memory, channels_last, fused optimiser."""
+    """PyTorch's best case of the same training: data in memory, channels_last, fused optimizer."""
 
     def __init__(self, twin: Twin, split: Split, config: OptimizerConfig):
         twin.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]: torch's stubs lack this form

@@ -16,7 +16,7 @@ from typing import Any
 import tyro
 
 from experiments import cli
-from experiments.contenders import OURS, PYTORCH, Contender, network, ours, pytorch
+from experiments.benchmark.implementations import OURS, PYTORCH, Implementation, config_of, ours, pytorch
 from mnistsum.config import Config
 from mnistsum.errors import InputError
 
@@ -27,7 +27,7 @@ STEPS = {"compact": 100, "reference": 2}  # timed at once
 class Benchmark:
     """Both networks beside PyTorch, warmed up, interleaved, medians of rounds; and how the cost of training grows."""
 
-    rounds: int = 5  # each contender runs once a round
+    rounds: int = 5  # each implementation runs once a round
     output: Path = Path("experiments/results/benchmark")  # .json, .md and .png are added
 
 
@@ -39,7 +39,8 @@ def command(arguments: list[str]) -> int:
     import jax
     import torch  # only once the command line is right
 
-    from experiments import environment, scaling
+    from experiments import environment
+    from experiments.benchmark import scaling
 
     results: dict[str, Any] = environment.describe(cli.typed("benchmark", arguments)) | {
         "torch": torch.__version__,
@@ -48,7 +49,7 @@ def command(arguments: list[str]) -> int:
     gpu = "none on this machine; the same command times it where there is one"
     results["gpu"] = gpu if jax.default_backend() == "cpu" else results["device"]
     for name, steps in STEPS.items():
-        results[name] = {"alone": _alone(name), **_together(network(name), steps, options.rounds)}
+        results[name] = {"alone": _alone(name), **_together(config_of(name), steps, options.rounds)}
     results["scaling"] = scaling.measure()
     results["finite_check"] = scaling.finite_check()
     results["over_devices"] = scaling.over_devices()
@@ -62,41 +63,45 @@ def command(arguments: list[str]) -> int:
 
 
 def _alone(name: str) -> dict[str, dict[str, float]]:
-    """By contender, seconds from the command to the end of the first step and peak memory, each in its own process.
+    """By implementation, seconds from the command to the end of its first step and peak memory, each in a process.
 
     The compilations of JAX and of PyTorch are kept in a new folder: the first process is cold, the second warm.
     """
     results = {}
-    for contender in (*OURS, *PYTORCH):
+    for implementation in (*OURS, *PYTORCH):
         with tempfile.TemporaryDirectory() as cache:
             kept = os.environ | {"XDG_CACHE_HOME": cache, "TORCHINDUCTOR_CACHE_DIR": cache}
-            cold, warm = (_in_process(name, contender, kept) for _ in range(2))
-        results[contender] = {"cold": cold["first_step"], "warm": warm["first_step"], "memory": warm["peak_memory"]}
+            cold, warm = (_in_process(name, implementation, kept) for _ in range(2))
+        results[implementation] = {
+            "cold": cold["first_step"],
+            "warm": warm["first_step"],
+            "memory": warm["peak_memory"],
+        }
     return results
 
 
-def _in_process(name: str, contender: str, environ: dict[str, str]) -> dict[str, float]:
-    command = [sys.executable, "-m", "experiments.contenders", name, contender, str(time.time())]
+def _in_process(name: str, implementation: str, environ: dict[str, str]) -> dict[str, float]:
+    command = [sys.executable, "-m", "experiments.benchmark.implementations", name, implementation, str(time.time())]
     return json.loads(subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def _together(config: Config, steps: int, rounds: int) -> dict[str, Any]:
-    """By how much the outputs of both sides differ, and by contender the seconds of a step and of an evaluation."""
+    """By how much the outputs of both sides differ; by implementation, the seconds of a step and of an evaluation."""
     import numpy as np
 
-    contenders: dict[str, Contender] = {name: ours(config, dtype, steps) for name, dtype in OURS.items()}
-    first = contenders["mnistsum float32"]
-    contenders |= {name: pytorch(config, *how, steps, first.model) for name, how in PYTORCH.items()}
-    answers = zip(first.answer(), contenders["PyTorch float32"].answer(), strict=True)
+    implementations: dict[str, Implementation] = {name: ours(config, dtype, steps) for name, dtype in OURS.items()}
+    first = implementations["mnistsum float32"]
+    implementations |= {name: pytorch(config, *how, steps, first.model) for name, how in PYTORCH.items()}
+    answers = zip(first.answer(), implementations["PyTorch float32"].answer(), strict=True)
     difference = max(float(np.abs(np.asarray(a) - b.numpy()).max()) for a, b in answers)
     assert difference < 1e-4, f"the two networks are not the same: their outputs differ by {difference}"
-    step: dict[str, list[float]] = {name: [] for name in contenders}
-    evaluation: dict[str, list[float]] = {name: [] for name in contenders}
+    step: dict[str, list[float]] = {name: [] for name in implementations}
+    evaluation: dict[str, list[float]] = {name: [] for name in implementations}
     for turn in range(rounds + 1):  # the first warms up and is not counted
-        for name, contender in contenders.items():
+        for name, implementation in implementations.items():
             for action, collected, parts in (
-                (contender.train, step[name], steps),
-                (contender.evaluate, evaluation[name], 1),
+                (implementation.train, step[name], steps),
+                (implementation.evaluate, evaluation[name], 1),
             ):
                 seconds = _seconds(action) / parts
                 if turn:
@@ -118,17 +123,17 @@ def _tabulate(results: dict[str, Any]) -> str:
         "",
         "Medians; a ratio is to the time of the quicker mnistsum, so where it is above 1, mnistsum is ahead.",
         "",
-        "| network | contender | step, ms | ratio | images/s | 10,000 images evaluated, s | ratio "
+        "| network | implementation | step, ms | ratio | images/s | 10,000 images evaluated, s | ratio "
         "| first step cold, s | warm, s | peak memory, MB |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name in STEPS:
         result = results[name]
-        for contender, alone in result["alone"].items():
+        for implementation, alone in result["alone"].items():
             step, evaluation = result["step"], result["evaluation"]
-            cells = [name, contender, f"{1e3 * median(step[contender]):.2f}", _ratio(step, contender)]
-            cells += [f"{network(name).training.batch_size / median(step[contender]):,.0f}"]
-            cells += [f"{median(evaluation[contender]):.2f}", _ratio(evaluation, contender)]
+            cells = [name, implementation, f"{1e3 * median(step[implementation]):.2f}", _ratio(step, implementation)]
+            cells += [f"{config_of(name).training.batch_size / median(step[implementation]):,.0f}"]
+            cells += [f"{median(evaluation[implementation]):.2f}", _ratio(evaluation, implementation)]
             cells += [f"{alone['cold']:.1f}", f"{alone['warm']:.1f}", f"{alone['memory'] / 1e6:,.0f}"]
             lines.append("| " + " | ".join(cells) + " |")
     scaling = results["scaling"]
@@ -151,10 +156,10 @@ def _tabulate(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _ratio(seconds: dict[str, list[float]], contender: str) -> str:
+def _ratio(seconds: dict[str, list[float]], implementation: str) -> str:
     """The median over rounds of its time to the quicker of ours."""
     best = min(OURS, key=lambda name: median(seconds[name]))
-    return f"{median(a / b for a, b in zip(seconds[contender], seconds[best], strict=True)):.2f}"
+    return f"{median(a / b for a, b in zip(seconds[implementation], seconds[best], strict=True)):.2f}"
 
 
 if __name__ == "__main__":

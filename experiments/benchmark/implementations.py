@@ -1,7 +1,7 @@
-"""Both sides of the benchmark: the same network, batch and optimiser in mnistsum and in PyTorch.
+"""Both sides of the benchmark: the same network, batch and optimizer in mnistsum and in PyTorch.
 
-As a program, `python -m experiments.contenders NETWORK CONTENDER STARTED` trains one contender alone and prints, as
-JSON, the seconds from STARTED (seconds since 1970) to the end of its first step, and its peak memory.
+As a program, `python -m experiments.benchmark.implementations NETWORK IMPLEMENTATION STARTED` trains one alone and
+prints, as JSON, the seconds from STARTED (seconds since 1970) to the end of its first step, and its peak memory.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ PYTORCH = {  # to (compiled, autocast to bfloat16)
 
 
 @dataclass(frozen=True)
-class Contender:
+class Implementation:
     """What is timed."""
 
     train: Callable[[], Any]  # the steps that are timed at once
@@ -36,15 +36,15 @@ class Contender:
     model: Any
 
 
-def network(name: str) -> Config:
-    """The config of `compact` or `reference`, with what both sides do alike: no distortion, no average."""
+def config_of(name: str) -> Config:
+    """Return the config of `compact` or `reference`, with what both sides do alike: no distortion, no average."""
     config = cli.load_config("reference" if name == "reference" else "base")
     data = dataclasses.replace(config.data, scaling="standard")
     optimizer = config.optimizer if name == "reference" else ADAM
     return dataclasses.replace(config, data=data, augment=AugmentConfig(), optimizer=optimizer)
 
 
-def ours(config: Config, dtype: str, steps: int) -> Contender:
+def ours(config: Config, dtype: str, steps: int) -> Implementation:
     """This project's side, as every program trains: so many steps at a time."""
     import jax.numpy as jnp
 
@@ -61,7 +61,7 @@ def ours(config: Config, dtype: str, steps: int) -> Contender:
     evaluated = data.train._replace(images=data.train.images[:IMAGES], labels=data.train.labels[:IMAGES])
     images, labels = (jnp.asarray(part[:64]) for part in data.train)
     batch = pair(scale(config.data, images), labels, jnp.arange(64) % 10)
-    return Contender(
+    return Implementation(
         train=lambda: next(run),
         evaluate=lambda: evaluate(config.data, model, evaluated),
         answer=lambda: model(batch.image, batch.number),
@@ -79,21 +79,21 @@ def initial_model(config: Config) -> Any:
     return jax.jit(build, static_argnums=0)(config.model, split_keys(0).init)
 
 
-def pytorch(config: Config, compiled: bool, autocast: bool, steps: int, weights: Any = None) -> Contender:
+def pytorch(config: Config, compiled: bool, autocast: bool, steps: int, weights: Any = None) -> Implementation:
     """PyTorch's side, so many steps at a time, from the weights of a model of ours if given."""
     import numpy as np
     import torch
 
-    from experiments import peers
+    from experiments.benchmark import pytorch as twins
     from mnistsum.data import load
     from mnistsum.models.classifiers.compact import Compact
 
     hidden = config.model.hidden
     reference = config.model.classifier == "reference"
-    twin = peers.reference(hidden) if reference else peers.compact(Compact.widths(config.model), hidden)
+    twin = twins.reference(hidden) if reference else twins.compact(Compact.widths(config.model), hidden)
     if weights is not None:
-        peers.copy_weights(weights, twin)
-    side = peers.TorchTraining(twin, load(config.data).train, config.optimizer)
+        twins.copy_weights(weights, twin)
+    side = twins.TorchTraining(twin, load(config.data).train, config.optimizer)
     forward, classify = (torch.compile(twin), torch.compile(twin.classifier)) if compiled else (twin, twin.classifier)
     numbers = torch.tensor(np.eye(10, dtype=np.float32)[np.arange(64) % 10])
 
@@ -101,7 +101,7 @@ def pytorch(config: Config, compiled: bool, autocast: bool, steps: int, weights:
         with torch.no_grad():
             return twin(side.batch(torch.arange(64)), numbers)
 
-    return Contender(
+    return Implementation(
         train=lambda: side.train(forward, steps, config.training.batch_size, autocast),
         evaluate=lambda: side.evaluate(classify, IMAGES, autocast),
         answer=answer,
@@ -109,16 +109,17 @@ def pytorch(config: Config, compiled: bool, autocast: bool, steps: int, weights:
     )
 
 
-def main(name: str, contender: str, started: str) -> None:
-    """Train one contender alone: one step, then a few more."""
+def main(name: str, implementation: str, started: str) -> None:
+    """Train one implementation alone: one step, then a few more."""
     from experiments import environment
+    from mnistsum.app.compiler import set_up_compiler
 
-    config = network(name)
-    if contender in OURS:
-        environment.set_up_compiler()
-        side = ours(config, OURS[contender], 1)
+    config = config_of(name)
+    if implementation in OURS:
+        set_up_compiler()
+        side = ours(config, OURS[implementation], 1)
     else:
-        side = pytorch(config, *PYTORCH[contender], 1)
+        side = pytorch(config, *PYTORCH[implementation], 1)
     side.train()
     first = time.time() - float(started)
     for _ in range(10):

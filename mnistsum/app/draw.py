@@ -1,47 +1,33 @@
-"""A local page to draw digits on, answered by a trained network as you draw: `python -m experiments.draw`."""
+"""`mnistsum draw`: a local page to draw digits on, answered by a trained network as you draw."""
 
 import json
 import sys
-from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
-from experiments import cli, environment
-from experiments.report import STYLE
+from mnistsum.app import STYLE
+from mnistsum.app.compiler import set_up_compiler
+from mnistsum.app.options import Draw
 from mnistsum.errors import InputError
 from mnistsum.picture import read_picture
 from mnistsum.predict import Predictor, load_pretrained
 
-PAGE = Path(__file__).parent / "draw.html"
+PAGE = Path(__file__).with_name("draw.html")
 LARGEST = 1_000_000  # bytes of a request's body
 # The page's own style and script, its own server, and nothing else.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 
 
-@dataclass(frozen=True)
-class Draw:
-    """Opens a page on this machine: draw a digit, pick a number, and see both answers as you draw. Ctrl-C ends it."""
-
-    model: str = "base"  # a network that ships with the package, a run's folder, or exported weights
-    config: str | None = None  # the .py file that defines the model's architecture, where it is your own
-    port: int = 0  # 0: a free one
-
-
-def command(arguments: list[str]) -> int:
-    """The exit status of the program."""
-    options = tyro.cli(Draw, prog="python -m experiments.draw", args=arguments, use_underscores=True)
+def draw(options: Draw) -> int:
+    """Serve the page until Ctrl-C; return the exit status."""
     if not 0 <= options.port < 2**16:
         raise InputError(f"--port: expected 0 to 65535, found {options.port}")
-    if options.config is not None:
-        cli.load_config(options.config)
-    environment.set_up_compiler()
-    predictor = load_pretrained(options.model)
-    with serve(predictor, options.port) as server:
+    set_up_compiler()
+    with serve(load_pretrained(options.model, options.config), options.port) as server:
         try:
             print(f"draw at http://127.0.0.1:{server.server_port}/ (Ctrl-C ends it)", flush=True)
             server.serve_forever()
@@ -131,7 +117,3 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that http.server gives
         """Says nothing: each stroke is a request."""
-
-
-if __name__ == "__main__":
-    cli.main(command)

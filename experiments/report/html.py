@@ -3,15 +3,13 @@
 import base64
 import dataclasses
 from html import escape
-from pathlib import Path
 from typing import Any
 
-from experiments import plots
-from experiments.training.run_folder import Finished
+from experiments.report import figures
+from experiments.run_folder import Finished
+from mnistsum.app import STYLE
 from mnistsum.files import write_whole, writing
 from mnistsum.types import Data
-
-STYLE = Path(__file__).parent / "style.css"
 
 
 def page(title: str, body: str) -> str:
@@ -55,9 +53,9 @@ def write(finished: Finished, data: Data) -> None:
     """Draw the pictures of a tested run and write its report into its folder."""
     folder, labels = finished.folder, data.test.labels
     with writing(folder):
-        plots.curves(finished.lines).savefig(folder / "curves.png")
-        plots.confusion(finished.predictions, labels).savefig(folder / "confusion.png")
-        plots.examples(finished.predictions, data.test).savefig(folder / "examples.png")
+        figures.curves(finished.lines).savefig(folder / "curves.png")
+        figures.confusion(finished.predictions, labels).savefig(folder / "confusion.png")
+        figures.examples(finished.predictions, data.test).savefig(folder / "examples.png")
         write_whole(folder / "report.html", render(finished))
 
 

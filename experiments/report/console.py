@@ -2,19 +2,32 @@
 
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from experiments import environment
-from experiments.training.run_folder import Finished
+from experiments.run_folder import Finished
+from mnistsum.app.console import console, score_table
 from mnistsum.config import Config
 from mnistsum.devices import count
 from mnistsum.evaluation import Scores
 from mnistsum.models.summary import count_multiply_adds, count_parameters, summarise
 from mnistsum.types import Data
 
-console = Console(highlight=False, soft_wrap=True)
+
+def say(text: str) -> None:
+    """Print a line as it is."""
+    console.print(text, markup=False)
+
+
+def show(table: Table) -> None:
+    """Print a table."""
+    console.print(table)
+
+
+def show_cursor() -> None:
+    """Show the cursor again, which a progress bar hides."""
+    console.show_cursor()
 
 
 def introduce(config: Config, data: Data) -> None:
@@ -94,18 +107,9 @@ def epoch_line(epoch: str, split: str, scores: Scores) -> None:
 
 
 def results(finished: Finished) -> None:
-    """The table at the end, and where everything lies."""
-    test = finished.summary["test"]
-    table = Table("test set", "accuracy", "loss (nats)", "over", box=None, header_style="bold")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    images, pairs = f"{test['images']:,} images", f"{test['pairs']:,} pairs"
-    table.add_row("digit", f"{test['digit_accuracy']:.2%}", f"{test['digit_loss']:.4f}", images)
-    table.add_row("sum", f"{test['sum_accuracy']:.2%}", f"{test['sum_loss']:.4f}", pairs)
-    table.add_row("sum = digit + number", f"{test['consistency']:.2%}", "", pairs)
-    console.print(table)
-    seconds = duration(finished.summary["train_seconds"])
-    console.print(f"trained in {seconds}; report and everything else in {finished.folder}", markup=False)
+    """Print the table at the end, and where everything lies."""
+    console.print(score_table("test", Scores(**finished.summary["test"])))
+    say(f"trained in {duration(finished.summary['train_seconds'])}; report and everything else in {finished.folder}")
 
 
 def duration(seconds: float) -> str:

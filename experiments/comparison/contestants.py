@@ -1,0 +1,100 @@
+"""The configs that are compared: checked, tuned and trained on the same seeds."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.report import console
+from experiments.training import store
+from experiments.training.record import make_record
+from experiments.training.runs import COMPARED, VALIDATED
+from experiments.training.store import Wanted
+from mnistsum import testing
+from mnistsum.config import Config
+from mnistsum.errors import InputError
+from mnistsum.types import Data
+
+RATES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of tuning: times each config's own learning rate
+TUNING_SEED = 4_000_000_000  # far from the seeds that are compared
+
+
+class Contestant(NamedTuple):
+    """A config that is compared, and how."""
+
+    config: Config
+    own: Path | None  # the user's file that it came from, if it did
+    tuned: bool  # whether its learning rate is chosen first, on validation images
+    output: Path  # the folder of the comparison's runs/ and tuning/
+    command: str  # that asked for it, to be written down
+
+
+def check_contract(configs: list[Config]) -> None:
+    """Check, in seconds, that every network keeps the quick part of `mnistsum.testing`.
+
+    Raises:
+        InputError: where one does not.
+    """
+    for model in dict.fromkeys(config.model for config in configs):
+        for check in testing.QUICK:
+            try:
+                check(model)
+            except InputError:
+                raise
+            except Exception as error:  # whatever a user's code raises
+                reason = str(error).strip().splitlines() or [type(error).__name__]
+                raise InputError(
+                    f"compare: {model.classifier} with {model.adder} cannot be compared: {check.__name__}: {reason[0]} "
+                    "(mnistsum.testing.check shows where)"
+                ) from None
+
+
+def want(contestant: Contestant, data: Data, seeds: Sequence[int]) -> Wanted:
+    """Return the runs that a comparison wants of a contestant."""
+    record = make_record(contestant.config, data, contestant.own)
+    if contestant.tuned:  # whatever rate it will be
+        record["settings"] |= {"tuned": f"learning rate times {', '.join(map(str, RATES))}"}
+    return store.want(contestant.output / "runs", contestant.config, record, seeds)
+
+
+def train(contestant: Contestant, wanted: Wanted, data: Data, advance: Callable[..., None]) -> None:
+    """Train those of a contestant's runs that are missing, tuned first if it is to be.
+
+    Args:
+        contestant: what is compared.
+        wanted: its runs.
+        data: the data set.
+        advance: called with what a progress bar shows.
+    """
+    name = wanted.config.name
+    if store.missing(wanted) and (reason := store.why_missing(wanted)):
+        console.say(f"{name}: trained anew: {reason}")
+    if contestant.tuned:
+        config, _ = tune(contestant, wanted, data, advance)
+        wanted = wanted._replace(config=config)
+    advance(description=name)
+    for run, reused in store.train_missing(wanted, data, COMPARED, contestant.command):
+        console.run_line(name, run.config.seed, run.summary, reused)
+        advance(advance=1)
+
+
+def tune(
+    contestant: Contestant, wanted: Wanted, data: Data, advance: Callable[..., None]
+) -> tuple[Config, dict[str, Any]]:
+    """Return the config at the learning rate that does best on validation images, and what was tried."""
+    tried, scores = {}, {}
+    for multiple in RATES:
+        rate = wanted.config.optimizer.learning_rate * multiple
+        optimizer = dataclasses.replace(wanted.config.optimizer, learning_rate=rate)
+        config = dataclasses.replace(wanted.config, optimizer=optimizer)
+        trial = store.want(contestant.output / "tuning", config, wanted.record, [TUNING_SEED])
+        ((run, _),) = store.train_missing(trial, data, VALIDATED, contestant.command)
+        validation = run.summary["validation"]
+        scores[multiple] = (validation["digit_accuracy"] + validation["sum_accuracy"]) / 2
+        tried[multiple] = config
+        advance(advance=1, description=f"tuning {config.name}")
+    best = tried[max(scores, key=lambda multiple: scores[multiple])]
+    return best, {
+        "learning_rate": best.optimizer.learning_rate,
+        "validation": {str(multiple): score for multiple, score in scores.items()},
+    }

@@ -1,0 +1,48 @@
+"""The options of each subcommand of `mnistsum`. JAX is not imported here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import FlagCreatePairsOff, Positional
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Read the digit on each picture, dark on light or light on dark, and add a number to it."""
+
+    files: Positional[tuple[str, ...]]  # PNG, JPEG, GIF or BMP files of one digit each; - for standard input
+    number: int | None = None  # 0-9, added to each digit; without it, all ten are, one after another
+    model: str = "base"  # a network that ships with the package, a run's folder, or exported weights
+    config: Path | None = None  # the .py file that defines the model's architecture, where it is your own
+    json: Annotated[bool, FlagCreatePairsOff] = False  # print a list of objects instead of a table
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Test a trained network on every image of a split, with all ten numbers."""
+
+    model: Positional[str] = "base"  # a run's folder, exported weights, or a network that ships with the package
+    split: Literal["test", "validation", "train"] = "test"  # of the data set that the network was trained on
+    config: Path | None = None  # the .py file that defines the model's architecture, where it is your own
+    json: Annotated[bool, FlagCreatePairsOff] = False  # print an object instead of a table
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a trained network as weights that load back bit for bit, or as a graph that needs no mnistsum."""
+
+    model: Positional[str]  # a run's folder, exported weights, or a network that ships with the package
+    to: Literal["safetensors", "stablehlo", "onnx"]  # onnx needs the extra `onnx`
+    config: Path | None = None  # the .py file that defines the model's architecture, where it is your own
+    output: Path | None = None  # default: export/ in the run's folder
+    rounded: Annotated[bool, FlagCreatePairsOff] = False  # of safetensors: kernels in bfloat16, half the size
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Open a page on this machine: draw a digit, pick a number, and see both answers as you draw. Ctrl-C ends it."""
+
+    model: str = "base"  # a network that ships with the package, a run's folder, or exported weights
+    config: Path | None = None  # the .py file that defines the model's architecture, where it is your own
+    port: int = 0  # 0: a free one

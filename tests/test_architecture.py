@@ -1,0 +1,79 @@
+"""The house: which module imports which, and that no arrow points back."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+# What each package or module may import of this project: those that stand before it.
+LIBRARY = (
+    ("errors", "registry", "types", "config", "files"),
+    ("idx", "picture", "statistics", "models", "devices"),
+    ("data", "objective", "optimizer"),
+    ("train", "evaluation"),
+    ("seeds", "weights", "checkpoint", "predict", "export", "testing"),
+    ("app", "__main__", "__init__"),
+)
+ROOMS = ("run_folder", "environment", "report", "training", "comparison")
+
+
+def imports() -> dict[str, set[str]]:
+    """Module to the project's modules that it imports, wherever in it."""
+    files = [file for name in ("mnistsum", "experiments") for file in (ROOT / name).rglob("*.py")]
+    names = {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+    found = {}
+    for name, file in names.items():
+        targets = set()
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                targets |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                # Of `from a import b`, the module a.b, or else a, whose name b is.
+                targets |= {
+                    both if (both := f"{node.module}.{alias.name}") in names else node.module for alias in node.names
+                }
+        found[name] = targets & names.keys() - {name}
+    return found
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph, done = imports(), set()
+
+    def visit(name, above):
+        assert name not in above, f"a circle: {' -> '.join((*above, name))}"
+        if name not in done:
+            for target in sorted(graph[name]):
+                visit(target, (*above, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())
+
+
+def test_the_library_imports_no_program_and_flax_is_imported_by_models_alone():
+    for name, targets in imports().items():
+        if name.startswith("mnistsum"):
+            assert not {target for target in targets if target.startswith("experiments")}, name
+    for file in (ROOT / "mnistsum").rglob("*.py"):
+        if "models" not in file.parts:
+            assert "flax" not in file.read_text().replace("safetensors.flax", "").replace('"flax"', ""), file
+
+
+def test_arrows_within_the_library_point_to_the_ground():
+    level = {name: i for i, names in enumerate(LIBRARY) for name in names}
+    for name, targets in imports().items():
+        if not name.startswith("mnistsum."):
+            continue
+        for target in targets:
+            here, there = (dotted.split(".")[1] if "." in dotted else "__init__" for dotted in (name, target))
+            assert here == there or there == "__init__" or level[there] <= level[here], f"{name} imports {target}"
+
+
+def test_rooms_import_no_door_and_only_the_rooms_before_them():
+    doors = {file.stem for file in (ROOT / "experiments").glob("*.py")} - {*ROOMS, "cli", "__init__"}
+    for name, targets in imports().items():
+        room = name.split(".")[1] if name.startswith("experiments.") else ""
+        for target in targets:
+            part = target.split(".")[1] if target.startswith("experiments.") else ""
+            if room in ROOMS:
+                assert part not in doors, f"{name} imports the door {target}"
+                assert part not in ROOMS or ROOMS.index(part) <= ROOMS.index(room), f"{name} imports {target}"
