@@ -9,6 +9,7 @@ import functools
 import json
 import math
 import numbers
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -16,6 +17,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from mnistsum import registry
 from mnistsum.errors import InputError
 
+RENAMED = {"model.initialisation": "initialization"}  # keys of earlier versions' JSON to today's name
 ADDED = ("objective.name",)  # fields that the JSON of earlier versions lacks; their defaults are what held before
 
 
@@ -95,7 +97,7 @@ class ModelConfig(Checked):
     adder_input: Literal["logits", "probabilities", "log_probabilities"] = "logits"  # the digit as concat reads it
     adder_gradient: bool = True  # whether the sum's gradient reaches the classifier
     hidden: int = 128  # units of the adder's hidden layer, in concat and direct
-    initialisation: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults; he: variance 2 / fan-in, biases 0
+    initialization: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults; he: variance 2 / fan-in, biases 0
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of products; all else is float32
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
@@ -172,7 +174,7 @@ class Config(Checked):
     """All that decides a result. A variant is `dataclasses.replace`."""
 
     name: str = "base"  # what the run is called
-    seed: int = 0  # of initialisation, order, numbers and augmentation, not of the validation split
+    seed: int = 0  # of initialization, order, numbers and augmentation, not of the validation split
     devices: Literal["all"] | int = "all"  # that share each batch; they decide nothing but the order of float sums
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -242,6 +244,11 @@ def as_dict(config: Config) -> dict[str, Any]:
 def _build(kind: Any, values: Any, path: str) -> Any:
     """Make a dataclass of the parts of a JSON text."""
     hints = _hints(kind)
+    if isinstance(values, dict):
+        old = {key: RENAMED[f"{path}.{key}"] for key in values if f"{path}.{key}" in RENAMED}
+        for key, name in old.items():
+            warnings.warn(f"the config's {path}.{key} is read as {path}.{name}, its name by now", stacklevel=4)
+        values = {old.get(key, key): value for key, value in values.items()}
     optional = {name for name in hints if f"{path}.{name}" in ADDED}
     if not isinstance(values, dict) or not hints.keys() - optional <= values.keys() <= hints.keys():
         found = sorted(values) if isinstance(values, dict) else values

@@ -52,7 +52,7 @@ def augment(
 ) -> Float[Array, "batch 28 28 1"]:
     """Raw images, each distorted by a random map of its own; 0-255, black outside.
 
-    An affine map about the image's centre: rotation, scale and shear are drawn uniformly, the shift is a whole number
+    An affine map about the image's center: rotation, scale and shear are drawn uniformly, the shift is a whole number
     of pixels, so a shift alone copies pixels exactly. An elastic one (Simard et al. 2003, "Best practices for
     convolutional neural networks"): every pixel is displaced by a smooth field, bicubic between 5x5 normal draws.
     Resampled bilinearly, once.
@@ -72,7 +72,7 @@ def augment(
     angle = jnp.deg2rad(config.rotation * angle)
     scale_y, scale_x, shear = 1 + config.scale * scale_y, 1 + config.scale * scale_x, config.shear * shear
     cos, sin = jnp.cos(angle), jnp.sin(angle)
-    # Where each output pixel is read from: matrix [batch, 2, 2] times its place relative to the centre, and the shift.
+    # Where each output pixel is read from: matrix [batch, 2, 2] times its place relative to the center, and the shift.
     matrix = jnp.stack(
         [jnp.stack([cos * scale_y, -sin * scale_x], -1), jnp.stack([sin * scale_y, cos * scale_x], -1)], 1
     )

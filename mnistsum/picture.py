@@ -1,4 +1,4 @@
-"""Pictures of single digits, of any size and colour, brought into MNIST's form."""
+"""Pictures of single digits, of any size and color, brought into MNIST's form."""
 
 import io
 import warnings
@@ -46,16 +46,16 @@ def read_picture(source: Path | bytes, name: str) -> UInt8[np.ndarray, "28 28 1"
         raise InputError(f"{name}: expected at most {MOST_PIXELS:,} pixels, found more") from None
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow makes of damaged files
         raise InputError(f"{name}: a damaged image: {str(error).splitlines()[0]}") from None
-    cover, colour = pixels[..., 3:] / 255, pixels[..., :3]
-    paper = 255.0 if (cover * colour).sum() < 3 * 127.5 * cover.sum() else 0.0
-    return to_mnist(cover * colour + (1 - cover) * paper, name)
+    cover, color = pixels[..., 3:] / 255, pixels[..., :3]
+    paper = 255.0 if (cover * color).sum() < 3 * 127.5 * cover.sum() else 0.0
+    return to_mnist(cover * color + (1 - cover) * paper, name)
 
 
 def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture") -> UInt8[np.ndarray, "28 28 1"]:
-    """The digit on a picture, 0-255 in three colours, as MNIST was made; InputError where the page is empty.
+    """The digit on a picture, 0-255 in three colors, as MNIST was made; InputError where the page is empty.
 
     As LeCun et al. 1998, "Gradient-based learning applied to document recognition", section III.A, say: the digit is
-    cropped, its longer side brought to 20 pixels with grey levels, and its centre of mass put into the middle of
+    cropped, its longer side brought to 20 pixels with gray levels, and its center of mass put into the middle of
     28x28. Before that, ink is what differs from the paper, a smooth surface through most of the picture, and strokes
     are brought to the thickness of most of MNIST's, as a pen on a large page would else vanish.
     """
@@ -68,8 +68,8 @@ def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture")
     ink = _find_ink(_resize(near, WORKING / max(near.shape[:2])), name)
     ink = _with_usual_stroke(ink[_box(ink)])
     digit = _resize(255.0 * ink, 20 / max(ink.shape)).clip(0, 255)
-    centre = ndimage.center_of_mass(digit)
-    y, x = (np.clip(round(14 - float(at)), 0, 28 - n) for at, n in zip(centre, digit.shape, strict=True))
+    center = ndimage.center_of_mass(digit)
+    y, x = (np.clip(round(14 - float(at)), 0, 28 - n) for at, n in zip(center, digit.shape, strict=True))
     out = np.zeros((28, 28, 1), np.uint8)
     out[y : y + digit.shape[0], x : x + digit.shape[1], 0] = np.round(digit)
     return out
@@ -97,7 +97,7 @@ def _box(ink: Bool[np.ndarray, "height width"]) -> tuple[slice, slice]:
 
 
 def _paper(pixels):
-    """The colour of the paper at every pixel: a quadratic surface through the border, then through what is near it."""
+    """The color of the paper at every pixel: a quadratic surface through the border, then through what is near it."""
     y, x = (np.vander(np.linspace(-1, 1, length, dtype=np.float32), 3, increasing=True) for length in pixels.shape[:2])
     every = max(1, min(pixels.shape[:2]) // 32)  # enough of a grid for six numbers
     few = np.s_[::every, ::every]
@@ -106,7 +106,7 @@ def _paper(pixels):
     terms = np.stack([np.outer(y[::every, i], x[::every, j]).ravel() for i, j in powers], -1)
     near = np.maximum(abs(terms[:, 1]), abs(terms[:, 2])) > 0.8
     near &= np.abs(flat - np.median(flat[near], 0)).max(-1) < 64
-    if not near.any():  # a border of two colours, neither the median
+    if not near.any():  # a border of two colors, neither the median
         near[:] = True
     weights = np.zeros((6, 3), np.float32)
     for degree in (3, 6, 6):
@@ -133,8 +133,8 @@ def _with_usual_stroke(ink: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray
 
 
 def _resize(
-    array: Float[np.ndarray, "height width *colours"], scale: float
-) -> Float[np.ndarray, "height2 width2 *colours"]:
+    array: Float[np.ndarray, "height width *colors"], scale: float
+) -> Float[np.ndarray, "height2 width2 *colors"]:
     """The picture or plane at another size, anti-aliased."""
     size = [max(1, round(scale * n)) for n in array.shape[1::-1]]
     planes = np.atleast_3d(np.asarray(array, np.float32))

@@ -13,7 +13,7 @@ from mnistsum.train import Recipe, make_recipe
 from mnistsum.types import Data, Split
 
 # Most of the suite's time is compilation, of programs that then run for milliseconds. Runs that tests start in
-# processes of their own are optimised as a user's are.
+# processes of their own are optimized as a user's are.
 jax.config.update("jax_disable_most_optimizations", True)
 if jax.__version_info__ < (0, 11):  # XLA's fusion emitters take it half as long again; later ones have no other
     with pytest.MonkeyPatch.context() as patch:
@@ -43,7 +43,7 @@ def config() -> Config:
     """Eight steps an epoch on `train`; every part of the state in use."""
     return Config(
         augment=AugmentConfig(shift=2, rotation=10.0),
-        model=ModelConfig(classifier="mlp", widths=(8,), hidden=16, initialisation="torch"),
+        model=ModelConfig(classifier="mlp", widths=(8,), hidden=16, initialization="torch"),
         optimizer=OptimizerConfig(average=0.9, clip_norm=1.0),
         training=TrainingConfig(epochs=3.0, batch_size=32),
     )

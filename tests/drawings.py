@@ -49,7 +49,7 @@ class Drawing(NamedTuple):
 
 
 def draw(name: str, count: int = 400) -> list[Drawing]:
-    """A set: digits, each equally often, in random fonts, thickness, tilt, size, colours, light, blur and noise."""
+    """A set: digits, each equally often, in random fonts, thickness, tilt, size, colors, light, blur and noise."""
     fonts, seed = SETS[name]
     random = np.random.default_rng(seed)
     return [_draw(random, i % 10, fonts[random.integers(len(fonts))]) for i in range(count)]

@@ -66,6 +66,13 @@ def test_json_of_before_a_field_was_added_means_its_default():
         from_json(json.dumps(values), "here")
 
 
+def test_a_key_that_was_renamed_is_read_and_said():
+    text = to_json(dataclasses.replace(Config(), model=ModelConfig(initialization="torch")))
+    with pytest.warns(UserWarning, match=r"the config's model.initialisation is read as model.initialization"):
+        config = from_json(text.replace("initialization", "initialisation"), "here")
+    assert config.model.initialization == "torch"
+
+
 @pytest.mark.parametrize(
     ("make", "answer"),
     [

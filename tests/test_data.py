@@ -122,8 +122,8 @@ def test_a_quarter_turn_turns(train):
 
 
 @pytest.mark.parametrize("change", [{"scale": 0.3}, {"shear": 0.3}, {"rotation": 30.0}])
-def test_distortion_is_centred_and_differs_by_image_and_key(change):
-    # A disc about the centre stays there, whatever is done to its shape.
+def test_distortion_is_centered_and_differs_by_image_and_key(change):
+    # A disc about the center stays there, whatever is done to its shape.
     y, x = np.mgrid[:28, :28] - 13.5
     disc = np.repeat((np.hypot(y, x) < 8)[None, :, :, None] * np.uint8(255), 64, 0)
     config = dataclasses.replace(AugmentConfig(), **change)

@@ -23,7 +23,7 @@ def test_fifty_steps_on_eight_devices_agree_with_one(found):
     assert found["devices"] == 8
     assert found["moved"] > 0.1  # so that a tolerance says something
     assert found["difference"] < 1e-5  # SGD; sums over the batch in another order
-    assert found["muon"] < 0.02  # its orthogonalisation amplifies them
+    assert found["muon"] < 0.02  # its orthogonalization amplifies them
 
 
 def test_metrics_on_eight_devices_are_of_the_whole_batch(found):

@@ -16,12 +16,12 @@ from mnistsum.config import ModelConfig
 from mnistsum.errors import InputError
 from mnistsum.models import Model, build, parameters
 from mnistsum.models.layers import convolve, max_pool
-from mnistsum.models.summary import count_multiply_adds, count_parameters, summarise
+from mnistsum.models.summary import count_multiply_adds, count_parameters, summarize
 from mnistsum.registry import ADDERS, CLASSIFIERS
 from mnistsum.types import Logits
 
 KEY = jax.random.key(3)
-REFERENCE = ModelConfig(classifier="reference", initialisation="torch")
+REFERENCE = ModelConfig(classifier="reference", initialization="torch")
 NARROW = (16, 16, 32, 64, 64, 128)
 IMAGE = jax.random.normal(KEY, (6, 28, 28, 1))
 TYPES = ("float32", "bfloat16")
@@ -36,7 +36,7 @@ def test_the_reference_has_the_parameters_of_the_write_up_and_its_multiply_adds(
 
 def test_the_table_adds_up_and_shows_the_vectors_of_10_10_20_and_19():
     for config in (REFERENCE, *(ModelConfig(classifier=name) for name in CLASSIFIERS)):
-        rows = summarise(config)
+        rows = summarize(config)
         assert sum(row.parameters for row in rows) == count_parameters(config)
         assert sum(row.multiply_adds for row in rows) == count_multiply_adds(config)
         shapes = {row.name: row.shape for row in rows}
@@ -51,7 +51,7 @@ def test_multiply_adds_by_hand():
     )
 
 
-def test_torch_initialisation_fills_the_bounds_of_torch():
+def test_torch_initialization_fills_the_bounds_of_torch():
     model = BUILD(dataclasses.replace(REFERENCE, widths=NARROW), KEY)
     for layer, fan_in in ((model.classifier.conv1, 9), (model.classifier.conv5, 9 * 64), (model.adder.hidden, 20)):
         bound = 1 / math.sqrt(fan_in)  # torch.nn.Conv2d and Linear: kernel and bias uniform within
@@ -63,8 +63,8 @@ def test_torch_initialisation_fills_the_bounds_of_torch():
         assert float(jnp.abs(layer.bias[...]).max()) > 0
 
 
-def test_he_initialisation_has_variance_two_over_fan_in():
-    model = BUILD(dataclasses.replace(REFERENCE, initialisation="he", widths=NARROW), KEY)
+def test_he_initialization_has_variance_two_over_fan_in():
+    model = BUILD(dataclasses.replace(REFERENCE, initialization="he", widths=NARROW), KEY)
     for layer, fan_in in ((model.classifier.conv5, 9 * 64), (model.classifier.conv6, 9 * 64)):
         np.testing.assert_allclose(np.asarray(layer.kernel[...]).var(), 2 / fan_in, rtol=0.02)
         assert not layer.bias[...].any()

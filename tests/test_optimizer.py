@@ -1,4 +1,4 @@
-"""Optimisers: schedules by hand, and each rule's first step."""
+"""Optimizers: schedules by hand, and each rule's first step."""
 
 import dataclasses
 
@@ -49,7 +49,7 @@ def test_adamw_steps_by_the_sign_and_decays():
     np.testing.assert_allclose(decayed["bias"], plain["bias"] - 0.1 * 0.5, rtol=1e-5)
 
 
-def test_muon_orthogonalises_kernels_as_matrices_of_height_width_input_by_output():
+def test_muon_orthogonalizes_kernels_as_matrices_of_height_width_input_by_output():
     update = first_update(name="muon")
     for name in ("kernel", "matrix"):
         rows = np.asarray(update[name]).reshape(-1, update[name].shape[-1])

@@ -36,7 +36,7 @@ def differs(image, other) -> float:
 SEVEN = read_picture(encode(seven()), "seven")
 
 
-def test_an_image_of_mnist_comes_back_from_a_large_coloured_picture_of_it(mnist):
+def test_an_image_of_mnist_comes_back_from_a_large_colored_picture_of_it(mnist):
     differences = []
     for image in mnist.test.images[:40]:
         cover = np.asarray(Image.fromarray(image[..., 0]).resize((280, 280), Image.Resampling.BICUBIC))[..., None] / 255
@@ -68,7 +68,7 @@ def test_an_image_of_mnist_comes_back_from_a_large_coloured_picture_of_it(mnist)
     ],
     ids=[
         "light on dark",
-        "coloured JPEG",
+        "colored JPEG",
         "large",
         "small BMP",
         "GIF",
@@ -79,7 +79,7 @@ def test_an_image_of_mnist_comes_back_from_a_large_coloured_picture_of_it(mnist)
         "EXIF",
     ],
 )
-def test_colour_size_format_and_rotation_change_little(picture):
+def test_color_size_format_and_rotation_change_little(picture):
     assert differs(read_picture(picture, "seven"), SEVEN) < 0.2
 
 

@@ -17,8 +17,8 @@ def line(epoch: int, digit: float, sum_: float) -> dict:
 
 def test_the_band_is_wilsons_by_hand():
     p, n, z = 0.99, 10_000, 1.959964
-    centre, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    np.testing.assert_allclose(band(p), [(centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)])
+    center, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    np.testing.assert_allclose(band(p), [(center - half) / (1 + z**2 / n), (center + half) / (1 + z**2 / n)])
 
 
 def test_the_table_says_which_figures_of_the_write_up_are_in_the_band():

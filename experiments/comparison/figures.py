@@ -9,7 +9,7 @@ from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLoca
 
 from experiments.report.figures import DIGIT, SUM
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")  # Okabe & Ito's
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")  # Okabe & Ito's
 
 
 def png(figure: Figure) -> bytes:
@@ -19,8 +19,8 @@ def png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def _colour(i: int) -> str:
-    return COLOURS[i % len(COLOURS)]
+def _color(i: int) -> str:
+    return COLORS[i % len(COLORS)]
 
 
 def _error_scale(axis) -> None:
@@ -37,12 +37,12 @@ def intervals(summary: dict[str, Any]) -> Figure:
     rows = summary["rows"]
     figure = Figure((10, 1.2 + 0.5 * len(rows)), dpi=120, layout="constrained")
     axes = figure.subplots()
-    for offset, output, colour in ((-0.13, "digit", DIGIT), (0.13, "sum", SUM)):
+    for offset, output, color in ((-0.13, "digit", DIGIT), (0.13, "sum", SUM)):
         spreads = [row[f"{output}_accuracy"] for row in rows]
         means = np.array([100 * spread["mean"] for spread in spreads])
         bounds = np.array([[100 * spread["low"], 100 * spread["high"]] for spread in spreads]).T
         places = np.arange(len(rows)) + offset
-        axes.errorbar(means, places, xerr=np.abs(bounds - means), fmt="o", color=colour, capsize=4, label=output)
+        axes.errorbar(means, places, xerr=np.abs(bounds - means), fmt="o", color=color, capsize=4, label=output)
     axes.set_yticks(range(len(rows)), [row["config"] for row in rows])
     axes.invert_yaxis()
     axes.set(xlabel="test accuracy, %", xlim=(None, min(axes.get_xlim()[1], 100)))  # few seeds reach past what can be
@@ -60,8 +60,8 @@ def curves(summary: dict[str, Any]) -> Figure:
         for i, row in enumerate(summary["rows"]):
             band = row["curve"]
             error = {name: np.maximum(1 - np.array(band[f"{output}_{name}"]), 1e-4) for name in ("mean", "low", "high")}
-            panel.plot(band["epoch"], error["mean"], ".-", color=_colour(i), label=row["config"])
-            panel.fill_between(band["epoch"], error["low"], error["high"], color=_colour(i), alpha=0.2, linewidth=0)
+            panel.plot(band["epoch"], error["mean"], ".-", color=_color(i), label=row["config"])
+            panel.fill_between(band["epoch"], error["low"], error["high"], color=_color(i), alpha=0.2, linewidth=0)
         panel.set(title=f"{output}, validation (log scale of the error)", xlabel="epoch", yscale="log", xlim=(0, None))
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
@@ -91,7 +91,7 @@ def costs(summary: dict[str, Any]) -> Figure:
         front = [i for place, i in enumerate(order) if errors[i] < min(errors[order[:place]], default=np.inf)]
         panel.plot([values[i] for i in front], errors[front], "-", color="#999999", zorder=0)
         for i, row in enumerate(rows):
-            panel.plot(values[i], errors[i], "o", color=_colour(i), markersize=8, alpha=0.8, label=row["config"])
+            panel.plot(values[i], errors[i], "o", color=_color(i), markersize=8, alpha=0.8, label=row["config"])
         wide = max(values) > 3 * min(values)
         panel.set(xlabel=name, xscale="log" if wide else "linear", yscale="log")
         panel.margins(x=0.25, y=0.15)

@@ -19,7 +19,7 @@ from mnistsum.files import write_whole, writing
 from mnistsum.objective import held_out_cells
 from mnistsum.statistics import difference, interval
 
-MEASURES = (  # of each run, summarised over seeds
+MEASURES = (  # of each run, summarized over seeds
     "digit_accuracy",
     "sum_accuracy",
     "consistency",

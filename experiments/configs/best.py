@@ -4,7 +4,7 @@ Claim: as good as one network of ours gets in eight minutes on two CPU cores. It
 over its image shifted by up to two pixels each way, 25 passes.
 Result: digit 99.72 %, sum 99.72 %, means of three seeds: experiments/results/runs/best-*. The search that it came from
 is experiments/results/search-best.md. On the validation images, one or two seeds each, label smoothing (0.05), dropout
-(0.3), a distortion that fades towards the end, and norms after the pools did no better than chance has it.
+(0.3), a distortion that fades toward the end, and norms after the pools did no better than chance has it.
 Command: python -m experiments.run --config best
 Cost: 415 s of training, 470 s in all with nothing compiled before, on two CPU cores that multiply bfloat16 (Intel AMX);
 about 40 of the 470 s go to answering from 25 places.

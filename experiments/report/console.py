@@ -11,7 +11,7 @@ from mnistsum.app.console import console, score_table
 from mnistsum.config import Config
 from mnistsum.devices import count
 from mnistsum.evaluation import Scores
-from mnistsum.models.summary import count_multiply_adds, count_parameters, summarise
+from mnistsum.models.summary import count_multiply_adds, count_parameters, summarize
 from mnistsum.types import Data
 
 
@@ -40,7 +40,7 @@ def introduce(config: Config, data: Data) -> None:
     table = Table("layer", "kind", "output", "parameters", "multiply-adds", box=None, header_style="bold")
     for column in table.columns[2:]:
         column.justify = "right"
-    for row in summarise(config.model):
+    for row in summarize(config.model):
         numbers = [f"{number:,}" if number else "" for number in (row.parameters, row.multiply_adds)]
         table.add_row(row.name, row.kind, "x".join(map(str, row.shape)), *numbers)
     table.add_section()

@@ -22,14 +22,14 @@ def curves(lines: list[dict[str, Any]]) -> Figure:
     losses = {"training (running mean)": [line["train"]["loss"] for line in lines]}
     losses |= {f"{split}, digit": [line[split]["digit_loss"] for line in lines]}
     losses |= {f"{split}, sum": [line[split]["sum_loss"] for line in lines]}
-    for (name, values), colour in zip(losses.items(), ("#999999", DIGIT, SUM), strict=True):
-        left.plot(epochs, values, "o-", color=colour, label=name, markersize=4)
+    for (name, values), color in zip(losses.items(), ("#999999", DIGIT, SUM), strict=True):
+        left.plot(epochs, values, "o-", color=color, label=name, markersize=4)
     left.set(title="Negative log-likelihood", xlabel="epoch", ylabel="nats", yscale="log")
     for part, style in (("train", ":"), (split, "-")):
-        for output, colour in (("digit", DIGIT), ("sum", SUM)):
+        for output, color in (("digit", DIGIT), ("sum", SUM)):
             errors = [max(1 - line[part][f"{output}_accuracy"], 1e-4) for line in lines]
             name = "training" if part == "train" else split
-            right.plot(epochs, errors, f"o{style}", color=colour, label=f"{name}, {output}", markersize=4)
+            right.plot(epochs, errors, f"o{style}", color=color, label=f"{name}, {output}", markersize=4)
     _finish_curves(left, right, max(epochs))
     return figure
 
@@ -45,13 +45,13 @@ def over_write_up(lines: list[dict[str, Any]], write_up: dict[int, tuple[float, 
     left.plot(epochs, [average_loss(line) for line in lines], "-", color=INK, label="here")
     left.plot(list(write_up), [loss for loss, *_ in write_up.values()], "x", color=INK, label="write-up")
     left.set(title="Average loss on the test set", xlabel="epoch", ylabel="nats", yscale="log")
-    for output, place, colour in (("digit", 1, DIGIT), ("sum", 2, SUM)):
+    for output, place, color in (("digit", 1, DIGIT), ("sum", 2, SUM)):
         accuracy = [line["test"][f"{output}_accuracy"] for line in lines]
         low, high = zip(*map(band, accuracy), strict=True)
-        right.fill_between(epochs, 1 - np.array(low), 1 - np.array(high), color=colour, alpha=0.2, linewidth=0)
-        right.plot(epochs, 1 - np.array(accuracy), "-", color=colour, label=f"{output}, here")
+        right.fill_between(epochs, 1 - np.array(low), 1 - np.array(high), color=color, alpha=0.2, linewidth=0)
+        right.plot(epochs, 1 - np.array(accuracy), "-", color=color, label=f"{output}, here")
         errors = [1 - values[place] / 100 for values in write_up.values()]
-        right.plot(list(write_up), errors, "x", color=colour, label=f"{output}, write-up")
+        right.plot(list(write_up), errors, "x", color=color, label=f"{output}, write-up")
     _finish_curves(left, right, max(*epochs, *write_up))
     return figure
 
@@ -87,9 +87,9 @@ def confusion(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray
         axes.imshow(np.ma.masked_equal(counts, 0), cmap="Blues", norm=LogNorm(1, float(counts.max())))
         for (row, column), count in np.ndenumerate(counts):
             if count:
-                colour = "white" if count > counts.max() ** 0.6 else INK
+                color = "white" if count > counts.max() ** 0.6 else INK
                 size = 9 if classes == 10 else 6
-                axes.text(column, row, str(count), ha="center", va="center", fontsize=size, color=colour)
+                axes.text(column, row, str(count), ha="center", va="center", fontsize=size, color=color)
         wrong = counts.sum() - counts.trace()
         axes.set(title=f"{name}: {wrong:,} of {counts.sum():,} wrong", xlabel="predicted", ylabel="true")
         axes.set_xticks(range(classes))

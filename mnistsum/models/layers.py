@@ -112,7 +112,7 @@ class Conv(nnx.Module):
     def __init__(
         self, config: ModelConfig, inputs: int, outputs: int, size: int, rngs: nnx.Rngs, stride=1, padding="SAME"
     ):
-        kernel_init, bias_init = initialisers(config, size * size * inputs)
+        kernel_init, bias_init = initializers(config, size * size * inputs)
         self.kernel = nnx.Param(kernel_init(rngs.params(), (size, size, inputs, outputs)))
         self.bias = nnx.Param(bias_init(rngs.params(), (outputs,)))
         self.stride, self.padding, self.dtype = stride, padding, config.dtype
@@ -126,7 +126,7 @@ class Dense(nnx.Linear):
     """A fully connected layer with bias: [..., inputs] to [..., outputs], float32."""
 
     def __init__(self, config: ModelConfig, inputs: int, outputs: int, rngs: nnx.Rngs):
-        kernel_init, bias_init = initialisers(config, inputs)
+        kernel_init, bias_init = initializers(config, inputs)
         super().__init__(
             inputs,
             outputs,
@@ -158,14 +158,14 @@ def widths(config: ModelConfig, default: tuple[int, ...]) -> tuple[int, ...]:
     return config.widths or default
 
 
-def initialisers(config: ModelConfig, fan_in: int):
-    """The initialisers of a kernel and of its bias.
+def initializers(config: ModelConfig, fan_in: int):
+    """The initializers of a kernel and of its bias.
 
     `torch`: both uniform in +-1 / sqrt(fan_in), PyTorch's default for convolutions and linear layers (the formula of
     `torch.nn.init.kaiming_uniform_` with a = sqrt(5)). `he`: kernel truncated normal with variance 2 / fan_in (He et
     al. 2015, arXiv:1502.01852), bias zero.
     """
-    if config.initialisation == "torch":
+    if config.initialization == "torch":
         bound = 1 / math.sqrt(fan_in)
 
         def uniform(key, shape, dtype=jnp.float32, out_sharding=None):

@@ -24,7 +24,7 @@ class Row(NamedTuple):
     multiply_adds: int  # for one image
 
 
-def summarise(config: ModelConfig) -> list[Row]:
+def summarize(config: ModelConfig) -> list[Row]:
     """The model's inputs, layers and outputs, in the order of the computation."""
     rows = [Row("image", "input", (28, 28, 1), 0, 0)]
 
