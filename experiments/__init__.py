@@ -1,0 +1,1 @@
+"""The researcher's programs, run from a checkout: everything that prints, reads the clock or writes files."""

@@ -26,18 +26,18 @@ Settings = Annotated[Config, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff
 
 
 def config_names() -> list[str]:
-    """The names that `--config` takes."""
+    """Return the names that `--config` takes."""
     return sorted(path.stem for path in CONFIGS.glob("[!_]*.py"))
 
 
 def own_file(name: str) -> Path | None:
-    """The .py file that a config's name, or a variant's, is the path of; None for one of ours."""
+    """Return the .py file that a config's name, or a variant's, is the path of; None for one of ours."""
     file = VARIANT.split(name)[0]
     return Path(file) if file.endswith(".py") else None
 
 
 def load_config(name: str) -> Config:
-    """The `config` of experiments/configs/NAME.py, or of a .py file that the user typed."""
+    """Return the `config` of experiments/configs/NAME.py, or of a .py file that the user typed."""
     if name.endswith(".py"):
         try:
             module = registry.load_file(name)
@@ -56,12 +56,12 @@ def load_config(name: str) -> Config:
 
 
 def typed(program: str, arguments: list[str]) -> str:
-    """The command line of a program, as a user types it."""
+    """Return the command line of a program, as a user types it."""
     return shlex.join(["python", "-m", f"experiments.{program}", *arguments])
 
 
 def parse(program: Any, arguments: list[str]) -> Any:
-    """The command line as an instance of `program`, a dataclass with the fields `config: str` and `settings: Settings`.
+    """Return the command line as an instance of `program`, a dataclass with `config: str` and `settings: Settings`.
 
     The settings start from the named config. tyro exits with status 2 on what it does not understand.
     """
@@ -84,13 +84,13 @@ def parse(program: Any, arguments: list[str]) -> Any:
 
 
 def override(config: Config, assignments: list[str]) -> Config:
-    """The config with its fields changed as `training.epochs=2` says; exits with status 2 where it cannot."""
+    """Return the config with its fields changed as `training.epochs=2` says; exits with status 2 where it cannot."""
     flags = _as_flags(config, assignments)
     return tyro.cli(Config, args=flags, default=config, use_underscores=True, config=(tyro.conf.FlagConversionOff,))
 
 
 def load_variant(text: str) -> Config:
-    """The config of NAME or NAME+field=value+...; its changes are part of its name, as in base-adder-shift."""
+    """Return the config of NAME or NAME+field=value+...; its changes are part of its name, as in base-adder-shift."""
     name, *assignments = VARIANT.split(text)
     config = override(load_config(name), assignments)
     changes = [re.sub(r"^.*?(\w+)=", r"\1-", assignment) for assignment in assignments]
@@ -98,7 +98,7 @@ def load_variant(text: str) -> Config:
 
 
 def _as_flags(settings: Config, arguments: list[str]) -> list[str]:
-    """The arguments with each bare `a.b=v` written as tyro reads it."""
+    """Return the arguments with each bare `a.b=v` written as tyro reads it."""
     flags: list[str] = []
     for argument in arguments:
         assignment = ASSIGNMENT.fullmatch(argument)

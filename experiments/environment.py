@@ -47,7 +47,7 @@ def hardware() -> str:
 
 
 def in_background(function: Callable[..., Any], *arguments: Any) -> Future:
-    """A call that goes on beside this thread: XLA compiles while Python prints and reads files."""
+    """Begin a call that goes on beside this thread: XLA compiles while Python prints and reads files."""
     pool = ThreadPoolExecutor(1)
     future = pool.submit(function, *arguments)
     pool.shutdown(wait=False)  # takes no more calls
@@ -55,7 +55,7 @@ def in_background(function: Callable[..., Any], *arguments: Any) -> Future:
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has had in memory; Linux only.
+    """Return the most bytes that this process has had in memory; Linux only.
 
     Not getrusage's ru_maxrss, which a child begins with its parent's.
     """
@@ -69,7 +69,7 @@ def device() -> str:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of this checkout; None outside one, or without git."""
+    """Return what git says of this checkout; None outside one, or without git."""
     try:
         run = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
     except FileNotFoundError:

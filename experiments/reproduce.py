@@ -32,13 +32,13 @@ class Reproduce:
 
 
 def band(accuracy: float) -> tuple[float, float]:
-    """The binomial interval (Wilson, 95 %) of an accuracy on the test set's images."""
+    """Return the binomial interval (Wilson, 95 %) of an accuracy on the test set's images."""
     interval = binomtest(round(accuracy * IMAGES), IMAGES).proportion_ci(0.95, "wilson")
     return interval.low, interval.high
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """The epochs that both logs show: loss, ours with its band, and whether the write-up's lies in it."""
+    """Return the epochs that both logs show: loss, ours with its band, and whether the write-up's lies in it."""
     rows = [
         "| epoch | loss | write-up | digit, % | write-up | sum, % | write-up |",
         "|--:|--:|--:|--:|--:|--:|--:|",
@@ -58,7 +58,7 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 
 def command(arguments: list[str]) -> int:
-    """The exit status of the program."""
+    """Return the exit status of the program."""
     folder = tyro.cli(Reproduce, prog="python -m experiments.reproduce", args=arguments).run
     path = folder / "metrics.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []

@@ -30,7 +30,7 @@ class Run:
 
 
 def command(arguments: list[str]) -> int:
-    """The exit status of the program."""
+    """Return the exit status of the program."""
     options: Run = cli.parse(Run, arguments)
     settings, own = options.settings, cli.own_file(options.config)
     if options.resume is not None:
@@ -42,14 +42,13 @@ def command(arguments: list[str]) -> int:
     if options.resume is None and folder.exists() and not _is_new(folder):
         raise InputError(f"--output {folder}: exists and is not an empty folder; name another, or --resume {folder}")
 
-    from experiments.training import single
-    from mnistsum.app.compiler import set_up_compiler  # JAX loads only once the command line is right
+    # JAX loads only once the command line is right.
+    from experiments.training import processes, single
+    from mnistsum.app.compiler import set_up_compiler
 
     set_up_compiler()
     with contextlib.ExitStack() as stack:
         if options.distributed:
-            from experiments.training import processes
-
             stack.enter_context(processes.together(*meeting))
         if options.resume is not None:
             return single.resume(folder, settings, own, STARTED)
@@ -59,7 +58,7 @@ def command(arguments: list[str]) -> int:
 
 
 def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
-    """The config in the folder to resume; of the command line it takes the devices alone."""
+    """Return the config in the folder to resume; of the command line it takes the devices alone."""
     devices = [argument for argument in arguments if argument.startswith("devices=")]
     own = options.config.endswith(".py") or options.config == "base"
     plain = cli.override(cli.load_config(options.config), devices)

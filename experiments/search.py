@@ -31,7 +31,7 @@ class Search:
 
 
 def command(arguments: list[str]) -> int:
-    """The exit status of the program."""
+    """Return the exit status of the program."""
     options = tyro.cli(Search, prog="python -m experiments.search", args=arguments)
     if options.seeds < 1 or options.validation < 1:
         raise InputError(
@@ -39,6 +39,7 @@ def command(arguments: list[str]) -> int:
         )
     configs = {recipe: _configure(options, recipe) for recipe in options.recipes}
 
+    # JAX loads only once the command line is right.
     from experiments.training import store
     from experiments.training.record import make_record, mark
     from experiments.training.runs import VALIDATED
@@ -75,7 +76,7 @@ def _configure(options: Search, recipe: str) -> Config:
 
 
 def _result(summary: dict[str, Any]) -> dict[str, Any]:
-    """What the table shows of a run."""
+    """Return what the table shows of a run."""
     validation = summary["validation"]
     return {
         "parameters": summary["parameters"],
@@ -89,7 +90,7 @@ def _result(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tabulate(runs: list[dict[str, Any]], validation: int) -> str:
-    """The recipes, best first; of runs on so many validation images, and of the newest mark of each recipe."""
+    """Return the recipes, best first; of runs on so many validation images, and of the newest mark of each recipe."""
     newest: dict[tuple[str, str], str | None] = {}
     runs = [run for run in runs if run.get("validation", validation) == validation]
     for run in runs:

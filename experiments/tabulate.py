@@ -21,7 +21,7 @@ class Tabulate:
 
 
 def table(runs: tuple[Path, ...]) -> str:
-    """A Markdown table: accuracies as mean +- sd over seeds (n), seconds as medians."""
+    """Return a Markdown table: accuracies as mean +- sd over seeds (n), seconds as medians."""
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for folder in runs:
         path = folder / "summary.json"
@@ -49,7 +49,7 @@ def _spread(values: list[float]) -> str:
 
 
 def command(arguments: list[str]) -> int:
-    """The exit status of the program."""
+    """Return the exit status of the program."""
     options = tyro.cli(Tabulate, prog="python -m experiments.tabulate", args=arguments)
     print(table(options.runs))
     return 0

@@ -44,7 +44,7 @@ class Checked:
 
     @classmethod
     def _key(cls, name: str) -> str:
-        """The dotted key of a field, such as `optimizer.learning_rate`."""
+        """Return the dotted key of a field, such as `optimizer.learning_rate`."""
         section = cls.__name__.removesuffix("Config").lower()
         return f"{section}.{name}" if section else name
 
@@ -203,7 +203,7 @@ def check_names(config: Config) -> Config:
 
 
 def lookup(config: Config, key: str) -> Any:
-    """The value of a dotted key such as `optimizer.learning_rate`."""
+    """Return the value of a dotted key such as `optimizer.learning_rate`."""
     value: Any = config
     for part in key.split("."):
         value = getattr(value, part)
@@ -211,12 +211,16 @@ def lookup(config: Config, key: str) -> Any:
 
 
 def to_json(config: Config) -> str:
-    """The config as indented JSON; `from_json` gives it back, equal."""
+    """Return the config as indented JSON; `from_json` gives it back, equal."""
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
 def from_json(text: str, source: str) -> Config:
-    """The config in a JSON text; InputError, with `source` as its place, on an unknown key, a wrong type or range."""
+    """Return the config in a JSON text.
+
+    Raises:
+        InputError: on an unknown key, a wrong type or range; it names `source`.
+    """
     try:
         return _build(Config, json.loads(text), "")
     except json.JSONDecodeError as error:
@@ -226,7 +230,7 @@ def from_json(text: str, source: str) -> Config:
 
 
 def read_config(folder: Path) -> Config:
-    """The config of a run's folder; InputError where it holds none."""
+    """Return the config of a run's folder; InputError where it holds none."""
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected the folder of a run")
@@ -268,7 +272,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _checked(hint: Any, value: Any, key: str) -> Any:
-    """The value as its type says: a number is taken as int or float; InputError for what is no such value."""
+    """Return the value as its type says: a number is taken as int or float; InputError for what is no such value."""
     choices = get_args(hint)
     kind = get_origin(hint)
     if kind is Literal:

@@ -16,7 +16,7 @@ MEAN, DEVIATION = 0.1307, 0.3081  # of the pixels / 255 of MNIST's 60,000 traini
 
 
 def load(config: DataConfig) -> Data:
-    """The data set as numpy arrays, verified; InputError names the file that cannot be used.
+    """Return the data set as numpy arrays, verified; InputError names the file that cannot be used.
 
     The validation images are drawn once for all: the same ones whatever the seed. They are drawn at random because
     MNIST's training file alternates between easier and harder writers, so that every second or twelfth image does not
@@ -37,7 +37,7 @@ def load(config: DataConfig) -> Data:
 
 
 def draw_epoch(order: Key[Array, ""], number: Key[Array, ""], epoch: Int[Array, ""] | int, n: int) -> Epoch:
-    """The order and the numbers of an epoch of `n` images; numbers are drawn by image, uniform on 0-9.
+    """Return the order and the numbers of an epoch of `n` images; numbers are drawn by image, uniform on 0-9.
 
     They do not depend on batch size or model, so every architecture meets the same pairs under the same seed.
     """

@@ -20,7 +20,7 @@ BATCH = 200  # images, of which a test set of 10,000 leaves no padding
 
 
 def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = BATCH) -> Evaluation:
-    """The model's answers to all n x 10 pairs, as numpy arrays; the classifier runs once an image.
+    """Return the model's answers to all n x 10 pairs, as numpy arrays; the classifier runs once an image.
 
     The last batch is padded and its padding cut off again, so no image is dropped and the batch size changes nothing;
     one compiled program serves every split.
@@ -38,7 +38,7 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
 def classify(
     config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"]
 ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
-    """A trained model's features and digit logits for raw images.
+    """Return a trained model's features and digit logits for raw images.
 
     With `test_shift`, their means over the image moved by every whole distance up to it along both axes, black outside:
     test-time augmentation (Krizhevsky et al. 2012, "ImageNet classification with deep convolutional neural networks").
@@ -53,7 +53,7 @@ def classify(
 
 
 def answer(config: DataConfig, model: Model, batch: Split) -> Evaluation:
-    """The model's answers to a batch of images, each with all ten numbers."""
+    """Return the model's answers to a batch of images, each with all ten numbers."""
     images, labels = jnp.asarray(batch.images), jnp.asarray(batch.labels)
     features, digit = classify(config, model, images)
     # One-hot numbers [10, batch, 10] to sum logits [batch, 10, 19].
@@ -95,7 +95,10 @@ class Scores(NamedTuple):
 
 
 def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> Scores:
-    """The scores of an evaluation of images with these labels, summed in float64; nan for a label that never occurs."""
+    """Return the scores of an evaluation of images with these labels, summed in float64.
+
+    The accuracy of a label that never occurs is nan.
+    """
     digit, sums, digit_loss, sum_loss, impossible = (np.asarray(field) for field in evaluation)
     labels = np.asarray(labels)
     digit_right = digit == labels

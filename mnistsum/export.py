@@ -20,7 +20,7 @@ OPSET = 21  # of ONNX
 
 
 def to_stablehlo(config: Config, model: Model) -> bytes:
-    """Serialized StableHLO for CPU, GPU and TPU: `jax.export.deserialize(data).call(images, numbers)` runs it."""
+    """Return serialized StableHLO for every platform; `jax.export.deserialize(data).call(images, numbers)` runs it."""
     (n,) = export.symbolic_shape("n")
     images, numbers = jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct((n,), jnp.int32)
     function = jax.jit(lambda images, numbers: tuple(answer(config.data, model, images, numbers)))
@@ -28,7 +28,7 @@ def to_stablehlo(config: Config, model: Model) -> bytes:
 
 
 def to_onnx(config: Config, model: Model) -> bytes:
-    """A serialized ONNX model with inputs `image` and `number` and outputs `digit` and `sum`.
+    """Return a serialized ONNX model with inputs `image` and `number` and outputs `digit` and `sum`.
 
     It computes in float32 whatever the config says, as runtimes of ONNX hardly know bfloat16.
     """

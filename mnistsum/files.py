@@ -89,7 +89,7 @@ def load_arrays(path: Path) -> tuple[dict[str, jax.Array], dict[str, str]]:
 
 
 def _digest(arrays: dict[str, Any], metadata: dict[str, str]) -> str:
-    """The SHA-256 of the metadata and of the arrays' names, types, shapes and bytes."""
+    """Return the SHA-256 of the metadata and of the arrays' names, types, shapes and bytes."""
     digest = hashlib.sha256()
     for name, text in sorted(metadata.items()):
         digest.update(f"{name}={text}\n".encode())

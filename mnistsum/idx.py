@@ -124,7 +124,7 @@ def _read_file(path: Path, magic: int, name: str, index: int) -> UInt8[np.ndarra
 
 
 def _download(name: str) -> list[Path]:
-    """The four files in the user's cache, fetched first by tensorflow-datasets if they are not there."""
+    """Return the four files in the user's cache, fetched first by tensorflow-datasets if they are not there."""
     cache = platformdirs.user_cache_path("mnistsum") / name
     paths = [cache / f"{file}.gz" for file in FILES]
     if all(path.is_file() for path in paths):

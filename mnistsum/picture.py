@@ -22,9 +22,12 @@ THINNEST, THICKEST = 0.11, 0.18  # stroke, over the digit's longer side: of MNIS
 
 
 def read_picture(source: Path | bytes, name: str) -> UInt8[np.ndarray, "28 28 1"]:
-    """The digit in a PNG, JPEG, GIF or BMP file as MNIST would hold it; InputError, with `name`, where there is none.
+    """Return the digit in a PNG, JPEG, GIF or BMP file as MNIST would hold it.
 
     Transparency is laid on the paper, white or black, from which the rest stands out; EXIF's rotation is undone.
+
+    Raises:
+        InputError: where there is none; it begins with `name`.
     """
     try:
         with warnings.catch_warnings():
@@ -52,7 +55,7 @@ def read_picture(source: Path | bytes, name: str) -> UInt8[np.ndarray, "28 28 1"
 
 
 def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture") -> UInt8[np.ndarray, "28 28 1"]:
-    """The digit on a picture, 0-255 in three colors, as MNIST was made; InputError where the page is empty.
+    """Return the digit on a picture, 0-255 in three colors, as MNIST was made; InputError where the page is empty.
 
     As LeCun et al. 1998, "Gradient-based learning applied to document recognition", section III.A, say: the digit is
     cropped, its longer side brought to 20 pixels with gray levels, and its center of mass put into the middle of
@@ -92,12 +95,12 @@ def _find_ink(pixels: Float[np.ndarray, "height width 3"], name: str) -> Bool[np
 
 
 def _box(ink: Bool[np.ndarray, "height width"]) -> tuple[slice, slice]:
-    """The smallest rectangle around the mask."""
+    """Return the smallest rectangle around the mask."""
     return ndimage.find_objects(ink.astype(int))[0]
 
 
 def _paper(pixels):
-    """The color of the paper at every pixel: a quadratic surface through the border, then through what is near it."""
+    """Return the paper's color at every pixel: a quadratic surface through the border, then through what is near it."""
     y, x = (np.vander(np.linspace(-1, 1, length, dtype=np.float32), 3, increasing=True) for length in pixels.shape[:2])
     every = max(1, min(pixels.shape[:2]) // 32)  # enough of a grid for six numbers
     few = np.s_[::every, ::every]
@@ -120,7 +123,7 @@ def _paper(pixels):
 
 
 def _with_usual_stroke(ink: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height2 width2"]:
-    """The digit, cropped, its strokes thickened or thinned to where most of MNIST's are."""
+    """Return the digit, cropped, its strokes thickened or thinned to where most of MNIST's are."""
     length = max(ink.shape)
     # A strip's pixels lie a quarter of its width from its edge on average.
     inside = np.asarray(ndimage.distance_transform_edt(np.pad(ink, 1)))
@@ -135,7 +138,7 @@ def _with_usual_stroke(ink: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray
 def _resize(
     array: Float[np.ndarray, "height width *colors"], scale: float
 ) -> Float[np.ndarray, "height2 width2 *colors"]:
-    """The picture or plane at another size, anti-aliased."""
+    """Return the picture or plane at another size, anti-aliased."""
     size = [max(1, round(scale * n)) for n in array.shape[1::-1]]
     planes = np.atleast_3d(np.asarray(array, np.float32))
     resized = [

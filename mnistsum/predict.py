@@ -29,7 +29,7 @@ class Prediction(NamedTuple):
 def answer(
     config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"], numbers: Int[Array, " batch"]
 ) -> Prediction:
-    """The probabilities for a batch of images 0-255 and numbers 0-9, traceable."""
+    """Return the probabilities for a batch of images 0-255 and numbers 0-9, traceable."""
     features, digit = classify(config, model, jnp.asarray(images))
     total = model.add(features, digit, jax.nn.one_hot(numbers, 10))
     return Prediction(jax.nn.softmax(digit), jax.nn.softmax(total))
@@ -45,7 +45,7 @@ class Predictor(NamedTuple):
     model: Model
 
     def predict(self, images: UInt8[np.ndarray, "n 28 28 1"], numbers: Int[np.ndarray, " m"]) -> Prediction:
-        """The probabilities of each digit and sum, for images 0-255 as MNIST holds them and numbers 0-9."""
+        """Return the probabilities of each digit and sum, for images 0-255 as MNIST holds them and numbers 0-9."""
         n, numbers = len(images), np.asarray(numbers)
         if images.dtype != np.uint8 or images.shape[1:] != (28, 28, 1):
             raise InputError(f"images: expected uint8 [n, 28, 28, 1], found {images.dtype} {list(images.shape)}")

@@ -63,18 +63,18 @@ def unstack(state: TrainState, seeds: int) -> list[TrainState]:
 
 
 def _stacked(recipe: Recipe, seeds: Int[Array, " seeds"]) -> tuple[Keys, TrainState]:
-    """The keys of several seeds, and their states before the first step."""
+    """Return the keys of several seeds, and their states before the first step."""
     keys = jax.vmap(split_keys)(seeds)
     return keys, jax.vmap(partial(init_state, recipe), out_axes=_by_part(None, 0))(keys)
 
 
 def _like(tree: Any, sharding: NamedSharding) -> Any:
-    """The shapes and types of arrays, so placed."""
+    """Return the shapes and types of arrays, so placed."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
 
 
 def _by_part(step: Any, rest: Any) -> Any:
-    """A value for each part of stacked states: all are at the same step, so that one loop ends for all of them."""
+    """Return a value for each part of stacked states: all are at one step, so that one loop ends for all of them."""
     return TrainState(step, *[rest] * (len(TrainState._fields) - 1))
 
 

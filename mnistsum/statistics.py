@@ -29,7 +29,7 @@ class Difference(NamedTuple):
 
 
 def interval(values: Float[np.ndarray, " seeds"], confidence: float = 0.95) -> Interval:
-    """The mean over seeds and its interval by Student's t; of one value, the interval is infinite."""
+    """Return the mean over seeds and its interval by Student's t; of one value, the interval is infinite."""
     mean, n = float(np.mean(values)), len(values)
     if n < 2:
         return Interval(mean, -math.inf, math.inf)
@@ -42,7 +42,7 @@ def difference(
     other: Float[np.ndarray, "seeds images"] | Bool[np.ndarray, "seeds images"],
     contrasts: int = 1,
 ) -> Difference:
-    """The other's accuracy less the first's, from which images each seed gets right, paired by seed and by image.
+    """Return the other's accuracy less the first's, from the images that each seed gets right, paired by both.
 
     Seeds and images are both samples: another seed, and another test set, would give another difference. With d the
     difference of seed s on image i, a crossed two-way layout of n seeds and m images (Searle, Casella & McCulloch 1992,

@@ -26,7 +26,7 @@ N = 32  # examples
 
 
 def examples() -> Batch:
-    """32 images of random blobs, each with a random label and number."""
+    """Return 32 images of random blobs, each with a random label and number."""
     image, label, number = jax.random.split(KEY, 3)
     labels, numbers = (jax.random.randint(key, (N,), 0, 10) for key in (label, number))
     blobs = jax.image.resize(jax.random.normal(image, (N, 7, 7, 1)), (N, 28, 28, 1), "bilinear")
@@ -34,7 +34,7 @@ def examples() -> Batch:
 
 
 def check(config: ModelConfig, parameters: int | None = None) -> None:
-    """Runs all the checks of this module on an architecture; `parameters` pins their count."""
+    """Run all the checks of this module on an architecture; `parameters` pins their count."""
     if parameters is not None:
         found = count_parameters(config)
         assert found == parameters, f"expected {parameters:,} parameters, found {found:,}"
@@ -43,7 +43,7 @@ def check(config: ModelConfig, parameters: int | None = None) -> None:
 
 
 def check_shapes(config: ModelConfig) -> None:
-    """All leaves are float32; logits are [batch, 10] and [batch, 19] in both modes, features as wide as they say."""
+    """Check that leaves are float32, logits [batch, 10] and [batch, 19] in both modes, features as wide as said."""
     model = jax.eval_shape(partial(build, config), KEY)
     assert {leaf.dtype for leaf in jax.tree.leaves(model)} == {jnp.dtype("float32")}, "a leaf is not float32"
     batch = examples()
@@ -56,7 +56,7 @@ def check_shapes(config: ModelConfig) -> None:
 
 
 def check_jit_equals_eager(config: ModelConfig) -> None:
-    """The loss in training and every leaf of its gradient are the same compiled and not."""
+    """Check that the loss in training and each leaf of its gradient are the same compiled and not."""
     model = build(config, KEY)
     params, of = parameters(model), jax.value_and_grad(partial(_loss, model, batch=examples()))
     # A coarser bound where operands are rounded to bfloat16: another order of sums rounds otherwise.
@@ -67,7 +67,7 @@ def check_jit_equals_eager(config: ModelConfig) -> None:
 
 
 def check_traced_once(config: ModelConfig) -> None:
-    """New images and new parameters of the same shapes do not compile again."""
+    """Check that new images and parameters of the same shapes do not compile again."""
     forward = jax.jit(chex.assert_max_traces(lambda model, batch: model(batch.image, batch.number), n=1))
     for seed in range(3):
         model = jax.jit(build, static_argnums=0)(config, jax.random.key(seed))
@@ -76,7 +76,7 @@ def check_traced_once(config: ModelConfig) -> None:
 
 
 def check_vmapped_step_equals_single_steps(config: ModelConfig) -> None:
-    """One training step of three seeds at once gives each what it gets alone (rtol 1e-5)."""
+    """Check that one training step of three seeds at once gives each what it gets alone (rtol 1e-5)."""
     recipe = _recipe(config, OptimizerConfig(name="sgd", learning_rate=0.1, momentum=0.0, schedule="constant"), 1)
 
     def step(seed: jax.Array) -> Model:
@@ -92,7 +92,7 @@ def check_vmapped_step_equals_single_steps(config: ModelConfig) -> None:
 
 
 def check_permutation(config: ModelConfig) -> None:
-    """A permuted batch permutes the answers: no example depends on its place."""
+    """Check that a permuted batch permutes the answers: no example depends on its place."""
     model, split = build(config, KEY), _split()
     order = np.random.default_rng(0).permutation(N)
     permuted = evaluate(DataConfig(), model, Split(*(field[order] for field in split)), N)
@@ -101,7 +101,7 @@ def check_permutation(config: ModelConfig) -> None:
 
 
 def check_padding(config: ModelConfig) -> None:
-    """A part of a batch, padded, is answered as it is within the whole batch: no example sees another."""
+    """Check that part of a batch, padded, is answered as within the whole: no example sees another."""
     model, split = build(config, KEY), _split()
     part = Split(*(field[:20] for field in split))
     for path, a, b in _pairs(evaluate(DataConfig(), model, part, N), evaluate(DataConfig(), model, split, N)):
@@ -109,7 +109,7 @@ def check_padding(config: ModelConfig) -> None:
 
 
 def check_digit_ignores_number(config: ModelConfig) -> None:
-    """The derivative of the digit logits by the number is zero, that of the sum logits is not."""
+    """Check that the derivative of the digit logits by the number is zero, and that of the sum is not."""
     model, batch = build(config, KEY), examples()
     jacobian = jax.jit(jax.jacobian(lambda number: tuple(model(batch.image[:2], number))))
     digit, total = jacobian(batch.number[:2])
@@ -118,7 +118,7 @@ def check_digit_ignores_number(config: ModelConfig) -> None:
 
 
 def check_gradients(config: ModelConfig) -> None:
-    """The loss reaches every parameter; the sum's loss reaches the classifier, or does not where the config cuts it."""
+    """Check that the loss reaches every parameter, and the sum's loss the classifier, unless the config cuts it."""
     model, batch = build(config, KEY), examples()
     params = parameters(model)
     both = jax.jit(jax.grad(partial(_loss, model, batch=batch)))(params)
@@ -130,7 +130,7 @@ def check_gradients(config: ModelConfig) -> None:
 
 
 def check_learns(config: ModelConfig) -> None:
-    """32 examples are learned to 100 % of both outputs within 300 steps of Adam."""
+    """Check that 32 examples are learned to 100 % of both outputs within 300 steps of Adam."""
     batch, keys = examples(), split_keys(0)
     recipe = _recipe(config, OptimizerConfig(name="adamw", learning_rate=1e-2, momentum=0.9), 300)
 
@@ -183,7 +183,7 @@ def _split() -> Split:
 
 
 def _loss(model: Model, params: PyTree, batch: Batch, weight: float = 0.5) -> jax.Array:
-    """The loss in training mode."""
+    """Return the loss in training mode."""
     model = in_training(with_parameters(model, params), KEY)
     return objective(ObjectiveConfig(digit_weight=weight), model(batch.image, batch.number), batch)
 

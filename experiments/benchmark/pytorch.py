@@ -1,4 +1,4 @@
-"""PyTorch twins of the networks, for the benchmark: the same arithmetic from the same weights."""
+"""PyTorch's side of the benchmark: twins of the networks, with the same arithmetic from the same weights."""
 
 from typing import Any
 
@@ -7,8 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mnistsum.config import OptimizerConfig
+from experiments.benchmark.networks import IMAGES, Implementation
+from mnistsum.config import Config, OptimizerConfig
+from mnistsum.data import load
 from mnistsum.models import Model
+from mnistsum.models.classifiers.compact import Compact
 from mnistsum.types import Split
 
 
@@ -37,8 +40,8 @@ class Twin(nn.Module):
         return digit, self.adder(torch.cat([digit, number.to(digit.dtype)], 1))
 
 
-def reference(hidden: int = 128) -> Twin:
-    """The write-up's network."""
+def reference_twin(hidden: int = 128) -> Twin:
+    """Return the write-up's network."""
     layers: list[nn.Module] = []
     for inputs, outputs, padding, pool in (
         (1, 32, 1, False),
@@ -53,8 +56,8 @@ def reference(hidden: int = 128) -> Twin:
     return Twin(nn.Sequential(*layers, nn.Conv2d(1024, 10, 3), nn.Flatten()), names, hidden)
 
 
-def compact(channels: tuple[int, ...], hidden: int = 128) -> Twin:
-    """The network of `base`."""
+def compact_twin(channels: tuple[int, ...], hidden: int = 128) -> Twin:
+    """Return the network of `base`."""
     layers: list[nn.Module] = []
     names: list[str] = []
     for i, (inputs, outputs) in enumerate(zip((1, *channels), channels, strict=False)):
@@ -67,7 +70,7 @@ def compact(channels: tuple[int, ...], hidden: int = 128) -> Twin:
 
 
 def copy_weights(model: Model, twin: Twin) -> None:
-    """Gives the twin the model's weights, layer by layer."""
+    """Give the twin the model's weights, layer by layer."""
     with torch.no_grad():
         for flax_part, torch_part, names in (
             (model.classifier, twin.classifier, twin.names),
@@ -122,7 +125,7 @@ class TorchTraining:
 
     @torch.no_grad()
     def evaluate(self, classify: Any, images: int, autocast: bool, batch_size: int = 1000) -> int:
-        """Reads the first images, each with all ten numbers; how many sums are right."""
+        """Read the first images, each with all ten numbers; how many sums are right."""
         right = 0
         for chosen in torch.arange(images).split(batch_size):
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
@@ -137,3 +140,26 @@ class TorchTraining:
         """Images as the network takes them, by their places."""
         image = self.images[chosen].to(torch.float32) / 255
         return ((image - 0.1307) / 0.3081).contiguous(memory_format=torch.channels_last)
+
+
+def pytorch(config: Config, compiled: bool, autocast: bool, steps: int, weights: Any = None) -> Implementation:
+    """PyTorch's side, so many steps at a time, from the weights of a model of ours if given."""
+    hidden = config.model.hidden
+    reference = config.model.classifier == "reference"
+    twin = reference_twin(hidden) if reference else compact_twin(Compact.widths(config.model), hidden)
+    if weights is not None:
+        copy_weights(weights, twin)
+    side = TorchTraining(twin, load(config.data).train, config.optimizer)
+    forward, classify = (torch.compile(twin), torch.compile(twin.classifier)) if compiled else (twin, twin.classifier)
+    numbers = torch.tensor(np.eye(10, dtype=np.float32)[np.arange(64) % 10])
+
+    def answer():
+        with torch.no_grad():
+            return twin(side.batch(torch.arange(64)), numbers)
+
+    return Implementation(
+        train=lambda: side.train(forward, steps, config.training.batch_size, autocast),
+        evaluate=lambda: side.evaluate(classify, IMAGES, autocast),
+        answer=answer,
+        model=twin,
+    )

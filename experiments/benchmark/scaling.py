@@ -43,7 +43,7 @@ def measure() -> dict[str, Any]:
 
 
 def train_seconds(images: int, epochs: float, seeds: int) -> float:
-    """The seconds of training so many seeds, one by one, as they run on a CPU."""
+    """Return the seconds of training so many seeds, one by one, as they run on a CPU."""
     config = cli.load_config("base")
     training = dataclasses.replace(config.training, epochs=float(epochs))
     data = dataclasses.replace(config.data, validation=0)
@@ -61,10 +61,10 @@ def over_devices() -> dict[str, dict[str, float]]:
 
 
 def device_steps(steps: int = 40, rounds: int = 5) -> dict[str, float]:
-    """Milliseconds of a step of `base`'s network: alone on one device; its batch shared by all devices; and of a seed
-    where as many seeds as devices, or four on one, are one vmapped program.
+    """Return the milliseconds of a step of `base`'s network, by how it is trained.
 
-    Medians over rounds in which each takes its turn, after one that warms up.
+    Alone on one device; its batch shared by all devices; and a seed's, where as many seeds as devices, or four on one,
+    are one vmapped program. Medians over rounds in which each takes its turn, after one that warms up.
     """
     config = cli.load_config("base")
     data = load(config.data).train
@@ -84,7 +84,7 @@ def device_steps(steps: int = 40, rounds: int = 5) -> dict[str, float]:
 
 
 def finite_check(processes: int = 7, rounds: int = 150) -> dict[str, float]:
-    """What looking for numbers that are not finite costs: the mean over processes of `finite_ratio`, and its interval.
+    """Return what the look for numbers that are not finite costs: the mean of `finite_ratio`, and its interval.
 
     In fresh processes, as where XLA's buffers come to lie moves a process's ratio by up to two per cent; 95 %,
     Student's t.
@@ -96,7 +96,7 @@ def finite_check(processes: int = 7, rounds: int = 150) -> dict[str, float]:
 
 
 def finite_ratio(rounds: int, steps: int = 10) -> float:
-    """The median ratio, over rounds, of `base`'s steps with and without the check; each goes first in turn."""
+    """Return the median ratio, over rounds, of `base`'s steps with and without the check; each goes first in turn."""
     config = dataclasses.replace(cli.load_config("base"), devices=1)
     train = jax.device_put(load(config.data).train)
     recipe, keys = make_recipe(config, len(train.labels)), split_keys(0)
@@ -129,7 +129,7 @@ def _peak_memory(epochs: float) -> int:
 
 
 def _in_a_process_of_its_own(code: str, devices: int = 1) -> Any:
-    """What the code prints, on so many virtual CPU devices."""
+    """Return what the code prints, on so many virtual CPU devices."""
     command = [
         sys.executable,
         "-c",

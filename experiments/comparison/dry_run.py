@@ -44,7 +44,7 @@ def show(wanted: list[Wanted], trials: int, data: Data) -> None:
 
 
 def seconds(config: Config, data: Data) -> tuple[float, float]:
-    """The seconds of a step, and of a run: its training and its evaluations, compilation not included."""
+    """Return the seconds of a step, and of a run: its training and its evaluations, compilation not included."""
     recipe = make_recipe(config, len(data.train.labels))
     run = loop.train(config, [config.seed], data.train, loop.about_every(1.0))
     stop = next(stop for stop in run if stop.tells_speed(recipe.steps))

@@ -13,7 +13,7 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#00
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG file."""
+    """Return the figure as a PNG file."""
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
@@ -53,7 +53,7 @@ def intervals(summary: dict[str, Any]) -> Figure:
 
 
 def curves(summary: dict[str, Any]) -> Figure:
-    """Validation accuracy by epoch: mean and the band from lowest to highest seed."""
+    """Draw the validation accuracy by epoch: mean and the band from lowest to highest seed."""
     figure = Figure((10, 4.2), dpi=120, layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for panel, output in zip(panels, ("digit", "sum"), strict=True):
@@ -110,7 +110,7 @@ def costs(summary: dict[str, Any]) -> Figure:
 
 
 def cells(summary: dict[str, Any]) -> Figure:
-    """The sum's accuracy by digit on the image and number, a panel for each config, one scale for all."""
+    """Draw the sum's accuracy by digit on the image and number, a panel for each config, one scale for all."""
     rows = summary["rows"]
     columns = min(len(rows), 4)
     lines = -(-len(rows) // columns)

@@ -52,7 +52,7 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
 
 
 def _names(configs: list[Config]) -> list[str]:
-    """A name for each config: its own, with what sets it apart from others of that name."""
+    """Return a name for each config: its own, with what sets it apart from others of that name."""
     names = []
     for config in configs:
         alike = [as_dict(other) for other in configs if other.name == config.name]

@@ -66,7 +66,7 @@ class Jobs:
         self.own: dict[str, Any] = {}  # by the name of its part, each job that this process has submitted
 
     def submit(self, part: Part, again: bool) -> None:
-        """Submits a part's job unless that has been done; where it has ended, only if `again`."""
+        """Submit a part's job unless that has been done; where it has ended, only if `again`."""
         record = self.folder / part.name
         if again and record.exists() and self.is_over(part):
             record.unlink()
@@ -111,7 +111,7 @@ class Jobs:
         return f"{said}; see {job.paths.stderr}"
 
     def wait(self, parts: list[Part], on_finished: Callable[[Part, int], None]) -> list[Part]:
-        """Waits for the parts' jobs; the parts of which runs are missing. `on_finished` is called once for each run."""
+        """Wait for the parts' jobs; the parts of which runs are missing. `on_finished` is called once for each run."""
         waiting, failed = list(parts), []
         finished: set[Path] = set()
         asked = -ASK_EVERY
@@ -134,7 +134,7 @@ class Jobs:
         return failed
 
     def _job(self, part: Part) -> Any:
-        """A part's job; None while it is being submitted."""
+        """Return a part's job; None while it is being submitted."""
         if part.name in self.own:
             return self.own[part.name]
         job_id = (self.folder / part.name).read_text()

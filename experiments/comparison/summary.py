@@ -83,7 +83,7 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
 
 
 def _measure(run: Finished, labels: np.ndarray) -> dict[str, Any]:
-    """The MEASURES of a run; None where it was not watched, or came to no such point."""
+    """Return the MEASURES of a run; None where it was not watched, or came to no such point."""
     summary, test, learned = run.summary, run.summary["test"], run.summary["learned"] or {}
     cells, not_trained = np.array(test["sum_accuracy_by_cell"]), held_out_cells(run.config.objective)
     permutation = summary["permutation"]
@@ -102,7 +102,7 @@ def _measure(run: Finished, labels: np.ndarray) -> dict[str, Any]:
 
 
 def _held_out(line: dict[str, Any]) -> dict[str, float]:
-    """The scores of a line of metrics on the images that were held out, or else on the test images."""
+    """Return the scores of a line of metrics on the images that were held out, or else on the test images."""
     return line["validation"] if "validation" in line else line["test"]
 
 
@@ -156,7 +156,7 @@ def _band(runs: list[Finished]) -> dict[str, list[float]]:
 
 
 def percent(spread: dict[str, Any]) -> str:
-    """A spread of fractions, in per cent."""
+    """Return a spread of fractions, in per cent."""
     if spread["mean"] is None:
         return "-"
     sd = "" if spread["sd"] is None else f" ± {100 * spread['sd']:.2f}"
@@ -164,7 +164,7 @@ def percent(spread: dict[str, Any]) -> str:
 
 
 def number(spread: dict[str, Any], form: str) -> str:
-    """A spread's mean, with how many seeds reached it where not all did."""
+    """Return a spread's mean, with how many seeds reached it where not all did."""
     if spread["mean"] is None:
         return "not reached"
     rest = "" if spread["reached"] == spread["of"] else f" ({spread['reached']} of {spread['of']})"
@@ -172,12 +172,12 @@ def number(spread: dict[str, Any], form: str) -> str:
 
 
 def points(contrast: dict[str, Any]) -> str:
-    """A difference in points of per cent, with its interval."""
+    """Return a difference in points of per cent, with its interval."""
     return f"{100 * contrast['mean']:+.2f} [{100 * contrast['low']:+.2f}, {100 * contrast['high']:+.2f}]"
 
 
 def tables(summary: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
-    """The tables of the terminal, of the Markdown and of the page: title to header and rows."""
+    """Return the tables of the terminal, of the Markdown and of the page: title to header and rows."""
     rows, first = summary["rows"], summary["first"]
     accuracy, verdicts, cost, errors = [], [], [], []
     for row in rows:
@@ -210,7 +210,7 @@ def tables(summary: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
 
 
 def notes(summary: dict[str, Any]) -> list[str]:
-    """What a reader must know beside the tables."""
+    """Return what a reader must know beside the tables."""
     failed = [f"{row['config']}: {failure}" for row in summary["rows"] for failure in row["failed"]]
     tuned = [f"{name}: learning rate {one['learning_rate']:g}" for name, one in summary["tuned"].items()]
     return (
@@ -222,7 +222,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
 
 
 def show(summary: dict[str, Any]) -> None:
-    """The tables in the terminal."""
+    """Print the tables."""
     for title, (header, rows) in tables(summary).items():
         table = Table(*header, title=title, title_justify="left", title_style="bold", box=None, header_style="bold")
         for column in table.columns[1:]:
@@ -236,7 +236,7 @@ def show(summary: dict[str, Any]) -> None:
 
 
 def markdown(summary: dict[str, Any]) -> str:
-    """The tables as Markdown, with how they were made."""
+    """Return the tables as Markdown, with how they were made."""
     made = summary["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
     lines = [f"# {' / '.join(row['config'] for row in summary['rows'])}", "", f"`{summary['command']}`", ""]
@@ -268,7 +268,7 @@ def write(summary: dict[str, Any], folder: Path) -> None:
 
 
 def flat(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row of plain values for each config."""
+    """Return a row of plain values for each config."""
     rows = []
     for row in summary["rows"]:
         line = {

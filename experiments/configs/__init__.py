@@ -1,0 +1,1 @@
+"""Configs, a file each: its docstring holds claim, result, command and cost."""

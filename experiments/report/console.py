@@ -53,7 +53,7 @@ def introduce(config: Config, data: Data) -> None:
 
 
 def estimate(steps: int, seconds_per_step: float, epochs: float) -> None:
-    """The duration of a whole run, from a few measured steps."""
+    """Print the duration of a whole run, from a few measured steps."""
     console.print(
         f"estimated duration: {duration(steps * seconds_per_step)} of training "
         f"({epochs:g} epochs, {steps:,} steps of {seconds_per_step * 1e3:.1f} ms)"
@@ -61,7 +61,7 @@ def estimate(steps: int, seconds_per_step: float, epochs: float) -> None:
 
 
 def progress() -> Progress:
-    """A bar with epoch, loss, images/s and time left; nothing where there is no terminal."""
+    """Return a bar with epoch, loss, images/s and time left; nothing where there is no terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -75,7 +75,7 @@ def progress() -> Progress:
 
 
 def runs_progress() -> Progress:
-    """A bar over the runs of a comparison, with time left; nothing where there is no terminal."""
+    """Return a bar over the runs of a comparison, with time left; nothing where there is no terminal."""
     return Progress(
         TextColumn("{task.completed:.0f}/{task.total:.0f} runs"),
         BarColumn(),
@@ -88,7 +88,7 @@ def runs_progress() -> Progress:
 
 
 def run_line(name: str, seed: int, summary: dict[str, Any], reused: bool) -> None:
-    """A finished run of a comparison."""
+    """Print a finished run of a comparison."""
     test = summary["test"]
     console.print(
         f"{name}, seed {seed}: digit {test['digit_accuracy']:.2%}, sum {test['sum_accuracy']:.2%}, "
@@ -99,7 +99,7 @@ def run_line(name: str, seed: int, summary: dict[str, Any], reused: bool) -> Non
 
 
 def epoch_line(epoch: str, split: str, scores: Scores) -> None:
-    """An epoch in the write-up's terms."""
+    """Print an epoch in the write-up's terms."""
     console.print(
         f"epoch {epoch}  {split}: average loss {(scores.digit_loss + scores.sum_loss) / 2:.4f}, "
         f"digit {scores.digit_accuracy:.2%}, sum {scores.sum_accuracy:.2%}"

@@ -57,12 +57,12 @@ def over_write_up(lines: list[dict[str, Any]], write_up: dict[int, tuple[float, 
 
 
 def average_loss(line: dict[str, Any]) -> float:
-    """The write-up's loss, the mean of both, of a line of metrics.jsonl on the test set."""
+    """Return the write-up's loss, the mean of both, of a line of metrics.jsonl on the test set."""
     return (line["test"]["digit_loss"] + line["test"]["sum_loss"]) / 2
 
 
 def _finish_curves(left: Any, right: Any, last: float) -> None:
-    """The axes of losses and of accuracies by epoch, up to the last."""
+    """Label the axes of losses and of accuracies by epoch, up to the last."""
     right.set(title="Accuracy (log scale of the error)", xlabel="epoch", ylabel="accuracy", yscale="log")
     right.set_ylim(1, min(right.get_ylim()[0], 1e-2))
     right.yaxis.set_major_locator(FixedLocator([digit / 10**power for power in range(5) for digit in (1, 2, 5)]))
@@ -77,7 +77,7 @@ def _finish_curves(left: Any, right: Any, last: float) -> None:
 
 
 def confusion(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray, " n"]) -> Figure:
-    """Counts of true against predicted, 10x10 digits and 19x19 sums (every image with every number)."""
+    """Draw counts of true against predicted, 10x10 digits and 19x19 sums (every image with every number)."""
     figure = Figure((15, 7.2), dpi=110, layout="constrained")
     labels = np.asarray(labels)
     sums = labels[:, None] + np.arange(10)

@@ -13,7 +13,7 @@ from mnistsum.types import Data
 
 
 def page(title: str, body: str) -> str:
-    """A self-contained page in this project's style; `title` is escaped, `body` is HTML."""
+    """Return a self-contained page in this project's style; `title` is escaped, `body` is HTML."""
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -22,13 +22,13 @@ def page(title: str, body: str) -> str:
 
 
 def picture(png: bytes, alternative: str) -> str:
-    """The bytes of a PNG file as an element that holds it."""
+    """Return the bytes of a PNG file as an element that holds it."""
     data = base64.b64encode(png).decode()
     return f'<div class="wide"><img src="data:image/png;base64,{data}" alt="{escape(alternative)}"></div>'
 
 
 def table(header: list[str], rows: list[list[Any]]) -> str:
-    """A table; all columns but the first are aligned right, as numbers are. Everything is escaped."""
+    """Return a table; all columns but the first are aligned right, as numbers are. Everything is escaped."""
 
     def line(cells: list[Any], tag: str) -> str:
         kinds = ["", *[' class="number"'] * (len(cells) - 1)]
@@ -60,7 +60,7 @@ def write(finished: Finished, data: Data) -> None:
 
 
 def render(finished: Finished) -> str:
-    """The report of a finished run, from its files."""
+    """Return the report of a finished run, from its files."""
     folder, config, run, _, summary, _ = finished
     test = summary["test"]
     figures = [

@@ -13,7 +13,7 @@ OF_JAX = re.compile("Polled an error from coordination service|JAX distributed s
 
 
 def main() -> None:
-    """Copies standard input to standard error until the run is parted, and reads it to its end."""
+    """Copy standard input to standard error until the run is parted, then read it to its end."""
     for number in (signal.SIGINT, signal.SIGTERM):  # which may reach a whole group of processes
         signal.signal(number, signal.SIG_IGN)
     parted = False

@@ -31,8 +31,8 @@ class Stop(NamedTuple):
     signal: int = 0  # that a process of the run was sent; 0: none
 
     def states(self) -> list[TrainState]:
-        """Return the state of each seed."""
-        return [self.state] if self.seeds == 1 else unstack(self.state, self.seeds)
+        """Return the state of each seed; of several, without what their optimizer keeps."""
+        return [self.state] if self.seeds == 1 else unstack(self.state._replace(opt_state=None), self.seeds)
 
     def tells_speed(self, total: int) -> bool:
         """Return whether a duration can be told from this stop: not from the first step, which is slower."""
@@ -131,7 +131,7 @@ def _place(recipe: Recipe, seeds: Sequence[int], data: Split, state: TrainState 
 
 
 def _of_all_processes(value: int) -> np.ndarray:
-    """The value of each process of the run."""
+    """Return the value of each process of the run."""
     try:
         return multihost_utils.process_allgather(np.array(value)).reshape(-1)
     except ValueError as error:  # as Gloo's errors come, where a process is lost

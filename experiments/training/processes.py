@@ -18,7 +18,7 @@ HEARTBEAT = 30  # seconds without a sign of life after which a process counts as
 
 @contextlib.contextmanager
 def together(coordinator: str | None, processes: int | None, process: int | None) -> Iterator[None]:
-    """Waits for the run's other processes; of all of them, only the first prints to standard output.
+    """Wait for the run's other processes; of all of them, only the first prints to standard output.
 
     What is None is found from SLURM, Open MPI or the TPU's pod; InputError where there is none of them. An error ends
     the process at once: one that waited for the others' goodbye would leave them waiting for its share of a sum. A
@@ -54,7 +54,7 @@ def together(coordinator: str | None, processes: int | None, process: int | None
 
 
 def _leave(told: subprocess.Popen, status: int) -> None:
-    """Ends the process once what it said is passed on."""
+    """End the process once what it said is passed on."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.close(2)

@@ -19,7 +19,7 @@ import numpy as np
 from experiments import environment
 from mnistsum import registry
 from mnistsum.config import Config, as_dict
-from mnistsum.types import Data
+from mnistsum.types import Data, Split
 
 ROOTS = (Path(__file__).with_name("runs.py"), Path(__file__).with_name("loop.py"))  # import whatever trains and tests
 OURS = ("mnistsum", "experiments")  # read also where they are installed
@@ -36,7 +36,7 @@ def make_record(config: Config, data: Data, own: Path | None = None) -> dict[str
         own: the user's file that the config came from, if it did.
     """
     return {
-        "data": {name: _digest_of_arrays(*split) for name, split in zip(data._fields, data, strict=True)},
+        "data": {name: digest(split) for name, split in zip(data._fields, data, strict=True)},
         "sources": _sources(config, own),
         "versions": {name: environment.version(name) for name in environment.PACKAGES},
         "settings": {
@@ -83,15 +83,16 @@ def changed_fields(then: Config, now: Config) -> list[str]:
     ]
 
 
-def _digest_of_arrays(*arrays: Any) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.asarray(array).tobytes())
-    return digest.hexdigest()
+def digest(split: Split) -> str:
+    """Return the SHA-256 of a split's images and labels."""
+    content = hashlib.sha256()
+    for array in split:
+        content.update(np.asarray(array).tobytes())
+    return content.hexdigest()
 
 
 def _sources(config: Config, own: Path | None) -> dict[str, str]:
-    """The code of every module that a run of the config imports and that is no installed package, by name."""
+    """Return the code of every module that a run of the config imports and that is no installed package, by name."""
     files = [*ROOTS, *([own] if own else [])]
     for known, name in (
         (registry.CLASSIFIERS, config.model.classifier),
@@ -104,15 +105,14 @@ def _sources(config: Config, own: Path | None) -> dict[str, str]:
     while files:
         file = files.pop().resolve()
         if file not in found:
-            digest, imported = _read_source(file)
-            found[file] = digest
+            found[file], imported = _read_source(file)
             files += imported
-    return {_name(file): digest for file, digest in sorted(found.items(), key=lambda item: _name(item[0]))}
+    return dict(sorted((_name(file), code) for file, code in found.items()))
 
 
 @cache
 def _read_source(file: Path) -> tuple[str, tuple[Path, ...]]:
-    """The hash of a file's code, and the files that it imports. Comments and docstrings are no code."""
+    """Return the hash of a file's code, and the files that it imports. Comments and docstrings are no code."""
     tree = ast.parse(file.read_bytes(), str(file))
     imported = tuple(path for name in _imports(tree, file) for path in _files_of(name))
     for node in ast.walk(tree):
@@ -122,7 +122,7 @@ def _read_source(file: Path) -> tuple[str, tuple[Path, ...]]:
 
 
 def _imports(tree: ast.Module, file: Path) -> Iterator[str]:
-    """The dotted names that a module imports, wherever in it."""
+    """Return the dotted names that a module imports, wherever in it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -135,7 +135,7 @@ def _imports(tree: ast.Module, file: Path) -> Iterator[str]:
 
 @cache
 def _files_of(name: str) -> tuple[Path, ...]:
-    """The source files that importing a dotted name runs, if they are of no installed package."""
+    """Return the source files that importing a dotted name runs, if they are of no installed package."""
     top, *parts = name.split(".")
     spec = importlib.util.find_spec(top)
     if spec is None or spec.origin is None or not spec.has_location:
@@ -163,7 +163,7 @@ def _installed() -> tuple[Path, ...]:
 
 
 def _name(file: Path) -> str:
-    """A module's dotted name, of a file that lies in a package; else the file's own name."""
+    """Return a module's dotted name, of a file that lies in a package; else the file's own name."""
     parts = [file.stem] if file.name != "__init__.py" else []
     folder = file.parent
     while (folder / "__init__.py").is_file():

@@ -237,7 +237,7 @@ class _Seed:
         return run_folder.write_results(self.folder, config, model, evaluation, summary)
 
     def _permutation(self, validation: Split) -> list[int]:
-        """The label that each predicted digit stands for, fitted on validation images."""
+        """Return the label that each predicted digit stands for, fitted on validation images."""
         return best_permutation(np.asarray(self.held_out.digit), np.asarray(validation.labels)).tolist()
 
 
@@ -258,19 +258,19 @@ def _pace(plan: Plan, recipe: Recipe, seeds: list[_Seed]) -> Pace:
 
 
 def _next_look(step: int, plan: Plan, recipe: Recipe) -> int:
-    """The first step after `step` at which the held-out images are looked at."""
+    """Return the first step after `step` at which the held-out images are looked at."""
     part = step * plan.looks // recipe.steps_per_epoch
     ends = (round(i * recipe.steps_per_epoch / plan.looks) for i in range(part, part + 3))
     return min(recipe.steps, *(end for end in ends if end > step))
 
 
 def _headline(scores: Scores) -> dict[str, float]:
-    """The scores that are one number each."""
+    """Return the scores that are one number each."""
     return {name: value for name, value in scores._asdict().items() if isinstance(value, float | int)}
 
 
 def _digest(model: Model) -> str:
-    """The SHA-256 of a model's arrays."""
+    """Return the SHA-256 of a model's arrays."""
     return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(model))).hexdigest()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def catch_signals(before_exit: Callable[[], object]) -> list[int]:
-    """Return a list that the first SIGINT or SIGTERM is put into; a second one ends the process at once.
+    """Return a list that the first SIGINT, SIGTERM or SIGHUP is put into; a second one ends the process at once.
 
     A thread listens, as Python's own handlers wait for a compilation or a step to end.
 
@@ -25,7 +25,7 @@ def catch_signals(before_exit: Callable[[], object]) -> list[int]:
         before_exit()
         os._exit(128 + second)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(sender.fileno())
     threading.Thread(target=listen, daemon=True).start()

@@ -103,7 +103,7 @@ def resume(folder: Path, config: Config, own: Path | None, started: float) -> in
 
 
 def _compile(config: Config, data: Data) -> tuple[Recipe, Future]:
-    """The recipe of a run, and its program, which is compiled while the caller goes on."""
+    """Return the recipe of a run, and its program, which is compiled while the caller goes on."""
     n = len(data.train.labels)
     recipe = make_recipe(config, n)  # refuses what cannot be trained before anything is written
     return recipe, environment.in_background(loop.compile_program, config, n)

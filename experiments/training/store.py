@@ -14,7 +14,7 @@ from experiments import run_folder
 from experiments.run_folder import Finished
 from experiments.training.record import changed_fields, differences, mark
 from experiments.training.runs import Plan, describe_run, train_runs
-from mnistsum.config import Config
+from mnistsum.config import Config, read_config
 from mnistsum.errors import InputError
 from mnistsum.files import writing
 from mnistsum.types import Data
@@ -65,8 +65,8 @@ def why_missing(wanted: Wanted) -> str | None:
     newest = max(others, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None:
         return None
-    other = run_folder.read(newest.parent)
-    changed = [*changed_fields(other.config, wanted.config), *differences(other.run, wanted.record)]
+    config, run = read_config(newest.parent), run_folder.read_json(newest.parent / run_folder.RUN)
+    changed = [*changed_fields(config, wanted.config), *differences(run, wanted.record)]
     return f"{'; '.join(changed)} since {newest.parent}"
 
 
@@ -85,8 +85,10 @@ def train_missing(wanted: Wanted, data: Data, plan: Plan, command: str) -> Itera
 
 
 def _groups(seeds: list[int]) -> list[list[int]]:
-    """Seeds that run as one program: on CPUs as many as there are devices, as one keeps its device busy and vmapped
-    ones take it longer; on accelerators all that the devices share evenly, and then the rest.
+    """Return the seeds that run as one program each time.
+
+    On CPUs as many as there are devices, as one keeps its device busy and vmapped ones take it longer; on accelerators
+    all that the devices share evenly, and then the rest.
     """
     devices = jax.device_count()
     size = devices if jax.default_backend() == "cpu" else max(len(seeds) // devices, 1) * devices
@@ -94,8 +96,9 @@ def _groups(seeds: list[int]) -> list[list[int]]:
 
 
 def _train(wanted: Wanted, seeds: list[int], data: Data, plan: Plan, command: str) -> None:
-    """Train seeds as one program, aside: other processes may train the same, whole folders alone appear, and the first
-    to appear stays.
+    """Train seeds as one program, aside.
+
+    Other processes may train the same: whole folders alone appear, and the first to appear stays.
     """
     partial, locks = {}, []
     for seed in seeds:

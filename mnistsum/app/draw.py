@@ -46,7 +46,7 @@ class Server(ThreadingHTTPServer):
 
 
 def serve(predictor: Predictor, port: int) -> Server:
-    """A server of the page on loopback, its network compiled; InputError where the port is taken."""
+    """Return a server of the page on loopback, its network compiled; InputError where the port is taken."""
     predictor.predict(np.zeros((1, 28, 28, 1), np.uint8), np.zeros(1, int))
     try:
         return Server(("127.0.0.1", port), partial(Handler, predictor))

@@ -33,7 +33,7 @@ def export(options: Export) -> int:
 
 
 def _describe(model: Path) -> str:
-    """The run that made a network, in words, where it is one's folder."""
+    """Return the run that made a network, in words, where it is one's folder."""
     if not (model / "summary.json").exists():
         return str(model)
     run, summary = (json.loads((model / name).read_text()) for name in ("run.json", "summary.json"))

@@ -106,7 +106,7 @@ def with_fixed_calls(model: Module) -> Module:
 
 
 def _random_streams(model: nnx.Module) -> list[Any]:
-    """The sources of randomness of a model's layers, each of them once."""
+    """Return the sources of randomness of a model's layers, each of them once."""
     return [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.RngStream)]
 
 

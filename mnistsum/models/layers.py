@@ -25,7 +25,7 @@ def convolve(
     padding: str,
     dtype: str,
 ) -> Float[Array, "outputs height2 width2 batch"]:
-    """The convolution, its operands rounded to `dtype`, summed in float32, by the quickest way on this backend.
+    """Return the convolution, its operands rounded to `dtype`, summed in float32, by the quickest way on this backend.
 
     On the CPU, XLA's own convolutions are several times slower to differentiate inside a loop, which training is, than
     one matrix product with the shifted views of the maps, stacked (jax-ml/jax#12868).
@@ -73,14 +73,15 @@ _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 def _product(left, right, contracted):
-    """A matrix product over these axes, summed in float32; height, width and batch stay apart, so that devices may
-    share the batch.
+    """Return a matrix product over these axes, summed in float32.
+
+    Height, width and batch stay apart, so that devices may share the batch.
     """
     return lax.dot_general(left, right, (contracted, ((), ())), preferred_element_type=jnp.float32)
 
 
 def _views(maps, size, stride, pads):
-    """The padded maps as each place of a kernel sees them, stacked along the channels."""
+    """Return the padded maps as each place of a kernel sees them, stacked along the channels."""
     if maps.dtype == jnp.bfloat16:  # XLA's CPU moves bfloat16 by way of float32, but integers as they are
         integers = lax.bitcast_convert_type(maps, jnp.uint16)
         return lax.bitcast_convert_type(_views(integers, size, stride, pads), jnp.bfloat16)
@@ -149,7 +150,7 @@ class Norm(nnx.RMSNorm):
 
 
 def widths(config: ModelConfig, default: tuple[int, ...]) -> tuple[int, ...]:
-    """The config's widths, or else the default ones; InputError where they are not as many."""
+    """Return the config's widths, or else the default ones; InputError where they are not as many."""
     if config.widths and len(config.widths) != len(default):
         found, example = config.widths, ",".join(map(str, default))
         raise InputError(
@@ -159,7 +160,7 @@ def widths(config: ModelConfig, default: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def initializers(config: ModelConfig, fan_in: int):
-    """The initializers of a kernel and of its bias.
+    """Return the initializers of a kernel and of its bias.
 
     `torch`: both uniform in +-1 / sqrt(fan_in), PyTorch's default for convolutions and linear layers (the formula of
     `torch.nn.init.kaiming_uniform_` with a = sqrt(5)). `he`: kernel truncated normal with variance 2 / fan_in (He et
@@ -178,14 +179,14 @@ def initializers(config: ModelConfig, fan_in: int):
 def average_pool(
     maps: Float[Array, "channels height width batch"],
 ) -> Float[Array, "channels height//2 width//2 batch"]:
-    """The mean of each 2x2 square; a last odd row or column is dropped."""
+    """Return the mean of each 2x2 square; a last odd row or column is dropped."""
     return reduce(jnp.add, _squares(maps)) / 4
 
 
 def max_pool(
     maps: Float[Array, "channels height width batch"],
 ) -> Float[Array, "channels height//2 width//2 batch"]:
-    """The largest of each 2x2 square; a last odd row or column is dropped.
+    """Return the largest of each 2x2 square; a last odd row or column is dropped.
 
     Written as maxima of four views, as the gradient of XLA's pooling is a scatter, which is slow on the CPU.
     """
@@ -193,7 +194,7 @@ def max_pool(
 
 
 def _squares(maps):
-    """The four places of each 2x2 square."""
+    """Return the four places of each 2x2 square."""
     channels, height, width, batch = maps.shape
     squares = maps[:, : height // 2 * 2, : width // 2 * 2].reshape(channels, height // 2, 2, width // 2, 2, batch)
     return [squares[:, :, y, :, x] for y in (0, 1) for x in (0, 1)]

@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 
 def summarize(config: ModelConfig) -> list[Row]:
-    """The model's inputs, layers and outputs, in the order of the computation."""
+    """Return the model's inputs, layers and outputs, in the order of the computation."""
     rows = [Row("image", "input", (28, 28, 1), 0, 0)]
 
     def watch(path: str, layer: nnx.Module):
@@ -57,14 +57,14 @@ def summarize(config: ModelConfig) -> list[Row]:
 
 @cache
 def count_parameters(config: ModelConfig) -> int:
-    """The number of trainable parameters."""
+    """Return the number of trainable parameters."""
     key, *_ = _inputs(1)
     return _count(jax.eval_shape(lambda key: build(config, key), key))
 
 
 @cache
 def count_multiply_adds(config: ModelConfig) -> int:
-    """The multiply-adds of one image and one number going forward, in matrix products and convolutions."""
+    """Return the multiply-adds of one image and one number going forward, in matrix products and convolutions."""
 
     def forward(key, image, number):
         return build(config, key)(image, number)
@@ -77,14 +77,14 @@ def _count(module: nnx.Module) -> int:
 
 
 def _inputs(batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """What a key, images and numbers look like."""
+    """Return what a key, images and numbers look like."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     shapes = ((batch, 28, 28, 1), (batch, 10))
     return key, *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
 
 
 def multiply_adds(jaxpr) -> int:
-    """The multiply-adds of the matrix products and convolutions in a jaxpr."""
+    """Return the multiply-adds of the matrix products and convolutions in a jaxpr."""
     total = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":

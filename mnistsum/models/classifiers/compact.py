@@ -18,7 +18,7 @@ class Compact(nnx.Module):
 
     @staticmethod
     def widths(config: ModelConfig) -> tuple[int, ...]:
-        """The channels of each convolution; InputError where there are fewer than three."""
+        """Return the channels of each convolution; InputError where there are fewer than three."""
         widths = config.widths or (24, 48, 64, 96)
         if len(widths) < 3:
             raise InputError(f"model.widths: expected three or more for compact, found {widths}")

@@ -1,0 +1,41 @@
+"""One implementation in a process of its own, from its start on.
+
+`python -m experiments.benchmark.alone NETWORK IMPLEMENTATION STARTED` trains it and prints, as JSON, the seconds from
+STARTED (seconds since 1970) to the end of its first step, and its peak memory. PyTorch's side reads the data by way of
+mnistsum, so that its seconds include JAX's import, of about one second.
+"""
+
+import json
+import sys
+import time
+
+from experiments import environment
+from experiments.benchmark.networks import OURS, PYTORCH, Implementation, config_of
+
+
+def main(network: str, name: str, started: str) -> None:
+    """Train one implementation: one step, then a few more."""
+    side = _build(network, name)
+    side.train()
+    first = time.time() - float(started)
+    for _ in range(10):
+        side.train()
+    print(json.dumps({"first_step": first, "peak_memory": environment.peak_memory()}))
+
+
+def _build(network: str, name: str) -> Implementation:
+    """Return the implementation; PyTorch is imported for its own side alone, as imports are timed."""
+    config = config_of(network)
+    if name in OURS:
+        from experiments.benchmark.ours import ours
+        from mnistsum.app.compiler import set_up_compiler
+
+        set_up_compiler()
+        return ours(config, OURS[name], 1)
+    from experiments.benchmark.pytorch import pytorch
+
+    return pytorch(config, *PYTORCH[name], 1)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

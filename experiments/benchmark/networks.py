@@ -1,0 +1,38 @@
+"""What is timed: both networks, and each implementation by name. JAX and PyTorch are not imported here."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from experiments import cli
+from mnistsum.config import AugmentConfig, Config, OptimizerConfig
+
+STEPS = {"compact": 100, "reference": 2}  # of each network, timed at once
+IMAGES = 10_000  # evaluated
+ADAM = OptimizerConfig(name="adamw", learning_rate=1e-3, schedule="constant")
+OURS = {"mnistsum float32": "float32", "mnistsum bfloat16": "bfloat16"}  # to the type of the operands of products
+PYTORCH = {  # to (compiled, autocast to bfloat16)
+    "PyTorch float32": (False, False),
+    "PyTorch bfloat16": (False, True),
+    "PyTorch compiled float32": (True, False),
+    "PyTorch compiled bfloat16": (True, True),
+}
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """What is timed."""
+
+    train: Callable[[], Any]  # the steps that are timed at once
+    evaluate: Callable[[], Any]  # 10,000 images, each with all ten numbers
+    answer: Callable[[], Any]  # digit and sum logits of the first 64 training images, with the numbers 0-9 in turn
+    model: Any
+
+
+def config_of(name: str) -> Config:
+    """Return the config of `compact` or `reference`, with what both sides do alike: no distortion, no average."""
+    config = cli.load_config("reference" if name == "reference" else "base")
+    data = dataclasses.replace(config.data, scaling="standard")
+    optimizer = config.optimizer if name == "reference" else ADAM
+    return dataclasses.replace(config, data=data, augment=AugmentConfig(), optimizer=optimizer)

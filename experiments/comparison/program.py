@@ -1,0 +1,129 @@
+"""A comparison from its command line to its page: trained where runs are missing, summarized, written."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import cli, environment, run_folder
+from experiments.comparison import contestants, dry_run, summary
+from experiments.comparison.contestants import RATES, Contestant
+from experiments.comparison.finished import group_runs
+from experiments.comparison.options import Compare
+from experiments.report import console
+from experiments.run_folder import Finished
+from experiments.training import store
+from experiments.training.record import digest
+from experiments.training.store import Wanted
+from mnistsum.app.compiler import set_up_compiler
+from mnistsum.config import Config, to_json
+from mnistsum.data import load
+from mnistsum.errors import InputError
+from mnistsum.types import Data
+
+LONGEST = 80  # characters of the configs' names in a folder's name
+
+
+def compare(options: Compare, configs: list[Config], command: str) -> None:
+    """Train what is missing of a comparison, and report it.
+
+    Args:
+        options: of the command line.
+        configs: that are compared, in the order of `options.configs`.
+        command: that asked for it, to be written down.
+    """
+    set_up_compiler()
+    compared = [
+        Contestant(config, cli.own_file(name), options.tune, options.output, command)
+        for name, config in zip(options.configs, configs, strict=True)
+    ]
+    data = load(configs[0].data)
+    wanted = [contestants.want(contestant, data, range(options.seeds)) for contestant in compared]
+    if options.dry_run:
+        dry_run.show(wanted, len(RATES) if options.tune else 0, data)
+        return
+    contestants.check_contract([want.config for want in wanted if store.missing(want)])
+    with console.runs_progress() as bar:
+        tuning = len(wanted) * len(RATES) if options.tune and not options.submit else 0
+        task = bar.add_task("", total=len(wanted) * options.seeds + tuning)
+        advance = partial(bar.update, task)
+        if options.submit is None:
+            for contestant, want in zip(compared, wanted, strict=True):
+                contestants.train(contestant, want, data, advance)
+        else:
+            _submit(options, compared, wanted, advance)
+    tuned: dict[str, Any] = {}
+    runs = {}
+    for contestant, want in zip(compared, wanted, strict=True):
+        if options.tune:
+            config, tuned[want.config.name] = contestants.tune(contestant, want, data, lambda **_: None)
+            want = want._replace(config=config)
+        runs[want.config.name] = [store.read(want, seed) for seed in want.folders]
+    _report(options.output, runs, data, command, tuned, [])
+
+
+def compare_finished(options: Compare, command: str) -> None:
+    """Report runs that are there, grouped by config."""
+    runs, notes = group_runs([run_folder.read(Path(name)) for name in options.configs])
+    first = next(iter(runs.values()))[0]
+    data = load(first.config.data)
+    if digest(data.test) != first.run["data"]["test"]:
+        raise InputError(f"{first.folder}: tested on other images than {first.config.data.name} holds by now")
+    _report(options.output, runs, data, command, {}, notes)
+
+
+def _submit(options: Compare, compared: list[Contestant], wanted: list[Wanted], advance: Callable[..., None]) -> None:
+    """Have jobs train what is missing, and wait for them; OSError where some end without results."""
+    from experiments.comparison.jobs import Jobs, Part  # which needs the extra `slurm`
+
+    assert options.submit is not None
+    jobs = Jobs(options.submit, options.output)
+    parts = []
+    for contestant, want in zip(compared, wanted, strict=True):
+        folders = list(want.folders.items())
+        size = options.seeds_per_job
+        parts += [Part(contestant, dict(folders[i : i + size])) for i in range(0, len(folders), size)]
+    begun = [part for part in parts if not part.missing()]
+    for part in parts:
+        if part.missing():
+            jobs.submit(part, options.retry_failed)
+    console.say(f"jobs: {len(parts)}, finished {len(begun)}; logs in {jobs.executor.folder}")
+
+    def on_finished(part: Part, seed: int) -> None:
+        console.run_line(
+            part.contestant.config.name, seed, run_folder.read(part.folders[seed]).summary, reused=part in begun
+        )
+        advance(advance=1, description=f"{len(parts)} jobs")
+
+    try:
+        failed = jobs.wait(parts, on_finished)
+    except KeyboardInterrupt:
+        console.say("the jobs go on; the same command waits for them")
+        raise
+    for part in failed:
+        console.say(f"{part.contestant.config.name}, seeds {part.missing()}: {jobs.explain(part)}")
+    if failed:
+        raise OSError(f"{len(failed)} of {len(parts)} jobs ended without results; --retry-failed submits them again")
+
+
+def _report(
+    output: Path,
+    runs: dict[str, list[Finished]],
+    data: Data,
+    command: str,
+    tuned: dict[str, Any],
+    notes: list[str],
+) -> None:
+    """Show what follows from the runs, and write it into a folder of its own: no other comparison's is overwritten."""
+    made = {"tuned": tuned, "notes": notes, "environment": environment.describe(command), "command": command}
+    found = summary.summarize(runs, np.asarray(data.test.labels)) | made
+    summary.show(found)
+    kinds = "".join(to_json(dataclasses.replace(of[0].config, seed=0, devices="all")) for of in runs.values())
+    names = "-".join(runs)[:LONGEST]
+    folder = output / f"{names}-{hashlib.sha256(kinds.encode()).hexdigest()[:6]}"
+    summary.write(found, folder)
+    console.say(f"all of it in {folder / 'comparison.html'}")
