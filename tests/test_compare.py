@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from test_idx import write_set
+from programs import write_set
 
 import mnistsum
 from experiments import cli, run_folder

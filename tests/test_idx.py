@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import write_set
 
 from mnistsum import idx
 from mnistsum.config import DataConfig
@@ -20,17 +21,6 @@ from mnistsum.errors import InputError
 
 PACKAGE = Path(idx.__file__).parent / "mnist"
 IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = idx.FILES
-
-
-def write_set(folder: Path, train: int = 40, test: int = 20) -> Path:
-    """A sound set of random images."""
-    random = np.random.default_rng(0)
-    for prefix, n in (("train", train), ("t10k", test)):
-        pixels = random.integers(0, 256, (n, 28, 28), np.uint8)
-        labels = (np.arange(n) % 10).astype(np.uint8)
-        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, n, 28, 28) + pixels.tobytes())
-        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, n) + labels.tobytes())
-    return folder
 
 
 def test_the_package_holds_mnist(mnist):

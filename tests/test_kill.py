@@ -11,33 +11,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
-from test_idx import write_set
+from programs import ROOT, bits, finish, start, write_set
 
 from mnistsum import checkpoint
 from mnistsum.config import read_config
-
-ROOT = Path(__file__).parent.parent
-
-
-def start(*arguments, before=None) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "experiments.run", *map(str, arguments)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=before,
-    )
-
-
-def finish(process, status=0) -> tuple[str, str]:
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == status, errors
-    assert "Traceback" not in errors
-    return output, errors
 
 
 @pytest.fixture(scope="module")
@@ -54,22 +33,6 @@ def whole(arguments, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "run"
     finish(start(*arguments, "--output", folder))
     return folder
-
-
-def bits(folder: Path) -> dict[str, object]:
-    """All that a run leaves, but clocks and the pictures and report made of the rest."""
-    lines = [json.loads(line) | {"clock": None} for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    summary = json.loads((folder / "summary.json").read_text()) | {"train_seconds": None, "wall_seconds": None}
-    config = read_config(folder)
-    state = checkpoint.restore(folder / "checkpoints", config).state
-    arrays = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
-    return {
-        "config": config,
-        "predictions": (folder / "predictions.npz").read_bytes(),
-        "metrics": lines,
-        "summary": summary,
-        "state": arrays,
-    }
 
 
 def survive_kills(arguments, folder: Path, kills: int, seed: int) -> int:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.slow  # half a minute of compilation
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory) -> dict:
-    command = [sys.executable, "-m", "tests.eight_devices", str(tmp_path_factory.mktemp("checkpoints"))]
+    command = [sys.executable, "-m", "tests.proofs.eight_devices", str(tmp_path_factory.mktemp("checkpoints"))]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_idx import write_set
-from test_kill import bits, finish, start
+from programs import bits, finish, start, write_set
 
 from mnistsum import checkpoint
 

@@ -1,0 +1,61 @@
+"""Programs started as a user starts them, what their runs leave, and a small data set for them."""
+
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mnistsum import checkpoint
+from mnistsum.config import read_config
+
+ROOT = Path(__file__).parent.parent
+
+
+def start(*arguments, before=None) -> subprocess.Popen:
+    """`experiments.run` in a process of its own; `before` is called in it first."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.run", *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=before,
+    )
+
+
+def finish(process, status=0) -> tuple[str, str]:
+    """What it printed on both streams, once it has ended with this status."""
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == status, errors
+    assert "Traceback" not in errors
+    return output, errors
+
+
+def bits(folder: Path) -> dict[str, object]:
+    """All that a run leaves, but clocks and the pictures and report made of the rest."""
+    lines = [json.loads(line) | {"clock": None} for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    summary = json.loads((folder / "summary.json").read_text()) | {"train_seconds": None, "wall_seconds": None}
+    config = read_config(folder)
+    state = checkpoint.restore(folder / "checkpoints", config).state
+    return {
+        "config": config,
+        "predictions": (folder / "predictions.npz").read_bytes(),
+        "metrics": lines,
+        "summary": summary,
+        "state": [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)],
+    }
+
+
+def write_set(folder: Path, train: int = 40, test: int = 20) -> Path:
+    """A sound set of random images, as IDX files."""
+    random = np.random.default_rng(0)
+    for prefix, n in (("train", train), ("t10k", test)):
+        pixels = random.integers(0, 256, (n, 28, 28), np.uint8)
+        labels = (np.arange(n) % 10).astype(np.uint8)
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, n, 28, 28) + pixels.tobytes())
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, n) + labels.tobytes())
+    return folder
