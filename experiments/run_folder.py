@@ -4,9 +4,9 @@
 `summary.json`: a folder that holds it is a finished run's. A run that can be gone on with has `checkpoints/`, too.
 """
 
+import hashlib
 import io
 import json
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,9 @@ from mnistsum.types import Evaluation
 RUN, METRICS, PREDICTIONS, SUMMARY = "run.json", "metrics.jsonl", "predictions.npz", "summary.json"
 CHECKPOINTS = "checkpoints"
 OUTPUTS = ("digit", "sum")  # what is predicted
+CHECKED = (weights.CONFIG, RUN, METRICS, PREDICTIONS, weights.WEIGHTS)  # against the digests in the summary
+DIGEST = "sha256"  # of the summary, in it
+REMEDY = "a damaged run: delete its folder"
 
 
 class Finished(NamedTuple):
@@ -60,32 +63,29 @@ def write_results(
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
-    """Write the last file of a finished run."""
-    write_json(folder / SUMMARY, summary)
+    """Write the last file of a finished run, which holds the SHA-256 of the others and of itself."""
+    summary |= {"files": {name: _digest((folder / name).read_bytes()) for name in CHECKED}}
+    write_json(folder / SUMMARY, summary | {DIGEST: _digest_of_summary(summary)})
 
 
 def read(folder: Path) -> Finished:
     """Return a finished run.
 
     Raises:
-        InputError: where it is none, or damaged.
+        InputError: where it is none, or where a file of it is not byte for byte what the run wrote.
     """
     if not (folder / SUMMARY).is_file():
         raise InputError(f"{folder / SUMMARY}: no such file; expected the folder of a finished run")
-    path = folder / PREDICTIONS
-    try:
-        with np.load(path) as file:
-            predictions = {name: file[name] for name in OUTPUTS}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read ({error}); a damaged run: delete its folder") from None
-    return Finished(
-        folder,
-        read_config(folder),
-        read_json(folder / RUN),
-        read_lines(folder),
-        read_json(folder / SUMMARY),
-        predictions,
-    )
+    summary = read_json(folder / SUMMARY)
+    if summary.get(DIGEST) != _digest_of_summary(summary):
+        raise InputError(f"{folder / SUMMARY}: altered: not what the run wrote; {REMEDY}")
+    for name in CHECKED:
+        path = folder / name
+        if not path.is_file() or _digest(path.read_bytes()) != summary["files"][name]:
+            raise InputError(f"{path}: altered or missing: not what the run wrote; {REMEDY}")
+    with np.load(folder / PREDICTIONS) as file:
+        predictions = {name: file[name] for name in OUTPUTS}
+    return Finished(folder, read_config(folder), read_json(folder / RUN), read_lines(folder), summary, predictions)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -97,13 +97,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({str(error).splitlines()[0]}); a damaged run: delete its folder"
-        ) from None
+        raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]}); {REMEDY}") from None
     if not isinstance(value, dict):
-        raise InputError(
-            f"{path}: expected a JSON object, found {type(value).__name__}; a damaged run: delete its folder"
-        )
+        raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}; {REMEDY}")
     return value
 
 
@@ -125,3 +121,12 @@ def write_lines(folder: Path, lines: list[dict[str, Any]]) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON."""
     write_whole(path, json.dumps(value, indent=2) + "\n")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _digest_of_summary(summary: dict[str, Any]) -> str:
+    rest = {name: value for name, value in summary.items() if name != DIGEST}
+    return _digest(json.dumps(rest, sort_keys=True).encode())

@@ -31,18 +31,18 @@ class Restored(NamedTuple):
     """What a folder of checkpoints holds."""
 
     state: TrainState
-    clock: dict[str, float]
+    kept: dict[str, Any]  # what was saved beside it
     refused: tuple[str, ...]  # a line for each newer checkpoint that could not be used
 
 
-def save(folder: Path, config: Config, state: TrainState, clock: dict[str, float]) -> None:
+def save(folder: Path, config: Config, state: TrainState, kept: dict[str, Any]) -> None:
     """Write a checkpoint named by the state's step, whole or not at all; older ones but one are deleted.
 
     Args:
         folder: of the run's checkpoints; made where it is missing.
         config: that the state belongs to.
         state: of this process.
-        clock: what the state does not determine: seconds spent so far.
+        kept: what the state does not determine, such as seconds spent so far; as JSON holds it.
 
     Raises:
         OSError: names path and cause, and leaves the older checkpoints as they are.
@@ -52,7 +52,7 @@ def save(folder: Path, config: Config, state: TrainState, clock: dict[str, float
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(f"*{PARTIAL}"):  # by a process that was killed
             left.unlink()
-    save_arrays(path, _flat(state), {"config": to_json(config), "clock": json.dumps(clock)})
+    save_arrays(path, _flat(state), {"config": to_json(config), "kept": json.dumps(kept)})
     with writing(path):
         for step in steps(folder)[KEPT:]:
             path_of(folder, step).unlink()
@@ -106,9 +106,9 @@ def load_run(folder: str | Path) -> tuple[Config, Model]:
     return config, trained_model(state)
 
 
-def _read(path: Path, config: Config, like: TrainState) -> tuple[TrainState, dict[str, float]]:
+def _read(path: Path, config: Config, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
     arrays, metadata = load_arrays(path)
-    if "clock" not in metadata:
+    if "kept" not in metadata:
         raise InputError(f"{path}: expected a checkpoint, found weights")
     saved = as_dict(from_json(metadata["config"], str(path)))
     for name, value in as_dict(config).items():
@@ -120,7 +120,7 @@ def _read(path: Path, config: Config, like: TrainState) -> tuple[TrainState, dic
         if want != got:
             raise InputError(f"{path}: of another architecture: expected {name} to be {want}, found {got}")
     leaves = [arrays[name] for name in wanted]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves), json.loads(metadata["clock"])
+    return jax.tree.unflatten(jax.tree.structure(like), leaves), json.loads(metadata["kept"])
 
 
 def _flat(state: TrainState) -> dict[str, Any]:

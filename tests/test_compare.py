@@ -229,6 +229,7 @@ def test_a_run_that_is_not_what_its_name_says_is_refused(wanted):
     harmed = json.loads((folder / "run.json").read_text())
     harmed["data"]["test"] = "0"
     (folder / "run.json").write_text(json.dumps(harmed))
+    run_folder.write_summary(folder, run_folder.read_json(folder / "summary.json") | {"sha256": None})  # as if so made
     with pytest.raises(InputError, match=r"not the run that its name says \(the test split has changed\); delete it"):
         store.read(want, 0)
 
@@ -347,13 +348,26 @@ def test_seeds_that_share_a_program_over_devices_end_as_they_do_alone(compared, 
             assert together["test"][accuracy] == pytest.approx(alone["test"][accuracy], abs=0.005)
 
 
-def test_a_damaged_run_is_named(compared, tmp_path):
+def test_no_flipped_bit_of_a_finished_run_is_silent(compared, tmp_path):
     folder, *_ = compared
-    for name, harm in (("summary.json", lambda whole: whole[:100]), ("predictions.npz", lambda whole: whole[:-9])):
-        run = shutil.copytree(sorted((folder / "out" / "runs").iterdir())[1], tmp_path / name)
-        (run / name).write_bytes(harm((run / name).read_bytes()))
-        with pytest.raises(InputError, match=f"{run}.*: cannot be read .*a damaged run: delete its folder"):
+    run = shutil.copytree(sorted((folder / "out" / "runs").iterdir())[1], tmp_path / "run")
+    random = np.random.default_rng(0)
+    for path in sorted(run.glob("[!.]*")):
+        whole = path.read_bytes()
+        for _ in range(10):
+            harmed = bytearray(whole)
+            harmed[random.integers(len(whole))] ^= 1 << random.integers(8)
+            path.write_bytes(harmed)
+            with pytest.raises(InputError, match=f"{path}: .*; a damaged run: delete its folder") as refusal:
+                run_folder.read(run)
+            assert "\n" not in str(refusal.value)
+        path.write_bytes(whole)
+    run_folder.read(run)
+    for name in ("metrics.jsonl", "predictions.npz"):
+        (run / name).rename(run / "elsewhere")
+        with pytest.raises(InputError, match=f"{name}: altered or missing"):
             run_folder.read(run)
+        (run / "elsewhere").rename(run / name)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def compact_twin(channels: tuple[int, ...], hidden: int = 128) -> Twin:
         size, stride, padding = (5, 2, 0) if i == 0 else (3, 1, int(1 < i < len(channels) - 1))
         layers += [nn.Conv2d(inputs, outputs, size, stride, padding), RootMeanSquare(outputs), nn.ReLU()]
         layers += [nn.MaxPool2d(2)] * (i == 1)
-        names += [f"conv{i + 1}", f"norm{i + 1}"]
+        names += [f"convs.{i}", f"norms.{i}"]
     layers += [nn.Flatten(), nn.Linear(9 * channels[-1], 10)]
     return Twin(nn.Sequential(*layers), (*names, "output"), hidden)
 
@@ -78,7 +78,14 @@ def copy_weights(model: Model, twin: Twin) -> None:
         ):
             layers = [layer for layer in torch_part if any(True for _ in layer.parameters())]
             for name, layer in zip(names, layers, strict=True):
-                _copy(getattr(flax_part, name), layer)
+                _copy(_layer(flax_part, name), layer)
+
+
+def _layer(module: Any, name: str) -> Any:
+    """Return the layer of a module by its dotted name, such as `convs.0`."""
+    for key in name.split("."):
+        module = module[int(key)] if key.isdecimal() else getattr(module, key)
+    return module
 
 
 def _copy(source: Any, layer: Any) -> None:

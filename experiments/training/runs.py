@@ -127,7 +127,9 @@ def train_runs(
                 seed.look(data, recipe, now())
         if plan.save_every and (is_look or stop.signal or time.perf_counter() - saved > plan.save_every):
             if _leads():
-                checkpoint.save(seeds[0].folder / run_folder.CHECKPOINTS, seeds[0].config, stop.state, now())
+                first = seeds[0]
+                kept = now() | {"lines": first.lines}  # so that a damaged history can be mended
+                checkpoint.save(first.folder / run_folder.CHECKPOINTS, first.config, stop.state, kept)
             saved = time.perf_counter()
         loss = float(np.mean([seed.loss() for seed in seeds]))
         scores = [seed.scores for seed in seeds] if is_look else None

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import filelock
 import jax
@@ -89,17 +90,30 @@ def resume(folder: Path, config: Config, own: Path | None, started: float) -> in
                 f"{folder}: {'; '.join(changed)} since the run began, so that it would not end with the same bits; "
                 "bring that back, or start a new run"
             )
-        state, clock, refused = None, NO_TIME, ()
+        state, spent, refused, lines = None, NO_TIME, (), []
         if checkpoint.steps(folder / run_folder.CHECKPOINTS):
-            state, clock, refused = checkpoint.restore(folder / run_folder.CHECKPOINTS, config)
+            state, kept, refused = checkpoint.restore(folder / run_folder.CHECKPOINTS, config)
+            spent, lines = {name: kept[name] for name in NO_TIME}, kept["lines"]
         step = 0 if state is None else int(state.step)
         console.introduce(config, data)
         for line in refused:
             console.say(f"{line}; the checkpoint before it is used")
         console.say(f"resumed at step {step:,} of {recipe.steps:,}")
         if _leads():
-            run_folder.write_lines(folder, [line for line in run_folder.read_lines(folder) if line["step"] <= step])
-        return _show(config, folder, data, compiling, state, clock, started, caught)
+            _mend(folder, lines)
+        return _show(config, folder, data, compiling, state, spent, started, caught)
+
+
+def _mend(folder: Path, lines: list[dict[str, Any]]) -> None:
+    """Bring a run's metrics to where its checkpoint stands, and say so where they are not what was written."""
+    try:
+        found = run_folder.read_lines(folder)[: len(lines)]
+    except InputError as error:
+        console.say(f"{error}; mended from the checkpoint")
+    else:
+        if found != lines:
+            console.say(f"{folder / run_folder.METRICS}: altered; mended from the checkpoint")
+    run_folder.write_lines(folder, lines)
 
 
 def _compile(config: Config, data: Data) -> tuple[Recipe, Future]:

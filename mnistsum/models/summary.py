@@ -42,9 +42,13 @@ def summarize(config: ModelConfig) -> list[Row]:
     def forward(key, image, number):
         model = build(config, key)
         for part in ("classifier", "adder"):
-            for name, layer in list(vars(getattr(model, part)).items()):
-                if isinstance(layer, nnx.Module):
-                    object.__setattr__(getattr(model, part), name, watch(f"{part}.{name}", layer))
+            module = getattr(model, part)
+            for name, layer in list(vars(module).items()):
+                path = f"{part}.{name}"
+                if isinstance(layer, nnx.List):
+                    object.__setattr__(module, name, [watch(f"{path}.{i}", each) for i, each in enumerate(layer)])
+                elif isinstance(layer, nnx.Module):
+                    object.__setattr__(module, name, watch(path, layer))
         features, digit = model.classify(image)
         rows.append(Row("digit", "logits", digit.shape[1:], 0, 0))
         rows.append(Row("number", "input", (10,), 0, 0))

@@ -26,12 +26,12 @@ class Compact(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         widths = self.widths(config)
-        self.depth = len(widths)
+        self.convs, self.norms = nnx.List(), nnx.List()
         for i, (inputs, outputs) in enumerate(zip((1, *widths), widths, strict=False)):
             size, stride = (5, 2) if i == 0 else (3, 1)
-            padding = "SAME" if 1 < i < self.depth - 1 else "VALID"
-            setattr(self, f"conv{i + 1}", Conv(config, inputs, outputs, size, rngs, stride, padding))
-            setattr(self, f"norm{i + 1}", Norm(outputs, rngs))
+            padding = "SAME" if 1 < i < len(widths) - 1 else "VALID"
+            self.convs.append(Conv(config, inputs, outputs, size, rngs, stride, padding))
+            self.norms.append(Norm(outputs, rngs))
         self.features = 9 * widths[-1]
         self.output = Dense(config, self.features, 10, rngs)
 
@@ -39,10 +39,9 @@ class Compact(nnx.Module):
         self, image: Float[Array, "batch 28 28 1"]
     ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
         x = to_maps(image)
-        for i in range(1, self.depth + 1):
-            conv, norm = getattr(self, f"conv{i}"), getattr(self, f"norm{i}")
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = jax.nn.relu(norm(conv(x)))
-            if i == 2:
+            if i == 1:
                 x = max_pool(x)
         features = flatten(x)
         return features, self.output(features)

@@ -16,15 +16,15 @@ class MLP(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         widths = config.widths or (256, 128)
-        self.depth, self.features = len(widths), widths[-1]
-        for i, (inputs, outputs) in enumerate(zip((784, *widths), widths, strict=False)):
-            setattr(self, f"hidden{i + 1}", Dense(config, inputs, outputs, rngs))
+        self.features = widths[-1]
+        sizes = zip((784, *widths), widths, strict=False)
+        self.hidden = nnx.List([Dense(config, inputs, outputs, rngs) for inputs, outputs in sizes])
         self.output = Dense(config, self.features, 10, rngs)
 
     def __call__(
         self, image: Float[Array, "batch 28 28 1"]
     ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
         x = image.reshape(image.shape[0], 784)
-        for i in range(self.depth):
-            x = jax.nn.relu(getattr(self, f"hidden{i + 1}")(x))
+        for layer in self.hidden:
+            x = jax.nn.relu(layer(x))
         return x, self.output(x)

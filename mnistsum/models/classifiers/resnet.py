@@ -31,10 +31,11 @@ class ResNet(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         widths = config.widths or (16, 32, 64)
-        self.depth, self.features = len(widths), widths[-1]
+        self.features = widths[-1]
         self.stem = Conv(config, 1, widths[0], 5, rngs, stride=2, padding="VALID")
+        self.blocks = nnx.List()
         for i, (inputs, outputs) in enumerate(zip((widths[0], *widths), widths, strict=False)):
-            setattr(self, f"block{i + 1}", Block(config, inputs, outputs, rngs, stride=1 if i == 0 else 2))
+            self.blocks.append(Block(config, inputs, outputs, rngs, stride=1 if i == 0 else 2))
         self.norm = Norm(self.features, rngs)
         self.output = Dense(config, self.features, 10, rngs)
 
@@ -42,7 +43,7 @@ class ResNet(nnx.Module):
         self, image: Float[Array, "batch 28 28 1"]
     ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
         x = self.stem(to_maps(image))
-        for i in range(self.depth):
-            x = getattr(self, f"block{i + 1}")(x)
+        for block in self.blocks:
+            x = block(x)
         features = jax.nn.relu(self.norm(x)).mean((1, 2)).T
         return features, self.output(features)

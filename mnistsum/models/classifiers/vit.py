@@ -52,11 +52,10 @@ class ViT(nnx.Module):
         widths = config.widths or (64, 64)
         if len(set(widths)) > 1 or widths[0] % HEADS:
             raise InputError(f"model.widths: expected equal widths divisible by {HEADS} for vit, found {widths}")
-        self.depth, self.features = len(widths), widths[0]
+        self.features = widths[0]
         self.embed = Dense(config, PATCH * PATCH, self.features, rngs)
         self.position = Position((28 // PATCH) ** 2, self.features, rngs)
-        for i in range(self.depth):
-            setattr(self, f"block{i + 1}", Block(config, self.features, rngs))
+        self.blocks = nnx.List([Block(config, self.features, rngs) for _ in widths])
         self.norm = nnx.RMSNorm(self.features, rngs=rngs)
         self.output = Dense(config, self.features, 10, rngs)
 
@@ -66,7 +65,7 @@ class ViT(nnx.Module):
         side = 28 // PATCH
         patches = image.reshape(image.shape[0], side, PATCH, side, PATCH).swapaxes(2, 3)
         tokens = self.position(self.embed(patches.reshape(image.shape[0], side * side, PATCH * PATCH)))
-        for i in range(self.depth):
-            tokens = getattr(self, f"block{i + 1}")(tokens)
+        for block in self.blocks:
+            tokens = block(tokens)
         features = jnp.mean(self.norm(tokens), 1)
         return features, self.output(features)
