@@ -19,7 +19,7 @@ class Run:
 
     config: str = "base"  # name of a config, or a .py file of yours
     output: Path | None = None  # the run's folder, new; default runs/<config>-<date>-<time>
-    resume: Path | None = None  # the folder of an interrupted run, which goes on to the same bits
+    resume: Path | None = None  # the folder of an interrupted run, to be continued bit for bit
     dry_run: bool = False  # print device, data, layers and estimated duration, and end
     profile: Path | None = None  # write a trace of a few steps into this folder, for Perfetto or TensorBoard; end
     distributed: bool = False  # train together with the other processes of this SLURM, Open MPI or TPU job

@@ -66,7 +66,7 @@ def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture")
     scale = max(1, max(pixels.shape[:2]) / WORKING)
     margin = scale * max(side.stop - side.start for side in found) / 2
     rows, columns = (slice(max(0, int(side.start * scale - margin)), int(side.stop * scale + margin)) for side in found)
-    # Looked at again from near, as a pen's hairlines are lost on a large page made small.
+    # A second look at full resolution, as a pen's hairlines are lost when a large page is scaled down.
     near = pixels[rows, columns]
     ink = _find_ink(_resize(near, WORKING / max(near.shape[:2])), name)
     ink = _with_usual_stroke(ink[_box(ink)])

@@ -21,8 +21,8 @@ def together(coordinator: str | None, processes: int | None, process: int | None
     """Wait for the run's other processes; of all of them, only the first prints to standard output.
 
     What is None is found from SLURM, Open MPI or the TPU's pod; InputError where there is none of them. An error ends
-    the process at once: one that waited for the others' goodbye would leave them waiting for its share of a sum. A
-    process whose peer is lost says so in one line.
+    the process at once: if it waited for the others to end, they would wait for its share of a sum. A process that has
+    lost another says so in one line.
     """
     told = subprocess.Popen([sys.executable, "-I", exit_message.__file__], stdin=subprocess.PIPE)
     assert told.stdin is not None
