@@ -240,7 +240,7 @@ def markdown(summary: dict[str, Any]) -> str:
     made = summary["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
     lines = [f"# {' / '.join(row['config'] for row in summary['rows'])}", "", f"`{summary['command']}`", ""]
-    lines += [f"Commit {made['commit']}; {versions}; {made['cores']} cores of {made['device']}; {_modes(summary)}."]
+    lines += [f"Commit {made['commit']}; {versions}; {made['cores']} cores of {made['hardware']}; {_modes(summary)}."]
     for title, (header, rows) in tables(summary).items():
         lines += ["", f"## {title}", "", "| " + " | ".join(header) + " |", "|---|" + "--:|" * (len(header) - 1)]
         lines += ["| " + " | ".join(row) + " |" for row in rows]
@@ -299,7 +299,7 @@ def page(summary: dict[str, Any]) -> str:
             (figures.cells(summary), "Sum accuracy by digit and number"),
         )
     ]
-    settings = {"commit": made["commit"], **made["versions"], "cores": made["cores"], "device": made["device"]}
+    settings = {"commit": made["commit"], **made["versions"], "cores": made["cores"], "hardware": made["hardware"]}
     settings |= {"mode": _modes(summary)}
     body = f"""
 <h1>{escape(", ".join(names))}</h1>

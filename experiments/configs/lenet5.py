@@ -3,7 +3,7 @@
 Claim: what convolutional networks have gained since 1998, all else being equal.
 Result: after one epoch, ten seeds: experiments/results/classifiers.
 Command: python -m experiments.run --config lenet5
-Cost: about 50 s of training on two CPU cores, from the seconds an epoch takes in that comparison.
+Cost: about 64 s of training on two CPU cores, from the seconds an epoch takes in that comparison.
 """
 
 import dataclasses

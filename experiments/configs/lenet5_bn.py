@@ -3,7 +3,7 @@
 Claim: what LeNet-5 gains by what came after it.
 Result: after one epoch, ten seeds: experiments/results/classifiers.
 Command: python -m experiments.run --config lenet5_bn
-Cost: TBD
+Cost: about 89 s of training on two CPU cores, from the seconds an epoch takes in that comparison.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
 Claim: what `base` gains by convolutions.
 Result: after one epoch, ten seeds: experiments/results/classifiers.
 Command: python -m experiments.run --config mlp
-Cost: about 53 s of training on two CPU cores, from the seconds an epoch takes in that comparison.
+Cost: about 71 s of training on two CPU cores, from the seconds an epoch takes in that comparison.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
 Claim: whether shortcuts pay in a network this shallow.
 Result: after one epoch, ten seeds: experiments/results/classifiers.
 Command: python -m experiments.run --config resnet
-Cost: about 66 s of training on two CPU cores, from the seconds an epoch takes in that comparison.
+Cost: about 67 s of training on two CPU cores, from the seconds an epoch takes in that comparison.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
 Claim: what attention reaches where `base` has convolutions.
 Result: after one epoch, ten seeds: experiments/results/classifiers.
 Command: python -m experiments.run --config vit
-Cost: about 254 s of training on two CPU cores, from the seconds an epoch takes in that comparison.
+Cost: about 360 s of training on two CPU cores, from the seconds an epoch takes in that comparison.
 """
 
 import dataclasses
