@@ -38,16 +38,21 @@ def finish(process, status=0) -> tuple[str, str]:
 def bits(folder: Path) -> dict[str, object]:
     """All that a run leaves, but clocks and the pictures and report made of the rest."""
     lines = [json.loads(line) | {"clock": None} for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    summary = json.loads((folder / "summary.json").read_text()) | {"train_seconds": None, "wall_seconds": None}
     config = read_config(folder)
     state = checkpoint.restore(folder / "checkpoints", config).state
     return {
         "config": config,
         "predictions": (folder / "predictions.npz").read_bytes(),
         "metrics": lines,
-        "summary": summary,
+        "summary": timeless(folder),
         "state": [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)],
     }
+
+
+def timeless(folder: Path) -> dict[str, object]:
+    """A run's summary without seconds, and without the digests of files that hold some."""
+    summary = json.loads((folder / "summary.json").read_text())
+    return {key: summary[key] for key in summary.keys() - {"train_seconds", "wall_seconds", "files", "sha256"}}
 
 
 def write_set(folder: Path, train: int = 40, test: int = 20) -> Path:

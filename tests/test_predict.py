@@ -99,7 +99,8 @@ def test_without_a_number_all_ten_are_added(mnist, tmp_path, capsys):
     assert [row["sum"] for row in json.loads(capsys.readouterr().out)] == list(range(7, 17))
 
 
-@pytest.mark.parametrize("split", [pytest.param("test", marks=pytest.mark.slow), "validation"])
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["test", "validation"])
 def test_evaluate_says_what_scores_say(base, mnist, split, capsys):
     assert command(["evaluate", "base", "--split", split, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
