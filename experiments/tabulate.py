@@ -28,6 +28,8 @@ def table(runs: tuple[Path, ...]) -> str:
         if not path.is_file():
             raise InputError(f"{path}: no such file; expected the folder of a finished run")
         summary = json.loads(path.read_text())
+        if "test" not in summary:
+            raise InputError(f"{path}: expected a run that was tested, found one of a search")
         groups[summary["config"]].append(summary)
     lines = [
         "| config | parameters | multiply-adds | digit, % | sum, % | training, s | whole command, s |",

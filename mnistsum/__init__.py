@@ -14,6 +14,7 @@ _EXPORTS = {
     "evaluate": "evaluation",
     "load_run": "checkpoint",
     "load_pretrained": "predict",
+    "read_picture": "picture",
 }
 
 

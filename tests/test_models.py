@@ -14,7 +14,7 @@ from jax import lax
 from mnistsum import testing
 from mnistsum.config import ModelConfig
 from mnistsum.errors import InputError
-from mnistsum.models import Model, build, parameters
+from mnistsum.models import Model, build, in_evaluation, in_training, parameters
 from mnistsum.models.layers import convolve, max_pool
 from mnistsum.models.summary import count_multiply_adds, count_parameters, summarize
 from mnistsum.registry import ADDERS, CLASSIFIERS
@@ -278,6 +278,27 @@ def test_what_training_cannot_carry_is_refused_in_one_line(monkeypatch, kind, an
     with pytest.raises(InputError, match=answer) as refusal:
         build(ModelConfig(classifier="unsupported"), KEY)
     assert "\n" not in str(refusal.value)
+
+
+class Masks(nnx.Module):
+    """Two dropout layers of one shape."""
+
+    def __init__(self, rngs):
+        self.first, self.second = nnx.Dropout(0.5, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x):
+        return self.first(x), self.second(x)
+
+
+def test_dropout_layers_draw_masks_of_their_own_in_training_and_none_in_evaluation():
+    ones = jnp.ones(64)
+    first, second = in_training(Masks(nnx.Rngs(0)), KEY)(ones)
+    assert (first != second).any()
+    again, _ = in_training(Masks(nnx.Rngs(1)), KEY)(ones)
+    assert (first == again).all()  # the key alone decides
+    evaluated = in_evaluation(Masks(nnx.Rngs(0)))
+    assert all((out == ones).all() for out in evaluated(ones))
+    assert not jax.tree.leaves(evaluated)  # nor does it hold a key
 
 
 def test_statistics_of_batch_norms_are_no_parameters():

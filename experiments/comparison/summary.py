@@ -33,7 +33,7 @@ MEASURES = (  # of each run, summarized over seeds
     "images_per_second",
 )
 GOOD = 0.988  # of both accuracies on held-out images
-RANGE = 0.01  # accuracies of one config's seeds that differ by more raise an alarm
+RANGE = 0.01  # accuracies of one config's seeds that differ by more are warned of
 
 
 def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, Any]:
@@ -74,10 +74,11 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
         rows.append(row)
         if len({run.summary["weights"] for run in of}) < len(of):
             alarms.append(f"{name}: two seeds ended with the same weights, bit for bit")
-        for measure in ("digit_accuracy", "sum_accuracy"):
-            values = [one[measure] for one in measured]
+        for output in OUTPUTS:
+            values = [one[f"{output}_accuracy"] for one in measured]
             if max(values) - min(values) > RANGE:
-                alarms.append(f"{name}: {measure} ranges from {min(values):.2%} to {max(values):.2%} over seeds")
+                spread = f"{min(values):.2%} to {max(values):.2%}"
+                alarms.append(f"{name}: {output} accuracy differs by more than a point between seeds: {spread}")
     dataset = next(iter(runs.values()))[0].config.data.name
     return {"first": first, "dataset": dataset, "images": len(labels), "rows": rows, "alarms": alarms}
 
@@ -214,9 +215,9 @@ def notes(summary: dict[str, Any]) -> list[str]:
     failed = [f"{row['config']}: {failure}" for row in summary["rows"] for failure in row["failed"]]
     tuned = [f"{name}: learning rate {one['learning_rate']:g}" for name, one in summary["tuned"].items()]
     return (
-        [f"ALARM: {alarm}" for alarm in summary["alarms"]]
-        + [f"FAILED (counted, not dropped) {failure}" for failure in failed]
-        + [f"tuned on validation: {choice}" for choice in tuned]
+        [f"Warning: {alarm}" for alarm in summary["alarms"]]
+        + [f"Failed, and counted in every figure: {failure}" for failure in failed]
+        + [f"Chosen on validation images: {choice}" for choice in tuned]
         + summary["notes"]
     )
 
@@ -307,8 +308,8 @@ def page(summary: dict[str, Any]) -> str:
 numbers; seeds are paired: seed k gives every config the same images in the same order with the same numbers</p>
 {"".join(f"<p><b>{escape(note)}</b></p>" for note in notes(summary))}
 {accuracy}<p>Mean ± standard deviation over seeds. The bars below are 95 % intervals of the mean over seeds.</p>
-{pictures[0]}{verdicts}<p>The other less the first, paired by seed and image. The intervals count seeds and test images
-as samples, and cover together with 95 % (Bonferroni).</p>
+{pictures[0]}{verdicts}<p>Each difference is the config's accuracy minus that of {escape(summary["first"])}, paired by
+seed and by image. Seeds and test images both count as samples; the intervals hold together at 95 % (Bonferroni).</p>
 <h2>Learning</h2>{pictures[1]}<p>Validation accuracy: mean, and a band from the lowest to the highest seed.</p>
 {cost}<p>Seconds of training alone, without compilation and evaluation; of seeds in one program, a seed's share. The
 adder lag is the number of steps from 98 % of digits to 98 % of sums, on 1,000 validation images looked at every 512

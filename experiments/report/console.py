@@ -94,7 +94,7 @@ def run_line(name: str, seed: int, summary: dict[str, Any], reused: bool) -> Non
         f"{name}, seed {seed}: digit {test['digit_accuracy']:.2%}, sum {test['sum_accuracy']:.2%}, "
         f"{summary['train_seconds']:.1f} s"
         + (" (reused)" if reused else "")
-        + (" FAILED" if summary["failure"] else "")
+        + (" failed" if summary["failure"] else "")
     )
 
 

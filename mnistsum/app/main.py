@@ -1,6 +1,7 @@
 """The command line of `mnistsum`: parsed before JAX is imported."""
 
 import sys
+from importlib.metadata import version
 
 import tyro
 
@@ -12,6 +13,9 @@ COMMANDS = {"predict": Predict, "evaluate": Evaluate, "export": Export, "draw": 
 
 def command(arguments: list[str]) -> int:
     """Parse a command line and do what it says; return the exit status."""
+    if arguments == ["--version"]:
+        print(f"mnistsum {version('mnistsum')}")
+        return 0
     options = tyro.extras.subcommand_cli_from_dict(
         COMMANDS,
         prog="mnistsum",
