@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import difflib
-import importlib
 import re
 import shlex
 import sys
@@ -44,8 +43,7 @@ def load_config(name: str) -> Config:
         except InputError as error:
             raise InputError(f"--config {error}") from None
     elif name in config_names():
-        module = importlib.import_module(f"experiments.configs.{name}")
-        registry.add_names(module, module.__file__ or name)
+        module = registry.load_module(f"experiments.configs.{name}")
     else:
         near = difflib.get_close_matches(name, config_names(), 1, 0.0)[0]
         raise InputError(f"--config {name}: no such config; did you mean {near}? (one of {', '.join(config_names())})")

@@ -158,6 +158,18 @@ def load_file(path: str | Path) -> ModuleType:
     return module
 
 
+def load_module(name: str) -> ModuleType:
+    """Import a module by its dotted name, and add the names that it defines.
+
+    Raises:
+        InputError: where it defines a name that is taken.
+    """
+    with _deferred(Path(name)):
+        module = importlib.import_module(name)
+    add_names(module, module.__file__ or name)
+    return module
+
+
 def add_names(module: ModuleType, source: str) -> None:
     """Add the names that a module defines as CLASSIFIERS, ADDERS, OPTIMIZERS and OBJECTIVES."""
     for variable, registry in OWN.items():

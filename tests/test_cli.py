@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cli
+from experiments import cli, configs
 from experiments.run import Run
 from mnistsum import registry
 from mnistsum.config import Config
@@ -101,6 +101,17 @@ def test_a_file_may_define_networks_optimizers_and_objectives_and_choose_them_in
     assert cli.override(settings, ["optimizer.name=adamw"]).optimizer.name == "adamw"
     with pytest.raises(InputError, match=r"optimizer.name: expected one of sgd, adamw, muon, signs, found sign"):
         cli.override(settings, ["optimizer.name=sign"])
+
+
+def test_a_config_among_ours_may_define_a_network_as_well(own, tmp_path, monkeypatch):
+    own("among_ours.py", name="own")
+    monkeypatch.setattr(cli, "CONFIGS", tmp_path)
+    monkeypatch.setattr(configs, "__path__", [str(tmp_path)])
+    try:
+        assert cli.load_config("among_ours").model.classifier == "own"
+        assert registry.CLASSIFIERS.file_of("own") == tmp_path / "among_ours.py"
+    finally:
+        sys.modules.pop("experiments.configs.among_ours", None)
 
 
 def test_a_name_that_a_config_does_not_define_is_refused_once_its_file_has_run(own):
