@@ -21,13 +21,13 @@ from mnistsum.objective import objective
 from mnistsum.train import Recipe, init_state, split_keys, train_step
 from mnistsum.types import Batch, Split, TrainState
 
-KEY = jax.random.key(0)
+SEED = 0  # of the key, which is made when it is needed: at import, it would start JAX before a program has set it up
 N = 32  # examples
 
 
 def examples() -> Batch:
     """Return 32 images of random blobs, each with a random label and number."""
-    image, label, number = jax.random.split(KEY, 3)
+    image, label, number = jax.random.split(jax.random.key(SEED), 3)
     labels, numbers = (jax.random.randint(key, (N,), 0, 10) for key in (label, number))
     blobs = jax.image.resize(jax.random.normal(image, (N, 7, 7, 1)), (N, 28, 28, 1), "bilinear")
     return pair(blobs, labels, numbers)
@@ -44,12 +44,12 @@ def check(config: ModelConfig, parameters: int | None = None) -> None:
 
 def check_shapes(config: ModelConfig) -> None:
     """Check that leaves are float32, logits [batch, 10] and [batch, 19] in both modes, features as wide as said."""
-    model = jax.eval_shape(partial(build, config), KEY)
+    model = jax.eval_shape(partial(build, config), jax.random.key(SEED))
     assert {leaf.dtype for leaf in jax.tree.leaves(model)} == {jnp.dtype("float32")}, "a leaf is not float32"
     batch = examples()
     features, digit = jax.eval_shape(lambda model: model.classify(batch.image), model)
     assert features.shape == (N, model.classifier.features), f"features: found {features.shape}"
-    for mode in (lambda model: model, lambda model: in_training(model, KEY)):
+    for mode in (lambda model: model, lambda model: in_training(model, jax.random.key(SEED))):
         logits = jax.eval_shape(lambda model, mode=mode: mode(model)(batch.image, batch.number), model)
         shapes = (digit.shape, logits.digit.shape, logits.sum.shape)
         assert shapes == ((N, 10), (N, 10), (N, 19)), f"logits: found {shapes[1]} and {shapes[2]}"
@@ -57,7 +57,7 @@ def check_shapes(config: ModelConfig) -> None:
 
 def check_jit_equals_eager(config: ModelConfig) -> None:
     """Check that the loss in training and each leaf of its gradient are the same compiled and not."""
-    model = build(config, KEY)
+    model = build(config, jax.random.key(SEED))
     params, of = parameters(model), jax.value_and_grad(partial(_loss, model, batch=examples()))
     # A coarser bound where operands are rounded to bfloat16: another order of sums rounds otherwise.
     bound = 1e-4 if config.dtype == "float32" else 0.1
@@ -96,7 +96,7 @@ def check_vmapped_step_equals_single_steps(config: ModelConfig) -> None:
 
 def check_permutation(config: ModelConfig) -> None:
     """Check that a permuted batch permutes the answers: no example depends on its place."""
-    model, split = build(config, KEY), _split()
+    model, split = build(config, jax.random.key(SEED)), _split()
     order = np.random.default_rng(0).permutation(N)
     permuted = evaluate(DataConfig(), model, Split(*(field[order] for field in split)), N)
     for path, a, b in _pairs(permuted, evaluate(DataConfig(), model, split, N)):
@@ -105,7 +105,7 @@ def check_permutation(config: ModelConfig) -> None:
 
 def check_padding(config: ModelConfig) -> None:
     """Check that part of a batch, padded, is answered as within the whole: no example sees another."""
-    model, split = build(config, KEY), _split()
+    model, split = build(config, jax.random.key(SEED)), _split()
     part = Split(*(field[:20] for field in split))
     for path, a, b in _pairs(evaluate(DataConfig(), model, part, N), evaluate(DataConfig(), model, split, N)):
         _assert_close(a, b[:20], 1e-3, f"{path} depends on the other examples")
@@ -113,7 +113,7 @@ def check_padding(config: ModelConfig) -> None:
 
 def check_digit_ignores_number(config: ModelConfig) -> None:
     """Check that the derivative of the digit logits by the number is zero, and that of the sum is not."""
-    model, batch = build(config, KEY), examples()
+    model, batch = build(config, jax.random.key(SEED)), examples()
     jacobian = jax.jit(jax.jacobian(lambda number: tuple(model(batch.image[:2], number))))
     digit, total = jacobian(batch.number[:2])
     assert not digit.any(), "the digit depends on the number"
@@ -122,7 +122,7 @@ def check_digit_ignores_number(config: ModelConfig) -> None:
 
 def check_gradients(config: ModelConfig) -> None:
     """Check that the loss reaches every parameter, and the sum's loss the classifier, unless the config cuts it."""
-    model, batch = build(config, KEY), examples()
+    model, batch = build(config, jax.random.key(SEED)), examples()
     params = parameters(model)
     both = jax.jit(jax.grad(partial(_loss, model, batch=batch)))(params)
     for path, leaf in jax.tree.leaves_with_path(both):
@@ -181,13 +181,13 @@ def _recipe(config: ModelConfig, optimizer: OptimizerConfig, steps: int) -> Reci
 
 def _split() -> Split:
     """Images of noise, as they are stored."""
-    images = jax.random.randint(KEY, (N, 28, 28, 1), 0, 256).astype(jnp.uint8)
+    images = jax.random.randint(jax.random.key(SEED), (N, 28, 28, 1), 0, 256).astype(jnp.uint8)
     return Split(np.asarray(images), np.arange(N, dtype=np.int32) % 10)
 
 
 def _loss(model: Model, params: PyTree, batch: Batch, weight: float = 0.5) -> jax.Array:
     """Return the loss in training mode."""
-    model = in_training(with_parameters(model, params), KEY)
+    model = in_training(with_parameters(model, params), jax.random.key(SEED))
     return objective(ObjectiveConfig(digit_weight=weight), model(batch.image, batch.number), batch)
 
 

@@ -1,6 +1,8 @@
 """The house: which module imports which, and that no arrow points back."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -77,3 +79,14 @@ def test_rooms_import_no_door_and_only_the_rooms_before_them():
             if room in ROOMS:
                 assert part not in doors, f"{name} imports the door {target}"
                 assert part not in ROOMS or ROOMS.index(part) <= ROOMS.index(room), f"{name} imports {target}"
+
+
+def test_importing_a_program_starts_no_backend():
+    """Else the flags that `set_up_compiler` sets for XLA would come too late, and change bits."""
+    code = """
+import experiments.comparison.program, experiments.search, experiments.training.single, experiments.training.store
+import mnistsum.app.draw, mnistsum.app.evaluate, mnistsum.app.export, mnistsum.app.predict, mnistsum.testing
+from jax._src import xla_bridge
+assert not xla_bridge.backends_are_initialized()
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
