@@ -76,7 +76,7 @@ def restore(folder: Path, config: Config) -> Restored:
         InputError: where there is none; it says why for each.
     """
     # The number of images shapes no array of the state, so any will do.
-    recipe = make_recipe(config, config.training.batch_size)
+    recipe = make_recipe(config, config.data.train_images or config.training.batch_size)
     like = jax.eval_shape(lambda: init_state(recipe, split_keys(0)))
     refused: list[str] = []
     for step in steps(folder):

@@ -18,7 +18,8 @@ from mnistsum import registry
 from mnistsum.errors import InputError
 
 RENAMED = {"model.initialisation": "initialization"}  # keys of earlier versions' JSON to today's name
-ADDED = ("objective.name",)  # fields that the JSON of earlier versions lacks; their defaults are what held before
+# Fields that the JSON of earlier versions lacks; their defaults are what held before.
+ADDED = ("objective.name", "data.train_images")
 
 
 class Checked:
@@ -56,6 +57,7 @@ class DataConfig(Checked):
     name: Literal["mnist", "fashion_mnist", "kmnist", "custom"] = "mnist"  # custom: any IDX set, ten classes, in dir
     dir: str | None = None  # folder of the four IDX files, gzipped or not; None: the package's, else downloaded
     validation: int = 5000  # images held out of training, the same for every seed; 0: the test set is read each epoch
+    train_images: int = 0  # trained on, drawn by the run's seed from those that are not held out; 0: all of them
     scaling: Literal["unit", "standard"] = "standard"  # pixels / 255; standard: then less MNIST's mean, over its sd
     test_shift: int = 0  # pixels; outside training, logits are means over all shifts of the image of up to so many
 
@@ -63,6 +65,7 @@ class DataConfig(Checked):
         return [
             ("dir", self.name != "custom" or self.dir is not None, "a folder, for data.name=custom"),
             ("validation", self.validation >= 0, "at least 0"),
+            ("train_images", self.train_images >= 0, "at least 0"),
             ("test_shift", 0 <= self.test_shift <= 14, "0 to 14 pixels"),
         ]
 

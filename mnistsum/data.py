@@ -12,6 +12,7 @@ from mnistsum.config import AugmentConfig, DataConfig
 from mnistsum.errors import InputError
 from mnistsum.types import Batch, Data, Epoch, Split
 
+NO_EPOCH = 2**32 - 1  # folded into the key of the orders for the draw of a few images: no epoch comes to it
 MEAN, DEVIATION = 0.1307, 0.3081  # of the pixels / 255 of MNIST's 60,000 training images
 
 
@@ -36,13 +37,20 @@ def load(config: DataConfig) -> Data:
     )
 
 
-def draw_epoch(order: Key[Array, ""], number: Key[Array, ""], epoch: Int[Array, ""] | int, n: int) -> Epoch:
+def draw_epoch(
+    order: Key[Array, ""], number: Key[Array, ""], epoch: Int[Array, ""] | int, n: int, few: int | None = None
+) -> Epoch:
     """Return the order and the numbers of an epoch of `n` images; numbers are drawn by image, uniform on 0-9.
 
-    They do not depend on batch size or model, so every architecture meets the same pairs under the same seed.
+    They do not depend on batch size or model, so every architecture meets the same pairs under the same seed. With
+    `few`, every epoch is of the same so many images, drawn from all by the order's key.
     """
+    chosen = few or n
+    places = jax.random.permutation(jax.random.fold_in(order, epoch), chosen)
+    if chosen < n:
+        places = jax.random.permutation(jax.random.fold_in(order, NO_EPOCH), n)[:chosen][places]
     return Epoch(
-        order=jax.random.permutation(jax.random.fold_in(order, epoch), n),
+        order=places,
         numbers=jax.random.randint(jax.random.fold_in(number, epoch), (n,), 0, 10),
     )
 

@@ -174,6 +174,7 @@ def _recipe(config: ModelConfig, optimizer: OptimizerConfig, steps: int) -> Reci
         model=config,
         objective=ObjectiveConfig(),
         optimizer=optimizer,
+        images=N,
         batch_size=N,
         steps_per_epoch=steps,
         steps=steps,

@@ -29,6 +29,7 @@ class Recipe:
     model: ModelConfig
     objective: ObjectiveConfig
     optimizer: OptimizerConfig
+    images: int  # that are trained on
     batch_size: int  # images a step
     steps_per_epoch: int
     steps: int  # of the whole run, which is the schedule's length
@@ -36,23 +37,26 @@ class Recipe:
 
 
 def make_recipe(config: Config, n: int) -> Recipe:
-    """Return the recipe of runs of a config on `n` training images.
+    """Return the recipe of runs of a config, of which `n` training images are there.
 
     Raises:
         InputError: where a batch is larger than the data, or cannot be shared by the config's devices.
     """
-    size = config.training.batch_size
-    if size > n:
-        raise InputError(f"training.batch_size: expected at most the {n} training images, found {size}")
+    size, images = config.training.batch_size, config.data.train_images or n
+    if images > n:
+        raise InputError(f"data.train_images: expected at most the {n} training images, found {images}")
+    if size > images:
+        raise InputError(f"training.batch_size: expected at most the {images} training images, found {size}")
     return Recipe(
         scaling=DataConfig(scaling=config.data.scaling),
         augment=config.augment,
         model=config.model,
         objective=config.objective,
         optimizer=config.optimizer,
+        images=images,
         batch_size=size,
-        steps_per_epoch=n // size,
-        steps=max(1, round(config.training.epochs * (n // size))),
+        steps_per_epoch=images // size,
+        steps=max(1, round(config.training.epochs * (images // size))),
         devices=count(config),
     )
 
@@ -130,7 +134,7 @@ def advance(recipe: Recipe, keys: Keys, state: TrainState, data: Split, until: I
 
     def to_end_of_epoch(state: TrainState) -> TrainState:
         number = state.step // recipe.steps_per_epoch
-        epoch = draw_epoch(keys.order, keys.number, number, len(data.labels))
+        epoch = draw_epoch(keys.order, keys.number, number, len(data.labels), recipe.images)
 
         def step(_: Any, state: TrainState) -> TrainState:
             return train_step(recipe, keys.dropout, state, draw_batch(recipe, keys, state.step, data, epoch))

@@ -43,7 +43,7 @@ class Logits(NamedTuple):
 class Epoch(NamedTuple):
     """The draws of one epoch."""
 
-    order: Int[Array, " n"]  # a permutation of the training images
+    order: Int[Array, " few"]  # a permutation of the images that are trained on: all, or a few of them
     numbers: Int[Array, " n"]  # 0-9, the number that each image meets, by image
 
 

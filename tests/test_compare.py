@@ -1,5 +1,6 @@
 """Comparisons, as a user runs them, and what is made of their runs."""
 
+import itertools
 import json
 import os
 import shutil
@@ -85,6 +86,24 @@ def test_a_comparison_writes_its_files_and_says_what_follows(compared):
         assert all(row["config"] in text for row in summary["rows"]), name
     assert (files / "comparison.html").read_text().count("data:image/png;base64") == 4
     assert "Against narrow, points" in output
+
+
+@pytest.mark.slow
+def test_tuning_tries_both_neighbors_of_the_best_rate_and_trains_with_that(tmp_path):
+    write_own(tmp_path)
+    done = compare("narrow.py", "wide.py", "--output", "out", "--seeds", 2, "--tune", *DATA, cwd=tmp_path)
+    assert "Learning rates tried" in done.stdout
+    summary = json.loads((files_of(tmp_path, "narrow", "wide") / "comparison.json").read_text())
+    for name, tuned in summary["tuned"].items():
+        rates = [trial["learning_rate"] for trial in tuned["trials"]]
+        scores = [trial["digit"] + trial["sum"] for trial in tuned["trials"]]
+        best = [trial["taken"] for trial in tuned["trials"]].index(True)
+        assert scores[best] == max(scores)
+        assert 0 < best < len(rates) - 1 or tuned["at_the_edge"]
+        assert 0.02 in rates
+        assert all(later == 2 * rate for rate, later in itertools.pairwise(rates))
+        for run in (tmp_path / "out" / "runs").glob(f"{name}-*"):
+            assert mnistsum.config.read_config(run).optimizer.learning_rate == rates[best]
 
 
 def test_a_diverged_run_counts_as_failed_and_is_not_dropped(compared):

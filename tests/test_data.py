@@ -24,6 +24,19 @@ def test_an_epoch_visits_every_image_once_and_differs_from_the_next():
     assert (first.numbers != second.numbers).mean() > 0.8
 
 
+def test_a_few_images_are_the_same_in_every_epoch_and_others_with_another_key():
+    draw = jax.jit(draw_epoch, static_argnums=(3, 4))
+    first, second, other = (
+        draw(*KEYS[:2], 0, 1000, 50),
+        draw(*KEYS[:2], 1, 1000, 50),
+        draw(KEYS[2], KEYS[1], 0, 1000, 50),
+    )
+    assert len(set(first.order.tolist())) == 50
+    assert set(first.order.tolist()) == set(second.order.tolist()) != set(other.order.tolist())
+    assert (first.order != second.order).any()
+    assert (first.numbers == draw(*KEYS[:2], 0, 1000).numbers).all()
+
+
 def pairs_are_uniform(labels: np.ndarray, numbers: np.ndarray) -> bool:
     """Chi-square at alpha 1e-6: numbers uniform for every digit, over the 10 x 10 table."""
     table = np.bincount(labels * 10 + numbers, minlength=100).reshape(10, 10)

@@ -67,6 +67,19 @@ def test_steps_by_hand(config):
     assert make_recipe(short, N).steps == 2
     with pytest.raises(InputError, match=r"training.batch_size: expected at most the 31 training images, found 32"):
         make_recipe(config, 31)
+    few = dataclasses.replace(config, data=DataConfig(train_images=64))
+    assert (make_recipe(few, N).steps_per_epoch, make_recipe(few, N).steps) == (2, 6)
+    with pytest.raises(InputError, match=r"data.train_images: expected at most the 63 training images, found 64"):
+        make_recipe(few, 63)
+
+
+def test_few_images_are_all_that_a_run_sees(config, keys, train):
+    recipe = make_recipe(dataclasses.replace(config, data=DataConfig(train_images=64)), N)
+    seen = draw_epoch(keys.order, keys.number, 0, N, 64).order
+    hidden = jnp.ones(N, bool).at[seen].set(False)[:, None, None, None]
+    other = train._replace(images=jnp.where(hidden, 255 - train.images, train.images))
+    ends = [ADVANCE(recipe, keys, START(recipe, keys), data, jnp.int32(6)) for data in (train, other)]
+    assert equal(*ends)
 
 
 def test_a_recipe_is_equal_for_every_seed_name_and_place_of_the_data(config):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.report import console
+from experiments.run_folder import OUTPUTS
 from experiments.training import store
 from experiments.training.record import make_record
 from experiments.training.runs import COMPARED, VALIDATED
@@ -15,7 +16,8 @@ from mnistsum.config import Config
 from mnistsum.errors import InputError
 from mnistsum.types import Data
 
-RATES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of tuning: times each config's own learning rate
+WIDEST = 5  # doublings and halvings of each config's own learning rate that tuning may try
+FEWEST_TRIALS = 3  # of tuning: the config's own rate, half of it and twice
 TUNING_SEED = 4_000_000_000  # far from the seeds that are compared
 
 
@@ -53,7 +55,7 @@ def want(contestant: Contestant, data: Data, seeds: Sequence[int]) -> Wanted:
     """Return the runs that a comparison wants of a contestant."""
     record = make_record(contestant.config, data, contestant.own)
     if contestant.tuned:  # whatever rate it will be
-        record["settings"] |= {"tuned": f"learning rate times {', '.join(map(str, RATES))}"}
+        record["settings"] |= {"tuned": f"learning rate times 2^k, |k| at most {WIDEST}"}
     return store.want(contestant.output / "runs", contestant.config, record, seeds)
 
 
@@ -81,20 +83,27 @@ def train(contestant: Contestant, wanted: Wanted, data: Data, advance: Callable[
 def tune(
     contestant: Contestant, wanted: Wanted, data: Data, advance: Callable[..., None]
 ) -> tuple[Config, dict[str, Any]]:
-    """Return the config at the learning rate that does best on validation images, and what was tried."""
-    tried, scores = {}, {}
-    for multiple in RATES:
-        rate = wanted.config.optimizer.learning_rate * multiple
-        optimizer = dataclasses.replace(wanted.config.optimizer, learning_rate=rate)
-        config = dataclasses.replace(wanted.config, optimizer=optimizer)
-        trial = store.want(contestant.output / "tuning", config, wanted.record, [TUNING_SEED])
-        ((run, _),) = store.train_missing(trial, data, VALIDATED, contestant.command)
-        validation = run.summary["validation"]
-        scores[multiple] = (validation["digit_accuracy"] + validation["sum_accuracy"]) / 2
-        tried[multiple] = config
-        advance(advance=1, description=f"tuning {config.name}")
-    best = tried[max(scores, key=lambda multiple: scores[multiple])]
-    return best, {
-        "learning_rate": best.optimizer.learning_rate,
-        "validation": {str(multiple): score for multiple, score in scores.items()},
-    }
+    """Return the config at the learning rate that does best on validation images, and what was tried.
+
+    The same rule for every config: its own rate, and then half and twice the best one so far, until the best lies
+    between two that do worse, or its rate has been halved or doubled WIDEST times.
+    """
+    tried: dict[int, Config] = {}  # by the number of doublings
+    scores: dict[int, dict[str, float]] = {}
+    best, untried = 0, [0]
+    while untried:
+        for doublings in untried:
+            rate = wanted.config.optimizer.learning_rate * 2.0**doublings
+            optimizer = dataclasses.replace(wanted.config.optimizer, learning_rate=rate)
+            tried[doublings] = dataclasses.replace(wanted.config, optimizer=optimizer)
+            advance(description=f"{wanted.config.name}: learning rate {rate:g}")
+            trial = store.want(contestant.output / "tuning", tried[doublings], wanted.record, [TUNING_SEED])
+            ((run, _),) = store.train_missing(trial, data, VALIDATED, contestant.command)
+            scores[doublings] = {output: run.summary["validation"][f"{output}_accuracy"] for output in OUTPUTS}
+        best = max(scores, key=lambda doublings: sum(scores[doublings].values()))
+        untried = [near for near in (best - 1, best + 1) if near not in scores and abs(near) <= WIDEST]
+    trials = [
+        {"learning_rate": tried[doublings].optimizer.learning_rate, **scores[doublings], "taken": doublings == best}
+        for doublings in sorted(scores)
+    ]
+    return tried[best], {"trials": trials, "at_the_edge": abs(best) == WIDEST}

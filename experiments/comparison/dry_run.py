@@ -1,5 +1,6 @@
 """What a comparison would take, from a measured second of each of its configs."""
 
+import math
 import time
 from typing import Any
 
@@ -55,7 +56,8 @@ def seconds(config: Config, data: Data) -> tuple[float, float]:
     evaluation = time.perf_counter() - start
     step = stop.seconds / stop.steps
     tested = evaluation * len(data.test.labels) / len(data.validation.labels)
-    return step, recipe.steps * step + COMPARED.looks * config.training.epochs * evaluation + tested
+    looks = min(COMPARED.looks * config.training.epochs, COMPARED.most_looks or math.inf)
+    return step, recipe.steps * step + looks * evaluation + tested
 
 
 def storage(config: Config, data: Data) -> int:

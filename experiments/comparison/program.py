@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments import cli, environment, run_folder
 from experiments.comparison import contestants, dry_run, summary
-from experiments.comparison.contestants import RATES, Contestant
+from experiments.comparison.contestants import FEWEST_TRIALS, Contestant
 from experiments.comparison.finished import group_runs
 from experiments.comparison.options import Compare
 from experiments.report import console
@@ -44,19 +44,18 @@ def compare(options: Compare, configs: list[Config], command: str) -> None:
     data = load(configs[0].data)
     wanted = [contestants.want(contestant, data, range(options.seeds)) for contestant in compared]
     if options.dry_run:
-        dry_run.show(wanted, len(RATES) if options.tune else 0, data)
+        dry_run.show(wanted, FEWEST_TRIALS if options.tune else 0, data)
         return
     contestants.check_contract([want.config for want in wanted if store.missing(want)])
     with console.runs_progress() as bar:
-        tuning = len(wanted) * len(RATES) if options.tune and not options.submit else 0
-        task = bar.add_task("", total=len(wanted) * options.seeds + tuning)
+        task = bar.add_task("", total=len(wanted) * options.seeds)
         advance = partial(bar.update, task)
         if options.submit is None:
             for contestant, want in zip(compared, wanted, strict=True):
                 contestants.train(contestant, want, data, advance)
         else:
             _submit(options, compared, wanted, advance)
-    tuned: dict[str, Any] = {}
+    tuned: dict[str, dict[str, Any]] = {}
     runs = {}
     for contestant, want in zip(compared, wanted, strict=True):
         if options.tune:

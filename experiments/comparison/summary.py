@@ -193,7 +193,7 @@ def tables(summary: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
         cost.append([name, *sizes, *(number(row[key], form) for key, form in forms.items())])
         kinds = [f"{100 * row['errors'][kind]:.2f}" for kind in ("digit_misread", "adder_wrong", "right_by_luck")]
         errors.append([name, *kinds, percent(row["digit_accuracy_permuted"]), percent(row["sum_accuracy_held_out"])])
-    return {
+    found = {
         "Accuracy on the test set, %": (
             ["config", "n", "digit", "sum", "sum = digit + number", "on impossible sums", "failed"],
             accuracy,
@@ -208,16 +208,28 @@ def tables(summary: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
             errors,
         ),
     }
+    tried = [
+        [name, f"{trial['learning_rate']:g}", *(f"{100 * trial[output]:.2f}" for output in OUTPUTS), taken]
+        for name, one in summary["tuned"].items()
+        for trial in one["trials"]
+        for taken in ["taken" if trial["taken"] else ""]
+    ]
+    if tried:
+        found["Learning rates tried, % of validation images"] = (["config", "learning rate", *OUTPUTS, ""], tried)
+    return found
 
 
 def notes(summary: dict[str, Any]) -> list[str]:
     """Return what a reader must know beside the tables."""
     failed = [f"{row['config']}: {failure}" for row in summary["rows"] for failure in row["failed"]]
-    tuned = [f"{name}: learning rate {one['learning_rate']:g}" for name, one in summary["tuned"].items()]
     return (
         [f"Warning: {alarm}" for alarm in summary["alarms"]]
         + [f"Failed, and counted in every figure: {failure}" for failure in failed]
-        + [f"Chosen on validation images: {choice}" for choice in tuned]
+        + [
+            f"{name}: the learning rate that was taken is the last that tuning may try; a better one may lie beyond"
+            for name, one in summary["tuned"].items()
+            if one["at_the_edge"]
+        ]
         + summary["notes"]
     )
 
@@ -290,7 +302,7 @@ def page(summary: dict[str, Any]) -> str:
     made, names = summary["environment"], [row["config"] for row in summary["rows"]]
     n = summary["rows"][0]["n"]
     sections = {title: html.table(header, rows) for title, (header, rows) in tables(summary).items()}
-    accuracy, verdicts, cost, errors = (f"<h2>{escape(title)}</h2>{html}" for title, html in sections.items())
+    accuracy, verdicts, cost, errors, *tuned = (f"<h2>{escape(title)}</h2>{html}" for title, html in sections.items())
     pictures = [
         html.picture(figures.png(figure), alternative)
         for figure, alternative in (
@@ -317,6 +329,7 @@ examples.</p>{pictures[2]}
 <p>The line joins the configs that no other one beats in both.</p>
 {errors}<p>Permuted: digits under their best one-to-one renaming, fitted on validation. Held-out cells: sums of the
 (digit, number) pairs that were never trained.</p>{pictures[3]}
+{"".join(tuned)}
 <h2>How it was made</h2><pre>{escape(summary["command"])}</pre>
 {html.settings(settings)}
 """

@@ -35,6 +35,7 @@ class Plan:
     """What is looked at in a run, and when: all in which the programs' runs differ."""
 
     looks: int = 1  # an epoch, at all held-out images; the run's end is another
+    most_looks: int | None = None  # of a run; None: as many as that makes
     watches_learning: bool = False  # note at which step each output reaches LEARNED on some validation images
     pause: float | None = None  # seconds of training between stops that show progress and heed signals; None: none
     save_every: float | None = None  # seconds between checkpoints, at most; each look is one, too; None: none are kept
@@ -43,7 +44,7 @@ class Plan:
 
 
 RUN = Plan(pause=1.0, save_every=60.0, ends_at_fault=True)
-COMPARED = Plan(looks=4, watches_learning=True)
+COMPARED = Plan(looks=4, most_looks=64, watches_learning=True)
 VALIDATED = Plan(tests=False)  # of searches and tuning
 
 
@@ -262,8 +263,11 @@ def _pace(plan: Plan, recipe: Recipe, seeds: list[_Seed]) -> Pace:
 
 def _next_look(step: int, plan: Plan, recipe: Recipe) -> int:
     """Return the first step after `step` at which the held-out images are looked at."""
-    part = step * plan.looks // recipe.steps_per_epoch
-    ends = (round(i * recipe.steps_per_epoch / plan.looks) for i in range(part, part + 3))
+    between = recipe.steps_per_epoch / plan.looks
+    if plan.most_looks:
+        between = max(between, recipe.steps / plan.most_looks)
+    part = int(step / between)
+    ends = (round(i * between) for i in range(part, part + 3))
     return min(recipe.steps, *(end for end in ends if end > step))
 
 
