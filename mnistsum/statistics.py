@@ -41,6 +41,7 @@ def difference(
     first: Float[np.ndarray, "seeds images"] | Bool[np.ndarray, "seeds images"],
     other: Float[np.ndarray, "seeds images"] | Bool[np.ndarray, "seeds images"],
     contrasts: int = 1,
+    failures: int = 0,
 ) -> Difference:
     """Return the other's accuracy less the first's, from the images that each seed gets right, paired by both.
 
@@ -50,9 +51,24 @@ def difference(
 
         variance = (MS_seeds + MS_images - MS_rest) / (n m),
 
-    which is the variance of the seeds' means / n plus that of the images' means / m, less what both count twice; never
-    below the larger of the two. Student's t with Satterthwaite's degrees of freedom; 95 % over all `contrasts` together
-    (Bonferroni). ValueError with fewer than two seeds.
+    which is the variance of the seeds' means / n plus that of the images' means / m, less what both count twice. Each
+    part has degrees of freedom of its own, few for the seeds and many for the images, and so its own quantile of
+    Student's t (the modified large-sample method of Graybill & Wang 1980, "Confidence intervals on nonnegative linear
+    combinations of variances"):
+
+        half width = sqrt(t(n - 1)^2 MS_seeds / (n m) + t(m - 1)^2 max(MS_images - MS_rest, 0) / (n m)).
+
+    One quantile for the sum, by Satterthwaite's degrees of freedom, is too bold with few seeds: where by chance they
+    agree, the images' many degrees of freedom win.
+
+    Args:
+        first: what is right, 0 to 1, of each seed and image.
+        other: the same of the other.
+        contrasts: differences that are looked at together; all hold at 95 % (Bonferroni).
+        failures: seeds of either that failed; the other is then never called no worse.
+
+    Raises:
+        ValueError: with fewer than two seeds.
     """
     d = np.asarray(other, float) - np.asarray(first, float)
     n, m = d.shape
@@ -60,23 +76,18 @@ def difference(
         raise ValueError(f"difference: expected two seeds or more, found {n}")
     mean, by_seed, by_image = d.mean(), d.mean(1), d.mean(0)
     rest = ((d - by_seed[:, None] - by_image + mean) ** 2).sum() / ((n - 1) * (m - 1)) / (n * m)
-    seeds, images = by_seed.var(ddof=1) / n, by_image.var(ddof=1) / m
-    variance = max(seeds + images - rest, seeds, images)
-    parts = seeds**2 / (n - 1) + images**2 / (m - 1)
-    freedom = max(variance**2 / parts, n - 1) if parts else n - 1
-    error = math.sqrt(variance)
-    half = float(stats.t.ppf(1 - 0.025 / contrasts, freedom)) * error
+    seeds = by_seed.var(ddof=1) / n
+    images = max(by_image.var(ddof=1) / m - rest, 0.0)
+    confidence = 1 - 0.025 / contrasts
+    of_seeds, of_images = stats.t.ppf(confidence, n - 1), stats.t.ppf(confidence, m - 1)
+    half = math.sqrt(of_seeds**2 * seeds + of_images**2 * images)
     low, high = mean - half, mean + half
     if low > 0:
         verdict = "better"
     elif high < 0:
         verdict = "worse"
-    elif low > -MARGIN:
+    elif low > -MARGIN and not failures:
         verdict = "no worse by 0.1 points"
-    else:  # with more seeds, their part of the variance shrinks, the images' does not
-        goal = (max(abs(mean), mean + MARGIN) / stats.norm.ppf(1 - 0.025 / contrasts)) ** 2 - max(images - rest, 0)
-        if goal > 0:
-            verdict = f"undecided, about {max(math.ceil(seeds * n / goal) - n, 1):,} more seeds"
-        else:
-            verdict = "undecided, and more seeds alone will not decide it"
-    return Difference(float(mean), float(low), float(high), error, verdict)
+    else:
+        verdict = "undecided"
+    return Difference(float(mean), float(low), float(high), math.sqrt(seeds + images), verdict)

@@ -20,10 +20,13 @@ from experiments import compare as program
 from experiments.comparison.finished import group_runs
 from experiments.comparison.summary import summarize
 from experiments.training import record, store
+from experiments.training.runs import describe_failure
 from mnistsum import registry
-from mnistsum.config import Config, DataConfig
+from mnistsum.config import Config, DataConfig, ObjectiveConfig
 from mnistsum.data import load
 from mnistsum.errors import InputError
+from mnistsum.evaluation import Scores
+from mnistsum.objective import held_out_cells
 from mnistsum.types import Data
 
 ROOT = Path(__file__).parent.parent
@@ -454,6 +457,26 @@ def test_errors_are_attributed_and_alarms_raised():
     assert [alarm.split(":")[0] for alarm in summary["alarms"]] == ["a", "b"]
     assert "same weights" in summary["alarms"][0]
     assert "digit accuracy differs by more than a point" in summary["alarms"][1]
+
+
+@pytest.mark.parametrize(
+    ("objective", "digit", "total", "failure"),
+    [
+        (ObjectiveConfig(), 95, 95, None),
+        (ObjectiveConfig(), 95, 89, "sum 89.0%"),
+        (ObjectiveConfig(), 80, 85, "digit 80.0%, sum 85.0%"),
+        (ObjectiveConfig(digit_weight=0), 20, 95, None),
+        (ObjectiveConfig(digit_weight=1), 95, 10, None),
+        (ObjectiveConfig(held_out=5), 95, 50, None),  # right wherever it is trained
+    ],
+)
+def test_a_run_fails_only_in_what_it_is_trained_for(objective, digit, total, failure):
+    cells = np.full((10, 10), total / 100)
+    if objective.held_out:
+        cells = (~held_out_cells(objective)).astype(float)
+    unused = dict.fromkeys(Scores._fields, 0.0)
+    scores = Scores(**unused | {"digit_accuracy": digit / 100, "sum_accuracy_by_cell": cells.tolist()})
+    assert describe_failure(objective, scores) == failure
 
 
 def finished(name, seeds, **fields) -> list[run_folder.Finished]:

@@ -45,6 +45,7 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
     """
     right = {name: _right(of, labels) for name, of in runs.items()}
     first, *others = runs
+    contrasts = len(others) * len(OUTPUTS)
     rows, alarms = [], []
     for name, of in runs.items():
         config = of[0].config
@@ -67,8 +68,9 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
         row["curve"] = _band(of)
         row["cells"] = np.mean([run.summary["test"]["sum_accuracy_by_cell"] for run in of], 0).round(5).tolist()
         if name != first:
+            failures = len(rows[0]["failed"]) + len(row["failed"])
             row["against_first"] = {
-                output: difference(right[first][output], right[name][output], len(others))._asdict()
+                output: difference(right[first][output], right[name][output], contrasts, failures)._asdict()
                 for output in OUTPUTS
             }
         rows.append(row)
