@@ -56,10 +56,11 @@ def difference(
     Student's t (the modified large-sample method of Graybill & Wang 1980, "Confidence intervals on nonnegative linear
     combinations of variances"):
 
-        half width = sqrt(t(n - 1)^2 MS_seeds / (n m) + t(m - 1)^2 max(MS_images - MS_rest, 0) / (n m)).
+        half width = sqrt(t(n - 1)^2 max(MS_seeds, MS_rest) + t(m - 1)^2 max(MS_images - MS_rest, 0)) / sqrt(n m).
 
-    One quantile for the sum, by Satterthwaite's degrees of freedom, is too bold with few seeds: where by chance they
-    agree, the images' many degrees of freedom win.
+    In expectation MS_seeds is at least MS_rest, so a smaller one is chance: with two seeds it may well be zero. One
+    quantile for the sum, by Satterthwaite's degrees of freedom, is too bold with few seeds: where by chance they agree,
+    the images' many degrees of freedom win.
 
     Args:
         first: what is right, 0 to 1, of each seed and image.
@@ -76,7 +77,7 @@ def difference(
         raise ValueError(f"difference: expected two seeds or more, found {n}")
     mean, by_seed, by_image = d.mean(), d.mean(1), d.mean(0)
     rest = ((d - by_seed[:, None] - by_image + mean) ** 2).sum() / ((n - 1) * (m - 1)) / (n * m)
-    seeds = by_seed.var(ddof=1) / n
+    seeds = max(by_seed.var(ddof=1) / n, rest)
     images = max(by_image.var(ddof=1) / m - rest, 0.0)
     confidence = 1 - 0.025 / contrasts
     of_seeds, of_images = stats.t.ppf(confidence, n - 1), stats.t.ppf(confidence, m - 1)

@@ -465,8 +465,8 @@ def test_errors_are_attributed_and_alarms_raised():
         (ObjectiveConfig(), 95, 95, None),
         (ObjectiveConfig(), 95, 89, "sum 89.0%"),
         (ObjectiveConfig(), 80, 85, "digit 80.0%, sum 85.0%"),
-        (ObjectiveConfig(digit_weight=0), 20, 95, None),
-        (ObjectiveConfig(digit_weight=1), 95, 10, None),
+        (ObjectiveConfig(digit_weight=0.0), 20, 95, None),
+        (ObjectiveConfig(digit_weight=1.0), 95, 10, None),
         (ObjectiveConfig(held_out=5), 95, 50, None),  # right wherever it is trained
     ],
 )

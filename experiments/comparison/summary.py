@@ -33,6 +33,7 @@ MEASURES = (  # of each run, summarized over seeds
     "images_per_second",
 )
 GOOD = 0.988  # of both accuracies on held-out images
+FEW = 5  # seeds; fewer decide little
 RANGE = 0.01  # accuracies of one config's seeds that differ by more are warned of
 
 
@@ -224,8 +225,11 @@ def tables(summary: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
 def notes(summary: dict[str, Any]) -> list[str]:
     """Return what a reader must know beside the tables."""
     failed = [f"{row['config']}: {failure}" for row in summary["rows"] for failure in row["failed"]]
+    fewest = min(row["n"] for row in summary["rows"])
+    few = [f"With {fewest} seeds only large differences can be told: the intervals are as wide as so few allow"]
     return (
         [f"Warning: {alarm}" for alarm in summary["alarms"]]
+        + (few if fewest < FEW else [])
         + [f"Failed, and counted in every figure: {failure}" for failure in failed]
         + [
             f"{name}: the learning rate that was taken is the last that tuning may try; a better one may lie beyond"
@@ -323,7 +327,9 @@ numbers; seeds are paired: seed k gives every config the same images in the same
 {"".join(f"<p><b>{escape(note)}</b></p>" for note in notes(summary))}
 {accuracy}<p>Mean ± standard deviation over seeds. The bars below are 95 % intervals of the mean over seeds.</p>
 {pictures[0]}{verdicts}<p>Each difference is the config's accuracy minus that of {escape(summary["first"])}, paired by
-seed and by image. Seeds and test images both count as samples; the intervals hold together at 95 % (Bonferroni).</p>
+seed and by image. Seeds and test images both count as samples; all intervals of the table, of both outputs, hold
+together at 95 % (Bonferroni). Better or worse: the interval lies on one side of zero. No worse by 0.1 points: it lies
+above -0.1, and no seed failed. Undecided: anything else.</p>
 <h2>Learning</h2>{pictures[1]}<p>Validation accuracy: mean, and a band from the lowest to the highest seed.</p>
 {cost}<p>Seconds of training alone, without compilation and evaluation; of seeds in one program, a seed's share. The
 adder lag is the number of steps from 98 % of digits to 98 % of sums, on 1,000 validation images looked at every 512
