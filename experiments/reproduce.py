@@ -1,6 +1,5 @@
 """A run of `reference` beside the write-up's log: `python -m experiments.reproduce runs/reference-...`."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from scipy.stats import binomtest
 from experiments import cli
 from experiments.report import figures
 from mnistsum.errors import InputError
+from mnistsum.json_files import read_json_lines
 
 # By epoch: average loss in nats, digit and sum in %. The write-up shows no other epochs.
 WRITE_UP = {
@@ -61,7 +61,7 @@ def command(arguments: list[str]) -> int:
     """Return the exit status of the program."""
     folder = tyro.cli(Reproduce, prog="python -m experiments.reproduce", args=arguments).run
     path = folder / "metrics.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    lines = read_json_lines(path)
     if not lines or "test" not in lines[-1]:
         raise InputError(f"{path}: expected test results of an epoch or more; give the folder of a run of `reference`")
     figures.over_write_up(lines, WRITE_UP, band).savefig(folder / "write_up.png")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnistsum import weights
+from mnistsum import json_files, weights
 from mnistsum.config import Config, read_config, to_json
 from mnistsum.errors import InputError
 from mnistsum.files import write_whole, writing
@@ -58,7 +58,7 @@ def write_results(
     scores = summary.get("test") or summary["validation"]
     read = f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%} of {scores['images']:,} images"
     run = read_json(folder / RUN)
-    weights.save(folder, config, model, f"{run['command']}, commit {run['commit']}: {read}")
+    weights.save(folder / weights.WEIGHTS, config, model, f"{run['command']}, commit {run['commit']}: {read}")
     return Finished(folder, config, run, read_lines(folder), summary, predictions)
 
 
@@ -95,9 +95,9 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: where there is none.
     """
     try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]}); {REMEDY}") from None
+        value = json_files.read_json(path)
+    except InputError as error:
+        raise InputError(f"{error}; {REMEDY}") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}; {REMEDY}")
     return value
@@ -105,12 +105,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_lines(folder: Path) -> list[dict[str, Any]]:
     """Return the lines of a run's metrics; InputError where one is none."""
-    path = folder / METRICS
-    try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
-    return lines
+    return json_files.read_json_lines(folder / METRICS)
 
 
 def write_lines(folder: Path, lines: list[dict[str, Any]]) -> None:

@@ -19,6 +19,7 @@ from mnistsum import weights
 from mnistsum.config import Config, as_dict, from_json, read_config, to_json
 from mnistsum.errors import InputError
 from mnistsum.files import PARTIAL, load_arrays, save_arrays, writing
+from mnistsum.json_files import parse_json
 from mnistsum.models import Model
 from mnistsum.train import init_state, make_recipe, split_keys, trained_model
 from mnistsum.types import TrainState
@@ -120,7 +121,7 @@ def _read(path: Path, config: Config, like: TrainState) -> tuple[TrainState, dic
         if want != got:
             raise InputError(f"{path}: of another architecture: expected {name} to be {want}, found {got}")
     leaves = [arrays[name] for name in wanted]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves), json.loads(metadata["kept"])
+    return jax.tree.unflatten(jax.tree.structure(like), leaves), parse_json(metadata["kept"], str(path))
 
 
 def _flat(state: TrainState) -> dict[str, Any]:

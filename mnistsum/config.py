@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mnistsum import registry
 from mnistsum.errors import InputError
+from mnistsum.json_files import parse_json, read_json
 
 RENAMED = {"model.initialisation": "initialization"}  # keys of earlier versions' JSON to today's name
 # Fields that the JSON of earlier versions lacks; their defaults are what held before.
@@ -224,12 +225,7 @@ def from_json(text: str, source: str) -> Config:
     Raises:
         InputError: on an unknown key, a wrong type or range; it names `source`.
     """
-    try:
-        return _build(Config, json.loads(text), "")
-    except json.JSONDecodeError as error:
-        raise InputError(f"{source}: not JSON: {error}") from None
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
+    return _from_value(parse_json(text, source), source)
 
 
 def read_config(folder: Path) -> Config:
@@ -237,7 +233,14 @@ def read_config(folder: Path) -> Config:
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected the folder of a run")
-    return from_json(path.read_text(), str(path))
+    return _from_value(read_json(path), str(path))
+
+
+def _from_value(value: Any, source: str) -> Config:
+    try:
+        return _build(Config, value, "")
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
 
 
 def as_dict(config: Config) -> dict[str, Any]:

@@ -8,33 +8,31 @@ import jax.numpy as jnp
 
 from mnistsum.config import Config, from_json, read_config, to_json
 from mnistsum.errors import InputError
-from mnistsum.files import load_arrays, save_arrays, write_whole
+from mnistsum.files import load_arrays, save_arrays
 from mnistsum.models import Model, build
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 
 
-def save(folder: Path, config: Config, model: Model, made_by: str, rounded: bool = False) -> None:
-    """Write `weights.safetensors` into a folder, and beside it, to be read by people, `config.json`.
+def save(file: Path, config: Config, model: Model, made_by: str, rounded: bool = False) -> None:
+    """Write a file of weights, whole or not at all.
 
     Args:
-        folder: made where it is missing.
+        file: in a folder that is there.
         config: of the model.
         model: whose every bit is kept, unless rounded.
         made_by: what the file says of where the weights come from.
         rounded: keep kernels in bfloat16, half as large. A model whose config computes in bfloat16 rounds them so in
             any case, and answers the same.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     arrays = {
         name: leaf.astype(jnp.bfloat16) if rounded and leaf.ndim > 1 else leaf for name, leaf in _named(model).items()
     }
-    save_arrays(folder / WEIGHTS, arrays, {"config": to_json(config), "made_by": made_by})
-    write_whole(folder / CONFIG, to_json(config))
+    save_arrays(file, arrays, {"config": to_json(config), "made_by": made_by})
 
 
 def load(path: Path) -> tuple[Config, Model]:
-    """Return the config and the model of a folder that `save` wrote, or of the file in it.
+    """Return the config and the model of a file that `save` wrote, or of such a file in a folder.
 
     Raises:
         InputError: on anything else: another format, another architecture than the config says, another `config.json`.

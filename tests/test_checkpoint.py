@@ -214,5 +214,5 @@ def test_load_run_gives_config_and_averaged_model(config, states, tmp_path):
     loaded, model = mnistsum.load_run(tmp_path)
     assert loaded == config
     assert same_bits(model, states[0].average)
-    weights.save(tmp_path, config, states[1].average, "a test")  # as a finished run has them
+    weights.save(tmp_path / weights.WEIGHTS, config, states[1].average, "a test")  # as a finished run has them
     assert same_bits(mnistsum.load_run(tmp_path)[1], states[1].average)

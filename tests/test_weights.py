@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -28,7 +29,8 @@ def network() -> Predictor:
 
 @pytest.fixture
 def folder(network, tmp_path):
-    weights.save(tmp_path / "net", *network, "a test")
+    (tmp_path / "net").mkdir()
+    weights.save(tmp_path / "net" / weights.WEIGHTS, *network, "a test")
     return tmp_path / "net"
 
 
@@ -43,18 +45,34 @@ def test_weights_come_back_bit_for_bit(network, folder):
 
 
 def test_rounded_weights_are_smaller_and_answer_with_the_same_bits(network, folder, mnist):
-    weights.save(folder.with_name("rounded"), *network, "a test", rounded=True)
-    sizes = [(path / weights.WEIGHTS).stat().st_size for path in (folder, folder.with_name("rounded"))]
-    assert sizes[1] < 0.7 * sizes[0]
-    rounded = load_pretrained(folder.with_name("rounded"))
+    smaller = folder / "rounded.safetensors"
+    weights.save(smaller, *network, "a test", rounded=True)
+    assert smaller.stat().st_size < 0.7 * (folder / weights.WEIGHTS).stat().st_size
+    rounded = load_pretrained(smaller)
     exact = network.predict(mnist.test.images[:20], NUMBERS)
     for a, b in zip(exact, rounded.predict(mnist.test.images[:20], NUMBERS), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_weights_need_no_config_beside_them(network, folder):
-    (folder / weights.CONFIG).unlink()
-    assert weights.load(folder)[0] == CONFIG
+def test_an_export_over_another_is_the_new_one_whatever_the_old_one_left(folder, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / weights.CONFIG).write_text(to_json(Config()))
+    for to in ("safetensors", "stablehlo"):
+        assert command(["export", str(folder), "--to", to, "--output", str(tmp_path / "out")]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {weights.WEIGHTS, "model.stablehlo"}
+    config, model = weights.load(tmp_path / "out")
+    assert config == CONFIG
+    chex.assert_trees_all_equal(model, weights.load(folder)[1])
+
+
+def test_an_export_into_a_runs_own_folder_is_refused(folder):
+    (folder / "run.json").write_text("{}")
+    before = (folder / weights.WEIGHTS).read_bytes()
+    with pytest.raises(
+        InputError, match=r"--output .*net: a run's folder, whose own files would be lost; name another"
+    ):
+        command(["export", str(folder), "--to", "safetensors", "--rounded", "--output", str(folder)])
+    assert (folder / weights.WEIGHTS).read_bytes() == before
 
 
 def rewrite(folder, change=lambda arrays: arrays, **metadata):

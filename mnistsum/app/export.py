@@ -1,6 +1,5 @@
 """`mnistsum export`: a trained network for other programs."""
 
-import json
 from pathlib import Path
 
 from mnistsum import weights
@@ -8,7 +7,7 @@ from mnistsum.app.console import console
 from mnistsum.app.options import Export
 from mnistsum.errors import InputError
 from mnistsum.export import to_onnx, to_stablehlo
-from mnistsum.files import write_whole, writing
+from mnistsum.files import load_arrays, write_whole, writing
 from mnistsum.predict import load_pretrained
 
 GRAPHS = {"stablehlo": to_stablehlo, "onnx": to_onnx}
@@ -20,12 +19,17 @@ def export(options: Export) -> int:
     if options.output is None and not Path(options.model).is_dir():
         raise InputError("--output: expected a folder to write to, as the model is no run's folder")
     folder = options.output or Path(options.model) / "export"
+    if (folder / "run.json").exists():
+        raise InputError(f"--output {folder}: a run's folder, whose own files would be lost; name another")
     graph = GRAPHS[options.to](config, model) if options.to in GRAPHS else None  # before anything is written
     written = folder / (weights.WEIGHTS if graph is None else f"model.{options.to}")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if graph is None:
-        weights.save(folder, config, model, _describe(Path(options.model)), options.rounded)
+        made_by = _describe(Path(options.model))
+        with writing(folder):
+            (folder / weights.CONFIG).unlink(missing_ok=True)  # of an older export, which earlier versions wrote
+        weights.save(written, config, model, made_by, options.rounded)
     else:
         write_whole(written, graph)
     console.print(f"{written}: {written.stat().st_size:,} bytes", markup=False)
@@ -33,12 +37,6 @@ def export(options: Export) -> int:
 
 
 def _describe(model: Path) -> str:
-    """Return the run that made a network, in words, where it is one's folder."""
-    if not (model / "summary.json").exists():
-        return str(model)
-    run, summary = (json.loads((model / name).read_text()) for name in ("run.json", "summary.json"))
-    test = summary["test"]
-    return (
-        f"{run['command']}, commit {run['commit']}: "
-        f"digit {test['digit_accuracy']:.2%}, sum {test['sum_accuracy']:.2%} on the test set"
-    )
+    """Return in words where a network comes from: as its own weights say, where it has some."""
+    file = model / weights.WEIGHTS if model.is_dir() else model
+    return load_arrays(file)[1]["made_by"] if file.is_file() else str(model)

@@ -1,0 +1,46 @@
+"""JSON that comes from outside: one error, of one line, for whatever is wrong with it. JAX is not imported here."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mnistsum.errors import InputError
+
+LARGEST = 2**26  # bytes of a file
+
+
+def parse_json(text: str | bytes, source: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        InputError: where it is none: wrong syntax or bytes, nested too deeply, or with a number of thousands of digits.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{source}: not JSON: {str(error).splitlines()[0]}") from None
+
+
+def read_json(path: Path) -> Any:
+    """Return the value of a JSON file; InputError where there is none."""
+    return parse_json(_read(path), str(path))
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a file that holds one a line; InputError where a line is none."""
+    lines = [parse_json(line, f"{path}, line {i}") for i, line in enumerate(_read(path).splitlines(), 1)]
+    for i, line in enumerate(lines, 1):
+        if not isinstance(line, dict):
+            raise InputError(f"{path}, line {i}: expected a JSON object, found {type(line).__name__}")
+    return lines
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not path.is_file():  # nor a folder, nor a pipe that nobody writes to
+            raise InputError(f"{path}: no such file")
+        if path.stat().st_size > LARGEST:
+            raise InputError(f"{path}: expected at most {LARGEST:,} bytes of JSON, found {path.stat().st_size:,}")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
