@@ -13,6 +13,9 @@ from tyro.conf import Positional
 from experiments import cli
 from mnistsum.config import Config
 from mnistsum.errors import InputError
+from mnistsum.json_files import read_json_lines
+
+MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
@@ -33,26 +36,31 @@ class Search:
 def command(arguments: list[str]) -> int:
     """Return the exit status of the program."""
     options = tyro.cli(Search, prog="python -m experiments.search", args=arguments)
-    if options.seeds < 1 or options.validation < 1:
-        raise InputError(
-            f"search: expected --seeds and --validation of 1 or more, found {options.seeds}, {options.validation}"
-        )
+    if not 1 <= options.seeds <= MOST_SEEDS:
+        raise InputError(f"--seeds: expected 1 to {MOST_SEEDS:,}, found {options.seeds:,}")
+    if options.validation < 1:
+        raise InputError(f"--validation: expected 1 or more, found {options.validation}")
     configs = {recipe: _configure(options, recipe) for recipe in options.recipes}
 
     # JAX loads only once the command line is right.
-    from experiments.training import store
+    from experiments.training import resources, store
     from experiments.training.record import make_record, mark
     from experiments.training.runs import VALIDATED
     from mnistsum.app.compiler import set_up_compiler
     from mnistsum.data import load
+    from mnistsum.files import write_whole, writing
 
     set_up_compiler()
     log = options.output.with_suffix(".jsonl")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    lines = read_json_lines(log) if log.exists() else []
+    loaded = {config.data: load(config.data) for config in configs.values()}
+    for config in configs.values():
+        resources.check([config], len(loaded[config.data].train.labels))
+    for folder in (log.parent, options.runs):
+        resources.check_folder(folder, configs.values())
     done = {(line.get("mark"), line["seed"]) for line in lines}
     for recipe, config in configs.items():
-        data = load(config.data)
+        data = loaded[config.data]
         record = make_record(config, data, cli.own_file(options.config))
         wanted = store.want(options.runs, config, record, range(options.seeds))
         marked = mark(wanted.config, record)
@@ -62,10 +70,10 @@ def command(arguments: list[str]) -> int:
             line = {"config": options.config, "recipe": recipe, "seed": run.config.seed, "mark": marked}
             lines.append(line | _result(run.summary) | {"validation": options.validation, "commit": run.run["commit"]})
             print(json.dumps(lines[-1]), flush=True)
-            with log.open("a") as file:
+            with writing(log), log.open("a") as file:  # which another search may add to as well
                 file.write(json.dumps(lines[-1]) + "\n")
     table = _tabulate(lines, options.validation)
-    options.output.with_suffix(".md").write_text(table)
+    write_whole(options.output.with_suffix(".md"), table)
     print(table)
     return 0
 
@@ -82,7 +90,7 @@ def _result(summary: dict[str, Any]) -> dict[str, Any]:
         "parameters": summary["parameters"],
         "steps": summary["steps"],
         "train_seconds": round(summary["train_seconds"], 1),
-        "digit_loss": round(validation["digit_loss"], 5),
+        "digit_loss": None if summary["failure"] else round(validation["digit_loss"], 5),
         "digit_accuracy": validation["digit_accuracy"],
         "sum_accuracy": validation["sum_accuracy"],
         "failure": summary["failure"],
@@ -90,7 +98,10 @@ def _result(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tabulate(runs: list[dict[str, Any]], validation: int) -> str:
-    """Return the recipes, best first; of runs on so many validation images, and of the newest mark of each recipe."""
+    """Return the recipes, best first; of runs on so many validation images, and of the newest mark of each recipe.
+
+    A recipe that fails with any seed comes after all that never do.
+    """
     newest: dict[tuple[str, str], str | None] = {}
     runs = [run for run in runs if run.get("validation", validation) == validation]
     for run in runs:
@@ -98,18 +109,22 @@ def _tabulate(runs: list[dict[str, Any]], validation: int) -> str:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in runs:
         key = run["config"], run["recipe"]
-        if run.get("mark") == newest[key] and not run.get("failure"):
+        if run.get("mark") == newest[key]:
             groups.setdefault(key, []).append(run)
     rows = []
     for (config, recipe), group in groups.items():
         digit, total = (100 * mean(run[key] for run in group) for key in ("digit_accuracy", "sum_accuracy"))
+        failed = sum(1 for run in group if run.get("failure"))
         first, seconds = group[0], median(run["train_seconds"] for run in group)
         cells = [f"{digit:.2f}", f"{total:.2f}", f"{len(group)}", f"{first['parameters']:,}", f"{first['steps']:,}"]
         cells += [f"{seconds:.1f}", f"{1e3 * seconds / first['steps']:.1f}", f"`{config}` {recipe}"]
-        rows.append((digit + total, "| " + " | ".join(cells) + " |"))
+        cells[2] += f", {failed} failed" if failed else ""
+        rows.append((not failed, digit + total, "| " + " | ".join(cells) + " |"))
     head = f"Accuracies on {validation:,} held-out training images, means over seeds; the test set is not read.\n\n"
     head += "| digit, % | sum, % | seeds | parameters | steps | training, s | a step, ms | recipe |\n"
-    return head + "|--:|--:|--:|--:|--:|--:|--:|---|\n" + "\n".join(row for _, row in sorted(rows, reverse=True)) + "\n"
+    return (
+        head + "|--:|--:|--:|--:|--:|--:|--:|---|\n" + "\n".join(row for *_, row in sorted(rows, reverse=True)) + "\n"
+    )
 
 
 if __name__ == "__main__":

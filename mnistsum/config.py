@@ -168,7 +168,7 @@ class TrainingConfig(Checked):
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         return [
-            ("epochs", 0 < self.epochs < math.inf, "above 0"),
+            ("epochs", 0 < self.epochs <= 1e6, "above 0, and a million at most"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
         ]
 

@@ -16,7 +16,7 @@ def parse_json(text: str | bytes, source: str) -> Any:
         InputError: where it is none: wrong syntax or bytes, nested too deeply, or with a number of thousands of digits.
     """
     try:
-        return json.loads(text)
+        return json.loads(text.decode() if isinstance(text, bytes) else text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source}: not JSON: {str(error).splitlines()[0]}") from None
 

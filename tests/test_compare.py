@@ -396,7 +396,7 @@ def test_no_flipped_bit_of_a_finished_run_is_silent(compared, tmp_path):
     ("arguments", "answer"),
     [
         (["base", "lenet"], "did you mean lenet5?"),
-        (["base", "mlp", "--seeds", "1"], "--seeds: expected two or more"),
+        (["base", "mlp", "--seeds", "1"], "--seeds: expected 2 to 1,000, as one run says nothing of another, found 1"),
         (["base"], "expected two configs or more of different names, found base"),
         (["base", "base"], "expected two configs or more of different names, found base, base"),
         (["base", "reference"], "compare: expected the data of base"),

@@ -12,6 +12,8 @@ from experiments import cli
 from mnistsum.config import Config
 from mnistsum.errors import InputError
 
+MOST_SEEDS = 1000
+
 
 @dataclass(frozen=True)
 class Compare:
@@ -53,8 +55,10 @@ def parse(arguments: list[str]) -> tuple[Compare, list[Config]]:
 
 def _configure(options: Compare, overrides: list[str]) -> list[Config]:
     """Return the configs that are compared; InputError where the parts of the command line do not fit each other."""
-    if options.seeds < 2:
-        raise InputError(f"--seeds: expected two or more, as one run says nothing of another, found {options.seeds}")
+    if not 2 <= options.seeds <= MOST_SEEDS:
+        raise InputError(
+            f"--seeds: expected 2 to {MOST_SEEDS:,}, as one run says nothing of another, found {options.seeds:,}"
+        )
     if options.seeds_per_job < 1:
         raise InputError(f"--seeds-per-job: expected at least 1, found {options.seeds_per_job}")
     if options.retry_failed and options.submit is None:

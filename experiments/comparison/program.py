@@ -16,7 +16,7 @@ from experiments.comparison.finished import group_runs
 from experiments.comparison.options import Compare
 from experiments.report import console
 from experiments.run_folder import Finished
-from experiments.training import store
+from experiments.training import resources, store
 from experiments.training.record import digest
 from experiments.training.store import Wanted
 from mnistsum.app.compiler import set_up_compiler
@@ -46,7 +46,9 @@ def compare(options: Compare, configs: list[Config], command: str) -> None:
     if options.dry_run:
         dry_run.show(wanted, FEWEST_TRIALS if options.tune else 0, data)
         return
+    resources.check([want.config for want in wanted], len(data.train.labels))
     contestants.check_contract([want.config for want in wanted if store.missing(want)])
+    resources.check_folder(options.output, [want.config for want in wanted])
     with console.runs_progress() as bar:
         task = bar.add_task("", total=len(wanted) * options.seeds)
         advance = partial(bar.update, task)

@@ -14,6 +14,7 @@ from rich.table import Table
 from experiments.comparison import figures
 from experiments.report import console, html
 from experiments.run_folder import OUTPUTS, Finished
+from mnistsum.app.errors import printable
 from mnistsum.errors import InputError
 from mnistsum.files import write_whole, writing
 from mnistsum.objective import held_out_cells
@@ -263,7 +264,7 @@ def markdown(summary: dict[str, Any]) -> str:
     for title, (header, rows) in tables(summary).items():
         lines += ["", f"## {title}", "", "| " + " | ".join(header) + " |", "|---|" + "--:|" * (len(header) - 1)]
         lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes(summary))]).rstrip() + "\n"
+    return "\n".join([*lines, "", *(f"- {printable(note)}" for note in notes(summary))]).rstrip() + "\n"
 
 
 def _modes(summary: dict[str, Any]) -> str:
@@ -325,7 +326,8 @@ def page(summary: dict[str, Any]) -> str:
 <p class="quiet">{escape(summary["dataset"])}, {n} seeds each, {summary["images"]:,} test images, each with all ten
 numbers; seeds are paired: seed k gives every config the same images in the same order with the same numbers</p>
 {"".join(f"<p><b>{escape(note)}</b></p>" for note in notes(summary))}
-{accuracy}<p>Mean ± standard deviation over seeds. The bars below are 95 % intervals of the mean over seeds.</p>
+{accuracy}<p>Mean ± standard deviation over seeds. The bars below are 95 % intervals of the mean over seeds on
+these test images (Student's t; of seeds that differ by most of their error rate, they hold in nine of ten cases).</p>
 {pictures[0]}{verdicts}<p>Each difference is the config's accuracy minus that of {escape(summary["first"])}, paired by
 seed and by image. Seeds and test images both count as samples; all intervals of the table, of both outputs, hold
 together at 95 % (Bonferroni). Better or worse: the interval lies on one side of zero. No worse by 0.1 points: it lies

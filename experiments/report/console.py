@@ -8,6 +8,7 @@ from rich.table import Table
 from experiments import environment
 from experiments.run_folder import Finished
 from mnistsum.app.console import console, score_table
+from mnistsum.app.errors import printable
 from mnistsum.config import Config
 from mnistsum.devices import count
 from mnistsum.evaluation import Scores
@@ -17,7 +18,7 @@ from mnistsum.types import Data
 
 def say(text: str) -> None:
     """Print a line as it is."""
-    console.print(text, markup=False)
+    console.print(printable(text), markup=False)
 
 
 def show(table: Table) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import traceback
 from collections.abc import Iterator
 
 import jax
@@ -43,14 +42,11 @@ def together(coordinator: str | None, processes: int | None, process: int | None
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     try:
         yield
-    except errors.EXPECTED as error:
-        _leave(told, errors.tell(error))
     except jax.errors.JaxRuntimeError as error:
         print(exit_message.PARTED.format(str(error).splitlines()[0]), file=sys.stderr)
         _leave(told, 1)
-    except BaseException:
-        traceback.print_exc()
-        _leave(told, 1)
+    except Exception as error:
+        _leave(told, errors.tell(error))
 
 
 def _leave(told: subprocess.Popen, status: int) -> None:

@@ -12,7 +12,7 @@ import jax
 
 from experiments import environment, run_folder
 from experiments.report import console
-from experiments.training import loop
+from experiments.training import loop, resources
 from experiments.training.record import differences, make_record
 from experiments.training.runs import NO_TIME, RUN, describe_run, train_runs
 from experiments.training.signals import catch_signals
@@ -32,7 +32,7 @@ LOCK = ".lock"  # in a run's folder
 def preview(config: Config, profile: Path | None) -> int:
     """Print what a run would do and how long it would take; write a trace of a second of training if asked to."""
     data = load(config.data)
-    recipe, compiling = _compile(config, data)
+    recipe, compiling = _compile(config, data, None)
     console.introduce(config, data)
     pace = loop.about_every(2 * loop.MEASURED)
     run = loop.train(config, [config.seed], data.train, pace, program=compiling)
@@ -60,7 +60,7 @@ def start(config: Config, folder: Path, own: Path | None, command: str, started:
     """
     caught = catch_signals(console.show_cursor)
     data = load(config.data)
-    recipe, compiling = _compile(config, data)
+    recipe, compiling = _compile(config, data, folder.parent)
     console.introduce(config, data)
     state = loop.first_state(recipe, config.seed)  # early, as it is waited for
     with _only_writer(folder):
@@ -84,7 +84,7 @@ def resume(folder: Path, config: Config, own: Path | None, started: float) -> in
     caught = catch_signals(console.show_cursor)
     with _only_writer(folder):
         data = load(config.data)
-        recipe, compiling = _compile(config, data)
+        recipe, compiling = _compile(config, data, folder)
         if changed := differences(run_folder.read_json(folder / run_folder.RUN), make_record(config, data, own)):
             raise InputError(
                 f"{folder}: {'; '.join(changed)} since the run began, so that it would not end with the same bits; "
@@ -100,11 +100,11 @@ def resume(folder: Path, config: Config, own: Path | None, started: float) -> in
             console.say(f"{line}; the checkpoint before it is used")
         console.say(f"resumed at step {step:,} of {recipe.steps:,}")
         if _leads():
-            _mend(folder, lines)
+            mend(folder, lines)
         return _show(config, folder, data, compiling, state, spent, started, caught)
 
 
-def _mend(folder: Path, lines: list[dict[str, Any]]) -> None:
+def mend(folder: Path, lines: list[dict[str, Any]]) -> None:
     """Bring a run's metrics to where its checkpoint stands, and say so where they are not what was written."""
     try:
         found = run_folder.read_lines(folder)[: len(lines)]
@@ -116,11 +116,16 @@ def _mend(folder: Path, lines: list[dict[str, Any]]) -> None:
     run_folder.write_lines(folder, lines)
 
 
-def _compile(config: Config, data: Data) -> tuple[Recipe, Future]:
-    """Return the recipe of a run, and its program, which is compiled while the caller goes on."""
+def _compile(config: Config, data: Data, folder: Path | None) -> tuple[Recipe, Future]:
+    """Return the recipe of a run, and its program, which is compiled while the caller goes on.
+
+    What cannot be trained, or not be kept in the folder, is refused before anything is written.
+    """
     n = len(data.train.labels)
-    recipe = make_recipe(config, n)  # refuses what cannot be trained before anything is written
-    return recipe, environment.in_background(loop.compile_program, config, n)
+    resources.check([config], n)
+    if folder is not None and _leads():
+        resources.check_folder(folder, [config])
+    return make_recipe(config, n), environment.in_background(loop.compile_program, config, n)
 
 
 def _show(

@@ -1,9 +1,30 @@
 """The console that every program prints to, and the table that several of them show."""
 
-from rich.console import Console
+import os
+import signal
+import sys
+
+import rich.console
 from rich.table import Table
 
+from mnistsum.app.errors import CLOSED_PIPE
 from mnistsum.evaluation import Scores
+
+
+class Console(rich.console.Console):
+    """Takes it for a hang-up where the reader of standard output has gone, as in `| head`."""
+
+    def on_broken_pipe(self) -> None:
+        """Have a run that heeds signals save and stop, and tell the rest on standard error; end any other program."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python holds back and writes as it ends
+        if self.file is sys.stderr:  # gone as well
+            self.quiet = True
+        elif signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            raise SystemExit(CLOSED_PIPE)
+        else:
+            self.file = sys.stderr
+            signal.raise_signal(signal.SIGHUP)
+
 
 console = Console(highlight=False, soft_wrap=True)
 

@@ -1,12 +1,19 @@
-"""How every program ends: an expected error is one line on standard error, and an exit status."""
+"""How every program ends: an error is one line on standard error, and an exit status."""
 
 import gc
+import os
+import re
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from mnistsum.errors import InputError
 
 EXPECTED = (InputError, OSError, FloatingPointError)  # errors that are told in one line
+CLOSED_PIPE = 141  # as a shell reports a program that SIGPIPE has ended
+OF_HOME = re.compile(r"(--[\w-]+=|[a-z_.]+=)~(?=/|$)")  # where the shell does not put the home folder's name
 
 
 def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
@@ -18,17 +25,55 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
     # What JAX, Flax and Matplotlib make stays: to look through it for garbage all the time, and again at the end, would
     # take a second of each command.
     gc.set_threshold(100_000, 10, 10)
+    os.environ["MPLBACKEND"] = "agg"  # files alone are drawn, and what a notebook asks for may not be installed
+    for stream in (sys.stdout, sys.stderr):  # which may know ASCII alone, while a file may have any name
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        sys.exit(command(arguments))
-    except EXPECTED as error:
-        sys.exit(tell(error))
+        sys.exit(command([OF_HOME.sub(rf"\g<1>{Path.home()}", argument) for argument in arguments]))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where Python writes what is left as it ends
+        sys.exit(CLOSED_PIPE)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        sys.exit(tell(error))
     finally:
         gc.freeze()
 
 
-def tell(error: BaseException) -> int:
-    """Print an expected error in one line on standard error; return the exit status."""
-    print(f"error: {error}", file=sys.stderr)
+def tell(error: Exception) -> int:
+    """Print an error in one line on standard error; return the exit status.
+
+    The traceback of an error that nobody expected goes to a file, which the line names.
+    """
+    if isinstance(error, EXPECTED):
+        said = str(error)
+    elif _is_missing_platform(error):
+        error = InputError(f"JAX_PLATFORMS={os.environ['JAX_PLATFORMS']}: JAX finds none of these here; unset it")
+        said = str(error)
+    else:
+        with tempfile.NamedTemporaryFile("w", prefix="mnistsum-", suffix=".txt", delete=False) as file:
+            traceback.print_exception(error, file=file)
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
+        message = next(iter(str(error).strip().splitlines()), "")
+        said = (
+            f"{type(error).__name__} at {Path(frames[-1].filename).name}:{frames[-1].lineno}: {message} "
+            f"(the traceback is in {file.name})"
+        )
+    print(f"error: {printable(said)}", file=sys.stderr)
     return 2 if isinstance(error, InputError) else 1
+
+
+def printable(text: str) -> str:
+    """Return a text whose control characters are escaped, so that no file's name commands the terminal."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
+
+
+def _is_missing_platform(error: Exception) -> bool:
+    """Return whether JAX has found none of the platforms that the user's environment asks for."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return "JAX_PLATFORMS" in os.environ and any(frame.filename.endswith("xla_bridge.py") for frame in frames)

@@ -1,0 +1,133 @@
+"""Damaged files: whatever happens to one, what is read is what was written, or one line says why it cannot be."""
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from experiments import run_folder
+from experiments.training import single
+from experiments.training.record import make_record
+from experiments.training.runs import RUN, describe_run, train_runs
+from mnistsum import checkpoint, weights
+from mnistsum.config import Config
+from mnistsum.errors import InputError
+from mnistsum.types import Data, Split
+
+FILES = (
+    *(weights.CONFIG, run_folder.RUN, run_folder.METRICS, run_folder.PREDICTIONS, run_folder.SUMMARY, weights.WEIGHTS),
+    *("checkpoints/16.safetensors", "checkpoints/24.safetensors"),
+)
+DAMAGE = st.one_of(
+    st.tuples(st.just("flip"), st.floats(0, 1, exclude_max=True), st.integers(0, 7)),
+    st.tuples(st.just("cut"), st.floats(0, 1, exclude_max=True)),
+    st.tuples(st.just("add"), st.floats(0, 1), st.binary(min_size=1, max_size=20)),
+    st.tuples(st.just("hold"), st.one_of(st.binary(max_size=50), st.sampled_from([b"[" * 100_000, b"9" * 5000]))),
+    st.tuples(st.just("become"), st.sampled_from(FILES)),
+    st.tuples(st.sampled_from(["be a folder", "go"])),
+)
+
+
+@pytest.fixture(scope="module")
+def finished(mnist, config, tmp_path_factory) -> tuple[Path, Any]:
+    """A run that has ended, and what its older checkpoint holds."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    data = Data(*(Split(*(part[:n] for part in split)) for split, n in zip(mnist, (256, 64, 64), strict=True)))
+    run_folder.begin(folder, config, describe_run(config, make_record(config, data), "a test"))
+    for _ in train_runs(config, {0: folder}, data, RUN):
+        pass
+    assert {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()} == set(map(Path, FILES))
+    older = tmp_path_factory.mktemp("older")
+    shutil.copy(folder / FILES[-2], older)
+    return folder, state_in(older, config)
+
+
+def harm(folder: Path, name: str, damage: tuple) -> None:
+    """Damage a file of a folder."""
+    file, (kind, *how) = folder / name, damage
+    content = file.read_bytes()
+    place = int(how[0] * len(content)) if kind in ("flip", "cut", "add") else 0
+    if kind == "flip":
+        changed = bytearray(content)
+        changed[place] ^= 1 << how[1]
+        file.write_bytes(changed)
+    elif kind == "cut":
+        file.write_bytes(content[:place])
+    elif kind == "add":
+        file.write_bytes(content[:place] + how[1] + content[place:])
+    elif kind == "hold":
+        file.write_bytes(how[0])
+    elif kind == "become":
+        file.write_bytes((folder / how[0]).read_bytes())
+    else:
+        file.unlink()
+        if kind == "be a folder":
+            file.mkdir()
+
+
+def read(function: Callable[[], Any]) -> Any:
+    """Return what a function reads; None where it says, in one line, that it cannot."""
+    with warnings.catch_warnings(record=True):
+        try:
+            return function()
+        except InputError as error:
+            assert "\n" not in str(error)
+            return None
+
+
+def content(value: Any) -> list[bytes]:
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(value)]
+
+
+def readings(folder: Path, config: Config) -> dict[str, Any]:
+    """Return all that is read back of a run: each None where it is refused."""
+    run = read(lambda: run_folder.read(folder))
+    loaded = read(lambda: checkpoint.load_run(folder))
+    return {
+        "run": run and (run.config, run.run, run.lines, run.summary, content(run.predictions)),
+        "model": loaded and (loaded[0], content(loaded[1])),
+        "state": state_in(folder / run_folder.CHECKPOINTS, config),
+    }
+
+
+def state_in(folder: Path, config: Config) -> Any:
+    """Return what a folder of checkpoints gives; None where it is refused."""
+    restored = read(lambda: checkpoint.restore(folder, config))
+    return restored and (content(restored.state), restored.kept)
+
+
+def damaged_runs(examples: int):
+    """Return a test of so many damaged runs."""
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @given(name=st.sampled_from(FILES), damage=DAMAGE)
+    def test(finished, config, name, damage):
+        whole, older = finished
+        with tempfile.TemporaryDirectory() as folder:
+            run = Path(folder) / "run"
+            shutil.copytree(whole, run)
+            harm(run, name, damage)
+            found, expected = readings(run, config), readings(whole, config)
+            for part, value in found.items():
+                # Of two checkpoints, the older one serves where the newer is damaged.
+                assert value in (None, expected[part], *([older] if part == "state" else [])), part
+            if damage[0] == "flip" and "checkpoints" not in name:
+                assert found["run"] is None
+            if found["state"] is not None:  # as resume does
+                lines = found["state"][1]["lines"]
+                single.mend(run, lines)
+                assert run_folder.read_lines(run) == lines
+
+    return test
+
+
+test_a_damaged_run_is_read_as_it_was_or_refused_in_a_line = damaged_runs(40)
+test_more_damaged_runs = pytest.mark.slow(damaged_runs(400))

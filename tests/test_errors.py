@@ -1,0 +1,143 @@
+"""How programs end: one line and a status, whatever happens."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from programs import ROOT, start, write_set
+
+from mnistsum.app import errors
+from mnistsum.config import read_config
+from mnistsum.errors import InputError
+from mnistsum.json_files import LARGEST, parse_json, read_json, read_json_lines
+
+
+def end(capsys, error: BaseException) -> tuple[int, str]:
+    """The status that a program ends with after an error, and what it says."""
+
+    def command(arguments):
+        raise error
+
+    with pytest.raises(SystemExit) as exit_:
+        errors.run(command, [])
+    return exit_.value.code, capsys.readouterr().err
+
+
+@pytest.fixture(autouse=True)
+def same_process(monkeypatch):
+    """What a program does to its process is undone."""
+    import gc
+
+    threshold = gc.get_threshold()
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    yield
+    gc.set_threshold(*threshold)
+
+
+def test_expected_errors_are_one_line_and_a_status(capsys):
+    assert end(capsys, InputError("x: expected 1, found 2")) == (2, "error: x: expected 1, found 2\n")
+    assert end(capsys, FloatingPointError("loss not finite")) == (1, "error: loss not finite\n")
+    assert end(capsys, KeyboardInterrupt()) == (130, "")
+
+
+def test_an_unexpected_error_is_one_line_that_names_where_its_traceback_lies(capsys):
+    status, said = end(capsys, ZeroDivisionError("division\nby zero"))
+    assert status == 1
+    assert said.startswith("error: ZeroDivisionError at test_errors.py:")
+    assert said.count("\n") == 1
+    file = Path(said.split("the traceback is in ")[1].rstrip(")\n"))
+    assert "ZeroDivisionError: division\nby zero" in file.read_text()
+    file.unlink()
+
+
+def test_nothing_that_is_said_commands_the_terminal(capsys):
+    _, said = end(capsys, InputError("\x1b[31mred\x07.png: no such file \u2028"))
+    assert said == "error: \\x1b[31mred\\x07.png: no such file \\u2028\n"
+
+
+def test_home_is_found_behind_an_equals_sign_and_nowhere_else(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    seen = []
+
+    def command(arguments):
+        seen.extend(arguments)
+        return 0
+
+    with pytest.raises(SystemExit):
+        errors.run(command, ["--output=~/x", "data.dir=~", "--config=a~/b", "x=~y", "~/kept"])
+    assert seen == ["--output=/home/ada/x", "data.dir=/home/ada", "--config=a~/b", "x=~y", "~/kept"]
+
+
+@pytest.mark.parametrize("platform", ["bogus", "cuda"])
+def test_a_platform_that_is_not_there_is_named(platform, tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-m", "experiments.run", "--config", "smoke", "--output", str(tmp_path / "run")],
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": platform},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert run.returncode == 2
+    assert run.stderr.splitlines()[-1] == f"error: JAX_PLATFORMS={platform}: JAX finds none of these here; unset it"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_run_whose_reader_leaves_saves_and_stops(tmp_path):
+    data = write_set(tmp_path, train=576, test=64)
+    custom = ("data.name=custom", f"data.dir={data}", "data.validation=64", "training.batch_size=64")
+    run = start("--config", "smoke", *custom, "training.epochs=100000", "--output", tmp_path / "run")
+    while not run.stdout.readline().startswith("epoch"):
+        pass
+    run.stdout.close()
+    said = run.stderr.read()
+    assert run.wait(100) == 128 + signal.SIGHUP
+    assert "go on with: python -m experiments.run --resume" in said
+    assert "Traceback" not in said
+    assert any((tmp_path / "run" / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\x00\x00",
+        b"\xff\xfe{}",
+        b'{"a": ' + b"9" * 5000 + b"}",
+        b"[" * 100_000,
+        b'{"a": "\xed\xa0\x80"}',
+    ],
+    ids=["empty", "torn", "NUL", "UTF-16", "digits", "nested", "surrogate"],
+)
+def test_what_is_not_json_is_refused_in_one_line(tmp_path, content):
+    file = tmp_path / "config.json"
+    file.write_bytes(content)
+    for read in (lambda: read_json(file), lambda: parse_json(content, str(file)), lambda: read_config(tmp_path)):
+        with pytest.raises(InputError, match=r"config.json: not JSON: .+") as refusal:
+            read()
+        assert "\n" not in str(refusal.value)
+
+
+def test_what_is_no_file_or_too_large_a_one_is_refused_at_once(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_json(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe: no such file"):
+        read_json(tmp_path / "pipe")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(LARGEST + 1)
+    with pytest.raises(InputError, match="expected at most 67,108,864 bytes of JSON, found 67,108,865"):
+        read_json(tmp_path / "large")
+
+
+@pytest.mark.parametrize("line", ["", "7", "[]", "{", "\x00"])
+def test_a_line_that_is_no_object_is_refused_by_its_number(tmp_path, line):
+    (tmp_path / "metrics.jsonl").write_text(f'{{"a": 1}}\n{line}\n{{"b": 2}}\n')
+    with pytest.raises(InputError, match=r"metrics.jsonl, line 2: "):
+        read_json_lines(tmp_path / "metrics.jsonl")
