@@ -1,0 +1,43 @@
+"""Exports that are killed as they replace an older one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from mnistsum import weights
+from mnistsum.config import Config, ModelConfig
+from mnistsum.models import build
+
+pytestmark = pytest.mark.slow  # a process for each kill
+ROOT = Path(__file__).parents[2]
+KILLS = 5
+
+
+def test_a_killed_export_leaves_the_old_one_or_the_new_one_whole(tmp_path):
+    runs = {}
+    for seed, width in enumerate((64, 512)):
+        config = Config(name=f"w{width}", model=ModelConfig(classifier="mlp", widths=(width,)))
+        folder = tmp_path / config.name
+        folder.mkdir()
+        weights.save(folder / weights.WEIGHTS, config, build(config.model, jax.random.key(seed)), config.name)
+        runs[config] = folder
+    output, random = tmp_path / "out", np.random.default_rng(0)
+    for _ in range(KILLS):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.proofs.exporter", *map(str, runs.values()), str(output)],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+        )
+        for _ in range(random.integers(2, 12)):  # exports
+            process.stdout.readline()
+        process.kill()
+        process.communicate()
+        config, model = weights.load(output)
+        chex.assert_trees_all_equal(model, weights.load(runs[config])[1])
