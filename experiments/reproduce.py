@@ -8,7 +8,7 @@ import tyro
 from scipy.stats import binomtest
 
 from experiments import cli
-from experiments.report import figures
+from experiments.report import figures, markdown
 from mnistsum.errors import InputError
 from mnistsum.json_files import read_json_lines
 
@@ -39,10 +39,7 @@ def band(accuracy: float) -> tuple[float, float]:
 
 def table(lines: list[dict[str, Any]]) -> str:
     """Return the epochs that both logs show: loss, ours with its band, and whether the write-up's lies in it."""
-    rows = [
-        "| epoch | loss | write-up | digit, % | write-up | sum, % | write-up |",
-        "|--:|--:|--:|--:|--:|--:|--:|",
-    ]
+    rows = []
     for line in lines:
         if line["epoch"] not in WRITE_UP:
             continue
@@ -53,8 +50,8 @@ def table(lines: list[dict[str, Any]]) -> str:
             low, high = band(ours)
             inside = "inside" if low <= theirs / 100 <= high else "outside"
             cells += [f"{100 * ours:.2f} [{100 * low:.2f}, {100 * high:.2f}]", f"{theirs:.2f} {inside}"]
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+        rows.append(cells)
+    return markdown.table(["epoch", "loss", "write-up", "digit, %", "write-up", "sum, %", "write-up"], rows)
 
 
 def command(arguments: list[str]) -> int:

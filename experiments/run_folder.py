@@ -74,11 +74,9 @@ def read(folder: Path) -> Finished:
     Raises:
         InputError: where it is none, or where a file of it is not byte for byte what the run wrote.
     """
-    if not (folder / SUMMARY).is_file():
-        raise InputError(f"{folder / SUMMARY}: no such file; expected the folder of a finished run")
-    summary = read_json(folder / SUMMARY)
-    if summary.get(DIGEST) != _digest_of_summary(summary):
-        raise InputError(f"{folder / SUMMARY}: altered: not what the run wrote; {REMEDY}")
+    summary = read_summary(folder)
+    if DIGEST not in summary:
+        raise InputError(f"{folder / SUMMARY}: expected the digests of a run's files in it, found none; {REMEDY}")
     for name in CHECKED:
         path = folder / name
         if not path.is_file() or _digest(path.read_bytes()) != summary["files"][name]:
@@ -86,6 +84,21 @@ def read(folder: Path) -> Finished:
     with np.load(folder / PREDICTIONS) as file:
         predictions = {name: file[name] for name in OUTPUTS}
     return Finished(folder, read_config(folder), read_json(folder / RUN), read_lines(folder), summary, predictions)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Return the summary of a finished run.
+
+    Raises:
+        InputError: where there is none, or not the one that was written; those of early versions hold no digest.
+    """
+    path = folder / SUMMARY
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected the folder of a finished run")
+    summary = read_json(path)
+    if DIGEST in summary and summary[DIGEST] != _digest_of_summary(summary):
+        raise InputError(f"{path}: altered: not what the run wrote; {REMEDY}")
+    return summary
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import tyro
 from tyro.conf import Positional
 
 from experiments import cli
+from experiments.report import markdown
 from mnistsum.config import Config
 from mnistsum.errors import InputError
 from mnistsum.json_files import read_json_lines
@@ -111,20 +112,18 @@ def _tabulate(runs: list[dict[str, Any]], validation: int) -> str:
         key = run["config"], run["recipe"]
         if run.get("mark") == newest[key]:
             groups.setdefault(key, []).append(run)
-    rows = []
+    rows: list[tuple[bool, float, list[str]]] = []
     for (config, recipe), group in groups.items():
         digit, total = (100 * mean(run[key] for run in group) for key in ("digit_accuracy", "sum_accuracy"))
         failed = sum(1 for run in group if run.get("failure"))
         first, seconds = group[0], median(run["train_seconds"] for run in group)
-        cells = [f"{digit:.2f}", f"{total:.2f}", f"{len(group)}", f"{first['parameters']:,}", f"{first['steps']:,}"]
-        cells += [f"{seconds:.1f}", f"{1e3 * seconds / first['steps']:.1f}", f"`{config}` {recipe}"]
-        cells[2] += f", {failed} failed" if failed else ""
-        rows.append((not failed, digit + total, "| " + " | ".join(cells) + " |"))
+        seeds = f"{len(group)}, {failed} failed" if failed else f"{len(group)}"
+        cells = [f"`{config}` {recipe}", f"{digit:.2f}", f"{total:.2f}", seeds, f"{first['parameters']:,}"]
+        cells += [f"{first['steps']:,}", f"{seconds:.1f}", f"{1e3 * seconds / first['steps']:.1f}"]
+        rows.append((not failed, digit + total, cells))
     head = f"Accuracies on {validation:,} held-out training images, means over seeds; the test set is not read.\n\n"
-    head += "| digit, % | sum, % | seeds | parameters | steps | training, s | a step, ms | recipe |\n"
-    return (
-        head + "|--:|--:|--:|--:|--:|--:|--:|---|\n" + "\n".join(row for *_, row in sorted(rows, reverse=True)) + "\n"
-    )
+    header = ["recipe", "digit, %", "sum, %", "seeds", "parameters", "steps", "training, s", "a step, ms"]
+    return head + markdown.table(header, (cells for *_, cells in sorted(rows, reverse=True))) + "\n"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The results of finished runs as a Markdown table: `python -m experiments.tabulate experiments/results/runs/*`."""
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,11 @@ from typing import Any
 
 import tyro
 
-from experiments import cli
+from experiments import cli, run_folder
+from experiments.report import markdown
 from mnistsum.errors import InputError
+
+ACCURACIES = ("digit_accuracy", "sum_accuracy")
 
 
 @dataclass(frozen=True)
@@ -24,24 +26,29 @@ def table(runs: tuple[Path, ...]) -> str:
     """Return a Markdown table: accuracies as mean +- sd over seeds (n), seconds as medians."""
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for folder in runs:
-        path = folder / "summary.json"
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; expected the folder of a finished run")
-        summary = json.loads(path.read_text())
-        if "test" not in summary:
-            raise InputError(f"{path}: expected a run that was tested, found one of a search")
+        summary = _read(folder)
         groups[summary["config"]].append(summary)
-    lines = [
-        "| config | parameters | multiply-adds | digit, % | sum, % | training, s | whole command, s |",
-        "|---|--:|--:|--:|--:|--:|--:|",
-    ]
+    rows = []
     for name, group in groups.items():
         first = group[0]
-        accuracies = [_spread([100 * run["test"][key] for run in group]) for key in ("digit_accuracy", "sum_accuracy")]
+        accuracies = [_spread([100 * run["test"][key] for run in group]) for key in ACCURACIES]
         seconds = [f"{median(run[key] for run in group):.0f}" for key in ("train_seconds", "wall_seconds")]
         sizes = [f"{first[key]:,}" for key in ("parameters", "multiply_adds")]
-        lines.append("| " + " | ".join([f"`{name}`", *sizes, *accuracies, *seconds]) + " |")
-    return "\n".join(lines)
+        rows.append([f"`{name}`", *sizes, *accuracies, *seconds])
+    header = ["config", "parameters", "multiply-adds", "digit, %", "sum, %", "training, s", "whole command, s"]
+    return markdown.table(header, rows)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """Return the summary of a run that was tested."""
+    summary = run_folder.read_summary(folder)
+    path = folder / run_folder.SUMMARY
+    if "test" not in summary:
+        raise InputError(f"{path}: expected a run that was tested, found one of a search")
+    for key in ACCURACIES:
+        if not 0 <= summary["test"][key] <= 1:
+            raise InputError(f"{path}: expected test.{key} of 0 to 1, found {summary['test'][key]}")
+    return summary
 
 
 def _spread(values: list[float]) -> str:

@@ -46,6 +46,6 @@ def test_a_report_escapes_what_it_is_told(tmp_path, config):
     evil = "<script>alert(1)</script>"
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, dir=evil))
     run |= {"command": evil, "commit": evil, "hardware": evil}
-    page = html.render(Finished(tmp_path, config, run, [], summary | {"device": evil}, {}))
+    page = html.report(Finished(tmp_path, config, run, [], summary | {"device": evil}, {}))
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 5

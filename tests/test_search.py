@@ -34,7 +34,7 @@ def test_recipes_are_ranked_on_validation_images_and_finished_ones_are_not_repea
     fewer = (*command, "--validation", 5000)
     assert search(*fewer).returncode == 0
     assert len((tmp_path / "table.jsonl").read_text().splitlines()) == 4  # other validation images are another result
-    assert "| 1 |" in (tmp_path / "table.md").read_text()
+    assert " | 1 | " in (tmp_path / "table.md").read_text()
     wrong = search("training.epoch=2", "--output", tmp_path / "other")
     assert wrong.returncode == 2
     assert "training.epochs" in wrong.stderr

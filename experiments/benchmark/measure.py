@@ -20,6 +20,7 @@ from experiments.benchmark import scaling
 from experiments.benchmark.networks import OURS, PYTORCH, STEPS, Implementation, config_of
 from experiments.benchmark.ours import ours
 from experiments.benchmark.pytorch import pytorch
+from experiments.report import markdown
 from mnistsum.config import Config
 
 
@@ -107,10 +108,8 @@ def _tabulate(results: dict[str, Any]) -> str:
         "",
         "Medians; a ratio is to the time of the quicker mnistsum, so where it is above 1, mnistsum is ahead.",
         "",
-        "| network | implementation | step, ms | ratio | images/s | 10,000 images evaluated, s | ratio "
-        "| first step cold, s | warm, s | peak memory, MB |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
+    rows = []
     for name in STEPS:
         result = results[name]
         for implementation, alone in result["alone"].items():
@@ -119,7 +118,9 @@ def _tabulate(results: dict[str, Any]) -> str:
             cells += [f"{config_of(name).training.batch_size / median(step[implementation]):,.0f}"]
             cells += [f"{median(evaluation[implementation]):.2f}", _ratio(evaluation, implementation)]
             cells += [f"{alone['cold']:.1f}", f"{alone['warm']:.1f}", f"{alone['memory'] / 1e6:,.0f}"]
-            lines.append("| " + " | ".join(cells) + " |")
+            rows.append(cells)
+    header = ["network", "implementation", "step, ms", "ratio", "images/s", "10,000 images evaluated, s", "ratio"]
+    lines.append(markdown.table([*header, "first step cold, s", "warm, s", "peak memory, MB"], rows, texts=2))
     scaling = results["scaling"]
     slopes = ", ".join(f"{name} {scaling[name]['slope']:.2f}" for name in ("images", "epochs", "seeds"))
     memory = {epochs: f"{size / 1e6:,.0f}" for epochs, size in scaling["memory"].items()}
@@ -130,13 +131,12 @@ def _tabulate(results: dict[str, Any]) -> str:
         f"[{check['low']:.4f}, {check['high']:.4f}] of one that does not."
     )
     lines += ["", note, "", "Milliseconds of a step of `base`, on virtual devices that share the cores:", ""]
-    lines += [
-        "| devices | alone, on one | its batch shared by all | a seed's, of as many in one program |",
-        "|--:|--:|--:|--:|",
-    ]
+    rows = []
     for devices, step in results["over_devices"].items():
         together = f"{step['seeds_together']:.1f} ({step['seeds']} seeds)"
-        lines.append(f"| {devices} | {step['alone']:.1f} | {step['shared']:.1f} | {together} |")
+        rows.append([devices, f"{step['alone']:.1f}", f"{step['shared']:.1f}", together])
+    header = ["devices", "alone, on one", "its batch shared by all", "a seed's, of as many in one program"]
+    lines.append(markdown.table(header, rows))
     return "\n".join(lines) + "\n"
 
 

@@ -1,133 +1,147 @@
-"""The pictures of a comparison, as matplotlib figures."""
+"""The pictures of a comparison, as matplotlib figures: panels that stand beside each other where there is room."""
 
 import io
+import re
+import textwrap
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from experiments.report.figures import DIGIT, SUM
+from experiments.run_folder import OUTPUTS
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")  # Okabe & Ito's
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#b2df8a")  # Okabe & Ito's first
+WIDTH = 5.0  # inches of a panel
+INK = "#010203"  # a color that no plot has; in its place comes that of the page's text
+TEXT: Any = {"svg.fonttype": "none", "font.family": "sans-serif"} | dict.fromkeys(
+    ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
+)
 
 
-def png(figure: Figure) -> bytes:
-    """Return the figure as a PNG file."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+def svg(figure: Figure, name: str) -> str:
+    """Return the figure as an SVG element for a page, in the colors of its text.
+
+    Args:
+        figure: drawn with the settings of TEXT.
+        name: what the picture shows, for those who cannot see it.
+    """
+    file = io.StringIO()
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    element = file.getvalue().replace(INK, "currentColor")
+    element = re.sub(r".*?<svg ", f'<svg role="img" aria-label="{name}" ', element, count=1, flags=re.DOTALL)
+    return re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)  # the page decides
 
 
-def _color(i: int) -> str:
+def color(i: int) -> str:
+    """Return the color of a config, by its place."""
     return COLORS[i % len(COLORS)]
 
 
-def _error_scale(axis) -> None:
-    """Labels errors, on a log scale, as accuracies."""
-    low, high = sorted(axis.get_view_interval())
-    digits = range(1, 10) if high < 5 * low else (1, 2, 5)
-    axis.set_major_locator(FixedLocator([digit / 10**power for power in range(5) for digit in digits]))
-    axis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 * (1 - error):g} %"))
-    axis.set_minor_locator(NullLocator())
-
-
+@matplotlib.rc_context(TEXT)
 def intervals(summary: dict[str, Any]) -> Figure:
-    """Mean accuracies with their 95 % intervals over seeds, a row for each config."""
+    """Mean accuracies with their 95 % intervals over seeds, a row for each config, named above its bars."""
     rows = summary["rows"]
-    figure = Figure((10, 1.2 + 0.5 * len(rows)), dpi=120, layout="constrained")
+    figure = Figure((WIDTH, 0.9 + 0.55 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    for offset, output, color in ((-0.13, "digit", DIGIT), (0.13, "sum", SUM)):
+    for offset, output, shade in ((0.12, "digit", DIGIT), (0.36, "sum", SUM)):
         spreads = [row[f"{output}_accuracy"] for row in rows]
         means = np.array([100 * spread["mean"] for spread in spreads])
         bounds = np.array([[100 * spread["low"], 100 * spread["high"]] for spread in spreads]).T
         places = np.arange(len(rows)) + offset
-        axes.errorbar(means, places, xerr=np.abs(bounds - means), fmt="o", color=color, capsize=4, label=output)
-    axes.set_yticks(range(len(rows)), [row["config"] for row in rows])
-    axes.invert_yaxis()
-    axes.set(xlabel="test accuracy, %", xlim=(None, min(axes.get_xlim()[1], 100)))  # few seeds reach past what can be
+        axes.errorbar(means, places, xerr=np.abs(bounds - means), fmt="o", ms=4, color=shade, capsize=3, label=output)
+    left, right = axes.get_xlim()
+    axes.set(xlabel="test accuracy, %", xlim=(left, min(right, 100)))  # few seeds reach past what can be
+    for place, row in enumerate(rows):
+        name = textwrap.shorten(row["config"], 60, placeholder=" ...")
+        axes.text(0.01, place - 0.12, name, transform=axes.get_yaxis_transform(), fontsize=9, va="center")
+    axes.set(ylim=(len(rows) - 0.4, -0.4), yticks=[])
     axes.grid(axis="x", alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
-def curves(summary: dict[str, Any]) -> Figure:
-    """Draw the validation accuracy by epoch: mean and the band from lowest to highest seed."""
-    figure = Figure((10, 4.2), dpi=120, layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    for panel, output in zip(panels, ("digit", "sum"), strict=True):
+@matplotlib.rc_context(TEXT)
+def curves(summary: dict[str, Any]) -> list[Figure]:
+    """Draw the validation accuracy of each output by epoch: mean and the band from lowest to highest seed."""
+    figures = []
+    for output in OUTPUTS:
+        figure = Figure((WIDTH, 3.6), layout="constrained")
+        axes = figure.subplots()
         for i, row in enumerate(summary["rows"]):
             band = row["curve"]
             error = {name: np.maximum(1 - np.array(band[f"{output}_{name}"]), 1e-4) for name in ("mean", "low", "high")}
-            panel.plot(band["epoch"], error["mean"], ".-", color=_color(i), label=row["config"])
-            panel.fill_between(band["epoch"], error["low"], error["high"], color=_color(i), alpha=0.2, linewidth=0)
-        panel.set(title=f"{output}, validation (log scale of the error)", xlabel="epoch", yscale="log", xlim=(0, None))
-        panel.grid(alpha=0.25)
-        panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set(ylabel="accuracy")
-    panels[0].invert_yaxis()
-    _error_scale(panels[0].yaxis)
-    panels[1].legend(frameon=False, fontsize=8)
-    return figure
+            axes.plot(band["epoch"], error["mean"], ".-", color=color(i))
+            axes.fill_between(band["epoch"], error["low"], error["high"], color=color(i), alpha=0.2, linewidth=0)
+        axes.set(title=output, xlabel="epoch", ylabel="validation accuracy", yscale="log", xlim=(0, None))
+        axes.invert_yaxis()
+        _finish(axes)
+        figures.append(figure)
+    return figures
 
 
-def costs(summary: dict[str, Any]) -> Figure:
+@matplotlib.rc_context(TEXT)
+def costs(summary: dict[str, Any]) -> list[Figure]:
     """Sum accuracy against parameters, multiply-adds and training seconds, with the Pareto front of each."""
     rows = summary["rows"]
-    figure = Figure((11, 4.4), dpi=120, layout="constrained")
-    panels = figure.subplots(1, 3, sharey=True)
     errors = np.array([max(1 - row["sum_accuracy"]["mean"], 1e-4) for row in rows])
-    for panel, (name, values) in zip(
-        panels,
-        {
-            "parameters": [row["parameters"] for row in rows],
-            "multiply-adds an image": [row["multiply_adds"] for row in rows],
-            "training, s": [row["train_seconds"]["mean"] for row in rows],
-        }.items(),
-        strict=True,
-    ):
+    figures = []
+    for name, values in {
+        "parameters": [row["parameters"] for row in rows],
+        "multiply-adds an image": [row["multiply_adds"] for row in rows],
+        "seconds of training": [row["train_seconds"]["mean"] for row in rows],
+    }.items():
+        figure = Figure((0.8 * WIDTH, 3.2), layout="constrained")
+        axes = figure.subplots()
         order = sorted(range(len(rows)), key=lambda i: (values[i], errors[i]))
         front = [i for place, i in enumerate(order) if errors[i] < min(errors[order[:place]], default=np.inf)]
-        panel.plot([values[i] for i in front], errors[front], "-", color="#999999", zorder=0)
-        for i, row in enumerate(rows):
-            panel.plot(values[i], errors[i], "o", color=_color(i), markersize=8, alpha=0.8, label=row["config"])
+        axes.plot([values[i] for i in front], errors[front], "-", color="#999999", zorder=0)
+        for i in range(len(rows)):
+            axes.plot(values[i], errors[i], "o", color=color(i), markersize=8, alpha=0.8)
         wide = max(values) > 3 * min(values)
-        panel.set(xlabel=name, xscale="log" if wide else "linear", yscale="log")
-        panel.margins(x=0.25, y=0.15)
-        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(3))
-        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
-        panel.xaxis.set_minor_locator(NullLocator())
-        panel.grid(alpha=0.25)
-        panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set(ylabel="sum accuracy")
-    panels[0].invert_yaxis()
-    _error_scale(panels[0].yaxis)
-    # Names beside the points would cover each other where configs cost the same.
-    points, names = panels[0].get_legend_handles_labels()
-    figure.legend(points, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    return figure
+        axes.set(xlabel=name, ylabel="sum accuracy", xscale="log" if wide else "linear", yscale="log")
+        axes.margins(x=0.15, y=0.15)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.invert_yaxis()
+        _finish(axes)
+        figures.append(figure)
+    return figures
 
 
-def cells(summary: dict[str, Any]) -> Figure:
+@matplotlib.rc_context(TEXT)
+def cells(summary: dict[str, Any]) -> list[Figure]:
     """Draw the sum's accuracy by digit on the image and number, a panel for each config, one scale for all."""
-    rows = summary["rows"]
-    columns = min(len(rows), 4)
-    lines = -(-len(rows) // columns)
-    figure = Figure((3 * columns + 0.8, 3 * lines + 0.4), dpi=110, layout="constrained")
-    panels = np.atleast_1d(figure.subplots(lines, columns)).ravel()
-    tables = [100 * (1 - np.array(row["cells"])) for row in rows]
-    highest = max(table.max() for table in tables)
-    image = None
-    for panel, row, table in zip(panels, rows, tables, strict=False):
-        image = panel.imshow(table, cmap="Blues", vmin=0, vmax=highest)
-        panel.set_title(row["config"], fontsize=10)
-        panel.set_xticks(range(10))
-        panel.set_yticks(range(10))
-        panel.tick_params(length=0, labelsize=7)
-        panel.set(xlabel="number", ylabel="digit")
-    for panel in panels[len(rows) :]:
-        panel.axis("off")
-    assert image is not None
-    figure.colorbar(image, ax=panels.tolist(), label="wrong sums, %", shrink=0.8)
-    return figure
+    tables = [100 * (1 - np.array(row["cells"])) for row in summary["rows"]]
+    highest = max(max(table.max() for table in tables), 0.1)
+    figures = []
+    for row, table in zip(summary["rows"], tables, strict=True):
+        figure = Figure((0.7 * WIDTH, 2.9), layout="constrained")
+        axes = figure.subplots()
+        image = axes.imshow(table, cmap="Blues", vmin=0, vmax=highest)
+        axes.set_title(textwrap.shorten(row["config"], 40, placeholder=" ..."), fontsize=9)
+        axes.set(xlabel="number", ylabel="digit", xticks=range(10), yticks=range(10))
+        axes.tick_params(length=0, labelsize=8)
+        figure.colorbar(image, label="wrong sums, %")
+        figures.append(figure)
+    return figures
+
+
+def _finish(axes: Any) -> None:
+    """Label errors, on a log scale, as accuracies; whatever the range, by two ticks at least."""
+    high, low = axes.get_ylim()
+    for digits in ((1, 2, 5), range(1, 10)):
+        ticks = [digit / 10**power for power in range(5) for digit in digits if low <= digit / 10**power <= high]
+        if len(ticks) >= 3:
+            break
+    else:
+        ticks = np.linspace(low, high, 5)[1:-1].tolist()
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 * (1 - error):.4g} %"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -58,7 +58,7 @@ def _names(configs: list[Config]) -> list[str]:
         alike = [as_dict(other) for other in configs if other.name == config.name]
         fields = as_dict(config)
         apart = [
-            f"{name}={value}"
+            f"{name if name.endswith('.name') else name.split('.')[-1]}={value}"
             for name, value in fields.items()
             if name not in NO_MATTER and any(other[name] != value for other in alike)
         ]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments import cli, environment, run_folder
-from experiments.comparison import contestants, dry_run, summary
+from experiments.comparison import contestants, dry_run, page, summary, tables
 from experiments.comparison.contestants import FEWEST_TRIALS, Contestant
 from experiments.comparison.finished import group_runs
 from experiments.comparison.options import Compare
@@ -122,9 +122,9 @@ def _report(
     """Show what follows from the runs, and write it into a folder of its own: no other comparison's is overwritten."""
     made = {"tuned": tuned, "notes": notes, "environment": environment.describe(command), "command": command}
     found = summary.summarize(runs, np.asarray(data.test.labels)) | made
-    summary.show(found)
+    tables.show(found)
     kinds = "".join(to_json(dataclasses.replace(of[0].config, seed=0, devices="all")) for of in runs.values())
     names = "-".join(runs)[:LONGEST]
     folder = output / f"{names}-{hashlib.sha256(kinds.encode()).hexdigest()[:6]}"
-    summary.write(found, folder)
+    page.write(found, folder)
     console.say(f"all of it in {folder / 'comparison.html'}")

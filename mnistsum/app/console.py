@@ -26,7 +26,8 @@ class Console(rich.console.Console):
             signal.raise_signal(signal.SIGHUP)
 
 
-console = Console(highlight=False, soft_wrap=True)
+# Where there is no terminal, tables are as wide as what they hold.
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else 200)
 
 
 def score_table(split: str, scores: Scores) -> Table:

@@ -1,0 +1,46 @@
+"""The files of a comparison: its page, its tables, its numbers."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from experiments.comparison import figures, tables
+from experiments.report import html
+from mnistsum.files import write_whole, writing
+
+
+def write(summary: dict[str, Any], folder: Path) -> None:
+    """Write the files of a comparison into its folder."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    table = io.StringIO(newline="")
+    rows = tables.flat(summary)
+    writer = csv.DictWriter(table, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(folder / "comparison.json", json.dumps(summary, indent=1) + "\n")
+    write_whole(folder / "comparison.md", tables.in_markdown(summary))
+    write_whole(folder / "comparison.csv", table.getvalue())
+    write_whole(folder / "comparison.html", page(summary))
+
+
+def page(summary: dict[str, Any]) -> str:
+    """Return one self-contained HTML file."""
+    made, found = summary["environment"], tables.tables(summary)
+    settings = {"commit": made["commit"], **made["versions"], "cores": made["cores"], "hardware": made["hardware"]}
+    return html.render(
+        "comparison.html",
+        names=[row["config"] for row in summary["rows"]],
+        summary=summary,
+        notes=tables.notes(summary),
+        tables=found,
+        titles=list(found),
+        colors=[figures.color(i) for i in range(len(summary["rows"]))],
+        intervals=figures.svg(figures.intervals(summary), "Accuracies of each config with intervals over seeds"),
+        curves=[figures.svg(one, "Validation accuracy by epoch, band over seeds") for one in figures.curves(summary)],
+        costs=[figures.svg(one, "Sum accuracy against cost") for one in figures.costs(summary)],
+        cells=[figures.svg(one, "Wrong sums by digit and number") for one in figures.cells(summary)],
+        made_with=settings | {"mode": tables.modes(summary)},
+    )

@@ -1,0 +1,141 @@
+"""A comparison's tables and notes, for the terminal, for Markdown and for the page."""
+
+from typing import Any
+
+from rich.table import Table
+
+from experiments.comparison.summary import MEASURES
+from experiments.report import console, markdown
+from experiments.run_folder import OUTPUTS
+from mnistsum.app.errors import printable
+
+FEW = 5  # seeds; fewer decide little
+
+
+def percent(spread: dict[str, Any]) -> str:
+    """Return a spread of fractions, in per cent."""
+    if spread["mean"] is None:
+        return "-"
+    sd = "" if spread["sd"] is None else f" ± {100 * spread['sd']:.2f}"
+    return f"{100 * spread['mean']:.2f}{sd}"
+
+
+def number(spread: dict[str, Any], form: str) -> str:
+    """Return a spread's mean, with how many seeds reached it where not all did."""
+    if spread["mean"] is None:
+        return "not reached"
+    rest = "" if spread["reached"] == spread["of"] else f" ({spread['reached']} of {spread['of']})"
+    return f"{spread['mean']:{form}}{rest}"
+
+
+def points(contrast: dict[str, Any]) -> str:
+    """Return a difference in points of per cent, with its interval."""
+    return f"{100 * contrast['mean']:+.2f} [{100 * contrast['low']:+.2f}, {100 * contrast['high']:+.2f}]"
+
+
+def tables(summary: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """Return the tables of the terminal, of the Markdown and of the page: title to header and rows."""
+    rows, first = summary["rows"], summary["first"]
+    accuracy, verdicts, cost, errors = [], [], [], []
+    for row in rows:
+        name = row["config"]
+        shares = [percent(row[key]) for key in ("digit_accuracy", "sum_accuracy", "consistency", "impossible")]
+        accuracy.append([name, str(row["n"]), *shares, str(len(row["failed"]))])
+        if name != first:
+            contrasts = [row["against_first"][output] for output in ("digit", "sum")]
+            verdicts.append([name, *(text for one in contrasts for text in (points(one), one["verdict"]))])
+        forms = {"train_seconds": ".1f", "seconds_to_good": ".1f", "images_per_second": ",.0f", "adder_lag": ",.0f"}
+        sizes = [f"{row['parameters']:,}", f"{row['multiply_adds']:,}"]
+        cost.append([name, *sizes, *(number(row[key], form) for key, form in forms.items())])
+        kinds = [f"{100 * row['errors'][kind]:.2f}" for kind in ("digit_misread", "adder_wrong", "right_by_luck")]
+        errors.append([name, *kinds, percent(row["digit_accuracy_permuted"]), percent(row["sum_accuracy_held_out"])])
+    found = {
+        "Accuracy on the test set, %": (
+            ["config", "n", "digit", "sum", "sum = digit + number", "on impossible sums", "failed"],
+            accuracy,
+        ),
+        f"Against {first}, points": (["config", "digit [95 %]", "verdict", "sum [95 %]", "verdict"], verdicts),
+        "Cost": (
+            ["config", "parameters", "multiply-adds", "training, s", "s to 98.8 %", "images/s", "adder lag, steps"],
+            cost,
+        ),
+        "Where sums go wrong, % of pairs": (
+            ["config", "digit misread", "adder wrong", "right by luck", "digit, permuted", "held-out cells"],
+            errors,
+        ),
+    }
+    tried = [
+        [name, f"{trial['learning_rate']:g}", *(f"{100 * trial[output]:.2f}" for output in OUTPUTS), taken]
+        for name, one in summary["tuned"].items()
+        for trial in one["trials"]
+        for taken in ["taken" if trial["taken"] else ""]
+    ]
+    if tried:
+        found["Learning rates tried, % of validation images"] = (["config", "learning rate", *OUTPUTS, ""], tried)
+    return found
+
+
+def notes(summary: dict[str, Any]) -> list[str]:
+    """Return what a reader must know beside the tables."""
+    failed = [f"{row['config']}: {failure}" for row in summary["rows"] for failure in row["failed"]]
+    fewest = min(row["n"] for row in summary["rows"])
+    few = [f"With {fewest} seeds only large differences can be told: the intervals are as wide as so few allow"]
+    return (
+        [f"Warning: {alarm}" for alarm in summary["alarms"]]
+        + (few if fewest < FEW else [])
+        + [f"Failed, and counted in every figure: {failure}" for failure in failed]
+        + [
+            f"{name}: the learning rate that was taken is the last that tuning may try; a better one may lie beyond"
+            for name, one in summary["tuned"].items()
+            if one["at_the_edge"]
+        ]
+        + summary["notes"]
+    )
+
+
+def show(summary: dict[str, Any]) -> None:
+    """Print the tables."""
+    for title, (header, rows) in tables(summary).items():
+        table = Table(*header, title=title, title_justify="left", title_style="bold", box=None, header_style="bold")
+        table.columns[0].overflow = "fold"
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for row in rows:
+            table.add_row(*row)
+        console.show(table)
+        console.say("")
+    for note in notes(summary):
+        console.say(note)
+
+
+def in_markdown(summary: dict[str, Any]) -> str:
+    """Return the tables as Markdown, with how they were made."""
+    made = summary["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    lines = [f"# {' / '.join(row['config'] for row in summary['rows'])}", "", f"`{summary['command']}`", ""]
+    lines += [f"Commit {made['commit']}; {versions}; {made['cores']} cores of {made['hardware']}; {modes(summary)}."]
+    for title, (header, rows) in tables(summary).items():
+        lines += ["", f"## {title}", "", markdown.table(header, rows)]
+    return "\n".join([*lines, "", *(f"- {printable(note)}" for note in notes(summary))]).rstrip() + "\n"
+
+
+def modes(summary: dict[str, Any]) -> str:
+    """How the seeds were trained."""
+    return "; ".join(sorted({row["mode"] for row in summary["rows"]}))
+
+
+def flat(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row of plain values for each config."""
+    rows = []
+    for row in summary["rows"]:
+        line = {
+            name: row[name] for name in ("config", "classifier", "adder", "parameters", "multiply_adds", "epochs", "n")
+        }
+        line["failed"] = len(row["failed"])
+        for measure in MEASURES:
+            line |= {f"{measure}_{part}": row[measure][part] for part in ("mean", "sd", "low", "high")}
+        for output in ("digit", "sum"):
+            contrast = row.get("against_first", {}).get(output, {})
+            line |= {f"{output}_difference_{part}": contrast.get(part) for part in ("mean", "low", "high", "verdict")}
+        rows.append(line)
+    return rows
