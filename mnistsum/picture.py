@@ -1,9 +1,10 @@
 """Pictures of single digits, of any size and color, brought into MNIST's form."""
 
 import io
+import stat
 import warnings
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -13,7 +14,7 @@ from scipy import ndimage
 from mnistsum.errors import InputError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP")
-MOST_PIXELS = 50_000_000
+MOST_BYTES, MOST_PIXELS = 50_000_000, 50_000_000  # of a picture
 LARGEST = 2000  # pixels of the longer side; larger pictures are made smaller first
 WORKING = 250  # pixels of the longer side at which the digit is looked for, and again in what surrounds it
 WEAKEST = 0.3  # share of the strongest ink that a hairline joined to it has at least
@@ -21,7 +22,9 @@ FAINTEST = 24.0  # of 255: ink that differs less from its paper is none
 THINNEST, THICKEST = 0.11, 0.18  # stroke, over the digit's longer side: of MNIST's images a quarter and 90 % are below
 
 
-def read_picture(source: Path | bytes, name: str) -> UInt8[np.ndarray, "28 28 1"]:
+def read_picture(
+    source: Path | BinaryIO | bytes, name: str, most_pixels: int = MOST_PIXELS
+) -> UInt8[np.ndarray, "28 28 1"]:
     """Return the digit in a PNG, JPEG, GIF or BMP file as MNIST would hold it.
 
     Transparency is laid on the paper, white or black, from which the rest stands out; EXIF's rotation is undone.
@@ -30,10 +33,11 @@ def read_picture(source: Path | bytes, name: str) -> UInt8[np.ndarray, "28 28 1"
         InputError: where there is none; it begins with `name`.
     """
     try:
+        content = source if isinstance(source, bytes) else _read(source, name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # said below, in one line
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
-        if image.width * image.height > MOST_PIXELS:
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+        if image.width * image.height > most_pixels:
             raise Image.DecompressionBombError
         if image.mode.startswith("I"):  # sixteen bits a pixel, which Pillow would cut off at 255
             image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
@@ -41,17 +45,30 @@ def read_picture(source: Path | bytes, name: str) -> UInt8[np.ndarray, "28 28 1"
         pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGBA"), np.float32)
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{name}: expected an image, found a folder") from None
     except UnidentifiedImageError:
         raise InputError(f"{name}: expected a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, found none") from None
     except Image.DecompressionBombError:
-        raise InputError(f"{name}: expected at most {MOST_PIXELS:,} pixels, found more") from None
+        raise InputError(f"{name}: expected at most {most_pixels:,} pixels, found more") from None
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow makes of damaged files
         raise InputError(f"{name}: a damaged image: {str(error).splitlines()[0]}") from None
     cover, color = pixels[..., 3:] / 255, pixels[..., :3]
     paper = 255.0 if (cover * color).sum() < 3 * 127.5 * cover.sum() else 0.0
     return to_mnist(cover * color + (1 - cover) * paper, name)
+
+
+def _read(source: Path | BinaryIO, name: str) -> bytes:
+    """Return what a file or stream holds; InputError where it is no file, or longer than MOST_BYTES."""
+    if isinstance(source, Path):
+        mode = source.stat().st_mode  # before it is opened: to open a pipe waits for its writer
+        if not stat.S_ISREG(mode):
+            kind = "folder" if stat.S_ISDIR(mode) else "pipe or a device"
+            raise InputError(f"{name}: expected an image, found a {kind}")
+        with source.open("rb") as file:
+            return _read(file, name)
+    content = source.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise InputError(f"{name}: expected at most {MOST_BYTES:,} bytes, found more")
+    return content
 
 
 def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture") -> UInt8[np.ndarray, "28 28 1"]:

@@ -1,6 +1,7 @@
 """The page to draw on: its server refuses what is not its own, and in a browser it answers as Python does."""
 
 import base64
+import contextlib
 import http.client
 import io
 import json
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +26,20 @@ from mnistsum.predict import load_pretrained
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def server():
+@contextlib.contextmanager
+def serving():
     with draw.serve(load_pretrained("base"), 0) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serving() as server:
+        yield server
 
 
 def ask(server, method, path, body=None, **headers) -> tuple[int, bytes]:
@@ -84,6 +92,74 @@ def test_what_is_malformed_too_large_or_foreign_is_refused(server, path, body, h
     assert found == status
     assert answer
     assert b"\n" not in answer
+
+
+@pytest.mark.parametrize(
+    ("request_line", "header"),
+    [
+        (b"GET /", b""),
+        (b"GET / HTTP/1.0", b""),
+        (b"GET / HTTP/2.0", b""),
+        (b"GET\xa0/ HTTP/1.1", b""),
+        (b"GET /\0 HTTP/1.1", b""),
+        (b"GET / HTTP/1.1", b"X-Name: a\0b\r\n"),
+        (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", b""),
+    ],
+    ids=["HTTP/0.9", "HTTP/1.0", "HTTP/2", "no space", "NUL", "NUL in a header", "TLS"],
+)
+def test_what_is_not_http_1_1_is_refused_in_one_line(server, request_line, header):
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as client:
+        client.sendall(request_line + f"\r\nHost: 127.0.0.1:{server.server_port}\r\n".encode() + header + b"\r\n")
+        status, _, answer = client.makefile("rb").read().partition(b"\r\n")
+    assert status.split()[1] in (b"400", b"505")
+    headers, _, body = answer.partition(b"\r\n\r\n")
+    assert f"Content-Security-Policy: {draw.POLICY}\r\n".encode() in headers
+    assert body
+    assert b"\n" not in body
+
+
+def test_a_large_picture_is_refused_by_its_header(server):
+    file = io.BytesIO()
+    Image.new("1", (7000, 7000)).save(file, "PNG")
+    start = file.getvalue()[:100]  # whoever reads on says that it is damaged
+    answer = ask(server, "POST", "/predict?number=1", start)
+    assert answer == (400, b"drawing: expected at most 262,144 pixels, found more")
+
+
+def test_a_client_that_sends_byte_by_byte_is_ended(monkeypatch):
+    monkeypatch.setattr(draw, "SECONDS", 0.2)
+    with serving() as server, socket.create_connection(("127.0.0.1", server.server_port), timeout=0.1) as client:
+        for _ in range(100):
+            client.sendall(b"G")
+            with contextlib.suppress(TimeoutError):
+                assert client.recv(1) == b""
+                return
+    pytest.fail("the connection is still open")
+
+
+def test_connections_beyond_the_most_wait_for_one_to_end(monkeypatch):
+    monkeypatch.setattr(draw, "MOST_CONNECTIONS", 2)
+    with serving() as server, contextlib.ExitStack() as stack:
+        address = "127.0.0.1", server.server_port
+        first, _, third = (stack.enter_context(socket.create_connection(address, timeout=0.2)) for _ in range(3))
+        third.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n".encode())
+        with pytest.raises(TimeoutError):
+            third.recv(1)
+        first.close()
+        third.settimeout(30)
+        assert third.recv(12) == b"HTTP/1.0 200"
+
+
+@pytest.mark.slow
+def test_fifty_clients_at_once_are_all_answered(server, mnist):
+    picture = drawing(mnist.test.images[0])
+    with ThreadPoolExecutor(50) as clients:
+        answers = [clients.submit(ask, server, "POST", "/predict?number=4", picture) for _ in range(400)]
+        assert {answer.result() for answer in answers} == {ask(server, "POST", "/predict?number=4", picture)}
+
+
+def test_a_body_that_is_too_large_for_the_system_s_buffers_is_answered_too(server):
+    assert ask(server, "POST", "/predict?number=1", bytes(20_000_000)) == (413, b"expected at most 1,000,000 bytes")
 
 
 def test_other_pages_and_other_sites_are_refused(server):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import subprocess
 import sys
@@ -50,7 +51,7 @@ def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnis
         alone = base.predict(images[i : i + 1], numbers[i : i + 1])
         for a, b in zip(together, alone, strict=True):
             np.testing.assert_allclose(a[i], b[0], rtol=1e-4, atol=1e-6)
-    assert predict._answer._cache_size() == traced + 1
+    assert predict._answer._cache_size() <= traced + 1  # 0 more where the page's tests have run before in this process
     for probabilities in together:
         np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
     evaluation = evaluate(base.config.data, base.model, jax.tree.map(lambda array: array[:37], mnist.test))
@@ -133,6 +134,24 @@ def test_bad_input_is_answered_in_one_line(arguments, answer, monkeypatch):
     monkeypatch.chdir(ROOT)
     with pytest.raises(InputError, match=answer):
         command(["predict", *arguments])
+
+
+def test_a_pipe_without_a_writer_and_a_device_are_refused_unopened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(InputError, match=f"{path}: expected an image, found a pipe or a device"):
+            command(["predict", str(path)])
+
+
+@pytest.mark.parametrize("as_input", [True, False], ids=["standard input", "file"])
+def test_what_is_longer_than_any_picture_is_not_read_to_its_end(as_input, tmp_path, monkeypatch):
+    path = tmp_path / "long.png"
+    with path.open("wb") as file:
+        file.truncate(2**40)  # a hole, larger than any memory
+    with path.open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        with pytest.raises(InputError, match="expected at most 50,000,000 bytes, found more"):
+            command(["predict", "-" if as_input else str(path)])
 
 
 @pytest.mark.slow

@@ -1,8 +1,15 @@
 """`mnistsum draw`: a local page to draw digits on, answered by a trained network as you draw."""
 
+import contextlib
 import json
+import re
+import socket
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,6 +25,10 @@ from mnistsum.predict import Predictor, load_pretrained
 
 PAGE = Path(__file__).with_name("draw.html")
 LARGEST = 1_000_000  # bytes of a request's body
+MOST_PIXELS = 512 * 512  # of a picture; the page sends 280 x 280
+MOST_CONNECTIONS = 64  # that are open at the same time
+MOST_READERS = 4  # of the pictures that are being read at the same time, as each takes a core and megabytes
+SECONDS = 10.0  # from a connection's start to its end
 # The page's own style and script, its own server, and nothing else.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 
@@ -37,11 +48,49 @@ def draw(options: Draw) -> int:
 
 
 class Server(ThreadingHTTPServer):
-    """A thread a request."""
+    """A thread a connection; what is too many waits, and what takes too long is ended.
+
+    Connections beyond MOST_CONNECTIONS wait in the system's queue. SECONDS count from a connection's start, since a
+    timeout of its socket would start anew with every byte.
+    """
+
+    request_queue_size = 128
+
+    def __init__(self, *arguments: Any):
+        self.readers = ThreadPoolExecutor(MOST_READERS)
+        self._ends: dict[socket.socket, float] = {}  # of the open connections, on the monotonic clock
+        self._closed = threading.Condition()
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._closed:
+            while len(self._ends) >= MOST_CONNECTIONS:
+                self._closed.wait(0.5)
+                self.service_actions()
+            self._ends[request] = time.monotonic() + SECONDS
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """End what has had its time; called after each connection, and twice a second."""
+        with self._closed:
+            for request, end in self._ends.items():
+                if end <= time.monotonic():
+                    with contextlib.suppress(OSError):  # the client has gone
+                        request.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and closes it
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._closed:
+            self._ends.pop(request, None)
+            self._closed.notify()
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        super().server_close()
+        self.readers.shutdown(cancel_futures=True)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says nothing of a client that has gone or stalls."""
-        if not isinstance(sys.exception(), OSError):
+        """Say nothing of a client that has gone or stalls, nor of one that the server's end cuts off."""
+        if self.fileno() != -1 and not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
 
@@ -54,14 +103,38 @@ def serve(predictor: Predictor, port: int) -> Server:
         raise InputError(f"--port {port}: {error.strerror}; give another, or none") from None
 
 
+def read(predictor: Predictor, picture: bytes, number: int) -> tuple[list[int], list[float], list[float]]:
+    """Return the image that the network sees, and the probabilities of the digits and of the sums."""
+    image = read_picture(picture, "drawing", MOST_PIXELS)
+    digit, total = predictor.predict(image[None], np.array([number]))
+    return image.ravel().tolist(), digit[0].tolist(), total[0].tolist()
+
+
 class Handler(BaseHTTPRequestHandler):
     """GET / is the page; POST /predict?number=N with a picture as its body is answered with the probabilities."""
 
-    timeout = 10  # seconds that a client may stall
+    default_request_version = "HTTP/1.1"  # of answers to what is no request; HTTP/0.9 knows no status
 
     def __init__(self, predictor: Predictor, *arguments: Any):
         self.predictor = predictor
         super().__init__(*arguments)
+
+    def parse_request(self) -> bool:
+        """Refuses all but HTTP/1.1, on which http.server does not insist."""
+        if not super().parse_request():
+            return False
+        line = re.fullmatch(r"[A-Z]+ [!-~]+ HTTP/1\.1", self.requestline)
+        plain = line is not None and not any("\0" in value for value in self.headers.values())
+        if not plain:
+            self._send(400, "expected a request of HTTP/1.1")
+        return plain
+
+    def finish(self) -> None:
+        """Read on until the client closes: a connection closed with bytes unread is reset, and its answer lost."""
+        super().finish()
+        self.connection.shutdown(socket.SHUT_WR)
+        while self.connection.recv(2**16):
+            pass
 
     def do_GET(self) -> None:
         if self._is_foreign():
@@ -87,13 +160,13 @@ class Handler(BaseHTTPRequestHandler):
             self._predict(self.rfile.read(int(length)), int(number))
 
     def _predict(self, picture: bytes, number: int) -> None:
+        assert isinstance(self.server, Server)
         try:
-            image = read_picture(picture, "drawing")
+            image, digit, total = self.server.readers.submit(read, self.predictor, picture, number).result()
         except InputError as error:
             self._send(400, str(error))
             return
-        digit, total = (values[0].tolist() for values in self.predictor.predict(image[None], np.array([number])))
-        self._send(200, json.dumps({"digit": digit, "sum": total, "image": image.ravel().tolist()}), "application/json")
+        self._send(200, json.dumps({"digit": digit, "sum": total, "image": image}), "application/json")
 
     def _is_foreign(self) -> bool:
         """Whether another site's page asks, or asks by another name for this machine; refuses if so."""
@@ -114,6 +187,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("X-Content-Type-Options", "nosniff")
         self.end_headers()
         self.wfile.write(body)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answers as `_send` does, where http.server would send a page of its own."""
+        self._send(code, message or HTTPStatus(code).phrase)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that http.server gives
         """Says nothing: each stroke is a request."""

@@ -56,7 +56,7 @@ def _read(file: str) -> Any:
     if file == "-":
         if sys.stdin is None:
             raise InputError("-: standard input is closed")
-        return read_picture(sys.stdin.buffer.read(), "standard input")
+        return read_picture(sys.stdin.buffer, "standard input")
     return read_picture(Path(file), file)
 
 

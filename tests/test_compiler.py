@@ -1,0 +1,73 @@
+"""The cache of compiled programs: what is damaged is found before XLA sees it, and compiled anew."""
+
+import platform
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import platformdirs
+import pytest
+from jax._src import compilation_cache
+
+from mnistsum.app.compiler import Programs, set_up_compiler
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where every program of this test is kept, as the commands keep theirs."""
+    settings = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in settings}
+    monkeypatch.setattr(compilation_cache, "get_file_cache", compilation_cache.get_file_cache)  # put back afterwards
+    monkeypatch.setattr(platformdirs, "user_cache_path", tmp_path.joinpath)
+    monkeypatch.setenv("XLA_FLAGS", "")
+    compilation_cache.reset_cache()
+    set_up_compiler()
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    yield tmp_path / "mnistsum" / f"xla-{platform.node()}"
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
+def test_a_damaged_program_is_compiled_anew_and_replaced(folder, damage, recwarn):
+    def compute():
+        jax.clear_caches()
+        return np.asarray(jax.jit(lambda x: jnp.sin(x) @ x.T)(np.eye(3, dtype=np.float32)))
+
+    expected = compute()
+    (path,) = folder.glob("jit__lambda*")
+    for at in (0, 40, -1):
+        kept = bytearray(path.read_bytes())
+        kept[at] ^= 1
+        path.write_bytes({"flip": kept, "cut": kept[:at], "empty": b""}[damage])
+        harmed = path.read_bytes()
+        np.testing.assert_array_equal(compute(), expected)
+        assert path.read_bytes() != harmed
+        intact = path.stat().st_ino
+        np.testing.assert_array_equal(compute(), expected)
+        assert path.stat().st_ino == intact  # read, not compiled again
+    assert not recwarn.list
+
+
+def test_every_flipped_bit_and_every_cut_is_found(tmp_path):
+    programs = Programs(tmp_path)
+    assert programs.get("key") is None
+    programs.put("key", b"program")
+    assert programs.get("key") == b"program"
+    content = (tmp_path / "key").read_bytes()
+    flipped = [bytes(byte ^ (i == at) << bit for i, byte in enumerate(content)) for at in range(39) for bit in range(8)]
+    for harmed in [*flipped, *(content[:length] for length in range(39))]:
+        (tmp_path / "key").write_bytes(harmed)
+        assert programs.get("key") is None
+    programs.put("key", b"program")
+    assert programs.get("key") == b"program"
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_a_jax_whose_cache_cannot_be_replaced_keeps_nothing(monkeypatch):
+    before = jax.config.jax_compilation_cache_dir
+    monkeypatch.delattr(compilation_cache, "get_file_cache")
+    monkeypatch.setenv("XLA_FLAGS", "")
+    set_up_compiler()
+    assert jax.config.jax_compilation_cache_dir == before
