@@ -493,7 +493,7 @@ def test_finished_runs_are_grouped_by_config_and_paired_by_seed():
     ]
     unit = DataConfig(scaling="unit")
     runs, _ = group_runs([*finished("a", (0, 1)), *finished("a", (0, 1), data=unit)])
-    assert list(runs) == ["a+data.scaling=standard", "a+data.scaling=unit"]
+    assert list(runs) == ["a+scaling=standard", "a+scaling=unit"]
 
 
 def test_finished_runs_that_do_not_fit_together_are_refused():
