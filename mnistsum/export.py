@@ -17,6 +17,7 @@ from mnistsum.models import Model, build, with_fixed_calls
 from mnistsum.predict import answer
 
 OPSET = 21  # of ONNX
+TOO_NEW = (0, 11)  # versions of JAX that jax2onnx 0.17 cannot read
 
 
 def to_stablehlo(config: Config, model: Model) -> bytes:
@@ -32,6 +33,11 @@ def to_onnx(config: Config, model: Model) -> bytes:
 
     It computes in float32 whatever the config says, as runtimes of ONNX hardly know bfloat16.
     """
+    if jax.__version_info__ >= TOO_NEW:
+        raise InputError(
+            f"--to onnx: jax2onnx needs jax below 0.11, found {jax.__version__}; install mnistsum with the extra `onnx` "
+            "into an environment of its own"
+        )
     try:
         import jax2onnx
     except ModuleNotFoundError:

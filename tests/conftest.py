@@ -1,12 +1,15 @@
 """What several tests share: a small set of real images, and a config small enough to compile and train in seconds."""
 
+import gc
 import os
+from collections.abc import Callable
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX: the tests' tolerances are the CPU's
 
 import jax
 import pytest
 
+from mnistsum.app import errors
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
 from mnistsum.data import load
 from mnistsum.train import Recipe, make_recipe
@@ -30,6 +33,24 @@ def mnist() -> Data:
 def train(mnist) -> Split:
     """The first 256 training images, on the device."""
     return jax.device_put(Split(mnist.train.images[:256], mnist.train.labels[:256]))
+
+
+@pytest.fixture
+def ended(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
+    """Return what a program's status is, and what it says on standard error, without a process of its own."""
+
+    def run(command: Callable[[list[str]], int], *arguments: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as exit_:
+            errors.run(command, list(map(str, arguments)))
+        assert isinstance(exit_.value.code, int)
+        return exit_.value.code, capsys.readouterr().err
+
+    # What a program does to its process is undone.
+    threshold = gc.get_threshold()
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    monkeypatch.setenv("MPLBACKEND", os.environ.get("MPLBACKEND", "agg"))
+    yield run
+    gc.set_threshold(*threshold)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments import cli, configs
-from experiments.run import Run
+from experiments.run import Run, command
 from mnistsum import registry
 from mnistsum.config import Config
 from mnistsum.errors import InputError
@@ -17,8 +17,8 @@ ROOT = Path(__file__).parent.parent
 
 
 def shell(*arguments, cwd=ROOT, timeout=20) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "experiments.run", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+    line = [sys.executable, "-m", "experiments.run", *map(str, arguments)]
+    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=timeout)
 
 
 def test_bare_overrides_are_typed_and_start_from_the_named_config():
@@ -159,12 +159,28 @@ def test_help_lists_every_field_with_type_default_and_meaning():
         (["--resume", "nowhere"], "config.json: no such file"),
         (["--resume", "nowhere", "seed=3"], "takes no other argument"),
         (["--processes", "2"], "expected only with --distributed"),
+    ],
+)
+def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(
+    ended, tmp_path, monkeypatch, arguments, answer
+):
+    monkeypatch.chdir(tmp_path)
+    status, said = ended(command, *arguments)
+    assert status == 2
+    assert answer in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["--config", "bas"], "did you mean base?"),
         (["--distributed", "--coordinator", "here", "--processes", "2", "--process", "0"], "found here, 2, 0"),
         (["data.dir=nowhere"], "found no folder nowhere"),
         (["training.batch_size=60000"], "training.batch_size: expected at most the 55000 training images"),
     ],
 )
-def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(tmp_path, arguments, answer):
+def test_so_is_one_that_is_found_once_jax_is_loaded(tmp_path, arguments, answer):
     run = shell(*arguments, cwd=tmp_path)
     assert run.returncode == 2, run.stderr
     assert answer in run.stderr

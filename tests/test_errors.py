@@ -9,43 +9,28 @@ from pathlib import Path
 import pytest
 from programs import ROOT, start, write_set
 
-from mnistsum.app import errors
 from mnistsum.config import read_config
 from mnistsum.errors import InputError
 from mnistsum.json_files import LARGEST, parse_json, read_json, read_json_lines
 
 
-def end(capsys, error: BaseException) -> tuple[int, str]:
-    """The status that a program ends with after an error, and what it says."""
+def raises(error: BaseException):
+    """Return a program that ends with an error."""
 
     def command(arguments):
         raise error
 
-    with pytest.raises(SystemExit) as exit_:
-        errors.run(command, [])
-    return exit_.value.code, capsys.readouterr().err
+    return command
 
 
-@pytest.fixture(autouse=True)
-def same_process(monkeypatch):
-    """What a program does to its process is undone."""
-    import gc
-
-    threshold = gc.get_threshold()
-    monkeypatch.setattr(gc, "freeze", lambda: None)
-    monkeypatch.setenv("MPLBACKEND", "agg")
-    yield
-    gc.set_threshold(*threshold)
+def test_expected_errors_are_one_line_and_a_status(ended):
+    assert ended(raises(InputError("x: expected 1, found 2"))) == (2, "error: x: expected 1, found 2\n")
+    assert ended(raises(FloatingPointError("loss not finite"))) == (1, "error: loss not finite\n")
+    assert ended(raises(KeyboardInterrupt())) == (130, "")
 
 
-def test_expected_errors_are_one_line_and_a_status(capsys):
-    assert end(capsys, InputError("x: expected 1, found 2")) == (2, "error: x: expected 1, found 2\n")
-    assert end(capsys, FloatingPointError("loss not finite")) == (1, "error: loss not finite\n")
-    assert end(capsys, KeyboardInterrupt()) == (130, "")
-
-
-def test_an_unexpected_error_is_one_line_that_names_where_its_traceback_lies(capsys):
-    status, said = end(capsys, ZeroDivisionError("division\nby zero"))
+def test_an_unexpected_error_is_one_line_that_names_where_its_traceback_lies(ended):
+    status, said = ended(raises(ZeroDivisionError("division\nby zero")))
     assert status == 1
     assert said.startswith("error: ZeroDivisionError at test_errors.py:")
     assert said.count("\n") == 1
@@ -54,12 +39,12 @@ def test_an_unexpected_error_is_one_line_that_names_where_its_traceback_lies(cap
     file.unlink()
 
 
-def test_nothing_that_is_said_commands_the_terminal(capsys):
-    _, said = end(capsys, InputError("\x1b[31mred\x07.png: no such file \u2028"))
+def test_nothing_that_is_said_commands_the_terminal(ended):
+    _, said = ended(raises(InputError("\x1b[31mred\x07.png: no such file \u2028")))
     assert said == "error: \\x1b[31mred\\x07.png: no such file \\u2028\n"
 
 
-def test_home_is_found_behind_an_equals_sign_and_nowhere_else(monkeypatch):
+def test_home_is_found_behind_an_equals_sign_and_nowhere_else(ended, monkeypatch):
     monkeypatch.setenv("HOME", "/home/ada")
     seen = []
 
@@ -67,8 +52,7 @@ def test_home_is_found_behind_an_equals_sign_and_nowhere_else(monkeypatch):
         seen.extend(arguments)
         return 0
 
-    with pytest.raises(SystemExit):
-        errors.run(command, ["--output=~/x", "data.dir=~", "--config=a~/b", "x=~y", "~/kept"])
+    assert ended(command, "--output=~/x", "data.dir=~", "--config=a~/b", "x=~y", "~/kept") == (0, "")
     assert seen == ["--output=/home/ada/x", "data.dir=/home/ada", "--config=a~/b", "x=~y", "~/kept"]
 
 

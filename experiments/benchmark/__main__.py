@@ -1,4 +1,4 @@
-"""Times the networks beside PyTorch on the same work, in one run: `python -m experiments.benchmark` (extra `peers`)."""
+"""Times the networks beside PyTorch on the same work: `python -m experiments.benchmark` (extra `pytorch`)."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ def command(arguments: list[str]) -> int:
     """Return the exit status of the program."""
     options = tyro.cli(Benchmark, prog="python -m experiments.benchmark", args=arguments)
     if importlib.util.find_spec("torch") is None:
-        raise InputError("benchmark: PyTorch is not installed; pip install -e '.[peers]'")
+        raise InputError("benchmark: PyTorch is not installed; pip install -e '.[pytorch]'")
 
     from experiments.benchmark.measure import measure  # JAX and PyTorch load only once the command line is right
 

@@ -1,0 +1,36 @@
+"""Training and evaluation of every config lower for accelerators, none of which has to be here."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from experiments import cli
+from mnistsum.evaluation import answer
+from mnistsum.models import build
+from mnistsum.train import advance, init_state, make_recipe, split_keys
+from mnistsum.types import Split
+
+PLATFORMS = ("cuda", "rocm", "tpu")
+N = 55_000
+WITHOUT_CONVOLUTIONS = ("mlp", "smoke", "vit")
+
+
+def images(n: int) -> Split:
+    return Split(jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct((n,), jnp.int32))
+
+
+@pytest.mark.parametrize("name", cli.config_names())
+def test_training_and_evaluation_lower_for_accelerators(name, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # by which layers choose their convolution
+    config = cli.load_config(name)
+    recipe = make_recipe(config, N)
+    keys = jax.eval_shape(lambda: split_keys(0))
+    state = jax.eval_shape(lambda keys: init_state(recipe, keys), keys)
+    model = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))
+    training = jax.jit(advance, static_argnums=0).trace(
+        recipe, keys, state, images(N), jax.ShapeDtypeStruct((), jnp.int32)
+    )
+    evaluation = jax.jit(answer, static_argnums=0).trace(config.data, model, images(200))
+    for traced in (training, evaluation):
+        text = traced.lower(lowering_platforms=PLATFORMS).as_text()
+        assert ("stablehlo.convolution" in text) == (name not in WITHOUT_CONVOLUTIONS)
