@@ -35,8 +35,8 @@ def to_onnx(config: Config, model: Model) -> bytes:
     """
     if jax.__version_info__ >= TOO_NEW:
         raise InputError(
-            f"--to onnx: jax2onnx needs jax below 0.11, found {jax.__version__}; install mnistsum with the extra `onnx` "
-            "into an environment of its own"
+            f"--to onnx: jax2onnx needs jax below 0.11, found {jax.__version__}; "
+            "install mnistsum with the extra `onnx` into an environment of its own"
         )
     try:
         import jax2onnx

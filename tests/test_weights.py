@@ -1,6 +1,7 @@
 """Exported networks: loaded back bit for bit, the same answers as graphs, and refused where they are something else."""
 
 import dataclasses
+import itertools
 
 import chex
 import jax
@@ -16,7 +17,7 @@ from mnistsum.errors import InputError
 from mnistsum.files import load_arrays, save_arrays
 from mnistsum.models import build
 from mnistsum.predict import Predictor, load_pretrained
-from mnistsum.registry import CLASSIFIERS
+from mnistsum.registry import ADDERS, CLASSIFIERS
 
 CONFIG = Config(data=DataConfig(test_shift=1), model=ModelConfig(widths=(4, 4, 8), hidden=16, dtype="bfloat16"))
 NUMBERS = np.arange(20, dtype=np.int32) % 10
@@ -162,15 +163,19 @@ def test_every_classifier_becomes_a_graph_for_any_batch(name, mnist):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["base", "tiny", "lenet5_bn"])
-def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(mnist, name):
+@pytest.mark.parametrize(
+    ("name", "adder"),
+    [("base", "concat"), *zip(CLASSIFIERS, itertools.cycle(ADDERS)), *(("mlp", adder) for adder in ADDERS)],
+)
+def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(mnist, name, adder):
     pytest.importorskip("jax2onnx", reason="the extra `onnx` is not installed")
     import onnxruntime
 
     if name == "base":
         config, model = load_pretrained("base")
     else:
-        config = Config(data=DataConfig(test_shift=1), model=ModelConfig(classifier=name))
+        shift = DataConfig(test_shift=int(name == "tiny"))
+        config = Config(data=shift, model=ModelConfig(classifier=name, adder=adder))
         model = build(config.model, jax.random.key(0))
     session = onnxruntime.InferenceSession(export.to_onnx(config, model))
     images, numbers = mnist.test.images[:1000], np.arange(1000, dtype=np.int32) % 10
