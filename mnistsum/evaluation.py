@@ -16,10 +16,10 @@ from mnistsum.models.adders import ADDS_UP
 from mnistsum.objective import negative_log_likelihood
 from mnistsum.types import Evaluation, Split
 
-BATCH = 200  # images, of which a test set of 10,000 leaves no padding
+BATCH_SIZE = 200  # images, of which a test set of 10,000 leaves no padding
 
 
-def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = BATCH) -> Evaluation:
+def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = BATCH_SIZE) -> Evaluation:
     """Return the model's answers to all n x 10 pairs, as numpy arrays; the classifier runs once an image.
 
     The last batch is padded and its padding cut off again, so no image is dropped and the batch size changes nothing;
@@ -31,7 +31,7 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
         images, labels = (np.asarray(field)[start : start + batch_size] for field in split)
         padding = batch_size - len(labels)
         padded = Split(np.pad(images, [(0, padding), (0, 0), (0, 0), (0, 0)]), np.pad(labels, (0, padding)))
-        parts.append(_answer(config, model, padded))
+        parts.append(_evaluate_batch(config, model, padded))
     return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *parts)
 
 
@@ -52,7 +52,7 @@ def classify(
     return jax.tree.map(lambda each: each.mean(0), answers)
 
 
-def answer(config: DataConfig, model: Model, batch: Split) -> Evaluation:
+def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation:
     """Return the model's answers to a batch of images, each with all ten numbers."""
     images, labels = jnp.asarray(batch.images), jnp.asarray(batch.labels)
     features, digit = classify(config, model, images)
@@ -63,20 +63,20 @@ def answer(config: DataConfig, model: Model, batch: Split) -> Evaluation:
         digit=digit.argmax(-1),
         sum=sums.argmax(-1),
         digit_loss=negative_log_likelihood(digit, labels),
-        sum_loss=negative_log_likelihood(sums, labels[:, None] + jnp.arange(10)),
-        impossible=jnp.where(ADDS_UP.any(1), 0, jax.nn.softmax(sums)).sum(-1),
+        sum_loss=negative_log_likelihood(sums, labels[:, None] + jnp.arange(10)[None]),
+        impossible=jnp.where(ADDS_UP.any(1)[None], 0, jax.nn.softmax(sums)).sum(-1),
     )
 
 
-_answer = jax.jit(answer, static_argnums=0)
+_evaluate_batch = jax.jit(evaluate_batch, static_argnums=0)
 
 
-def compile_answer(config: DataConfig, model: Model) -> Any:
-    """`answer`, compiled for batches as `evaluate` makes them and this process's own model, of which shapes suffice."""
+def compile_evaluation(config: DataConfig, model: Model) -> Any:
+    """Return `evaluate_batch`, compiled for the batches of `evaluate` on this process; of the model, shapes suffice."""
     here = SingleDeviceSharding(jax.local_devices()[0])
     model = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), model)
-    batch = Split(np.zeros((BATCH, 28, 28, 1), np.uint8), np.zeros(BATCH, np.int32))
-    return _answer.lower(config, model, batch).compile()
+    batch = Split(np.zeros((BATCH_SIZE, 28, 28, 1), np.uint8), np.zeros(BATCH_SIZE, np.int32))
+    return _evaluate_batch.lower(config, model, batch).compile()
 
 
 class Scores(NamedTuple):

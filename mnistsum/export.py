@@ -14,7 +14,7 @@ from jax import export
 from mnistsum.config import Config
 from mnistsum.errors import InputError
 from mnistsum.models import Model, build, with_fixed_calls
-from mnistsum.predict import answer
+from mnistsum.predict import probabilities
 
 OPSET = 21  # of ONNX
 TOO_NEW = (0, 11)  # versions of JAX that jax2onnx 0.17 cannot read
@@ -24,7 +24,7 @@ def to_stablehlo(config: Config, model: Model) -> bytes:
     """Return serialized StableHLO for every platform; `jax.export.deserialize(data).call(images, numbers)` runs it."""
     (n,) = export.symbolic_shape("n")
     images, numbers = jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct((n,), jnp.int32)
-    function = jax.jit(lambda images, numbers: tuple(answer(config.data, model, images, numbers)))
+    function = jax.jit(lambda images, numbers: tuple(probabilities(config.data, model, images, numbers)))
     return bytes(export.export(function, platforms=("cpu", "cuda", "rocm", "tpu"))(images, numbers).serialize())
 
 
@@ -49,7 +49,7 @@ def to_onnx(config: Config, model: Model) -> bytes:
         jax.ShapeDtypeStruct(("n", *shape), dtype) for shape, dtype in (((28, 28, 1), jnp.uint8), ((), jnp.int32))
     ]
     graph = jax2onnx.to_onnx(
-        lambda images, numbers: tuple(answer(config.data, model, images, numbers)),
+        lambda images, numbers: tuple(probabilities(config.data, model, images, numbers)),
         inputs,
         opset=OPSET,
         model_name="mnistsum",

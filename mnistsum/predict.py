@@ -16,7 +16,7 @@ from mnistsum.models import Model
 from mnistsum.registry import load_file
 
 PRETRAINED = Path(__file__).parent / "pretrained"
-BATCH = 16  # pairs; more are answered in turn, fewer are padded, so that one compiled program serves all
+PAIRS = 16  # pairs; more are answered in turn, fewer are padded, so that one compiled program serves all
 
 
 class Prediction(NamedTuple):
@@ -26,7 +26,7 @@ class Prediction(NamedTuple):
     sum: Float[Array | np.ndarray, "n 19"]
 
 
-def answer(
+def probabilities(
     config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"], numbers: Int[Array, " batch"]
 ) -> Prediction:
     """Return the probabilities for a batch of images 0-255 and numbers 0-9, traceable."""
@@ -35,7 +35,7 @@ def answer(
     return Prediction(jax.nn.softmax(digit), jax.nn.softmax(total))
 
 
-_answer = jax.jit(answer, static_argnums=0)
+_probabilities = jax.jit(probabilities, static_argnums=0)
 
 
 class Predictor(NamedTuple):
@@ -52,11 +52,11 @@ class Predictor(NamedTuple):
         if numbers.shape != (n,) or not ((numbers >= 0) & (numbers <= 9)).all():
             raise InputError(f"numbers: expected {n} of 0-9, one an image, found {numbers.tolist()}")
         parts = []
-        for start in range(0, max(n, 1), BATCH):
-            part = slice(start, start + BATCH)
-            padding = BATCH - len(numbers[part])
+        for start in range(0, max(n, 1), PAIRS):
+            part = slice(start, start + PAIRS)
+            padding = PAIRS - len(numbers[part])
             padded = np.pad(images[part], [(0, padding), (0, 0), (0, 0), (0, 0)]), np.pad(numbers[part], (0, padding))
-            parts.append(_answer(self.config.data, self.model, *padded))
+            parts.append(_probabilities(self.config.data, self.model, *padded))
         return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *parts)
 
 

@@ -18,6 +18,7 @@ from mnistsum.types import Data, Split
 # Most of the suite's time is compilation, of programs that then run for milliseconds. Runs that tests start in
 # processes of their own are optimized as a user's are.
 jax.config.update("jax_disable_most_optimizations", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")  # so that no shape fits by accident
 if jax.__version_info__ < (0, 11):  # XLA's fusion emitters take it half as long again; later ones have no other
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XLA_FLAGS", f"--xla_cpu_use_fusion_emitters=false {os.environ.get('XLA_FLAGS', '')}")

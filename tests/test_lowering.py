@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from experiments import cli
-from mnistsum.evaluation import answer
+from mnistsum.evaluation import evaluate_batch
 from mnistsum.models import build
 from mnistsum.train import advance, init_state, make_recipe, split_keys
 from mnistsum.types import Split
@@ -27,10 +27,12 @@ def test_training_and_evaluation_lower_for_accelerators(name, monkeypatch):
     keys = jax.eval_shape(lambda: split_keys(0))
     state = jax.eval_shape(lambda keys: init_state(recipe, keys), keys)
     model = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))
-    training = jax.jit(advance, static_argnums=0).trace(
-        recipe, keys, state, images(N), jax.ShapeDtypeStruct((), jnp.int32)
-    )
-    evaluation = jax.jit(answer, static_argnums=0).trace(config.data, model, images(200))
-    for traced in (training, evaluation):
+    # As functions of this test, as JAX keeps what it has traced for the CPU.
+    training = jax.jit(lambda *arguments: advance(recipe, *arguments))
+    evaluation = jax.jit(lambda *arguments: evaluate_batch(config.data, *arguments))
+    for traced in (
+        training.trace(keys, state, images(N), jax.ShapeDtypeStruct((), jnp.int32)),
+        evaluation.trace(model, images(200)),
+    ):
         text = traced.lower(lowering_platforms=PLATFORMS).as_text()
         assert ("stablehlo.convolution" in text) == (name not in WITHOUT_CONVOLUTIONS)

@@ -44,14 +44,15 @@ def test_the_network_that_ships_is_small_and_reads_the_test_set_as_its_file_says
 def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnist, shift):
     data = dataclasses.replace(base.config.data, test_shift=shift)
     base = base._replace(config=dataclasses.replace(base.config, data=data))
-    traced = predict._answer._cache_size()
+    traced = predict._probabilities._cache_size()
     images, numbers = mnist.test.images[:37], np.arange(37) % 10
     together = base.predict(images, numbers)
     for i in (0, 15, 16, 36):
         alone = base.predict(images[i : i + 1], numbers[i : i + 1])
         for a, b in zip(together, alone, strict=True):
             np.testing.assert_allclose(a[i], b[0], rtol=1e-4, atol=1e-6)
-    assert predict._answer._cache_size() <= traced + 1  # 0 more where the page's tests have run before in this process
+    # No more where the page's tests have run before in this process.
+    assert predict._probabilities._cache_size() <= traced + 1
     for probabilities in together:
         np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
     evaluation = evaluate(base.config.data, base.model, jax.tree.map(lambda array: array[:37], mnist.test))

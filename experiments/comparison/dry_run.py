@@ -48,7 +48,7 @@ def seconds(config: Config, data: Data) -> tuple[float, float]:
     """Return the seconds of a step, and of a run: its training and its evaluations, compilation not included."""
     recipe = make_recipe(config, len(data.train.labels))
     run = loop.train(config, [config.seed], data.train, loop.about_every(1.0))
-    stop = next(stop for stop in run if stop.tells_speed(recipe.steps))
+    stop = next(stop for stop in run if stop.is_timing(recipe.steps))
     model = trained_model(stop.state)
     evaluate(config.data, model, data.validation)  # compiles
     start = time.perf_counter()

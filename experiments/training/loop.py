@@ -34,7 +34,7 @@ class Stop(NamedTuple):
         """Return the state of each seed; of several, without what their optimizer keeps."""
         return [self.state] if self.seeds == 1 else unstack(self.state._replace(opt_state=None), self.seeds)
 
-    def tells_speed(self, total: int) -> bool:
+    def is_timing(self, total: int) -> bool:
         """Return whether a duration can be told from this stop: not from the first step, which is slower."""
         return (self.seconds > MEASURED and self.step > 1) or self.step == total
 

@@ -20,7 +20,7 @@ from mnistsum import checkpoint
 from mnistsum.config import Config
 from mnistsum.data import load
 from mnistsum.errors import InputError
-from mnistsum.evaluation import compile_answer
+from mnistsum.evaluation import compile_evaluation
 from mnistsum.files import writing
 from mnistsum.models import build
 from mnistsum.train import Recipe, make_recipe
@@ -36,7 +36,7 @@ def preview(config: Config, profile: Path | None) -> int:
     console.introduce(config, data)
     pace = loop.about_every(2 * loop.MEASURED)
     run = loop.train(config, [config.seed], data.train, pace, program=compiling)
-    stop = next(stop for stop in run if stop.tells_speed(recipe.steps))
+    stop = next(stop for stop in run if stop.is_timing(recipe.steps))
     console.estimate(recipe.steps, stop.seconds / stop.steps, config.training.epochs)
     if profile is not None and stop.step < recipe.steps:
         with jax.profiler.trace(str(profile)):
@@ -141,7 +141,7 @@ def _show(
     """Train to the end, or to a signal, and show how it goes; the exit status."""
     recipe = make_recipe(config, len(data.train.labels))
     model = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))
-    environment.in_background(compile_answer, config.data, model)  # into XLA's cache
+    environment.in_background(compile_evaluation, config.data, model)  # into XLA's cache
     from experiments.report import html  # Matplotlib loads while XLA compiles
 
     first, estimated = 0 if state is None else int(state.step), False
@@ -166,7 +166,7 @@ def _show(
                 console.results(finished[0])
                 continue
             assert stop is not None
-            if not estimated and stop.tells_speed(recipe.steps):
+            if not estimated and stop.is_timing(recipe.steps):
                 console.estimate(recipe.steps - first, stop.seconds / stop.steps, config.training.epochs)
                 estimated = True
             epoch = f"{-(-stop.step // recipe.steps_per_epoch)}/{epochs}"

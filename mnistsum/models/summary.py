@@ -11,7 +11,7 @@ from flax import nnx
 from mnistsum.config import ModelConfig
 from mnistsum.models import build, parameters
 
-BATCH = 7919  # examples that are traced, never computed: a size that no other axis has, so that any layout shows it
+TRACED = 7919  # examples that are traced, never computed: a size that no other axis has, so that any layout shows it
 
 
 class Row(NamedTuple):
@@ -32,8 +32,8 @@ def summarize(config: ModelConfig) -> list[Row]:
         def call(*inputs):
             output = layer(*inputs)
             size = _count(layer)
-            work = multiply_adds(jax.make_jaxpr(layer.__call__)(*inputs).jaxpr) // BATCH
-            shape = tuple(size for size in output.shape if size != BATCH)
+            work = multiply_adds(jax.make_jaxpr(layer.__call__)(*inputs).jaxpr) // TRACED
+            shape = tuple(size for size in output.shape if size != TRACED)
             rows.append(Row(path, type(layer).__name__, shape, size, work))
             return output
 
@@ -55,7 +55,7 @@ def summarize(config: ModelConfig) -> list[Row]:
         total = model.add(features, digit, number)
         rows.append(Row("sum", "logits", total.shape[1:], 0, 0))
 
-    jax.eval_shape(forward, *_inputs(BATCH))
+    jax.eval_shape(forward, *_inputs(TRACED))
     return rows
 
 

@@ -19,7 +19,7 @@ class Position(nnx.Module):
         self.vectors = nnx.Param(0.02 * jax.random.normal(rngs.params(), (places, width)))
 
     def __call__(self, tokens: Float[Array, "batch n width"]) -> Float[Array, "batch n width"]:
-        return tokens + self.vectors[...]
+        return tokens + self.vectors[None]
 
 
 class Block(nnx.Module):
