@@ -72,6 +72,34 @@ def test_a_platform_that_is_not_there_is_named(platform, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("environment", "status"),
+    [
+        ({"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}, 0),
+        ({"MPLBACKEND": "module://nowhere"}, 0),
+        ({"JAX_ENABLE_X64": "1", "TERM": "dumb", "COLUMNS": "1"}, 0),
+        ({"JAX_DEFAULT_PRNG_IMPL": "rbg", "HOME": "", "TMPDIR": "/nowhere"}, 0),
+        ({"XDG_CACHE_HOME": "/proc/nowhere"}, 0),
+        ({"JAX_DEFAULT_PRNG_IMPL": "nope"}, 1),
+        ({"JAX_NUM_CPU_DEVICES": "two"}, 1),
+    ],
+    ids=str,
+)
+def test_a_run_in_an_odd_environment_ends_well_or_in_one_line(tmp_path, environment, status):
+    command = [sys.executable, "-m", "experiments.run", "--config", "smoke", "training.epochs=0.1"]
+    run = subprocess.run(
+        [*command, "--output", str(tmp_path / "run")],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        timeout=100,
+    )
+    assert run.returncode == status
+    assert run.stderr.count(b"\n") == status
+    assert (tmp_path / "run" / "report.html").exists() == (status == 0)
+
+
+@pytest.mark.slow
 def test_a_run_whose_reader_leaves_saves_and_stops(tmp_path):
     data = write_set(tmp_path, train=576, test=64)
     custom = ("data.name=custom", f"data.dir={data}", "data.validation=64", "training.batch_size=64")
