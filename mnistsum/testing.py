@@ -39,7 +39,7 @@ def check(config: ModelConfig, parameters: int | None = None) -> None:
     Examples:
         >>> from mnistsum.config import ModelConfig
         >>> from mnistsum.testing import check_shapes
-        >>> check_shapes(ModelConfig(classifier="mlp", widths=(8,)))  # `check` runs this and eight more, in seconds
+        >>> check_shapes(ModelConfig(classifier="mlp", widths=(8,)))  # `check` runs this and eight more
     """
     if parameters is not None:
         found = count_parameters(config)
