@@ -16,9 +16,14 @@ _EXPORTS = {
     "load_pretrained": "predict",
     "read_picture": "picture",
 }
+__all__ = list(_EXPORTS)  # pyright: ignore[reportUnsupportedDunderAll] - `__getattr__` finds them
 
 
 def __getattr__(name: str):
     if name in _EXPORTS:
         return getattr(importlib.import_module(f"mnistsum.{_EXPORTS[name]}"), name)
     raise AttributeError(f"module 'mnistsum' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -47,6 +47,22 @@ def save(folder: Path, config: Config, state: TrainState, kept: dict[str, Any]) 
 
     Raises:
         OSError: names path and cause, and leaves the older checkpoints as they are.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mnistsum.checkpoint import restore, save, steps
+        >>> from mnistsum.config import Config, ModelConfig, OptimizerConfig
+        >>> from mnistsum.train import init_state, make_recipe, split_keys
+        >>> config = Config(
+        ...     devices=1, model=ModelConfig(classifier="mlp", widths=(8,)), optimizer=OptimizerConfig(name="sgd")
+        ... )
+        >>> state = init_state(make_recipe(config, 55_000), split_keys(config.seed))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(Path(folder), config, state, {"seconds": 0})
+        ...     restored = restore(Path(folder), config)
+        ...     print(steps(Path(folder)), restored.kept)
+        [0] {'seconds': 0}
     """
     path = path_of(folder, int(state.step))
     with writing(path):
@@ -92,6 +108,13 @@ def load_run(folder: str | Path) -> tuple[Config, Model]:
     """Return the config of a run's folder and its model: the one it ended with, else that of its newest checkpoint.
 
     A warning names each checkpoint that could not be used.
+
+    Examples:
+        >>> import mnistsum
+        >>> from mnistsum.predict import PRETRAINED
+        >>> config, model = mnistsum.load_run(PRETRAINED / "base")  # or runs/base-20260101-120000
+        >>> config.name, config.model.classifier
+        ('base', 'compact')
     """
     folder = Path(folder)
     if (folder / weights.WEIGHTS).exists():

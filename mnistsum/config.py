@@ -93,7 +93,16 @@ class AugmentConfig(Checked):
 
 @dataclass(frozen=True)
 class ModelConfig(Checked):
-    """The network: a classifier (image to features and digit) and an adder (these and the number to the sum)."""
+    """The network: a classifier (image to features and digit) and an adder (these and the number to the sum).
+
+    Examples:
+        >>> from mnistsum import ModelConfig
+        >>> ModelConfig(classifier="mlp", widths=(64,)).adder
+        'concat'
+        >>> ModelConfig(classifier="lenet")
+        Traceback (most recent call last):
+        mnistsum.errors.InputError: model.classifier: expected one of ..., found lenet; did you mean lenet5? ...
+    """
 
     classifier: str = "compact"  # reference, compact, tiny, lenet5, lenet5_bn, mlp, resnet, vgg, vit, or your own
     widths: tuple[int, ...] = ()  # channels or units of its layers, in order; none: the classifier's own
@@ -175,7 +184,17 @@ class TrainingConfig(Checked):
 
 @dataclass(frozen=True)
 class Config(Checked):
-    """All that decides a result. A variant is `dataclasses.replace`."""
+    """All that decides a result. A variant is `dataclasses.replace`.
+
+    Examples:
+        >>> import dataclasses
+        >>> from mnistsum import Config, ModelConfig
+        >>> config = Config(name="small", model=ModelConfig(classifier="mlp"))
+        >>> dataclasses.replace(config, seed=1).seed
+        1
+        >>> config.optimizer.name, config.training.batch_size
+        ('muon', 128)
+    """
 
     name: str = "base"  # what the run is called
     seed: int = 0  # of initialization, order, numbers and augmentation, not of the validation split
@@ -207,7 +226,13 @@ def check_names(config: Config) -> Config:
 
 
 def lookup(config: Config, key: str) -> Any:
-    """Return the value of a dotted key such as `optimizer.learning_rate`."""
+    """Return the value of a dotted key such as `optimizer.learning_rate`.
+
+    Examples:
+        >>> from mnistsum.config import Config, lookup
+        >>> lookup(Config(), "optimizer.learning_rate")
+        0.02
+    """
     value: Any = config
     for part in key.split("."):
         value = getattr(value, part)
@@ -224,6 +249,11 @@ def from_json(text: str, source: str) -> Config:
 
     Raises:
         InputError: on an unknown key, a wrong type or range; it names `source`.
+
+    Examples:
+        >>> from mnistsum.config import Config, from_json, to_json
+        >>> from_json(to_json(Config(seed=3)), "config.json") == Config(seed=3)
+        True
     """
     return _from_value(parse_json(text, source), source)
 

@@ -22,6 +22,14 @@ def load(config: DataConfig) -> Data:
     The validation images are drawn once for all: the same ones whatever the seed. They are drawn at random because
     MNIST's training file alternates between easier and harder writers, so that every second or twelfth image does not
     stand for the whole.
+
+    Examples:
+        >>> import mnistsum
+        >>> data = mnistsum.load(mnistsum.Config().data)
+        >>> [split.images.shape for split in data]
+        [(55000, 28, 28, 1), (5000, 28, 28, 1), (10000, 28, 28, 1)]
+        >>> data.test.images.dtype, data.test.labels[:5].tolist()
+        (dtype('uint8'), [7, 2, 1, 0, 4])
     """
     images, labels, test_images, test_labels = idx.read(config.name, config.dir)
     n = len(images)
@@ -44,6 +52,15 @@ def draw_epoch(
 
     They do not depend on batch size or model, so every architecture meets the same pairs under the same seed. With
     `few`, every epoch is of the same so many images, drawn from all by the order's key.
+
+    Examples:
+        >>> import jax
+        >>> from mnistsum.data import draw_epoch
+        >>> epoch = draw_epoch(jax.random.key(0), jax.random.key(1), 0, n=6)
+        >>> sorted(epoch.order.tolist())
+        [0, 1, 2, 3, 4, 5]
+        >>> epoch.numbers.shape
+        (6,)
     """
     chosen = few or n
     places = jax.random.permutation(jax.random.fold_in(order, epoch), chosen)
@@ -64,6 +81,15 @@ def augment(
     of pixels, so a shift alone copies pixels exactly. An elastic one (Simard et al. 2003, "Best practices for
     convolutional neural networks"): every pixel is displaced by a smooth field, bicubic between 5x5 normal draws.
     Resampled bilinearly, once.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> from mnistsum.config import AugmentConfig
+        >>> from mnistsum.data import augment
+        >>> images = jnp.zeros((2, 28, 28, 1), jnp.uint8).at[:, 14, 14].set(255)
+        >>> moved = augment(AugmentConfig(shift=2), jax.random.key(0), images)
+        >>> moved.shape, moved.sum(axis=(1, 2, 3)).tolist()
+        ((2, 28, 28, 1), [255.0, 255.0])
     """
     pixels = images.astype(jnp.float32)
     if config == AugmentConfig():
@@ -100,13 +126,30 @@ def augment(
 def scale(
     config: DataConfig, pixels: Float[Array, "*n 28 28 1"] | UInt8[Array, "*n 28 28 1"]
 ) -> Float[Array, "*n 28 28 1"]:
-    """Pixels 0-255 as the model takes them: float32, `unit` 0 to 1, `standard` about zero."""
+    """Pixels 0-255 as the model takes them: float32, `unit` 0 to 1, `standard` about zero.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from mnistsum.config import DataConfig
+        >>> from mnistsum.data import scale
+        >>> white = jnp.full((1, 28, 28, 1), 255, jnp.uint8)
+        >>> scale(DataConfig(scaling="unit"), white).max().item()
+        1.0
+    """
     pixels = pixels.astype(jnp.float32) / 255
     return (pixels - MEAN) / DEVIATION if config.scaling == "standard" else pixels
 
 
 def pair(images: Float[Array, "batch 28 28 1"], labels: Int[Array, " batch"], numbers: Int[Array, " batch"]) -> Batch:
-    """Scaled images, their labels and a number each, as a batch; the sum is label + number."""
+    """Scaled images, their labels and a number each, as a batch; the sum is label + number.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from mnistsum.data import pair
+        >>> batch = pair(jnp.zeros((2, 28, 28, 1)), jnp.array([3, 9]), jnp.array([4, 9]))
+        >>> batch.sum.tolist(), batch.number.shape
+        ([7, 18], (2, 10))
+    """
     return Batch(image=images, number=jax.nn.one_hot(numbers, 10), label=labels, sum=labels + numbers)
 
 
@@ -114,6 +157,16 @@ class Pairs:
     """A split as the write-up's data set: `len(pairs)` and `pairs[i]` -> (image, label, one-hot number, sum).
 
     `numbers` is one number 0-9 an image, such as `draw_epoch` gives.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from mnistsum.config import DataConfig
+        >>> from mnistsum.data import Pairs, load
+        >>> test = load(DataConfig()).test
+        >>> pairs = Pairs(DataConfig(), test, jnp.full(len(test.labels), 5))
+        >>> image, label, number, total = pairs[0]
+        >>> len(pairs), image.shape, int(label), int(number.argmax()), int(total)
+        (10000, (28, 28, 1), 7, 5, 12)
     """
 
     def __init__(self, config: DataConfig, split: Split, numbers: Int[Array, " n"]):

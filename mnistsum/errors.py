@@ -2,4 +2,13 @@
 
 
 class InputError(Exception):
-    """What the user gave cannot be used: a message of one line that names it, what was expected and what was found."""
+    """What the user gave cannot be used: a message of one line that names it, what was expected and what was found.
+
+    Examples:
+        >>> import mnistsum
+        >>> try:
+        ...     mnistsum.ModelConfig(hidden=0)
+        ... except mnistsum.InputError as error:
+        ...     print(error)
+        model.hidden: expected at least 1, found 0
+    """

@@ -24,6 +24,18 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
 
     The last batch is padded and its padding cut off again, so no image is dropped and the batch size changes nothing;
     one compiled program serves every split.
+
+    Examples:
+        >>> import jax
+        >>> import mnistsum
+        >>> from mnistsum.types import Split
+        >>> config = mnistsum.Config(model=mnistsum.ModelConfig(classifier="mlp", widths=(32,)))
+        >>> model = mnistsum.build(config.model, jax.random.key(0))
+        >>> test = mnistsum.load(config.data).test
+        >>> few = Split(test.images[:50], test.labels[:50])
+        >>> evaluation = mnistsum.evaluate(config.data, model, few, batch_size=50)
+        >>> evaluation.digit.shape, evaluation.sum.shape
+        ((50,), (50, 10))
     """
     n = len(split.labels)
     parts = []
@@ -98,6 +110,18 @@ def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> Scor
     """Return the scores of an evaluation of images with these labels, summed in float64.
 
     The accuracy of a label that never occurs is nan.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mnistsum.evaluation import score
+        >>> from mnistsum.types import Evaluation
+        >>> labels = np.array([7, 2])
+        >>> nothing = np.zeros((2, 10), np.float32)
+        >>> digit = np.array([7, 3])  # the second is misread, and both sums follow the digit
+        >>> evaluation = Evaluation(digit, digit[:, None] + np.arange(10), nothing[:, 0], nothing, nothing)
+        >>> scores = score(evaluation, labels)
+        >>> scores.digit_accuracy, scores.sum_accuracy, scores.consistency
+        (0.5, 0.5, 1.0)
     """
     digit, sums, digit_loss, sum_loss, impossible = (np.asarray(field) for field in evaluation)
     labels = np.asarray(labels)

@@ -21,7 +21,20 @@ TOO_NEW = (0, 11)  # versions of JAX that jax2onnx 0.17 cannot read
 
 
 def to_stablehlo(config: Config, model: Model) -> bytes:
-    """Return serialized StableHLO for every platform; `jax.export.deserialize(data).call(images, numbers)` runs it."""
+    """Return serialized StableHLO for every platform; `jax.export.deserialize(data).call(images, numbers)` runs it.
+
+    Examples:
+        >>> import jax, numpy as np
+        >>> from mnistsum.config import Config, ModelConfig
+        >>> from mnistsum.export import to_stablehlo
+        >>> from mnistsum.models import build
+        >>> config = Config(model=ModelConfig(classifier="mlp", widths=(8,)))
+        >>> graph = to_stablehlo(config, build(config.model, jax.random.key(0)))
+        >>> run = jax.export.deserialize(bytearray(graph)).call
+        >>> digit, total = run(np.zeros((5, 28, 28, 1), np.uint8), np.arange(5, dtype=np.int32))
+        >>> digit.shape, total.shape
+        ((5, 10), (5, 19))
+    """
     (n,) = export.symbolic_shape("n")
     images, numbers = jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct((n,), jnp.int32)
     function = jax.jit(lambda images, numbers: tuple(probabilities(config.data, model, images, numbers)))

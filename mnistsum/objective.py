@@ -40,12 +40,28 @@ def weighted(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Arr
 def negative_log_likelihood(
     logits: Float[Array, "*batch classes"], label: Int[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
-    """Return -log softmax(logits)[label] of each example, in nats; shape of `label`."""
+    """Return -log softmax(logits)[label] of each example, in nats; shape of `label`.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from mnistsum.objective import negative_log_likelihood
+        >>> loss = negative_log_likelihood(jnp.zeros((2, 10)), jnp.array([3, 7]))
+        >>> bool(jnp.allclose(loss, jnp.log(10)))
+        True
+    """
     return optax.softmax_cross_entropy_with_integer_labels(logits, label)
 
 
 def held_out_cells(config: ObjectiveConfig) -> np.ndarray:
-    """Return which (digit, number) cells have no sum loss: bool [10, 10], so many in each row and each column."""
+    """Return which (digit, number) cells have no sum loss: bool [10, 10], so many in each row and each column.
+
+    Examples:
+        >>> from mnistsum.config import ObjectiveConfig
+        >>> from mnistsum.objective import held_out_cells
+        >>> cells = held_out_cells(ObjectiveConfig(held_out=2))
+        >>> cells.sum(0).tolist(), cells.sum(1).tolist()
+        ([2, 2, 2, 2, 2, 2, 2, 2, 2, 2], [2, 2, 2, 2, 2, 2, 2, 2, 2, 2])
+    """
     return np.add.outer(np.arange(10), 3 * np.arange(10)) % 10 < config.held_out
 
 

@@ -8,7 +8,15 @@ from mnistsum.registry import OPTIMIZERS
 
 
 def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """Return the learning rate as a function of the step, over a run of `steps` steps."""
+    """Return the learning rate as a function of the step, over a run of `steps` steps.
+
+    Examples:
+        >>> from mnistsum.config import OptimizerConfig
+        >>> from mnistsum.optimizer import schedule
+        >>> rate = schedule(OptimizerConfig(learning_rate=0.5, schedule="one_cycle", warmup=0.2), steps=100)
+        >>> [float(rate(step)) for step in (0, 10, 20, 60, 100)]
+        [0.0, 0.25, 0.5, 0.25, 0.0]
+    """
     if config.schedule == "constant":
         return optax.constant_schedule(config.learning_rate)
     warmup = round(config.warmup * steps)
@@ -24,6 +32,15 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
     """Return the transformation of gradients that the config names, over a run of `steps` steps.
 
     An optimizer of your own is a function of the config and the schedule, in your file's `OPTIMIZERS`.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from mnistsum.config import OptimizerConfig
+        >>> from mnistsum.optimizer import optimizer
+        >>> rule = optimizer(OptimizerConfig(name="sgd", learning_rate=0.5, momentum=0.0, schedule="constant"), steps=1)
+        >>> updates, _ = rule.update(jnp.array([2.0]), rule.init(jnp.array([1.0])))
+        >>> updates.tolist()
+        [-1.0]
     """
     rule = OPTIMIZERS[config.name](config, schedule(config, steps))
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule) if config.clip_norm else rule

@@ -31,6 +31,17 @@ def read_picture(
 
     Raises:
         InputError: where there is none; it begins with `name`.
+
+    Examples:
+        >>> import io
+        >>> from PIL import Image, ImageDraw
+        >>> import mnistsum
+        >>> page, file = Image.new("L", (200, 300), "white"), io.BytesIO()
+        >>> ImageDraw.Draw(page).line([(100, 60), (100, 240)], "black", width=20)
+        >>> page.save(file, "PNG")
+        >>> image = mnistsum.read_picture(file.getvalue(), "page.png")
+        >>> image.shape, image.dtype
+        ((28, 28, 1), dtype('uint8'))
     """
     try:
         content = source if isinstance(source, bytes) else _read(source, name)

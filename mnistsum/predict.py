@@ -69,6 +69,14 @@ def load_pretrained(name_or_path: str | Path = "base", own: str | Path | None = 
 
     Raises:
         InputError: where there is none.
+
+    Examples:
+        >>> import mnistsum, numpy as np
+        >>> predictor = mnistsum.load_pretrained("base")
+        >>> test = mnistsum.load(predictor.config.data).test
+        >>> prediction = predictor.predict(test.images[:3], np.array([1, 1, 5]))
+        >>> prediction.digit.argmax(-1).tolist(), prediction.sum.argmax(-1).tolist()
+        ([7, 2, 1], [8, 3, 6])
     """
     if own is not None:
         load_file(own)

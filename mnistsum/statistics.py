@@ -29,7 +29,14 @@ class Difference(NamedTuple):
 
 
 def interval(values: Float[np.ndarray, " seeds"], confidence: float = 0.95) -> Interval:
-    """Return the mean over seeds and its interval by Student's t; of one value, the interval is infinite."""
+    """Return the mean over seeds and its interval by Student's t; of one value, the interval is infinite.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mnistsum.statistics import interval
+        >>> [round(value, 4) for value in interval(np.array([0.991, 0.993, 0.992]))]
+        [0.992, 0.9895, 0.9945]
+    """
     mean, n = float(np.mean(values)), len(values)
     if n < 2:
         return Interval(mean, -math.inf, math.inf)
@@ -70,6 +77,17 @@ def difference(
 
     Raises:
         ValueError: with fewer than two seeds.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mnistsum.statistics import difference
+        >>> first = np.zeros((3, 1000), bool)
+        >>> first[:, :900] = True  # three seeds, each right on the same 900 of 1,000 images
+        >>> other = first.copy()
+        >>> other[:, 900:960] = True  # right on 60 images more
+        >>> found = difference(first, other)
+        >>> round(found.mean, 3), found.verdict
+        (0.06, 'better')
     """
     d = np.asarray(other, float) - np.asarray(first, float)
     n, m = d.shape

@@ -34,7 +34,13 @@ def examples() -> Batch:
 
 
 def check(config: ModelConfig, parameters: int | None = None) -> None:
-    """Run all the checks of this module on an architecture; `parameters` pins their count."""
+    """Run all the checks of this module on an architecture; `parameters` pins their count.
+
+    Examples:
+        >>> from mnistsum.config import ModelConfig
+        >>> from mnistsum.testing import check_shapes
+        >>> check_shapes(ModelConfig(classifier="mlp", widths=(8,)))  # `check` runs this and eight more
+    """
     if parameters is not None:
         found = count_parameters(config)
         assert found == parameters, f"expected {parameters:,} parameters, found {found:,}"

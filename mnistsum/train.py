@@ -41,6 +41,13 @@ def make_recipe(config: Config, n: int) -> Recipe:
 
     Raises:
         InputError: where a batch is larger than the data, or cannot be shared by the config's devices.
+
+    Examples:
+        >>> from mnistsum.config import Config
+        >>> from mnistsum.train import make_recipe
+        >>> recipe = make_recipe(Config(devices=1), n=55_000)
+        >>> recipe.steps_per_epoch, recipe.steps
+        (429, 3432)
     """
     size, images = config.training.batch_size, config.data.train_images or n
     if images > n:
@@ -62,7 +69,13 @@ def make_recipe(config: Config, n: int) -> Recipe:
 
 
 def split_keys(seed: int | Int[Array, ""]) -> Keys:
-    """Return a run's keys: the root key of its seed, split once by purpose."""
+    """Return a run's keys: the root key of its seed, split once by purpose.
+
+    Examples:
+        >>> from mnistsum.train import split_keys
+        >>> split_keys(0)._fields
+        ('init', 'order', 'number', 'augment', 'dropout')
+    """
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 
@@ -130,6 +143,25 @@ def advance(recipe: Recipe, keys: Keys, state: TrainState, data: Split, until: I
     """Return the state at step `until`: the same bits wherever it stops on the way.
 
     Under jit it compiles once for a whole run, as `until` is traced.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig
+        >>> from mnistsum.train import advance, init_state, make_recipe, split_keys
+        >>> from mnistsum.types import Split
+        >>> data = Split(jnp.zeros((64, 28, 28, 1), jnp.uint8), jnp.arange(64) % 10)
+        >>> config = Config(
+        ...     devices=1,
+        ...     model=ModelConfig(classifier="mlp", widths=(8,)),
+        ...     optimizer=OptimizerConfig(name="sgd"),
+        ...     training=TrainingConfig(epochs=2.0, batch_size=16),
+        ... )
+        >>> recipe, keys = make_recipe(config, 64), split_keys(config.seed)
+        >>> run = jax.jit(advance, static_argnums=0)
+        >>> state = run(recipe, keys, init_state(recipe, keys), data, 3)  # stops within the first epoch
+        >>> state = run(recipe, keys, state, data, recipe.steps)  # the same program goes on to the end
+        >>> int(state.step), int(state.metrics.examples)
+        (8, 64)
     """
 
     def to_end_of_epoch(state: TrainState) -> TrainState:

@@ -24,6 +24,21 @@ def save(file: Path, config: Config, model: Model, made_by: str, rounded: bool =
         made_by: what the file says of where the weights come from.
         rounded: keep kernels in bfloat16, half as large. A model whose config computes in bfloat16 rounds them so in
             any case, and answers the same.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import jax
+        >>> from mnistsum import weights
+        >>> from mnistsum.config import Config, ModelConfig
+        >>> from mnistsum.models import build
+        >>> config = Config(model=ModelConfig(classifier="mlp", widths=(8,)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "weights.safetensors"
+        ...     weights.save(file, config, build(config.model, jax.random.key(0)), "an example")
+        ...     loaded, model = weights.load(file)
+        >>> loaded == config
+        True
     """
     arrays = {
         name: leaf.astype(jnp.bfloat16) if rounded and leaf.ndim > 1 else leaf for name, leaf in _named(model).items()

@@ -43,6 +43,8 @@ class Part(NamedTuple):
 
 def work(part: Part) -> None:
     """Train what is missing of a part: what a job does."""
+    if os.environ.get("SUBMITIT_EXECUTOR") == "local":  # else `kill ID` would do nothing, as submitit ignores SIGTERM
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     set_up_compiler()
     contestant = part.contestant
     if contestant.own is not None:

@@ -53,6 +53,14 @@ def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
 
     Raises:
         InputError: where the network holds what training cannot carry.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> import mnistsum
+        >>> model = mnistsum.build(mnistsum.ModelConfig(classifier="mlp", widths=(32,)), jax.random.key(0))
+        >>> logits = model(jnp.zeros((2, 28, 28, 1)), jax.nn.one_hot(jnp.array([3, 7]), 10))
+        >>> logits.digit.shape, logits.sum.shape
+        ((2, 10), (2, 19))
     """
     model = Model(config, nnx.Rngs(key))
     _check_variables(model)
@@ -60,7 +68,16 @@ def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
 
 
 def parameters(module: nnx.Module) -> PyTree:
-    """Return the trainable part of a model or of a layer."""
+    """Return the trainable part of a model or of a layer.
+
+    Examples:
+        >>> import jax
+        >>> from mnistsum.config import ModelConfig
+        >>> from mnistsum.models import build, parameters
+        >>> model = build(ModelConfig(classifier="mlp", widths=(32,)), jax.random.key(0))
+        >>> sum(leaf.size for leaf in jax.tree.leaves(parameters(model)))
+        30589
+    """
     _, params, _ = nnx.split(module, nnx.Param, ...)
     return params
 

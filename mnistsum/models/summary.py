@@ -25,7 +25,23 @@ class Row(NamedTuple):
 
 
 def summarize(config: ModelConfig) -> list[Row]:
-    """Return the model's inputs, layers and outputs, in the order of the computation."""
+    """Return the model's inputs, layers and outputs, in the order of the computation.
+
+    Examples:
+        >>> from mnistsum.config import ModelConfig
+        >>> from mnistsum.models.summary import summarize
+        >>> for row in summarize(ModelConfig(classifier="mlp", widths=(32,))):
+        ...     print(row.name, row.kind, row.shape, row.parameters)
+        image input (28, 28, 1) 0
+        classifier.hidden.0 Dense (32,) 25120
+        classifier.output Dense (10,) 330
+        digit logits (10,) 0
+        number input (10,) 0
+        adder.join Join (20,) 0
+        adder.hidden Dense (128,) 2688
+        adder.output Dense (19,) 2451
+        sum logits (19,) 0
+    """
     rows = [Row("image", "input", (28, 28, 1), 0, 0)]
 
     def watch(path: str, layer: nnx.Module):
@@ -61,7 +77,14 @@ def summarize(config: ModelConfig) -> list[Row]:
 
 @cache
 def count_parameters(config: ModelConfig) -> int:
-    """Return the number of trainable parameters."""
+    """Return the number of trainable parameters.
+
+    Examples:
+        >>> from mnistsum.config import ModelConfig
+        >>> from mnistsum.models.summary import count_parameters
+        >>> count_parameters(ModelConfig(classifier="reference"))
+        6384925
+    """
     key, *_ = _inputs(1)
     return _count(jax.eval_shape(lambda key: build(config, key), key))
 

@@ -1,0 +1,57 @@
+"""An extension of griffe: the fields of configs and named tuples become a table, with the comments that trail them."""
+
+import html
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import griffe
+
+COMMENT = re.compile(r"  # (.*)$")
+
+
+class Fields(griffe.Extension):
+    """Adds a table of their fields to dataclasses and NamedTuples: type, default and trailing comment."""
+
+    def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
+        """Add the tables; griffe calls this once all of a package has been read."""
+        for module in _modules(pkg):
+            for each in module.classes.values():
+                if not each.is_alias and each.docstring is not None:
+                    _add_table(each, each.docstring)
+
+
+def _modules(module: griffe.Module) -> Iterator[griffe.Module]:
+    yield module
+    for inner in module.modules.values():
+        if not inner.is_alias:
+            yield from _modules(inner)
+
+
+def _add_table(described: griffe.Class, docstring: griffe.Docstring) -> None:
+    """Put the table behind the docstring's first section, its text."""
+    fields = [field for field in described.attributes.values() if field.annotation is not None]
+    rows = [f"| `{field.name}`<br>{_type(field)}{_default(field)} | {_comment(field)} |" for field in fields]
+    if rows:
+        table = "\n".join(["| field | meaning |", "|---|---|", *rows])
+        docstring.parsed.insert(1, griffe.DocstringSectionText(table))
+
+
+def _type(field: griffe.Attribute) -> str:
+    """Return the annotation, with a link where it is a class of ours."""
+    annotation = field.annotation
+    if isinstance(annotation, griffe.ExprName) and annotation.canonical_path.startswith("mnistsum."):
+        return f"[{annotation}][{annotation.canonical_path}]"
+    choices = re.fullmatch(r"Literal\[(.*)\]", str(annotation))
+    text = str(annotation) if choices is None else choices[1].replace(", ", " | ")
+    return html.escape(text).replace("|", "&#124;").replace("*", "&#42;").replace("_", "&#95;").replace("[", "&#91;")
+
+
+def _default(field: griffe.Attribute) -> str:
+    """Return the default; nothing for a part of a config, whose own fields have theirs."""
+    return "" if field.value is None or str(field.value).startswith("field(") else f" = {field.value}"
+
+
+def _comment(field: griffe.Attribute) -> str:
+    found = COMMENT.search(field.lines[-1]) if field.lines else None
+    return found[1] if found else ""
