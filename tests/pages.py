@@ -31,7 +31,7 @@ KINDS = ("plain", "gradient", "shadow", "ruled", "squared", "pencil", "jpeg", "c
 
 
 class Page(NamedTuple):
-    pixels: np.ndarray  # 0-255 [height, width, 3]
+    pixels: np.ndarray  # uint8 [height, width, 3]
     label: int
     hand: str  # the font, or mnist
 
@@ -41,8 +41,8 @@ def draw(kind: str, count: int, fonts: tuple[Path, ...], images: np.ndarray, lab
     random = np.random.default_rng(sum(map(ord, kind)))
     pages = []
     for i in range(count):
-        # Of a page of 1,000 to 2,000 pixels, a digit of 28 is a small part.
-        height, width = random.integers(*((1000, 2000) if kind == "corner" else (240, 700)), 2)
+        # Of a page of 800 to 1,600 pixels, a digit of 28 is a small part.
+        height, width = random.integers(*((800, 1600) if kind == "corner" else (240, 700)), 2)
         length = 28 if kind == "corner" else int(min(width, height) * random.uniform(0.3, 0.6))
         if i % 2 and kind != "turned":
             label, hand = int(labels[i]), "mnist"
@@ -103,17 +103,17 @@ def _photograph(kind: str, random: np.random.Generator, cover: np.ndarray) -> np
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, "JPEG", quality=30)
         pixels = np.asarray(Image.open(file))
-    return pixels.astype(np.float32)
+    return pixels
 
 
 def cut(image: np.ndarray, margin: int, dark: bool) -> np.ndarray:
     """An image of MNIST's form cut to its ink, with a margin: dark on light or as it is."""
     rows, columns = (np.flatnonzero(image[..., 0].any(axis)) for axis in (1, 0))
     ink = np.pad(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, 0], margin)
-    return np.repeat((255 - ink if dark else ink)[..., None], 3, -1).astype(np.float32)
+    return np.repeat((255 - ink if dark else ink)[..., None], 3, -1)
 
 
 def enlarge(image: np.ndarray, margin: int = 0) -> np.ndarray:
     """An image of scikit-learn's `load_digits`, 8x8 of 0-16, enlarged to 80x80, with a margin."""
     large = Image.fromarray((image * 255 / 16).astype(np.uint8)).resize((80, 80), Image.Resampling.BICUBIC)
-    return np.repeat(np.pad(np.asarray(large), margin)[..., None], 3, -1).astype(np.float32)
+    return np.repeat(np.pad(np.asarray(large), margin)[..., None], 3, -1)
