@@ -80,7 +80,7 @@ def _draw(random: np.random.Generator, label: int, font: str) -> Drawing:
 def judge(drawn: list[Drawing]) -> tuple[np.ndarray, np.ndarray]:
     """What the network that ships sees of each drawing, and the digit that it reads."""
     predictor = load_pretrained("base")
-    seen = np.stack([to_mnist(np.asarray(drawing.image, np.float32)) for drawing in drawn])
+    seen = np.stack([to_mnist(np.asarray(drawing.image, np.float32)).image for drawing in drawn])
     return seen, predictor.predict(seen, np.zeros(len(seen), int)).digit.argmax(-1)
 
 
