@@ -16,7 +16,7 @@ from mnistsum.errors import InputError
 FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 MOST_PIXELS = 50_000_000
 LARGEST = 2000  # pixels of the longer side; larger pictures are made smaller first
-WORKING = 200  # pixels of the longer side at which the digit is looked for, and again in what surrounds it
+WORKING = 160  # pixels of the longer side at which the digit is looked for, and again in what surrounds it
 WIDEST = 0.4  # of the longer side: strokes are narrower, so that a closing of this width leaves paper alone
 WEAKEST = 0.25  # share of the strongest ink that a hairline joined to it has at least
 FAINTEST = 0.06  # share of the light that ink takes from its paper at least
@@ -96,7 +96,7 @@ def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture")
 
 def _gray(pixels: Float[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width"]:
     """Return the picture, 0-255, along the direction in which its colors differ most; along gray where none does."""
-    every = max(1, min(pixels.shape[:2]) // 100)
+    every = max(1, min(pixels.shape[:2]) // 48)
     covariance = np.cov(pixels[::every, ::every].reshape(-1, 3).T, bias=True) + 100
     weights = np.linalg.eigh(covariance)[1][:, -1].astype(np.float32)
     weights *= np.copysign(1 / np.abs(weights).sum(), weights.sum())
