@@ -78,7 +78,7 @@ def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture")
     """
     gray = _gray(pixels)
     scale = max(1, max(gray.shape) / WORKING)
-    found = _box(_find_shapes(_find_ink(_resize(gray, 1 / scale), name)))
+    found = _box(_find_shapes(_find_ink(_resize(gray, 1 / scale), name)) > 0)
     margin = scale * max(side.stop - side.start for side in found) / 2
     rows, columns = (slice(max(0, int(side.start * scale - margin)), int(side.stop * scale + margin)) for side in found)
     # A second look at full resolution, as a pen's hairlines are lost when a large page is scaled down.
@@ -118,9 +118,9 @@ def _find_ink(gray: Float[np.ndarray, "height width"], name: str) -> Float[np.nd
     width = round(WIDEST * max(gray.shape))
     out = width // 2 + 1
     paper = ndimage.grey_closing(np.pad(gray, out, constant_values=dark), (width, width))[out:-out, out:-out]
-    ink = 1 - gray / np.maximum(paper, 16)
+    ink = (paper - gray) / np.maximum(paper, 16)
     strongest = np.sort(ink, axis=None)[-few:].mean()
-    noise = np.median(ink[ink <= strongest / 2]) if strongest > 0 else 0.0
+    noise = np.median(ink[ink <= max(strongest / 2, ink.min())])
     if strongest < max(FAINTEST, 4 * noise):
         raise InputError(f"{name}: expected a digit, found an empty page")
     return ((ink - noise) / (strongest - noise)).clip(0, 1)
@@ -140,9 +140,9 @@ def _find_shapes(ink: Float[np.ndarray, "height width"]) -> Int[np.ndarray, "hei
     return np.where(sizes >= 0.05 * sizes.max(), np.arange(count + 1), 0)[labels]  # without specks
 
 
-def _box(shapes: Int[np.ndarray, "height width"]) -> tuple[slice, slice]:
-    """Return the smallest rectangle around all shapes."""
-    return ndimage.find_objects((shapes > 0).astype(int))[0]
+def _box(mask: Bool[np.ndarray, "height width"]) -> tuple[slice, slice]:
+    """Return the smallest rectangle around the mask."""
+    return ndimage.find_objects(mask.astype(int))[0]
 
 
 def _with_visible_stroke(
@@ -152,12 +152,12 @@ def _with_visible_stroke(
     pad = WORKING // 20
     box = _box(mask)
     ink, mask = np.pad(ink[box], pad), np.pad(mask[box], pad)
-    inside = ndimage.distance_transform_edt(mask)
+    inside = np.asarray(ndimage.distance_transform_edt(mask))
     # A strip's pixels lie a quarter of its width from its edge on average.
     stroke = 4 * inside[mask].mean() - 1
     more = (THINNEST * (max(mask.shape) - 2 * pad) - stroke) / 2
     if more > 0.5:
-        digit = (inside - ndimage.distance_transform_edt(~mask) + more + 0.5).clip(0, 1)
+        digit = (inside - np.asarray(ndimage.distance_transform_edt(~mask)) + more + 0.5).clip(0, 1)
     else:
         digit = (1.5 * ink - 0.25).clip(0, 1) * ndimage.binary_dilation(mask, iterations=2)
     return digit[_box(digit > 0.3)]
@@ -173,7 +173,7 @@ def _doubts(shapes: Int[np.ndarray, "height width"]) -> tuple[str, ...]:
         for a, b in itertools.combinations(long, 2)
         for one, other in zip(a, b, strict=True)
     )
-    mask = shapes[_box(shapes)] > 0
+    mask = shapes[_box(shapes > 0)] > 0
     y, x = (max(1, n // 8) for n in mask.shape)
     sides = (mask[:y].any(0), mask[-y:].any(0), mask[:, :x].any(1), mask[:, -x:].any(1))
     framed = all(side.mean() > 0.9 for side in sides) and mask[y:-y, x:-x].mean() < 0.5

@@ -31,7 +31,9 @@ def predict(options: Predict) -> int:
     numbers = range(10) if options.number is None else [options.number]
     pairs = [(i, number) for i in range(len(pictures)) for number in numbers]
     predictor = load_pretrained(options.model, options.config)
-    predicted = predictor.predict(np.stack([pictures[i].image for i, _ in pairs]), np.array([number for _, number in pairs]))
+    predicted = predictor.predict(
+        np.stack([pictures[i].image for i, _ in pairs]), np.array([number for _, number in pairs])
+    )
     rows = [
         {"file": options.files[i], "number": number, **describe(digit, total, number, pictures[i].warnings)}
         for (i, number), digit, total in zip(pairs, *predicted, strict=True)
@@ -70,10 +72,11 @@ def _print(rows: list[dict[str, Any]]) -> None:
         return f"[bold]{first}[/bold]  [dim]{'  '.join(others)}[/dim]"
 
     answers = [Column(f"{name}, likeliest", no_wrap=True) for name in NAMES]
-    table = Table(Column("file", overflow="fold"), "number", *answers, "agree", "warnings", box=None)
+    doubtful = ["warnings"] if any(row["warnings"] for row in rows) else []  # else there is more room for names
+    table = Table(Column("file", overflow="fold"), "number", *answers, "agree", *doubtful, box=None)
     for row in rows:
         agree = "yes" if row["agree"] else "[red]no[/red]"
         likely = (likeliest(row[f"{name}_top3"]) for name in NAMES)
         warnings = f"[yellow]{', '.join(row['warnings'])}[/yellow]"
-        table.add_row(escape(row["file"]), str(row["number"]), *likely, agree, warnings)
+        table.add_row(escape(row["file"]), str(row["number"]), *likely, agree, *([warnings] if doubtful else []))
     console.print(table)
