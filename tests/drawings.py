@@ -6,6 +6,8 @@ fonts-humor-sans and fonts-kristi, taken before the preprocessing was written. T
 nothing, strokes are as thick as MNIST's). What was misread showed what to change; whether and how was decided on
 drawings in other fonts. The set `last`, from fonts-dustin, fonts-kiloji, fonts-rufscript, fonts-sjfonts and
 fonts-tomsontalks, was drawn and read once, when nothing was to be changed any more.
+A fourth version (paper by a closing, grays kept, no thinning), decided on tests/pages.py and further fonts, reads
+95.50 % of `first` and 94.50 % of `last`, which then was 95.75 %.
 
 `python -m tests.drawings` writes what became of them into experiments/results.
 """
