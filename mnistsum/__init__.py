@@ -15,6 +15,7 @@ _EXPORTS = {
     "load_run": "checkpoint",
     "load_pretrained": "predict",
     "read_picture": "picture",
+    "inspect_picture": "picture",
 }
 __all__ = list(_EXPORTS)  # pyright: ignore[reportUnsupportedDunderAll] - `__getattr__` finds them
 

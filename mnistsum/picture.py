@@ -1,13 +1,14 @@
 """Pictures of single digits, of any size and color, brought into MNIST's form."""
 
 import io
+import itertools
 import stat
 import warnings
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 
@@ -16,21 +17,24 @@ from mnistsum.errors import InputError
 FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 MOST_BYTES, MOST_PIXELS = 50_000_000, 50_000_000  # of a picture
 LARGEST = 2000  # pixels of the longer side; larger pictures are made smaller first
-WORKING = 250  # pixels of the longer side at which the digit is looked for, and again in what surrounds it
-WEAKEST = 0.3  # share of the strongest ink that a hairline joined to it has at least
-FAINTEST = 24.0  # of 255: ink that differs less from its paper is none
-THINNEST, THICKEST = 0.11, 0.18  # stroke, over the digit's longer side: of MNIST's images a quarter and 90 % are below
+WORKING = 160  # pixels of the longer side at which the digit is looked for, and again in what surrounds it
+WIDEST = 0.4  # of the longer side: strokes are narrower, so that a closing of this width leaves paper alone
+WEAKEST = 0.25  # share of the strongest ink that a hairline joined to it has at least
+FAINTEST = 0.06  # share of the light that ink takes from its paper at least
+THINNEST = 0.11  # stroke, over the digit's longer side: a quarter of MNIST's are below
+
+
+class Picture(NamedTuple):
+    """What was found on a picture."""
+
+    image: UInt8[np.ndarray, "28 28 1"]  # the digit, as MNIST would hold it
+    warnings: tuple[str, ...]  # why it may be none
 
 
 def read_picture(
     source: Path | BinaryIO | bytes, name: str, most_pixels: int = MOST_PIXELS
 ) -> UInt8[np.ndarray, "28 28 1"]:
-    """Return the digit in a PNG, JPEG, GIF or BMP file as MNIST would hold it.
-
-    Transparency is laid on the paper, white or black, from which the rest stands out; EXIF's rotation is undone.
-
-    Raises:
-        InputError: where there is none; it begins with `name`.
+    """Return the digit in a PNG, JPEG, GIF or BMP file as MNIST would hold it; InputError as `inspect_picture`.
 
     Examples:
         >>> import io
@@ -42,6 +46,28 @@ def read_picture(
         >>> image = mnistsum.read_picture(file.getvalue(), "page.png")
         >>> image.shape, image.dtype
         ((28, 28, 1), dtype('uint8'))
+    """
+    return inspect_picture(source, name, most_pixels).image
+
+
+def inspect_picture(source: Path | BinaryIO | bytes, name: str, most_pixels: int = MOST_PIXELS) -> Picture:
+    """Return the digit in a PNG, JPEG, GIF or BMP file, and what speaks against there being one.
+
+    Transparency is laid on the paper, white or black, from which the rest stands out; EXIF's rotation is undone.
+
+    Raises:
+        InputError: where there is none; it begins with `name`.
+
+    Examples:
+        >>> import io
+        >>> from PIL import Image, ImageDraw
+        >>> import mnistsum
+        >>> page, file = Image.new("L", (300, 200), "white"), io.BytesIO()
+        >>> for x in (60, 240):
+        ...     ImageDraw.Draw(page).line([(x, 40), (x, 160)], "black", width=20)
+        >>> page.save(file, "PNG")
+        >>> mnistsum.inspect_picture(file.getvalue(), "page.png").warnings
+        ('more than one shape',)
     """
     try:
         content = source if isinstance(source, bytes) else _read(source, name)
@@ -82,95 +108,120 @@ def _read(source: Path | BinaryIO, name: str) -> bytes:
     return content
 
 
-def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture") -> UInt8[np.ndarray, "28 28 1"]:
+def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture") -> Picture:
     """Return the digit on a picture, 0-255 in three colors, as MNIST was made; InputError where the page is empty.
 
     As LeCun et al. 1998, "Gradient-based learning applied to document recognition", section III.A, say: the digit is
     cropped, its longer side brought to 20 pixels with gray levels, and its center of mass put into the middle of
-    28x28. Before that, ink is what differs from the paper, a smooth surface through most of the picture, and strokes
-    are brought to the thickness of most of MNIST's, as a pen on a large page would else vanish.
+    28x28. Before that, ink is what differs from the paper around it, and thin strokes are thickened, as a pen on a
+    large page would else vanish.
     """
-    found = _box(_find_ink(_resize(pixels, min(1.0, WORKING / max(pixels.shape[:2]))), name))
-    scale = max(1, max(pixels.shape[:2]) / WORKING)
+    gray = _gray(pixels)
+    scale = max(1, max(gray.shape) / WORKING)
+    found = _box(_find_shapes(_find_ink(_resize(gray, 1 / scale), name)) > 0)
     margin = scale * max(side.stop - side.start for side in found) / 2
     rows, columns = (slice(max(0, int(side.start * scale - margin)), int(side.stop * scale + margin)) for side in found)
     # A second look at full resolution, as a pen's hairlines are lost when a large page is scaled down.
-    near = pixels[rows, columns]
-    ink = _find_ink(_resize(near, WORKING / max(near.shape[:2])), name)
-    ink = _with_usual_stroke(ink[_box(ink)])
-    digit = _resize(255.0 * ink, 20 / max(ink.shape)).clip(0, 255)
+    near = gray[rows, columns]
+    ink = _find_ink(_resize(near, WORKING / max(near.shape)), name)
+    shapes = _find_shapes(ink)
+    digit = _with_visible_stroke(ink, shapes > 0)
+    digit = _resize(255 * digit, 20 / max(digit.shape)).clip(0, 255)
     center = ndimage.center_of_mass(digit)
     y, x = (np.clip(round(14 - float(at)), 0, 28 - n) for at, n in zip(center, digit.shape, strict=True))
     out = np.zeros((28, 28, 1), np.uint8)
     out[y : y + digit.shape[0], x : x + digit.shape[1], 0] = np.round(digit)
-    return out
+    return Picture(out, _doubts(shapes))
 
 
-def _find_ink(pixels: Float[np.ndarray, "height width 3"], name: str) -> Bool[np.ndarray, "height width"]:
-    """Which pixels are ink: what reaches half of the strongest, and what is joined to it and reaches WEAKEST."""
-    distance = np.linalg.norm(pixels - _paper(pixels), axis=-1) / np.sqrt(3)
-    noise = np.median(distance)
-    distance = ndimage.gaussian_filter(distance, max(pixels.shape[:2]) / WORKING)
-    few = min(distance.size, max(9, distance.size // 1000))
-    strongest = np.partition(distance, -few, axis=None)[-few:].mean()
+def _gray(pixels: Float[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width"]:
+    """Return the picture, 0-255, along the direction in which its colors differ most; along gray where none does."""
+    every = max(1, min(pixels.shape[:2]) // 48)
+    covariance = np.cov(pixels[::every, ::every].reshape(-1, 3).T, bias=True) + 100
+    weights = np.linalg.eigh(covariance)[1][:, -1].astype(np.float32)
+    weights *= np.copysign(1 / np.abs(weights).sum(), weights.sum())
+    return pixels.astype(np.float32) @ weights - 255 * np.minimum(weights, 0).sum()
+
+
+def _find_ink(gray: Float[np.ndarray, "height width"], name: str) -> Float[np.ndarray, "height width"]:
+    """Return the ink at every pixel, over the strongest; InputError where there is none."""
+    gray = ndimage.gaussian_filter(gray.clip(0, 255), 0.8 * max(gray.shape) / WORKING)
+    few = min(gray.size, max(4, gray.size // 8000))
+    ordered = np.sort(gray, axis=None)
+    darkest, lightest = ordered[:few].mean(), ordered[-few:].mean()
+    # Half a border may lie in shadow, and a quarter be ink. Light counts by ratios, as a shadow divides it.
+    border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
+    dark, light = np.quantile(border, (0.25, 0.75))
+    if (lightest + 8) / (light + 8) > (dark + 8) / (darkest + 8):  # chalk on a board
+        gray, dark = 255 - gray, 255 - light
+    # The closing fills strokes and keeps a shadow's edge. What reaches the border is taken to end there.
+    width = round(WIDEST * max(gray.shape))
+    out = width // 2 + 1
+    paper = ndimage.grey_closing(np.pad(gray, out, constant_values=dark), (width, width))[out:-out, out:-out]
+    ink = (paper - gray) / np.maximum(paper, 16)
+    strongest = np.sort(ink, axis=None)[-few:].mean()
+    noise = np.median(ink[ink <= max(strongest / 2, ink.min())])
     if strongest < max(FAINTEST, 4 * noise):
         raise InputError(f"{name}: expected a digit, found an empty page")
-    share = (distance - noise) / (strongest - noise)
-    ink = ndimage.binary_propagation(share > 0.5, np.ones((3, 3)), share > WEAKEST)
-    labels, count = cast(tuple[np.ndarray, int], ndimage.label(ink, np.ones((3, 3))))
-    sizes = ndimage.sum_labels(ink, labels, np.arange(1, count + 1))
-    return np.isin(labels, 1 + np.flatnonzero(sizes >= 0.05 * sizes.max()))  # without specks
+    return ((ink - noise) / (strongest - noise)).clip(0, 1)
 
 
-def _box(ink: Bool[np.ndarray, "height width"]) -> tuple[slice, slice]:
+def _find_shapes(ink: Float[np.ndarray, "height width"]) -> Int[np.ndarray, "height width"]:
+    """Return the shapes numbered: what reaches half of the strongest ink, and what is joined to it and is WEAKEST."""
+    eight = np.ones((3, 3))
+    labels, count = cast(
+        tuple[np.ndarray, int], ndimage.label(ndimage.binary_propagation(ink > 0.5, eight, ink > WEAKEST), eight)
+    )
+    sizes = ndimage.sum_labels(labels > 0, labels, np.arange(count + 1))
+    cut = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    inside = np.where(np.isin(np.arange(count + 1), cut), 0, sizes)
+    if inside.max() > sizes.max() / 4:  # then what the border cuts is a shadow's tip or the page's edge
+        sizes = inside
+    return np.where(sizes >= 0.05 * sizes.max(), np.arange(count + 1), 0)[labels]  # without specks
+
+
+def _box(mask: Bool[np.ndarray, "height width"]) -> tuple[slice, slice]:
     """Return the smallest rectangle around the mask."""
-    return ndimage.find_objects(ink.astype(int))[0]
+    return ndimage.find_objects(mask.astype(int))[0]
 
 
-def _paper(pixels):
-    """Return the paper's color at every pixel: a quadratic surface through the border, then through what is near it."""
-    y, x = (np.vander(np.linspace(-1, 1, length, dtype=np.float32), 3, increasing=True) for length in pixels.shape[:2])
-    every = max(1, min(pixels.shape[:2]) // 32)  # enough of a grid for six numbers
-    few = np.s_[::every, ::every]
-    flat = pixels[few].reshape(-1, 3)
-    powers = ((0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0))  # of y and of x
-    terms = np.stack([np.outer(y[::every, i], x[::every, j]).ravel() for i, j in powers], -1)
-    near = np.maximum(abs(terms[:, 1]), abs(terms[:, 2])) > 0.8
-    near &= np.abs(flat - np.median(flat[near], 0)).max(-1) < 64
-    if not near.any():  # a border of two colors, neither the median
-        near[:] = True
-    weights = np.zeros((6, 3), np.float32)
-    for degree in (3, 6, 6):
-        weights[:degree] = np.linalg.lstsq(terms[near, :degree], flat[near], rcond=None)[0]
-        residual = np.abs(flat - terms @ weights).max(-1)
-        near = residual < max(12.0, 4 * np.median(residual))
-    square = np.zeros((3, 3, 3), np.float32)
-    for (i, j), weight in zip(powers, weights, strict=True):
-        square[i, j] = weight
-    return np.einsum("yi,ijc,xj->yxc", y, square, x, optimize=True)
-
-
-def _with_usual_stroke(ink: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height2 width2"]:
-    """Return the digit, cropped, its strokes thickened or thinned to where most of MNIST's are."""
-    length = max(ink.shape)
+def _with_visible_stroke(
+    ink: Float[np.ndarray, "height width"], mask: Bool[np.ndarray, "height width"]
+) -> Float[np.ndarray, "height2 width2"]:
+    """Return the digit, cropped, its strokes thickened to where most of MNIST's are."""
+    pad = WORKING // 20
+    box = _box(mask)
+    ink, mask = np.pad(ink[box], pad), np.pad(mask[box], pad)
+    inside = np.asarray(ndimage.distance_transform_edt(mask))
     # A strip's pixels lie a quarter of its width from its edge on average.
-    inside = np.asarray(ndimage.distance_transform_edt(np.pad(ink, 1)))
-    stroke = 4 * inside[inside > 0].mean() - 1
-    change = round((np.clip(stroke, THINNEST * length, THICKEST * length) - stroke) / 2)
-    y, x = np.mgrid[-abs(change) : abs(change) + 1, -abs(change) : abs(change) + 1]
-    disc = y * y + x * x <= change * change
-    changed = (ndimage.binary_dilation if change > 0 else ndimage.binary_erosion)(np.pad(ink, abs(change)), disc)
-    return changed[_box(changed)]
+    stroke = 4 * inside[mask].mean() - 1
+    more = (THINNEST * (max(mask.shape) - 2 * pad) - stroke) / 2
+    if more > 0.5:
+        digit = (inside - np.asarray(ndimage.distance_transform_edt(~mask)) + more + 0.5).clip(0, 1)
+    else:
+        digit = (1.5 * ink - 0.25).clip(0, 1) * ndimage.binary_dilation(mask, iterations=2)
+    return digit[_box(digit > 0.3)]
 
 
-def _resize(
-    array: Float[np.ndarray, "height width *colors"], scale: float
-) -> Float[np.ndarray, "height2 width2 *colors"]:
-    """Return the picture or plane at another size, anti-aliased."""
-    size = [max(1, round(scale * n)) for n in array.shape[1::-1]]
-    planes = np.atleast_3d(np.asarray(array, np.float32))
-    resized = [
-        np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BICUBIC))
-        for plane in np.moveaxis(planes, -1, 0)
-    ]
-    return np.stack(resized, -1).reshape(*size[::-1], *array.shape[2:])
+def _doubts(shapes: Int[np.ndarray, "height width"]) -> tuple[str, ...]:
+    """Return what speaks against the shapes being one digit."""
+    boxes = [box for box in ndimage.find_objects(shapes) if box is not None]
+    lengths = [max(side.stop - side.start for side in box) for box in boxes]
+    long = [box for box, length in zip(boxes, lengths, strict=True) if 2 * length >= max(lengths)]
+    apart = any(
+        one.start >= other.stop or other.start >= one.stop
+        for a, b in itertools.combinations(long, 2)
+        for one, other in zip(a, b, strict=True)
+    )
+    mask = shapes[_box(shapes > 0)] > 0
+    y, x = (max(1, n // 8) for n in mask.shape)
+    sides = (mask[:y].any(0), mask[-y:].any(0), mask[:, :x].any(1), mask[:, -x:].any(1))
+    framed = all(side.mean() > 0.9 for side in sides) and mask[y:-y, x:-x].mean() < 0.5
+    found = {"more than one shape": apart, "a frame": framed}
+    return tuple(doubt for doubt, holds in found.items() if holds)
+
+
+def _resize(plane: Float[np.ndarray, "height width"], scale: float) -> Float[np.ndarray, "height2 width2"]:
+    """Return the plane at another size, anti-aliased."""
+    size = [max(1, round(scale * n)) for n in plane.shape[::-1]]
+    return np.asarray(Image.fromarray(plane.astype(np.float32)).resize(size, Image.Resampling.BICUBIC))

@@ -6,6 +6,8 @@ fonts-humor-sans and fonts-kristi, taken before the preprocessing was written. T
 nothing, strokes are as thick as MNIST's). What was misread showed what to change; whether and how was decided on
 drawings in other fonts. The set `last`, from fonts-dustin, fonts-kiloji, fonts-rufscript, fonts-sjfonts and
 fonts-tomsontalks, was drawn and read once, when nothing was to be changed any more.
+A fourth version (paper by a closing, grays kept, no thinning), decided on tests/pages.py and further fonts, reads
+95.50 % of `first` and 94.50 % of `last`, which then was 95.75 %.
 
 `python -m tests.drawings` writes what became of them into experiments/results.
 """
@@ -80,7 +82,7 @@ def _draw(random: np.random.Generator, label: int, font: str) -> Drawing:
 def judge(drawn: list[Drawing]) -> tuple[np.ndarray, np.ndarray]:
     """What the network that ships sees of each drawing, and the digit that it reads."""
     predictor = load_pretrained("base")
-    seen = np.stack([to_mnist(np.asarray(drawing.image, np.float32)) for drawing in drawn])
+    seen = np.stack([to_mnist(np.asarray(drawing.image, np.float32)).image for drawing in drawn])
     return seen, predictor.predict(seen, np.zeros(len(seen), int)).digit.argmax(-1)
 
 

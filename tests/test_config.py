@@ -93,7 +93,7 @@ def test_a_key_that_was_renamed_is_read_and_said():
         (lambda: ModelConfig(hidden=12.0), "model.hidden: expected int, found 12.0"),
         (lambda: ObjectiveConfig(digit_weight="half"), "objective.digit_weight: expected float, found 'half'"),
         (lambda: ObjectiveConfig(name="likely"), "objective.name: expected one of weighted"),
-        (lambda: TrainingConfig(epochs=-1), "training.epochs: expected above 0, found -1.0"),
+        (lambda: TrainingConfig(epochs=-1), "training.epochs: expected above 0, and a million at most, found -1.0"),
         (lambda: Config(model=OptimizerConfig()), "model: expected ModelConfig, found"),
         (lambda: Config(devices="some"), "devices: expected int, found 'some'"),
     ],
@@ -117,7 +117,7 @@ def test_json_that_is_none_is_refused():
 
 @pytest.mark.parametrize("epochs", [0.0, -1.0, float("nan"), float("inf")])
 def test_numbers_out_of_range_are_refused(epochs):
-    with pytest.raises(InputError, match=r"training.epochs: expected above 0, found"):
+    with pytest.raises(InputError, match=r"training.epochs: expected above 0, and a million at most, found"):
         dataclasses.replace(Config(), training=TrainingConfig(epochs=epochs))
 
 

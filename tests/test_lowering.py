@@ -12,6 +12,7 @@ from mnistsum.types import Split
 
 PLATFORMS = ("cuda", "rocm", "tpu")
 N = 55_000
+SIZES_ALONE = ("best", "reference_fast", "smoke", "sprint")
 WITHOUT_CONVOLUTIONS = ("mlp", "smoke", "vit")
 
 
@@ -19,7 +20,11 @@ def images(n: int) -> Split:
     return Split(jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct((n,), jnp.int32))
 
 
-@pytest.mark.parametrize("name", cli.config_names())
+@pytest.mark.parametrize(
+    "name",
+    # Networks that differ from another one's in their sizes alone are left to the slow tests.
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in SIZES_ALONE)) for name in cli.config_names()],
+)
 def test_training_and_evaluation_lower_for_accelerators(name, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # by which layers choose their convolution
     config = cli.load_config(name)

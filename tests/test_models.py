@@ -51,6 +51,7 @@ def test_multiply_adds_by_hand():
     )
 
 
+@pytest.mark.slow
 def test_torch_initialization_fills_the_bounds_of_torch():
     model = BUILD(dataclasses.replace(REFERENCE, widths=NARROW), KEY)
     for layer, fan_in in ((model.classifier.conv1, 9), (model.classifier.conv5, 9 * 64), (model.adder.hidden, 20)):
@@ -187,7 +188,7 @@ def test_parameters_of_each_classifier_without_an_adder(classifier, parameters):
 @pytest.mark.parametrize(
     ("check", "fault"),
     [
-        (testing.check_padding, lambda image, f, d: (f, d - d.mean(0))),
+        (testing.check_padding, lambda image, f, d: (f, d - d.mean(0, keepdims=True))),
         (testing.check_permutation, lambda image, f, d: (f, d + jnp.arange(len(d))[:, None])),
         (testing.check_shapes, lambda image, f, d: (f[:, 1:], d)),
         (testing.check_gradients, lambda image, f, d: (f, jax.lax.stop_gradient(d))),

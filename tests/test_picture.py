@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import pages
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from mnistsum.errors import InputError
-from mnistsum.picture import read_picture, to_mnist
+from mnistsum.picture import inspect_picture, read_picture, to_mnist
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -42,7 +43,7 @@ def test_an_image_of_mnist_comes_back_from_a_large_colored_picture_of_it(mnist):
         cover = np.asarray(Image.fromarray(image[..., 0]).resize((280, 280), Image.Resampling.BICUBIC))[..., None] / 255
         page = np.full((400, 500, 3), (250.0, 240, 225))
         page[60:340, 30:310] = (1 - cover) * page[60:340, 30:310] + cover * (40, 30, 90)
-        back = to_mnist(page)
+        back = to_mnist(page).image
         differences.append(differs(back, image))
     others = [differs(a, b) for a, b in zip(mnist.test.images[:40], mnist.test.images[40:80], strict=True)]
     assert np.median(differences) < 0.25 < np.min(others)
@@ -97,13 +98,38 @@ def test_a_shadow_across_the_page_and_specks_of_dust_change_little():
     )  # a soft pencil: darker in the light than in the shadow
     page = 250 * reflected * np.linspace(0.35, 1, 300)[None, :, None]
     page[20:23, 270:273] = 40
-    assert differs(to_mnist(page), SEVEN) < 0.2
+    assert differs(to_mnist(page).image, SEVEN) < 0.2
 
 
 def test_a_hairline_is_thickened():
     image = Image.new("L", (300, 300), 255)
     ImageDraw.Draw(image).line([(60, 50), (170, 50), (100, 210)], fill=0, width=3)
     assert read_picture(encode(image), "thin").sum() > 0.6 * SEVEN.sum()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light ink", "dark ink"])
+def test_a_digit_cut_to_its_ink_is_the_image_it_was_cut_from(mnist, dark):
+    cut = [to_mnist(pages.cut(image, 0, dark).astype(float)).image for image in mnist.train.images[:40]]
+    differences = [differs(image, whole) for image, whole in zip(cut, mnist.train.images, strict=False)]
+    assert np.median(differences) < 0.15
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.5, 2.0])
+def test_the_hard_edge_of_a_shadow_is_no_ink(angle):
+    y, x = np.mgrid[-1:1:300j, -1:1:300j][..., None]
+    light = np.where(np.cos(angle) * x + np.sin(angle) * y > 0, 0.5, 1.0)
+    assert differs(to_mnist(light * np.asarray(seven())).image, SEVEN) < 0.2
+
+
+def test_what_is_no_single_digit_is_warned_of():
+    assert inspect_picture(encode(seven()), "seven").warnings == ()
+    two = Image.new("RGB", (600, 300), "white")
+    two.paste(seven(), (0, 0))
+    two.paste(seven(), (300, 0))
+    assert inspect_picture(encode(two), "two").warnings == ("more than one shape",)
+    frame = Image.new("RGB", (300, 200), "white")
+    ImageDraw.Draw(frame).rectangle((60, 40, 240, 160), outline="black", width=5)
+    assert inspect_picture(encode(frame), "frame").warnings == ("a frame",)
 
 
 @pytest.mark.parametrize(

@@ -108,9 +108,8 @@ def test_the_report_holds_everything_in_one_file(smoke):
     assert not re.search(r"https?://", report)
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGTERM, signal.SIGHUP))]
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.slow
 def test_a_run_elsewhere_stopped_by_a_signal_resumes_to_the_same_bits(smoke, tmp_path, number):
     """Nor do the working directory, PYTHONHASHSEED and a folder's odd name change a bit."""
     folder, _ = smoke

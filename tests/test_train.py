@@ -296,6 +296,7 @@ def test_dropout_draws_anew_each_step_from_the_runs_own_key(normed, keys, train)
     assert first != loss(moved, keys.dropout)
 
 
+@pytest.mark.slow
 def test_a_trained_network_with_batch_norms_and_dropout_answers_the_same_every_time(normed, keys, train):
     recipe, start = normed
     model = trained_model(ADVANCE(recipe, keys, start, train, jnp.int32(9)))

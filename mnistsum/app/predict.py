@@ -13,10 +13,11 @@ from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import console
 from mnistsum.app.options import Predict
 from mnistsum.errors import InputError
-from mnistsum.picture import read_picture
+from mnistsum.picture import Picture, inspect_picture
 from mnistsum.predict import load_pretrained
 
 NAMES = ("digit", "sum")
+UNSURE = 0.8  # a probability of the digit below which it is not to be believed
 
 
 def predict(options: Predict) -> int:
@@ -30,9 +31,11 @@ def predict(options: Predict) -> int:
     numbers = range(10) if options.number is None else [options.number]
     pairs = [(i, number) for i in range(len(pictures)) for number in numbers]
     predictor = load_pretrained(options.model, options.config)
-    predicted = predictor.predict(np.stack([pictures[i] for i, _ in pairs]), np.array([number for _, number in pairs]))
+    predicted = predictor.predict(
+        np.stack([pictures[i].image for i, _ in pairs]), np.array([number for _, number in pairs])
+    )
     rows = [
-        {"file": options.files[i], "number": number, **describe(digit, total, number)}
+        {"file": options.files[i], "number": number, **describe(digit, total, number, pictures[i].warnings)}
         for (i, number), digit, total in zip(pairs, *predicted, strict=True)
     ]
     if options.json:
@@ -42,22 +45,25 @@ def predict(options: Predict) -> int:
     return 0
 
 
-def describe(digit: Any, total: Any, number: int) -> dict[str, Any]:
-    """Return one prediction in words of JSON: digit and sum, their three likeliest values, and whether they agree."""
+def describe(digit: Any, total: Any, number: int, warnings: tuple[str, ...]) -> dict[str, Any]:
+    """Return one prediction in words of JSON: digit and sum, their likeliest values, and why not to believe them."""
     best = {"digit": int(digit.argmax()), "sum": int(total.argmax())}
     three = {
         f"{name}_top3": [{"value": int(i), "probability": float(values[i])} for i in values.argsort()[:-4:-1]]
         for name, values in zip(NAMES, (digit, total), strict=True)
     }
-    return best | {"agree": best["digit"] + number == best["sum"]} | three
+    agree = best["digit"] + number == best["sum"]
+    doubts = {"low confidence": digit.max() < UNSURE, "digit and sum disagree": not agree}
+    said = [*warnings, *(doubt for doubt, holds in doubts.items() if holds)]
+    return best | {"agree": agree, "warnings": said} | three
 
 
-def _read(file: str) -> Any:
+def _read(file: str) -> Picture:
     if file == "-":
         if sys.stdin is None:
             raise InputError("-: standard input is closed")
-        return read_picture(sys.stdin.buffer, "standard input")
-    return read_picture(Path(file), file)
+        return inspect_picture(sys.stdin.buffer, "standard input")
+    return inspect_picture(Path(file), file)
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
@@ -66,10 +72,11 @@ def _print(rows: list[dict[str, Any]]) -> None:
         return f"[bold]{first}[/bold]  [dim]{'  '.join(others)}[/dim]"
 
     answers = [Column(f"{name}, likeliest", no_wrap=True) for name in NAMES]
-    table = Table(Column("file", overflow="fold"), "number", *answers, "agree", box=None)
+    doubtful = ["warnings"] if any(row["warnings"] for row in rows) else []  # else there is more room for names
+    table = Table(Column("file", overflow="fold"), "number", *answers, "agree", *doubtful, box=None)
     for row in rows:
         agree = "yes" if row["agree"] else "[red]no[/red]"
-        table.add_row(
-            escape(row["file"]), str(row["number"]), *(likeliest(row[f"{name}_top3"]) for name in NAMES), agree
-        )
+        likely = (likeliest(row[f"{name}_top3"]) for name in NAMES)
+        warnings = f"[yellow]{', '.join(row['warnings'])}[/yellow]"
+        table.add_row(escape(row["file"]), str(row["number"]), *likely, agree, *([warnings] if doubtful else []))
     console.print(table)

@@ -1,0 +1,119 @@
+"""Pages as people photograph and scan them: a digit of MNIST or of a font, on paper that troubles its reading.
+
+What tunes and what judges is set apart: preprocessing is tuned on TUNING's fonts, training images of MNIST and the
+first half of scikit-learn's `load_digits`; it is judged by JUDGING's fonts, test images and the second half. The fonts
+are Matplotlib's own and Debian's that tests/drawings.py names.
+"""
+
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+OWN, DEBIAN = Path(matplotlib.get_data_path(), "fonts", "ttf"), Path("/usr/share/fonts")
+TUNING = (
+    *(OWN / f"{name}.ttf" for name in ("STIXGeneral", "cmss10", "cmtt10")),
+    *(DEBIAN / f"truetype/dustin/{name}.ttf" for name in ("Dustismo", "dustismo_bold", "Dustismo_Roman")),
+    *(DEBIAN / f"truetype/dustin/{name}.ttf" for name in ("Dustismo_Roman_Italic", "El_Abogado_Loco", "Junkyard")),
+)
+JUDGING = (
+    *(OWN / f"{name}.ttf" for name in ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSerif", "cmr10")),
+    *(DEBIAN / f"opentype/bwht/BecauseWe{name}-Regular.otf" for name in ("Connect", "Create")),
+    DEBIAN / "truetype/humor-sans/Humor-Sans.ttf",
+    DEBIAN / "truetype/kiloji/kiloji_p.ttf",
+    DEBIAN / "truetype/rufscript/Rufscript010.ttf",
+    DEBIAN / "truetype/sjfonts/SteveHand.ttf",
+)
+KINDS = ("plain", "gradient", "shadow", "ruled", "squared", "pencil", "jpeg", "corner", "turned")
+
+
+class Page(NamedTuple):
+    pixels: np.ndarray  # uint8 [height, width, 3]
+    label: int
+    hand: str  # the font, or mnist
+
+
+def draw(kind: str, count: int, fonts: tuple[Path, ...], images: np.ndarray, labels: np.ndarray) -> list[Page]:
+    """Pages of a kind; every second digit is of MNIST, the others, and all that are turned, of fonts."""
+    random = np.random.default_rng(sum(map(ord, kind)))
+    pages = []
+    for i in range(count):
+        # Of a page of 800 to 1,600 pixels, a digit of 28 is a small part.
+        height, width = random.integers(*((800, 1600) if kind == "corner" else (240, 700)), 2)
+        length = 28 if kind == "corner" else int(min(width, height) * random.uniform(0.3, 0.6))
+        if i % 2 and kind != "turned":
+            label, hand = int(labels[i]), "mnist"
+            digit = Image.fromarray(images[i, ..., 0]).resize((length * 28 // 20,) * 2, Image.Resampling.BICUBIC)
+        else:
+            font = fonts[random.integers(len(fonts))]
+            label, hand = i // 2 % 10, font.stem
+            digit = write(label, font, length, random.uniform(-15, 15) if kind == "turned" else 0)
+        digit = digit.crop(digit.getbbox())
+        room = np.array([height - digit.height, width - digit.width])
+        if kind == "corner":
+            y, x = np.where(random.random(2) < 0.5, random.integers(10, 60, 2), room - random.integers(10, 60, 2))
+        else:
+            y, x = (room * random.uniform(0.25, 0.75, 2)).astype(int)
+        cover = np.zeros((height, width, 1))
+        cover[y : y + digit.height, x : x + digit.width, 0] = np.asarray(digit) / 255.0
+        pages.append(Page(_photograph(kind, random, cover), label, hand))
+    return pages
+
+
+def write(label: int, font: Path, length: int, angle: float = 0.0) -> Image.Image:
+    """A digit whose longer side is `length` pixels, white on black, turned by `angle` degrees."""
+    large = Image.new("L", (600, 600))
+    ImageDraw.Draw(large).text((300, 300), str(label), 255, ImageFont.truetype(font, 300), anchor="mm")
+    large = large.rotate(angle, Image.Resampling.BICUBIC)
+    large = large.crop(large.getbbox())
+    scale = length / max(large.size)
+    return large.resize([max(1, round(scale * n)) for n in large.size], Image.Resampling.LANCZOS)
+
+
+def _photograph(kind: str, random: np.random.Generator, cover: np.ndarray) -> np.ndarray:
+    """The page in its light, with noise."""
+    height, width = cover.shape[:2]
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j][..., None]
+    paper = np.full((height, width, 3), random.uniform(200, 250) + random.uniform(-10, 5, 3))
+    pen = random.uniform(10, 80, 3)
+    if kind in ("ruled", "squared"):
+        every = int(min(height, width) * (random.uniform(0.1, 0.2) if kind == "ruled" else random.uniform(0.04, 0.1)))
+        thick, first = random.integers(1, 4), random.integers(every)
+        lines = (np.arange(height) - first) % every < thick
+        paper[lines] = paper[lines] * (0.75, 0.85, 0.95)
+        if kind == "squared":
+            lines = (np.arange(width) - first) % every < thick
+            paper[:, lines] = paper[:, lines] * (0.75, 0.85, 0.95)
+    if kind == "pencil":  # faint, and grainy as paper is rough
+        pen = paper * random.uniform(0.6, 0.8)
+        cover = cover * random.uniform(0.7, 1, cover.shape)
+    direction = random.uniform(0, 2 * np.pi)
+    across = np.cos(direction) * x + np.sin(direction) * y
+    light = np.ones((height, width, 1))
+    if kind == "gradient":
+        light = 1 - random.uniform(0.3, 0.6) * (across - across.min()) / np.ptp(across)
+    if kind == "shadow":  # a hard edge near the middle
+        light = np.where(across > random.uniform(-0.2, 0.2), 0.5, 1.0)
+    pixels = (cover * pen + (1 - cover) * paper) * light + random.normal(0, random.uniform(0, 4), (height, width, 3))
+    pixels = pixels.clip(0, 255).astype(np.uint8)
+    if kind == "jpeg":
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG", quality=30)
+        pixels = np.asarray(Image.open(file))
+    return pixels
+
+
+def cut(image: np.ndarray, margin: int, dark: bool) -> np.ndarray:
+    """An image of MNIST's form cut to its ink, with a margin: dark on light or as it is."""
+    rows, columns = (np.flatnonzero(image[..., 0].any(axis)) for axis in (1, 0))
+    ink = np.pad(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, 0], margin)
+    return np.repeat((255 - ink if dark else ink)[..., None], 3, -1)
+
+
+def enlarge(image: np.ndarray, margin: int = 0) -> np.ndarray:
+    """An image of scikit-learn's `load_digits`, 8x8 of 0-16, enlarged to 80x80, with a margin."""
+    large = Image.fromarray((image * 255 / 16).astype(np.uint8)).resize((80, 80), Image.Resampling.BICUBIC)
+    return np.repeat(np.pad(np.asarray(large), margin)[..., None], 3, -1)
