@@ -75,7 +75,7 @@ def draw_epoch(
 def augment(
     config: AugmentConfig, key: Key[Array, ""], images: UInt8[Array, "batch 28 28 1"]
 ) -> Float[Array, "batch 28 28 1"]:
-    """Raw images, each distorted by a random map of its own; 0-255, black outside.
+    """Return raw images, each distorted by a random map of its own; 0-255, black outside.
 
     An affine map about the image's center: rotation, scale and shear are drawn uniformly, the shift is a whole number
     of pixels, so a shift alone copies pixels exactly. An elastic one (Simard et al. 2003, "Best practices for
@@ -126,7 +126,7 @@ def augment(
 def scale(
     config: DataConfig, pixels: Float[Array, "*n 28 28 1"] | UInt8[Array, "*n 28 28 1"]
 ) -> Float[Array, "*n 28 28 1"]:
-    """Pixels 0-255 as the model takes them: float32, `unit` 0 to 1, `standard` about zero.
+    """Return pixels 0-255 as the model takes them: float32, `unit` 0 to 1, `standard` about zero.
 
     Examples:
         >>> import jax.numpy as jnp

@@ -37,7 +37,7 @@ class Recipe:
 
 
 def make_recipe(config: Config, n: int) -> Recipe:
-    """Return the recipe of runs of a config, of which `n` training images are there.
+    """Return the recipe of runs of a config on a data set of `n` training images.
 
     Raises:
         InputError: where a batch is larger than the data, or cannot be shared by the config's devices.
