@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+import webbrowser
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
@@ -40,7 +41,10 @@ def draw(options: Draw) -> int:
     set_up_compiler()
     with serve(load_pretrained(options.model, options.config), options.port) as server:
         try:
-            print(f"draw at http://127.0.0.1:{server.server_port}/ (Ctrl-C ends it)", flush=True)
+            address = f"http://127.0.0.1:{server.server_port}/"
+            print(f"draw at {address} (Ctrl-C ends it)", flush=True)
+            if sys.stdout.isatty() and not options.no_browser:
+                webbrowser.open(address)  # whose first request waits until it is served
             server.serve_forever()
         except KeyboardInterrupt:
             print()

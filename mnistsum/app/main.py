@@ -21,7 +21,6 @@ def command(arguments: list[str]) -> int:
         prog="mnistsum",
         description="Use networks that read a handwritten digit and add a number to it.",
         args=arguments,
-        use_underscores=True,
     )
     # Each imports what it needs, JAX among it, only once the command line is right.
     if isinstance(options, Predict):

@@ -41,8 +41,9 @@ class Export:
 
 @dataclass(frozen=True)
 class Draw:
-    """Open a page on this machine: draw a digit, pick a number, and see both answers as you draw. Ctrl-C ends it."""
+    """Serve a page on this machine: draw a digit, pick a number, and see both answers as you draw. Ctrl-C ends it."""
 
     model: str = "base"  # a network that ships with the package, a run's folder, or exported weights
     config: Path | None = None  # the .py file that defines the model's architecture, where it is your own
     port: int = 0  # 0: a free one
+    no_browser: Annotated[bool, FlagCreatePairsOff] = False  # print the address, and leave it to you to open it
