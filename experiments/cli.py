@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import tyro
 
 from mnistsum import registry
-from mnistsum.app.errors import run
+from mnistsum.app.errors import printable, run
 from mnistsum.config import Config, check_names, lookup
 from mnistsum.errors import InputError
 
@@ -54,8 +54,8 @@ def load_config(name: str) -> Config:
 
 
 def typed(program: str, arguments: list[str]) -> str:
-    """Return the command line of a program, as a user types it."""
-    return shlex.join(["python", "-m", f"experiments.{program}", *arguments])
+    """Return the command line of a program, as a user types it; characters that are no text are escaped."""
+    return printable(shlex.join(["python", "-m", f"experiments.{program}", *arguments]))
 
 
 def parse(program: Any, arguments: list[str]) -> Any:

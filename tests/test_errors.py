@@ -100,6 +100,16 @@ def test_a_run_in_an_odd_environment_ends_well_or_in_one_line(tmp_path, environm
 
 
 @pytest.mark.slow
+def test_a_run_in_a_folder_whose_name_is_no_text_ends_well(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/\xff\x1b[31m"
+    command = [sys.executable, "-m", "experiments.run", "--config", "smoke", "training.epochs=0.1", "--output", folder]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=100)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert b"\x1b" not in run.stdout
+    assert Path(os.fsdecode(folder), "report.html").exists()
+
+
+@pytest.mark.slow
 def test_a_run_whose_reader_leaves_saves_and_stops(tmp_path):
     data = write_set(tmp_path, train=576, test=64)
     custom = ("data.name=custom", f"data.dir={data}", "data.validation=64", "training.batch_size=64")

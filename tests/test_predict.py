@@ -138,11 +138,14 @@ def test_low_confidence_and_disagreement_are_doubts(digit, number, warnings):
     assert describe(digits, sums, number, ())["warnings"] == warnings
 
 
-def test_a_name_with_brackets_is_printed_as_it_is(mnist, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("name", "printed"), [("[red]x[!bold].png", "[red]x[!bold].png"), ("\x1b[2J", r"\x1b[2J")])
+def test_a_name_is_printed_as_it_is_and_commands_no_terminal(mnist, tmp_path, monkeypatch, capsys, name, printed):
     monkeypatch.chdir(tmp_path)
-    Image.fromarray(mnist.test.images[0, ..., 0]).save("[red]x[!bold].png")
-    assert command(["predict", "[red]x[!bold].png", "--number", "1"]) == 0
-    assert "[red]x[!bold].png" in capsys.readouterr().out
+    Image.fromarray(mnist.test.images[0, ..., 0]).save(name, "PNG")
+    assert command(["predict", name, "--number", "1"]) == 0
+    output = capsys.readouterr().out
+    assert printed in output
+    assert "\x1b" not in output
 
 
 @pytest.mark.parametrize(

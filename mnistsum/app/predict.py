@@ -11,6 +11,7 @@ from rich.table import Column, Table
 
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import console
+from mnistsum.app.errors import printable
 from mnistsum.app.options import Predict
 from mnistsum.errors import InputError
 from mnistsum.picture import Picture, inspect_picture
@@ -78,5 +79,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
         agree = "yes" if row["agree"] else "[red]no[/red]"
         likely = (likeliest(row[f"{name}_top3"]) for name in NAMES)
         warnings = f"[yellow]{', '.join(row['warnings'])}[/yellow]"
-        table.add_row(escape(row["file"]), str(row["number"]), *likely, agree, *([warnings] if doubtful else []))
+        table.add_row(
+            escape(printable(row["file"])), str(row["number"]), *likely, agree, *([warnings] if doubtful else [])
+        )
     console.print(table)
