@@ -44,7 +44,7 @@ def command(arguments: list[str]) -> int:
     configs = {recipe: _configure(options, recipe) for recipe in options.recipes}
 
     # JAX loads only once the command line is right.
-    from experiments.training import resources, store
+    from experiments.training import resources, reuse
     from experiments.training.record import make_record, mark
     from experiments.training.runs import VALIDATED
     from mnistsum.app.compiler import set_up_compiler
@@ -63,11 +63,11 @@ def command(arguments: list[str]) -> int:
     for recipe, config in configs.items():
         data = loaded[config.data]
         record = make_record(config, data, cli.own_file(options.config))
-        wanted = store.want(options.runs, config, record, range(options.seeds))
+        wanted = reuse.want(options.runs, config, record, range(options.seeds))
         marked = mark(wanted.config, record)
         left = {seed: folder for seed, folder in wanted.folders.items() if (marked, seed) not in done}
         typed = cli.typed("search", arguments)
-        for run, _ in store.train_missing(wanted._replace(folders=left), data, VALIDATED, typed):
+        for run, _ in reuse.train_missing(wanted._replace(folders=left), data, VALIDATED, typed):
             line = {"config": options.config, "recipe": recipe, "seed": run.config.seed, "mark": marked}
             lines.append(line | _result(run.summary) | {"validation": options.validation, "commit": run.run["commit"]})
             print(json.dumps(lines[-1]), flush=True)

@@ -17,9 +17,9 @@ from programs import write_set
 import mnistsum
 from experiments import cli, run_folder
 from experiments import compare as program
-from experiments.comparison.finished import group_runs
+from experiments.comparison.grouping import group_runs
 from experiments.comparison.summary import summarize
-from experiments.training import record, store
+from experiments.training import record, reuse
 from experiments.training.runs import describe_failure
 from mnistsum import registry
 from mnistsum.config import Config, DataConfig, ObjectiveConfig
@@ -140,7 +140,7 @@ def test_finished_runs_are_reused_and_a_missing_one_comes_out_the_same(compared)
     shutil.rmtree(runs[0])  # as if it had been interrupted: a run's folder appears at its end
     left = runs[0].with_name(f".{runs[0].name}-0123")  # and what a killed process leaves
     left.mkdir()
-    (left / store.LOCK).touch()
+    (left / reuse.LOCK).touch()
     again = compare(*command, cwd=folder)
     assert again.stdout.count("(reused)") == 5
     after = run_folder.read(runs[0])
@@ -172,7 +172,7 @@ def wanted(compared, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
 
-    def want(name: str, data: Data | None = None) -> store.Wanted:
+    def want(name: str, data: Data | None = None) -> reuse.Wanted:
         monkeypatch.setattr(registry, "_files", {})
         for module in ("rates", "nets"):
             sys.modules.pop(module, None)
@@ -180,7 +180,7 @@ def wanted(compared, tmp_path, monkeypatch):
         record._files_of.cache_clear()
         config = cli.override(cli.load_config(f"{name}.py"), list(DATA))
         made = record.make_record(config, data or load(config.data), Path(f"{name}.py"))
-        return store.want(Path("out/runs"), config, made, range(2))
+        return reuse.want(Path("out/runs"), config, made, range(2))
 
     yield want
     for module in ("rates", "nets"):
@@ -188,25 +188,25 @@ def wanted(compared, tmp_path, monkeypatch):
 
 
 def test_what_is_the_same_is_reused(wanted):
-    assert not store.missing(wanted("narrow"))
+    assert not reuse.missing(wanted("narrow"))
 
 
 def test_a_comment_retrains_nothing_and_an_edited_file_its_own_config_alone(wanted):
     with Path("narrow.py").open("a") as file:
         file.write("# no code\n")
-    assert not store.missing(wanted("narrow"))
+    assert not reuse.missing(wanted("narrow"))
     with Path("narrow.py").open("a") as file:
         file.write("WARMED = True\n")
-    assert store.why_missing(wanted("narrow")).startswith("narrow.py has changed since out/runs/narrow-")
-    assert not store.missing(wanted("wide"))
+    assert reuse.why_missing(wanted("narrow")).startswith("narrow.py has changed since out/runs/narrow-")
+    assert not reuse.missing(wanted("wide"))
 
 
 def test_an_edited_module_of_the_users_own_retrains_what_imports_it(wanted):
     with Path("rates.py").open("a") as file:
         file.write("WARMED = True\n")
     for name in ("narrow", "wide"):
-        assert store.missing(wanted(name)) == [0, 1]
-        assert store.why_missing(wanted(name)).startswith("rates.py has changed since")
+        assert reuse.missing(wanted(name)) == [0, 1]
+        assert reuse.why_missing(wanted(name)).startswith("rates.py has changed since")
 
 
 def test_an_edited_library_or_another_version_retrains_and_a_report_does_not(wanted, monkeypatch):
@@ -219,7 +219,7 @@ def test_an_edited_library_or_another_version_retrains_and_a_report_does_not(wan
         record, "_read_source", lambda file: ("edited", read(file)[1]) if file == edited else read(file)
     )
     monkeypatch.setattr(record._read_source, "cache_clear", lambda: None, raising=False)
-    assert store.why_missing(wanted("narrow")).startswith("mnistsum.optimizer has changed since")
+    assert reuse.why_missing(wanted("narrow")).startswith("mnistsum.optimizer has changed since")
     monkeypatch.undo()
 
 
@@ -234,7 +234,7 @@ def test_another_source_of_randomness_retrains(wanted, setting, value, said):
     before = jax.config.values[setting]
     try:
         jax.config.update(setting, value)
-        assert store.why_missing(wanted("narrow")).startswith(said)
+        assert reuse.why_missing(wanted("narrow")).startswith(said)
     finally:
         jax.config.update(setting, before)
 
@@ -242,7 +242,7 @@ def test_another_source_of_randomness_retrains(wanted, setting, value, said):
 def test_other_images_under_the_same_name_retrain(wanted):
     data = load(DataConfig(name="custom", dir="images", validation=64))
     noise = data._replace(train=data.train._replace(images=data.train.images[::-1].copy()))
-    assert store.why_missing(wanted("narrow", noise)).startswith("the train split has changed since")
+    assert reuse.why_missing(wanted("narrow", noise)).startswith("the train split has changed since")
 
 
 def test_a_run_that_is_not_what_its_name_says_is_refused(wanted):
@@ -253,7 +253,7 @@ def test_a_run_that_is_not_what_its_name_says_is_refused(wanted):
     (folder / "run.json").write_text(json.dumps(harmed))
     run_folder.write_summary(folder, run_folder.read_json(folder / "summary.json") | {"sha256": None})  # as if so made
     with pytest.raises(InputError, match=r"not the run that its name says \(the test split has changed\); delete it"):
-        store.read(want, 0)
+        reuse.read(want, 0)
 
 
 NET = """
@@ -377,7 +377,7 @@ def test_no_flipped_bit_of_a_finished_run_is_silent(compared, tmp_path):
     random = np.random.default_rng(0)
     for path in sorted(run.glob("[!.]*")):
         whole = path.read_bytes()
-        for _ in range(10):
+        for _ in range(50):
             harmed = bytearray(whole)
             harmed[random.integers(len(whole))] ^= 1 << random.integers(8)
             path.write_bytes(harmed)

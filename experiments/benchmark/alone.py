@@ -10,7 +10,7 @@ import sys
 import time
 
 from experiments import environment
-from experiments.benchmark.networks import OURS, PYTORCH, Implementation, config_of
+from experiments.benchmark.cases import OURS, PYTORCH, Implementation, config_of
 
 
 def main(network: str, name: str, started: str) -> None:

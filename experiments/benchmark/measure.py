@@ -17,7 +17,7 @@ import torch
 
 from experiments import environment
 from experiments.benchmark import scaling
-from experiments.benchmark.networks import OURS, PYTORCH, STEPS, Implementation, config_of
+from experiments.benchmark.cases import OURS, PYTORCH, STEPS, Implementation, config_of
 from experiments.benchmark.ours import ours
 from experiments.benchmark.pytorch import pytorch
 from experiments.report import markdown

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments import environment
-from experiments.benchmark.networks import IMAGES, Implementation
+from experiments.benchmark.cases import IMAGES, Implementation
 from experiments.training import loop
 from mnistsum.config import Config
 from mnistsum.data import load, pair, scale

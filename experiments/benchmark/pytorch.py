@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.benchmark.networks import IMAGES, Implementation
+from experiments.benchmark.cases import IMAGES, Implementation
 from mnistsum.config import Config, OptimizerConfig
 from mnistsum.data import load
 from mnistsum.models import Model

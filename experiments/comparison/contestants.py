@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from experiments.report import console
 from experiments.run_folder import OUTPUTS
-from experiments.training import store
+from experiments.training import reuse
 from experiments.training.record import make_record
+from experiments.training.reuse import Wanted
 from experiments.training.runs import COMPARED, VALIDATED
-from experiments.training.store import Wanted
 from mnistsum import testing
 from mnistsum.config import Config
 from mnistsum.errors import InputError
@@ -56,7 +56,7 @@ def want(contestant: Contestant, data: Data, seeds: Sequence[int]) -> Wanted:
     record = make_record(contestant.config, data, contestant.own)
     if contestant.tuned:  # whatever rate it will be
         record["settings"] |= {"tuned": f"learning rate times 2^k, |k| at most {WIDEST}"}
-    return store.want(contestant.output / "runs", contestant.config, record, seeds)
+    return reuse.want(contestant.output / "runs", contestant.config, record, seeds)
 
 
 def train(contestant: Contestant, wanted: Wanted, data: Data, advance: Callable[..., None]) -> None:
@@ -69,13 +69,13 @@ def train(contestant: Contestant, wanted: Wanted, data: Data, advance: Callable[
         advance: called with what a progress bar shows.
     """
     name = wanted.config.name
-    if store.missing(wanted) and (reason := store.why_missing(wanted)):
+    if reuse.missing(wanted) and (reason := reuse.why_missing(wanted)):
         console.say(f"{name}: trained anew: {reason}")
     if contestant.tuned:
         config, _ = tune(contestant, wanted, data, advance)
         wanted = wanted._replace(config=config)
     advance(description=name)
-    for run, reused in store.train_missing(wanted, data, COMPARED, contestant.command):
+    for run, reused in reuse.train_missing(wanted, data, COMPARED, contestant.command):
         console.run_line(name, run.config.seed, run.summary, reused)
         advance(advance=1)
 
@@ -97,8 +97,8 @@ def tune(
             optimizer = dataclasses.replace(wanted.config.optimizer, learning_rate=rate)
             tried[doublings] = dataclasses.replace(wanted.config, optimizer=optimizer)
             advance(description=f"{wanted.config.name}: learning rate {rate:g}")
-            trial = store.want(contestant.output / "tuning", tried[doublings], wanted.record, [TUNING_SEED])
-            ((run, _),) = store.train_missing(trial, data, VALIDATED, contestant.command)
+            trial = reuse.want(contestant.output / "tuning", tried[doublings], wanted.record, [TUNING_SEED])
+            ((run, _),) = reuse.train_missing(trial, data, VALIDATED, contestant.command)
             scores[doublings] = {output: run.summary["validation"][f"{output}_accuracy"] for output in OUTPUTS}
         best = max(scores, key=lambda doublings: sum(scores[doublings].values()))
         untried = [near for near in (best - 1, best + 1) if near not in scores and abs(near) <= WIDEST]

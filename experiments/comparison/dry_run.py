@@ -8,9 +8,9 @@ from rich.table import Table
 
 from experiments import environment
 from experiments.report import console
-from experiments.training import loop, store
+from experiments.training import loop, reuse
+from experiments.training.reuse import Wanted
 from experiments.training.runs import COMPARED
-from experiments.training.store import Wanted
 from mnistsum.config import Config
 from mnistsum.evaluation import evaluate
 from mnistsum.models.summary import count_parameters
@@ -30,7 +30,7 @@ def show(wanted: list[Wanted], trials: int, data: Data) -> None:
         column.justify = "right"
     sums = [0, 0, 0.0, 0.0]
     for want in wanted:
-        missing = len(store.missing(want))
+        missing = len(reuse.missing(want))
         step, run = seconds(want.config, data)
         count = len(want.folders)
         trained = missing + (trials if missing else 0)

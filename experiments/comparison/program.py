@@ -12,13 +12,13 @@ import numpy as np
 from experiments import cli, environment, run_folder
 from experiments.comparison import contestants, dry_run, page, summary, tables
 from experiments.comparison.contestants import FEWEST_TRIALS, Contestant
-from experiments.comparison.finished import group_runs
+from experiments.comparison.grouping import group_runs
 from experiments.comparison.options import Compare
 from experiments.report import console
 from experiments.run_folder import Finished
-from experiments.training import resources, store
+from experiments.training import resources, reuse
 from experiments.training.record import digest
-from experiments.training.store import Wanted
+from experiments.training.reuse import Wanted
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.config import Config, to_json
 from mnistsum.data import load
@@ -47,7 +47,7 @@ def compare(options: Compare, configs: list[Config], command: str) -> None:
         dry_run.show(wanted, FEWEST_TRIALS if options.tune else 0, data)
         return
     resources.check([want.config for want in wanted], len(data.train.labels))
-    contestants.check_contract([want.config for want in wanted if store.missing(want)])
+    contestants.check_contract([want.config for want in wanted if reuse.missing(want)])
     resources.check_folder(options.output, [want.config for want in wanted])
     with console.runs_progress() as bar:
         task = bar.add_task("", total=len(wanted) * options.seeds)
@@ -63,7 +63,7 @@ def compare(options: Compare, configs: list[Config], command: str) -> None:
         if options.tune:
             config, tuned[want.config.name] = contestants.tune(contestant, want, data, lambda **_: None)
             want = want._replace(config=config)
-        runs[want.config.name] = [store.read(want, seed) for seed in want.folders]
+        runs[want.config.name] = [reuse.read(want, seed) for seed in want.folders]
     _report(options.output, runs, data, command, tuned, [])
 
 
