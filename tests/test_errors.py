@@ -95,7 +95,8 @@ def test_a_run_in_an_odd_environment_ends_well_or_in_one_line(tmp_path, environm
         timeout=100,
     )
     assert run.returncode == status
-    assert run.stderr.count(b"\n") == status
+    assert b"Traceback" not in run.stderr  # JAX and Matplotlib may warn that they cannot keep anything
+    assert status == 0 or run.stderr.count(b"\n") == 1
     assert (tmp_path / "run" / "report.html").exists() == (status == 0)
 
 

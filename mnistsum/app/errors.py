@@ -76,4 +76,5 @@ def printable(text: str) -> str:
 def _is_missing_platform(error: Exception) -> bool:
     """Return whether JAX has found none of the platforms that the user's environment asks for."""
     frames = traceback.extract_tb(error.__traceback__)
-    return "JAX_PLATFORMS" in os.environ and any(frame.filename.endswith("xla_bridge.py") for frame in frames)
+    of_jax = any(frame.filename.endswith("xla_bridge.py") for frame in frames)
+    return "JAX_PLATFORMS" in os.environ and of_jax and isinstance(error, RuntimeError | AssertionError)
