@@ -42,9 +42,8 @@ def command(arguments: list[str]) -> int:
     if options.resume is None and folder.exists() and not _is_new(folder):
         raise InputError(f"--output {folder}: exists and is not an empty folder; name another, or --resume {folder}")
 
-    # JAX loads only once the command line is right.
-    from experiments.training import processes, single
-    from mnistsum.app.compiler import set_up_compiler
+    from experiments.training import processes, single  # JAX loads only once the command line is right
+    from mnistsum.app.compiler import set_up_compiler  # JAX, too
 
     set_up_compiler()
     with contextlib.ExitStack() as stack:

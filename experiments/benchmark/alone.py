@@ -24,15 +24,15 @@ def main(network: str, name: str, started: str) -> None:
 
 
 def _build(network: str, name: str) -> Implementation:
-    """Return the implementation; PyTorch is imported for its own side alone, as imports are timed."""
+    """Return the implementation."""
     config = config_of(network)
     if name in OURS:
-        from experiments.benchmark.ours import ours
-        from mnistsum.app.compiler import set_up_compiler
+        from experiments.benchmark.ours import ours  # imports are timed: each side has its own alone
+        from mnistsum.app.compiler import set_up_compiler  # of JAX, as above
 
         set_up_compiler()
         return ours(config, OURS[name], 1)
-    from experiments.benchmark.pytorch import pytorch
+    from experiments.benchmark.pytorch import pytorch  # as above
 
     return pytorch(config, *PYTORCH[name], 1)
 

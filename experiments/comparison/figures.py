@@ -44,8 +44,7 @@ def color(i: int) -> str:
 def intervals(summary: dict[str, Any]) -> Figure:
     """Mean accuracies with their 95 % intervals over seeds, a row for each config, named above its bars."""
     rows = summary["rows"]
-    figure = Figure((WIDTH, 0.9 + 0.55 * len(rows)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _panel(WIDTH, 0.9 + 0.55 * len(rows))
     for offset, output, shade in ((0.12, "digit", DIGIT), (0.36, "sum", SUM)):
         spreads = [row[f"{output}_accuracy"] for row in rows]
         means = np.array([100 * spread["mean"] for spread in spreads])
@@ -69,8 +68,7 @@ def curves(summary: dict[str, Any]) -> list[Figure]:
     """Draw the validation accuracy of each output by epoch: mean and the band from lowest to highest seed."""
     figures = []
     for output in OUTPUTS:
-        figure = Figure((WIDTH, 3.6), layout="constrained")
-        axes = figure.subplots()
+        figure, axes = _panel(WIDTH, 3.6)
         for i, row in enumerate(summary["rows"]):
             band = row["curve"]
             error = {name: np.maximum(1 - np.array(band[f"{output}_{name}"]), 1e-4) for name in ("mean", "low", "high")}
@@ -94,8 +92,7 @@ def costs(summary: dict[str, Any]) -> list[Figure]:
         "multiply-adds an image": [row["multiply_adds"] for row in rows],
         "seconds of training": [row["train_seconds"]["mean"] for row in rows],
     }.items():
-        figure = Figure((0.8 * WIDTH, 3.2), layout="constrained")
-        axes = figure.subplots()
+        figure, axes = _panel(0.8 * WIDTH, 3.2)
         order = sorted(range(len(rows)), key=lambda i: (values[i], errors[i]))
         front = [i for place, i in enumerate(order) if errors[i] < min(errors[order[:place]], default=np.inf)]
         axes.plot([values[i] for i in front], errors[front], "-", color="#999999", zorder=0)
@@ -120,8 +117,7 @@ def cells(summary: dict[str, Any]) -> list[Figure]:
     highest = max(max(table.max() for table in tables), 0.1)
     figures = []
     for row, table in zip(summary["rows"], tables, strict=True):
-        figure = Figure((0.7 * WIDTH, 2.9), layout="constrained")
-        axes = figure.subplots()
+        figure, axes = _panel(0.7 * WIDTH, 2.9)
         image = axes.imshow(table, cmap="Blues", vmin=0, vmax=highest)
         axes.set_title(textwrap.shorten(row["config"], 40, placeholder=" ..."), fontsize=9)
         axes.set(xlabel="number", ylabel="digit", xticks=range(10), yticks=range(10))
@@ -129,6 +125,12 @@ def cells(summary: dict[str, Any]) -> list[Figure]:
         figure.colorbar(image, label="wrong sums, %")
         figures.append(figure)
     return figures
+
+
+def _panel(width: float, height: float) -> tuple[Figure, Any]:
+    """Return a figure of so many inches, and its only axes."""
+    figure = Figure((width, height), layout="constrained")
+    return figure, figure.subplots()
 
 
 def _finish(axes: Any) -> None:

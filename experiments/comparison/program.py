@@ -79,7 +79,7 @@ def compare_finished(options: Compare, command: str) -> None:
 
 def _submit(options: Compare, compared: list[Contestant], wanted: list[Wanted], advance: Callable[..., None]) -> None:
     """Have jobs train what is missing, and wait for them; OSError where some end without results."""
-    from experiments.comparison.jobs import Jobs, Part  # which needs the extra `slurm`
+    from experiments.comparison.jobs import Jobs, Part  # needs the extra `slurm`
 
     assert options.submit is not None
     jobs = Jobs(options.submit, options.output)

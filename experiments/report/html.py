@@ -20,7 +20,11 @@ TEMPLATES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
 )
-TEMPLATES.filters["base64"] = lambda content: base64.b64encode(content).decode()
+TEMPLATES.filters |= {
+    "base64": lambda content: base64.b64encode(content).decode(),
+    "percent": "{:.2%}".format,
+    "grouped": "{:,}".format,
+}
 
 
 def render(template: str, **values: Any) -> str:

@@ -1,6 +1,5 @@
 """What runs need of the machine, looked at before any is trained: memory, and a folder that can be written."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import jax
 
+from experiments import environment
 from mnistsum.config import Config
 from mnistsum.errors import InputError
 from mnistsum.files import writing
@@ -57,4 +57,4 @@ def check_folder(folder: Path, configs: Iterable[Config]) -> None:
 def _memory() -> int:
     """Return the bytes of memory of the device that trains."""
     of_device = jax.local_devices()[0].memory_stats() or {}
-    return of_device.get("bytes_limit") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return of_device.get("bytes_limit") or environment.memory()

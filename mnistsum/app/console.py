@@ -1,13 +1,12 @@
 """The console that every program prints to, and the table that several of them show."""
 
-import os
 import signal
 import sys
 
 import rich.console
 from rich.table import Table
 
-from mnistsum.app.errors import CLOSED_PIPE
+from mnistsum.app.errors import CLOSED_PIPE, discard_output
 from mnistsum.evaluation import Scores
 
 
@@ -16,7 +15,7 @@ class Console(rich.console.Console):
 
     def on_broken_pipe(self) -> None:
         """Have a run that heeds signals save and stop, and tell the rest on standard error; end any other program."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python holds back and writes as it ends
+        discard_output()
         if self.file is sys.stderr:  # gone as well
             self.quiet = True
         elif signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:

@@ -124,7 +124,7 @@ class Handler(BaseHTTPRequestHandler):
         super().__init__(*arguments)
 
     def parse_request(self) -> bool:
-        """Refuses all but HTTP/1.1, on which http.server does not insist."""
+        """Refuse all but HTTP/1.1, on which http.server does not insist."""
         if not super().parse_request():
             return False
         line = re.fullmatch(r"[A-Z]+ [!-~]+ HTTP/1\.1", self.requestline)
@@ -193,8 +193,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answers as `_send` does, where http.server would send a page of its own."""
+        """Answer as `_send` does, where http.server would send a page of its own."""
         self._send(code, message or HTTPStatus(code).phrase)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that http.server gives
-        """Says nothing: each stroke is a request."""
+        """Say nothing: each stroke is a request."""

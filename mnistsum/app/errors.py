@@ -30,9 +30,9 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        sys.exit(command([OF_HOME.sub(rf"\g<1>{Path.home()}", argument) for argument in arguments]))
+        sys.exit(command([OF_HOME.sub(lambda found: f"{found[1]}{Path.home()}", each) for each in arguments]))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where Python writes what is left as it ends
+        discard_output()
         sys.exit(CLOSED_PIPE)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -63,6 +63,11 @@ def tell(error: Exception) -> int:
         )
     print(f"error: {printable(said)}", file=sys.stderr)
     return 2 if isinstance(error, InputError) else 1
+
+
+def discard_output() -> None:
+    """Send to nowhere what Python holds back for a standard output that nobody reads, and writes as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def printable(text: str) -> str:
