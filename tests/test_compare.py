@@ -27,6 +27,7 @@ from mnistsum.data import load
 from mnistsum.errors import InputError
 from mnistsum.evaluation import Scores
 from mnistsum.objective import held_out_cells
+from mnistsum.statistics import difference
 from mnistsum.types import Data
 
 ROOT = Path(__file__).parent.parent
@@ -480,6 +481,19 @@ def test_a_run_fails_only_in_what_it_is_trained_for(objective, digit, total, fai
     unused = dict.fromkeys(Scores._fields, 0.0)
     scores = Scores(**unused | {"digit_accuracy": digit / 100, "sum_accuracy_by_cell": cells.tolist()})
     assert describe_failure(objective, scores) == failure
+
+
+@pytest.mark.parametrize("others", [1, 2])
+def test_intervals_hold_together_over_all_others_and_both_outputs(others):
+    random = np.random.default_rng(0)
+    runs = {}
+    for name in ["first", "second", "third"][: 1 + others]:
+        read = [np.where(random.random(100) < 0.1, (LABELS + 1) % 10, LABELS) for _ in range(3)]
+        runs[name] = [a_run(name, s, digit, SUMS, LABELS, str(s)) for s, digit in enumerate(read)]
+    right = {name: np.stack([run.predictions["digit"] == LABELS for run in of]) for name, of in runs.items()}
+    found = summarize(runs, LABELS)["rows"][1]["against_first"]["digit"]
+    expected = difference(right["first"], right["second"], 2 * others)._asdict()
+    assert found == pytest.approx(expected, abs=1e-6)
 
 
 def finished(name, seeds, **fields) -> list[run_folder.Finished]:

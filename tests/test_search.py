@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from experiments.comparison.ranking import tabulate
+from experiments.search import command
+
 ROOT = Path(__file__).parent.parent
 
 
 def search(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "experiments.search", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    line = [sys.executable, "-m", "experiments.search", *map(str, arguments)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=100)
 
 
 @pytest.mark.slow
@@ -20,8 +23,8 @@ def test_recipes_are_ranked_on_validation_images_and_finished_ones_are_not_repea
     slow, quick = (
         "model.classifier=mlp training.epochs=0.2 optimizer.learning_rate=" + rate for rate in ("1e-4", "0.02")
     )
-    command = (slow, quick, "--output", tmp_path / "table", "--runs", tmp_path / "runs", "--seeds", 1)
-    assert search(*command).returncode == 0
+    typed = (slow, quick, "--output", tmp_path / "table", "--runs", tmp_path / "runs", "--seeds", 1)
+    assert search(*typed).returncode == 0
     log = (tmp_path / "table.jsonl").read_text()
     runs = [json.loads(line) for line in log.splitlines()]
     assert [run["recipe"] for run in runs] == [slow, quick]
@@ -29,9 +32,9 @@ def test_recipes_are_ranked_on_validation_images_and_finished_ones_are_not_repea
     first, second = (tmp_path / "table.md").read_text().splitlines()[4:6]
     assert quick in first
     assert slow in second
-    assert search(*command).returncode == 0
+    assert search(*typed).returncode == 0
     assert (tmp_path / "table.jsonl").read_text() == log
-    fewer = (*command, "--validation", 5000)
+    fewer = (*typed, "--validation", 5000)
     assert search(*fewer).returncode == 0
     assert len((tmp_path / "table.jsonl").read_text().splitlines()) == 4  # other validation images are another result
     assert " | 1 | " in (tmp_path / "table.md").read_text()
@@ -39,3 +42,30 @@ def test_recipes_are_ranked_on_validation_images_and_finished_ones_are_not_repea
     assert wrong.returncode == 2
     assert "training.epochs" in wrong.stderr
     assert not (tmp_path / "other.jsonl").exists()
+
+
+def test_a_recipe_that_fails_with_a_seed_comes_last_however_well_it_does_else():
+    line = {"config": "base", "mark": "0", "parameters": 1, "steps": 1, "train_seconds": 1.0, "validation": 64}
+    lines = [
+        line | {"recipe": recipe, "digit_accuracy": accuracy, "sum_accuracy": accuracy, "failure": failure}
+        for recipe, accuracy, failure in (("wild", 1.0, None), ("wild", 1.0, "loss"), ("slow", 0.1, None))
+    ]
+    first, second = tabulate(lines, 64).splitlines()[4:]
+    assert "slow" in first
+    assert "wild" in second
+    assert "| 2, 1 failed |" in second
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["--seeds", "0"], "--seeds: expected 1 to 1,000, found 0"),
+        (["--seeds", "99999999"], "--seeds: expected 1 to 1,000, found 99,999,999"),
+        (["--validation", "0"], "--validation: expected 1 or more, found 0"),
+    ],
+)
+def test_a_mistake_is_answered_in_words_with_status_2(ended, tmp_path, monkeypatch, arguments, answer):
+    monkeypatch.chdir(tmp_path)
+    status, said = ended(command, "training.epochs=1", "--output", "found", *arguments)
+    assert (status, said) == (2, f"error: {answer}\n")
+    assert not list(tmp_path.iterdir())

@@ -46,6 +46,12 @@ def test_seeds_and_images_each_have_their_own_quantile():
     np.testing.assert_allclose(difference(np.zeros((3, 5)), d)[1:3], [low, high], rtol=1e-6)
 
 
+def test_seeds_that_agree_by_chance_do_not_narrow_the_interval():
+    # Both seeds' means are 1/2, and both images': what is left is the rest, 1 over one degree of freedom, over 4.
+    d = difference(np.zeros((2, 2)), np.eye(2))
+    np.testing.assert_allclose([d.low, d.high], 0.5 + np.array([-1, 1]) * 12.706205 * np.sqrt(1 / 4), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("n", "seeds", "images", "noise"), [(10, 0.3, 10, 10), (10, 0.0, 10, 10), (2, 1, 3, 10), (3, 0.5, 5, 10)]
 )

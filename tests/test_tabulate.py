@@ -33,6 +33,14 @@ def test_mean_and_deviation_by_hand(tmp_path):
     assert row == "| `x` | 1,000 | 20 | 98.50 ± 0.71 (n = 2) | 97.50 ± 0.71 (n = 2) | 0 | 3 |"
 
 
+@pytest.mark.parametrize("accuracy", [2.5, -0.1, float("nan")])
+def test_what_is_no_accuracy_is_refused_by_name(tmp_path, accuracy):
+    test = {"digit_accuracy": 0.9, "sum_accuracy": accuracy}
+    (tmp_path / "summary.json").write_text(json.dumps({"config": "x", "test": test}))
+    with pytest.raises(InputError, match=r"summary.json: expected test.sum_accuracy of 0 to 1, found"):
+        table((tmp_path,))
+
+
 def test_an_unfinished_run_is_refused_by_name(tmp_path):
     with pytest.raises(InputError, match=r"summary.json: no such file"):
         table((tmp_path,))

@@ -49,7 +49,7 @@ def rank(configs: dict[str, Config], base: str, seeds: int, output: Path, runs: 
             print(json.dumps(lines[-1]), flush=True)
             with writing(log), log.open("a") as file:  # which another search may add to as well
                 file.write(json.dumps(lines[-1]) + "\n")
-    table = _tabulate(lines, next(iter(configs.values())).data.validation)
+    table = tabulate(lines, next(iter(configs.values())).data.validation)
     write_whole(output.with_suffix(".md"), table)
     print(table)
 
@@ -68,7 +68,7 @@ def _result(summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tabulate(runs: list[dict[str, Any]], validation: int) -> str:
+def tabulate(runs: list[dict[str, Any]], validation: int) -> str:
     """Return the recipes, best first; of runs on so many validation images, and of the newest mark of each recipe.
 
     A recipe that fails with any seed comes after all that never do.
