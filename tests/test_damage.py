@@ -112,7 +112,7 @@ def state_in(folder: Path, config: Config) -> Any:
 def damaged_runs(examples: int):
     """Return a test of so many damaged runs."""
 
-    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=examples, deadline=20_000, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(name=st.sampled_from(FILES), damage=DAMAGE)
     def test(finished, config, name, damage):
         whole, older = finished
@@ -135,4 +135,4 @@ def damaged_runs(examples: int):
 
 
 test_a_damaged_run_is_read_as_it_was_or_refused_in_a_line = damaged_runs(40)
-test_more_damaged_runs = pytest.mark.slow(damaged_runs(400))
+test_more_damaged_runs = pytest.mark.slow(damaged_runs(1200))

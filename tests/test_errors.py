@@ -1,5 +1,6 @@
 """How programs end: one line and a status, whatever happens."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from PIL import Image
 from programs import ROOT, start, write_set
 
 from mnistsum.errors import InputError
@@ -96,6 +100,51 @@ def test_a_run_in_an_odd_environment_ends_well_or_in_one_line(tmp_path, environm
     assert b"Traceback" not in run.stderr  # JAX and Matplotlib may warn that they cannot keep anything
     assert status == 0 or run.stderr.count(b"\n") == 1
     assert (tmp_path / "run" / "report.html").exists() == (status == 0)
+
+
+SETTINGS = {  # of the environment: to values that make sense, and others
+    "JAX_PLATFORMS": ["", "cpu", "cuda", "bogus", "cpu,tpu"],
+    "JAX_ENABLE_X64": ["1", "maybe"],
+    "JAX_DEFAULT_PRNG_IMPL": ["rbg", "nope"],
+    "JAX_DEFAULT_MATMUL_PRECISION": ["float32", "nope"],
+    "JAX_NUM_CPU_DEVICES": ["2", "two", "-1"],
+    "MPLBACKEND": ["module://nowhere", ""],
+    "PYTHONIOENCODING": ["ascii", "latin-1"],
+    "LC_ALL": ["C", "nowhere"],
+    "TERM": ["dumb", ""],
+    "COLUMNS": ["1", "0", "wide"],
+    "HOME": ["", "/nowhere"],
+    "TMPDIR": ["/nowhere"],
+    "XDG_CACHE_HOME": ["/proc/nowhere", "\x1b"],
+}
+
+
+@pytest.fixture(scope="module")
+def seven(mnist, tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("picture") / "seven.png"
+    Image.fromarray(mnist.test.images[0, ..., 0]).save(file)
+    return file
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=25,
+    deadline=20_000,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],  # each example is a process: not shrunk
+    suppress_health_check=list(HealthCheck),
+)
+@given(st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in SETTINGS.items()}))
+def test_any_environment_gives_the_same_answer_or_one_line(seven, environment):
+    command = [sys.executable, "-m", "mnistsum", "predict", str(seven), "--number", "7", "--json"]
+    run = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, timeout=100)
+    assert b"Traceback" not in run.stderr
+    if run.returncode == 0:
+        (row,) = json.loads(run.stdout.decode(environment.get("PYTHONIOENCODING", "utf-8")))
+        assert (row["digit"], row["sum"]) == (7, 14)
+    else:
+        assert run.returncode in (1, 2)
+        assert run.stderr.decode(errors="replace").splitlines()[-1].startswith("error: ")
 
 
 @pytest.mark.slow
