@@ -121,14 +121,18 @@ class TorchTraining:
         numbers = torch.randint(0, 10, (len(self.labels),))
         loss = torch.zeros(())
         for chosen in order:
-            image, label, number = self.batch(chosen), self.labels[chosen], numbers[chosen]
-            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-                digit, total = forward(image, F.one_hot(number, 10).float())
-            loss = (F.cross_entropy(digit.float(), label) + F.cross_entropy(total.float(), label + number)) / 2
+            loss = self.loss(forward, chosen, numbers[chosen], autocast)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
         return float(loss.detach())
+
+    def loss(self, forward: Any, chosen: Tensor, number: Tensor, autocast: bool = False) -> Tensor:
+        """Return the mean of both losses of the chosen images, each with its number."""
+        label = self.labels[chosen]
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            digit, total = forward(self.batch(chosen), F.one_hot(number, 10).float())
+        return (F.cross_entropy(digit.float(), label) + F.cross_entropy(total.float(), label + number)) / 2
 
     @torch.no_grad()
     def evaluate(self, classify: Any, images: int, autocast: bool, batch_size: int = 1000) -> int:
@@ -149,11 +153,16 @@ class TorchTraining:
         return ((image - 0.1307) / 0.3081).contiguous(memory_format=torch.channels_last)
 
 
+def twin_of(config: Config) -> Twin:
+    """Return the twin of a config's network."""
+    if config.model.classifier == "reference":
+        return reference_twin(config.model.hidden)
+    return compact_twin(Compact.widths(config.model), config.model.hidden)
+
+
 def pytorch(config: Config, compiled: bool, autocast: bool, steps: int, weights: Any = None) -> Implementation:
     """PyTorch's side, so many steps at a time, from the weights of a model of ours if given."""
-    hidden = config.model.hidden
-    reference = config.model.classifier == "reference"
-    twin = reference_twin(hidden) if reference else compact_twin(Compact.widths(config.model), hidden)
+    twin = twin_of(config)
     if weights is not None:
         copy_weights(weights, twin)
     side = TorchTraining(twin, load(config.data).train, config.optimizer)
