@@ -14,8 +14,9 @@ from mnistsum.errors import InputError
 class Benchmark:
     """Both networks beside PyTorch, warmed up, interleaved, medians of rounds; and how the cost of training grows."""
 
-    rounds: int = 5  # each implementation runs once a round
+    rounds: int = 5  # each implementation takes its turn once a round
     output: Path = Path("experiments/results/benchmark")  # .json, .md and .png are added
+    quick: bool = False  # steps and evaluations alone, on fewer images, printed and not written; about four minutes
 
 
 def command(arguments: list[str]) -> int:
@@ -24,9 +25,12 @@ def command(arguments: list[str]) -> int:
     if importlib.util.find_spec("torch") is None:
         raise InputError("benchmark: PyTorch is not installed; pip install -e '.[pytorch]'")
 
-    from experiments.benchmark.measure import measure  # JAX and PyTorch load only once the command line is right
+    from experiments.benchmark import measure  # JAX and PyTorch load only once the command line is right
 
-    measure(options.rounds, options.output, cli.typed("benchmark", arguments))
+    if options.quick:
+        measure.quick()
+        return 0
+    measure.measure(options.rounds, options.output, cli.typed("benchmark", arguments))
     return 0
 
 

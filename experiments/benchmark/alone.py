@@ -31,10 +31,10 @@ def _build(network: str, name: str) -> Implementation:
         from mnistsum.app.compiler import set_up_compiler  # of JAX, as above
 
         set_up_compiler()
-        return ours(config, OURS[name], 1)
+        return ours(config, OURS[name], 1, 1)
     from experiments.benchmark.pytorch import pytorch  # as above
 
-    return pytorch(config, *PYTORCH[name], 1)
+    return pytorch(config, *PYTORCH[name], 1, 1)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ from typing import Any
 from experiments import cli
 from mnistsum.config import AugmentConfig, Config, OptimizerConfig
 
-STEPS = {"compact": 100, "reference": 2}  # of each network, timed at once
-IMAGES = 10_000  # evaluated
+STEPS = {"compact": 100, "reference": 4}  # of each network, timed at once
 ADAM = OptimizerConfig(name="adamw", learning_rate=1e-3, schedule="constant")
 OURS = {"mnistsum float32": "float32", "mnistsum bfloat16": "bfloat16"}  # to the type of the operands of products
 PYTORCH = {  # to (compiled, autocast to bfloat16)
@@ -25,7 +24,7 @@ class Implementation:
     """What is timed."""
 
     train: Callable[[], Any]  # the steps that are timed at once
-    evaluate: Callable[[], Any]  # 10,000 images, each with all ten numbers
+    evaluate: Callable[[], Any]  # so many images, each with all ten numbers
     answer: Callable[[], Any]  # digit and sum logits of the first 64 training images, with the numbers 0-9 in turn
     model: Any
 
@@ -36,3 +35,9 @@ def config_of(name: str) -> Config:
     data = dataclasses.replace(config.data, scaling="standard")
     optimizer = config.optimizer if name == "reference" else ADAM
     return dataclasses.replace(config, data=data, augment=AugmentConfig(), optimizer=optimizer)
+
+
+def bare(config: Config) -> Config:
+    """Return a config with plain SGD, no distortion and no average: what a step costs beside its network's."""
+    optimizer = OptimizerConfig(name="sgd", momentum=0.0, schedule="constant")
+    return dataclasses.replace(config, augment=AugmentConfig(), optimizer=optimizer)

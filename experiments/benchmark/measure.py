@@ -1,4 +1,4 @@
-"""The measurements of the benchmark, and their table."""
+"""The measurements of the benchmark, and their tables."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,27 +21,54 @@ from experiments.benchmark.cases import OURS, PYTORCH, STEPS, Implementation, co
 from experiments.benchmark.ours import ours
 from experiments.benchmark.pytorch import pytorch
 from experiments.report import markdown
-from mnistsum.config import Config
+from mnistsum.models.summary import summarize
+
+
+class Size(NamedTuple):
+    """How much is measured."""
+
+    rounds: int  # each implementation takes its turn once a round
+    images: int  # that an evaluation reads
+    implementations: tuple[str, ...]
+
+
+Seconds = dict[str, list[float]]  # by what was timed, one for each round
+
+QUICK = Size(rounds=5, images=2_000, implementations=("mnistsum bfloat16", *PYTORCH))
+PEAK = 2048  # rows and columns of the products that tell the machine's peak
+EXPLAINED = """\
+Medians over rounds in which each implementation takes its turn, and their range. A ratio is to the time of the quicker
+mnistsum in the same round: where it is above 1, mnistsum is ahead. Seconds vary by a factor of two between hours on
+shared machines; ratios, and shares of the peak, far less. The peak is that of PyTorch's product of two matrices of
+2,048 rows and columns of the same type in the same round. A training step is counted as three forward passes."""
+
+
+def quick() -> None:
+    """Print what a step and an evaluation of both networks take, and write nothing."""
+    for name in STEPS:
+        print(_tabulate_together(name, _together(name, QUICK), QUICK), flush=True)
 
 
 def measure(rounds: int, output: Path, command: str) -> None:
     """Measure everything, and write it as JSON, Markdown and a figure.
 
     Args:
-        rounds: of the interleaved steps and evaluations.
+        rounds: of the interleaved steps and evaluations, and of the processes from their start.
         output: path of the files, to which their endings are added.
         command: that asked for it, to be written down.
     """
+    size = Size(rounds, 10_000, (*OURS, *PYTORCH))
     results: dict[str, Any] = environment.describe(command)
-    results |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    results |= {"torch": torch.__version__, "threads": torch.get_num_threads(), "size": size._asdict()}
     gpu = "none on this machine; the same command times it where there is one"
     results["gpu"] = gpu if jax.default_backend() == "cpu" else results["device"]
-    for name, steps in STEPS.items():
-        results[name] = {"alone": _alone(name), **_together(config_of(name), steps, rounds)}
+    for name in STEPS:
+        results[name] = {"together": _together(name, size), "alone": _alone(name, size)}
+    results["whole_step"] = {name: scaling.whole_step(name, steps) for name, steps in scaling.WHOLE.items()}
     results["scaling"] = scaling.measure()
     results["finite_check"] = scaling.finite_check()
     results["over_devices"] = scaling.over_devices()
-    table = _tabulate(results)
+    table = _tabulate(results, size)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
     output.with_suffix(".md").write_text(table)
@@ -49,21 +76,20 @@ def measure(rounds: int, output: Path, command: str) -> None:
     print(table)
 
 
-def _alone(name: str) -> dict[str, dict[str, float]]:
+def _alone(name: str, size: Size) -> dict[str, dict[str, list[float]]]:
     """By implementation, seconds from the command to the end of its first step and peak memory, each in a process.
 
-    The compilations of JAX and of PyTorch are kept in a new folder: the first process is cold, the second warm.
+    What JAX and PyTorch compile is kept in a new folder: of two processes, the first is cold, the second warm.
     """
-    results = {}
-    for implementation in (*OURS, *PYTORCH):
-        with tempfile.TemporaryDirectory() as cache:
-            kept = os.environ | {"XDG_CACHE_HOME": cache, "TORCHINDUCTOR_CACHE_DIR": cache}
-            cold, warm = (_in_process(name, implementation, kept) for _ in range(2))
-        results[implementation] = {
-            "cold": cold["first_step"],
-            "warm": warm["first_step"],
-            "memory": warm["peak_memory"],
-        }
+    results = {implementation: {"cold": [], "warm": [], "memory": []} for implementation in size.implementations}
+    for _ in range(size.rounds):
+        for implementation, collected in results.items():
+            with tempfile.TemporaryDirectory() as cache:
+                kept = os.environ | {"XDG_CACHE_HOME": cache, "TORCHINDUCTOR_CACHE_DIR": cache}
+                cold, warm = (_in_process(name, implementation, kept) for _ in range(2))
+            collected["cold"].append(cold["first_step"])
+            collected["warm"].append(warm["first_step"])
+            collected["memory"].append(warm["peak_memory"])
     return results
 
 
@@ -72,26 +98,38 @@ def _in_process(name: str, implementation: str, environ: dict[str, str]) -> dict
     return json.loads(subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
-def _together(config: Config, steps: int, rounds: int) -> dict[str, Any]:
-    """By how much the outputs of both sides differ; by implementation, the seconds of a step and of an evaluation."""
-    implementations: dict[str, Implementation] = {name: ours(config, dtype, steps) for name, dtype in OURS.items()}
-    first = implementations["mnistsum float32"]
-    implementations |= {name: pytorch(config, *how, steps, first.model) for name, how in PYTORCH.items()}
-    answers = zip(first.answer(), implementations["PyTorch float32"].answer(), strict=True)
+def _together(name: str, size: Size) -> dict[str, Seconds]:
+    """By implementation, the seconds of a step and of an evaluation; by type, those of a product of the peak."""
+    implementations = _implementations(name, size)
+    operands = {dtype: torch.ones(PEAK, PEAK, dtype=getattr(torch, dtype)) for dtype in OURS.values()}
+    step: Seconds = {each: [] for each in implementations}
+    evaluation: Seconds = {each: [] for each in implementations}
+    peak: Seconds = {dtype: [] for dtype in operands}
+    for _ in range(size.rounds + 1):
+        for dtype, operand in operands.items():
+            peak[dtype].append(_seconds(lambda operand=operand: operand @ operand))
+        for each, implementation in implementations.items():
+            step[each].append(_seconds(implementation.train) / STEPS[name])
+            evaluation[each].append(_seconds(implementation.evaluate))
+    together = {"step": step, "evaluation": evaluation, "peak": peak}
+    # The first round warms up.
+    return {what: {each: seconds[1:] for each, seconds in taken.items()} for what, taken in together.items()}
+
+
+def _implementations(name: str, size: Size) -> dict[str, Implementation]:
+    """Return the implementations of a network by name, PyTorch's with the weights of ours, which is checked."""
+    config, steps = config_of(name), STEPS[name]
+    exact = ours(config, "float32", steps, size.images)
+    implementations = {}
+    for each in size.implementations:
+        if each in OURS:
+            implementations[each] = ours(config, OURS[each], steps, size.images)
+        else:
+            implementations[each] = pytorch(config, *PYTORCH[each], steps, size.images, exact.model)
+    answers = zip(exact.answer(), implementations["PyTorch float32"].answer(), strict=True)
     difference = max(float(np.abs(np.asarray(a) - b.numpy()).max()) for a, b in answers)
     assert difference < 1e-4, f"the two networks are not the same: their outputs differ by {difference}"
-    step: dict[str, list[float]] = {name: [] for name in implementations}
-    evaluation: dict[str, list[float]] = {name: [] for name in implementations}
-    for turn in range(rounds + 1):  # the first warms up and is not counted
-        for name, implementation in implementations.items():
-            for action, collected, parts in (
-                (implementation.train, step[name], steps),
-                (implementation.evaluate, evaluation[name], 1),
-            ):
-                seconds = _seconds(action) / parts
-                if turn:
-                    collected.append(seconds)
-    return {"largest_difference_of_outputs": difference, "step": step, "evaluation": evaluation}
+    return implementations
 
 
 def _seconds(action: Callable[[], Any]) -> float:
@@ -100,37 +138,36 @@ def _seconds(action: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _tabulate(results: dict[str, Any]) -> str:
+def _tabulate(results: dict[str, Any], size: Size) -> str:
     lines = [
-        f"{results['cores']} cores of {results['device']}, {results['threads']} threads; "
+        f"{results['cores']} cores of {results['hardware']}, {results['threads']} threads; "
         f"{', '.join(f'{k} {v}' for k, v in results['versions'].items())}, torch {results['torch']}; "
         f"commit {results['commit']}. GPU: {results['gpu']}.",
         "",
-        "Medians; a ratio is to the time of the quicker mnistsum, so where it is above 1, mnistsum is ahead.",
+        EXPLAINED,
         "",
     ]
-    rows = []
     for name in STEPS:
-        result = results[name]
-        for implementation, alone in result["alone"].items():
-            step, evaluation = result["step"], result["evaluation"]
-            cells = [name, implementation, f"{1e3 * median(step[implementation]):.2f}", _ratio(step, implementation)]
-            cells += [f"{config_of(name).training.batch_size / median(step[implementation]):,.0f}"]
-            cells += [f"{median(evaluation[implementation]):.2f}", _ratio(evaluation, implementation)]
-            cells += [f"{alone['cold']:.1f}", f"{alone['warm']:.1f}", f"{alone['memory'] / 1e6:,.0f}"]
-            rows.append(cells)
-    header = ["network", "implementation", "step, ms", "ratio", "images/s", "10,000 images evaluated, s", "ratio"]
-    lines.append(markdown.table([*header, "first step cold, s", "warm, s", "peak memory, MB"], rows, texts=2))
-    scaling = results["scaling"]
-    slopes = ", ".join(f"{name} {scaling[name]['slope']:.2f}" for name in ("images", "epochs", "seeds"))
-    memory = {epochs: f"{size / 1e6:,.0f}" for epochs, size in scaling["memory"].items()}
-    note = f"Log-log slope of training seconds over four doublings: {slopes}. Peak memory, MB, by epochs: {memory}."
+        lines += [f"## {name}", "", _tabulate_together(name, results[name]["together"], size), ""]
+        rows = []
+        for implementation, alone in results[name]["alone"].items():
+            memory = f"{median(alone['memory']) / 1e6:,.0f}"
+            rows.append([implementation, _range(alone["cold"], 1), _range(alone["warm"], 1), memory])
+        lines += [markdown.table(["", "command to first step, s, cold", "warm", "peak memory, MB"], rows), ""]
+    lines += [f"## What a step of mnistsum costs, of {results['cores']} cores", ""]
+    rows = [[name, _range(ratios, 2)] for name, ratios in results["whole_step"].items()]
+    lines += [markdown.table(["config", "its step to one with SGD, no distortion, no average"], rows), ""]
     check = results["finite_check"]
-    note += (
-        f" A step of `base` that looks for numbers that are not finite takes {check['ratio']:.4f} "
-        f"[{check['low']:.4f}, {check['high']:.4f}] of one that does not."
-    )
-    lines += ["", note, "", "Milliseconds of a step of `base`, on virtual devices that share the cores:", ""]
+    lines += [
+        f"A step of `base` that looks for numbers that are not finite takes {check['ratio']:.4f} "
+        f"[{check['low']:.4f}, {check['high']:.4f}] of one that does not.",
+        "",
+    ]
+    growth = results["scaling"]
+    slopes = ", ".join(f"{name} {growth[name]['slope']:.2f}" for name in ("images", "epochs", "seeds"))
+    memory = ", ".join(f"{size / 1e6:,.0f} after {float(epochs):g}" for epochs, size in growth["memory"].items())
+    lines += [f"Log-log slope of training seconds over four doublings: {slopes}. Peak memory, MB: {memory} epochs.", ""]
+    lines += ["Milliseconds of a step of `base`, on virtual devices that share the cores:", ""]
     rows = []
     for devices, step in results["over_devices"].items():
         together = f"{step['seeds_together']:.1f} ({step['seeds']} seeds)"
@@ -140,7 +177,36 @@ def _tabulate(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _ratio(seconds: dict[str, list[float]], implementation: str) -> str:
-    """Return the median over rounds of its time to the quicker of ours."""
-    best = min(OURS, key=lambda name: median(seconds[name]))
-    return f"{median(a / b for a, b in zip(seconds[implementation], seconds[best], strict=True)):.2f}"
+def _tabulate_together(name: str, together: dict[str, Seconds], size: Size) -> str:
+    """Return a table of the steps of a network, and one of its evaluations."""
+    config = config_of(name)
+    rows = summarize(config.model)
+    once = 2 * sum(row.multiply_adds for row in rows)  # floating-point operations of a forward pass
+    adder = 2 * sum(row.multiply_adds for row in rows if row.name.startswith("adder"))
+    batch = config.training.batch_size
+    tables = []
+    for what, unit, digits, images, operations in (
+        ("step", "ms", 2, batch, 3 * once * batch),
+        ("evaluation", "s", 2, size.images, (once + 9 * adder) * size.images),
+    ):
+        taken = together[what]
+        best = min((each for each in taken if each in OURS), key=lambda each: median(taken[each]))
+        rows = []
+        for each, seconds in taken.items():
+            peak = together["peak"]["bfloat16" if "bfloat16" in each else "float32"]
+            rates = [operations / second for second in seconds]
+            shares = [rate * second / (2 * PEAK**3) for rate, second in zip(rates, peak, strict=True)]
+            ratios = [second / ours for second, ours in zip(seconds, taken[best], strict=True)]
+            scale = 1e3 if unit == "ms" else 1
+            row = [each, _range([scale * second for second in seconds], digits), _range(ratios, 2)]
+            row += [f"{images / median(seconds):,.0f}", f"{median(rates) / 1e9:,.0f}", f"{median(shares):.0%}"]
+            rows.append(row)
+        counted = f"{what} of {images:,} images"
+        header = [f"{name}, {counted}", unit, "ratio", "images/s", "GFLOP/s", "of the peak"]
+        tables.append(markdown.table(header, rows))
+    return "\n\n".join(tables) + "\n"
+
+
+def _range(values: list[float], digits: int) -> str:
+    """Return the median of the values, and their range."""
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"

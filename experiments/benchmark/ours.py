@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments import environment
-from experiments.benchmark.cases import IMAGES, Implementation
+from experiments.benchmark.cases import Implementation
 from experiments.training import loop
 from mnistsum.config import Config
 from mnistsum.data import load, pair, scale
@@ -15,16 +15,16 @@ from mnistsum.models import build
 from mnistsum.train import split_keys
 
 
-def ours(config: Config, dtype: str, steps: int) -> Implementation:
-    """Return this project's side, so many steps at a time."""
+def ours(config: Config, dtype: str, steps: int, images: int) -> Implementation:
+    """Return this project's side, so many steps or images at a time."""
     config = dataclasses.replace(config, devices=1, model=dataclasses.replace(config.model, dtype=dtype))
     data = load(config.data)
     compiling = environment.in_background(loop.compile_program, config, len(data.train.labels))
     run = loop.train(config, [0], data.train, loop.every(steps), program=compiling)
     model = jax.jit(build, static_argnums=0)(config.model, split_keys(0).init)  # which the run starts from
-    evaluated = data.train._replace(images=data.train.images[:IMAGES], labels=data.train.labels[:IMAGES])
-    images, labels = (jnp.asarray(part[:64]) for part in data.train)
-    batch = pair(scale(config.data, images), labels, jnp.arange(64) % 10)
+    evaluated = data.train._replace(images=data.train.images[:images], labels=data.train.labels[:images])
+    pixels, labels = (jnp.asarray(part[:64]) for part in data.train)
+    batch = pair(scale(config.data, pixels), labels, jnp.arange(64) % 10)
     return Implementation(
         train=lambda: next(run),
         evaluate=lambda: evaluate(config.data, model, evaluated),

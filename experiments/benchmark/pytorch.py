@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.benchmark.cases import IMAGES, Implementation
+from experiments.benchmark.cases import Implementation
 from mnistsum.config import Config, OptimizerConfig
 from mnistsum.data import load
 from mnistsum.models import Model
@@ -160,8 +160,10 @@ def twin_of(config: Config) -> Twin:
     return compact_twin(Compact.widths(config.model), config.model.hidden)
 
 
-def pytorch(config: Config, compiled: bool, autocast: bool, steps: int, weights: Any = None) -> Implementation:
-    """PyTorch's side, so many steps at a time, from the weights of a model of ours if given."""
+def pytorch(
+    config: Config, compiled: bool, autocast: bool, steps: int, images: int, weights: Any = None
+) -> Implementation:
+    """PyTorch's side, so many steps or images at a time, from the weights of a model of ours if given."""
     twin = twin_of(config)
     if weights is not None:
         copy_weights(weights, twin)
@@ -175,7 +177,7 @@ def pytorch(config: Config, compiled: bool, autocast: bool, steps: int, weights:
 
     return Implementation(
         train=lambda: side.train(forward, steps, config.training.batch_size, autocast),
-        evaluate=lambda: side.evaluate(classify, IMAGES, autocast),
+        evaluate=lambda: side.evaluate(classify, images, autocast),
         answer=answer,
         model=twin,
     )

@@ -1,4 +1,4 @@
-"""How the cost of training grows with images, epochs and seeds, for the benchmark."""
+"""How the cost of training grows with images, epochs and seeds, and what a step costs beside its network's."""
 
 import dataclasses
 import json
@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from experiments import cli
+from experiments.benchmark.cases import bare
 from experiments.training import loop
 from mnistsum import train as training
 from mnistsum.data import load
@@ -27,6 +28,7 @@ from mnistsum.types import Split
 DOUBLINGS = (1, 2, 4, 8, 16)
 DEVICES = (1, 2, 4, 8)
 REPEATS = 3
+WHOLE = {"base": 50, "reference_fast": 4}  # configs whose whole step is timed, to the steps that are timed at once
 BASE = {"images": 3750, "epochs": 2.0, "seeds": 1}  # the smallest; 16 times 3,750 are all 60,000 images
 
 
@@ -51,6 +53,15 @@ def train_seconds(images: int, epochs: float, seeds: int) -> float:
     train = Split(*(field[:images] for field in load(config.data).train))
     at_the_end = loop.every(make_recipe(config, images).steps)
     return sum(stop.seconds for seed in range(seeds) for stop in loop.train(config, [seed], train, at_the_end))
+
+
+def whole_step(name: str, steps: int, rounds: int = 7) -> list[float]:
+    """Return, by round, the time of a config's step over that of its bare one: with SGD, no distortion, no average."""
+    config = dataclasses.replace(cli.load_config(name), devices=1)
+    data = load(config.data).train
+    runs = [loop.train(each, [0], data, loop.every(steps)) for each in (config, bare(config))]
+    taken = [[next(run).seconds for run in runs] for _ in range(rounds + 1)]
+    return [whole / alone for whole, alone in taken[1:]]  # the first round warms up
 
 
 def over_devices() -> dict[str, dict[str, float]]:
