@@ -1,0 +1,110 @@
+"""What the compiler makes of a step and an evaluation at full size, as JSON, for test_full_size.
+
+In a process of its own: tests compile without most optimizations, which are what is looked at here.
+"""
+
+import json
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mnistsum.config import DataConfig, ModelConfig, ObjectiveConfig
+from mnistsum.data import load, pair, scale
+from mnistsum.evaluation import BATCH_SIZE, evaluate_batch
+from mnistsum.models import Model, build, parameters, with_parameters
+from mnistsum.objective import objective
+from mnistsum.types import Batch, Split
+
+BATCH = 128
+
+
+def main() -> None:
+    """Print what each network of the command line, a classifier and a dtype, is found to do."""
+    train = load(DataConfig()).train
+    numbers = jnp.arange(BATCH) % 10
+    batch = pair(scale(DataConfig(), jnp.asarray(train.images[:BATCH])), jnp.asarray(train.labels[:BATCH]), numbers)
+    split = Split(jnp.asarray(train.images[:BATCH_SIZE]), jnp.asarray(train.labels[:BATCH_SIZE]))
+    config = ModelConfig(classifier=sys.argv[1], dtype=sys.argv[2])  # pyright: ignore[reportArgumentType]
+    model = jax.jit(build, static_argnums=0)(config, jax.random.key(0))
+    found: dict[str, Any] = {"step": step(model, batch), "evaluation": evaluation(model, split)}
+    if sys.argv[1:] == ["compact", "float32"]:
+        found["float64"] = float64(model, batch)
+    print(json.dumps(found))
+
+
+def step(model: Model, batch: Batch) -> dict[str, float]:
+    """By parameter, how far its gradient compiled is from the one computed operation by operation, in norms."""
+    of = jax.value_and_grad(lambda params: loss(with_parameters(model, params), batch))
+    (compiled, gradient), (eager, expected) = jax.jit(of)(parameters(model)), of(parameters(model))
+    found = {"loss": abs(float(compiled) - float(eager)) / float(eager)}
+    leaves = zip(jax.tree.leaves_with_path(gradient), jax.tree.leaves(expected), strict=True)
+    total = float(jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(expected))))
+    for (path, a), b in leaves:
+        # Beside the whole gradient, as that of a bias before a batch norm is rounding alone.
+        found[jax.tree_util.keystr(path)] = float(jnp.linalg.norm(a - b)) / (float(jnp.linalg.norm(b)) + 1e-4 * total)
+    return found
+
+
+def evaluation(model: Model, split: Split) -> dict[str, float]:
+    """By field, the largest difference between compiled and not; of answers, the share that differs."""
+    compiled = jax.jit(evaluate_batch, static_argnums=0)(DataConfig(), model, split)
+    eager = evaluate_batch(DataConfig(), model, split)
+    found = {}
+    for name, a, b in zip(compiled._fields, compiled, eager, strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        found[name] = float((a != b).mean() if a.dtype.kind == "i" else np.abs(a - b).max())
+    return found
+
+
+def float64(model: Model, batch: Batch) -> dict[str, float]:
+    """Return the compiled loss, and its slope along its gradient, each relative to NumPy's in float64."""
+    compiled, gradient = jax.jit(jax.value_and_grad(lambda params: loss(with_parameters(model, params), batch)))(
+        parameters(model)
+    )
+    weights, slopes = (jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree) for tree in (model, gradient))
+    slopes = with_parameters(model, slopes)
+
+    def at(place: float) -> float:
+        return numpy_loss(jax.tree.map(lambda a, b: a + place * b, weights, slopes), batch)
+
+    expected, by_difference = at(0.0), (at(1e-5) - at(-1e-5)) / 2e-5
+    squared = sum(float(np.vdot(leaf, leaf)) for leaf in jax.tree.leaves(slopes))
+    return {"loss": abs(float(compiled) / expected - 1), "slope": abs(squared / by_difference - 1)}
+
+
+def loss(model: Model, batch: Batch) -> jax.Array:
+    """Return the mean of both losses."""
+    return objective(ObjectiveConfig(), model(batch.image, batch.number), batch)
+
+
+def numpy_loss(model: Model, batch: Batch) -> float:
+    """Return the loss of `compact` and `concat`, written again in NumPy from what their docstrings say."""
+    number, label, total = (np.asarray(part) for part in (batch.number, batch.label, batch.sum))
+    maps = np.asarray(batch.image, np.float64).transpose(3, 1, 2, 0)  # channels, height, width, batch
+    for i, (conv, norm) in enumerate(zip(model.classifier.convs, model.classifier.norms, strict=True)):
+        edge = (1, 1) if conv.padding == "SAME" else (0, 0)
+        maps, size = np.pad(maps, ((0, 0), edge, edge, (0, 0))), len(conv.kernel)
+        views = np.lib.stride_tricks.sliding_window_view(maps, (size, size), (1, 2))[:, :: conv.stride, :: conv.stride]
+        maps = np.einsum("chwbyx,yxco->ohwb", views, conv.kernel[...]) + conv.bias[...][:, None, None, None]
+        maps /= np.sqrt((maps**2).mean((0, 1, 2)) + 1e-6)
+        maps = np.maximum(maps * norm.scale[...][:, None, None, None], 0)
+        if i == 1:
+            maps = maps[:, :10, :10].reshape(len(maps), 5, 2, 5, 2, -1).max((2, 4))
+    output, hidden, last = model.classifier.output, model.adder.hidden, model.adder.output
+    digit = maps.reshape(-1, maps.shape[-1]).T @ output.kernel[...] + output.bias[...]
+    joined = np.concatenate([digit, number], 1) @ hidden.kernel[...] + hidden.bias[...]
+    sums = np.maximum(joined, 0) @ last.kernel[...] + last.bias[...]
+    return (negative_log_likelihood(digit, label) + negative_log_likelihood(sums, total)) / 2
+
+
+def negative_log_likelihood(logits: np.ndarray, label: np.ndarray) -> float:
+    """Return its mean over the examples, in float64."""
+    logits = logits - logits.max(1, keepdims=True)
+    return float((np.log(np.exp(logits).sum(1)) - logits[np.arange(len(label)), label]).mean())
+
+
+if __name__ == "__main__":
+    main()
