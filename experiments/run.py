@@ -20,6 +20,7 @@ class Run:
     config: str = "base"  # name of a config, or a .py file of yours
     output: Path | None = None  # the run's folder, new; default runs/<config>-<date>-<time>
     resume: Path | None = None  # the folder of an interrupted run, to be continued bit for bit
+    init: str | None = None  # begin from these weights: a run's folder, exported weights, or a network that ships
     dry_run: bool = False  # print device, data, layers and estimated duration, and end
     profile: Path | None = None  # write a trace of a few steps into this folder, for Perfetto or TensorBoard; end
     distributed: bool = False  # train together with the other processes of this SLURM, Open MPI or TPU job
@@ -52,8 +53,8 @@ def command(arguments: list[str]) -> int:
         if options.resume is not None:
             return single.resume(folder, settings, own, STARTED)
         if options.dry_run or options.profile:
-            return single.preview(settings, options.profile)
-        return single.start(settings, folder, own, cli.typed("run", arguments), STARTED)
+            return single.preview(settings, options.init, options.profile)
+        return single.start(settings, folder, own, options.init, cli.typed("run", arguments), STARTED)
 
 
 def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
@@ -61,7 +62,9 @@ def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
     devices = [argument for argument in arguments if argument.startswith("devices=")]
     own = options.config.endswith(".py") or options.config == "base"
     plain = cli.override(cli.load_config(options.config), devices)
-    if not own or options != dataclasses.replace(options, output=None, dry_run=False, profile=None, settings=plain):
+    if not own or options != dataclasses.replace(
+        options, output=None, init=None, dry_run=False, profile=None, settings=plain
+    ):
         raise InputError(
             "--resume: takes no other argument, as the run's folder holds its config; only devices=N, --distributed, "
             "and --config FILE.py where that defines the run's network"
@@ -72,7 +75,7 @@ def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
 
 def _is_new(folder: Path) -> bool:
     """Whether it is empty, or left by a run that was killed before it had written its config."""
-    before_config = {".lock", "run.json", "metrics.jsonl"}
+    before_config = {".lock", "run.json", "metrics.jsonl", "checkpoints"}
     return folder.is_dir() and all(path.name.removesuffix(".partial") in before_config for path in folder.iterdir())
 
 

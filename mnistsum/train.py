@@ -79,9 +79,10 @@ def split_keys(seed: int | Int[Array, ""]) -> Keys:
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 
-def init_state(recipe: Recipe, keys: Keys) -> TrainState:
-    """Return the state before the first step."""
-    model = build(recipe.model, keys.init)
+def init_state(recipe: Recipe, keys: Keys, model: Model | None = None) -> TrainState:
+    """Return the state before the first step, of a model that is given or else is built from the key."""
+    if model is None:
+        model = build(recipe.model, keys.init)
     return TrainState(
         step=jnp.int32(0),
         model=model,

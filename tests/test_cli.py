@@ -177,6 +177,7 @@ def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(
         (["--config", "bas"], "did you mean base?"),
         (["--distributed", "--coordinator", "here", "--processes", "2", "--process", "0"], "found here, 2, 0"),
         (["data.dir=nowhere"], "found no folder nowhere"),
+        (["--config", "mlp", "--init", "base"], "expected model.classifier to be 'mlp', found 'compact'"),
         (["training.batch_size=60000"], "training.batch_size: expected at most the 55000 training images"),
     ],
 )

@@ -66,6 +66,7 @@ def report(finished: Finished) -> str:
             ],
         },
         command=run["command"],
-        made_with={"commit": commit, **run["versions"], "hardware": run["hardware"], "cores": run["cores"]},
+        made_with={"commit": commit, **run["versions"], "hardware": run["hardware"], "cores": run["cores"]}
+        | ({"began from weights": init} if (init := run.get("settings", {}).get("init")) else {}),
         fields={f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()},
     )

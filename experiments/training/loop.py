@@ -12,6 +12,7 @@ from jax.experimental import multihost_utils
 
 from mnistsum.config import Config
 from mnistsum.devices import local, put_on_each
+from mnistsum.models import Model
 from mnistsum.seeds import compile_advance_seeds, devices_for, init_seeds, unstack
 from mnistsum.train import Recipe, compile_advance, init_state, make_recipe, split_keys
 from mnistsum.types import Split, TrainState
@@ -70,9 +71,9 @@ def _compiled(recipe: Recipe, n: int, seeds: int) -> Any:
     return compile_advance(recipe, n) if seeds == 1 else compile_advance_seeds(recipe, n, seeds)
 
 
-def first_state(recipe: Recipe, seed: int) -> TrainState:
-    """Return the state of a seed before its first step."""
-    return jax.jit(init_state, static_argnums=0)(recipe, split_keys(seed))
+def first_state(recipe: Recipe, seed: int, model: Model | None = None) -> TrainState:
+    """Return the state of a seed before its first step, of a model that is given or else is the seed's own."""
+    return jax.jit(init_state, static_argnums=0)(recipe, split_keys(seed), model)
 
 
 def train(

@@ -148,6 +148,11 @@ def train_runs(
             run_folder.write_summary(seed.folder, seed.summary | now())
 
 
+def digest_weights(model: Model) -> str:
+    """Return the SHA-256 of a model's arrays."""
+    return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(model))).hexdigest()
+
+
 def describe_failure(objective: ObjectiveConfig, scores: Scores) -> str | None:
     """Return in words which outputs that the objective trains were not learned; None where all were."""
     trained_cells = np.array(scores.sum_accuracy_by_cell)[~held_out_cells(objective)]
@@ -238,7 +243,7 @@ class _Seed:
             "mode": mode,
             "failure": self.fault,
             "learned": self.learned if plan.watches_learning else None,
-            "weights": _digest(model),
+            "weights": digest_weights(model),
             "permutation": self._permutation(data.validation) if held_out else None,
         }
         if held_out:
@@ -286,11 +291,6 @@ def _next_look(step: int, plan: Plan, recipe: Recipe) -> int:
 def _headline(scores: Scores) -> dict[str, float]:
     """Return the scores that are one number each."""
     return {name: value for name, value in scores._asdict().items() if isinstance(value, float | int)}
-
-
-def _digest(model: Model) -> str:
-    """Return the SHA-256 of a model's arrays."""
-    return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(model))).hexdigest()
 
 
 def _leads() -> bool:

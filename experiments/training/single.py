@@ -2,6 +2,7 @@
 
 import contextlib
 import shlex
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -12,9 +13,9 @@ import jax
 
 from experiments import environment, run_folder
 from experiments.report import console
-from experiments.training import loop, resources
+from experiments.training import initial_weights, loop, resources
 from experiments.training.record import differences, make_record
-from experiments.training.runs import NO_TIME, RUN, describe_run, train_runs
+from experiments.training.runs import NO_TIME, RUN, describe_run, digest_weights, train_runs
 from experiments.training.signals import catch_signals
 from mnistsum import checkpoint
 from mnistsum.config import Config
@@ -29,8 +30,10 @@ from mnistsum.types import Data, TrainState
 LOCK = ".lock"  # in a run's folder
 
 
-def preview(config: Config, profile: Path | None) -> int:
+def preview(config: Config, init: str | None, profile: Path | None) -> int:
     """Print what a run would do and how long it would take; write a trace of a second of training if asked to."""
+    if init is not None:
+        initial_weights.load(config, init)  # for what a run would refuse
     data = load(config.data)
     recipe, compiling = _compile(config, data, None)
     console.introduce(config, data)
@@ -45,13 +48,14 @@ def preview(config: Config, profile: Path | None) -> int:
     return 0
 
 
-def start(config: Config, folder: Path, own: Path | None, command: str, started: float) -> int:
+def start(config: Config, folder: Path, own: Path | None, init: str | None, command: str, started: float) -> int:
     """Train a run from the first step.
 
     Args:
         config: of the run.
         folder: where it is written.
         own: the user's file that the config came from, if it did.
+        init: what weights to begin from; none: the seed's.
         command: that asked for the run, to be written down.
         started: the clock's reading when the command began.
 
@@ -59,15 +63,23 @@ def start(config: Config, folder: Path, own: Path | None, command: str, started:
         The exit status.
     """
     caught = catch_signals(console.show_cursor)
+    model = None if init is None else initial_weights.load(config, init)
+    weights = None if model is None else digest_weights(model)
     data = load(config.data)
     recipe, compiling = _compile(config, data, folder.parent)
     console.introduce(config, data)
-    state = loop.first_state(recipe, config.seed)  # early, as it is waited for
+    if weights is not None:
+        console.say(f"begins from the weights of {init} ({weights[:12]})")
+    state = loop.first_state(recipe, config.seed, model)  # early, as it is waited for
     with _only_writer(folder):
         if _leads():
             if (folder / "config.json").exists():  # since the command line was looked at
                 raise InputError(f"{folder}: another process has written a run into it; name another")
-            record = make_record(config, data, own)
+            record = make_record(config, data, own, weights)
+            # No seed brings back weights that were given. A killed start may have left the like.
+            shutil.rmtree(folder / run_folder.CHECKPOINTS, ignore_errors=True)
+            if weights is not None:
+                checkpoint.save(folder / run_folder.CHECKPOINTS, config, state, NO_TIME | {"lines": []})
             run_folder.begin(folder, config, describe_run(config, record, command))
         return _show(config, folder, data, compiling, state, NO_TIME, started, caught)
 
@@ -85,7 +97,9 @@ def resume(folder: Path, config: Config, own: Path | None, started: float) -> in
     with _only_writer(folder):
         data = load(config.data)
         recipe, compiling = _compile(config, data, folder)
-        if changed := differences(run_folder.read_json(folder / run_folder.RUN), make_record(config, data, own)):
+        then = run_folder.read_json(folder / run_folder.RUN)
+        init = then.get("settings", {}).get("init")
+        if changed := differences(then, make_record(config, data, own, init)):
             raise InputError(
                 f"{folder}: {'; '.join(changed)} since the run began, so that it would not end with the same bits; "
                 "bring that back, or start a new run"
@@ -94,6 +108,11 @@ def resume(folder: Path, config: Config, own: Path | None, started: float) -> in
         if checkpoint.steps(folder / run_folder.CHECKPOINTS):
             state, kept, refused = checkpoint.restore(folder / run_folder.CHECKPOINTS, config)
             spent, lines = {name: kept[name] for name in NO_TIME}, kept["lines"]
+        elif init is not None:
+            raise InputError(
+                f"{folder}: its checkpoints are gone, and the weights that it began from with them; "
+                "start a new run with --init"
+            )
         step = 0 if state is None else int(state.step)
         console.introduce(config, data)
         for line in refused:
