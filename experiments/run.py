@@ -19,7 +19,7 @@ class Run:
 
     config: str = "base"  # name of a config, or a .py file of yours
     output: Path | None = None  # the run's folder, new; default runs/<config>-<date>-<time>
-    resume: Path | None = None  # the folder of an interrupted run, to be continued bit for bit
+    resume: Path | None = None  # the folder of a run, to be continued bit for bit: interrupted, or given more epochs
     init: str | None = None  # begin from these weights: a run's folder, exported weights, or a network that ships
     dry_run: bool = False  # print device, data, layers and estimated duration, and end
     profile: Path | None = None  # write a trace of a few steps into this folder, for Perfetto or TensorBoard; end
@@ -51,26 +51,37 @@ def command(arguments: list[str]) -> int:
         if options.distributed:
             stack.enter_context(processes.together(*meeting))
         if options.resume is not None:
-            return single.resume(folder, settings, own, STARTED)
+            return single.resume(folder, settings, own, cli.typed("run", arguments), STARTED)
         if options.dry_run or options.profile:
             return single.preview(settings, options.init, options.profile)
         return single.start(settings, folder, own, options.init, cli.typed("run", arguments), STARTED)
 
 
 def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
-    """Return the config in the folder to resume; of the command line it takes the devices alone."""
-    devices = [argument for argument in arguments if argument.startswith("devices=")]
+    """Return the config in the folder to resume; of the command line it takes devices and more epochs alone."""
+    changes = [argument for argument in arguments if argument.startswith(("devices=", "training.epochs="))]
     own = options.config.endswith(".py") or options.config == "base"
-    plain = cli.override(cli.load_config(options.config), devices)
+    plain = cli.override(cli.load_config(options.config), changes)
     if not own or options != dataclasses.replace(
         options, output=None, init=None, dry_run=False, profile=None, settings=plain
     ):
         raise InputError(
-            "--resume: takes no other argument, as the run's folder holds its config; only devices=N, --distributed, "
-            "and --config FILE.py where that defines the run's network"
+            "--resume: takes no other argument, as the run's folder holds its config; only devices=N, "
+            "training.epochs=N, --distributed, and --config FILE.py where that defines the run's network"
         )
     config = read_config(folder)
-    return cli.override(config, devices) if devices else config
+    resumed = cli.override(config, changes) if changes else config
+    epochs, schedule = config.training.epochs, config.optimizer.schedule
+    if resumed.training.epochs < epochs:
+        raise InputError(
+            f"training.epochs: expected at least the {epochs:g} of {folder}, found {resumed.training.epochs:g}"
+        )
+    if resumed.training.epochs > epochs and schedule != "constant":
+        raise InputError(
+            f"training.epochs: the rate of optimizer.schedule={schedule} falls to 0 over the {epochs:g} epochs of "
+            f"{folder}, so it cannot go on; start a new run from its weights: --init {folder}"
+        )
+    return resumed
 
 
 def _is_new(folder: Path) -> bool:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Int, Key
+from jaxtyping import Array, Bool, Int, Integer, Key
 
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, ObjectiveConfig, OptimizerConfig
 from mnistsum.data import augment, draw_epoch, pair, scale
@@ -68,7 +68,7 @@ def make_recipe(config: Config, n: int) -> Recipe:
     )
 
 
-def split_keys(seed: int | Int[Array, ""]) -> Keys:
+def split_keys(seed: int | Integer[Array, ""]) -> Keys:
     """Return a run's keys: the root key of its seed, split once by purpose.
 
     Examples:

@@ -159,6 +159,7 @@ def test_help_lists_every_field_with_type_default_and_meaning():
         (["--resume", "nowhere"], "config.json: no such file"),
         (["--resume", "nowhere", "seed=3"], "takes no other argument"),
         (["--processes", "2"], "expected only with --distributed"),
+        (["data.validation=0", "training.keep=best"], "expected validation images to judge each epoch by"),
     ],
 )
 def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(

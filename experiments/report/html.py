@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from experiments.report import figures
-from experiments.run_folder import Finished
+from experiments.run_folder import Finished, describe_end
 from mnistsum.app import STYLE
 from mnistsum.files import write_whole, writing
 from mnistsum.types import Data
@@ -55,6 +55,7 @@ def report(finished: Finished) -> str:
         config=config,
         summary=summary,
         test=test,
+        end=describe_end(config, summary),
         curves=(folder / "curves.png").read_bytes(),
         examples=(folder / "examples.png").read_bytes(),
         confusion=(folder / "confusion.png").read_bytes(),

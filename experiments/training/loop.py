@@ -40,7 +40,8 @@ class Stop(NamedTuple):
         return (self.seconds > MEASURED and self.step > 1) or self.step == total
 
 
-# The next step to stop at, given the last stop; a step past the run's end stands for its end.
+# The next step to stop at, given the last stop: a step past the run's end stands for its end, and the step where it
+# stands for an end there.
 Pace = Callable[[Stop], int]
 
 
@@ -105,6 +106,8 @@ def train(
     stop = Stop(current, len(seeds), step, 0, 0.0)
     while stop.step < recipe.steps:
         until = int(_of_all_processes(min(pace(stop), recipe.steps))[0])
+        if until == stop.step:
+            return
         start = time.perf_counter()
         current = jax.block_until_ready(compiled(keys, current, placed, np.int32(until)))
         seconds = time.perf_counter() - start

@@ -18,12 +18,12 @@ from experiments.training.record import differences, make_record
 from experiments.training.runs import NO_TIME, RUN, describe_run, digest_weights, train_runs
 from experiments.training.signals import catch_signals
 from mnistsum import checkpoint
-from mnistsum.config import Config
+from mnistsum.config import Config, read_config
 from mnistsum.data import load
 from mnistsum.errors import InputError
 from mnistsum.evaluation import compile_evaluation
 from mnistsum.files import writing
-from mnistsum.models import build
+from mnistsum.models import Model, build
 from mnistsum.train import Recipe, make_recipe
 from mnistsum.types import Data, TrainState
 
@@ -81,11 +81,18 @@ def start(config: Config, folder: Path, own: Path | None, init: str | None, comm
             if weights is not None:
                 checkpoint.save(folder / run_folder.CHECKPOINTS, config, state, NO_TIME | {"lines": []})
             run_folder.begin(folder, config, describe_run(config, record, command))
-        return _show(config, folder, data, compiling, state, NO_TIME, started, caught)
+        return _show(config, folder, data, compiling, state, None, NO_TIME, started, caught)
 
 
-def resume(folder: Path, config: Config, own: Path | None, started: float) -> int:
+def resume(folder: Path, config: Config, own: Path | None, command: str, started: float) -> int:
     """Train a run on from its newest sound checkpoint, or from its first step where it never came to one.
+
+    Args:
+        folder: of the run.
+        config: of the run; it may train for more epochs than the folder's, at a constant learning rate.
+        own: the user's file that the config came from, if it did.
+        command: that asked for it, to be written down where it changes the run.
+        started: the clock's reading when the command began.
 
     Returns:
         The exit status.
@@ -104,9 +111,9 @@ def resume(folder: Path, config: Config, own: Path | None, started: float) -> in
                 f"{folder}: {'; '.join(changed)} since the run began, so that it would not end with the same bits; "
                 "bring that back, or start a new run"
             )
-        state, spent, refused, lines = None, NO_TIME, (), []
+        state, best, spent, refused, lines = None, None, NO_TIME, (), []
         if checkpoint.steps(folder / run_folder.CHECKPOINTS):
-            state, kept, refused = checkpoint.restore(folder / run_folder.CHECKPOINTS, config)
+            state, kept, refused, best = checkpoint.restore(folder / run_folder.CHECKPOINTS, config)
             spent, lines = {name: kept[name] for name in NO_TIME}, kept["lines"]
         elif init is not None:
             raise InputError(
@@ -119,8 +126,10 @@ def resume(folder: Path, config: Config, own: Path | None, started: float) -> in
             console.say(f"{line}; the checkpoint before it is used")
         console.say(f"resumed at step {step:,} of {recipe.steps:,}")
         if _leads():
+            if read_config(folder).training != config.training:
+                run_folder.reopen(folder, config.training, then | {"command": f"{then['command']} && {command}"})
             mend(folder, lines)
-        return _show(config, folder, data, compiling, state, spent, started, caught)
+        return _show(config, folder, data, compiling, state, best, spent, started, caught)
 
 
 def mend(folder: Path, lines: list[dict[str, Any]]) -> None:
@@ -153,6 +162,7 @@ def _show(
     data: Data,
     compiling: Future,
     state: TrainState | None,
+    best: Model | None,
     spent: dict[str, float],
     started: float,
     caught: list[int],
@@ -175,6 +185,7 @@ def _show(
             RUN,
             program=compiling,
             state=state,
+            best=best,
             spent=spent,
             started=started,
             caught=caught,
