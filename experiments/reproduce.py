@@ -56,7 +56,7 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 def command(arguments: list[str]) -> int:
     """Return the exit status of the program."""
-    folder = tyro.cli(Reproduce, prog="python -m experiments.reproduce", args=arguments).run
+    folder = cli.parse_plain(Reproduce, arguments).run
     path = folder / "metrics.jsonl"
     lines = read_json_lines(path)
     if not lines or "test" not in lines[-1]:

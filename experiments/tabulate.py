@@ -59,7 +59,9 @@ def _spread(values: list[float]) -> str:
 
 def command(arguments: list[str]) -> int:
     """Return the exit status of the program."""
-    options = tyro.cli(Tabulate, prog="python -m experiments.tabulate", args=arguments)
+    options = cli.parse_plain(Tabulate, arguments)
+    if not options.runs:
+        raise InputError("tabulate: expected folders of finished runs, found none; such as runs/*")
     print(table(options.runs))
     return 0
 
