@@ -5,6 +5,7 @@ import dataclasses
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from experiments import cli
 from mnistsum.config import Config, read_config
@@ -21,6 +22,7 @@ class Run:
     output: Path | None = None  # the run's folder, new; default runs/<config>-<date>-<time>
     resume: Path | None = None  # the folder of a run, to be continued bit for bit: interrupted, or given more epochs
     init: str | None = None  # begin from these weights: a run's folder, exported weights, or a network that ships
+    log: Literal["tensorboard"] | None = None  # write metrics, pictures and config for TensorBoard, too
     dry_run: bool = False  # print device, data, layers and estimated duration, and end
     profile: Path | None = None  # write a trace of a few steps into this folder, for Perfetto or TensorBoard; end
     distributed: bool = False  # train together with the other processes of this SLURM, Open MPI or TPU job
@@ -54,7 +56,7 @@ def command(arguments: list[str]) -> int:
             return single.resume(folder, settings, own, cli.typed("run", arguments), STARTED)
         if options.dry_run or options.profile:
             return single.preview(settings, options.init, options.profile)
-        return single.start(settings, folder, own, options.init, cli.typed("run", arguments), STARTED)
+        return single.start(settings, folder, own, options.init, options.log, cli.typed("run", arguments), STARTED)
 
 
 def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
@@ -63,7 +65,7 @@ def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
     own = options.config.endswith(".py") or options.config == "base"
     plain = cli.override(cli.load_config(options.config), changes)
     if not own or options != dataclasses.replace(
-        options, output=None, init=None, dry_run=False, profile=None, settings=plain
+        options, output=None, init=None, log=None, dry_run=False, profile=None, settings=plain
     ):
         raise InputError(
             "--resume: takes no other argument, as the run's folder holds its config; only devices=N, "

@@ -1,6 +1,7 @@
 """One run from start to end, shown as it goes: started, resumed, or previewed."""
 
 import contextlib
+import importlib.util
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -48,7 +49,9 @@ def preview(config: Config, init: str | None, profile: Path | None) -> int:
     return 0
 
 
-def start(config: Config, folder: Path, own: Path | None, init: str | None, command: str, started: float) -> int:
+def start(
+    config: Config, folder: Path, own: Path | None, init: str | None, log: str | None, command: str, started: float
+) -> int:
     """Train a run from the first step.
 
     Args:
@@ -56,6 +59,7 @@ def start(config: Config, folder: Path, own: Path | None, init: str | None, comm
         folder: where it is written.
         own: the user's file that the config came from, if it did.
         init: what weights to begin from; none: the seed's.
+        log: what else the metrics are written for: `tensorboard`.
         command: that asked for the run, to be written down.
         started: the clock's reading when the command began.
 
@@ -63,6 +67,7 @@ def start(config: Config, folder: Path, own: Path | None, init: str | None, comm
         The exit status.
     """
     caught = catch_signals(console.show_cursor)
+    _check_log(log)
     model = None if init is None else initial_weights.load(config, init)
     weights = None if model is None else digest_weights(model)
     data = load(config.data)
@@ -80,7 +85,7 @@ def start(config: Config, folder: Path, own: Path | None, init: str | None, comm
             shutil.rmtree(folder / run_folder.CHECKPOINTS, ignore_errors=True)
             if weights is not None:
                 checkpoint.save(folder / run_folder.CHECKPOINTS, config, state, NO_TIME | {"lines": []})
-            run_folder.begin(folder, config, describe_run(config, record, command))
+            run_folder.begin(folder, config, describe_run(config, record, command) | {"log": log})
         return _show(config, folder, data, compiling, state, None, NO_TIME, started, caught)
 
 
@@ -105,6 +110,7 @@ def resume(folder: Path, config: Config, own: Path | None, command: str, started
         data = load(config.data)
         recipe, compiling = _compile(config, data, folder)
         then = run_folder.read_json(folder / run_folder.RUN)
+        _check_log(then.get("log"))
         init = then.get("settings", {}).get("init")
         if changed := differences(then, make_record(config, data, own, init)):
             raise InputError(
@@ -173,6 +179,12 @@ def _show(
     environment.in_background(compile_evaluation, config.data, model)  # into XLA's cache
     from experiments.report import html  # Matplotlib loads while XLA compiles
 
+    log = None
+    if _leads() and (run := run_folder.read_json(folder / run_folder.RUN)).get("log") is not None:
+        from experiments.report.tensorboard import Log  # needs the extra `tensorboard`
+
+        log = Log(folder, run, run_folder.read_lines(folder))
+
     first, estimated = 0 if state is None else int(state.step), False
     epochs = -(-recipe.steps // recipe.steps_per_epoch)
     split = "validation" if config.data.validation else "test"
@@ -193,6 +205,8 @@ def _show(
             if finished is not None:
                 bar.stop()
                 html.write(finished[0], data)
+                if log is not None:
+                    log.finish(finished[0])
                 console.results(finished[0])
                 continue
             assert stop is not None
@@ -204,6 +218,8 @@ def _show(
             bar.update(task, completed=stop.step, description=f"epoch {epoch}", note=note)
             if scores is not None:
                 console.epoch_line(epoch, split, scores[0])
+                if log is not None:
+                    log.add(run_folder.read_lines(folder)[-1])
             if stop.signal and stop.step < recipe.steps:
                 bar.stop()
                 console.say(
@@ -212,6 +228,12 @@ def _show(
                 )
                 return 128 + stop.signal
     return 0
+
+
+def _check_log(log: str | None) -> None:
+    """Check that what the metrics are logged with is installed."""
+    if log is not None and importlib.util.find_spec("tensorboardX") is None:
+        raise InputError("--log tensorboard: needs tensorboardX; pip install -e '.[tensorboard]'")
 
 
 def _leads() -> bool:
