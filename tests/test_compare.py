@@ -90,6 +90,9 @@ def test_a_comparison_writes_its_files_and_says_what_follows(compared):
         assert all(row["config"] in text for row in summary["rows"]), name
     assert (files / "comparison.html").read_text().count('<svg role="img"') == 1 + 2 + 3 + 3  # of three configs
     assert "Against narrow, points" in output
+    for name in ("comparison.md", "comparison.html"):  # say what their columns are
+        for column in ("on impossible sums", "s to 98.8 %"):
+            assert f"“{column}” is " in (files / name).read_text()
 
 
 @pytest.mark.slow
