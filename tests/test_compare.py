@@ -514,6 +514,9 @@ def test_finished_runs_are_grouped_by_config_and_paired_by_seed():
     unit = DataConfig(scaling="unit")
     runs, _ = group_runs([*finished("a", (0, 1)), *finished("a", (0, 1), data=unit)])
     assert list(runs) == ["a+scaling=standard", "a+scaling=unit"]
+    begun = [run._replace(run=run.run | {"settings": {"init": "f" * 64}}) for run in finished("a", (0, 1))]
+    runs, _ = group_runs([*finished("a", (0, 1)), *begun])
+    assert list(runs) == ["a+init=seed", f"a+init={'f' * 12}"]
 
 
 def test_finished_runs_that_do_not_fit_together_are_refused():
