@@ -159,6 +159,22 @@ def test_help_fits_eighty_columns_and_breaks_no_word(ended, capsys, monkeypatch,
         assert ugly not in page
 
 
+def test_help_and_mistakes_are_answered_before_jax_loads():
+    code = """
+import contextlib, sys
+from experiments import compare, reproduce, run, search, tabulate
+from experiments.benchmark import __main__ as benchmark
+from mnistsum.app import main
+for program in (run, compare, search, tabulate, reproduce, benchmark, main):
+    for word in ("--help", "--hlep"):
+        with contextlib.suppress(SystemExit, Exception):
+            program.command([word])
+loaded = {"jax", "matplotlib", "scipy"} & set(sys.modules)
+assert not loaded, loaded
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=20)
+
+
 def test_help_lists_every_field_with_type_default_and_meaning():
     run = shell("--help")
     assert run.returncode == 0
