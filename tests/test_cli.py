@@ -244,7 +244,11 @@ def test_so_are_mistakes_of_other_programs(ended, program, arguments, answer):
         (["--config", "bas"], "did you mean base?"),
         (["--distributed", "--coordinator", "here", "--processes", "2", "--process", "0"], "found here, 2, 0"),
         (["data.dir=nowhere"], "found no folder nowhere"),
-        (["--config", "mlp", "--init", "base"], "expected model.classifier to be 'mlp', found 'compact'"),
+        pytest.param(
+            ["--config", "mlp", "--init", "base"],
+            "expected model.classifier to be 'mlp', found 'compact'",
+            marks=pytest.mark.slow,
+        ),
         (["training.batch_size=60000"], "training.batch_size: expected at most the 55000 training images"),
     ],
 )
