@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import difflib
 import re
 import shlex
 import sys
@@ -13,8 +12,9 @@ from typing import Annotated, Any
 import tyro
 
 from mnistsum import registry
+from mnistsum.app import command_line
 from mnistsum.app.errors import printable, run
-from mnistsum.config import Config, check_names, lookup
+from mnistsum.config import Config, as_dict, check_names
 from mnistsum.errors import InputError
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -45,8 +45,8 @@ def load_config(name: str) -> Config:
     elif name in config_names():
         module = registry.load_module(f"experiments.configs.{name}")
     else:
-        near = difflib.get_close_matches(name, config_names(), 1, 0.0)[0]
-        raise InputError(f"--config {name}: no such config; did you mean {near}? (one of {', '.join(config_names())})")
+        near = command_line.hint(name, config_names())
+        raise InputError(f"--config {name}: no such config; {near}one of {', '.join(config_names())}, or a .py file")
     config = getattr(module, "config", None)
     if not isinstance(config, Config):
         raise InputError(f"--config {name}: expected a variable `config` of type mnistsum.Config, found {config!r}")
@@ -68,23 +68,30 @@ def parse(program: Any, arguments: list[str]) -> Any:
     settings = load_config(finder.parse_known_args(arguments)[0].config)
     docstring = (program.__doc__ or "") + (
         "\n\nFields of the config are overridden bare: optimizer.learning_rate=3e-4 training.epochs=2"
-        f"\nConfigs: {', '.join(config_names())}, or a .py file of yours with a variable `config`."
+        f"\n\nConfigs: {', '.join(config_names())}, or a .py file of yours with a variable `config`."
     )
-    return tyro.cli(
+    files = [f"--config {word}" for word in arguments if word in config_names() or word.endswith(".py")]
+    return command_line.parse(
         program,
-        prog=f"python -m experiments.{Path(sys.modules[program.__module__].__file__ or '').stem}",
+        _as_flags(settings, arguments),
+        known=[*command_line.options_of(program), *(f"--{field}" for field in as_dict(settings)), *files],
+        prog="python -m experiments.run",
         description=docstring,
-        args=_as_flags(settings, arguments),
         default=program(settings=settings),
-        use_underscores=True,
-        config=(tyro.conf.FlagCreatePairsOff,),
     )
+
+
+def parse_plain(program: Any, arguments: list[str]) -> Any:
+    """Return the command line as an instance of `program`, a dataclass that bears a program's name."""
+    prog = f"python -m experiments.{program.__name__.lower()}"
+    return command_line.parse(program, arguments, command_line.options_of(program), prog=prog)
 
 
 def override(config: Config, assignments: list[str]) -> Config:
     """Return the config with its fields changed as `training.epochs=2` says; exits with status 2 where it cannot."""
     flags = _as_flags(config, assignments)
-    return tyro.cli(Config, args=flags, default=config, use_underscores=True, config=(tyro.conf.FlagConversionOff,))
+    kind = tyro.conf.FlagConversionOff[Config]
+    return command_line.parse(kind, flags, known=(), prog="python -m experiments.run", default=config)
 
 
 def load_variant(text: str) -> Config:
@@ -104,11 +111,11 @@ def _as_flags(settings: Config, arguments: list[str]) -> list[str]:
             flags.append(argument)
             continue
         key, value = assignment.groups()
-        try:
-            many = isinstance(lookup(settings, key), tuple)
-        except AttributeError:
-            many = False  # an unknown key: tyro answers with the nearest
-        flags += [f"--{key}", *value.split(",")] if many else [f"--{key}={value}"]
+        fields = as_dict(settings)
+        if key not in fields:
+            near = command_line.hint(key, fields)
+            raise InputError(f"{key}: no such field of a config; {near}--help of experiments.run lists them")
+        flags += [f"--{key}", *value.split(",")] if isinstance(fields[key], tuple) else [f"--{key}={value}"]
     return flags
 
 

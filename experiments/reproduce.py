@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from scipy.stats import binomtest
 
 from experiments import cli
-from experiments.report import figures, markdown
+from experiments.report import markdown
 from mnistsum.errors import InputError
 from mnistsum.json_files import read_json_lines
 
@@ -33,12 +32,16 @@ class Reproduce:
 
 def band(accuracy: float) -> tuple[float, float]:
     """Return the binomial interval (Wilson, 95 %) of an accuracy on the test set's images."""
+    from scipy.stats import binomtest  # a second that only a right command line takes
+
     interval = binomtest(round(accuracy * IMAGES), IMAGES).proportion_ci(0.95, "wilson")
     return interval.low, interval.high
 
 
 def table(lines: list[dict[str, Any]]) -> str:
     """Return the epochs that both logs show: loss, ours with its band, and whether the write-up's lies in it."""
+    from experiments.report import figures  # Matplotlib and JAX, too
+
     rows = []
     for line in lines:
         if line["epoch"] not in WRITE_UP:
@@ -56,11 +59,13 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 def command(arguments: list[str]) -> int:
     """Return the exit status of the program."""
-    folder = tyro.cli(Reproduce, prog="python -m experiments.reproduce", args=arguments).run
+    folder = cli.parse_plain(Reproduce, arguments).run
     path = folder / "metrics.jsonl"
     lines = read_json_lines(path)
     if not lines or "test" not in lines[-1]:
         raise InputError(f"{path}: expected test results of an epoch or more; give the folder of a run of `reference`")
+    from experiments.report import figures  # Matplotlib and JAX load only once the command line is right
+
     figures.over_write_up(lines, WRITE_UP, band).savefig(folder / "write_up.png")
     print(table(lines))
     return 0

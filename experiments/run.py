@@ -5,6 +5,7 @@ import dataclasses
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from experiments import cli
 from mnistsum.config import Config, read_config
@@ -19,7 +20,9 @@ class Run:
 
     config: str = "base"  # name of a config, or a .py file of yours
     output: Path | None = None  # the run's folder, new; default runs/<config>-<date>-<time>
-    resume: Path | None = None  # the folder of an interrupted run, to be continued bit for bit
+    resume: Path | None = None  # the folder of a run, to be continued bit for bit: interrupted, or given more epochs
+    init: str | None = None  # begin from these weights: a run's folder, exported weights, or a network that ships
+    log: Literal["tensorboard"] | None = None  # write metrics, pictures and config for TensorBoard, too
     dry_run: bool = False  # print device, data, layers and estimated duration, and end
     profile: Path | None = None  # write a trace of a few steps into this folder, for Perfetto or TensorBoard; end
     distributed: bool = False  # train together with the other processes of this SLURM, Open MPI or TPU job
@@ -50,29 +53,42 @@ def command(arguments: list[str]) -> int:
         if options.distributed:
             stack.enter_context(processes.together(*meeting))
         if options.resume is not None:
-            return single.resume(folder, settings, own, STARTED)
+            return single.resume(folder, settings, own, cli.typed("run", arguments), STARTED)
         if options.dry_run or options.profile:
-            return single.preview(settings, options.profile)
-        return single.start(settings, folder, own, cli.typed("run", arguments), STARTED)
+            return single.preview(settings, options.init, options.profile)
+        return single.start(settings, folder, own, options.init, options.log, cli.typed("run", arguments), STARTED)
 
 
 def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
-    """Return the config in the folder to resume; of the command line it takes the devices alone."""
-    devices = [argument for argument in arguments if argument.startswith("devices=")]
+    """Return the config in the folder to resume; of the command line it takes devices and more epochs alone."""
+    changes = [argument for argument in arguments if argument.startswith(("devices=", "training.epochs="))]
     own = options.config.endswith(".py") or options.config == "base"
-    plain = cli.override(cli.load_config(options.config), devices)
-    if not own or options != dataclasses.replace(options, output=None, dry_run=False, profile=None, settings=plain):
+    plain = cli.override(cli.load_config(options.config), changes)
+    if not own or options != dataclasses.replace(
+        options, output=None, init=None, log=None, dry_run=False, profile=None, settings=plain
+    ):
         raise InputError(
-            "--resume: takes no other argument, as the run's folder holds its config; only devices=N, --distributed, "
-            "and --config FILE.py where that defines the run's network"
+            "--resume: takes no other argument, as the run's folder holds its config; only devices=N, "
+            "training.epochs=N, --distributed, and --config FILE.py where that defines the run's network"
         )
     config = read_config(folder)
-    return cli.override(config, devices) if devices else config
+    resumed = cli.override(config, changes) if changes else config
+    epochs, schedule = config.training.epochs, config.optimizer.schedule
+    if resumed.training.epochs < epochs:
+        raise InputError(
+            f"training.epochs: expected at least the {epochs:g} of {folder}, found {resumed.training.epochs:g}"
+        )
+    if resumed.training.epochs > epochs and schedule != "constant":
+        raise InputError(
+            f"training.epochs: the rate of optimizer.schedule={schedule} falls to 0 over the {epochs:g} epochs of "
+            f"{folder}, so it cannot go on; start a new run from its weights: --init {folder}"
+        )
+    return resumed
 
 
 def _is_new(folder: Path) -> bool:
     """Whether it is empty, or left by a run that was killed before it had written its config."""
-    before_config = {".lock", "run.json", "metrics.jsonl"}
+    before_config = {".lock", "run.json", "metrics.jsonl", "checkpoints"}
     return folder.is_dir() and all(path.name.removesuffix(".partial") in before_config for path in folder.iterdir())
 
 

@@ -4,6 +4,7 @@
 `summary.json`: a folder that holds it is a finished run's. A run that can be gone on with has `checkpoints/`, too.
 """
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mnistsum import json_files, weights
-from mnistsum.config import Config, read_config, to_json
+from mnistsum.config import Config, TrainingConfig, judges_epochs, read_config, to_json
 from mnistsum.errors import InputError
 from mnistsum.files import write_whole, writing
 from mnistsum.models import Model
@@ -45,6 +46,26 @@ def begin(folder: Path, config: Config, run: dict[str, Any]) -> None:
     write_json(folder / RUN, run)
     write_lines(folder, [])
     write_whole(folder / weights.CONFIG, to_json(config))
+
+
+def reopen(folder: Path, training: TrainingConfig, run: dict[str, Any]) -> None:
+    """Make a run, finished or not, one that is trained on in another way; killed on the way, it can be resumed."""
+    config = dataclasses.replace(read_config(folder), training=training)
+    with writing(folder):
+        for name in (SUMMARY, weights.WEIGHTS, PREDICTIONS):  # the summary first: without it, the run is not finished
+            (folder / name).unlink(missing_ok=True)
+    write_json(folder / RUN, run)
+    write_whole(folder / weights.CONFIG, to_json(config))
+
+
+def describe_end(config: Config, summary: dict[str, Any]) -> str:
+    """Return in words where a run stopped and whose weights are kept; empty where validation images decide neither."""
+    if not judges_epochs(config):
+        return ""
+    end, best, kept = (summary["ended"][name] for name in ("epoch", "best", "kept"))
+    how = "stopped early" if end < config.training.epochs else "ended"
+    by = "" if best is None else f"; the best sum on validation images was at epoch {best:g}"
+    return f"{how} at epoch {end:g} of {config.training.epochs:g}{by}; kept: the weights of epoch {kept:g}"
 
 
 def write_results(

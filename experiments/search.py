@@ -4,7 +4,6 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from tyro.conf import Positional
 
 from experiments import cli
@@ -30,7 +29,7 @@ class Search:
 
 def command(arguments: list[str]) -> int:
     """Return the exit status of the program."""
-    options = tyro.cli(Search, prog="python -m experiments.search", args=arguments)
+    options = cli.parse_plain(Search, arguments)
     if not 1 <= options.seeds <= MOST_SEEDS:
         raise InputError(f"--seeds: expected 1 to {MOST_SEEDS:,}, found {options.seeds:,}")
     if options.validation < 1:

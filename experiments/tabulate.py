@@ -8,7 +8,7 @@ from typing import Any
 
 import tyro
 
-from experiments import cli, run_folder
+from experiments import cli
 from experiments.report import markdown
 from mnistsum.errors import InputError
 
@@ -41,6 +41,8 @@ def table(runs: tuple[Path, ...]) -> str:
 
 def _read(folder: Path) -> dict[str, Any]:
     """Return the summary of a run that was tested."""
+    from experiments import run_folder  # JAX loads only once the command line is right
+
     summary = run_folder.read_summary(folder)
     path = folder / run_folder.SUMMARY
     if "test" not in summary:
@@ -59,7 +61,9 @@ def _spread(values: list[float]) -> str:
 
 def command(arguments: list[str]) -> int:
     """Return the exit status of the program."""
-    options = tyro.cli(Tabulate, prog="python -m experiments.tabulate", args=arguments)
+    options = cli.parse_plain(Tabulate, arguments)
+    if not options.runs:
+        raise InputError("tabulate: expected folders of finished runs, found none; such as runs/*")
     print(table(options.runs))
     return 0
 

@@ -34,9 +34,10 @@ class Restored(NamedTuple):
     state: TrainState
     kept: dict[str, Any]  # what was saved beside it
     refused: tuple[str, ...]  # a line for each newer checkpoint that could not be used
+    best: Model | None  # the model that was saved beside the state's own
 
 
-def save(folder: Path, config: Config, state: TrainState, kept: dict[str, Any]) -> None:
+def save(folder: Path, config: Config, state: TrainState, kept: dict[str, Any], best: Model | None = None) -> None:
     """Write a checkpoint named by the state's step, whole or not at all; older ones but one are deleted.
 
     Args:
@@ -44,6 +45,7 @@ def save(folder: Path, config: Config, state: TrainState, kept: dict[str, Any]) 
         config: that the state belongs to.
         state: of this process.
         kept: what the state does not determine, such as seconds spent so far; as JSON holds it.
+        best: the model of an earlier step that the run may end with.
 
     Raises:
         OSError: names path and cause, and leaves the older checkpoints as they are.
@@ -69,7 +71,8 @@ def save(folder: Path, config: Config, state: TrainState, kept: dict[str, Any]) 
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(f"*{PARTIAL}"):  # by a process that was killed
             left.unlink()
-    save_arrays(path, _flat(state), {"config": to_json(config), "kept": json.dumps(kept)})
+    arrays = _flat(state) | ({} if best is None else _flat_best(best))
+    save_arrays(path, arrays, {"config": to_json(config), "kept": json.dumps(kept)})
     with writing(path):
         for step in steps(folder)[KEPT:]:
             path_of(folder, step).unlink()
@@ -89,6 +92,8 @@ def steps(folder: Path) -> list[int]:
 def restore(folder: Path, config: Config) -> Restored:
     """Return the newest checkpoint that is sound and of this config, but its devices.
 
+    Where the learning rate is constant, it may be one of fewer epochs, too.
+
     Raises:
         InputError: where there is none; it says why for each.
     """
@@ -98,9 +103,11 @@ def restore(folder: Path, config: Config) -> Restored:
     refused: list[str] = []
     for step in steps(folder):
         try:
-            return Restored(*_read(path_of(folder, step), config, like), tuple(refused))
+            state, kept, best = _read(path_of(folder, step), config, like)
         except InputError as error:
             refused.append(str(error))
+        else:
+            return Restored(state, kept, tuple(refused), best)
     raise InputError("; ".join(refused) or f"{folder}: holds no complete checkpoint")
 
 
@@ -124,32 +131,41 @@ def load_run(folder: str | Path) -> tuple[Config, Model]:
             f"{folder}: expected the folder of a run, found neither {weights.WEIGHTS} nor checkpoints in it"
         )
     config = read_config(folder)
-    state, _, refused = restore(folder / "checkpoints", config)
-    for line in refused:
+    restored = restore(folder / "checkpoints", config)
+    for line in restored.refused:
         warnings.warn(f"{line}; the checkpoint before it was loaded", stacklevel=2)
-    return config, trained_model(state)
+    return config, trained_model(restored.state)
 
 
-def _read(path: Path, config: Config, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+def _read(path: Path, config: Config, like: TrainState) -> tuple[TrainState, dict[str, Any], Model | None]:
     arrays, metadata = load_arrays(path)
     if "kept" not in metadata:
         raise InputError(f"{path}: expected a checkpoint, found weights")
     saved = as_dict(from_json(metadata["config"], str(path)))
+    may_differ = {"devices"} | ({"training.epochs"} if config.optimizer.schedule == "constant" else set())
     for name, value in as_dict(config).items():
-        if name != "devices" and saved[name] != value:
+        if name not in may_differ and saved[name] != value:
             raise InputError(f"{path}: of another config: expected {name} to be {value!r}, found {saved[name]!r}")
-    wanted = _flat(like)
+    of_state, of_best = _flat(like), _flat_best(like.model)
+    wanted = of_state | (of_best if arrays.keys() & of_best.keys() else {})
     for name in sorted(wanted.keys() | arrays.keys()):
         want, got = (_describe(side.get(name)) for side in (wanted, arrays))
         if want != got:
             raise InputError(f"{path}: of another architecture: expected {name} to be {want}, found {got}")
-    leaves = [arrays[name] for name in wanted]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves), parse_json(metadata["kept"], str(path))
+    state = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in of_state])
+    best = None
+    if wanted != of_state:
+        best = jax.tree.unflatten(jax.tree.structure(like.model), [arrays[name] for name in of_best])
+    return state, parse_json(metadata["kept"], str(path)), best
 
 
-def _flat(state: TrainState) -> dict[str, Any]:
+def _flat_best(model: Model) -> dict[str, Any]:
+    return {f"best.{name}": leaf for name, leaf in _flat(model).items()}
+
+
+def _flat(tree: Any) -> dict[str, Any]:
     """Key path to array."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 

@@ -20,7 +20,7 @@ from mnistsum.json_files import parse_json, read_json
 
 RENAMED = {"model.initialisation": "initialization"}  # keys of earlier versions' JSON to today's name
 # Fields that the JSON of earlier versions lacks; their defaults are what held before.
-ADDED = ("objective.name", "data.train_images")
+ADDED = ("objective.name", "data.train_images", "training.patience", "training.keep")
 
 
 class Checked:
@@ -174,11 +174,14 @@ class TrainingConfig(Checked):
 
     epochs: float = 8.0  # passes over the training images; a fraction stops within one
     batch_size: int = 128  # images a step; what remains of an epoch is dropped
+    patience: int = 0  # epochs without a better validation accuracy of the sum after which training ends; 0: off
+    keep: Literal["last", "best"] = "last"  # weights: of the end, or of the epoch with the best such accuracy
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         return [
             ("epochs", 0 < self.epochs <= 1e6, "above 0, and a million at most"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("patience", self.patience >= 0, "at least 0"),
         ]
 
 
@@ -206,6 +209,14 @@ class Config(Checked):
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
+    def __post_init__(self):
+        super().__post_init__()
+        if judges_epochs(self) and not self.data.validation:
+            raise InputError(
+                "training.patience and training.keep=best: expected validation images to judge each epoch by; "
+                "add data.validation=5000"
+            )
+
     def _ranges(self) -> list[tuple[str, bool, str]]:
         in_name = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."
         return [
@@ -213,6 +224,11 @@ class Config(Checked):
             ("seed", 0 <= self.seed < 2**32, "0 to 4294967295"),
             ("devices", self.devices == "all" or self.devices >= 1, "all, or at least 1"),
         ]
+
+
+def judges_epochs(config: Config) -> bool:
+    """Return whether the validation accuracy of each epoch decides how a run ends."""
+    return config.training.patience > 0 or config.training.keep == "best"
 
 
 def check_names(config: Config) -> Config:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, Integer
 
 from mnistsum.devices import mesh
 from mnistsum.train import Recipe, advance, init_state, split_keys
@@ -62,7 +62,7 @@ def unstack(state: TrainState, seeds: int) -> list[TrainState]:
     return [TrainState(step, *jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), parts)) for i in range(seeds)]
 
 
-def _stacked(recipe: Recipe, seeds: Int[Array, " seeds"]) -> tuple[Keys, TrainState]:
+def _stacked(recipe: Recipe, seeds: Integer[Array, " seeds"]) -> tuple[Keys, TrainState]:
     """Return the keys of several seeds, and their states before the first step."""
     keys = jax.vmap(split_keys)(seeds)
     return keys, jax.vmap(partial(init_state, recipe), out_axes=_by_part(None, 0))(keys)

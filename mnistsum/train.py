@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Int, Key
+from jaxtyping import Array, Bool, Int, Integer, Key
 
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, ObjectiveConfig, OptimizerConfig
 from mnistsum.data import augment, draw_epoch, pair, scale
@@ -68,7 +68,7 @@ def make_recipe(config: Config, n: int) -> Recipe:
     )
 
 
-def split_keys(seed: int | Int[Array, ""]) -> Keys:
+def split_keys(seed: int | Integer[Array, ""]) -> Keys:
     """Return a run's keys: the root key of its seed, split once by purpose.
 
     Examples:
@@ -79,9 +79,10 @@ def split_keys(seed: int | Int[Array, ""]) -> Keys:
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 
-def init_state(recipe: Recipe, keys: Keys) -> TrainState:
-    """Return the state before the first step."""
-    model = build(recipe.model, keys.init)
+def init_state(recipe: Recipe, keys: Keys, model: Model | None = None) -> TrainState:
+    """Return the state before the first step, of a model that is given or else is built from the key."""
+    if model is None:
+        model = build(recipe.model, keys.init)
     return TrainState(
         step=jnp.int32(0),
         model=model,

@@ -41,7 +41,7 @@ def save(file: Path, config: Config, model: Model, made_by: str, rounded: bool =
         True
     """
     arrays = {
-        name: leaf.astype(jnp.bfloat16) if rounded and leaf.ndim > 1 else leaf for name, leaf in _named(model).items()
+        name: leaf.astype(jnp.bfloat16) if rounded and leaf.ndim > 1 else leaf for name, leaf in named(model).items()
     }
     save_arrays(file, arrays, {"config": to_json(config), "made_by": made_by})
 
@@ -61,7 +61,7 @@ def load(path: Path) -> tuple[Config, Model]:
     if beside.exists() and read_config(file.parent) != config:
         raise InputError(f"{beside}: not the config that the weights beside it were saved with; delete or restore it")
     like = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))
-    expected = _named(like)
+    expected = named(like)
     for name in sorted(expected.keys() | arrays.keys()):
         want, have = (tuple(side[name].shape) if name in side else "absent" for side in (expected, arrays))
         if want != have:
@@ -70,7 +70,8 @@ def load(path: Path) -> tuple[Config, Model]:
     return config, jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def _named(model: Any) -> dict[str, Any]:
-    """Dotted name to array, such as `classifier.conv1.kernel`; a path's last key is Flax's, of the value in it."""
+def named(model: Any) -> dict[str, Any]:
+    """Return a model's arrays by dotted name, such as `classifier.conv1.kernel`."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(model)
+    # A path's last key is Flax's, of the value in it.
     return {jax.tree_util.keystr(path[:-1], simple=True, separator="."): leaf for path, leaf in leaves}

@@ -40,7 +40,7 @@ def same_bits(a, b) -> bool:
 def test_the_newest_state_comes_back_bit_for_bit_and_trains_on_to_the_same_bits(config, train, states, tmp_path):
     for state in states[:2]:
         checkpoint.save(tmp_path, config, state, {"train_seconds": float(state.step)})
-    restored, clock, refused = checkpoint.restore(tmp_path, config)
+    restored, clock, refused, _ = checkpoint.restore(tmp_path, config)
     assert refused == ()
     assert same_bits(restored, states[1])
     assert clock == {"train_seconds": 5.0}
@@ -117,7 +117,7 @@ def plant_faults(path, count, seed):
 def no_fault_is_silent(config, states, folder, count, seed):
     newest = checkpoint.path_of(folder, 8)
     for _ in plant_faults(newest, count, seed):
-        state, _, refused = checkpoint.restore(folder, config)
+        state, _, refused, _ = checkpoint.restore(folder, config)
         assert same_bits(state, states[1])
         (line,) = refused
         assert line.startswith(f"{newest}: ")

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cli, configs
+from experiments import cli, compare, configs, reproduce, search, tabulate
+from experiments.comparison.options import Compare
 from experiments.run import Run, command
 from mnistsum import registry
+from mnistsum.app import errors, main
 from mnistsum.config import Config
 from mnistsum.errors import InputError
 
@@ -133,6 +135,46 @@ def test_a_name_that_two_files_define_is_refused(own):
         cli.load_config(own("b.py", text, name="mine"))
 
 
+PROGRAMS = {  # and what describes them
+    "run": (command, [], Run),
+    "compare": (compare.command, [], Compare),
+    "search": (search.command, [], search.Search),
+    "tabulate": (tabulate.command, [], tabulate.Tabulate),
+    "reproduce": (reproduce.command, [], reproduce.Reproduce),
+    "mnistsum": (main.command, [], main),
+} | {f"mnistsum {name}": (main.command, [name], options) for name, options in main.COMMANDS.items()}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_help_fits_eighty_columns_and_breaks_no_word(ended, capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "80")
+    program, arguments, described = PROGRAMS[name]
+    with pytest.raises(SystemExit) as exit_:
+        errors.run(program, [*arguments, "--help"])
+    page = capsys.readouterr().out
+    assert exit_.value.code == 0
+    assert max(map(len, page.splitlines())) <= 80
+    assert described is main or set((described.__doc__ or "").split()) <= set(page.split())
+    for ugly in ("{None}", "[[", "...]", "dry_run", "--no-dry-run", "(default: )"):
+        assert ugly not in page
+
+
+def test_help_and_mistakes_are_answered_before_jax_loads():
+    code = """
+import contextlib, sys
+from experiments import compare, reproduce, run, search, tabulate
+from experiments.benchmark import __main__ as benchmark
+from mnistsum.app import main
+for program in (run, compare, search, tabulate, reproduce, benchmark, main):
+    for word in ("--help", "--hlep"):
+        with contextlib.suppress(SystemExit, Exception):
+            program.command([word])
+loaded = {"jax", "matplotlib", "scipy"} & set(sys.modules)
+assert not loaded, loaded
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=20)
+
+
 def test_help_lists_every_field_with_type_default_and_meaning():
     run = shell("--help")
     assert run.returncode == 0
@@ -140,7 +182,8 @@ def test_help_lists_every_field_with_type_default_and_meaning():
         "optimizer.learning_rate FLOAT",
         "{constant,one_cycle,cosine}",
         "the schedule's peak (default: 0.02)",
-        "--dry",
+        "model.widths INT,...",
+        "--dry-run",
     ):
         assert text in run.stdout, text
     for name in cli.config_names():
@@ -152,13 +195,19 @@ def test_help_lists_every_field_with_type_default_and_meaning():
     [
         (["--config", "bas"], "did you mean base?"),
         (["--config", "nowhere.py"], "no such file"),
-        (["optimizer.lerning_rate=3e-4"], "optimizer.learning_rate"),
+        (["optimizer.lerning_rate=3e-4"], "did you mean optimizer.learning_rate?"),
+        (["optimizer.lr=0.1"], "did you mean optimizer.learning_rate?"),
+        (["--optimizer.lr=0.1"], "did you mean --optimizer.learning_rate?"),
+        (["--sed", "3"], "--sed: not understood; did you mean --seed?"),
+        (["base"], "base: not understood; did you mean --config base?"),
+        (["--version"], "did you mean python -m mnistsum --version?"),
         (["optimizer.name=mun"], "muon"),
         (["training.epochs=many"], "training.epochs"),
         (["training.batch_size=0"], "training.batch_size: expected at least 1, found 0"),
         (["--resume", "nowhere"], "config.json: no such file"),
         (["--resume", "nowhere", "seed=3"], "takes no other argument"),
         (["--processes", "2"], "expected only with --distributed"),
+        (["data.validation=0", "training.keep=best"], "expected validation images to judge each epoch by"),
     ],
 )
 def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(
@@ -172,11 +221,34 @@ def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(
 
 
 @pytest.mark.parametrize(
+    ("program", "arguments", "answer"),
+    [
+        ("compare", ["base", "nope"], "compare: nope: no such config; one of base, "),
+        ("compare", ["base", "bsae"], "compare: bsae: no such config; did you mean base?"),
+        ("compare", [], "found none; such as python -m experiments.compare base lenet5"),
+        ("tabulate", [], "found none; such as runs/*"),
+        ("mnistsum", ["predit"], "did you mean predict?"),
+        ("mnistsum", ["predict", "x.png", "--numbr", "3"], "did you mean --number?"),
+        ("mnistsum", ["predict", "x.png", "--number", "x"], "Error parsing --number: invalid literal for int()"),
+    ],
+)
+def test_so_are_mistakes_of_other_programs(ended, program, arguments, answer):
+    status, said = ended(PROGRAMS[program][0], *arguments)
+    assert status == 2
+    assert answer in said
+
+
+@pytest.mark.parametrize(
     ("arguments", "answer"),
     [
         (["--config", "bas"], "did you mean base?"),
         (["--distributed", "--coordinator", "here", "--processes", "2", "--process", "0"], "found here, 2, 0"),
         (["data.dir=nowhere"], "found no folder nowhere"),
+        pytest.param(
+            ["--config", "mlp", "--init", "base"],
+            "expected model.classifier to be 'mlp', found 'compact'",
+            marks=pytest.mark.slow,
+        ),
         (["training.batch_size=60000"], "training.batch_size: expected at most the 55000 training images"),
     ],
 )

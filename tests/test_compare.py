@@ -90,6 +90,9 @@ def test_a_comparison_writes_its_files_and_says_what_follows(compared):
         assert all(row["config"] in text for row in summary["rows"]), name
     assert (files / "comparison.html").read_text().count('<svg role="img"') == 1 + 2 + 3 + 3  # of three configs
     assert "Against narrow, points" in output
+    for name in ("comparison.md", "comparison.html"):  # say what their columns are
+        for column in ("on impossible sums", "s to 98.8 %"):
+            assert f"“{column}” is " in (files / name).read_text()
 
 
 @pytest.mark.slow
@@ -511,6 +514,9 @@ def test_finished_runs_are_grouped_by_config_and_paired_by_seed():
     unit = DataConfig(scaling="unit")
     runs, _ = group_runs([*finished("a", (0, 1)), *finished("a", (0, 1), data=unit)])
     assert list(runs) == ["a+scaling=standard", "a+scaling=unit"]
+    begun = [run._replace(run=run.run | {"settings": {"init": "f" * 64}}) for run in finished("a", (0, 1))]
+    runs, _ = group_runs([*finished("a", (0, 1)), *begun])
+    assert list(runs) == ["a+init=seed", f"a+init={'f' * 12}"]
 
 
 def test_finished_runs_that_do_not_fit_together_are_refused():

@@ -1,11 +1,19 @@
 """Finished runs, from wherever they were trained, brought into the form that a comparison takes."""
 
 import dataclasses
+from typing import Any, NamedTuple
 
 from experiments.run_folder import Finished
 from experiments.training.record import NO_MATTER, PARTS
 from mnistsum.config import Config, as_dict
 from mnistsum.errors import InputError
+
+
+class Kind(NamedTuple):
+    """What the runs of a group have in common."""
+
+    config: Config  # without seed and devices
+    init: str  # digest of the weights that they began from; empty where their seeds drew them
 
 
 def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[str]]:
@@ -16,7 +24,7 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
     Raises:
         InputError: where the runs do not fit together: other data, a seed twice, fewer than two configs or seeds.
     """
-    by_config: dict[Config, dict[int, Finished]] = {}
+    by_config: dict[Kind, dict[int, Finished]] = {}
     data = runs[0].run.get("data")
     for run in runs:
         if "test" not in run.summary:
@@ -26,7 +34,8 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
         if data is None or run.run.get("data") != data:
             raise InputError(f"{run.folder}: not trained and tested on the data of {runs[0].folder}")
         config = dataclasses.replace(run.config, seed=0, devices="all")
-        seeds = by_config.setdefault(config, {})
+        init = run.run.get("settings", {}).get("init", "")
+        seeds = by_config.setdefault(Kind(config, init), {})
         if run.config.seed in seeds:
             raise InputError(
                 f"{run.folder}: the same config and seed as {seeds[run.config.seed].folder}; give one of them"
@@ -34,7 +43,7 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
         seeds[run.config.seed] = run
     common = set.intersection(*(set(seeds) for seeds in by_config.values()))
     if len(by_config) < 2 or len(common) < 2:
-        found = "; ".join(f"{config.name}: {', '.join(map(str, sorted(of)))}" for config, of in by_config.items())
+        found = "; ".join(f"{kind.config.name}: {', '.join(map(str, sorted(of)))}" for kind, of in by_config.items())
         raise InputError(
             f"compare: expected runs of two configs or more with two seeds or more in common, found {found}"
         )
@@ -51,16 +60,20 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
     return grouped, notes
 
 
-def _names(configs: list[Config]) -> list[str]:
-    """Return a name for each config: its own, with what sets it apart from others of that name."""
+def _names(kinds: list[Kind]) -> list[str]:
+    """Return a name for each kind: its config's, with what sets it apart from others of that name."""
     names = []
-    for config in configs:
-        alike = [as_dict(other) for other in configs if other.name == config.name]
-        fields = as_dict(config)
+    for kind in kinds:
+        alike = [_fields(other) for other in kinds if other.config.name == kind.config.name]
+        fields = _fields(kind)
         apart = [
             f"{name if name.endswith('.name') else name.split('.')[-1]}={value}"
             for name, value in fields.items()
             if name not in NO_MATTER and any(other[name] != value for other in alike)
         ]
-        names.append("+".join([config.name, *apart]))
+        names.append("+".join([kind.config.name, *apart]))
     return names
+
+
+def _fields(kind: Kind) -> dict[str, Any]:
+    return as_dict(kind.config) | {"init": kind.init[:12] or "seed"}

@@ -1,11 +1,11 @@
 """The command line of a comparison, understood. JAX is not imported here."""
 
 import importlib.util
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
 from tyro.conf import Positional
 
 from experiments import cli
@@ -43,7 +43,7 @@ def parse(arguments: list[str]) -> tuple[Compare, list[Config]]:
     """
     overrides = [argument for argument in arguments if cli.ASSIGNMENT.fullmatch(argument)]
     own = [argument for argument in arguments if argument not in overrides]
-    options = tyro.cli(Compare, prog="python -m experiments.compare", args=own)
+    options = cli.parse_plain(Compare, own)
     if any((Path(name) / "config.json").exists() for name in options.configs):
         if options != Compare(options.configs, output=options.output) or overrides:
             raise InputError(
@@ -65,10 +65,16 @@ def _configure(options: Compare, overrides: list[str]) -> list[Config]:
         raise InputError("--retry-failed: expected only with --submit")
     if options.submit and importlib.util.find_spec("submitit") is None:
         raise InputError("--submit: needs submitit; install this project with the extra `slurm`")
-    configs = [cli.override(cli.load_variant(name), overrides) for name in options.configs]
+    try:
+        configs = [cli.override(cli.load_variant(name), overrides) for name in options.configs]
+    except InputError as error:  # which names the option of the other programs
+        raise InputError(re.sub("^--config ", "compare: ", str(error))) from None
     names = [config.name for config in configs]
     if len(configs) < 2 or len(set(names)) < len(names):
-        raise InputError(f"compare: expected two configs or more of different names, found {', '.join(names)}")
+        raise InputError(
+            f"compare: expected two configs or more of different names, found {', '.join(names) or 'none'}; such as "
+            "python -m experiments.compare base lenet5"
+        )
     first = configs[0].data
     for name, config in zip(names, configs, strict=True):
         if (config.data.name, config.data.dir, config.data.validation) != (first.name, first.dir, first.validation):

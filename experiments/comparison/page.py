@@ -37,6 +37,7 @@ def page(summary: dict[str, Any]) -> str:
         notes=tables.notes(summary),
         tables=found,
         titles=list(found),
+        meanings=tables.MEANINGS,
         colors=[figures.color(i) for i in range(len(summary["rows"]))],
         intervals=figures.svg(figures.intervals(summary), "Accuracies of each config with intervals over seeds"),
         curves=[figures.svg(one, "Validation accuracy by epoch, band over seeds") for one in figures.curves(summary)],

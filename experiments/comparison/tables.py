@@ -1,14 +1,33 @@
 """A comparison's tables and notes, for the terminal, for Markdown and for the page."""
 
+from itertools import zip_longest
 from typing import Any
 
 from rich.table import Table
 
-from experiments.comparison.summary import MEASURES
+from experiments.comparison.summary import GOOD, MEASURES
 from experiments.report import console, markdown
 from experiments.run_folder import OUTPUTS
+from experiments.training.runs import LEARNED, LOOKED_AT, WATCHED
 from mnistsum.app.errors import printable
 
+GOOD_AFTER = f"s to {100 * GOOD:.1f} %"  # a column
+# What the columns of the first tables say, in their order.
+MEANINGS = (
+    "Mean ± standard deviation over seeds, of all pairs of an image and a number. The column “sum = digit + number” is "
+    "the share whose sum is the digit that was read plus the number, right or wrong; “on impossible sums” is the mean "
+    "probability of sums that the number excludes (a 3 cannot be added to make 2).",
+    "Each difference is the config's accuracy minus that of the first, paired by seed and by image. Seeds and test "
+    "images both count as samples; all intervals of the table, of both outputs, hold together at 95 % (Bonferroni). "
+    "Better or worse: the interval lies on one side of zero. No worse by 0.1 points: it lies above -0.1, and no seed "
+    "failed. Undecided: anything else.",
+    "“training, s” is seconds of training alone, without compilation and evaluation; of seeds in one program, a seed's "
+    f"share. “{GOOD_AFTER}” is such seconds until both outputs had read {100 * GOOD:.1f} % of the validation images "
+    f"right. The adder lag is the steps from {100 * LEARNED:.0f} % of digits to {100 * LEARNED:.0f} % of sums, on "
+    f"{LOOKED_AT:,} validation images looked at every {WATCHED} examples.",
+    "“digit, permuted” counts digits under their best one-to-one renaming, fitted on validation; “held-out cells” are "
+    "sums of the (digit, number) pairs that were never trained.",
+)
 FEW = 5  # seeds; fewer decide little
 
 
@@ -56,7 +75,15 @@ def tables(summary: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
         ),
         f"Against {first}, points": (["config", "digit [95 %]", "verdict", "sum [95 %]", "verdict"], verdicts),
         "Cost": (
-            ["config", "parameters", "multiply-adds", "training, s", "s to 98.8 %", "images/s", "adder lag, steps"],
+            [
+                "config",
+                "parameters",
+                "multiply-adds",
+                "training, s",
+                GOOD_AFTER,
+                "images/s",
+                "adder lag, steps",
+            ],
             cost,
         ),
         "Where sums go wrong, % of pairs": (
@@ -114,8 +141,9 @@ def in_markdown(summary: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
     lines = [f"# {' / '.join(row['config'] for row in summary['rows'])}", "", f"`{summary['command']}`", ""]
     lines += [f"Commit {made['commit']}; {versions}; {made['cores']} cores of {made['hardware']}; {modes(summary)}."]
-    for title, (header, rows) in tables(summary).items():
+    for (title, (header, rows)), meaning in zip_longest(tables(summary).items(), MEANINGS):
         lines += ["", f"## {title}", "", markdown.table(header, rows)]
+        lines += ["", meaning] if meaning else []
     return "\n".join([*lines, "", *(f"- {printable(note)}" for note in notes(summary))]).rstrip() + "\n"
 
 

@@ -9,11 +9,12 @@ import jinja2
 from markupsafe import Markup
 
 from experiments.report import figures
-from experiments.run_folder import Finished
+from experiments.run_folder import Finished, describe_end
 from mnistsum.app import STYLE
 from mnistsum.files import write_whole, writing
 from mnistsum.types import Data
 
+PICTURES = ("curves", "confusion", "examples")  # of a run, .png in its folder
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
     autoescape=True,
@@ -37,9 +38,13 @@ def write(finished: Finished, data: Data) -> None:
     """Draw the pictures of a tested run and write its report into its folder."""
     folder, labels = finished.folder, data.test.labels
     with writing(folder):
-        figures.curves(finished.lines).savefig(folder / "curves.png")
-        figures.confusion(finished.predictions, labels).savefig(folder / "confusion.png")
-        figures.examples(finished.predictions, data.test).savefig(folder / "examples.png")
+        drawn = (
+            figures.curves(finished.lines),
+            figures.confusion(finished.predictions, labels),
+            figures.examples(finished.predictions, data.test),
+        )
+        for name, figure in zip(PICTURES, drawn, strict=True):
+            figure.savefig(folder / f"{name}.png")
         write_whole(folder / "report.html", report(finished))
 
 
@@ -55,9 +60,8 @@ def report(finished: Finished) -> str:
         config=config,
         summary=summary,
         test=test,
-        curves=(folder / "curves.png").read_bytes(),
-        examples=(folder / "examples.png").read_bytes(),
-        confusion=(folder / "confusion.png").read_bytes(),
+        end=describe_end(config, summary),
+        **{name: (folder / f"{name}.png").read_bytes() for name in PICTURES},
         by_label={
             "header": ["digit", "read right", *(f"+{number}" for number in range(10))],
             "rows": [
@@ -66,6 +70,7 @@ def report(finished: Finished) -> str:
             ],
         },
         command=run["command"],
-        made_with={"commit": commit, **run["versions"], "hardware": run["hardware"], "cores": run["cores"]},
+        made_with={"commit": commit, **run["versions"], "hardware": run["hardware"], "cores": run["cores"]}
+        | ({"began from weights": init} if (init := run.get("settings", {}).get("init")) else {}),
         fields={f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()},
     )

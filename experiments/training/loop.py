@@ -12,6 +12,7 @@ from jax.experimental import multihost_utils
 
 from mnistsum.config import Config
 from mnistsum.devices import local, put_on_each
+from mnistsum.models import Model
 from mnistsum.seeds import compile_advance_seeds, devices_for, init_seeds, unstack
 from mnistsum.train import Recipe, compile_advance, init_state, make_recipe, split_keys
 from mnistsum.types import Split, TrainState
@@ -39,7 +40,8 @@ class Stop(NamedTuple):
         return (self.seconds > MEASURED and self.step > 1) or self.step == total
 
 
-# The next step to stop at, given the last stop; a step past the run's end stands for its end.
+# The next step to stop at, given the last stop: a step past the run's end stands for its end, and the step where it
+# stands for an end there.
 Pace = Callable[[Stop], int]
 
 
@@ -70,9 +72,9 @@ def _compiled(recipe: Recipe, n: int, seeds: int) -> Any:
     return compile_advance(recipe, n) if seeds == 1 else compile_advance_seeds(recipe, n, seeds)
 
 
-def first_state(recipe: Recipe, seed: int) -> TrainState:
-    """Return the state of a seed before its first step."""
-    return jax.jit(init_state, static_argnums=0)(recipe, split_keys(seed))
+def first_state(recipe: Recipe, seed: int, model: Model | None = None) -> TrainState:
+    """Return the state of a seed before its first step, of a model that is given or else is the seed's own."""
+    return jax.jit(init_state, static_argnums=0)(recipe, split_keys(seed), model)
 
 
 def train(
@@ -104,6 +106,8 @@ def train(
     stop = Stop(current, len(seeds), step, 0, 0.0)
     while stop.step < recipe.steps:
         until = int(_of_all_processes(min(pace(stop), recipe.steps))[0])
+        if until == stop.step:
+            return
         start = time.perf_counter()
         current = jax.block_until_ready(compiled(keys, current, placed, np.int32(until)))
         seconds = time.perf_counter() - start

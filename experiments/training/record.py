@@ -27,13 +27,16 @@ PARTS = ("data", "sources", "versions", "settings")  # of a record, each a dict
 NO_MATTER = ("seed", "devices")  # of a config: runs that differ in these alone are of one kind
 
 
-def make_record(config: Config, data: Data, own: Path | None = None) -> dict[str, dict[str, str]]:
+def make_record(
+    config: Config, data: Data, own: Path | None = None, init: str | None = None
+) -> dict[str, dict[str, str]]:
     """Return what decides a run of a config, as it is now.
 
     Args:
         config: of the run.
         data: whose content is hashed.
         own: the user's file that the config came from, if it did.
+        init: the digest of the weights that it begins from; none: they are drawn by its seed.
     """
     return {
         "data": {name: digest(split) for name, split in zip(data._fields, data, strict=True)},
@@ -45,7 +48,8 @@ def make_record(config: Config, data: Data, own: Path | None = None) -> dict[str
             "threefry_partitionable": str(jax.config.values["jax_threefry_partitionable"]),
             "enable_x64": str(jax.config.values["jax_enable_x64"]),
             "matmul_precision": environment.matmul_precision(),
-        },
+        }
+        | ({"init": init} if init else {}),
     }
 
 

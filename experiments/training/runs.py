@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments import environment, run_folder
 from experiments.run_folder import Finished
 from experiments.training.loop import Pace, Stop, about_every, describe_mode, every, train
 from mnistsum import checkpoint
-from mnistsum.config import Config, ObjectiveConfig
+from mnistsum.config import Config, ObjectiveConfig, judges_epochs
 from mnistsum.evaluation import Scores, best_permutation, evaluate, score
 from mnistsum.models import Model
 from mnistsum.models.summary import count_multiply_adds, count_parameters
@@ -80,6 +81,7 @@ def train_runs(
     *,
     program: Future | None = None,
     state: TrainState | None = None,
+    best: Model | None = None,
     spent: dict[str, float] = NO_TIME,
     started: float | None = None,
     caught: Sequence[int] = (),
@@ -95,6 +97,7 @@ def train_runs(
         plan: what is looked at, and when.
         program: what `loop.compile_program` will give, where it was begun in the background.
         state: of a single seed, to go on from; none: before the first step.
+        best: the best model before that state, where the best is kept.
         spent: seconds before this call.
         started: the clock's reading (`time.perf_counter`) when the command began; none: now.
         caught: a list that a signal's number is put into; a run that is sent one ends at its next stop.
@@ -104,15 +107,17 @@ def train_runs(
     """
     started = time.perf_counter() if started is None else started
     recipe = make_recipe(config, len(data.train.labels))
-    seeds = [_Seed(dataclasses.replace(config, seed=seed), folder) for seed, folder in folders.items()]
+    if judges_epochs(config):
+        plan = dataclasses.replace(plan, most_looks=None)  # so that each epoch's end is looked at
+    seeds = [_Seed(dataclasses.replace(config, seed=seed), recipe, folder, best) for seed, folder in folders.items()]
     train_seconds, saved = spent["train_seconds"], time.perf_counter()
 
     def now() -> dict[str, float]:
         return {"train_seconds": train_seconds, "wall_seconds": spent["wall_seconds"] + time.perf_counter() - started}
 
-    if state is not None and int(state.step) == recipe.steps:  # a run that ended before it was tested
+    if state is not None and (int(state.step) == recipe.steps or seeds[0].is_over()):  # it ended before it was tested
         seeds[0].note(state, plan)
-        seeds[0].evaluate(data)
+        seeds[0].evaluate(data, trained_model(state))
     pace = _pace(plan, recipe, seeds)
     stop = None
     for stop in train(config, list(folders), data.train, pace, program=program, state=state, caught=caught):
@@ -120,32 +125,35 @@ def train_runs(
         train_seconds += stop.seconds / len(seeds)
         is_look = stop.step == _next_look(stop.step - 1, plan, recipe)
         for seed, state in zip(seeds, stop.states(), strict=True):
-            if seed.fault:  # from where on nothing more is noted
+            if seed.is_over():  # from where on nothing more is noted
                 continue
             seed.note(state, plan)
             if plan.watches_learning:
                 seed.watch(data.validation)
             if is_look or seed.fault:
-                seed.look(data, recipe, now())
+                seed.look(data, now())
         if plan.save_every and (is_look or stop.signal or time.perf_counter() - saved > plan.save_every):
             if _leads():
                 first = seeds[0]
                 kept = now() | {"lines": first.lines}  # so that a damaged history can be mended
-                checkpoint.save(first.folder / run_folder.CHECKPOINTS, first.config, stop.state, kept)
+                checkpoint.save(first.folder / run_folder.CHECKPOINTS, first.config, stop.state, kept, first.best)
             saved = time.perf_counter()
         loss = float(np.mean([seed.loss() for seed in seeds]))
         scores = [seed.scores for seed in seeds] if is_look else None
         yield Progress(stop, loss, scores, None)  # pyright: ignore[reportArgumentType]: each has been looked at
         if stop.signal and stop.step < recipe.steps:
             return
-        if all(seed.fault for seed in seeds):
-            break
     if _leads():
         mode = describe_mode(len(seeds))
         finished = [seed.finish(data, plan, mode, now()) for seed in seeds]
         yield Progress(stop, seeds[0].loss(), None, finished)
         for seed in finished:
             run_folder.write_summary(seed.folder, seed.summary | now())
+
+
+def digest_weights(model: Model) -> str:
+    """Return the SHA-256 of a model's arrays."""
+    return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(model))).hexdigest()
 
 
 def describe_failure(objective: ObjectiveConfig, scores: Scores) -> str | None:
@@ -165,7 +173,9 @@ class _Seed:
     """A seed's run while it is trained."""
 
     config: Config
+    recipe: Recipe
     folder: Path
+    best: Model | None  # of the best epoch, where it is kept
     lines: list[dict[str, Any]] = field(init=False)  # of its metrics
     learned: dict[str, int] = field(default_factory=dict)  # output to the step at which it was
     fault: str | None = None  # what was not finite
@@ -184,6 +194,25 @@ class _Seed:
                 f"{self.fault}; it was not saved; a lower optimizer.learning_rate or an optimizer.clip_norm may help"
             )
 
+    def is_over(self) -> bool:
+        """Whether nothing more is learned: a number is not finite, or too many epochs have passed since the best."""
+        return self.fault is not None or self.is_stopped()
+
+    def is_stopped(self) -> bool:
+        """Whether the run's patience has ended."""
+        patience = self.config.training.patience * self.recipe.steps_per_epoch
+        if not patience or not (best := self.best_line()):
+            return False
+        return self.lines[-1]["step"] - best["step"] >= patience
+
+    def best_line(self) -> dict[str, Any]:
+        """Return the metrics at the end of the epoch with the best validation accuracy of the sum, the first of equals.
+
+        It follows from the metrics, so a run that is resumed needs nothing else to go on. Empty before an epoch's end.
+        """
+        ends = [line for line in self.lines if line["step"] % self.recipe.steps_per_epoch == 0]
+        return max(ends, key=lambda line: line["validation"]["sum_accuracy"], default={})
+
     def loss(self) -> float:
         """Return the mean training loss since the epoch began."""
         return float(self.state.metrics.loss) / int(self.state.metrics.examples)
@@ -198,17 +227,18 @@ class _Seed:
             if getattr(scores, f"{output}_accuracy") >= LEARNED:
                 self.learned.setdefault(output, int(self.state.step))
 
-    def evaluate(self, data: Data) -> str:
-        """Evaluate on the held-out images; the name of their split."""
+    def evaluate(self, data: Data, model: Model) -> str:
+        """Evaluate a model on the held-out images; the name of their split."""
         name = "validation" if self.config.data.validation else "test"
         split = getattr(data, name)
-        self.held_out = evaluate(self.config.data, trained_model(self.state), split)
+        self.held_out = evaluate(self.config.data, model, split)
         self.scores = score(self.held_out, split.labels)
         return name
 
-    def look(self, data: Data, recipe: Recipe, clock: dict[str, float]) -> None:
+    def look(self, data: Data, clock: dict[str, float]) -> None:
         """Evaluate on the held-out images, and write a line of metrics."""
-        name = self.evaluate(data)
+        model = trained_model(self.state)
+        name = self.evaluate(data, model)
         step, metrics = int(self.state.step), self.state.metrics
         examples = int(metrics.examples)
         trained = {
@@ -216,8 +246,10 @@ class _Seed:
             "digit_accuracy": int(metrics.digit_correct) / examples,
             "sum_accuracy": int(metrics.sum_correct) / examples,
         }
-        line = {"epoch": step / recipe.steps_per_epoch, "step": step, "train": trained}
+        line = {"epoch": step / self.recipe.steps_per_epoch, "step": step, "train": trained}
         self.lines.append(line | {name: _headline(self.scores), "clock": clock})
+        if self.config.training.keep == "best" and self.best_line() is self.lines[-1]:
+            self.best = jax.tree.map(jnp.copy, model)  # as the next step uses the state up
         if _leads():
             run_folder.write_lines(self.folder, self.lines)
 
@@ -225,6 +257,10 @@ class _Seed:
         """Test the trained model, and write what its folder still lacks but the summary."""
         config, model = self.config, trained_model(self.state)
         held_out = config.data.validation > 0
+        ended = kept = int(self.state.step) / self.recipe.steps_per_epoch
+        if self.best is not None:
+            model, kept = self.best, self.best_line()["epoch"]
+            self.evaluate(data, model)
         summary: dict[str, Any] = {
             "config": config.name,
             "dataset": config.data.name,
@@ -232,13 +268,18 @@ class _Seed:
             "parameters": count_parameters(config.model),
             "multiply_adds": count_multiply_adds(config.model),
             "epochs": config.training.epochs,
+            "ended": {
+                "epoch": ended,
+                "best": self.best_line().get("epoch") if judges_epochs(config) else None,
+                "kept": kept,
+            },  # in epochs: where training ended, which was the best, and whose weights are kept
             "steps": int(self.state.step),
             **clock,
             "device": environment.device(),
             "mode": mode,
             "failure": self.fault,
             "learned": self.learned if plan.watches_learning else None,
-            "weights": _digest(model),
+            "weights": digest_weights(model),
             "permutation": self._permutation(data.validation) if held_out else None,
         }
         if held_out:
@@ -263,8 +304,10 @@ def _pace(plan: Plan, recipe: Recipe, seeds: list[_Seed]) -> Pace:
     pausing = about_every(plan.pause) if plan.pause else None
 
     def pace(stop: Stop) -> int:
+        if all(seed.is_over() for seed in seeds):
+            return stop.step
         steps = [_next_look(stop.step, plan, recipe)]
-        if plan.watches_learning and any(not seed.fault and len(seed.learned) < 2 for seed in seeds):
+        if plan.watches_learning and any(not seed.is_over() and len(seed.learned) < 2 for seed in seeds):
             steps.append(watching(stop))
         if pausing is not None:
             steps.append(pausing(stop))
@@ -286,11 +329,6 @@ def _next_look(step: int, plan: Plan, recipe: Recipe) -> int:
 def _headline(scores: Scores) -> dict[str, float]:
     """Return the scores that are one number each."""
     return {name: value for name, value in scores._asdict().items() if isinstance(value, float | int)}
-
-
-def _digest(model: Model) -> str:
-    """Return the SHA-256 of a model's arrays."""
-    return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(model))).hexdigest()
 
 
 def _leads() -> bool:

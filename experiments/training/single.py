@@ -1,7 +1,9 @@
 """One run from start to end, shown as it goes: started, resumed, or previewed."""
 
 import contextlib
+import importlib.util
 import shlex
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -12,25 +14,27 @@ import jax
 
 from experiments import environment, run_folder
 from experiments.report import console
-from experiments.training import loop, resources
+from experiments.training import initial_weights, loop, resources
 from experiments.training.record import differences, make_record
-from experiments.training.runs import NO_TIME, RUN, describe_run, train_runs
+from experiments.training.runs import NO_TIME, RUN, describe_run, digest_weights, train_runs
 from experiments.training.signals import catch_signals
 from mnistsum import checkpoint
-from mnistsum.config import Config
+from mnistsum.config import Config, read_config
 from mnistsum.data import load
 from mnistsum.errors import InputError
 from mnistsum.evaluation import compile_evaluation
 from mnistsum.files import writing
-from mnistsum.models import build
+from mnistsum.models import Model, build
 from mnistsum.train import Recipe, make_recipe
 from mnistsum.types import Data, TrainState
 
 LOCK = ".lock"  # in a run's folder
 
 
-def preview(config: Config, profile: Path | None) -> int:
+def preview(config: Config, init: str | None, profile: Path | None) -> int:
     """Print what a run would do and how long it would take; write a trace of a second of training if asked to."""
+    if init is not None:
+        initial_weights.load(config, init)  # for what a run would refuse
     data = load(config.data)
     recipe, compiling = _compile(config, data, None)
     console.introduce(config, data)
@@ -45,13 +49,17 @@ def preview(config: Config, profile: Path | None) -> int:
     return 0
 
 
-def start(config: Config, folder: Path, own: Path | None, command: str, started: float) -> int:
+def start(
+    config: Config, folder: Path, own: Path | None, init: str | None, log: str | None, command: str, started: float
+) -> int:
     """Train a run from the first step.
 
     Args:
         config: of the run.
         folder: where it is written.
         own: the user's file that the config came from, if it did.
+        init: what weights to begin from; none: the seed's.
+        log: what else the metrics are written for: `tensorboard`.
         command: that asked for the run, to be written down.
         started: the clock's reading when the command began.
 
@@ -59,21 +67,37 @@ def start(config: Config, folder: Path, own: Path | None, command: str, started:
         The exit status.
     """
     caught = catch_signals(console.show_cursor)
+    _check_log(log)
+    model = None if init is None else initial_weights.load(config, init)
+    weights = None if model is None else digest_weights(model)
     data = load(config.data)
     recipe, compiling = _compile(config, data, folder.parent)
     console.introduce(config, data)
-    state = loop.first_state(recipe, config.seed)  # early, as it is waited for
+    if weights is not None:
+        console.say(f"begins from the weights of {init} ({weights[:12]})")
+    state = loop.first_state(recipe, config.seed, model)  # early, as it is waited for
     with _only_writer(folder):
         if _leads():
             if (folder / "config.json").exists():  # since the command line was looked at
                 raise InputError(f"{folder}: another process has written a run into it; name another")
-            record = make_record(config, data, own)
-            run_folder.begin(folder, config, describe_run(config, record, command))
-        return _show(config, folder, data, compiling, state, NO_TIME, started, caught)
+            record = make_record(config, data, own, weights)
+            # No seed brings back weights that were given. A killed start may have left the like.
+            shutil.rmtree(folder / run_folder.CHECKPOINTS, ignore_errors=True)
+            if weights is not None:
+                checkpoint.save(folder / run_folder.CHECKPOINTS, config, state, NO_TIME | {"lines": []})
+            run_folder.begin(folder, config, describe_run(config, record, command) | {"log": log})
+        return _show(config, folder, data, compiling, state, None, NO_TIME, started, caught)
 
 
-def resume(folder: Path, config: Config, own: Path | None, started: float) -> int:
+def resume(folder: Path, config: Config, own: Path | None, command: str, started: float) -> int:
     """Train a run on from its newest sound checkpoint, or from its first step where it never came to one.
+
+    Args:
+        folder: of the run.
+        config: of the run; it may train for more epochs than the folder's, at a constant learning rate.
+        own: the user's file that the config came from, if it did.
+        command: that asked for it, to be written down where it changes the run.
+        started: the clock's reading when the command began.
 
     Returns:
         The exit status.
@@ -85,23 +109,33 @@ def resume(folder: Path, config: Config, own: Path | None, started: float) -> in
     with _only_writer(folder):
         data = load(config.data)
         recipe, compiling = _compile(config, data, folder)
-        if changed := differences(run_folder.read_json(folder / run_folder.RUN), make_record(config, data, own)):
+        then = run_folder.read_json(folder / run_folder.RUN)
+        _check_log(then.get("log"))
+        init = then.get("settings", {}).get("init")
+        if changed := differences(then, make_record(config, data, own, init)):
             raise InputError(
                 f"{folder}: {'; '.join(changed)} since the run began, so that it would not end with the same bits; "
                 "bring that back, or start a new run"
             )
-        state, spent, refused, lines = None, NO_TIME, (), []
+        state, best, spent, refused, lines = None, None, NO_TIME, (), []
         if checkpoint.steps(folder / run_folder.CHECKPOINTS):
-            state, kept, refused = checkpoint.restore(folder / run_folder.CHECKPOINTS, config)
+            state, kept, refused, best = checkpoint.restore(folder / run_folder.CHECKPOINTS, config)
             spent, lines = {name: kept[name] for name in NO_TIME}, kept["lines"]
+        elif init is not None:
+            raise InputError(
+                f"{folder}: its checkpoints are gone, and the weights that it began from with them; "
+                "start a new run with --init"
+            )
         step = 0 if state is None else int(state.step)
         console.introduce(config, data)
         for line in refused:
             console.say(f"{line}; the checkpoint before it is used")
         console.say(f"resumed at step {step:,} of {recipe.steps:,}")
         if _leads():
+            if read_config(folder).training != config.training:
+                run_folder.reopen(folder, config.training, then | {"command": f"{then['command']} && {command}"})
             mend(folder, lines)
-        return _show(config, folder, data, compiling, state, spent, started, caught)
+        return _show(config, folder, data, compiling, state, best, spent, started, caught)
 
 
 def mend(folder: Path, lines: list[dict[str, Any]]) -> None:
@@ -134,6 +168,7 @@ def _show(
     data: Data,
     compiling: Future,
     state: TrainState | None,
+    best: Model | None,
     spent: dict[str, float],
     started: float,
     caught: list[int],
@@ -143,6 +178,12 @@ def _show(
     model = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))
     environment.in_background(compile_evaluation, config.data, model)  # into XLA's cache
     from experiments.report import html  # Matplotlib loads while XLA compiles
+
+    log = None
+    if _leads() and (run := run_folder.read_json(folder / run_folder.RUN)).get("log") is not None:
+        from experiments.report.tensorboard import Log  # needs the extra `tensorboard`
+
+        log = Log(folder, run, run_folder.read_lines(folder))
 
     first, estimated = 0 if state is None else int(state.step), False
     epochs = -(-recipe.steps // recipe.steps_per_epoch)
@@ -156,6 +197,7 @@ def _show(
             RUN,
             program=compiling,
             state=state,
+            best=best,
             spent=spent,
             started=started,
             caught=caught,
@@ -163,6 +205,8 @@ def _show(
             if finished is not None:
                 bar.stop()
                 html.write(finished[0], data)
+                if log is not None:
+                    log.finish(finished[0])
                 console.results(finished[0])
                 continue
             assert stop is not None
@@ -174,6 +218,8 @@ def _show(
             bar.update(task, completed=stop.step, description=f"epoch {epoch}", note=note)
             if scores is not None:
                 console.epoch_line(epoch, split, scores[0])
+                if log is not None:
+                    log.add(run_folder.read_lines(folder)[-1])
             if stop.signal and stop.step < recipe.steps:
                 bar.stop()
                 console.say(
@@ -182,6 +228,12 @@ def _show(
                 )
                 return 128 + stop.signal
     return 0
+
+
+def _check_log(log: str | None) -> None:
+    """Check that what the metrics are logged with is installed."""
+    if log is not None and importlib.util.find_spec("tensorboardX") is None:
+        raise InputError("--log tensorboard: needs tensorboardX; pip install -e '.[tensorboard]'")
 
 
 def _leads() -> bool:

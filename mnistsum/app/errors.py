@@ -1,5 +1,6 @@
 """How every program ends: an error is one line on standard error, and an exit status."""
 
+import contextlib
 import gc
 import os
 import re
@@ -9,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from mnistsum.app.command_line import fitted_help
 from mnistsum.errors import InputError
 
 EXPECTED = (InputError, OSError, FloatingPointError)  # errors that are told in one line
@@ -29,8 +31,10 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
     for stream in (sys.stdout, sys.stderr):  # which may know ASCII alone, while a file may have any name
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+    asks_help = not {"-h", "--help"}.isdisjoint(arguments)
     try:
-        sys.exit(command([OF_HOME.sub(lambda found: f"{found[1]}{Path.home()}", each) for each in arguments]))
+        with fitted_help() if asks_help else contextlib.nullcontext():
+            sys.exit(command([OF_HOME.sub(lambda found: f"{found[1]}{Path.home()}", each) for each in arguments]))
     except BrokenPipeError:
         discard_output()
         sys.exit(CLOSED_PIPE)

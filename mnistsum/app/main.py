@@ -1,12 +1,17 @@
 """The command line of `mnistsum`: parsed before JAX is imported."""
 
+import functools
+import operator
 import sys
 from importlib.metadata import version
+from typing import Annotated
 
-import tyro
+from tyro.conf import subcommand
 
+from mnistsum.app import command_line
 from mnistsum.app.errors import run
 from mnistsum.app.options import Draw, Evaluate, Export, Predict
+from mnistsum.errors import InputError
 
 COMMANDS = {"predict": Predict, "evaluate": Evaluate, "export": Export, "draw": Draw}
 
@@ -16,11 +21,16 @@ def command(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         print(f"mnistsum {version('mnistsum')}")
         return 0
-    options = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS,
+    first = arguments[0] if arguments else "--help"
+    if first not in (*COMMANDS, "-h", "--help"):
+        near = command_line.hint(first, [*COMMANDS, "--version", "--help"])
+        raise InputError(f"mnistsum {first}: no such command; {near}(one of {', '.join(COMMANDS)})")
+    options = command_line.parse(
+        functools.reduce(operator.or_, [Annotated[kind, subcommand(name)] for name, kind in COMMANDS.items()]),
+        arguments,
+        known=command_line.options_of(COMMANDS[first]) if first in COMMANDS else (),
         prog="mnistsum",
         description="Use networks that read a handwritten digit and add a number to it.",
-        args=arguments,
     )
     # Each imports what it needs, JAX among it, only once the command line is right.
     if isinstance(options, Predict):

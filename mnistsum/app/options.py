@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from tyro.conf import FlagCreatePairsOff, Positional
+from tyro.conf import Positional
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Predict:
     number: int | None = None  # 0-9, added to each digit; without it, all ten are, one after another
     model: str = "base"  # a network that ships with the package, a run's folder, or exported weights
     config: Path | None = None  # the .py file that defines the model's architecture, where it is your own
-    json: Annotated[bool, FlagCreatePairsOff] = False  # print a list of objects instead of a table
+    json: bool = False  # print a list of objects instead of a table
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Evaluate:
     model: Positional[str] = "base"  # a run's folder, exported weights, or a network that ships with the package
     split: Literal["test", "validation", "train"] = "test"  # of the data set that the network was trained on
     config: Path | None = None  # the .py file that defines the model's architecture, where it is your own
-    json: Annotated[bool, FlagCreatePairsOff] = False  # print an object instead of a table
+    json: bool = False  # print an object instead of a table
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Export:
     to: Literal["safetensors", "stablehlo", "onnx"]  # onnx needs the extra `onnx`
     config: Path | None = None  # the .py file that defines the model's architecture, where it is your own
     output: Path | None = None  # default: export/ in the run's folder
-    rounded: Annotated[bool, FlagCreatePairsOff] = False  # of safetensors: kernels in bfloat16, half the size
+    rounded: bool = False  # of safetensors: kernels in bfloat16, half the size
 
 
 @dataclass(frozen=True)
@@ -46,4 +46,4 @@ class Draw:
     model: str = "base"  # a network that ships with the package, a run's folder, or exported weights
     config: Path | None = None  # the .py file that defines the model's architecture, where it is your own
     port: int = 0  # 0: a free one
-    no_browser: Annotated[bool, FlagCreatePairsOff] = False  # print the address, and leave it to you to open it
+    no_browser: bool = False  # print the address, and leave it to you to open it

@@ -1,0 +1,68 @@
+"""A run's metrics, pictures and config for TensorBoard, by tensorboardX (extra `tensorboard`)."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorboardX
+from PIL import Image
+from tensorboardX.summary import hparams
+
+from experiments.report.html import PICTURES
+from experiments.run_folder import Finished
+from mnistsum.config import as_dict
+from mnistsum.files import writing
+
+FOLDER = "tensorboard"  # in a run's folder
+SIZES = ("images", "pairs")  # among the scores, the same in every line
+RESULTS = ("digit_accuracy", "sum_accuracy", "digit_loss", "sum_loss", "consistency")  # shown beside the config
+
+
+class Log:
+    """An open log of a run; it is begun anew with what is known so far, so that no point is in it twice."""
+
+    def __init__(self, folder: Path, run: dict[str, Any], lines: list[dict[str, Any]]):
+        """Open it.
+
+        Args:
+            folder: of the run.
+            run: its `run.json`.
+            lines: of its metrics so far.
+        """
+        self.began = datetime.fromisoformat(run["clock"]["started"]).timestamp()
+        with writing(folder / FOLDER):
+            for left in (folder / FOLDER).glob("events.*"):
+                left.unlink()
+            self.writer = tensorboardX.SummaryWriter(str(folder / FOLDER), flush_secs=1)
+        for line in lines:
+            self.add(line)
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Add a line of metrics, at the moment at which it was measured."""
+        moment = self.began + line["clock"]["wall_seconds"]
+        for part in line.keys() & {"train", "validation", "test"}:
+            for name, value in line[part].items():
+                if name not in SIZES:
+                    self.writer.add_scalar(f"{name}/{part}", value, line["step"], moment)
+        self.writer.add_scalar("epoch", line["epoch"], line["step"], moment)
+
+    def finish(self, finished: Finished) -> None:
+        """Add the pictures of a finished run, and its config beside its results on the test images."""
+        step = finished.summary["steps"]
+        for name in PICTURES:
+            with Image.open(finished.folder / f"{name}.png") as picture:
+                self.writer.add_image(f"pictures/{name}", np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+        fields = {name: _plain(value) for name, value in as_dict(finished.config).items()}
+        results = {f"{name}/test": finished.summary["test"][name] for name in RESULTS}
+        for summary in hparams(fields, results):
+            assert self.writer.file_writer is not None
+            self.writer.file_writer.add_summary(summary)
+        for name, value in results.items():
+            self.writer.add_scalar(name, value, step)
+        self.writer.close()
+
+
+def _plain(value: Any) -> Any:
+    """Return a field's value as TensorBoard holds it: a number, a truth or a text."""
+    return value if isinstance(value, bool | int | float | str) else str(value)

@@ -1,0 +1,47 @@
+"""The weights that a run begins from where its seed does not draw them: of another run, or of a file."""
+
+import jax
+
+from mnistsum.config import Config
+from mnistsum.errors import InputError
+from mnistsum.models import Model, build
+from mnistsum.predict import load_pretrained
+from mnistsum.weights import named
+
+# Fields of a model's config that its arrays stand and fall with, and those that tell alone what the arrays mean.
+ARCHITECTURE = ("classifier", "adder", "adder_input", "widths", "hidden")
+MEANING = ARCHITECTURE[:3]
+
+
+def load(config: Config, init: str) -> Model:
+    """Return the model that a run of a config begins from.
+
+    Args:
+        config: of the run, whose architecture the weights must have; how it trains and computes may differ.
+        init: what `load_pretrained` takes: a run's folder, a file of weights, or the name of a network that ships.
+
+    Raises:
+        InputError: where there is none, or one of another architecture; it names the first difference.
+    """
+    try:
+        theirs, model = load_pretrained(init)
+    except InputError as error:
+        raise InputError(f"--init {error}") from None
+    ours = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))
+    found, expected = ({name: leaf.shape for name, leaf in named(each).items()} for each in (model, ours))
+    if found == expected and all(getattr(theirs.model, name) == getattr(config.model, name) for name in MEANING):
+        return jax.tree.unflatten(jax.tree.structure(ours), jax.tree.leaves(model))
+    for name in ARCHITECTURE:
+        have, want = getattr(theirs.model, name), getattr(config.model, name)
+        if have != want:
+            value = ",".join(map(str, have)) if isinstance(have, tuple) else have
+            raise InputError(
+                f"--init {init}: of another architecture: expected model.{name} to be {want!r}, found {have!r}; "
+                f"add model.{name}={value} or give other weights"
+            )
+    name = min(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    have, want = (list(side[name]) if name in side else "absent" for side in (found, expected))
+    raise InputError(
+        f"--init {init}: of another architecture: expected {name} to be {want}, found {have}; "
+        "the code of the network has changed: give other weights"
+    )

@@ -1,0 +1,144 @@
+"""How every program reads its command line: with tyro, with help that fits the terminal, and hints where it cannot.
+
+JAX is not imported here.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from mnistsum.errors import InputError
+
+FRAME = ("╭", "│", "╰")  # begin the lines that tyro fits to the terminal itself
+COLOR = re.compile(r"(?:\x1b\[[0-9;]*m)*")
+NO_DEFAULT = re.compile(rf"\(default:{COLOR.pattern} {COLOR.pattern}\)")
+# A dotted field of a config, and what stands for its value, where a line of help begins with them.
+FIELD = re.compile(
+    rf"([│ ]{COLOR.pattern} {COLOR.pattern})--([a-z]+\.[a-z-]+)({COLOR.pattern} {COLOR.pattern}[^ \x1b]+)(?= )"
+)
+TYPES = ConstructorRegistry()  # how types are read that tyro's own rules describe with None and nested brackets
+
+
+def parse(program: Any, arguments: list[str], known: Iterable[str], **options: Any) -> Any:
+    """Return what a command line means.
+
+    tyro prints help and ends the process; it does so with status 2 where a value is missing or cannot be read.
+
+    Args:
+        program: what tyro reads: a dataclass, or several as subcommands.
+        arguments: of the command line.
+        known: what may stand in it, to be hinted at.
+        options: of `tyro.cli`.
+
+    Raises:
+        InputError: on a word that nothing understands, with the nearest that is known.
+    """
+    markers = (tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName)
+    parsed, unknown = tyro.cli(
+        program, args=arguments, return_unknown_args=True, registry=TYPES, config=markers, **options
+    )
+    if unknown:
+        word = unknown[0].partition("=")[0]
+        raise InputError(f"{word}: not understood; {hint(word, known)}--help lists what there is")
+    return parsed
+
+
+def options_of(program: type) -> list[str]:
+    """Return the options that a dataclass stands for."""
+    return [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(program)]
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """Return as a question what was meant: a known word that ends so or is abbreviated so, or the nearest one."""
+    if word == "--version":
+        return "did you mean python -m mnistsum --version? "
+    short = [one for one in known if one.endswith(f" {word}") or _abbreviate(one) == word]
+    near = short or difflib.get_close_matches(word, known, 1)
+    return f"did you mean {near[0]}? " if near else ""
+
+
+def _abbreviate(field: str) -> str:
+    """Return a dotted field with the initials of its name, as optimizer.lr."""
+    section, dot, name = field.rpartition(".")
+    return section + dot + "".join(part[:1] for part in name.split("_"))
+
+
+class _Page(io.TextIOWrapper):
+    """Takes what is printed, in the colors and letters that standard output would show."""
+
+    def isatty(self) -> bool:
+        """Return whether a terminal reads standard output."""
+        return sys.__stdout__ is not None and sys.__stdout__.isatty()
+
+
+@contextlib.contextmanager
+def fitted_help() -> Iterator[None]:
+    """Fit the help that tyro prints meanwhile to the terminal."""
+    content = io.BytesIO()
+    page = _Page(content, sys.stdout.encoding, errors="backslashreplace", write_through=True)
+    try:
+        with contextlib.redirect_stdout(page):
+            yield
+    finally:
+        print(fit(content.getvalue().decode(page.encoding), shutil.get_terminal_size().columns), end="")
+
+
+def fit(page: str, width: int) -> str:
+    """Return a page of help of which no line is longer than the terminal, which would break it within a word.
+
+    tyro fits what is in a frame, but neither usage nor description. Fields of a config are shown as they are typed.
+    """
+    lines = []
+    for line in page.splitlines():
+        plain = COLOR.sub("", line)
+        if len(plain) > width and not plain.startswith(FRAME):
+            indent = " " * len("usage: ") if plain.startswith("usage: ") else ""
+            line = textwrap.fill(plain, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        lines.append(NO_DEFAULT.sub(lambda found: " " * len(COLOR.sub("", found[0])), line) + "\n")
+    return FIELD.sub(lambda found: f"{found[1]}{found[2].replace('-', '_')}{found[3]}  ", "".join(lines))
+
+
+@TYPES.primitive_rule
+def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """Read `X | None` as an X is read, and the word None as none."""
+    parts = [part for part in get_args(info.type) if part is not NoneType]
+    if get_origin(info.type) not in (UnionType, Union) or len(parts) != 1 or NoneType not in get_args(info.type):
+        return None
+    spec = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(parts[0], info.markers))
+    assert isinstance(spec, PrimitiveConstructorSpec)
+    return dataclasses.replace(
+        spec,
+        choices=spec.choices and (*spec.choices, "None"),
+        instance_from_str=lambda words: None if words == ["None"] else spec.instance_from_str(words),
+        is_instance=lambda value: value is None or spec.is_instance(value),
+        str_from_instance=lambda value: ["None"] if value is None else spec.str_from_instance(value),
+    )
+
+
+@TYPES.primitive_rule
+def _many(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """Read `tuple[X, ...]` as so many X."""
+    if get_origin(info.type) is not tuple or get_args(info.type)[1:] != (Ellipsis,):
+        return None
+    spec = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(get_args(info.type)[0], info.markers))
+    assert isinstance(spec, PrimitiveConstructorSpec)
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=f"{spec.metavar},...",
+        instance_from_str=lambda words: tuple(spec.instance_from_str([word]) for word in words),
+        is_instance=lambda value: isinstance(value, tuple) and all(map(spec.is_instance, value)),
+        str_from_instance=lambda value: [
+            ",".join(word for one in value for word in spec.str_from_instance(one)) or "none"
+        ],
+    )

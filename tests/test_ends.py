@@ -1,0 +1,131 @@
+"""Where a run ends, and with whose weights: patience, the best epoch, more epochs; each exact under resume."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from programs import bits, finish, start, write_set
+
+from experiments import run_folder
+from experiments.run import command
+from experiments.training.record import make_record
+from experiments.training.runs import COMPARED, RUN, describe_run, train_runs
+from mnistsum import checkpoint, weights
+from mnistsum.config import AugmentConfig, OptimizerConfig, TrainingConfig, to_json
+from mnistsum.evaluation import evaluate
+from mnistsum.types import Data, Split
+
+EPOCH = 8  # steps
+
+
+@pytest.fixture(scope="module")
+def impatient(config):
+    """Twelve epochs at most, at a rate with ups and downs."""
+    return dataclasses.replace(
+        config,
+        augment=AugmentConfig(),
+        optimizer=OptimizerConfig(name="sgd", learning_rate=0.05, momentum=0.9, schedule="constant"),
+        training=TrainingConfig(epochs=12.0, batch_size=32, patience=2, keep="best"),
+    )
+
+
+@pytest.fixture(scope="module")
+def few(mnist) -> Data:
+    return Data(*(Split(*(part[:n] for part in split)) for split, n in zip(mnist, (256, 64, 64), strict=True)))
+
+
+def begin(config, data, folder: Path) -> Path:
+    run_folder.begin(folder, config, describe_run(config, make_record(config, data), "a test"))
+    return folder
+
+
+def train(config, data, folder: Path, kill_at: int | None = None) -> None:
+    """Train a run to its end, or until it is killed at a step; on from its checkpoint where there is one."""
+    begun = {}
+    if checkpoint.steps(folder / "checkpoints"):
+        restored = checkpoint.restore(folder / "checkpoints", config)
+        run_folder.write_lines(folder, restored.kept["lines"])
+        begun = {"state": restored.state, "best": restored.best}
+    for progress in train_runs(config, {0: folder}, data, RUN, **begun):
+        if progress.stop and progress.stop.step == kill_at:
+            return
+
+
+@pytest.fixture(scope="module")
+def whole(impatient, few, tmp_path_factory) -> Path:
+    """The run that nothing happens to."""
+    folder = begin(impatient, few, tmp_path_factory.mktemp("ends") / "whole")
+    train(impatient, few, folder)
+    return folder
+
+
+def test_training_ends_patience_after_the_best_epoch_and_its_weights_are_kept(whole, impatient, few):
+    lines, summary = run_folder.read_lines(whole), run_folder.read_summary(whole)
+    sums = [line["validation"]["sum_accuracy"] for line in lines]
+    best = int(np.argmax(sums)) + 1
+    assert summary["ended"] == {"epoch": best + 2, "best": best, "kept": best}
+    assert len(lines) == best + 2 < 12  # else nothing has been shown
+    assert summary["validation"]["sum_accuracy"] == max(sums) > sums[-1]
+    _, model = weights.load(whole)
+    read = evaluate(impatient.data, model, few.test)
+    assert (read.sum == np.load(whole / "predictions.npz")["sum"]).all()
+    last = checkpoint.restore(whole / "checkpoints", impatient).state.model
+    assert any((a != b).any() for a, b in zip(jax.tree.leaves(model), jax.tree.leaves(last), strict=True))
+
+
+@pytest.mark.parametrize("before", ["the best", "the end", "the summary"])
+def test_a_run_killed_anywhere_ends_with_the_same_bits(whole, impatient, few, tmp_path, before):
+    best = int(run_folder.read_summary(whole)["ended"]["best"])
+    epoch = {"the best": best - 1, "the end": best + 1, "the summary": best + 2}[before]
+    folder = begin(impatient, few, tmp_path / "run")
+    train(impatient, few, folder, kill_at=epoch * EPOCH)
+    assert not (folder / "summary.json").exists()
+    train(impatient, few, folder)
+    assert bits(folder) == bits(whole)
+
+
+@pytest.mark.slow
+def test_each_seed_of_a_shared_program_ends_by_its_own_patience(impatient, few, tmp_path):
+    folders = {seed: begin(impatient, few, tmp_path / str(seed)) for seed in range(4)}
+    for _ in train_runs(impatient, folders, few, COMPARED):
+        pass
+    ends = set()
+    for folder in folders.values():
+        lines, summary = run_folder.read_lines(folder), run_folder.read_summary(folder)
+        sums = [line["validation"]["sum_accuracy"] for line in lines if line["step"] % EPOCH == 0]
+        best = int(np.argmax(sums)) + 1
+        assert summary["ended"] == {"epoch": min(best + 2, 12), "best": best, "kept": best}
+        assert lines[-1]["epoch"] == summary["ended"]["epoch"]
+        assert summary["validation"]["sum_accuracy"] == max(sums)
+        ends.add(lines[-1]["epoch"])
+    assert len(ends) > 1
+
+
+def test_more_epochs_are_refused_where_the_rate_has_fallen_to_0(config, ended, tmp_path):
+    (tmp_path / "config.json").write_text(to_json(config))
+    status, said = ended(command, "--resume", tmp_path, "training.epochs=9")
+    assert status == 2
+    assert f"falls to 0 over the 3 epochs of {tmp_path}, so it cannot go on" in said
+    assert f"--init {tmp_path}" in said
+
+
+@pytest.mark.slow
+def test_a_finished_run_that_is_given_more_epochs_ends_as_if_it_had_had_them(tmp_path):
+    data = write_set(tmp_path, train=576, test=64)
+    own = ["data.name=custom", f"data.dir={data}", "data.validation=64", "training.batch_size=64"]
+    line = ["--config", "smoke", *own, "optimizer.schedule=constant", "training.keep=best"]
+    finish(start(*line, "training.epochs=4", "--output", tmp_path / "long"))
+    finish(start(*line, "training.epochs=2", "--output", tmp_path / "short"))
+    shutil.copytree(tmp_path / "short", tmp_path / "killed")
+    finish(start("--resume", tmp_path / "short", "training.epochs=4"))
+    assert bits(tmp_path / "short") == bits(tmp_path / "long")
+    assert json.loads((tmp_path / "short" / "run.json").read_text())["command"].endswith("training.epochs=4")
+    # Killed as soon as it is longer, it knows so.
+    training = dataclasses.replace(run_folder.read_config(tmp_path / "killed").training, epochs=4.0)
+    run_folder.reopen(tmp_path / "killed", training, run_folder.read_json(tmp_path / "killed" / "run.json"))
+    finish(start("--resume", tmp_path / "killed"))
+    assert bits(tmp_path / "killed") == bits(tmp_path / "long")

@@ -1,0 +1,113 @@
+"""What TensorBoard would read of a run: each point once, whatever happened to the run."""
+
+import importlib.util
+import io
+import signal
+import struct
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from programs import finish, start, write_set
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+
+from experiments import run_folder
+from experiments.report import html
+from experiments.report.tensorboard import Log
+from experiments.training import single
+from mnistsum.config import Config, read_config
+from mnistsum.errors import InputError
+
+
+def values(folder: Path) -> list:
+    """Step and value of all that the event files of a run hold; each record has its length before it, and checksums."""
+    found = []
+    for file in sorted((folder / "tensorboard").glob("events.*")):
+        content, place = file.read_bytes(), 0
+        while place < len(content):
+            (length,) = struct.unpack_from("<Q", content, place)
+            event = Event.FromString(content[place + 12 : place + 12 + length])
+            found += [(event.step, event.wall_time, value) for value in event.summary.value]
+            place += 12 + length + 4
+    return found
+
+
+def scalars(folder: Path) -> dict:
+    """Points by tag and step, each of which occurs once."""
+    points = [(value.tag, step) for step, _, value in values(folder)]
+    assert set(Counter(points).values()) == {1}
+    return {
+        (value.tag, step): value.simple_value
+        for step, _, value in values(folder)
+        if value.WhichOneof("value") == "simple_value"
+    }
+
+
+def lines(*epochs: int) -> list[dict]:
+    scores = {"digit_accuracy": 0.5, "sum_accuracy": 0.25, "images": 10}
+    return [
+        {"epoch": float(epoch), "step": 8 * epoch, "train": {"loss": 1 / epoch}, "validation": scores}
+        | {"clock": {"wall_seconds": 2.0 * epoch}}
+        for epoch in epochs
+    ]
+
+
+RUN = {"clock": {"started": "2026-01-02T03:04:05+0000"}}
+
+
+def test_a_log_begun_anew_holds_each_point_once_at_the_moment_of_its_measurement(tmp_path):
+    first = Log(tmp_path, RUN, [])
+    for line in lines(1, 2, 3):
+        first.add(line)
+    second = Log(tmp_path, RUN, lines(1, 2))  # as a run does that was killed and goes on from its second epoch
+    second.add(lines(3)[0])
+    second.writer.close()
+    found = scalars(tmp_path)
+    assert found["loss/train", 24] == pytest.approx(1 / 3)
+    assert found["sum_accuracy/validation", 8] == 0.25
+    assert len(found) == 3 * 4  # loss, two accuracies and the epoch: no sizes
+    times = {step: time for step, time, _ in values(tmp_path)}
+    assert times[16] - times[8] == pytest.approx(2.0)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_and_resumed_logs_what_its_files_hold(tmp_path):
+    data = write_set(tmp_path, train=576, test=64)
+    own = ["data.name=custom", f"data.dir={data}", "data.validation=64", "training.batch_size=64", "training.epochs=9"]
+    folder = tmp_path / "run"
+    process = start("--config", "smoke", *own, "--log", "tensorboard", "--output", folder)
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("epoch 3/9"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    finish(process, status=128 + signal.SIGTERM)
+    assert scalars(folder)
+    finish(start("--resume", folder))
+    found, summary = scalars(folder), run_folder.read_summary(folder)
+    for line in run_folder.read_lines(folder):
+        for part in ("train", "validation"):
+            for name, value in line[part].items():
+                if name not in ("images", "pairs"):
+                    assert found[f"{name}/{part}", line["step"]] == pytest.approx(value)
+    assert found["sum_accuracy/test", summary["steps"]] == pytest.approx(summary["test"]["sum_accuracy"])
+    by_tag = {value.tag: value for _, _, value in values(folder)}
+    for name in html.PICTURES:
+        shown = Image.open(io.BytesIO(by_tag[f"pictures/{name}"].image.encoded_image_string))
+        drawn = Image.open(folder / f"{name}.png").convert("RGB")
+        assert (np.asarray(shown) == np.asarray(drawn)).all()
+    content = by_tag["_hparams_/session_start_info"].metadata.plugin_data.content
+    fields = HParamsPluginData.FromString(content).session_start_info.hparams
+    config = read_config(folder)
+    assert fields["optimizer.learning_rate"].number_value == config.optimizer.learning_rate
+    assert fields["model.widths"].string_value == str(config.model.widths)
+
+
+def test_without_the_extra_one_line_says_how_to_install_it_before_anything_is_written(monkeypatch, tmp_path):
+    monkeypatch.setattr(single, "catch_signals", lambda _: [])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs tensorboardX; pip install -e '\.\[tensorboard\]'"):
+        single.start(Config(), tmp_path / "run", None, None, "tensorboard", "a test", 0.0)
+    assert not list(tmp_path.iterdir())
