@@ -191,7 +191,7 @@ def _box(mask: Bool[np.ndarray, "height width"]) -> tuple[slice, slice]:
 def _with_usual_stroke(
     ink: Float[np.ndarray, "height width"], mask: Bool[np.ndarray, "height width"]
 ) -> Float[np.ndarray, "height2 width2"]:
-    """Return the digit, cropped: hairlines made as wide and as dark as MNIST's strokes, a thick pen's stroke thinned."""
+    """Return the digit, cropped, its hairlines as wide and dark as MNIST's, a thick pen's strokes thinned."""
     pad = WORKING // 20
     box = _box(mask)
     ink, mask = np.pad(ink[box], pad), np.pad(mask[box], pad)

@@ -24,7 +24,17 @@ from mnistsum.picture import Picture, inspect_picture
 from mnistsum.predict import Predictor, load_pretrained
 
 NAMES = ("digit", "sum")
-COLUMNS = ("file", "number", "digit", "digit_probability", "sum", "sum_probability", "agree", "warnings", "error")
+COLUMNS: tuple[str, ...] = (
+    "file",
+    "number",
+    "digit",
+    "digit_probability",
+    "sum",
+    "sum_probability",
+    "agree",
+    "warnings",
+    "error",
+)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")  # of the files that are taken from a folder
 UNSURE = 0.8  # a probability of the digit below which it is not to be believed
 BATCH = 100  # pictures that are held at the same time; with more of them, a bar shows how far it is
@@ -81,7 +91,7 @@ def _expand(given: str) -> list[str]:
         return sorted(str(file) for file in path.iterdir() if file.suffix.lower() in SUFFIXES) or [given]
     if given == "-" or path.exists():  # whose name may look like a pattern
         return [given]
-    return sorted(glob.glob(given, recursive=True)) or [given]
+    return sorted(glob.glob(given, recursive=True)) or [given]  # noqa: PTH207 - Path.glob takes no absolute patterns
 
 
 def _answer(predictor: Predictor, files: list[str], numbers: list[int], bad: list[str]) -> Iterator[dict[str, Any]]:
