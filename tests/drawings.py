@@ -46,7 +46,7 @@ FOLDER = Path("/usr/share/fonts")
 
 class Drawing(NamedTuple):
     image: Image.Image
-    label: int
+    label: int | str  # a letter, in tests/thresholds.py
     font: str
 
 
@@ -57,7 +57,7 @@ def draw(name: str, count: int = 400) -> list[Drawing]:
     return [_draw(random, i % 10, fonts[random.integers(len(fonts))]) for i in range(count)]
 
 
-def _draw(random: np.random.Generator, label: int, font: str) -> Drawing:
+def _draw(random: np.random.Generator, label: int | str, font: str) -> Drawing:
     width, height = random.integers(120, 900, 2)
     size = int(min(width, height) * random.uniform(0.3, 0.75))
     face = ImageFont.truetype(str(FOLDER / font), size)
