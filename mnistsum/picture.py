@@ -206,10 +206,13 @@ def _with_usual_stroke(
         y, x = np.mgrid[-less : less + 1, -less : less + 1]
         digit = ndimage.grey_erosion(digit, footprint=y * y + x * x <= less * less)
     # A hairline is gray only because it is finer than a pixel, and may join two thick strokes.
-    inside, outside = (np.asarray(ndimage.distance_transform_edt(part)) for part in (mask, ~mask))
+    inside = np.asarray(ndimage.distance_transform_edt(mask))
     width = 2 * ndimage.maximum_filter(inside, round(2 * THINNEST * length) or 1) - 1
     more = (THINNEST * length - width) / 2
-    digit = np.where(more > 0.5, np.maximum(digit, (inside - outside + more + 0.5).clip(0, 1)), digit)
+    thin = more > 0.5
+    if thin.any():
+        outside = np.asarray(ndimage.distance_transform_edt(~mask))
+        digit[thin] = np.maximum(digit, (inside - outside + more + 0.5).clip(0, 1))[thin]
     return digit[_box(digit > 0.3)]
 
 
