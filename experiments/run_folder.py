@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mnistsum import json_files, weights
+from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, TrainingConfig, judges_epochs, read_config, to_json
 from mnistsum.errors import InputError
 from mnistsum.files import write_whole, writing
@@ -69,7 +70,12 @@ def describe_end(config: Config, summary: dict[str, Any]) -> str:
 
 
 def write_results(
-    folder: Path, config: Config, model: Model, evaluation: Evaluation, summary: dict[str, Any]
+    folder: Path,
+    config: Config,
+    model: Model,
+    evaluation: Evaluation,
+    summary: dict[str, Any],
+    temperatures: Temperatures | None,
 ) -> Finished:
     """Write predictions and weights of a run that has ended; `write_summary` writes the rest."""
     file = io.BytesIO()
@@ -79,7 +85,8 @@ def write_results(
     scores = summary.get("test") or summary["validation"]
     read = f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%} of {scores['images']:,} images"
     run = read_json(folder / RUN)
-    weights.save(folder / weights.WEIGHTS, config, model, f"{run['command']}, commit {run['commit']}: {read}")
+    made_by = f"{run['command']}, commit {run['commit']}: {read}"
+    weights.save(folder / weights.WEIGHTS, config, model, made_by, temperatures)
     return Finished(folder, config, run, read_lines(folder), summary, predictions)
 
 

@@ -125,7 +125,8 @@ def load_run(folder: str | Path) -> tuple[Config, Model]:
     """
     folder = Path(folder)
     if (folder / weights.WEIGHTS).exists():
-        return weights.load(folder)
+        config, model, _ = weights.load(folder)
+        return config, model
     if not (folder / "checkpoints").is_dir():
         raise InputError(
             f"{folder}: expected the folder of a run, found neither {weights.WEIGHTS} nor checkpoints in it"

@@ -64,13 +64,20 @@ def classify(
     return jax.tree.map(lambda each: each.mean(0), answers)
 
 
+def answer_batch(
+    config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"]
+) -> tuple[Float[Array, "batch 10"], Float[Array, "batch 10 19"]]:
+    """Return the model's logits of the digit, and of the sum with each of the ten numbers."""
+    features, digit = classify(config, model, images)
+    # One-hot numbers [10, batch, 10] to sum logits [batch, 10, 19].
+    numbers = jnp.broadcast_to(jnp.eye(10)[:, None], (10, len(images), 10))
+    return digit, jax.vmap(model.add, in_axes=(None, None, 0), out_axes=1)(features, digit, numbers)
+
+
 def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation:
     """Return the model's answers to a batch of images, each with all ten numbers."""
     images, labels = jnp.asarray(batch.images), jnp.asarray(batch.labels)
-    features, digit = classify(config, model, images)
-    # One-hot numbers [10, batch, 10] to sum logits [batch, 10, 19].
-    numbers = jnp.broadcast_to(jnp.eye(10)[:, None], (10, len(labels), 10))
-    sums = jax.vmap(model.add, in_axes=(None, None, 0), out_axes=1)(features, digit, numbers)
+    digit, sums = answer_batch(config, model, images)
     return Evaluation(
         digit=digit.argmax(-1),
         sum=sums.argmax(-1),
@@ -81,6 +88,7 @@ def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation
 
 
 _evaluate_batch = jax.jit(evaluate_batch, static_argnums=0)
+_answer_batch = jax.jit(answer_batch, static_argnums=0)
 
 
 def compile_evaluation(config: DataConfig, model: Model) -> Any:
@@ -89,6 +97,18 @@ def compile_evaluation(config: DataConfig, model: Model) -> Any:
     model = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), model)
     batch = Split(np.zeros((BATCH_SIZE, 28, 28, 1), np.uint8), np.zeros(BATCH_SIZE, np.int32))
     return _evaluate_batch.lower(config, model, batch).compile()
+
+
+def labeled_logits(config: DataConfig, model: Model, split: Split) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the model's logits with their labels, as numpy arrays: of each image's digit, and of each pair's sum."""
+    n, labels = len(split.labels), np.asarray(split.labels)
+    parts = []
+    for start in range(0, n, BATCH_SIZE):
+        images = np.asarray(split.images)[start : start + BATCH_SIZE]
+        padded = np.pad(images, [(0, BATCH_SIZE - len(images)), (0, 0), (0, 0), (0, 0)])
+        parts.append(jax.device_get(_answer_batch(config, model, padded)))
+    digit, sums = (np.concatenate(fields)[:n] for fields in zip(*parts, strict=True))
+    return {"digit": (digit, labels), "sum": (sums.reshape(-1, 19), (labels[:, None] + np.arange(10)).ravel())}
 
 
 class Scores(NamedTuple):

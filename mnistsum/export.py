@@ -1,16 +1,21 @@
 """A trained model as a graph that runs without mnistsum: StableHLO, and ONNX with the extra `onnx`.
 
 Both take uint8 images [n, 28, 28, 1], 0-255, and int32 numbers [n], 0-9, for any n, and give the probabilities of the
-digit [n, 10] and of the sum [n, 19].
+digit [n, 10] and of the sum [n, 19]. What these are, calibrated or not, `describe` says in the metadata of ONNX and in
+`fun_name` of StableHLO.
 """
 
 import dataclasses
+import json
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import export
 
+from mnistsum.calibration import Temperatures
 from mnistsum.config import Config
 from mnistsum.errors import InputError
 from mnistsum.models import Model, build, with_fixed_calls
@@ -20,7 +25,17 @@ OPSET = 21  # of ONNX
 TOO_NEW = (0, 11)  # versions of JAX that jax2onnx 0.17 cannot read
 
 
-def to_stablehlo(config: Config, model: Model) -> bytes:
+def describe(config: Config, temperatures: Temperatures | None) -> dict[str, str]:
+    """Return what the probabilities of an exported network are, in words."""
+    shifts = (2 * config.data.test_shift + 1) ** 2
+    return {
+        "probabilities": "calibrated" if temperatures else "uncalibrated",
+        "temperatures": json.dumps(temperatures._asdict() if temperatures else None),
+        "logits": f"means over {shifts} shifts" if shifts > 1 else "of the image as it is",
+    }
+
+
+def to_stablehlo(config: Config, model: Model, temperatures: Temperatures | None = None) -> bytes:
     """Return serialized StableHLO for every platform; `jax.export.deserialize(data).call(images, numbers)` runs it.
 
     Examples:
@@ -37,11 +52,11 @@ def to_stablehlo(config: Config, model: Model) -> bytes:
     """
     (n,) = export.symbolic_shape("n")
     images, numbers = jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct((n,), jnp.int32)
-    function = jax.jit(lambda images, numbers: tuple(probabilities(config.data, model, images, numbers)))
+    function = jax.jit(_function(config, model, temperatures))
     return bytes(export.export(function, platforms=("cpu", "cuda", "rocm", "tpu"))(images, numbers).serialize())
 
 
-def to_onnx(config: Config, model: Model) -> bytes:
+def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = None) -> bytes:
     """Return a serialized ONNX model with inputs `image` and `number` and outputs `digit` and `sum`.
 
     It computes in float32 whatever the config says, as runtimes of ONNX hardly know bfloat16.
@@ -62,11 +77,23 @@ def to_onnx(config: Config, model: Model) -> bytes:
         jax.ShapeDtypeStruct(("n", *shape), dtype) for shape, dtype in (((28, 28, 1), jnp.uint8), ((), jnp.int32))
     ]
     graph = jax2onnx.to_onnx(
-        lambda images, numbers: tuple(probabilities(config.data, model, images, numbers)),
+        _function(config, model, temperatures),
         inputs,
         opset=OPSET,
         model_name="mnistsum",
         input_names=["image", "number"],
         output_names=["digit", "sum"],
     )
+    for key, value in describe(config, temperatures).items():
+        graph.metadata_props.add(key=key, value=value)
     return graph.SerializeToString()
+
+
+def _function(config: Config, model: Model, temperatures: Temperatures | None) -> Callable:
+    """Return what is exported; StableHLO keeps its name, in which it says what the probabilities are."""
+
+    def function(images: Any, numbers: Any) -> tuple[Any, ...]:
+        return tuple(probabilities(config.data, model, temperatures or Temperatures(), images, numbers))
+
+    function.__name__ = ", ".join(f"{key}: {value}" for key, value in describe(config, temperatures).items())
+    return function

@@ -19,9 +19,9 @@ MOST_BYTES, MOST_PIXELS = 50_000_000, 50_000_000  # of a picture
 LARGEST = 2000  # pixels of the longer side; larger pictures are made smaller first
 WORKING = 160  # pixels of the longer side at which the digit is looked for, and again in what surrounds it
 WIDEST = 0.4  # of the longer side: strokes are narrower, so that a closing of this width leaves paper alone
-WEAKEST = 0.25  # share of the strongest ink that a hairline joined to it has at least
+WEAKEST = 0.2  # share of the strongest ink that a hairline joined to it has at least
 FAINTEST = 0.06  # share of the light that ink takes from its paper at least
-THINNEST = 0.11  # stroke, over the digit's longer side: a quarter of MNIST's are below
+THINNEST, THICKEST = 0.09, 0.16  # stroke, over the digit's longer side: 6 % of MNIST's are below, a quarter above
 
 
 class Picture(NamedTuple):
@@ -79,7 +79,9 @@ def inspect_picture(source: Path | BinaryIO | bytes, name: str, most_pixels: int
         if image.mode.startswith("I"):  # sixteen bits a pixel, which Pillow would cut off at 255
             image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
         image.thumbnail((LARGEST, LARGEST))
-        pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGBA"), np.float32)
+        image = ImageOps.exif_transpose(image)
+        transparent = image.has_transparency_data
+        pixels = np.asarray(image.convert("RGBA" if transparent else "RGB"), np.float32)
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
     except UnidentifiedImageError:
@@ -88,6 +90,8 @@ def inspect_picture(source: Path | BinaryIO | bytes, name: str, most_pixels: int
         raise InputError(f"{name}: expected at most {most_pixels:,} pixels, found more") from None
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow makes of damaged files
         raise InputError(f"{name}: a damaged image: {str(error).splitlines()[0]}") from None
+    if not transparent:
+        return to_mnist(pixels, name)
     cover, color = pixels[..., 3:] / 255, pixels[..., :3]
     paper = 255.0 if (cover * color).sum() < 3 * 127.5 * cover.sum() else 0.0
     return to_mnist(cover * color + (1 - cover) * paper, name)
@@ -114,7 +118,7 @@ def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture")
     As LeCun et al. 1998, "Gradient-based learning applied to document recognition", section III.A, say: the digit is
     cropped, its longer side brought to 20 pixels with gray levels, and its center of mass put into the middle of
     28x28. Before that, ink is what differs from the paper around it, and thin strokes are thickened, as a pen on a
-    large page would else vanish.
+    large page would else vanish, and thick ones thinned, as they would fill the gaps between them.
     """
     gray = _gray(pixels)
     scale = max(1, max(gray.shape) / WORKING)
@@ -125,7 +129,7 @@ def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture")
     near = gray[rows, columns]
     ink = _find_ink(_resize(near, WORKING / max(near.shape)), name)
     shapes = _find_shapes(ink)
-    digit = _with_visible_stroke(ink, shapes > 0)
+    digit = _with_usual_stroke(ink, shapes > 0)
     digit = _resize(255 * digit, 20 / max(digit.shape)).clip(0, 255)
     center = ndimage.center_of_mass(digit)
     y, x = (np.clip(round(14 - float(at)), 0, 28 - n) for at, n in zip(center, digit.shape, strict=True))
@@ -140,7 +144,7 @@ def _gray(pixels: Float[np.ndarray, "height width 3"]) -> Float[np.ndarray, "hei
     covariance = np.cov(pixels[::every, ::every].reshape(-1, 3).T, bias=True) + 100
     weights = np.linalg.eigh(covariance)[1][:, -1].astype(np.float32)
     weights *= np.copysign(1 / np.abs(weights).sum(), weights.sum())
-    return pixels.astype(np.float32) @ weights - 255 * np.minimum(weights, 0).sum()
+    return pixels @ weights - 255 * np.minimum(weights, 0).sum()
 
 
 def _find_ink(gray: Float[np.ndarray, "height width"], name: str) -> Float[np.ndarray, "height width"]:
@@ -168,11 +172,10 @@ def _find_ink(gray: Float[np.ndarray, "height width"], name: str) -> Float[np.nd
 
 def _find_shapes(ink: Float[np.ndarray, "height width"]) -> Int[np.ndarray, "height width"]:
     """Return the shapes numbered: what reaches half of the strongest ink, and what is joined to it and is WEAKEST."""
-    eight = np.ones((3, 3))
-    labels, count = cast(
-        tuple[np.ndarray, int], ndimage.label(ndimage.binary_propagation(ink > 0.5, eight, ink > WEAKEST), eight)
-    )
-    sizes = ndimage.sum_labels(labels > 0, labels, np.arange(count + 1))
+    labels, count = cast(tuple[np.ndarray, int], ndimage.label(ink > WEAKEST, np.ones((3, 3))))
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[np.setdiff1d(np.arange(count + 1), labels[ink > 0.5])] = 0
+    sizes[0] = 0
     cut = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     inside = np.where(np.isin(np.arange(count + 1), cut), 0, sizes)
     if inside.max() > sizes.max() / 4:  # then what the border cuts is a shadow's tip or the page's edge
@@ -185,21 +188,31 @@ def _box(mask: Bool[np.ndarray, "height width"]) -> tuple[slice, slice]:
     return ndimage.find_objects(mask.astype(int))[0]
 
 
-def _with_visible_stroke(
+def _with_usual_stroke(
     ink: Float[np.ndarray, "height width"], mask: Bool[np.ndarray, "height width"]
 ) -> Float[np.ndarray, "height2 width2"]:
-    """Return the digit, cropped, its strokes thickened to where most of MNIST's are."""
+    """Return the digit, cropped, its hairlines as wide and dark as MNIST's, a thick pen's strokes thinned."""
     pad = WORKING // 20
     box = _box(mask)
     ink, mask = np.pad(ink[box], pad), np.pad(mask[box], pad)
+    length = max(mask.shape) - 2 * pad
+    digit = (1.5 * ink - 0.25).clip(0, 1) * ndimage.binary_dilation(mask, iterations=2)
+    # A thick pen closes the gaps by which 4 and 9 differ. A strip's pixels lie a quarter of its width from its edge on
+    # average; what blurs into a gap is no part of it.
+    strong = mask & (ink > 0.5)
+    stroke = 4 * np.asarray(ndimage.distance_transform_edt(strong))[strong].mean() - 1
+    less = round((stroke - THICKEST * length) / 2)
+    if less > 0:
+        y, x = np.mgrid[-less : less + 1, -less : less + 1]
+        digit = ndimage.grey_erosion(digit, footprint=y * y + x * x <= less * less)
+    # A hairline is gray only because it is finer than a pixel, and may join two thick strokes.
     inside = np.asarray(ndimage.distance_transform_edt(mask))
-    # A strip's pixels lie a quarter of its width from its edge on average.
-    stroke = 4 * inside[mask].mean() - 1
-    more = (THINNEST * (max(mask.shape) - 2 * pad) - stroke) / 2
-    if more > 0.5:
-        digit = (inside - np.asarray(ndimage.distance_transform_edt(~mask)) + more + 0.5).clip(0, 1)
-    else:
-        digit = (1.5 * ink - 0.25).clip(0, 1) * ndimage.binary_dilation(mask, iterations=2)
+    width = 2 * ndimage.maximum_filter(inside, round(2 * THINNEST * length) or 1) - 1
+    more = (THINNEST * length - width) / 2
+    thin = more > 0.5
+    if thin.any():
+        outside = np.asarray(ndimage.distance_transform_edt(~mask))
+        digit[thin] = np.maximum(digit, (inside - outside + more + 0.5).clip(0, 1))[thin]
     return digit[_box(digit > 0.3)]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from mnistsum import checkpoint, weights
+from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, DataConfig
 from mnistsum.errors import InputError
 from mnistsum.evaluation import classify
@@ -27,12 +28,16 @@ class Prediction(NamedTuple):
 
 
 def probabilities(
-    config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"], numbers: Int[Array, " batch"]
+    config: DataConfig,
+    model: Model,
+    temperatures: Temperatures,
+    images: UInt8[Array, "batch 28 28 1"],
+    numbers: Int[Array, " batch"],
 ) -> Prediction:
     """Return the probabilities for a batch of images 0-255 and numbers 0-9, traceable."""
     features, digit = classify(config, model, jnp.asarray(images))
     total = model.add(features, digit, jax.nn.one_hot(numbers, 10))
-    return Prediction(jax.nn.softmax(digit), jax.nn.softmax(total))
+    return Prediction(jax.nn.softmax(digit / temperatures.digit), jax.nn.softmax(total / temperatures.sum))
 
 
 _probabilities = jax.jit(probabilities, static_argnums=0)
@@ -43,6 +48,7 @@ class Predictor(NamedTuple):
 
     config: Config
     model: Model
+    temperatures: Temperatures | None = None  # fitted on validation images; none: probabilities are not calibrated
 
     def predict(self, images: UInt8[np.ndarray, "n 28 28 1"], numbers: Int[np.ndarray, " m"]) -> Prediction:
         """Return the probabilities of each digit and sum, for images 0-255 as MNIST holds them and numbers 0-9."""
@@ -51,12 +57,13 @@ class Predictor(NamedTuple):
             raise InputError(f"images: expected uint8 [n, 28, 28, 1], found {images.dtype} {list(images.shape)}")
         if numbers.shape != (n,) or not ((numbers >= 0) & (numbers <= 9)).all():
             raise InputError(f"numbers: expected {n} of 0-9, one an image, found {numbers.tolist()}")
+        temperatures = self.temperatures or Temperatures()
         parts = []
         for start in range(0, max(n, 1), PAIRS):
             part = slice(start, start + PAIRS)
             padding = PAIRS - len(numbers[part])
             padded = np.pad(images[part], [(0, padding), (0, 0), (0, 0), (0, 0)]), np.pad(numbers[part], (0, padding))
-            parts.append(_probabilities(self.config.data, self.model, *padded))
+            parts.append(_probabilities(self.config.data, self.model, temperatures, *padded))
         return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *parts)
 
 
@@ -83,7 +90,7 @@ def load_pretrained(name_or_path: str | Path = "base", own: str | Path | None = 
     path = Path(name_or_path)
     if (PRETRAINED / path).is_dir() and len(path.parts) == 1:
         return Predictor(*weights.load(PRETRAINED / path))
-    if path.is_dir():
+    if path.is_dir() and not (path / weights.WEIGHTS).exists():
         return Predictor(*checkpoint.load_run(path))
     if path.exists():
         return Predictor(*weights.load(path))

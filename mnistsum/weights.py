@@ -1,11 +1,13 @@
 """A trained model as a file of weights that holds the config that they belong to."""
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, from_json, read_config, to_json
 from mnistsum.errors import InputError
 from mnistsum.files import load_arrays, save_arrays
@@ -14,7 +16,22 @@ from mnistsum.models import Model, build
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 
 
-def save(file: Path, config: Config, model: Model, made_by: str, rounded: bool = False) -> None:
+class Weights(NamedTuple):
+    """What a file of weights holds."""
+
+    config: Config
+    model: Model
+    temperatures: Temperatures | None  # fitted on validation images; none: there were none, or it is an older file
+
+
+def save(
+    file: Path,
+    config: Config,
+    model: Model,
+    made_by: str,
+    temperatures: Temperatures | None = None,
+    rounded: bool = False,
+) -> None:
     """Write a file of weights, whole or not at all.
 
     Args:
@@ -22,6 +39,7 @@ def save(file: Path, config: Config, model: Model, made_by: str, rounded: bool =
         config: of the model.
         model: whose every bit is kept, unless rounded.
         made_by: what the file says of where the weights come from.
+        temperatures: that calibrate the model's probabilities, where they were fitted.
         rounded: keep kernels in bfloat16, half as large. A model whose config computes in bfloat16 rounds them so in
             any case, and answers the same.
 
@@ -36,18 +54,19 @@ def save(file: Path, config: Config, model: Model, made_by: str, rounded: bool =
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder) / "weights.safetensors"
         ...     weights.save(file, config, build(config.model, jax.random.key(0)), "an example")
-        ...     loaded, model = weights.load(file)
-        >>> loaded == config
+        ...     loaded = weights.load(file)
+        >>> loaded.config == config
         True
     """
     arrays = {
         name: leaf.astype(jnp.bfloat16) if rounded and leaf.ndim > 1 else leaf for name, leaf in named(model).items()
     }
-    save_arrays(file, arrays, {"config": to_json(config), "made_by": made_by})
+    fitted = {"temperatures": json.dumps(temperatures._asdict())} if temperatures else {}
+    save_arrays(file, arrays, {"config": to_json(config), "made_by": made_by} | fitted)
 
 
-def load(path: Path) -> tuple[Config, Model]:
-    """Return the config and the model of a file that `save` wrote, or of such a file in a folder.
+def load(path: Path) -> Weights:
+    """Return the content of a file that `save` wrote, or of such a file in a folder.
 
     Raises:
         InputError: on anything else: another format, another architecture than the config says, another `config.json`.
@@ -67,7 +86,8 @@ def load(path: Path) -> tuple[Config, Model]:
         if want != have:
             raise InputError(f"{file}: of another architecture: expected {name} to be {want}, found {have}")
     leaves = [jnp.asarray(arrays[name], jnp.float32) for name in expected]
-    return config, jax.tree.unflatten(jax.tree.structure(like), leaves)
+    fitted = Temperatures(**json.loads(metadata["temperatures"])) if "temperatures" in metadata else None
+    return Weights(config, jax.tree.unflatten(jax.tree.structure(like), leaves), fitted)
 
 
 def named(model: Any) -> dict[str, Any]:

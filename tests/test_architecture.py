@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 # What each package or module may import of this project: those that stand before it.
 LIBRARY = (
     ("errors", "registry", "types", "json_files", "config", "files"),
-    ("idx", "picture", "statistics", "models", "devices"),
+    ("idx", "picture", "statistics", "calibration", "models", "devices"),
     ("data", "objective", "optimizer"),
     ("train", "evaluation"),
     ("seeds", "weights", "checkpoint", "predict", "export", "testing"),

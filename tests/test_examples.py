@@ -12,7 +12,7 @@ import mnistsum
 LIBRARY = Path(mnistsum.__file__).parent
 PUBLIC = (
     *("config", "errors", "data", "models", "models.summary", "objective", "optimizer", "train", "evaluation"),
-    *("checkpoint", "weights", "predict", "picture", "export", "statistics", "testing"),
+    *("checkpoint", "weights", "predict", "picture", "export", "statistics", "testing", "calibration"),
 )
 
 

@@ -12,6 +12,7 @@ from safetensors.flax import load_file, save_file
 
 from mnistsum import export, weights
 from mnistsum.app.main import command
+from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, DataConfig, ModelConfig, to_json
 from mnistsum.errors import InputError
 from mnistsum.files import load_arrays, save_arrays
@@ -25,19 +26,20 @@ NUMBERS = np.arange(20, dtype=np.int32) % 10
 
 @pytest.fixture(scope="module")
 def network() -> Predictor:
-    return Predictor(CONFIG, jax.jit(build, static_argnums=0)(CONFIG.model, jax.random.key(1)))
+    return Predictor(CONFIG, jax.jit(build, static_argnums=0)(CONFIG.model, jax.random.key(1)), Temperatures(0.5, 2.0))
 
 
 @pytest.fixture
 def folder(network, tmp_path):
     (tmp_path / "net").mkdir()
-    weights.save(tmp_path / "net" / weights.WEIGHTS, *network, "a test")
+    weights.save(tmp_path / "net" / weights.WEIGHTS, *network[:2], "a test", network.temperatures)
     return tmp_path / "net"
 
 
 def test_weights_come_back_bit_for_bit(network, folder):
     for path in (folder, folder / weights.WEIGHTS):
-        config, model = weights.load(path)
+        config, model, temperatures = weights.load(path)
+        assert temperatures == network.temperatures
         assert config == CONFIG
         assert jax.tree.structure(model) == jax.tree.structure(network.model)
         for a, b in zip(*map(jax.tree.leaves, (model, network.model)), strict=True):
@@ -47,7 +49,7 @@ def test_weights_come_back_bit_for_bit(network, folder):
 
 def test_rounded_weights_are_smaller_and_answer_with_the_same_bits(network, folder, mnist):
     smaller = folder / "rounded.safetensors"
-    weights.save(smaller, *network, "a test", rounded=True)
+    weights.save(smaller, *network[:2], "a test", network.temperatures, rounded=True)
     assert smaller.stat().st_size < 0.7 * (folder / weights.WEIGHTS).stat().st_size
     rounded = load_pretrained(smaller)
     exact = network.predict(mnist.test.images[:20], NUMBERS)
@@ -55,15 +57,15 @@ def test_rounded_weights_are_smaller_and_answer_with_the_same_bits(network, fold
         np.testing.assert_array_equal(a, b)
 
 
-def test_an_export_over_another_is_the_new_one_whatever_the_old_one_left(folder, tmp_path, capsys):
+def test_an_export_over_another_is_the_new_one_whatever_the_old_one_left(network, folder, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / weights.CONFIG).write_text(to_json(Config()))
     for to in ("safetensors", "stablehlo"):
         assert command(["export", str(folder), "--to", to, "--output", str(tmp_path / "out")]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {weights.WEIGHTS, "model.stablehlo"}
-    config, model = weights.load(tmp_path / "out")
-    assert config == CONFIG
-    chex.assert_trees_all_equal(model, weights.load(folder)[1])
+    config, model, temperatures = weights.load(tmp_path / "out")
+    assert (config, temperatures) == (CONFIG, network.temperatures)
+    chex.assert_trees_all_equal(model, weights.load(folder).model)
 
 
 def test_an_export_into_a_runs_own_folder_is_refused(folder):
@@ -145,6 +147,7 @@ def test_what_is_not_this_networks_weights_is_refused_in_one_line(folder, harm, 
 def test_the_graph_of_stablehlo_answers_the_same_for_any_batch(network, folder, mnist):
     assert command(["export", str(folder), "--to", "stablehlo"]) == 0
     graph = jax_export.deserialize(bytearray((folder / "export" / "model.stablehlo").read_bytes()))
+    assert graph.fun_name.startswith("probabilities: calibrated, ") and "means over 9 shifts" in graph.fun_name
     for n in (1, 20):
         answers = graph.call(mnist.test.images[:n], NUMBERS[:n])
         for a, b in zip(answers, network.predict(mnist.test.images[:n], NUMBERS[:n]), strict=True):
@@ -172,17 +175,20 @@ def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(mnist, name, adder):
     import onnxruntime
 
     if name == "base":
-        config, model = load_pretrained("base")
+        config, model, temperatures = load_pretrained("base")
     else:
+        temperatures = None
         shift = DataConfig(test_shift=int(name == "tiny"))
         config = Config(data=shift, model=ModelConfig(classifier=name, adder=adder))
         model = build(config.model, jax.random.key(0))
-    session = onnxruntime.InferenceSession(export.to_onnx(config, model))
+    session = onnxruntime.InferenceSession(export.to_onnx(config, model, temperatures))
+    properties = session.get_modelmeta().custom_metadata_map
+    assert properties["probabilities"] == ("calibrated" if temperatures else "uncalibrated")
     images, numbers = mnist.test.images[:1000], np.arange(1000, dtype=np.int32) % 10
     answers = session.run(["digit", "sum"], {"image": images, "number": numbers})
     exact = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="float32"))
     like = jax.tree.structure(build(exact.model, jax.random.key(0)))
-    expected = Predictor(exact, jax.tree.unflatten(like, jax.tree.leaves(model))).predict(images, numbers)
+    expected = Predictor(exact, jax.tree.unflatten(like, jax.tree.leaves(model)), temperatures).predict(images, numbers)
     for a, b in zip(answers, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
         assert (a.argmax(-1) == b.argmax(-1)).all()

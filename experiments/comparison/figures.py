@@ -1,7 +1,5 @@
 """The pictures of a comparison, as matplotlib figures: panels that stand beside each other where there is room."""
 
-import io
-import re
 import textwrap
 from typing import Any
 
@@ -11,28 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from experiments.report.figures import DIGIT, SUM
+from experiments.report.svg import TEXT, WIDTH
 from experiments.run_folder import OUTPUTS
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#b2df8a")  # Okabe & Ito's first
-WIDTH = 5.0  # inches of a panel
-INK = "#010203"  # a color that no plot has; in its place comes that of the page's text
-TEXT: Any = {"svg.fonttype": "none", "font.family": "sans-serif"} | dict.fromkeys(
-    ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
-)
-
-
-def svg(figure: Figure, name: str) -> str:
-    """Return the figure as an SVG element for a page, in the colors of its text.
-
-    Args:
-        figure: drawn with the settings of TEXT.
-        name: what the picture shows, for those who cannot see it.
-    """
-    file = io.StringIO()
-    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    element = file.getvalue().replace(INK, "currentColor")
-    element = re.sub(r".*?<svg ", f'<svg role="img" aria-label="{name}" ', element, count=1, flags=re.DOTALL)
-    return re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)  # the page decides
 
 
 def color(i: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.comparison import figures, tables
 from experiments.report import html
+from experiments.report.svg import svg
 from mnistsum.files import write_whole, writing
 
 
@@ -39,9 +40,9 @@ def page(summary: dict[str, Any]) -> str:
         titles=list(found),
         meanings=tables.MEANINGS,
         colors=[figures.color(i) for i in range(len(summary["rows"]))],
-        intervals=figures.svg(figures.intervals(summary), "Accuracies of each config with intervals over seeds"),
-        curves=[figures.svg(one, "Validation accuracy by epoch, band over seeds") for one in figures.curves(summary)],
-        costs=[figures.svg(one, "Sum accuracy against cost") for one in figures.costs(summary)],
-        cells=[figures.svg(one, "Wrong sums by digit and number") for one in figures.cells(summary)],
+        intervals=svg(figures.intervals(summary), "Accuracies of each config with intervals over seeds"),
+        curves=[svg(one, "Validation accuracy by epoch, band over seeds") for one in figures.curves(summary)],
+        costs=[svg(one, "Sum accuracy against cost") for one in figures.costs(summary)],
+        cells=[svg(one, "Wrong sums by digit and number") for one in figures.cells(summary)],
         made_with=settings | {"mode": tables.modes(summary)},
     )

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import matplotlib
 import numpy as np
 from jaxtyping import Array, Int
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from experiments.report.svg import TEXT, WIDTH
 from mnistsum.types import Split
 
 DIGIT, SUM, RIGHT, WRONG, INK = "#0072b2", "#d55e00", "#333333", "#c1121f", "#333333"  # Okabe & Ito's blue, vermilion
@@ -129,4 +131,31 @@ def examples(predictions: dict[str, np.ndarray], split: Split, each: int = 16) -
             text += "" if good else f"\nread {digit[i]}, sum {said}"
             axes.text(left + 0.5, top - 0.05, text, fontsize=10, color=RIGHT if good else WRONG, ha="center")
         axes.set(xlim=(0, columns * wide), ylim=(2 * high, 0))
+    return figure
+
+
+@matplotlib.rc_context(TEXT)
+def reliability(looks: dict[str, Any], output: str) -> Figure:
+    """Draw accuracy by confidence of one output before and after calibration; below, how many answers that is.
+
+    A reliability diagram (DeGroot & Fienberg 1983), with the bins of Guo et al. 2017, arXiv:1706.04599.
+    """
+    figure = Figure((0.9 * WIDTH, 4.6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot([0, 1], [0, 1], "--", color="#888888", linewidth=1)
+    color = {"digit": DIGIT, "sum": SUM}[output]
+    for name, mark, shade in (("before", "o", "#888888"), ("after", "s", color)):
+        look = looks[name]
+        count, sure, right = (np.array(look[key]) for key in ("answers", "confidence", "accuracy"))
+        some = count > 0
+        label = f"{name}: error {100 * look['error']:.2f} points"
+        upper.plot(sure[some], right[some], f"{mark}-", color=shade, ms=4.5, linewidth=1.2, label=label)
+        edges = np.linspace(0, 1, len(count) + 1)
+        lower.stairs(count, edges, color=shade, linewidth=1.4)
+    upper.set(title=output, ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
+    upper.legend(frameon=False, fontsize=9, loc="upper left")
+    lower.set(xlabel="confidence", ylabel="answers", yscale="log", ylim=(0.7, None))
+    for axes in (upper, lower):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -9,6 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from experiments.report import figures
+from experiments.report.svg import svg
 from experiments.run_folder import Finished, describe_end
 from mnistsum.app import STYLE
 from mnistsum.files import write_whole, writing
@@ -51,7 +52,7 @@ def write(finished: Finished, data: Data) -> None:
 def report(finished: Finished) -> str:
     """Return the report of a finished run, from its files."""
     folder, config, run, _, summary, _ = finished
-    test = summary["test"]
+    test, calibration = summary["test"], summary.get("calibration")  # which runs of earlier versions lack
     by_label = zip(test["digit_accuracy_by_label"], test["sum_accuracy_by_cell"], strict=True)
     groups = {name: values for name, values in dataclasses.asdict(config).items() if isinstance(values, dict)}
     commit = (run["commit"] or "unknown") + ("" if run["clean"] else ", with changes")
@@ -62,6 +63,11 @@ def report(finished: Finished) -> str:
         test=test,
         end=describe_end(config, summary),
         **{name: (folder / f"{name}.png").read_bytes() for name in PICTURES},
+        reliability=[
+            svg(figures.reliability(look, output), f"Accuracy of the {output} by confidence, before and after")
+            for output, look in (calibration or {}).items()
+        ],
+        calibration=calibration,
         by_label={
             "header": ["digit", "read right", *(f"+{number}" for number in range(10))],
             "rows": [

@@ -24,7 +24,7 @@ def load(config: Config, init: str) -> Model:
         InputError: where there is none, or one of another architecture; it names the first difference.
     """
     try:
-        theirs, model = load_pretrained(init)
+        theirs, model, _ = load_pretrained(init)
     except InputError as error:
         raise InputError(f"--init {error}") from None
     ours = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))

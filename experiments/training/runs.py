@@ -17,8 +17,9 @@ from experiments import environment, run_folder
 from experiments.run_folder import Finished
 from experiments.training.loop import Pace, Stop, about_every, describe_mode, every, train
 from mnistsum import checkpoint
+from mnistsum.calibration import Temperatures, fit_temperature, reliability
 from mnistsum.config import Config, ObjectiveConfig, judges_epochs
-from mnistsum.evaluation import Scores, best_permutation, evaluate, score
+from mnistsum.evaluation import Scores, best_permutation, evaluate, labeled_logits, score
 from mnistsum.models import Model
 from mnistsum.models.summary import count_multiply_adds, count_parameters
 from mnistsum.objective import held_out_cells
@@ -281,6 +282,7 @@ class _Seed:
             "learned": self.learned if plan.watches_learning else None,
             "weights": digest_weights(model),
             "permutation": self._permutation(data.validation) if held_out else None,
+            "calibration": _calibrate(config, model, data) if held_out and plan.tests and not self.fault else None,
         }
         if held_out:
             summary["validation"] = _headline(self.scores)
@@ -291,11 +293,25 @@ class _Seed:
             summary["test"] = scores._asdict()
             if not self.fault and config.training.epochs >= 1:
                 summary["failure"] = describe_failure(config.objective, scores)
-        return run_folder.write_results(self.folder, config, model, evaluation, summary)
+        fitted = summary["calibration"] and Temperatures(
+            *(one["temperature"] for one in summary["calibration"].values())
+        )
+        return run_folder.write_results(self.folder, config, model, evaluation, summary, fitted)
 
     def _permutation(self, validation: Split) -> list[int]:
         """Return the label that each predicted digit stands for, fitted on validation images."""
         return best_permutation(np.asarray(self.held_out.digit), np.asarray(validation.labels)).tolist()
+
+
+def _calibrate(config: Config, model: Model, data: Data) -> dict[str, Any]:
+    """Return each output's temperature, fitted on validation images, and its reliability on test images by it."""
+    held_out, test = (labeled_logits(config.data, model, split) for split in (data.validation, data.test))
+    calibration = {}
+    for output in run_folder.OUTPUTS:
+        temperature = fit_temperature(*held_out[output])
+        looks = {"before": reliability(*test[output]), "after": reliability(*test[output], temperature)}
+        calibration[output] = {"temperature": temperature} | {name: look._asdict() for name, look in looks.items()}
+    return calibration
 
 
 def _pace(plan: Plan, recipe: Recipe, seeds: list[_Seed]) -> Pace:

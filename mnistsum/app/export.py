@@ -15,13 +15,15 @@ GRAPHS = {"stablehlo": to_stablehlo, "onnx": to_onnx}
 
 def export(options: Export) -> int:
     """Write a network as weights or as a graph; return the exit status."""
-    config, model = load_pretrained(options.model, options.config)
+    config, model, temperatures = load_pretrained(options.model, options.config)
     if options.output is None and not Path(options.model).is_dir():
         raise InputError("--output: expected a folder to write to, as the model is no run's folder")
     folder = options.output or Path(options.model) / "export"
     if (folder / "run.json").exists():
         raise InputError(f"--output {folder}: a run's folder, whose own files would be lost; name another")
-    graph = GRAPHS[options.to](config, model) if options.to in GRAPHS else None  # before anything is written
+    graph = (
+        GRAPHS[options.to](config, model, temperatures) if options.to in GRAPHS else None
+    )  # before anything is written
     written = folder / (weights.WEIGHTS if graph is None else f"model.{options.to}")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -29,7 +31,7 @@ def export(options: Export) -> int:
         made_by = _describe(Path(options.model))
         with writing(folder):
             (folder / weights.CONFIG).unlink(missing_ok=True)  # of an older export, which earlier versions wrote
-        weights.save(written, config, model, made_by, options.rounded)
+        weights.save(written, config, model, made_by, temperatures, options.rounded)
     else:
         write_whole(written, graph)
     console.print(f"{written}: {written.stat().st_size:,} bytes", markup=False)

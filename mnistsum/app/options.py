@@ -11,11 +11,12 @@ from tyro.conf import Positional
 class Predict:
     """Read the digit on each picture, dark on light or light on dark, and add a number to it."""
 
-    files: Positional[tuple[str, ...]]  # PNG, JPEG, GIF or BMP files of one digit each; - for standard input
+    files: Positional[tuple[str, ...]]  # PNG, JPEG, GIF or BMP files of one digit each, folders, globs; - for stdin
     number: int | None = None  # 0-9, added to each digit; without it, all ten are, one after another
     model: str = "base"  # a network that ships with the package, a run's folder, or exported weights
     config: Path | None = None  # the .py file that defines the model's architecture, where it is your own
     json: bool = False  # print a list of objects instead of a table
+    csv: bool = False  # print lines of comma-separated values instead of a table
 
 
 @dataclass(frozen=True)

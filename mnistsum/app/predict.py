@@ -1,12 +1,18 @@
 """`mnistsum predict`: the digits on pictures, and their sums with numbers."""
 
+import csv
+import glob
+import itertools
 import json
 import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from mnistsum.app.compiler import set_up_compiler
@@ -15,34 +21,52 @@ from mnistsum.app.errors import printable
 from mnistsum.app.options import Predict
 from mnistsum.errors import InputError
 from mnistsum.picture import Picture, inspect_picture
-from mnistsum.predict import load_pretrained
+from mnistsum.predict import Predictor, load_pretrained
 
 NAMES = ("digit", "sum")
+COLUMNS: tuple[str, ...] = (
+    "file",
+    "number",
+    "digit",
+    "digit_probability",
+    "sum",
+    "sum_probability",
+    "agree",
+    "warnings",
+    "error",
+)
+SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")  # of the files that are taken from a folder
 UNSURE = 0.8  # a probability of the digit below which it is not to be believed
+BATCH = 100  # pictures that are held at the same time; with more of them, a bar shows how far it is
 
 
 def predict(options: Predict) -> int:
-    """Read pictures and print what they show; return the exit status."""
+    """Read pictures and print what they show; return the exit status.
+
+    Raises:
+        InputError: at the end, where a picture could not be read.
+    """
     if options.number is not None and not 0 <= options.number <= 9:
         raise InputError(f"--number: expected 0 to 9, found {options.number}")
+    if options.json and options.csv:
+        raise InputError("--csv: expected one form of output, found --json, too; drop one")
     if not options.files:
         raise InputError("predict: expected one picture or more, found none")
-    pictures = [_read(file) for file in options.files]
+    files = [file for given in options.files for file in _expand(given)]
     set_up_compiler()
-    numbers = range(10) if options.number is None else [options.number]
-    pairs = [(i, number) for i in range(len(pictures)) for number in numbers]
     predictor = load_pretrained(options.model, options.config)
-    predicted = predictor.predict(
-        np.stack([pictures[i].image for i, _ in pairs]), np.array([number for _, number in pairs])
-    )
-    rows = [
-        {"file": options.files[i], "number": number, **describe(digit, total, number, pictures[i].warnings)}
-        for (i, number), digit, total in zip(pairs, *predicted, strict=True)
-    ]
+    numbers = list(range(10)) if options.number is None else [options.number]
+    bad: list[str] = []
+    rows = _answer(predictor, files, numbers, bad)
     if options.json:
-        print(json.dumps(rows, indent=1))
+        _print_json(rows)
+    elif options.csv:
+        _print_csv(rows)
     else:
-        _print(rows)
+        _print_table(rows)
+    if bad:
+        said = bad[0] if len(files) == 1 else f"{len(bad):,} of {len(files):,} pictures could not be read: {bad[0]}"
+        raise InputError(said + (" ..." if len(bad) > 1 else ""))
     return 0
 
 
@@ -59,27 +83,102 @@ def describe(digit: Any, total: Any, number: int, warnings: tuple[str, ...]) -> 
     return best | {"agree": agree, "warnings": said} | three
 
 
-def _read(file: str) -> Picture:
-    if file == "-":
+def _expand(given: str) -> list[str]:
+    """Return the files that an argument stands for: those of a folder, those that a pattern matches, or itself."""
+    path = Path(given)
+    if path.is_dir():
+        # What a folder lacks is told when it is read as a picture.
+        return sorted(str(file) for file in path.iterdir() if file.suffix.lower() in SUFFIXES) or [given]
+    if given == "-" or path.exists():  # whose name may look like a pattern
+        return [given]
+    return sorted(glob.glob(given, recursive=True)) or [given]  # noqa: PTH207 - Path.glob takes no absolute patterns
+
+
+def _answer(predictor: Predictor, files: list[str], numbers: list[int], bad: list[str]) -> Iterator[dict[str, Any]]:
+    """Give a row for each picture and number, or one that says why a picture is bad, which `bad` is told, too.
+
+    Few pictures are held at the same time, however many there are.
+    """
+    bar = Progress(
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f} pictures"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal or len(files) <= BATCH,
+    )
+    with ThreadPoolExecutor() as readers, bar:
+        task = bar.add_task("", total=len(files))
+        for start in range(0, len(files), BATCH):
+            part = files[start : start + BATCH]
+            found = list(readers.map(_read, part))
+            images = [each.image for each in found if isinstance(each, Picture)]
+            pairs = np.zeros((0, 28, 28, 1), np.uint8) if not images else np.repeat(images, len(numbers), 0)
+            predicted = zip(*predictor.predict(pairs, np.tile(numbers, len(images))), strict=True)
+            for file, each in zip(part, found, strict=True):
+                if isinstance(each, Picture):
+                    for number in numbers:
+                        digit, total = next(predicted)
+                        yield {"file": file, "number": number, **describe(digit, total, number, each.warnings)}
+                else:
+                    bad.append(each)
+                    yield {"file": file, "error": each.removeprefix(f"{_name(file)}: ")}
+            bar.advance(task, len(part))
+
+
+def _read(file: str) -> Picture | str:
+    """Return what is on a picture, or the line that says why there is nothing."""
+    try:
+        if file != "-":
+            return inspect_picture(Path(file), file)
         if sys.stdin is None:
-            raise InputError("-: standard input is closed")
-        return inspect_picture(sys.stdin.buffer, "standard input")
-    return inspect_picture(Path(file), file)
+            raise InputError(f"{_name(file)}: closed")
+        return inspect_picture(sys.stdin.buffer, _name(file))
+    except InputError as error:
+        return str(error)
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
+def _name(file: str) -> str:
+    return "standard input" if file == "-" else file
+
+
+def _print_json(rows: Iterable[dict[str, Any]]) -> None:
+    """Print a list of objects, each as it comes."""
+    for row, before in zip(rows, itertools.chain("[", itertools.repeat(",")), strict=False):
+        print(before, json.dumps(row, indent=1), sep="\n", end="")
+    print("\n]")
+
+
+def _print_csv(rows: Iterable[dict[str, Any]]) -> None:
+    """Print a line of a table for each row, as it comes."""
+    table = csv.DictWriter(sys.stdout, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        if "error" not in row:
+            likely = {f"{name}_probability": f"{row[f'{name}_top3'][0]['probability']:.6f}" for name in NAMES}
+            row |= likely | {"agree": "yes" if row["agree"] else "no", "warnings": "; ".join(row["warnings"])}
+        table.writerow(row)
+
+
+def _print_table(rows: Iterable[dict[str, Any]]) -> None:
     def likeliest(values: list[dict[str, Any]]) -> str:
         first, *others = (f"{value['value']} {value['probability']:.0%}" for value in values)
         return f"[bold]{first}[/bold]  [dim]{'  '.join(others)}[/dim]"
 
-    answers = [Column(f"{name}, likeliest", no_wrap=True) for name in NAMES]
-    doubtful = ["warnings"] if any(row["warnings"] for row in rows) else []  # else there is more room for names
-    table = Table(Column("file", overflow="fold"), "number", *answers, "agree", *doubtful, box=None)
+    lines = []
     for row in rows:
-        agree = "yes" if row["agree"] else "[red]no[/red]"
-        likely = (likeliest(row[f"{name}_top3"]) for name in NAMES)
-        warnings = f"[yellow]{', '.join(row['warnings'])}[/yellow]"
-        table.add_row(
-            escape(printable(row["file"])), str(row["number"]), *likely, agree, *([warnings] if doubtful else [])
-        )
+        if "error" in row:
+            said, answers = f"[red]{escape(printable(row['error']))}[/red]", [""] * 4
+        else:
+            said = f"[yellow]{', '.join(row['warnings'])}[/yellow]" if row["warnings"] else ""
+            likely = (likeliest(row[f"{name}_top3"]) for name in NAMES)
+            answers = [str(row["number"]), *likely, "yes" if row["agree"] else "[red]no[/red]"]
+        lines.append([escape(printable(row["file"])), *answers, said])
+    answers = [Column(f"{name}, likeliest", no_wrap=True) for name in NAMES]
+    doubtful = any(said for *_, said in lines)  # else there is more room for names
+    table = Table(
+        Column("file", overflow="fold"), "number", *answers, "agree", *(["warnings"] if doubtful else []), box=None
+    )
+    for *line, said in lines:
+        table.add_row(*line, *([said] if doubtful else []))
     console.print(table)

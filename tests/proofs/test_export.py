@@ -39,5 +39,5 @@ def test_a_killed_export_leaves_the_old_one_or_the_new_one_whole(tmp_path):
             process.stdout.readline()
         process.kill()
         process.communicate()
-        config, model = weights.load(output)
+        config, model, _ = weights.load(output)
         chex.assert_trees_all_equal(model, weights.load(runs[config])[1])

@@ -1,0 +1,27 @@
+"""Figures as elements of a page: they take the colors of its text, and stand beside each other where there is room."""
+
+import io
+import re
+from typing import Any
+
+from matplotlib.figure import Figure
+
+WIDTH = 5.0  # inches of a panel
+INK = "#010203"  # a color that no plot has; in its place comes that of the page's text
+TEXT: Any = {"svg.fonttype": "none", "font.family": "sans-serif"} | dict.fromkeys(
+    ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
+)
+
+
+def svg(figure: Figure, name: str) -> str:
+    """Return the figure as an SVG element for a page, in the colors of its text.
+
+    Args:
+        figure: drawn with the settings of TEXT.
+        name: what the picture shows, for those who cannot see it.
+    """
+    file = io.StringIO()
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    element = file.getvalue().replace(INK, "currentColor")
+    element = re.sub(r".*?<svg ", f'<svg role="img" aria-label="{name}" ', element, count=1, flags=re.DOTALL)
+    return re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)  # the page decides

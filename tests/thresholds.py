@@ -1,0 +1,74 @@
+"""What a threshold on the digit's confidence catches, and what it costs: digits of MNIST, drawings, letters and noise.
+
+`python -m tests.thresholds` writes it into experiments/results. A picture is refused where the calibrated probability
+of its likeliest digit lies below the threshold. Letters are drawn as the digits of tests/drawings.py are, in the fonts
+of its set `first`; some are digits to any eye (O, I, Z, S). Noise is random blots.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from experiments import environment
+from experiments.report.markdown import table
+from mnistsum import load, load_pretrained
+from mnistsum.picture import to_mnist
+from tests import drawings
+
+THRESHOLDS = (0.5, 0.8, 0.95, 0.99)
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def letters(count: int = 520) -> list[np.ndarray]:
+    random = np.random.default_rng(22)
+    fonts = drawings.FIRST
+    drawn = (drawings._draw(random, LETTERS[i % 26], fonts[random.integers(len(fonts))]) for i in range(count))
+    return [to_mnist(np.asarray(each.image, np.float32)).image for each in drawn]
+
+
+def noise(count: int = 520) -> list[np.ndarray]:
+    random = np.random.default_rng(23)
+    images = []
+    for _ in range(count):
+        plane = ndimage.gaussian_filter(random.normal(size=(200, 200)), random.uniform(6, 20))
+        dark = plane > np.quantile(plane, random.uniform(0.7, 0.95))
+        images.append(to_mnist(np.repeat(np.where(dark, 30.0, 230.0)[..., None], 3, -1)).image)
+    return images
+
+
+def main() -> None:
+    predictor = load_pretrained("base")
+    test = load(predictor.config.data).test
+    drawn = [one for name in drawings.SETS for one in drawings.draw(name)]
+    seen = [to_mnist(np.asarray(one.image, np.float32)).image for one in drawn]
+    none = np.full(520, -1)
+    sets = {
+        "MNIST, test set": (test.images, np.asarray(test.labels)),
+        "drawings of digits": (np.stack(seen), np.array([one.label for one in drawn])),
+        "letters": (np.stack(letters()), none),
+        "noise": (np.stack(noise()), none),
+    }
+    rows = []
+    for name, (images, labels) in sets.items():
+        digit = predictor.predict(images, np.zeros(len(images), int)).digit
+        right, sure = digit.argmax(-1) == labels, digit.max(-1)
+        for threshold in THRESHOLDS:
+            refused = sure < threshold
+            caught = f"{refused[~right].sum():,} of {(~right).sum():,} ({refused[~right].mean():.1%})"
+            cost = f"{refused[right].sum():,} of {right.sum():,} ({refused[right].mean():.2%})" if right.any() else "-"
+            rows.append([name, threshold, caught, cost])
+    made_with = environment.describe("python -m tests.thresholds")
+    lines = [
+        "What a threshold on the digit's calibrated probability catches and costs, with the network that ships "
+        "(tests/thresholds.py). No answer to a letter or to noise is right.",
+        f"Command: `python -m tests.thresholds`, commit {made_with['commit']}; {made_with['versions']}.",
+        "",
+        table(("pictures", "threshold", "wrong answers caught", "right answers refused"), rows),
+    ]
+    results = Path(__file__).parent.parent / "experiments" / "results" / "thresholds.md"
+    results.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
