@@ -15,7 +15,7 @@ from programs import timeless
 
 import mnistsum
 from experiments import cli
-from mnistsum import testing
+from mnistsum import testing, weights
 from mnistsum.data import load, scale
 from mnistsum.evaluation import evaluate
 
@@ -104,7 +104,12 @@ def test_the_report_holds_everything_in_one_file(smoke):
     folder, _ = smoke
     report = (folder / "report.html").read_text()
     assert report.count("data:image/png;base64,") == 3
-    assert not re.search(r"(src|href)=\"(?!data:)", report)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", report)  # nothing but itself
+    assert report.count("<svg") == 2
+    calibration = json.loads((folder / "summary.json").read_text())["calibration"]
+    temperatures = weights.load(folder).temperatures
+    assert temperatures == tuple(calibration[output]["temperature"] for output in ("digit", "sum"))
+    assert f"{temperatures.digit:.3f} for the digit" in " ".join(report.split())
     assert not re.search(r"https?://", report)
 
 

@@ -21,7 +21,9 @@ def svg(figure: Figure, name: str) -> str:
         name: what the picture shows, for those who cannot see it.
     """
     file = io.StringIO()
-    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(file, format="svg", transparent=True, metadata=unsaid)
     element = file.getvalue().replace(INK, "currentColor")
     element = re.sub(r".*?<svg ", f'<svg role="img" aria-label="{name}" ', element, count=1, flags=re.DOTALL)
+    element = re.sub(r' xmlns(:\w+)?="[^"]*"', "", element)  # which HTML needs not, as a page names no address
     return re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)  # the page decides
