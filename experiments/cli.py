@@ -18,7 +18,7 @@ from mnistsum.config import Config, as_dict, check_names
 from mnistsum.errors import InputError
 
 CONFIGS = Path(__file__).parent / "configs"
-ASSIGNMENT = re.compile(r"([a-z][a-z_.]*)=(.*)")
+ASSIGNMENT = re.compile(r"([a-z][a-z_.]*)=(.*)", re.DOTALL)
 VARIANT = re.compile(r"\+(?=[a-z][a-z_.]*=)")
 # As a program's field: the config's fields, without a prefix; a bool takes a value, as in model.adder_gradient=False.
 Settings = Annotated[Config, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff]
@@ -46,7 +46,8 @@ def load_config(name: str) -> Config:
         module = registry.load_module(f"experiments.configs.{name}")
     else:
         near = command_line.hint(name, config_names())
-        raise InputError(f"--config {name}: no such config; {near}one of {', '.join(config_names())}, or a .py file")
+        shown = command_line.shown(name)
+        raise InputError(f"--config {shown}: no such config; {near}one of {', '.join(config_names())}, or a .py file")
     config = getattr(module, "config", None)
     if not isinstance(config, Config):
         raise InputError(f"--config {name}: expected a variable `config` of type mnistsum.Config, found {config!r}")

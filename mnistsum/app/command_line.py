@@ -50,13 +50,18 @@ def parse(program: Any, arguments: list[str], known: Iterable[str], **options: A
     )
     if unknown:
         word = unknown[0].partition("=")[0]
-        raise InputError(f"{word}: not understood; {hint(word, known)}--help lists what there is")
+        raise InputError(f"{shown(word)}: not understood; {hint(word, known)}--help lists what there is")
     return parsed
 
 
 def options_of(program: type) -> list[str]:
     """Return the options that a dataclass stands for."""
     return [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(program)]
+
+
+def shown(word: str) -> str:
+    """Return a word as a line can hold it."""
+    return word if word.isprintable() else ascii(word)
 
 
 def hint(word: str, known: Iterable[str]) -> str:
