@@ -64,31 +64,25 @@ def classify(
     return jax.tree.map(lambda each: each.mean(0), answers)
 
 
-def answer_batch(
-    config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"]
-) -> tuple[Float[Array, "batch 10"], Float[Array, "batch 10 19"]]:
-    """Return the model's logits of the digit, and of the sum with each of the ten numbers."""
-    features, digit = classify(config, model, images)
-    # One-hot numbers [10, batch, 10] to sum logits [batch, 10, 19].
-    numbers = jnp.broadcast_to(jnp.eye(10)[:, None], (10, len(images), 10))
-    return digit, jax.vmap(model.add, in_axes=(None, None, 0), out_axes=1)(features, digit, numbers)
-
-
 def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation:
     """Return the model's answers to a batch of images, each with all ten numbers."""
     images, labels = jnp.asarray(batch.images), jnp.asarray(batch.labels)
-    digit, sums = answer_batch(config, model, images)
+    features, digit = classify(config, model, images)
+    # One-hot numbers [10, batch, 10] to sum logits [batch, 10, 19].
+    numbers = jnp.broadcast_to(jnp.eye(10)[:, None], (10, len(labels), 10))
+    sums = jax.vmap(model.add, in_axes=(None, None, 0), out_axes=1)(features, digit, numbers)
     return Evaluation(
         digit=digit.argmax(-1),
         sum=sums.argmax(-1),
         digit_loss=negative_log_likelihood(digit, labels),
         sum_loss=negative_log_likelihood(sums, labels[:, None] + jnp.arange(10)[None]),
         impossible=jnp.where(ADDS_UP.any(1)[None], 0, jax.nn.softmax(sums)).sum(-1),
+        digit_logits=digit,
+        sum_logits=sums,
     )
 
 
 _evaluate_batch = jax.jit(evaluate_batch, static_argnums=0)
-_answer_batch = jax.jit(answer_batch, static_argnums=0)
 
 
 def compile_evaluation(config: DataConfig, model: Model) -> Any:
@@ -99,16 +93,13 @@ def compile_evaluation(config: DataConfig, model: Model) -> Any:
     return _evaluate_batch.lower(config, model, batch).compile()
 
 
-def labeled_logits(config: DataConfig, model: Model, split: Split) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return the model's logits with their labels, as numpy arrays: of each image's digit, and of each pair's sum."""
-    n, labels = len(split.labels), np.asarray(split.labels)
-    parts = []
-    for start in range(0, n, BATCH_SIZE):
-        images = np.asarray(split.images)[start : start + BATCH_SIZE]
-        padded = np.pad(images, [(0, BATCH_SIZE - len(images)), (0, 0), (0, 0), (0, 0)])
-        parts.append(jax.device_get(_answer_batch(config, model, padded)))
-    digit, sums = (np.concatenate(fields)[:n] for fields in zip(*parts, strict=True))
-    return {"digit": (digit, labels), "sum": (sums.reshape(-1, 19), (labels[:, None] + np.arange(10)).ravel())}
+def labeled_logits(evaluation: Evaluation, labels: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return an evaluation's logits with their labels: of each image's digit, and of each pair's sum."""
+    sums = (labels[:, None] + np.arange(10)).ravel()
+    return {
+        "digit": (np.asarray(evaluation.digit_logits), labels),
+        "sum": (np.asarray(evaluation.sum_logits).reshape(-1, 19), sums),
+    }
 
 
 class Scores(NamedTuple):
@@ -138,12 +129,13 @@ def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> Scor
         >>> labels = np.array([7, 2])
         >>> nothing = np.zeros((2, 10), np.float32)
         >>> digit = np.array([7, 3])  # the second is misread, and both sums follow the digit
-        >>> evaluation = Evaluation(digit, digit[:, None] + np.arange(10), nothing[:, 0], nothing, nothing)
+        >>> logits = np.zeros((2, 10), np.float32), np.zeros((2, 10, 19), np.float32)
+        >>> evaluation = Evaluation(digit, digit[:, None] + np.arange(10), nothing[:, 0], nothing, nothing, *logits)
         >>> scores = score(evaluation, labels)
         >>> scores.digit_accuracy, scores.sum_accuracy, scores.consistency
         (0.5, 0.5, 1.0)
     """
-    digit, sums, digit_loss, sum_loss, impossible = (np.asarray(field) for field in evaluation)
+    digit, sums, digit_loss, sum_loss, impossible = (np.asarray(field) for field in evaluation[:5])
     labels = np.asarray(labels)
     digit_right = digit == labels
     sum_right = sums == labels[:, None] + np.arange(10)

@@ -95,3 +95,5 @@ class Evaluation(NamedTuple):
     digit_loss: Float[Array | ndarray, " n"]  # nats
     sum_loss: Float[Array | ndarray, "n 10"]  # nats
     impossible: Float[Array | ndarray, "n 10"]  # probability on sums that the number excludes
+    digit_logits: Float[Array | ndarray, "n 10"]
+    sum_logits: Float[Array | ndarray, "n 10 19"]  # by number

@@ -70,7 +70,7 @@ def test_training_ends_patience_after_the_best_epoch_and_its_weights_are_kept(wh
     assert summary["ended"] == {"epoch": best + 2, "best": best, "kept": best}
     assert len(lines) == best + 2 < 12  # else nothing has been shown
     assert summary["validation"]["sum_accuracy"] == max(sums) > sums[-1]
-    _, model = weights.load(whole)
+    model = weights.load(whole).model
     read = evaluate(impatient.data, model, few.test)
     assert (read.sum == np.load(whole / "predictions.npz")["sum"]).all()
     last = checkpoint.restore(whole / "checkpoints", impatient).state.model

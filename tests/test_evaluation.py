@@ -66,7 +66,8 @@ def test_scores_by_hand():
     sums[0, 4] = 7  # the adder errs once
     sums[2, 0] = 3  # and is right by luck once
     losses, impossible = np.array([1.0, 2.0, 3.0, 6.0]), np.linspace(0, 0.5, 40).reshape(4, 10)
-    scores = score(Evaluation(digit, sums, losses, np.full((4, 10), 0.5), impossible), labels)
+    logits = np.zeros((4, 10), np.float32), np.zeros((4, 10, 19), np.float32)
+    scores = score(Evaluation(digit, sums, losses, np.full((4, 10), 0.5), impossible, *logits), labels)
     assert scores.digit_accuracy == 3 / 4
     assert scores.sum_accuracy == (40 - 10 - 1 + 1) / 40
     assert scores.consistency == 38 / 40

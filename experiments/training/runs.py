@@ -282,7 +282,7 @@ class _Seed:
             "learned": self.learned if plan.watches_learning else None,
             "weights": digest_weights(model),
             "permutation": self._permutation(data.validation) if held_out else None,
-            "calibration": _calibrate(config, model, data) if held_out and plan.tests and not self.fault else None,
+            "calibration": None,
         }
         if held_out:
             summary["validation"] = _headline(self.scores)
@@ -291,11 +291,13 @@ class _Seed:
             evaluation = evaluate(config.data, model, data.test)
             scores = score(evaluation, data.test.labels)
             summary["test"] = scores._asdict()
+            if held_out and not self.fault:
+                summary["calibration"] = _calibrate(self.held_out, evaluation, data)
             if not self.fault and config.training.epochs >= 1:
                 summary["failure"] = describe_failure(config.objective, scores)
-        fitted = summary["calibration"] and Temperatures(
-            *(one["temperature"] for one in summary["calibration"].values())
-        )
+        fitted = None
+        if summary["calibration"]:
+            fitted = Temperatures(**{name: one["temperature"] for name, one in summary["calibration"].items()})
         return run_folder.write_results(self.folder, config, model, evaluation, summary, fitted)
 
     def _permutation(self, validation: Split) -> list[int]:
@@ -303,12 +305,13 @@ class _Seed:
         return best_permutation(np.asarray(self.held_out.digit), np.asarray(validation.labels)).tolist()
 
 
-def _calibrate(config: Config, model: Model, data: Data) -> dict[str, Any]:
+def _calibrate(held_out: Evaluation, tested: Evaluation, data: Data) -> dict[str, Any]:
     """Return each output's temperature, fitted on validation images, and its reliability on test images by it."""
-    held_out, test = (labeled_logits(config.data, model, split) for split in (data.validation, data.test))
+    fitted_on = labeled_logits(held_out, np.asarray(data.validation.labels))
+    test = labeled_logits(tested, np.asarray(data.test.labels))
     calibration = {}
     for output in run_folder.OUTPUTS:
-        temperature = fit_temperature(*held_out[output])
+        temperature = fit_temperature(*fitted_on[output])
         looks = {"before": reliability(*test[output]), "after": reliability(*test[output], temperature)}
         calibration[output] = {"temperature": temperature} | {name: look._asdict() for name, look in looks.items()}
     return calibration
