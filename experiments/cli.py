@@ -112,6 +112,8 @@ def _as_flags(settings: Config, arguments: list[str]) -> list[str]:
             flags.append(argument)
             continue
         key, value = assignment.groups()
+        if "\n" in value:
+            raise InputError(f"{key}: expected a value of one line, found {command_line.shown(value)}")
         fields = as_dict(settings)
         if key not in fields:
             near = command_line.hint(key, fields)

@@ -202,6 +202,7 @@ def test_help_lists_every_field_with_type_default_and_meaning():
         (["base"], "base: not understood; did you mean --config base?"),
         (["--version"], "did you mean python -m mnistsum --version?"),
         (["optimizer.name=mun"], "muon"),
+        (["model.adder=\n"], r"model.adder: expected a value of one line, found '\n'"),
         (["training.epochs=many"], "training.epochs"),
         (["training.batch_size=0"], "training.batch_size: expected at least 1, found 0"),
         (["--resume", "nowhere"], "config.json: no such file"),
