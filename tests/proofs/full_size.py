@@ -13,25 +13,27 @@ import numpy as np
 
 from mnistsum.config import DataConfig, ModelConfig, ObjectiveConfig
 from mnistsum.data import load, pair, scale
-from mnistsum.evaluation import BATCH_SIZE, evaluate_batch
+from mnistsum.evaluation import evaluate_batch
 from mnistsum.models import Model, build, parameters, with_parameters
 from mnistsum.objective import objective
 from mnistsum.types import Batch, Split
 
 BATCH = 128
+TYPES = ("float32", "bfloat16")
 
 
 def main() -> None:
-    """Print what each network of the command line, a classifier and a dtype, is found to do."""
+    """Print, by dtype, what the network of the command line is found to do."""
     train = load(DataConfig()).train
-    numbers = jnp.arange(BATCH) % 10
-    batch = pair(scale(DataConfig(), jnp.asarray(train.images[:BATCH])), jnp.asarray(train.labels[:BATCH]), numbers)
-    split = Split(jnp.asarray(train.images[:BATCH_SIZE]), jnp.asarray(train.labels[:BATCH_SIZE]))
-    config = ModelConfig(classifier=sys.argv[1], dtype=sys.argv[2])  # pyright: ignore[reportArgumentType]
-    model = jax.jit(build, static_argnums=0)(config, jax.random.key(0))
-    found: dict[str, Any] = {"step": step(model, batch), "evaluation": evaluation(model, split)}
-    if sys.argv[1:] == ["compact", "float32"]:
-        found["float64"] = float64(model, batch)
+    split = Split(jnp.asarray(train.images[:BATCH]), jnp.asarray(train.labels[:BATCH]))
+    batch = pair(scale(DataConfig(), split.images), split.labels, jnp.arange(BATCH) % 10)
+    found: dict[str, Any] = {}
+    for dtype in TYPES:
+        config = ModelConfig(classifier=sys.argv[1], dtype=dtype)
+        model = jax.jit(build, static_argnums=0)(config, jax.random.key(0))
+        found[dtype] = {"step": step(model, batch), "evaluation": evaluation(model, split)}
+        if config == ModelConfig(classifier="compact"):
+            found[dtype]["float64"] = float64(model, batch)
     print(json.dumps(found))
 
 
