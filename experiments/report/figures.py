@@ -1,5 +1,6 @@
 """The pictures of a run, as matplotlib figures."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import matplotlib
@@ -17,10 +18,23 @@ DIGIT, SUM, RIGHT, WRONG, INK = "#0072b2", "#d55e00", "#333333", "#c1121f", "#33
 
 def curves(lines: list[dict[str, Any]]) -> Figure:
     """Loss and both accuracies by epoch, of training and of the held-out split; `lines` of metrics.jsonl."""
+    figure = Figure((10, 4), dpi=120, layout="constrained")
+    _draw_curves(figure.subplots(1, 2), lines)
+    return figure
+
+
+@matplotlib.rc_context(TEXT)
+def curve_panels(lines: list[dict[str, Any]]) -> list[Figure]:
+    """Draw what `curves` does as two figures, for a page."""
+    panels = [Figure((0.9 * WIDTH, 3.6), layout="constrained") for _ in range(2)]
+    _draw_curves((panel.subplots() for panel in panels), lines)
+    return panels
+
+
+def _draw_curves(axes: Iterable[Any], lines: list[dict[str, Any]]) -> None:
+    left, right = axes
     split = "validation" if "validation" in lines[0] else "test"
     epochs = [line["epoch"] for line in lines]
-    figure = Figure((10, 4), dpi=120, layout="constrained")
-    left, right = figure.subplots(1, 2)
     losses = {"training (running mean)": [line["train"]["loss"] for line in lines]}
     losses |= {f"{split}, digit": [line[split]["digit_loss"] for line in lines]}
     losses |= {f"{split}, sum": [line[split]["sum_loss"] for line in lines]}
@@ -33,7 +47,6 @@ def curves(lines: list[dict[str, Any]]) -> Figure:
             name = "training" if part == "train" else split
             right.plot(epochs, errors, f"o{style}", color=color, label=f"{name}, {output}", markersize=4)
     _finish_curves(left, right, max(epochs))
-    return figure
 
 
 def over_write_up(lines: list[dict[str, Any]], write_up: dict[int, tuple[float, float, float]], band) -> Figure:
@@ -81,23 +94,38 @@ def _finish_curves(left: Any, right: Any, last: float) -> None:
 def confusion(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray, " n"]) -> Figure:
     """Draw counts of true against predicted, 10x10 digits and 19x19 sums (every image with every number)."""
     figure = Figure((15, 7.2), dpi=110, layout="constrained")
+    _draw_confusion(figure.subplots(1, 2), predictions, labels)
+    return figure
+
+
+@matplotlib.rc_context(TEXT)
+def confusion_panels(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray, " n"]) -> list[Figure]:
+    """Draw what `confusion` does as two figures, for a page."""
+    panels = [Figure((1.3 * WIDTH, 1.3 * WIDTH), layout="constrained") for _ in range(2)]
+    _draw_confusion((panel.subplots() for panel in panels), predictions, labels)
+    return panels
+
+
+def _draw_confusion(axes: Iterable[Any], predictions: dict[str, np.ndarray], labels: Any) -> None:
     labels = np.asarray(labels)
     sums = labels[:, None] + np.arange(10)
     tables = [("Digit", labels, predictions["digit"], 10), ("Sum", sums.ravel(), predictions["sum"].ravel(), 19)]
-    for axes, (name, true, predicted, classes) in zip(figure.subplots(1, 2), tables, strict=True):
+    for each, (name, true, predicted, classes) in zip(axes, tables, strict=True):
         counts = np.bincount(true * classes + predicted, minlength=classes**2).reshape(classes, classes)
-        axes.imshow(np.ma.masked_equal(counts, 0), cmap="Blues", norm=LogNorm(1, float(counts.max())))
+        places = np.arange(classes)
+        each.pcolormesh(
+            places, places, np.ma.masked_equal(counts, 0), cmap="Blues", norm=LogNorm(1, float(counts.max()))
+        )
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 color = "white" if count > counts.max() ** 0.6 else INK
                 size = 9 if classes == 10 else 6
-                axes.text(column, row, str(count), ha="center", va="center", fontsize=size, color=color)
+                each.text(column, row, str(count), ha="center", va="center", fontsize=size, color=color)
         wrong = counts.sum() - counts.trace()
-        axes.set(title=f"{name}: {wrong:,} of {counts.sum():,} wrong", xlabel="predicted", ylabel="true")
-        axes.set_xticks(range(classes))
-        axes.set_yticks(range(classes))
-        axes.tick_params(length=0)
-    return figure
+        each.set(title=f"{name}: {wrong:,} of {counts.sum():,} wrong", xlabel="predicted", ylabel="true")
+        each.set(xticks=places, yticks=places, aspect="equal")
+        each.invert_yaxis()
+        each.tick_params(length=0)
 
 
 def examples(predictions: dict[str, np.ndarray], split: Split, each: int = 16) -> Figure:

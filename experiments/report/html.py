@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from experiments import run_folder
 from experiments.report import figures
 from experiments.report.svg import svg
 from experiments.run_folder import Finished, describe_end
@@ -46,11 +47,11 @@ def write(finished: Finished, data: Data) -> None:
         )
         for name, figure in zip(PICTURES, drawn, strict=True):
             figure.savefig(folder / f"{name}.png")
-        write_whole(folder / "report.html", report(finished))
+        write_whole(folder / "report.html", report(finished, labels))
 
 
-def report(finished: Finished) -> str:
-    """Return the report of a finished run, from its files."""
+def report(finished: Finished, labels: Any) -> str:
+    """Return the report of a finished run, from its files and the labels of its test images."""
     folder, config, run, _, summary, _ = finished
     test, calibration = summary["test"], summary.get("calibration")  # which runs of earlier versions lack
     by_label = zip(test["digit_accuracy_by_label"], test["sum_accuracy_by_cell"], strict=True)
@@ -62,7 +63,17 @@ def report(finished: Finished) -> str:
         summary=summary,
         test=test,
         end=describe_end(config, summary),
-        **{name: (folder / f"{name}.png").read_bytes() for name in PICTURES},
+        curves=[
+            svg(figure, f"{what} by epoch")
+            for figure, what in zip(figures.curve_panels(finished.lines), ("Loss", "Accuracy"), strict=True)
+        ],
+        examples=(folder / "examples.png").read_bytes(),
+        confusion=[
+            svg(figure, f"Confusion matrix of the {output}")
+            for figure, output in zip(
+                figures.confusion_panels(finished.predictions, labels), run_folder.OUTPUTS, strict=True
+            )
+        ],
         reliability=[
             svg(figures.reliability(look, output), f"Accuracy of the {output} by confidence, before and after")
             for output, look in (calibration or {}).items()
