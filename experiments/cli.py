@@ -2,12 +2,10 @@
 
 import argparse
 import dataclasses
-import functools
 import re
 import shlex
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,7 +42,6 @@ def load_config(name: str) -> Config:
             module = registry.load_file(name)
         except InputError as error:
             raise InputError(f"--config {error}") from None
-        _warn_of_compiler()
     elif name in config_names():
         module = registry.load_module(f"experiments.configs.{name}")
     else:
@@ -55,17 +52,6 @@ def load_config(name: str) -> Config:
     if not isinstance(config, Config):
         raise InputError(f"--config {name}: expected a variable `config` of type mnistsum.Config, found {config!r}")
     return check_names(config)
-
-
-@functools.cache  # once a process, however often a file is loaded
-def _warn_of_compiler() -> None:
-    """Warn who brings a network of a release of JAX's compiler that errs; it does not reach this project's own."""
-    if version("jaxlib") == "0.10.2":
-        print(
-            "warning: jaxlib 0.10.2 computes some large products wrongly on CPUs (jax-ml/jax#39103); hold a network of "
-            "your own to mnistsum.testing.check, or use Python 3.12 or newer, which gets a later release",
-            file=sys.stderr,
-        )
 
 
 def typed(program: str, arguments: list[str]) -> str:

@@ -69,7 +69,7 @@ def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = No
     try:
         import jax2onnx
     except ModuleNotFoundError:
-        raise InputError("--to onnx: needs jax2onnx; install mnistsum with the extra `onnx`") from None
+        raise InputError("--to onnx: needs jax2onnx; pip install -e '.[onnx]'") from None
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)
     like = build(dataclasses.replace(config.model, dtype="float32"), jax.random.key(0))
     model = with_fixed_calls(jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(model)))

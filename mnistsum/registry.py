@@ -66,6 +66,10 @@ class Registry(Mapping[str, Any]):
         self._added.update(named)
         self._sources.update(dict.fromkeys(named, source))
 
+    def is_added(self, name: str) -> bool:
+        """Return whether a name is of a user's own, not of this project."""
+        return name in self._added
+
     def file_of(self, name: str) -> Path:
         """Return the source file in which a name's meaning is defined."""
         if name in self._added:

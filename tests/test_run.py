@@ -163,7 +163,7 @@ def test_the_architecture_of_the_readme_runs_and_a_dry_run_writes_nothing(wide, 
     testing.check_shapes(cli.load_config(str(wide)).model)
     output = finish(start("--config", wide, "optimizer.name=sgd", "--dry-run", cwd=tmp_path))
     assert "classifier.hidden  Dense" in output
-    assert re.search(r"estimated duration: .* \(8 epochs, 3,432 steps of \d+\.\d ms\)", output)
+    assert re.search(r"estimated duration: .* \(3,432 steps of \d+\.\d ms, to epoch 8\)", output)
     assert list(tmp_path.iterdir()) == [wide]
 
 

@@ -43,7 +43,8 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
         seeds[run.config.seed] = run
     common = set.intersection(*(set(seeds) for seeds in by_config.values()))
     if len(by_config) < 2 or len(common) < 2:
-        found = "; ".join(f"{kind.config.name}: {', '.join(map(str, sorted(of)))}" for kind, of in by_config.items())
+        seeds = {kind: ", ".join(map(str, sorted(of))) for kind, of in by_config.items()}
+        found = "; ".join(f"{kind.config.name} of seeds {some}" for kind, some in seeds.items())
         raise InputError(
             f"compare: expected runs of two configs or more with two seeds or more in common, found {found}"
         )

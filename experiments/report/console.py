@@ -13,7 +13,10 @@ from mnistsum.config import Config
 from mnistsum.devices import count
 from mnistsum.evaluation import Scores
 from mnistsum.models.summary import count_multiply_adds, count_parameters, summarize
+from mnistsum.registry import ADDERS, CLASSIFIERS
 from mnistsum.types import Data
+
+ERRS = "0.10.2"  # the release of jaxlib that tests/proofs/test_full_size.py is about
 
 
 def say(text: str) -> None:
@@ -37,7 +40,8 @@ def introduce(config: Config, data: Data) -> None:
     devices = count(config)
     on = environment.device() if devices == 1 else f"{devices} devices of {environment.device()}"
     console.print(f"[bold]{config.name}[/bold], seed {config.seed}, on {on} (jax {environment.version('jax')})")
-    console.print(f"{config.data.name}: {', '.join(sizes)} images")
+    few = f"; trained on {config.data.train_images:,} of them" if config.data.train_images else ""
+    console.print(f"{config.data.name}: {', '.join(sizes)} images{few}")
     table = Table("layer", "kind", "output", "parameters", "multiply-adds", box=None, header_style="bold")
     for column in table.columns[2:]:
         column.justify = "right"
@@ -49,15 +53,21 @@ def introduce(config: Config, data: Data) -> None:
         "total", "", "", f"{count_parameters(config.model):,}", f"{count_multiply_adds(config.model):,}", style="bold"
     )
     console.print(table)
-    if config.model.classifier != "reference":
+    if config.name == "base":
         console.print("The write-up's network of 6,384,925 parameters is --config reference.")
+    added = CLASSIFIERS.is_added(config.model.classifier) or ADDERS.is_added(config.model.adder)
+    if added and environment.version("jaxlib") == ERRS and environment.device() == "cpu":
+        console.print(
+            f"jaxlib {ERRS} computes some large products of CPUs wrongly (jax-ml/jax#39103). It does not reach the "
+            "networks of mnistsum; mnistsum.testing.check tells whether it reaches yours."
+        )
 
 
 def estimate(steps: int, seconds_per_step: float, epochs: float) -> None:
     """Print the duration of a whole run, from a few measured steps."""
     console.print(
         f"estimated duration: {duration(steps * seconds_per_step)} of training "
-        f"({epochs:g} epochs, {steps:,} steps of {seconds_per_step * 1e3:.1f} ms)"
+        f"({steps:,} steps of {seconds_per_step * 1e3:.1f} ms, to epoch {epochs:g})"
     )
 
 

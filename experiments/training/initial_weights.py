@@ -2,7 +2,7 @@
 
 import jax
 
-from mnistsum.config import Config
+from mnistsum.config import Config, ModelConfig
 from mnistsum.errors import InputError
 from mnistsum.models import Model, build
 from mnistsum.predict import load_pretrained
@@ -31,17 +31,22 @@ def load(config: Config, init: str) -> Model:
     found, expected = ({name: leaf.shape for name, leaf in named(each).items()} for each in (model, ours))
     if found == expected and all(getattr(theirs.model, name) == getattr(config.model, name) for name in MEANING):
         return jax.tree.unflatten(jax.tree.structure(ours), jax.tree.leaves(model))
-    for name in ARCHITECTURE:
-        have, want = getattr(theirs.model, name), getattr(config.model, name)
-        if have != want:
-            value = ",".join(map(str, have)) if isinstance(have, tuple) else have
-            raise InputError(
-                f"--init {init}: of another architecture: expected model.{name} to be {want!r}, found {have!r}; "
-                f"add model.{name}={value} or give other weights"
-            )
+    differ = [name for name in ARCHITECTURE if getattr(theirs.model, name) != getattr(config.model, name)]
+    if differ:
+        have, want = (getattr(side.model, differ[0]) for side in (theirs, config))
+        raise InputError(
+            f"--init {init}: of another architecture: expected model.{differ[0]} to be {want!r}, found {have!r}; "
+            f"add {' '.join(_assignment(theirs.model, name) for name in differ)} or give other weights"
+        )
     name = min(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
     have, want = (list(side[name]) if name in side else "absent" for side in (found, expected))
     raise InputError(
         f"--init {init}: of another architecture: expected {name} to be {want}, found {have}; "
         "the code of the network has changed: give other weights"
     )
+
+
+def _assignment(model: ModelConfig, name: str) -> str:
+    """Return a field as it is typed on a command line."""
+    value = getattr(model, name)
+    return f"model.{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"

@@ -68,9 +68,12 @@ def hint(word: str, known: Iterable[str]) -> str:
     """Return as a question what was meant: a known word that ends so or is abbreviated so, or the nearest one."""
     if word == "--version":
         return "did you mean python -m mnistsum --version? "
-    short = [one for one in known if one.endswith(f" {word}") or _abbreviate(one) == word]
-    near = short or difflib.get_close_matches(word, known, 1)
-    return f"did you mean {near[0]}? " if near else ""
+    known, last = list(known), word.lstrip("-")
+    short = [one for one in known if one.endswith((f" {word}", f".{last}")) or _abbreviate(one) == word]
+    near = (short or difflib.get_close_matches(word, known, 1) or [""])[0]
+    if near.startswith("--") and "." in near and not word.startswith(near):  # a field of a config
+        near = f"{near.removeprefix('--')}=VALUE"
+    return f"did you mean {near}? " if near else ""
 
 
 def _abbreviate(field: str) -> str:

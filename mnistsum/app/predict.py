@@ -36,6 +36,7 @@ COLUMNS: tuple[str, ...] = (
     "error",
 )
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")  # of the files that are taken from a folder
+WIDEST = 24  # characters of a file name that a table leaves whole
 UNSURE = 0.8  # a probability of the digit below which it is not to be believed
 BATCH = 100  # pictures that are held at the same time; with more of them, a bar shows how far it is
 
@@ -66,7 +67,7 @@ def predict(options: Predict) -> int:
         _print_table(rows)
     if bad:
         said = bad[0] if len(files) == 1 else f"{len(bad):,} of {len(files):,} pictures could not be read: {bad[0]}"
-        raise InputError(said + (" ..." if len(bad) > 1 else ""))
+        raise InputError(said + (f"; and {len(bad) - 1:,} more" if len(bad) > 1 else ""))
     return 0
 
 
@@ -174,11 +175,13 @@ def _print_table(rows: Iterable[dict[str, Any]]) -> None:
             likely = (likeliest(row[f"{name}_top3"]) for name in NAMES)
             answers = [str(row["number"]), *likely, "yes" if row["agree"] else "[red]no[/red]"]
         lines.append([escape(printable(row["file"])), *answers, said])
+    if len(lines) == 1 and not lines[0][1]:  # which the error says alone
+        return
     answers = [Column(f"{name}, likeliest", no_wrap=True) for name in NAMES]
+    width = min(WIDEST, max(len(line[0]) for line in lines))
     doubtful = any(said for *_, said in lines)  # else there is more room for names
-    table = Table(
-        Column("file", overflow="fold"), "number", *answers, "agree", *(["warnings"] if doubtful else []), box=None
-    )
+    file = Column("file", overflow="fold", min_width=width)
+    table = Table(file, "number", *answers, "agree", *(["warnings"] if doubtful else []), box=None)
     for *line, said in lines:
         table.add_row(*line, *([said] if doubtful else []))
     console.print(table)

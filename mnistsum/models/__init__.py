@@ -25,6 +25,10 @@ class Model(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         self.classifier = CLASSIFIERS[config.classifier](config, rngs)
+        if not hasattr(self.classifier, "features"):
+            raise InputError(
+                f"classifier {config.classifier}: expected an attribute `features`, the width of its features"
+            )
         self.adder = ADDERS[config.adder](config, self.classifier.features, rngs)
         self.adder_gradient = config.adder_gradient
 
@@ -32,7 +36,10 @@ class Model(nnx.Module):
         self, image: Float[Array, "batch 28 28 1"]
     ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
         """Return features and digit logits; they never see the number."""
-        features, digit = self.classifier(image)
+        answer = self.classifier(image)
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise InputError(f"{type(self.classifier).__name__}: expected to return features and digit logits")
+        features, digit = answer
         return features, digit.astype(jnp.float32)
 
     def add(
