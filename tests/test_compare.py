@@ -522,7 +522,10 @@ def test_finished_runs_are_grouped_by_config_and_paired_by_seed():
 def test_finished_runs_that_do_not_fit_together_are_refused():
     for runs, answer in (
         (finished("a", (0, 1)), "expected runs of two configs or more"),
-        (finished("a", (0, 1)) + finished("b", (1, 2)), "with two seeds or more in common, found a of seeds 0, 1; b of seeds 1, 2"),
+        (
+            finished("a", (0, 1)) + finished("b", (1, 2)),
+            "with two seeds or more in common, found a of seeds 0, 1; b of seeds 1, 2",
+        ),
         (finished("a", (0, 0)), "a-0: the same config and seed as a-0"),
         (
             [*finished("a", (0, 1)), *[run._replace(run={"data": {"test": "1"}}) for run in finished("b", (0, 1))]],

@@ -15,6 +15,7 @@ from programs import timeless
 
 import mnistsum
 from experiments import cli
+from experiments.report import console
 from mnistsum import testing, weights
 from mnistsum.data import load, scale
 from mnistsum.evaluation import evaluate
@@ -56,11 +57,16 @@ def test_a_run_says_what_it_does_in_plain_lines(smoke):
     _, output = smoke
     assert "55,000 train, 5,000 validation, 10,000 test images" in output
     assert re.search(r"total +30,589 +30,400", output)
-    assert "--config reference" in output
     assert "estimated duration" in output
     assert re.search(r"epoch 1/1 +validation: average loss \d\.\d+, digit \d\d\.\d\d%, sum \d\d\.\d\d%", output)
     assert "\x1b" not in output
     assert "\r" not in output
+
+
+@pytest.mark.parametrize("name", ["base", "smoke"])
+def test_base_alone_leads_to_the_network_of_the_write_up(mnist, capsys, name):
+    console.introduce(cli.load_config(name), mnist)
+    assert ("--config reference" in capsys.readouterr().out) == (name == "base")
 
 
 def test_a_run_leaves_the_files_of_its_folder(smoke):
