@@ -524,7 +524,7 @@ def test_finished_runs_that_do_not_fit_together_are_refused():
         (finished("a", (0, 1)), "expected runs of two configs or more"),
         (
             finished("a", (0, 1)) + finished("b", (1, 2)),
-            "with two seeds or more in common, found a of seeds 0, 1; b of seeds 1, 2",
+            "in common, found a of seeds 0, 1; b of seeds 1, 2",
         ),
         (finished("a", (0, 0)), "a-0: the same config and seed as a-0"),
         (
