@@ -134,5 +134,5 @@ def damaged_runs(examples: int):
     return test
 
 
-test_a_damaged_run_is_read_as_it_was_or_refused_in_a_line = damaged_runs(30)
+test_a_damaged_run_is_read_as_it_was_or_refused_in_a_line = damaged_runs(40)
 test_more_damaged_runs = pytest.mark.slow(damaged_runs(1200))
