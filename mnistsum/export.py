@@ -64,7 +64,7 @@ def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = No
     if jax.__version_info__ >= TOO_NEW:
         raise InputError(
             f"--to onnx: jax2onnx needs jax below 0.11, found {jax.__version__}; "
-            "install mnistsum with the extra `onnx` into an environment of its own"
+            "pip install -e '.[onnx]' in an environment of its own"
         )
     try:
         import jax2onnx

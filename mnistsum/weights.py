@@ -1,6 +1,7 @@
 """A trained model as a file of weights that holds the config that they belong to."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, from_json, read_config, to_json
 from mnistsum.errors import InputError
 from mnistsum.files import load_arrays, save_arrays
+from mnistsum.json_files import parse_json
 from mnistsum.models import Model, build
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
@@ -86,8 +88,20 @@ def load(path: Path) -> Weights:
         if want != have:
             raise InputError(f"{file}: of another architecture: expected {name} to be {want}, found {have}")
     leaves = [jnp.asarray(arrays[name], jnp.float32) for name in expected]
-    fitted = Temperatures(**json.loads(metadata["temperatures"])) if "temperatures" in metadata else None
+    fitted = _temperatures(metadata["temperatures"], file) if "temperatures" in metadata else None
     return Weights(config, jax.tree.unflatten(jax.tree.structure(like), leaves), fitted)
+
+
+def _temperatures(text: str, file: Path) -> Temperatures:
+    """Return what a file says that probabilities are calibrated by; InputError where that is none."""
+    said = parse_json(text, f"{file}, temperatures")
+    fields = Temperatures._fields
+    if not isinstance(said, dict) or said.keys() != set(fields):
+        raise InputError(f"{file}, temperatures: expected the fields {', '.join(fields)}, found {text[:60]!r}")
+    for name, value in said.items():
+        if not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise InputError(f"{file}, temperatures: {name}: expected a number above 0, found {str(value)[:60]!r}")
+    return Temperatures(**said)
 
 
 def named(model: Any) -> dict[str, Any]:

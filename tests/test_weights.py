@@ -114,6 +114,13 @@ def without(arrays, name="adder.hidden.bias"):
             "of another architecture: expected adder",
         ),
         (flip_a_bit, "altered: not the bytes that were saved"),
+        (lambda f: rewrite(f, temperatures='{"digit": 0, "sum": 1}'), "temperatures: digit: expected a number above 0"),
+        (
+            lambda f: rewrite(f, temperatures='{"digit": NaN, "sum": 1}'),
+            "digit: expected a number above 0, found 'nan'",
+        ),
+        (lambda f: rewrite(f, temperatures='{"digit": 1}'), "temperatures: expected the fields digit, sum"),
+        (lambda f: rewrite(f, temperatures="[" * 100_000), "temperatures: not JSON"),
         (lambda f: (f / weights.WEIGHTS).write_bytes(b"no weights"), "cannot be read as safetensors"),
         (
             lambda f: (f / weights.WEIGHTS).unlink(),
@@ -199,6 +206,6 @@ def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(mnist, name, adder):
 
 def test_without_its_extra_onnx_is_refused_by_name(folder, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "jax2onnx", None)  # as if it were not installed
-    with pytest.raises(InputError, match="install mnistsum with the extra `onnx`"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[onnx\]'"):
         command(["export", str(folder), "--to", "onnx"])
     assert not (folder / "export").exists()
