@@ -20,7 +20,7 @@ from experiments import compare as program
 from experiments.comparison.grouping import group_runs
 from experiments.comparison.summary import summarize
 from experiments.training import record, reuse
-from experiments.training.runs import describe_failure
+from experiments.training.seed_run import describe_failure
 from mnistsum import registry
 from mnistsum.config import Config, DataConfig, ObjectiveConfig
 from mnistsum.data import load

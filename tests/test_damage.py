@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from experiments import run_folder
 from experiments.training import single
+from experiments.training.plan import RUN
 from experiments.training.record import make_record
-from experiments.training.runs import RUN, describe_run, train_runs
+from experiments.training.runs import describe_run, train_runs
 from mnistsum import checkpoint, weights
 from mnistsum.config import Config
 from mnistsum.errors import InputError

@@ -12,8 +12,9 @@ from programs import bits, finish, start, write_set
 
 from experiments import run_folder
 from experiments.run import command
+from experiments.training.plan import COMPARED, RUN
 from experiments.training.record import make_record
-from experiments.training.runs import COMPARED, RUN, describe_run, train_runs
+from experiments.training.runs import describe_run, train_runs
 from mnistsum import checkpoint, weights
 from mnistsum.config import AugmentConfig, OptimizerConfig, TrainingConfig, to_json
 from mnistsum.evaluation import evaluate

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from experiments.report import console
 from experiments.run_folder import OUTPUTS
 from experiments.training import reuse
+from experiments.training.plan import COMPARED, VALIDATED
 from experiments.training.record import make_record
 from experiments.training.reuse import Wanted
-from experiments.training.runs import COMPARED, VALIDATED
 from mnistsum import testing
 from mnistsum.config import Config
 from mnistsum.errors import InputError

@@ -9,8 +9,8 @@ from rich.table import Table
 from experiments import environment
 from experiments.report import console
 from experiments.training import loop, reuse
+from experiments.training.plan import COMPARED
 from experiments.training.reuse import Wanted
-from experiments.training.runs import COMPARED
 from mnistsum.config import Config
 from mnistsum.evaluation import evaluate
 from mnistsum.models.summary import count_parameters

@@ -8,8 +8,8 @@ from typing import Any
 from experiments import cli
 from experiments.report import markdown
 from experiments.training import resources, reuse
+from experiments.training.plan import VALIDATED
 from experiments.training.record import make_record, mark
-from experiments.training.runs import VALIDATED
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.config import Config
 from mnistsum.data import load

@@ -8,7 +8,7 @@ from rich.table import Table
 from experiments.comparison.summary import GOOD, MEASURES
 from experiments.report import console, markdown
 from experiments.run_folder import OUTPUTS
-from experiments.training.runs import LEARNED, LOOKED_AT, WATCHED
+from experiments.training.plan import LEARNED, LOOKED_AT, WATCHED
 from mnistsum.app.errors import printable
 
 GOOD_AFTER = f"s to {100 * GOOD:.1f} %"  # a column

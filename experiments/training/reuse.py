@@ -12,8 +12,9 @@ import jax
 
 from experiments import run_folder
 from experiments.run_folder import Finished
+from experiments.training.plan import Plan
 from experiments.training.record import changed_fields, differences, mark
-from experiments.training.runs import Plan, describe_run, train_runs
+from experiments.training.runs import describe_run, train_runs
 from mnistsum.config import Config, read_config
 from mnistsum.errors import InputError
 from mnistsum.files import writing

@@ -15,8 +15,10 @@ import jax
 from experiments import environment, run_folder
 from experiments.report import console
 from experiments.training import initial_weights, loop, resources
+from experiments.training.plan import RUN
 from experiments.training.record import differences, make_record
-from experiments.training.runs import NO_TIME, RUN, describe_run, digest_weights, train_runs
+from experiments.training.runs import NO_TIME, describe_run, train_runs
+from experiments.training.seed_run import digest_weights
 from experiments.training.signals import catch_signals
 from mnistsum import checkpoint
 from mnistsum.config import Config, read_config

@@ -1,0 +1,199 @@
+"""One seed's run while it is trained: what is noted of it, and what it leaves."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import environment, run_folder
+from experiments.run_folder import Finished
+from experiments.training.plan import LEARNED, LOOKED_AT, Plan
+from mnistsum.calibration import Temperatures, fit_temperature, reliability
+from mnistsum.config import Config, ObjectiveConfig, judges_epochs
+from mnistsum.evaluation import Scores, best_permutation, evaluate, labeled_logits, score
+from mnistsum.models import Model
+from mnistsum.models.summary import count_multiply_adds, count_parameters
+from mnistsum.objective import held_out_cells
+from mnistsum.train import Recipe, non_finite, trained_model
+from mnistsum.types import Data, Evaluation, Split, TrainState
+
+FAILED = 0.9  # a run below it in the test accuracy of what it was trained for has failed, after an epoch or more
+
+
+@dataclass
+class SeedRun:
+    """A seed's run while it is trained."""
+
+    config: Config
+    recipe: Recipe
+    folder: Path
+    best: Model | None  # of the best epoch, where it is kept
+    lines: list[dict[str, Any]] = field(init=False)  # of its metrics
+    learned: dict[str, int] = field(default_factory=dict)  # output to the step at which it was
+    fault: str | None = None  # what was not finite
+    state: TrainState = field(init=False)
+    held_out: Evaluation = field(init=False)  # at the last look
+    scores: Scores = field(init=False)  # of it
+
+    def __post_init__(self):
+        self.lines = run_folder.read_lines(self.folder) if leads() else []
+
+    def note(self, state: TrainState, plan: Plan) -> None:
+        """Take the state of a stop."""
+        self.state, self.fault = state, non_finite(state)
+        if self.fault and plan.ends_at_fault:
+            raise FloatingPointError(
+                f"{self.fault}; it was not saved; a lower optimizer.learning_rate or an optimizer.clip_norm may help"
+            )
+
+    def is_over(self) -> bool:
+        """Whether nothing more is learned: a number is not finite, or too many epochs have passed since the best."""
+        return self.fault is not None or self.is_stopped()
+
+    def is_stopped(self) -> bool:
+        """Whether the run's patience has ended."""
+        patience = self.config.training.patience * self.recipe.steps_per_epoch
+        if not patience or not (best := self.best_line()):
+            return False
+        return self.lines[-1]["step"] - best["step"] >= patience
+
+    def best_line(self) -> dict[str, Any]:
+        """Return the metrics at the end of the epoch with the best validation accuracy of the sum, the first of equals.
+
+        It follows from the metrics, so a run that is resumed needs nothing else to go on. Empty before an epoch's end.
+        """
+        ends = [line for line in self.lines if line["step"] % self.recipe.steps_per_epoch == 0]
+        return max(ends, key=lambda line: line["validation"]["sum_accuracy"], default={})
+
+    def loss(self) -> float:
+        """Return the mean training loss since the epoch began."""
+        return float(self.state.metrics.loss) / int(self.state.metrics.examples)
+
+    def watch(self, validation: Split) -> None:
+        """Note the outputs that have been learned by now."""
+        if self.fault or len(self.learned) == len(run_folder.OUTPUTS):
+            return
+        few = Split(*(part[:LOOKED_AT] for part in validation))
+        scores = score(evaluate(self.config.data, trained_model(self.state), few), few.labels)
+        for output in run_folder.OUTPUTS:
+            if getattr(scores, f"{output}_accuracy") >= LEARNED:
+                self.learned.setdefault(output, int(self.state.step))
+
+    def evaluate(self, data: Data, model: Model) -> str:
+        """Evaluate a model on the held-out images; the name of their split."""
+        name = "validation" if self.config.data.validation else "test"
+        split = getattr(data, name)
+        self.held_out = evaluate(self.config.data, model, split)
+        self.scores = score(self.held_out, split.labels)
+        return name
+
+    def look(self, data: Data, clock: dict[str, float]) -> None:
+        """Evaluate on the held-out images, and write a line of metrics."""
+        model = trained_model(self.state)
+        name = self.evaluate(data, model)
+        step, metrics = int(self.state.step), self.state.metrics
+        examples = int(metrics.examples)
+        trained = {
+            "loss": self.loss(),
+            "digit_accuracy": int(metrics.digit_correct) / examples,
+            "sum_accuracy": int(metrics.sum_correct) / examples,
+        }
+        line = {"epoch": step / self.recipe.steps_per_epoch, "step": step, "train": trained}
+        self.lines.append(line | {name: _headline(self.scores), "clock": clock})
+        if self.config.training.keep == "best" and self.best_line() is self.lines[-1]:
+            self.best = jax.tree.map(jnp.copy, model)  # as the next step uses the state up
+        if leads():
+            run_folder.write_lines(self.folder, self.lines)
+
+    def finish(self, data: Data, plan: Plan, mode: str, clock: dict[str, float]) -> Finished:
+        """Test the trained model, and write what its folder still lacks but the summary."""
+        config, model = self.config, trained_model(self.state)
+        held_out = config.data.validation > 0
+        ended = kept = int(self.state.step) / self.recipe.steps_per_epoch
+        if self.best is not None:
+            model, kept = self.best, self.best_line()["epoch"]
+            self.evaluate(data, model)
+        summary: dict[str, Any] = {
+            "config": config.name,
+            "dataset": config.data.name,
+            "seed": config.seed,
+            "parameters": count_parameters(config.model),
+            "multiply_adds": count_multiply_adds(config.model),
+            "epochs": config.training.epochs,
+            "ended": {
+                "epoch": ended,
+                "best": self.best_line().get("epoch") if judges_epochs(config) else None,
+                "kept": kept,
+            },  # in epochs: where training ended, which was the best, and whose weights are kept
+            "steps": int(self.state.step),
+            **clock,
+            "device": environment.device(),
+            "mode": mode,
+            "failure": self.fault,
+            "learned": self.learned if plan.watches_learning else None,
+            "weights": digest_weights(model),
+            "permutation": self._permutation(data.validation) if held_out else None,
+            "calibration": None,
+        }
+        if held_out:
+            summary["validation"] = _headline(self.scores)
+        evaluation = self.held_out
+        if plan.tests:
+            evaluation = evaluate(config.data, model, data.test)
+            scores = score(evaluation, data.test.labels)
+            summary["test"] = scores._asdict()
+            if held_out and not self.fault:
+                summary["calibration"] = _calibrate(self.held_out, evaluation, data)
+            if not self.fault and config.training.epochs >= 1:
+                summary["failure"] = describe_failure(config.objective, scores)
+        fitted = None
+        if summary["calibration"]:
+            fitted = Temperatures(**{name: one["temperature"] for name, one in summary["calibration"].items()})
+        return run_folder.write_results(self.folder, config, model, evaluation, summary, fitted)
+
+    def _permutation(self, validation: Split) -> list[int]:
+        """Return the label that each predicted digit stands for, fitted on validation images."""
+        return best_permutation(np.asarray(self.held_out.digit), np.asarray(validation.labels)).tolist()
+
+
+def _calibrate(held_out: Evaluation, tested: Evaluation, data: Data) -> dict[str, Any]:
+    """Return each output's temperature, fitted on validation images, and its reliability on test images by it."""
+    fitted_on = labeled_logits(held_out, np.asarray(data.validation.labels))
+    test = labeled_logits(tested, np.asarray(data.test.labels))
+    calibration = {}
+    for output in run_folder.OUTPUTS:
+        temperature = fit_temperature(*fitted_on[output])
+        looks = {"before": reliability(*test[output]), "after": reliability(*test[output], temperature)}
+        calibration[output] = {"temperature": temperature} | {name: look._asdict() for name, look in looks.items()}
+    return calibration
+
+
+def digest_weights(model: Model) -> str:
+    """Return the SHA-256 of a model's arrays."""
+    return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(model))).hexdigest()
+
+
+def describe_failure(objective: ObjectiveConfig, scores: Scores) -> str | None:
+    """Return in words which outputs that the objective trains were not learned; None where all were."""
+    trained_cells = np.array(scores.sum_accuracy_by_cell)[~held_out_cells(objective)]
+    accuracies = {}
+    if objective.digit_weight > 0:
+        accuracies["digit"] = scores.digit_accuracy
+    if objective.digit_weight < 1:
+        accuracies["sum"] = float(trained_cells.mean())
+    low = [f"{output} {accuracy:.1%}" for output, accuracy in accuracies.items() if accuracy < FAILED]
+    return ", ".join(low) or None
+
+
+def leads() -> bool:
+    """Whether this process writes for all that train together."""
+    return jax.process_index() == 0
+
+
+def _headline(scores: Scores) -> dict[str, float]:
+    """Return the scores that are one number each."""
+    return {name: value for name, value in scores._asdict().items() if isinstance(value, float | int)}
