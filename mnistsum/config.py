@@ -4,51 +4,21 @@ JAX is not imported here, so that a command line is parsed before JAX loads.
 """
 
 import dataclasses
-import difflib
-import functools
 import json
 import math
-import numbers
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from mnistsum import registry
+from mnistsum.checked import Checked, hints
 from mnistsum.errors import InputError
 from mnistsum.json_files import parse_json, read_json
 
 RENAMED = {"model.initialisation": "initialization"}  # keys of earlier versions' JSON to today's name
 # Fields that the JSON of earlier versions lacks; their defaults are what held before.
 ADDED = ("objective.name", "data.train_images", "training.patience", "training.keep")
-
-
-class Checked:
-    """A part of a config: its types and ranges are checked whenever one is made, whoever makes it."""
-
-    def __post_init__(self):
-        for name, hint in _hints(type(self)).items():
-            object.__setattr__(self, name, _checked(hint, getattr(self, name), self._key(name)))
-        for name, holds, expected in self._ranges():
-            if not holds:
-                raise InputError(f"{self._key(name)}: expected {expected}, found {getattr(self, name)!r}")
-        if not registry.is_loading():
-            for name, known in self._names().items():
-                known.check(getattr(self, name))
-
-    def _ranges(self) -> list[tuple[str, bool, str]]:
-        """Field, whether its value is in range, and the range in words."""
-        return []
-
-    def _names(self) -> dict[str, registry.Registry]:
-        """Fields that hold a name, and what the name is looked up in."""
-        return {}
-
-    @classmethod
-    def _key(cls, name: str) -> str:
-        """Return the dotted key of a field, such as `optimizer.learning_rate`."""
-        section = cls.__name__.removesuffix("Config").lower()
-        return f"{section}.{name}" if section else name
 
 
 @dataclass(frozen=True)
@@ -299,57 +269,22 @@ def as_dict(config: Config) -> dict[str, Any]:
 
 def _build(kind: Any, values: Any, path: str) -> Any:
     """Make a dataclass of the parts of a JSON text."""
-    hints = _hints(kind)
+    expected = hints(kind)
     if isinstance(values, dict):
         old = {key: RENAMED[f"{path}.{key}"] for key in values if f"{path}.{key}" in RENAMED}
         for key, name in old.items():
             warnings.warn(f"the config's {path}.{key} is read as {path}.{name}, its name by now", stacklevel=4)
         values = {old.get(key, key): value for key, value in values.items()}
-    optional = {name for name in hints if f"{path}.{name}" in ADDED}
-    if not isinstance(values, dict) or not hints.keys() - optional <= values.keys() <= hints.keys():
+    optional = {name for name in expected if f"{path}.{name}" in ADDED}
+    if not isinstance(values, dict) or not expected.keys() - optional <= values.keys() <= expected.keys():
         found = sorted(values) if isinstance(values, dict) else values
-        raise InputError(f"{path or 'a config of this version'}: expected the fields {', '.join(hints)}, found {found}")
+        raise InputError(
+            f"{path or 'a config of this version'}: expected the fields {', '.join(expected)}, found {found}"
+        )
     parts = {}
     for key, value in values.items():
-        if dataclasses.is_dataclass(hints[key]):
-            parts[key] = _build(hints[key], value, key)
+        if dataclasses.is_dataclass(expected[key]):
+            parts[key] = _build(expected[key], value, key)
         else:
             parts[key] = tuple(value) if isinstance(value, list) else value
     return kind(**parts)
-
-
-@functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _checked(hint: Any, value: Any, key: str) -> Any:
-    """Return the value as its type says: a number is taken as int or float; InputError for what is no such value."""
-    choices = get_args(hint)
-    kind = get_origin(hint)
-    if kind is Literal:
-        return _chosen(choices, value, key)
-    if choices and kind is not tuple:  # a choice or None, or else of a type
-        literals = [choice for part in choices for choice in get_args(part)]
-        kinds = [part for part in choices if not get_args(part) and part is not type(None)]
-        if value in literals or (value is None and type(None) in choices):
-            return value
-        hint = kinds[0]
-    if kind is tuple:
-        if isinstance(value, tuple):
-            return tuple(_checked(choices[0], item, key) for item in value)
-        raise InputError(f"{key}: expected a tuple of {choices[0].__name__}, found {value!r}")
-    if hint is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
-        return float(value)
-    if hint is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        return int(value)
-    if hint not in (int, float) and isinstance(value, hint):
-        return value
-    raise InputError(f"{key}: expected {hint.__name__}, found {value!r}")
-
-
-def _chosen(choices: tuple[Any, ...], value: Any, key: str) -> Any:
-    if value in choices:
-        return value
-    near = difflib.get_close_matches(str(value), choices, 1, 0.0)[0]
-    raise InputError(f"{key}: expected one of {', '.join(choices)}, found {value!r}; did you mean {near}?")

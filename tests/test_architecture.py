@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 # What each package or module may import of this project: those that stand before it.
 LIBRARY = (
-    ("errors", "registry", "types", "json_files", "config", "files"),
+    ("errors", "registry", "types", "json_files", "checked", "config", "files"),
     ("idx", "picture", "statistics", "calibration", "models", "devices"),
     ("data", "objective", "optimizer"),
     ("train", "evaluation"),

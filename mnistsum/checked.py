@@ -1,0 +1,78 @@
+"""Dataclasses whose fields are checked, by type and by range, whenever one is made.
+
+JAX is not imported here.
+"""
+
+import difflib
+import functools
+import numbers
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from mnistsum import registry
+from mnistsum.errors import InputError
+
+
+class Checked:
+    """A part of a config: its types and ranges are checked whenever one is made, whoever makes it."""
+
+    def __post_init__(self):
+        for name, hint in hints(type(self)).items():
+            object.__setattr__(self, name, _checked(hint, getattr(self, name), self._key(name)))
+        for name, holds, expected in self._ranges():
+            if not holds:
+                raise InputError(f"{self._key(name)}: expected {expected}, found {getattr(self, name)!r}")
+        if not registry.is_loading():
+            for name, known in self._names().items():
+                known.check(getattr(self, name))
+
+    def _ranges(self) -> list[tuple[str, bool, str]]:
+        """Field, whether its value is in range, and the range in words."""
+        return []
+
+    def _names(self) -> dict[str, registry.Registry]:
+        """Fields that hold a name, and what the name is looked up in."""
+        return {}
+
+    @classmethod
+    def _key(cls, name: str) -> str:
+        """Return the dotted key of a field, such as `optimizer.learning_rate`."""
+        section = cls.__name__.removesuffix("Config").lower()
+        return f"{section}.{name}" if section else name
+
+
+@functools.cache
+def hints(kind: type) -> dict[str, Any]:
+    """Return the types of a dataclass's fields."""
+    return get_type_hints(kind)
+
+
+def _checked(hint: Any, value: Any, key: str) -> Any:
+    """Return the value as its type says: a number is taken as int or float; InputError for what is no such value."""
+    choices = get_args(hint)
+    kind = get_origin(hint)
+    if kind is Literal:
+        return _chosen(choices, value, key)
+    if choices and kind is not tuple:  # a choice or None, or else of a type
+        literals = [choice for part in choices for choice in get_args(part)]
+        kinds = [part for part in choices if not get_args(part) and part is not type(None)]
+        if value in literals or (value is None and type(None) in choices):
+            return value
+        hint = kinds[0]
+    if kind is tuple:
+        if isinstance(value, tuple):
+            return tuple(_checked(choices[0], item, key) for item in value)
+        raise InputError(f"{key}: expected a tuple of {choices[0].__name__}, found {value!r}")
+    if hint is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return float(value)
+    if hint is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    if hint not in (int, float) and isinstance(value, hint):
+        return value
+    raise InputError(f"{key}: expected {hint.__name__}, found {value!r}")
+
+
+def _chosen(choices: tuple[Any, ...], value: Any, key: str) -> Any:
+    if value in choices:
+        return value
+    near = difflib.get_close_matches(str(value), choices, 1, 0.0)[0]
+    raise InputError(f"{key}: expected one of {', '.join(choices)}, found {value!r}; did you mean {near}?")
