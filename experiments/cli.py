@@ -65,7 +65,7 @@ def parse(program: Any, arguments: list[str]) -> Any:
     The settings start from the named config. tyro exits with status 2 on what it does not understand.
     """
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--config", default="base")
+    finder.add_argument("--config", default="base", nargs="?", const="base")  # tyro says that its value is missing
     settings = load_config(finder.parse_known_args(arguments)[0].config)
     docstring = (program.__doc__ or "") + (
         "\n\nFields of the config are overridden bare: optimizer.learning_rate=3e-4 training.epochs=2"

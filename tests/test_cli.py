@@ -205,7 +205,9 @@ def test_help_lists_every_field_with_type_default_and_meaning():
         (["--version"], "did you mean python -m mnistsum --version?"),
         (["optimizer.name=mun"], "muon"),
         (["model.adder=\n"], r"model.adder: expected a value of one line, found '\n'"),
-        (["training.epochs=many"], "training.epochs"),
+        (["training.epochs=many"], "error: training.epochs: could not convert string to float: 'many'; --help"),
+        (["training.keep=worst"], "invalid choice 'worst' for argument 'training.keep'"),
+        (["--config"], "error: Missing value for argument '--config'"),
         (["training.batch_size=0"], "training.batch_size: expected at least 1, found 0"),
         (["--resume", "nowhere"], "config.json: no such file"),
         (["--resume", "nowhere", "seed=3"], "takes no other argument"),
@@ -220,6 +222,7 @@ def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(
     status, said = ended(command, *arguments)
     assert status == 2
     assert answer in said
+    assert said.startswith("error: ") and said.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
@@ -232,7 +235,11 @@ def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(
         ("tabulate", [], "found none; such as runs/*"),
         ("mnistsum", ["predit"], "did you mean predict?"),
         ("mnistsum", ["predict", "x.png", "--numbr", "3"], "did you mean --number?"),
-        ("mnistsum", ["predict", "x.png", "--number", "x"], "Error parsing --number: invalid literal for int()"),
+        (
+            "mnistsum",
+            ["predict", "x.png", "--number", "x"],
+            "error: --number: invalid literal for int() with base 10: 'x'; --help",
+        ),
     ],
 )
 def test_so_are_mistakes_of_other_programs(ended, program, arguments, answer):

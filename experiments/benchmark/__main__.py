@@ -4,9 +4,8 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from experiments import cli
+from mnistsum.app import command_line
 from mnistsum.errors import InputError
 
 
@@ -21,7 +20,9 @@ class Benchmark:
 
 def command(arguments: list[str]) -> int:
     """Return the exit status of the program."""
-    options = tyro.cli(Benchmark, prog="python -m experiments.benchmark", args=arguments)
+    options = command_line.parse(
+        Benchmark, arguments, known=command_line.options_of(Benchmark), prog="python -m experiments.benchmark"
+    )
     if importlib.util.find_spec("torch") is None:
         raise InputError("benchmark: PyTorch is not installed; pip install -e '.[pytorch]'")
 

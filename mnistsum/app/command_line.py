@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import itertools
 import re
 import shutil
 import sys
@@ -33,7 +34,7 @@ TYPES = ConstructorRegistry()  # how types are read that tyro's own rules descri
 def parse(program: Any, arguments: list[str], known: Iterable[str], **options: Any) -> Any:
     """Return what a command line means.
 
-    tyro prints help and ends the process; it does so with status 2 where a value is missing or cannot be read.
+    tyro prints help and ends the process.
 
     Args:
         program: what tyro reads: a dataclass, or several as subcommands.
@@ -42,16 +43,36 @@ def parse(program: Any, arguments: list[str], known: Iterable[str], **options: A
         options: of `tyro.cli`.
 
     Raises:
-        InputError: on a word that nothing understands, with the nearest that is known.
+        InputError: on a value that is missing or cannot be read, and on a word that nothing understands, with the
+            nearest that is known.
     """
     markers = (tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName)
-    parsed, unknown = tyro.cli(
-        program, args=arguments, return_unknown_args=True, registry=TYPES, config=markers, **options
-    )
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            parsed, unknown = tyro.cli(
+                program, args=arguments, return_unknown_args=True, registry=TYPES, config=markers, **options
+            )
+    except SystemExit as end:
+        if end.code != 2:
+            raise
+        raise InputError(_in_one_line(said.getvalue())) from None
     if unknown:
         word = unknown[0].partition("=")[0]
         raise InputError(f"{shown(word)}: not understood; {hint(word, known)}--help lists what there is")
     return parsed
+
+
+def _in_one_line(box: str) -> str:
+    """Return what tyro says of a mistake in a frame of several lines, with fields as they are typed."""
+    _, *lines = (line.strip("│ ") for line in COLOR.sub("", box).splitlines())  # the first is a title
+
+    def is_rule(line: str) -> bool:  # a terminal without such letters has one below the title, too
+        return not line.strip("─-")
+
+    said = " ".join(itertools.takewhile(lambda line: not is_rule(line), itertools.dropwhile(is_rule, lines)))
+    said = re.sub(r"--([a-z]+\.[a-z-]+)", lambda found: found[1].replace("-", "_"), said)
+    return f"{said.removeprefix('Error parsing ').rstrip('.')}; --help lists what there is"
 
 
 def options_of(program: type) -> list[str]:
