@@ -18,7 +18,7 @@ from mnistsum.json_files import parse_json, read_json
 
 RENAMED = {"model.initialisation": "initialization"}  # keys of earlier versions' JSON to today's name
 # Fields that the JSON of earlier versions lacks; their defaults are what held before.
-ADDED = ("objective.name", "data.train_images", "training.patience", "training.keep")
+ADDED = ("objective.name", "data.train_images", "training.patience", "training.keep", "optimizer.dtype")
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,7 @@ class OptimizerConfig(Checked):
     warmup: float = 0.2  # share of the steps in which the rate rises; one_cycle and cosine
     average: float = 0.0  # decay of the weights' moving average, which is evaluated and kept; 0: none
     clip_norm: float = 0.0  # the gradient's largest global norm; 0: not clipped
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of muon's products; all else is float32
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         return [

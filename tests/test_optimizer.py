@@ -64,6 +64,30 @@ def test_muon_orthogonalizes_kernels_as_matrices_of_height_width_input_by_output
     np.testing.assert_allclose(steps, steps[0], rtol=1e-4)
 
 
+def orthogonalized(gradient, dtype="float32"):
+    rule = optimizer(OptimizerConfig(learning_rate=1.0, momentum=0.0, schedule="constant", dtype=dtype), 100)
+    return -jax.jit(rule.update)(gradient, rule.init(gradient), gradient)[0]
+
+
+@pytest.mark.parametrize("shape", [(40, 8), (8, 8), (8, 40)])
+def test_muon_computes_what_optax_does_by_longer_products(shape):
+    gradient = jax.random.normal(jax.random.key(0), shape) * jnp.geomspace(0.01, 100, shape[1])[None]
+    longer = optax.contrib.muon(1.0, beta=0.0, ns_steps=3, preconditioning="aol")
+    expected = -longer.update(gradient, longer.init(gradient), gradient)[0]
+    np.testing.assert_allclose(orthogonalized(gradient), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_muon_in_bfloat16_is_near_that_in_float32():
+    gradient = jax.random.normal(jax.random.key(0), (64, 16))
+    exact, rounded = orthogonalized(gradient), orthogonalized(gradient, "bfloat16")
+    assert not np.array_equal(exact, rounded)
+    assert float(jnp.linalg.norm(exact - rounded) / jnp.linalg.norm(exact)) < 0.05
+
+
+def test_a_gradient_of_zero_leaves_muon_at_zero():
+    np.testing.assert_array_equal(orthogonalized(jnp.zeros((6, 5))), 0)
+
+
 @pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
 def test_clipping_bounds_the_gradient_before_the_rule(name):
     clipped = first_update(name=name, clip_norm=0.1)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from experiments import cli, environment, run_folder
-from experiments.comparison import contestants, dry_run, page, summary, tables
-from experiments.comparison.contestants import FEWEST_TRIALS, Contestant
+from experiments.comparison import contestants, dry_run, page, summary, tables, tuning
+from experiments.comparison.contestants import Contestant
 from experiments.comparison.grouping import group_runs
 from experiments.comparison.options import Compare
 from experiments.report import console
@@ -44,7 +44,7 @@ def compare(options: Compare, configs: list[Config], command: str) -> None:
     data = load(configs[0].data)
     wanted = [contestants.want(contestant, data, range(options.seeds)) for contestant in compared]
     if options.dry_run:
-        dry_run.show(wanted, FEWEST_TRIALS if options.tune else 0, data)
+        dry_run.show(wanted, tuning.FEWEST_TRIALS if options.tune else 0, data)
         return
     resources.check([want.config for want in wanted], len(data.train.labels))
     contestants.check_contract([want.config for want in wanted if reuse.missing(want)])
@@ -61,7 +61,9 @@ def compare(options: Compare, configs: list[Config], command: str) -> None:
     runs = {}
     for contestant, want in zip(compared, wanted, strict=True):
         if options.tune:
-            config, tuned[want.config.name] = contestants.tune(contestant, want, data, lambda **_: None)
+            config, tuned[want.config.name] = tuning.tune(
+                want, data, contestant.output, contestant.command, lambda **_: None
+            )
             want = want._replace(config=config)
         runs[want.config.name] = [reuse.read(want, seed) for seed in want.folders]
     _report(options.output, runs, data, command, tuned, [])

@@ -12,6 +12,6 @@ from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig
 config = Config(
     name="reference_fast",
     model=ModelConfig(classifier="reference", dtype="bfloat16"),
-    optimizer=OptimizerConfig(name="muon", learning_rate=0.02, schedule="one_cycle"),
+    optimizer=OptimizerConfig(name="muon", learning_rate=0.02, schedule="one_cycle", dtype="bfloat16"),
     training=TrainingConfig(epochs=0.6),
 )

@@ -1,0 +1,53 @@
+"""The choice of a config's learning rate on validation images."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from experiments.run_folder import OUTPUTS
+from experiments.training import reuse
+from experiments.training.plan import VALIDATED
+from experiments.training.reuse import Wanted
+from mnistsum.config import Config
+from mnistsum.types import Data
+
+WIDEST = 5  # doublings and halvings of each config's own learning rate that tuning may try
+FEWEST_TRIALS = 3  # of tuning: the config's own rate, half of it and twice
+TUNING_SEED = 4_000_000_000  # far from the seeds that are compared
+
+
+def tune(
+    wanted: Wanted, data: Data, output: Path, command: str, advance: Callable[..., None]
+) -> tuple[Config, dict[str, Any]]:
+    """Return the config at the learning rate that does best on validation images, and what was tried.
+
+    The same rule for every config: its own rate, and then half and twice the best one so far, until the best lies
+    between two that do worse, or its rate has been halved or doubled WIDEST times.
+
+    Args:
+        wanted: the runs of the config that is tuned.
+        data: the data set.
+        output: the folder of the comparison; the trials' runs are kept in its tuning/.
+        command: that asked for it, to be written down.
+        advance: called with what a progress bar shows.
+    """
+    tried: dict[int, Config] = {}  # by the number of doublings
+    scores: dict[int, dict[str, float]] = {}
+    best, untried = 0, [0]
+    while untried:
+        for doublings in untried:
+            rate = wanted.config.optimizer.learning_rate * 2.0**doublings
+            optimizer = dataclasses.replace(wanted.config.optimizer, learning_rate=rate)
+            tried[doublings] = dataclasses.replace(wanted.config, optimizer=optimizer)
+            advance(description=f"{wanted.config.name}: learning rate {rate:g}")
+            trial = reuse.want(output / "tuning", tried[doublings], wanted.record, [TUNING_SEED])
+            ((run, _),) = reuse.train_missing(trial, data, VALIDATED, command)
+            scores[doublings] = {output: run.summary["validation"][f"{output}_accuracy"] for output in OUTPUTS}
+        best = max(scores, key=lambda doublings: sum(scores[doublings].values()))
+        untried = [near for near in (best - 1, best + 1) if near not in scores and abs(near) <= WIDEST]
+    trials = [
+        {"learning_rate": tried[doublings].optimizer.learning_rate, **scores[doublings], "taken": doublings == best}
+        for doublings in sorted(scores)
+    ]
+    return tried[best], {"trials": trials, "at_the_edge": abs(best) == WIDEST}
