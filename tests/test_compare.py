@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from programs import write_set
 
 import mnistsum
@@ -89,6 +90,7 @@ def test_a_comparison_writes_its_files_and_says_what_follows(compared):
         text = (files / name).read_text()
         assert all(row["config"] in text for row in summary["rows"]), name
     assert (files / "comparison.html").read_text().count('<svg role="img"') == 1 + 2 + 3 + 3  # of three configs
+    assert Image.open(files / "comparison.png").width > 500
     assert "Against narrow, points" in output
     for name in ("comparison.md", "comparison.html"):  # say what their columns are
         for column in ("on impossible sums", "s to 98.8 %"):

@@ -5,6 +5,8 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -27,18 +29,21 @@ def intervals(summary: dict[str, Any]) -> Figure:
     figure, axes = _panel(WIDTH, 0.9 + 0.55 * len(rows))
     for offset, output, shade in ((0.12, "digit", DIGIT), (0.36, "sum", SUM)):
         spreads = [row[f"{output}_accuracy"] for row in rows]
-        means = np.array([100 * spread["mean"] for spread in spreads])
-        bounds = np.array([[100 * spread["low"], 100 * spread["high"]] for spread in spreads]).T
+        means = _errors([spread["mean"] for spread in spreads])
+        lengths = [
+            np.abs(_errors([spread[bound] for spread in spreads]) - means) for bound in ("high", "low")
+        ]  # of more accuracy, and thus of less error, first
         places = np.arange(len(rows)) + offset
-        axes.errorbar(means, places, xerr=np.abs(bounds - means), fmt="o", ms=4, color=shade, capsize=3, label=output)
-    left, right = axes.get_xlim()
-    axes.set(xlabel="test accuracy, %", xlim=(left, min(right, 100)))  # few seeds reach past what can be
+        axes.errorbar(means, places, xerr=lengths, fmt="o", ms=4, color=shade, capsize=3, label=output)
+    axes.set(xlabel="test accuracy", xscale="log")
+    axes.margins(x=0.1)
+    axes.invert_xaxis()
     for place, row in enumerate(rows):
         name = textwrap.shorten(row["config"], 60, placeholder=" ...")
         axes.text(0.01, place - 0.12, name, transform=axes.get_yaxis_transform(), fontsize=9, va="center")
     axes.set(ylim=(len(rows) - 0.4, -0.4), yticks=[])
-    axes.grid(axis="x", alpha=0.25)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    _finish(axes, axes.xaxis)
+    axes.spines["left"].set_visible(False)
     figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=9)
     return figure
 
@@ -51,12 +56,12 @@ def curves(summary: dict[str, Any]) -> list[Figure]:
         figure, axes = _panel(WIDTH, 3.6)
         for i, row in enumerate(summary["rows"]):
             band = row["curve"]
-            error = {name: np.maximum(1 - np.array(band[f"{output}_{name}"]), 1e-4) for name in ("mean", "low", "high")}
+            error = {name: _errors(band[f"{output}_{name}"]) for name in ("mean", "low", "high")}
             axes.plot(band["epoch"], error["mean"], ".-", color=color(i))
             axes.fill_between(band["epoch"], error["low"], error["high"], color=color(i), alpha=0.2, linewidth=0)
         axes.set(title=output, xlabel="epoch", ylabel="validation accuracy", yscale="log", xlim=(0, None))
         axes.invert_yaxis()
-        _finish(axes)
+        _finish(axes, axes.yaxis)
         figures.append(figure)
     return figures
 
@@ -65,7 +70,7 @@ def curves(summary: dict[str, Any]) -> list[Figure]:
 def costs(summary: dict[str, Any]) -> list[Figure]:
     """Sum accuracy against parameters, multiply-adds and training seconds, with the Pareto front of each."""
     rows = summary["rows"]
-    errors = np.array([max(1 - row["sum_accuracy"]["mean"], 1e-4) for row in rows])
+    errors = _errors([row["sum_accuracy"]["mean"] for row in rows])
     figures = []
     for name, values in {
         "parameters": [row["parameters"] for row in rows],
@@ -85,7 +90,7 @@ def costs(summary: dict[str, Any]) -> list[Figure]:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.invert_yaxis()
-        _finish(axes)
+        _finish(axes, axes.yaxis)
         figures.append(figure)
     return figures
 
@@ -107,23 +112,28 @@ def cells(summary: dict[str, Any]) -> list[Figure]:
     return figures
 
 
-def _panel(width: float, height: float) -> tuple[Figure, Any]:
+def _panel(width: float, height: float) -> tuple[Figure, Axes]:
     """Return a figure of so many inches, and its only axes."""
     figure = Figure((width, height), layout="constrained")
     return figure, figure.subplots()
 
 
-def _finish(axes: Any) -> None:
+def _errors(accuracies: list[float]) -> np.ndarray:
+    """Return the shares that are wrong, as a log scale can show them: none is zero, though few seeds reach below."""
+    return np.clip(1 - np.array(accuracies), 1e-4, 1)
+
+
+def _finish(axes: Axes, axis: Axis) -> None:
     """Label errors, on a log scale, as accuracies; whatever the range, by two ticks at least."""
-    high, low = axes.get_ylim()
+    low, high = sorted(axis.get_view_interval())
     for digits in ((1, 2, 5), range(1, 10)):
         ticks = [digit / 10**power for power in range(5) for digit in digits if low <= digit / 10**power <= high]
         if len(ticks) >= 3:
             break
     else:
         ticks = np.linspace(low, high, 5)[1:-1].tolist()
-    axes.yaxis.set_major_locator(FixedLocator(ticks))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 * (1 - error):.5g} %"))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.grid(alpha=0.25)
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 * (1 - error):.5g} %"))
+    axis.set_minor_locator(NullLocator())
+    axis.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -25,6 +25,9 @@ def write(summary: dict[str, Any], folder: Path) -> None:
     write_whole(folder / "comparison.md", tables.in_markdown(summary))
     write_whole(folder / "comparison.csv", table.getvalue())
     write_whole(folder / "comparison.html", page(summary))
+    picture = io.BytesIO()
+    figures.intervals(summary).savefig(picture, dpi=150)
+    write_whole(folder / "comparison.png", picture.getvalue())
 
 
 def page(summary: dict[str, Any]) -> str:
