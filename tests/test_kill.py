@@ -58,11 +58,6 @@ def survive_kills(arguments, folder: Path, kills: int, seed: int) -> int:
     return runs
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(arguments, whole, tmp_path):
-    runs = survive_kills(arguments, tmp_path, 1, seed=0)
-    assert all(bits(tmp_path / str(run)) == bits(whole) for run in range(1, runs + 1))
-
-
 @pytest.mark.slow
 def test_a_hundred_kills_at_random_moments_lose_nothing(arguments, whole, tmp_path):
     with ThreadPoolExecutor(2) as pool:
