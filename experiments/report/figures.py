@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Int
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from experiments.report.svg import TEXT, WIDTH
 from mnistsum.types import Split
@@ -18,7 +18,7 @@ DIGIT, SUM, RIGHT, WRONG, INK = "#0072b2", "#d55e00", "#333333", "#c1121f", "#33
 
 def curves(lines: list[dict[str, Any]]) -> Figure:
     """Loss and both accuracies by epoch, of training and of the held-out split; `lines` of metrics.jsonl."""
-    figure = Figure((10, 4), dpi=120, layout="constrained")
+    figure = _figure(10, 4, columns=2, dpi=120)
     _draw_curves(figure.subplots(1, 2), lines)
     return figure
 
@@ -26,7 +26,7 @@ def curves(lines: list[dict[str, Any]]) -> Figure:
 @matplotlib.rc_context(TEXT)
 def curve_panels(lines: list[dict[str, Any]]) -> list[Figure]:
     """Draw what `curves` does as two figures, for a page."""
-    panels = [Figure((0.9 * WIDTH, 3.6), layout="constrained") for _ in range(2)]
+    panels = [_figure(0.9 * WIDTH, 3.6) for _ in range(2)]
     _draw_curves((panel.subplots() for panel in panels), lines)
     return panels
 
@@ -55,7 +55,7 @@ def over_write_up(lines: list[dict[str, Any]], write_up: dict[int, tuple[float, 
     `band` gives the lowest and highest accuracy that another test of as many images would show.
     """
     epochs = [line["epoch"] for line in lines]
-    figure = Figure((10, 4), dpi=120, layout="constrained")
+    figure = _figure(10, 4, columns=2, dpi=120)
     left, right = figure.subplots(1, 2)
     left.plot(epochs, [average_loss(line) for line in lines], "-", color=INK, label="here")
     left.plot(list(write_up), [loss for loss, *_ in write_up.values()], "x", color=INK, label="write-up")
@@ -76,14 +76,25 @@ def average_loss(line: dict[str, Any]) -> float:
     return (line["test"]["digit_loss"] + line["test"]["sum_loss"]) / 2
 
 
+def _figure(width: float, height: float, columns: int = 1, dpi: float = 100) -> Figure:
+    """Return a figure with room for the labels of its axes, in inches: a layout that measures them takes a second."""
+    figure = Figure((width, height), dpi=dpi)
+    left, right, bottom, top = 0.75, 0.15, 0.5, 0.4
+    each = (width - right) / columns - left
+    figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height, wspace=left / each)
+    return figure
+
+
 def _finish_curves(left: Any, right: Any, last: float) -> None:
     """Label the axes of losses and of accuracies by epoch, up to the last."""
     right.set(title="Accuracy (log scale of the error)", xlabel="epoch", ylabel="accuracy", yscale="log")
     right.set_ylim(1, min(right.get_ylim()[0], 1e-2))
     right.yaxis.set_major_locator(FixedLocator([digit / 10**power for power in range(5) for digit in (1, 2, 5)]))
     right.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 * (1 - error):g} %"))
-    right.yaxis.set_minor_locator(NullLocator())
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    left.yaxis.set_major_formatter("{x:g}")
     for axes in (left, right):
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlim(0, last * 1.05)
         axes.grid(alpha=0.25)
@@ -93,7 +104,7 @@ def _finish_curves(left: Any, right: Any, last: float) -> None:
 
 def confusion(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray, " n"]) -> Figure:
     """Draw counts of true against predicted, 10x10 digits and 19x19 sums (every image with every number)."""
-    figure = Figure((15, 7.2), dpi=110, layout="constrained")
+    figure = _figure(15, 7.4, columns=2, dpi=110)
     _draw_confusion(figure.subplots(1, 2), predictions, labels)
     return figure
 
@@ -101,7 +112,7 @@ def confusion(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray
 @matplotlib.rc_context(TEXT)
 def confusion_panels(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray, " n"]) -> list[Figure]:
     """Draw what `confusion` does as two figures, for a page."""
-    panels = [Figure((1.3 * WIDTH, 1.3 * WIDTH), layout="constrained") for _ in range(2)]
+    panels = [_figure(1.3 * WIDTH, 1.3 * WIDTH) for _ in range(2)]
     _draw_confusion((panel.subplots() for panel in panels), predictions, labels)
     return panels
 
@@ -168,7 +179,7 @@ def reliability(looks: dict[str, Any], output: str) -> Figure:
 
     A reliability diagram (DeGroot & Fienberg 1983), with the bins of Guo et al. 2017, arXiv:1706.04599.
     """
-    figure = Figure((0.9 * WIDTH, 4.6), layout="constrained")
+    figure = _figure(0.9 * WIDTH, 4.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], "--", color="#888888", linewidth=1)
     color = {"digit": DIGIT, "sum": SUM}[output]
