@@ -34,7 +34,7 @@ class Size(NamedTuple):
 
 Seconds = dict[str, list[float]]  # by what was timed, one for each round
 
-QUICK = Size(rounds=5, images=2_000, implementations=("mnistsum bfloat16", *PYTORCH))
+QUICK = Size(rounds=3, images=1_000, implementations=("mnistsum bfloat16", *PYTORCH))
 PEAK = 2048  # rows and columns of the products that tell the machine's peak
 EXPLAINED = """\
 Medians over rounds in which each implementation takes its turn, and their range. A ratio is to the time of the quicker
