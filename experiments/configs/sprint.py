@@ -3,7 +3,7 @@
 Claim: more than the write-up's 98.96 % digit and 98.83 % sum, on two CPU cores.
 Result: experiments/results/runs/sprint-*.
 Command: python -m experiments.run --config sprint
-Cost: three seconds of training, twelve in all with nothing compiled before, on two CPU cores.
+Cost: two to three seconds of training, twelve to fifteen in all with nothing compiled before, on two CPU cores.
 """
 
 from mnistsum.config import AugmentConfig, Config, ModelConfig, OptimizerConfig, TrainingConfig
