@@ -131,7 +131,7 @@ def _finish(axes: Axes, axis: Axis) -> None:
         if len(ticks) >= 3:
             break
     else:
-        ticks = np.linspace(low, high, 5)[1:-1].tolist()
+        ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 * (1 - error):.5g} %"))
     axis.set_minor_locator(NullLocator())
