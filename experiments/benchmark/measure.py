@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from experiments import environment
-from experiments.benchmark import scaling
+from experiments.benchmark import convolutions, scaling
 from experiments.benchmark.cases import OURS, PYTORCH, STEPS, Implementation, config_of
 from experiments.benchmark.ours import ours
 from experiments.benchmark.pytorch import pytorch
@@ -65,6 +65,7 @@ def measure(rounds: int, output: Path, command: str) -> None:
     for name in STEPS:
         results[name] = {"together": _together(name, size), "alone": _alone(name, size)}
     results["whole_step"] = {name: scaling.whole_step(name, steps) for name, steps in scaling.WHOLE.items()}
+    results["convolutions"] = convolutions.measure(rounds)
     results["scaling"] = scaling.measure()
     results["finite_check"] = scaling.finite_check()
     results["over_devices"] = scaling.over_devices()
@@ -157,6 +158,8 @@ def _tabulate(results: dict[str, Any], size: Size) -> str:
     lines += [f"## What a step of mnistsum costs, of {results['cores']} cores", ""]
     rows = [[name, _range(ratios, 2)] for name, ratios in results["whole_step"].items()]
     lines += [markdown.table(["config", "its step to one with SGD, no distortion, no average"], rows), ""]
+    lines += ["## Where the convolutions' time goes", "", convolutions.tabulate(results["convolutions"]), ""]
+    lines += [convolutions.EXPLAINED, ""]
     check = results["finite_check"]
     lines += [
         f"A step of `base` that looks for numbers that are not finite takes {check['ratio']:.4f} "
