@@ -117,8 +117,6 @@ def _orthogonalize(kernel: Float[Array, "..."], dtype: str) -> Float[Array, "...
         factor = a * identity + b * gram + c * product(gram, gram)
         total = product(factor, total) if step else factor
         gram = product(factor, product(factor, gram))
-    if is_wide:  # noqa: SIM108 - one thought a line
-        x = math.sqrt(columns / rows) * product(total * scale[None], x)
-    else:
-        x = product(x, scale[:, None] * total)
-    return x.reshape(kernel.shape)
+    if is_wide:
+        return (math.sqrt(columns / rows) * product(total * scale[None], x)).reshape(kernel.shape)
+    return product(x, scale[:, None] * total).reshape(kernel.shape)

@@ -30,9 +30,8 @@ def intervals(summary: dict[str, Any]) -> Figure:
     for offset, output, shade in ((0.12, "digit", DIGIT), (0.36, "sum", SUM)):
         spreads = [row[f"{output}_accuracy"] for row in rows]
         means = _errors([spread["mean"] for spread in spreads])
-        lengths = [
-            np.abs(_errors([spread[bound] for spread in spreads]) - means) for bound in ("high", "low")
-        ]  # of more accuracy, and thus of less error, first
+        # A bar's left end has the larger error, and matplotlib takes the side of smaller values first.
+        lengths = [np.abs(_errors([spread[bound] for spread in spreads]) - means) for bound in ("high", "low")]
         places = np.arange(len(rows)) + offset
         axes.errorbar(means, places, xerr=lengths, fmt="o", ms=4, color=shade, capsize=3, label=output)
     axes.set(xlabel="test accuracy", xscale="log")
