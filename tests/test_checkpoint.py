@@ -21,11 +21,12 @@ from mnistsum.train import advance, init_state, make_recipe, split_keys
 
 KEYS = split_keys(0)
 ADVANCE = jax.jit(advance, static_argnums=0)
+START = jax.jit(init_state, static_argnums=0)
 
 
 @pytest.fixture(scope="module")
 def states(recipe, train):
-    start = init_state(recipe, KEYS)
+    start = START(recipe, KEYS)
     return [ADVANCE(recipe, KEYS, start, train, jnp.int32(step)) for step in (3, 5, 8)]
 
 

@@ -139,6 +139,7 @@ def test_every_run_leaves_a_folder_that_load_run_opens(compared, monkeypatch):
         assert (digit == predicted).mean() > 0.9  # this process compiles otherwise than the run did
 
 
+@pytest.mark.slow
 def test_finished_runs_are_reused_and_a_missing_one_comes_out_the_same(compared):
     folder, command, _ = compared
     runs = sorted((folder / "out" / "runs").iterdir())
@@ -301,7 +302,7 @@ def test_a_network_that_breaks_the_contract_is_refused_before_anything_is_traine
     monkeypatch.setattr(registry, "_files", {})
     (tmp_path / "net.py").write_text(NET.format(returned=returned))
     with pytest.raises(InputError, match=f"^compare: net with concat cannot be compared: {answer}") as refusal:
-        program.command(["smoke", str(tmp_path / "net.py"), "--output", str(tmp_path / "out")])
+        program.command([str(tmp_path / "net.py"), "smoke", "--output", str(tmp_path / "out")])
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "out").exists()
 

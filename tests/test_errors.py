@@ -58,7 +58,7 @@ def test_home_is_found_behind_an_equals_sign_and_nowhere_else(ended, monkeypatch
     assert seen == ["--output=/home/ada/x", "data.dir=/home/ada", "--config=a~/b", "x=~y", "~/kept"]
 
 
-@pytest.mark.parametrize("platform", ["bogus", "cuda"])
+@pytest.mark.parametrize("platform", [pytest.param("bogus", marks=pytest.mark.slow), "cuda"])
 def test_a_platform_that_is_not_there_is_named(platform, tmp_path):
     run = subprocess.run(
         [sys.executable, "-m", "experiments.run", "--config", "smoke", "--output", str(tmp_path / "run")],

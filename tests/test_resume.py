@@ -88,7 +88,7 @@ def test_a_planted_fault_is_noticed(config, train, tmp_path, never_stopped, name
 # Batch norms and dropout, whose statistics and keys a resumed run needs as well.
 NORMED = Config(
     model=ModelConfig(classifier="lenet5_bn", widths=(2, 4, 16, 8), hidden=16),
-    optimizer=OptimizerConfig(average=0.9),
+    optimizer=OptimizerConfig(name="sgd", average=0.9),
     training=TrainingConfig(epochs=3.0, batch_size=32),
 )
 
@@ -153,13 +153,18 @@ def test_no_key_is_used_twice(config, train, name):
 def test_all_keys_that_a_run_derives_are_distinct():
     epochs, steps, runs = jnp.arange(40), jnp.arange(5_000), 3
     derived = []
+
+    @jax.jit
+    def derive(key, indices):
+        folded = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
+        parts = jax.vmap(lambda key: jax.random.split(key, 3))(folded)  # as augment splits it
+        return jax.random.key_data(folded), jax.random.key_data(parts).reshape(-1, 2)
+
     for seed in range(runs):
         keys = split_keys(seed)
         derived += list(map(jax.random.key_data, keys))
         purposes = ((keys.order, epochs), (keys.number, epochs), (keys.augment, steps), (keys.dropout, steps))
         for key, indices in purposes:
-            folded = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
-            parts = jax.vmap(lambda key: jax.random.split(key, 3))(folded)  # as augment splits it
-            derived += [*jax.random.key_data(folded), *jax.random.key_data(parts).reshape(-1, 2)]
-    derived = np.asarray(derived)
+            derived += map(np.asarray, derive(key, indices))
+    derived = np.concatenate([np.reshape(each, (-1, 2)) for each in derived])
     assert len(np.unique(derived, axis=0)) == len(derived) == runs * (5 + 4 * (2 * 40 + 2 * 5_000))
