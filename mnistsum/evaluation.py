@@ -1,5 +1,7 @@
 """Evaluation, exhaustive: every image with all ten numbers, and what the answers amount to."""
 
+import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,14 +18,15 @@ from mnistsum.models.adders import ADDS_UP
 from mnistsum.objective import negative_log_likelihood
 from mnistsum.types import Evaluation, Split
 
-BATCH_SIZE = 200  # images, of which a test set of 10,000 leaves no padding
+BATCH_SIZE = 100  # images at a time
+BATCHES = 10  # that one call of the compiled program answers, at most
 
 
 def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = BATCH_SIZE) -> Evaluation:
     """Return the model's answers to all n x 10 pairs, as numpy arrays; the classifier runs once an image.
 
     The last batch is padded and its padding cut off again, so no image is dropped and the batch size changes nothing;
-    one compiled program serves every split.
+    one compiled program, a loop over batches, serves every split.
 
     Examples:
         >>> import jax
@@ -37,14 +40,16 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
         >>> evaluation.digit.shape, evaluation.sum.shape
         ((50,), (50, 10))
     """
-    n = len(split.labels)
+    n, at_once = len(split.labels), BATCHES * batch_size
     parts = []
-    for start in range(0, n, batch_size):
-        images, labels = (np.asarray(field)[start : start + batch_size] for field in split)
-        padding = batch_size - len(labels)
+    for start in range(0, n, at_once):
+        images, labels = (np.asarray(field)[start : start + at_once] for field in split)
+        count = math.ceil(len(labels) / batch_size)
+        padding = at_once - len(labels)
         padded = Split(np.pad(images, [(0, padding), (0, 0), (0, 0), (0, 0)]), np.pad(labels, (0, padding)))
-        parts.append(_evaluate_batch(config, model, padded))
-    return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *parts)
+        batches = jax.tree.map(lambda field: field.reshape(BATCHES, batch_size, *field.shape[1:]), padded)
+        parts.append(_evaluate_batches(config, model, batches, np.int32(count)))
+    return jax.tree.map(lambda *fields: np.concatenate(fields).reshape(-1, *fields[0].shape[2:])[:n], *parts)
 
 
 def classify(
@@ -82,15 +87,33 @@ def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation
     )
 
 
-_evaluate_batch = jax.jit(evaluate_batch, static_argnums=0)
+def evaluate_batches(config: DataConfig, model: Model, batches: Split, count: Int[Array, ""]) -> Evaluation:
+    """Return the model's answers to the first `count` of several batches, one after the other; zeros for the others.
+
+    In a loop, XLA arranges the kernels of convolutions for their products once, which for wide layers takes as long as
+    the product of a batch.
+    """
+
+    def answer(i: Int[Array, ""], answers: Evaluation) -> Evaluation:
+        one = evaluate_batch(config, model, jax.tree.map(lambda field: field[i], batches))
+        return jax.tree.map(lambda all_of_them, new: all_of_them.at[i].set(new), answers, one)
+
+    first = jax.tree.map(lambda field: field[0], batches)
+    shapes = jax.eval_shape(partial(evaluate_batch, config), model, first)
+    nothing = jax.tree.map(lambda each: jnp.zeros((len(batches.labels), *each.shape), each.dtype), shapes)
+    return lax.fori_loop(0, count, answer, nothing)
+
+
+_evaluate_batches = jax.jit(evaluate_batches, static_argnums=0)
 
 
 def compile_evaluation(config: DataConfig, model: Model) -> Any:
-    """Return `evaluate_batch`, compiled for the batches of `evaluate` on this process; of the model, shapes suffice."""
+    """Return `evaluate_batches`, compiled as `evaluate` calls it on this process; of the model, shapes suffice."""
     here = SingleDeviceSharding(jax.local_devices()[0])
     model = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), model)
-    batch = Split(np.zeros((BATCH_SIZE, 28, 28, 1), np.uint8), np.zeros(BATCH_SIZE, np.int32))
-    return _evaluate_batch.lower(config, model, batch).compile()
+    shape = (BATCHES, BATCH_SIZE)
+    batches = Split(np.zeros((*shape, 28, 28, 1), np.uint8), np.zeros(shape, np.int32))
+    return _evaluate_batches.lower(config, model, batches, np.int32(0)).compile()
 
 
 def labeled_logits(evaluation: Evaluation, labels: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -118,7 +118,7 @@ def test_a_fault_in_what_batch_norms_and_dropout_need_is_noticed(train, tmp_path
 def test_training_and_evaluation_are_traced_once_over_seeds_epochs_and_resumes(config, train, tmp_path):
     chex.clear_trace_counter()
     traced = jax.jit(chex.assert_max_traces(advance, n=1), static_argnums=0)
-    answered = evaluation._evaluate_batch._cache_size()
+    evaluation._evaluate_batches.clear_cache()
     for seed in (0, 1):
         variant = dataclasses.replace(config, seed=seed, name=f"run-{seed}")
         recipe, keys = make_recipe(variant, len(train.labels)), split_keys(seed)
@@ -131,9 +131,9 @@ def test_training_and_evaluation_are_traced_once_over_seeds_epochs_and_resumes(c
             if seed == 0 and stop in (5, 13):
                 checkpoint.save(tmp_path / str(seed), variant, state, {})
                 state = checkpoint.restore(tmp_path / str(seed), variant).state
-    assert evaluation._evaluate_batch._cache_size() == answered + 1
+    assert evaluation._evaluate_batches._cache_size() == 1
     evaluation.evaluate(config.data, trained_model(state), train, batch_size=32)
-    assert evaluation._evaluate_batch._cache_size() == answered + 2  # the counters count
+    assert evaluation._evaluate_batches._cache_size() == 2  # the counters count
     with pytest.raises(AssertionError, match="traced"):
         traced(recipe, keys, state, jax.tree.map(lambda array: array[:128], train), jnp.int32(STEPS + 1))
 
