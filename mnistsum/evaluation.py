@@ -95,7 +95,8 @@ def evaluate_batches(config: DataConfig, model: Model, batches: Split, count: In
     """
 
     def answer(i: Int[Array, ""], answers: Evaluation) -> Evaluation:
-        one = evaluate_batch(config, model, jax.tree.map(lambda field: field[i], batches))
+        copy = jax.tree.map(lambda leaf: leaf, model)  # Flax lets a module change itself only where it was made
+        one = evaluate_batch(config, copy, jax.tree.map(lambda field: field[i], batches))
         return jax.tree.map(lambda all_of_them, new: all_of_them.at[i].set(new), answers, one)
 
     first = jax.tree.map(lambda field: field[0], batches)

@@ -47,8 +47,8 @@ def _convolve(maps, kernel, stride, pads, dtype):
 def _convolve_forward(maps, kernel, stride, pads, dtype):
     views = _views(maps.astype(dtype), kernel.shape[:2], stride, pads)
     matrix = kernel.reshape(-1, kernel.shape[-1])
-    # Taken one by one: XLA's CPU folds a plain transposition into the product, and then cannot do it in bfloat16.
-    rows = jnp.take(matrix.T, jnp.arange(matrix.shape[1]), axis=0).astype(dtype)
+    # Behind a barrier: XLA's CPU folds a bare transposition into the product, and then cannot do it in bfloat16.
+    rows = lax.optimization_barrier(matrix.astype(dtype).T)
     return _product(rows, views, ((1,), (0,))), (views, kernel, maps.shape)
 
 
