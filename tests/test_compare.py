@@ -89,8 +89,8 @@ def test_a_comparison_writes_its_files_and_says_what_follows(compared):
     for name in ("comparison.md", "comparison.csv", "comparison.html"):
         text = (files / name).read_text()
         assert all(row["config"] in text for row in summary["rows"]), name
-    assert (files / "comparison.html").read_text().count('<svg role="img"') == 1 + 2 + 3 + 3  # of three configs
-    assert Image.open(files / "comparison.png").width > 500
+    assert (files / "comparison.html").read_text().count('<svg role="img"') == 1 + 4 + 3 + 3  # of three configs
+    assert all(Image.open(files / f"{name}.png").width > 500 for name in ("comparison", "losses"))
     assert "Against narrow, points" in output
     for name in ("comparison.md", "comparison.html"):  # say what their columns are
         for column in ("on impossible sums", "s to 98.8 %"):

@@ -1,6 +1,6 @@
 """The pictures of a comparison, as matplotlib figures: panels that stand beside each other where there is room."""
 
-import textwrap
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib
@@ -38,7 +38,7 @@ def intervals(summary: dict[str, Any]) -> Figure:
     axes.margins(x=0.1)
     axes.invert_xaxis()
     for place, row in enumerate(rows):
-        name = textwrap.shorten(row["config"], 60, placeholder=" ...")
+        name = _shortened(row["config"], 60)
         axes.text(0.01, place - 0.12, name, transform=axes.get_yaxis_transform(), fontsize=9, va="center")
     axes.set(ylim=(len(rows) - 0.4, -0.4), yticks=[])
     _finish(axes, axes.xaxis)
@@ -49,20 +49,48 @@ def intervals(summary: dict[str, Any]) -> Figure:
 
 @matplotlib.rc_context(TEXT)
 def curves(summary: dict[str, Any]) -> list[Figure]:
-    """Draw the validation accuracy of each output by epoch: mean and the band from lowest to highest seed."""
+    """Draw the validation accuracy of both outputs by epoch, then the loss: mean, and band from lowest to highest."""
     figures = []
     for output in OUTPUTS:
         figure, axes = _panel(WIDTH, 3.6)
-        for i, row in enumerate(summary["rows"]):
-            band = row["curve"]
-            error = {name: _errors(band[f"{output}_{name}"]) for name in ("mean", "low", "high")}
-            axes.plot(band["epoch"], error["mean"], ".-", color=color(i))
-            axes.fill_between(band["epoch"], error["low"], error["high"], color=color(i), alpha=0.2, linewidth=0)
-        axes.set(title=output, xlabel="epoch", ylabel="validation accuracy", yscale="log", xlim=(0, None))
+        _draw_bands(axes, summary, f"{output}_accuracy", _errors)
+        axes.set(title=output, ylabel="validation accuracy")
         axes.invert_yaxis()
         _finish(axes, axes.yaxis)
         figures.append(figure)
+    for output in OUTPUTS:
+        figure, axes = _panel(WIDTH, 3.6)
+        _draw_bands(axes, summary, f"{output}_loss", np.array)
+        axes.set(title=output, ylabel="validation loss, nats")
+        _finish(axes, axes.yaxis, lambda loss, _: f"{loss:g}")
+        figures.append(figure)
     return figures
+
+
+@matplotlib.rc_context(TEXT)
+def losses(summary: dict[str, Any]) -> Figure:
+    """Draw the validation loss of both outputs beside each other, on one scale, as `curves` does, with a legend."""
+    names = [_shortened(row["config"], 100) for row in summary["rows"]]
+    figure = Figure(figsize=(2 * WIDTH, 3.4 + 0.2 * len(names)), layout="constrained")
+    both = figure.subplots(1, 2, sharey=True)
+    for axes, output in zip(both, OUTPUTS, strict=True):
+        _draw_bands(axes, summary, f"{output}_loss", np.array)
+        axes.set(title=output)
+        _finish(axes, axes.yaxis, lambda loss, _: f"{loss:g}")
+    both[0].set_ylabel("validation loss, nats")
+    figure.legend(both[0].lines, names, loc="outside upper left", frameon=False, fontsize=9)
+    return figure
+
+
+def _draw_bands(axes: Axes, summary: dict[str, Any], quantity: str, shown: Callable[[list[float]], np.ndarray]) -> None:
+    """Draw a quantity by epoch for each config: its mean over seeds, and the band between their extremes."""
+    for i, row in enumerate(summary["rows"]):
+        band = row["curve"]
+        mean, low, high = (shown(band[f"{quantity}_{name}"]) for name in ("mean", "low", "high"))
+        axes.plot(band["epoch"], mean, ".-", color=color(i))
+        axes.fill_between(band["epoch"], low, high, color=color(i), alpha=0.2, linewidth=0)
+    axes.set(xlabel="epoch", yscale="log", xlim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
 
 
 @matplotlib.rc_context(TEXT)
@@ -103,7 +131,7 @@ def cells(summary: dict[str, Any]) -> list[Figure]:
     for row, table in zip(summary["rows"], tables, strict=True):
         figure, axes = _panel(0.7 * WIDTH, 2.9)
         image = axes.imshow(table, cmap="Blues", vmin=0, vmax=highest)
-        axes.set_title(textwrap.shorten(row["config"], 40, placeholder=" ..."), fontsize=9)
+        axes.set_title(_shortened(row["config"], 40), fontsize=9)
         axes.set(xlabel="number", ylabel="digit", xticks=range(10), yticks=range(10))
         axes.tick_params(length=0, labelsize=8)
         figure.colorbar(image, label="wrong sums, %")
@@ -122,8 +150,19 @@ def _errors(accuracies: list[float]) -> np.ndarray:
     return np.clip(1 - np.array(accuracies), 1e-4, 1)
 
 
-def _finish(axes: Axes, axis: Axis) -> None:
-    """Label errors, on a log scale, as accuracies; whatever the range, by two ticks at least."""
+def _shortened(name: str, length: int) -> str:
+    """Return a config's name without its middle where it is too long: variants differ at the end."""
+    half = (length - 5) // 2
+    return name if len(name) <= length else f"{name[:half]} ... {name[-half:]}"
+
+
+def _as_accuracy(error: float, _: int) -> str:
+    """Return the label of an error, at a tick."""
+    return f"{100 * (1 - error):.5g} %"
+
+
+def _finish(axes: Axes, axis: Axis, label: Callable[[float, int], str] = _as_accuracy) -> None:
+    """Label errors, or what else is below ten on a log scale; whatever the range, by two ticks at least."""
     low, high = sorted(axis.get_view_interval())
     for digits in ((1, 2, 5), range(1, 10)):
         ticks = [digit / 10**power for power in range(5) for digit in digits if low <= digit / 10**power <= high]
@@ -132,7 +171,7 @@ def _finish(axes: Axes, axis: Axis) -> None:
     else:
         ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
     axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 * (1 - error):.5g} %"))
+    axis.set_major_formatter(FuncFormatter(label))
     axis.set_minor_locator(NullLocator())
     axis.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -25,9 +25,10 @@ def write(summary: dict[str, Any], folder: Path) -> None:
     write_whole(folder / "comparison.md", tables.in_markdown(summary))
     write_whole(folder / "comparison.csv", table.getvalue())
     write_whole(folder / "comparison.html", page(summary))
-    picture = io.BytesIO()
-    figures.intervals(summary).savefig(picture, dpi=150)
-    write_whole(folder / "comparison.png", picture.getvalue())
+    for name, figure in {"comparison": figures.intervals(summary), "losses": figures.losses(summary)}.items():
+        picture = io.BytesIO()
+        figure.savefig(picture, dpi=150)
+        write_whole(folder / f"{name}.png", picture.getvalue())
 
 
 def page(summary: dict[str, Any]) -> str:
@@ -44,7 +45,7 @@ def page(summary: dict[str, Any]) -> str:
         meanings=tables.MEANINGS,
         colors=[figures.color(i) for i in range(len(summary["rows"]))],
         intervals=svg(figures.intervals(summary), "Accuracies of each config with intervals over seeds"),
-        curves=[svg(one, "Validation accuracy by epoch, band over seeds") for one in figures.curves(summary)],
+        curves=[svg(one, "Validation accuracy or loss by epoch, band over seeds") for one in figures.curves(summary)],
         costs=[svg(one, "Sum accuracy against cost") for one in figures.costs(summary)],
         cells=[svg(one, "Wrong sums by digit and number") for one in figures.cells(summary)],
         made_with=settings | {"mode": tables.modes(summary)},

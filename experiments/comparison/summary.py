@@ -137,13 +137,13 @@ def _attribute(runs: list[Finished], labels: np.ndarray) -> dict[str, float]:
 
 
 def _band(runs: list[Finished]) -> dict[str, list[float]]:
-    """Held-out accuracy by epoch: mean, lowest and highest over seeds, as far as all of them came."""
+    """Held-out accuracy and loss by epoch: mean, lowest and highest over seeds, as far as all of them came."""
     length = min(len(run.lines) for run in runs)
     band = {"epoch": [line["epoch"] for line in runs[0].lines[:length]]}
-    for output in OUTPUTS:
-        curves = np.array([[_held_out(line)[f"{output}_accuracy"] for line in run.lines[:length]] for run in runs])
+    for quantity in (f"{output}_{of}" for output in OUTPUTS for of in ("accuracy", "loss")):
+        curves = np.array([[_held_out(line)[quantity] for line in run.lines[:length]] for run in runs])
         band |= {
-            f"{output}_{name}": function(curves, 0).tolist()
+            f"{quantity}_{name}": function(curves, 0).tolist()
             for name, function in (("mean", np.mean), ("low", np.min), ("high", np.max))
         }
     return band
