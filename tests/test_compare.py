@@ -444,7 +444,8 @@ def a_run(name, seed, digit, total, labels, weights, **fields) -> run_folder.Fin
         "weights": weights,
         "test": test | {"sum_accuracy_by_cell": np.ones((10, 10)).tolist()},
     }
-    line = {"epoch": 1, "validation": accuracies, "clock": {"train_seconds": 1.0}}
+    validation = accuracies | {"digit_loss": 0.1, "sum_loss": 0.2}
+    line = {"epoch": 1, "validation": validation, "clock": {"train_seconds": 1.0}}
     config = Config(name=name, seed=seed, **fields)
     run = {"data": {"test": "0"}}
     return run_folder.Finished(Path(f"{name}-{seed}"), config, run, [line], summary, {"digit": digit, "sum": total})
