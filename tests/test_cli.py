@@ -252,7 +252,11 @@ def test_so_are_mistakes_of_other_programs(ended, program, arguments, answer):
     ("arguments", "answer"),
     [
         (["--config", "bas"], "did you mean base?"),
-        (["--distributed", "--coordinator", "here", "--processes", "2", "--process", "0"], "found here, 2, 0"),
+        pytest.param(
+            ["--distributed", "--coordinator", "here", "--processes", "2", "--process", "0"],
+            "found here, 2, 0",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(["data.dir=nowhere"], "found no folder nowhere", marks=pytest.mark.slow),
         pytest.param(
             ["--config", "mlp", "--init", "base"],

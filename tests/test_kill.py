@@ -151,6 +151,7 @@ def test_a_harmed_newest_checkpoint_is_named_and_the_run_goes_on_from_the_one_be
     assert bits(stopped) == bits(whole)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_the_run_at_once_even_amid_a_compilation(tmp_path):
     process = start("--config", "reference", "--output", tmp_path / "run")
     assert process.stdout is not None
@@ -164,6 +165,7 @@ def test_a_second_signal_ends_the_run_at_once_even_amid_a_compilation(tmp_path):
     assert not (tmp_path / "run" / "checkpoints").exists()  # a first signal alone would have saved one
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_says_where_and_saves_nothing_of_it(arguments, tmp_path):
     folder = tmp_path / "run"
     overrides = ["optimizer.name=sgd", "optimizer.learning_rate=1e30", "optimizer.schedule=constant"]
