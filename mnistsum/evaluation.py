@@ -90,8 +90,7 @@ def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation
 def evaluate_batches(config: DataConfig, model: Model, batches: Split, count: Int[Array, ""]) -> Evaluation:
     """Return the model's answers to the first `count` of several batches, one after the other; zeros for the others.
 
-    In a loop, XLA arranges the kernels of convolutions for their products once, which for wide layers takes as long as
-    the product of a batch.
+    In a loop, XLA rounds and transposes the kernels of convolutions once, not for each batch.
     """
 
     def answer(i: Int[Array, ""], answers: Evaluation) -> Evaluation:

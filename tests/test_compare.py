@@ -85,6 +85,10 @@ def test_a_comparison_writes_its_files_and_says_what_follows(compared):
         wide["digit_accuracy"]["mean"] - narrow["digit_accuracy"]["mean"], abs=1e-6
     )
     assert wide["parameters"] > narrow["parameters"]
+    runs = sorted((folder / "out" / "runs").glob("narrow-*"))
+    losses = [[line["validation"]["sum_loss"] for line in run_folder.read(run).lines] for run in runs]
+    assert narrow["curve"]["sum_loss_mean"] == pytest.approx(np.mean(losses, 0).tolist())
+    assert narrow["curve"]["sum_loss_high"] == np.max(losses, 0).tolist()
     assert set(wild["against_first"]["digit"]) == {"mean", "low", "high", "standard_error", "verdict"}
     for name in ("comparison.md", "comparison.csv", "comparison.html"):
         text = (files / name).read_text()
@@ -302,7 +306,7 @@ def test_a_network_that_breaks_the_contract_is_refused_before_anything_is_traine
     monkeypatch.setattr(registry, "_files", {})
     (tmp_path / "net.py").write_text(NET.format(returned=returned))
     with pytest.raises(InputError, match=f"^compare: net with concat cannot be compared: {answer}") as refusal:
-        program.command([str(tmp_path / "net.py"), "smoke", "--output", str(tmp_path / "out")])
+        program.command(["smoke", str(tmp_path / "net.py"), "--output", str(tmp_path / "out")])
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "out").exists()
 

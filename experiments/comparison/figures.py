@@ -14,6 +14,7 @@ from experiments.report.figures import DIGIT, SUM
 from experiments.report.svg import TEXT, WIDTH
 from experiments.run_folder import OUTPUTS
 
+LOSS = "validation loss, nats"
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#b2df8a")  # Okabe & Ito's first
 
 
@@ -60,9 +61,8 @@ def curves(summary: dict[str, Any]) -> list[Figure]:
         figures.append(figure)
     for output in OUTPUTS:
         figure, axes = _panel(WIDTH, 3.6)
-        _draw_bands(axes, summary, f"{output}_loss", np.array)
-        axes.set(title=output, ylabel="validation loss, nats")
-        _finish(axes, axes.yaxis, lambda loss, _: f"{loss:g}")
+        _draw_losses(axes, summary, output)
+        axes.set_ylabel(LOSS)
         figures.append(figure)
     return figures
 
@@ -74,12 +74,17 @@ def losses(summary: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(2 * WIDTH, 3.4 + 0.2 * len(names)), layout="constrained")
     both = figure.subplots(1, 2, sharey=True)
     for axes, output in zip(both, OUTPUTS, strict=True):
-        _draw_bands(axes, summary, f"{output}_loss", np.array)
-        axes.set(title=output)
-        _finish(axes, axes.yaxis, lambda loss, _: f"{loss:g}")
-    both[0].set_ylabel("validation loss, nats")
+        _draw_losses(axes, summary, output)
+    both[0].set_ylabel(LOSS)
     figure.legend(both[0].lines, names, loc="outside upper left", frameon=False, fontsize=9)
     return figure
+
+
+def _draw_losses(axes: Axes, summary: dict[str, Any], output: str) -> None:
+    """Draw the validation loss of an output by epoch, as plain numbers on a log scale."""
+    _draw_bands(axes, summary, f"{output}_loss", np.array)
+    axes.set_title(output)
+    _finish(axes, axes.yaxis, lambda loss, _: f"{loss:g}")
 
 
 def _draw_bands(axes: Axes, summary: dict[str, Any], quantity: str, shown: Callable[[list[float]], np.ndarray]) -> None:
