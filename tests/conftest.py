@@ -2,16 +2,19 @@
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX: the tests' tolerances are the CPU's
 
 import jax
 import pytest
+from flax import nnx
 
 from mnistsum.app import errors
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
 from mnistsum.data import load
+from mnistsum.models.layers import Dense
+from mnistsum.registry import CLASSIFIERS
 from mnistsum.train import Recipe, make_recipe
 from mnistsum.types import Data, Split
 
@@ -69,3 +72,30 @@ def config() -> Config:
         optimizer=OptimizerConfig(average=0.9, clip_norm=1.0),
         training=TrainingConfig(epochs=3.0, batch_size=32),
     )
+
+
+class Normed(nnx.Module):
+    """One layer with a batch norm and dropout, whose statistics and keys the state carries."""
+
+    def __init__(self, config, rngs):
+        self.features = 8
+        self.hidden = Dense(config, 784, 8, rngs)
+        self.norm = nnx.BatchNorm(8, momentum=0.9, rngs=rngs)
+        self.dropout = nnx.Dropout(0.25, rngs=rngs)
+        self.output = Dense(config, 8, 10, rngs)
+
+    def __call__(self, image):
+        features = self.dropout(jax.nn.relu(self.norm(self.hidden(image.reshape(len(image), 784)))))
+        return features, self.output(features)
+
+
+@pytest.fixture(scope="module")
+def normed() -> Iterator[Config]:
+    """A config of `Normed`, which is registered while a module's tests run; eight steps an epoch on `train`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(CLASSIFIERS._added, "normed", Normed)
+        yield Config(
+            model=ModelConfig(classifier="normed", hidden=16),
+            optimizer=OptimizerConfig(name="sgd", average=0.9),
+            training=TrainingConfig(epochs=3.0, batch_size=32),
+        )

@@ -10,7 +10,6 @@ import pytest
 from jax.errors import KeyReuseError
 
 from mnistsum import checkpoint, evaluation
-from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig
 from mnistsum.train import advance, init_state, make_recipe, split_keys, trained_model
 
 KEYS = split_keys(0)
@@ -85,34 +84,27 @@ def test_a_planted_fault_is_noticed(config, train, tmp_path, never_stopped, name
     assert bits(config, run(config, train, tmp_path, [19], fault), train) != never_stopped
 
 
-# Batch norms and dropout, whose statistics and keys a resumed run needs as well.
-NORMED = Config(
-    model=ModelConfig(classifier="lenet5_bn", widths=(2, 4, 16, 8), hidden=16),
-    optimizer=OptimizerConfig(name="sgd", average=0.9),
-    training=TrainingConfig(epochs=3.0, batch_size=32),
-)
-
-
+# Batch norms and dropout have statistics and keys that a resumed run needs as well.
 @pytest.fixture(scope="module")
-def normed_never_stopped(train, tmp_path_factory):
-    return bits(NORMED, run(NORMED, train, tmp_path_factory.mktemp("never"), []), train)
+def normed_never_stopped(normed, train, tmp_path_factory):
+    return bits(normed, run(normed, train, tmp_path_factory.mktemp("never"), []), train)
 
 
-def test_a_run_with_batch_norms_and_dropout_resumes_with_the_same_bits(train, tmp_path, normed_never_stopped):
-    assert bits(NORMED, run(NORMED, train, tmp_path, [5, 19]), train) == normed_never_stopped
+def test_a_run_with_batch_norms_and_dropout_resumes_with_the_same_bits(normed, train, tmp_path, normed_never_stopped):
+    assert bits(normed, run(normed, train, tmp_path, [5, 19]), train) == normed_never_stopped
 
 
 @pytest.mark.parametrize("fault", ["statistics lost", "dropout key reused"])
-def test_a_fault_in_what_batch_norms_and_dropout_need_is_noticed(train, tmp_path, normed_never_stopped, fault):
-    fresh = START(make_recipe(NORMED, 256), KEYS).model.classifier.norm1
+def test_a_fault_in_what_batch_norms_and_dropout_need_is_noticed(normed, train, tmp_path, normed_never_stopped, fault):
+    fresh = START(make_recipe(normed, 256), KEYS).model.classifier.norm
 
     def harm(keys, state):
         if fault == "dropout key reused":
             return keys._replace(dropout=keys.augment), state
-        state.average.classifier.norm1.mean.set_value(fresh.mean[...])
+        state.average.classifier.norm.mean.set_value(fresh.mean[...])
         return keys, state
 
-    assert bits(NORMED, run(NORMED, train, tmp_path, [19], harm), train) != normed_never_stopped
+    assert bits(normed, run(normed, train, tmp_path, [19], harm), train) != normed_never_stopped
 
 
 def test_training_and_evaluation_are_traced_once_over_seeds_epochs_and_resumes(config, train, tmp_path):
@@ -140,8 +132,8 @@ def test_training_and_evaluation_are_traced_once_over_seeds_epochs_and_resumes(c
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "normed"])
-def test_no_key_is_used_twice(config, train, name):
-    recipe = make_recipe(NORMED if name == "normed" else config, len(train.labels))
+def test_no_key_is_used_twice(config, normed, train, name):
+    recipe = make_recipe(normed if name == "normed" else config, len(train.labels))
     with jax.debug_key_reuse(True):
         state = START(recipe, KEYS)
         for step in (1, 9):
