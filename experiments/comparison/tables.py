@@ -139,8 +139,9 @@ def in_markdown(summary: dict[str, Any]) -> str:
     """Return the tables as Markdown, with how they were made."""
     made = summary["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    cores = "1 core" if made["cores"] == 1 else f"{made['cores']} cores"
     lines = [f"# {' / '.join(row['config'] for row in summary['rows'])}", "", f"`{summary['command']}`", ""]
-    lines += [f"Commit {made['commit']}; {versions}; {made['cores']} cores of {made['hardware']}; {modes(summary)}."]
+    lines += [f"Commit {made['commit']}; {versions}; {cores} of {made['hardware']}; {modes(summary)}."]
     for (title, (header, rows)), meaning in zip_longest(tables(summary).items(), MEANINGS):
         lines += ["", f"## {title}", "", markdown.table(header, rows)]
         lines += ["", meaning] if meaning else []
