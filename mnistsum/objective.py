@@ -52,6 +52,19 @@ def negative_log_likelihood(
     return optax.softmax_cross_entropy_with_integer_labels(logits, label)
 
 
+def trained_outputs(config: ObjectiveConfig) -> tuple[str, ...]:
+    """Return those of "digit" and "sum" that the weights of the losses leave to be learned.
+
+    Examples:
+        >>> from mnistsum.config import ObjectiveConfig
+        >>> from mnistsum.objective import trained_outputs
+        >>> trained_outputs(ObjectiveConfig(digit_weight=0.0))
+        ('sum',)
+    """
+    weights = {"digit": config.digit_weight, "sum": 1 - config.digit_weight}
+    return tuple(output for output, weight in weights.items() if weight > 0)
+
+
 def held_out_cells(config: ObjectiveConfig) -> np.ndarray:
     """Return which (digit, number) cells have no sum loss: bool [10, 10], so many in each row and each column.
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.run_folder import OUTPUTS, Finished
 from mnistsum.errors import InputError
-from mnistsum.objective import held_out_cells
+from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.statistics import difference, interval
 
 MEASURES = (  # of each run, summarized over seeds
@@ -67,7 +67,7 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
         rows.append(row)
         if len({run.summary["weights"] for run in of}) < len(of):
             alarms.append(f"{name}: two seeds ended with the same weights, bit for bit")
-        for output in OUTPUTS:
+        for output in trained_outputs(config.objective):
             values = [one[f"{output}_accuracy"] for one in measured]
             if max(values) - min(values) > RANGE:
                 spread = f"{min(values):.2%} to {max(values):.2%}"

@@ -104,13 +104,13 @@ def tables(summary: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
 
 def notes(summary: dict[str, Any]) -> list[str]:
     """Return what a reader must know beside the tables."""
-    failed = [f"{row['config']}: {failure}" for row in summary["rows"] for failure in row["failed"]]
+    failed = [f"{row['config']}: {'; '.join(row['failed'])}" for row in summary["rows"] if row["failed"]]
     fewest = min(row["n"] for row in summary["rows"])
     few = [f"With {fewest} seeds only large differences can be told: the intervals are as wide as so few allow"]
     return (
         [f"Warning: {alarm}" for alarm in summary["alarms"]]
         + (few if fewest < FEW else [])
-        + [f"Failed, and counted in every figure: {failure}" for failure in failed]
+        + [f"Failed, and counted in every figure: {seeds}" for seeds in failed]
         + [
             f"{name}: the learning rate that was taken is the last that tuning may try; a better one may lie beyond"
             for name, one in summary["tuned"].items()

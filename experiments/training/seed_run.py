@@ -17,7 +17,7 @@ from mnistsum.config import Config, ObjectiveConfig, judges_epochs
 from mnistsum.evaluation import Scores, best_permutation, evaluate, labeled_logits, score
 from mnistsum.models import Model
 from mnistsum.models.summary import count_multiply_adds, count_parameters
-from mnistsum.objective import held_out_cells
+from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.train import Recipe, non_finite, trained_model
 from mnistsum.types import Data, Evaluation, Split, TrainState
 
@@ -180,12 +180,8 @@ def digest_weights(model: Model) -> str:
 def describe_failure(objective: ObjectiveConfig, scores: Scores) -> str | None:
     """Return in words which outputs that the objective trains were not learned; None where all were."""
     trained_cells = np.array(scores.sum_accuracy_by_cell)[~held_out_cells(objective)]
-    accuracies = {}
-    if objective.digit_weight > 0:
-        accuracies["digit"] = scores.digit_accuracy
-    if objective.digit_weight < 1:
-        accuracies["sum"] = float(trained_cells.mean())
-    low = [f"{output} {accuracy:.1%}" for output, accuracy in accuracies.items() if accuracy < FAILED]
+    accuracies = {"digit": scores.digit_accuracy, "sum": float(trained_cells.mean())}
+    low = [f"{output} {accuracies[output]:.1%}" for output in trained_outputs(objective) if accuracies[output] < FAILED]
     return ", ".join(low) or None
 
 
