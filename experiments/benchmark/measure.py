@@ -46,11 +46,11 @@ shared machines; ratios, and shares of the peak, far less. The peak is that of P
 def quick() -> None:
     """Print what a step and an evaluation of both networks take, and write nothing."""
     for name in STEPS:
-        print(_tabulate_together(name, _together(name, QUICK), QUICK), flush=True)
+        print(_tabulate_together(name, _together(name, QUICK), QUICK), flush=True, end="\n\n")
 
 
 def measure(rounds: int, output: Path, command: str) -> None:
-    """Measure everything, and write it as JSON, Markdown and a figure.
+    """Measure everything, and write it as JSON, Markdown and a figure: after each part, what has been measured so far.
 
     Args:
         rounds: of the interleaved steps and evaluations, and of the processes from their start.
@@ -62,19 +62,15 @@ def measure(rounds: int, output: Path, command: str) -> None:
     results |= {"torch": torch.__version__, "threads": torch.get_num_threads(), "size": size._asdict()}
     gpu = "none on this machine; the same command times it where there is one"
     results["gpu"] = gpu if jax.default_backend() == "cpu" else results["device"]
-    for name in STEPS:
-        results[name] = {"together": _together(name, size), "alone": _alone(name, size)}
-    results["whole_step"] = {name: scaling.whole_step(name, steps) for name, steps in scaling.WHOLE.items()}
-    results["convolutions"] = convolutions.measure(rounds)
-    results["scaling"] = scaling.measure()
-    results["finite_check"] = scaling.finite_check()
-    results["over_devices"] = scaling.over_devices()
-    table = _tabulate(results, size)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
-    output.with_suffix(".md").write_text(table)
+    for name, part in PARTS.items():
+        start = time.perf_counter()
+        results[name] = part.measure(size)
+        lines = part.describe(results[name], results)
+        print("\n".join(lines), f"({name}: {time.perf_counter() - start:,.0f} s)", sep="\n", flush=True)
+        output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+        output.with_suffix(".md").write_text(_tabulate(results))
     scaling.plot(results["scaling"]).savefig(output.with_suffix(".png"))
-    print(table)
 
 
 def _alone(name: str, size: Size) -> dict[str, dict[str, list[float]]]:
@@ -139,45 +135,88 @@ def _seconds(action: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _tabulate(results: dict[str, Any], size: Size) -> str:
+def _tabulate(results: dict[str, Any]) -> str:
+    """Return the tables of the parts that have been measured."""
     lines = [
         f"{results['cores']} cores of {results['hardware']}, {results['threads']} threads; "
         f"{', '.join(f'{k} {v}' for k, v in results['versions'].items())}, torch {results['torch']}; "
         f"commit {results['commit']}. GPU: {results['gpu']}.",
         "",
         EXPLAINED,
-        "",
     ]
-    for name in STEPS:
-        lines += [f"## {name}", "", _tabulate_together(name, results[name]["together"], size), ""]
+    for name, part in PARTS.items():
+        if name in results:
+            lines += ["", *part.describe(results[name], results)]
+    return "\n".join(lines) + "\n"
+
+
+class Part(NamedTuple):
+    """A part of the benchmark."""
+
+    measure: Callable[[Size], Any]  # to what JSON can hold
+    describe: Callable[[Any, dict[str, Any]], list[str]]  # of what it found, and all results: lines of Markdown
+
+
+def _network(name: str) -> Part:
+    """Return the part that times a network beside PyTorch's."""
+
+    def describe(found: dict[str, Any], results: dict[str, Any]) -> list[str]:
         rows = []
-        for implementation, alone in results[name]["alone"].items():
+        for implementation, alone in found["alone"].items():
             memory = f"{median(alone['memory']) / 1e6:,.0f}"
             rows.append([implementation, _range(alone["cold"], 1), _range(alone["warm"], 1), memory])
-        lines += [markdown.table(["", "command to first step, s, cold", "warm", "peak memory, MB"], rows), ""]
-    lines += [f"## What a step of mnistsum costs, of {results['cores']} cores", ""]
-    rows = [[name, _range(ratios, 2)] for name, ratios in results["whole_step"].items()]
-    lines += [markdown.table(["config", "its step to one with SGD, no distortion, no average"], rows), ""]
-    lines += ["## Where the convolutions' time goes", "", convolutions.tabulate(results["convolutions"]), ""]
-    lines += [convolutions.EXPLAINED, ""]
-    check = results["finite_check"]
-    lines += [
-        f"A step of `base` that looks for numbers that are not finite takes {check['ratio']:.4f} "
-        f"[{check['low']:.4f}, {check['high']:.4f}] of one that does not.",
-        "",
+        header = ["", "command to first step, s, cold", "warm", "peak memory, MB"]
+        together = _tabulate_together(name, found["together"], Size(**results["size"]))
+        return [f"## {name}", "", together, "", markdown.table(header, rows)]
+
+    return Part(lambda size: {"together": _together(name, size), "alone": _alone(name, size)}, describe)
+
+
+def _describe_whole_step(found: dict[str, list[float]], results: dict[str, Any]) -> list[str]:
+    rows = [[name, _range(ratios, 2)] for name, ratios in found.items()]
+    table = markdown.table(["config", "its step to one with SGD, no distortion, no average"], rows)
+    return [f"## What a step of mnistsum costs, of {results['cores']} cores", "", table]
+
+
+def _describe_convolutions(found: list[dict[str, Any]], results: dict[str, Any]) -> list[str]:
+    return ["## Where the convolutions' time goes", "", convolutions.tabulate(found), "", convolutions.EXPLAINED]
+
+
+def _describe_scaling(found: dict[str, Any], results: dict[str, Any]) -> list[str]:
+    slopes = ", ".join(f"{name} {found[name]['slope']:.2f}" for name in ("images", "epochs", "seeds"))
+    memory = ", ".join(f"{size / 1e6:,.0f} after {float(epochs):g}" for epochs, size in found["memory"].items())
+    lines = ["## How the cost grows", "", f"Log-log slope of training seconds over four doublings: {slopes}."]
+    return [*lines, f"Peak memory, MB: {memory} epochs."]
+
+
+def _describe_finite_check(found: dict[str, float], results: dict[str, Any]) -> list[str]:
+    return [
+        f"A step of `base` that looks for numbers that are not finite takes {found['ratio']:.4f} "
+        f"[{found['low']:.4f}, {found['high']:.4f}] of one that does not."
     ]
-    growth = results["scaling"]
-    slopes = ", ".join(f"{name} {growth[name]['slope']:.2f}" for name in ("images", "epochs", "seeds"))
-    memory = ", ".join(f"{size / 1e6:,.0f} after {float(epochs):g}" for epochs, size in growth["memory"].items())
-    lines += [f"Log-log slope of training seconds over four doublings: {slopes}. Peak memory, MB: {memory} epochs.", ""]
-    lines += ["Milliseconds of a step of `base`, on virtual devices that share the cores:", ""]
+
+
+def _describe_devices(found: dict[str, dict[str, float]], results: dict[str, Any]) -> list[str]:
     rows = []
-    for devices, step in results["over_devices"].items():
+    for devices, step in found.items():
         together = f"{step['seeds_together']:.1f} ({step['seeds']} seeds)"
         rows.append([devices, f"{step['alone']:.1f}", f"{step['shared']:.1f}", together])
     header = ["devices", "alone, on one", "its batch shared by all", "a seed's, of as many in one program"]
-    lines.append(markdown.table(header, rows))
-    return "\n".join(lines) + "\n"
+    said = "Milliseconds of a step of `base`, on virtual devices that share the cores:"
+    return [said, "", markdown.table(header, rows)]
+
+
+PARTS = {
+    **{name: _network(name) for name in STEPS},
+    "whole_step": Part(
+        lambda size: {name: scaling.whole_step(name, steps) for name, steps in scaling.WHOLE.items()},
+        _describe_whole_step,
+    ),
+    "convolutions": Part(lambda size: convolutions.measure(size.rounds), _describe_convolutions),
+    "scaling": Part(lambda size: scaling.measure(), _describe_scaling),
+    "finite_check": Part(lambda size: scaling.finite_check(), _describe_finite_check),
+    "over_devices": Part(lambda size: scaling.over_devices(), _describe_devices),
+}
 
 
 def _tabulate_together(name: str, together: dict[str, Seconds], size: Size) -> str:
@@ -207,7 +246,7 @@ def _tabulate_together(name: str, together: dict[str, Seconds], size: Size) -> s
         counted = f"{what} of {images:,} images"
         header = [f"{name}, {counted}", unit, "ratio", "images/s", "GFLOP/s", "of the peak"]
         tables.append(markdown.table(header, rows))
-    return "\n\n".join(tables) + "\n"
+    return "\n\n".join(tables)
 
 
 def _range(values: list[float], digits: int) -> str:

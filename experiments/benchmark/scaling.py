@@ -66,7 +66,7 @@ def whole_step(name: str, steps: int, rounds: int = 7) -> list[float]:
 
 def over_devices() -> dict[str, dict[str, float]]:
     """By number of devices, virtual ones of a CPU or all real ones: what `device_steps` measures on them."""
-    code = "scaling.set_up_compiler(); print(json.dumps(scaling.device_steps()))"
+    code = "set_up_compiler(); print(json.dumps(scaling.device_steps()))"
     counts = DEVICES if jax.default_backend() == "cpu" else (jax.device_count(),)
     return {str(devices): _in_a_process_of_its_own(code, devices) for devices in counts}
 
@@ -100,7 +100,7 @@ def finite_check(processes: int = 7, rounds: int = 150) -> dict[str, float]:
     In fresh processes, as where XLA's buffers come to lie moves a process's ratio by up to two per cent; 95 %,
     Student's t.
     """
-    code = f"scaling.set_up_compiler(); print(scaling.finite_ratio({rounds}))"
+    code = f"set_up_compiler(); print(scaling.finite_ratio({rounds}))"
     ratios = np.array([_in_a_process_of_its_own(code) for _ in range(processes)])
     mean, low, high = interval(ratios)
     return {"ratio": mean, "low": low, "high": high, "processes": processes, "rounds": rounds}
@@ -144,7 +144,8 @@ def _in_a_process_of_its_own(code: str, devices: int = 1) -> Any:
     command = [
         sys.executable,
         "-c",
-        f"import json; from experiments import environment; from experiments.benchmark import scaling; {code}",
+        "import json; from experiments import environment; from experiments.benchmark import scaling; "
+        f"from mnistsum.app.compiler import set_up_compiler; {code}",
     ]
     virtual = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, env=virtual).stdout)
