@@ -9,6 +9,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX: the tests' toleranc
 import jax
 import pytest
 from flax import nnx
+from programs import UNOPTIMIZED
 
 from mnistsum.app import errors
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
@@ -19,13 +20,12 @@ from mnistsum.train import Recipe, make_recipe
 from mnistsum.types import Data, Split
 
 # Most of the suite's time is compilation, of programs that then run for milliseconds. Runs that tests start in
-# processes of their own are optimized as a user's are.
+# processes of their own are optimized as a user's are, but where a test asks for the bits of this one.
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")  # so that no shape fits by accident
-if jax.__version_info__ < (0, 11):  # XLA's fusion emitters take it half as long again; later ones have no other
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XLA_FLAGS", f"--xla_cpu_use_fusion_emitters=false {os.environ.get('XLA_FLAGS', '')}")
-        jax.devices()  # reads the flags, once
+with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("XLA_FLAGS", UNOPTIMIZED["XLA_FLAGS"])
+    jax.devices()  # reads the flags, once
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Programs started as a user starts them, what their runs leave, and a small data set for them."""
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -13,6 +14,14 @@ from mnistsum import checkpoint
 from mnistsum.config import read_config
 
 ROOT = Path(__file__).parent.parent
+# How the tests' own process compiles, as environment variables. XLA's fusion emitters take half as long again; releases
+# of JAX after 0.10 have no other.
+UNOPTIMIZED = {
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    "XLA_FLAGS": " ".join(
+        ["--xla_cpu_use_fusion_emitters=false"] * (jax.__version_info__ < (0, 11)) + [os.environ.get("XLA_FLAGS", "")]
+    ),
+}
 
 
 def start(*arguments, before=None) -> subprocess.Popen:
