@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -69,6 +70,7 @@ def compared(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, console.capture() as captured:
         patch.chdir(folder)
         patch.syspath_prepend(folder)
+        patch.setattr(registry, "_files", {})
         assert program.command(list(command)) == 0
     sys.modules.pop("rates")
     return folder, command, captured.get()
@@ -89,6 +91,7 @@ def test_a_comparison_writes_its_files_and_says_what_follows(compared):
     assert wide["against_first"]["digit"]["mean"] == pytest.approx(
         wide["digit_accuracy"]["mean"] - narrow["digit_accuracy"]["mean"], abs=1e-6
     )
+    assert wide["digit_accuracy"]["mean"] == pytest.approx(np.mean(wide["digit_accuracy"]["values"]))
     assert wide["parameters"] > narrow["parameters"]
     runs = sorted((folder / "out" / "runs").glob("narrow-*"))
     losses = [[line["validation"]["sum_loss"] for line in run_folder.read(run).lines] for run in runs]
@@ -129,7 +132,7 @@ def test_a_diverged_run_counts_as_failed_and_is_not_dropped(compared):
     wild = json.loads((files_of(folder, "narrow", "wide", "wild") / "comparison.json").read_text())["rows"][2]
     assert len(wild["failed"]) == wild["n"] == 2
     assert wild["digit_accuracy"]["of"] == wild["digit_accuracy"]["reached"] == 2
-    assert "Failed, and counted in every figure: wild: seed 0" in output
+    assert re.search("Failed, and counted in every figure: wild: seed 0: .+; seed 1: .+", output)
 
 
 def test_every_run_leaves_a_folder_that_load_run_opens(compared, monkeypatch):

@@ -21,6 +21,7 @@ from experiments.benchmark.cases import OURS, PYTORCH, STEPS, Implementation, co
 from experiments.benchmark.ours import ours
 from experiments.benchmark.pytorch import pytorch
 from experiments.report import markdown
+from mnistsum.files import write_whole
 from mnistsum.models.summary import summarize
 
 
@@ -50,7 +51,7 @@ def quick() -> None:
 
 
 def measure(rounds: int, output: Path, command: str) -> None:
-    """Measure everything, and write it as JSON, Markdown and a figure: after each part, what has been measured so far.
+    """Measure everything; after each part, write JSON and Markdown of what has been measured so far. A figure is last.
 
     Args:
         rounds: of the interleaved steps and evaluations, and of the processes from their start.
@@ -68,8 +69,8 @@ def measure(rounds: int, output: Path, command: str) -> None:
         results[name] = part.measure(size)
         lines = part.describe(results[name], results)
         print("\n".join(lines), f"({name}: {time.perf_counter() - start:,.0f} s)", sep="\n", flush=True)
-        output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
-        output.with_suffix(".md").write_text(_tabulate(results))
+        write_whole(output.with_suffix(".json"), json.dumps(results, indent=1) + "\n")
+        write_whole(output.with_suffix(".md"), _tabulate(results))
     scaling.plot(results["scaling"]).savefig(output.with_suffix(".png"))
 
 

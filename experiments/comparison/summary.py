@@ -117,12 +117,13 @@ def _right(runs: list[Finished], labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _spread(values: list[float], runs: int) -> dict[str, Any]:
+    counts = {"reached": len(values), "of": runs, "values": values}
     if not values:
-        return {"mean": None, "sd": None, "low": None, "high": None, "reached": 0, "of": runs}
+        return {"mean": None, "sd": None, "low": None, "high": None} | counts
     mean, low, high = interval(np.array(values))
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
     finite = [None if math.isinf(bound) else bound for bound in (low, high)]
-    return {"mean": mean, "sd": sd, "low": finite[0], "high": finite[1], "reached": len(values), "of": runs}
+    return {"mean": mean, "sd": sd, "low": finite[0], "high": finite[1]} | counts
 
 
 def _attribute(runs: list[Finished], labels: np.ndarray) -> dict[str, float]:
