@@ -9,12 +9,12 @@ def command(arguments: list[str]) -> int:
     options, configs = parse(arguments)
     typed = cli.typed("compare", arguments)
 
-    from experiments.comparison import program  # JAX loads only once the command line is right
+    from experiments.comparison import pipeline  # JAX loads only once the command line is right
 
     if configs:
-        program.compare(options, configs, typed)
+        pipeline.compare(options, configs, typed)
     else:
-        program.compare_finished(options, typed)
+        pipeline.compare_finished(options, typed)
     return 0
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mnistsum import registry
-from mnistsum.checked import Checked, hints
 from mnistsum.errors import InputError
+from mnistsum.field_checks import Checked, hints
 from mnistsum.json_files import parse_json, read_json
 
 RENAMED = {"model.initialisation": "initialization"}  # keys of earlier versions' JSON to today's name

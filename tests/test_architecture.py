@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 # What each package or module may import of this project: those that stand before it.
 LIBRARY = (
-    ("errors", "registry", "types", "json_files", "checked", "config", "files"),
+    ("errors", "registry", "types", "json_files", "field_checks", "config", "files"),
     ("idx", "picture", "statistics", "calibration", "models", "devices"),
     ("data", "objective", "optimizer"),
     ("train", "evaluation"),
@@ -84,7 +84,7 @@ def test_rooms_import_no_door_and_only_the_rooms_before_them():
 def test_importing_a_program_starts_no_backend():
     """Else the flags that `set_up_compiler` sets for XLA would come too late, and change bits."""
     code = """
-import experiments.comparison.program, experiments.comparison.ranking, experiments.training.single
+import experiments.comparison.pipeline, experiments.comparison.ranking, experiments.training.single
 import mnistsum.app.draw, mnistsum.app.evaluate, mnistsum.app.export, mnistsum.app.predict, mnistsum.testing
 from jax._src import xla_bridge
 assert not xla_bridge.backends_are_initialized()

@@ -74,7 +74,7 @@ def measure(rounds: int, output: Path, command: str) -> None:
     scaling.plot(results["scaling"]).savefig(output.with_suffix(".png"))
 
 
-def _alone(name: str, size: Size) -> dict[str, dict[str, list[float]]]:
+def _first_step(name: str, size: Size) -> dict[str, dict[str, list[float]]]:
     """By implementation, seconds from the command to the end of its first step and peak memory, each in a process.
 
     What JAX and PyTorch compile is kept in a new folder: of two processes, the first is cold, the second warm.
@@ -92,7 +92,7 @@ def _alone(name: str, size: Size) -> dict[str, dict[str, list[float]]]:
 
 
 def _in_process(name: str, implementation: str, environ: dict[str, str]) -> dict[str, float]:
-    command = [sys.executable, "-m", "experiments.benchmark.alone", name, implementation, str(time.time())]
+    command = [sys.executable, "-m", "experiments.benchmark.first_step", name, implementation, str(time.time())]
     return json.loads(subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
@@ -163,14 +163,14 @@ def _network(name: str) -> Part:
 
     def describe(found: dict[str, Any], results: dict[str, Any]) -> list[str]:
         rows = []
-        for implementation, alone in found["alone"].items():
-            memory = f"{median(alone['memory']) / 1e6:,.0f}"
-            rows.append([implementation, _range(alone["cold"], 1), _range(alone["warm"], 1), memory])
+        for implementation, taken in found["first_step"].items():
+            memory = f"{median(taken['memory']) / 1e6:,.0f}"
+            rows.append([implementation, _range(taken["cold"], 1), _range(taken["warm"], 1), memory])
         header = ["", "command to first step, s, cold", "warm", "peak memory, MB"]
         together = _tabulate_together(name, found["together"], Size(**results["size"]))
         return [f"## {name}", "", together, "", markdown.table(header, rows)]
 
-    return Part(lambda size: {"together": _together(name, size), "alone": _alone(name, size)}, describe)
+    return Part(lambda size: {"together": _together(name, size), "first_step": _first_step(name, size)}, describe)
 
 
 def _describe_whole_step(found: dict[str, list[float]], results: dict[str, Any]) -> list[str]:

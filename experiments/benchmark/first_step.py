@@ -1,8 +1,8 @@
-"""One implementation in a process of its own, from its start on.
+"""The seconds to a first step of one implementation, in a process of its own, from its start on.
 
-`python -m experiments.benchmark.alone NETWORK IMPLEMENTATION STARTED` trains it and prints, as JSON, the seconds from
-STARTED (seconds since 1970) to the end of its first step, and its peak memory. PyTorch's side reads the data by way of
-mnistsum, so that its seconds include JAX's import, of about one second.
+`python -m experiments.benchmark.first_step NETWORK IMPLEMENTATION STARTED` trains it and prints, as JSON, the seconds
+from STARTED (seconds since 1970) to the end of its first step, and its peak memory. PyTorch's side reads the data by
+way of mnistsum, so that its seconds include JAX's import, of about one second.
 """
 
 import json
