@@ -45,7 +45,8 @@ def load_config(name: str) -> Config:
     elif name in config_names():
         module = registry.load_module(f"experiments.configs.{name}")
     else:
-        near = command_line.hint(name, config_names())
+        own = Path(f"{name}.py").is_file()
+        near = f"did you mean {name}.py? " if own else command_line.hint(name, config_names())
         shown = command_line.shown(name)
         raise InputError(f"--config {shown}: no such config; {near}one of {', '.join(config_names())}, or a .py file")
     config = getattr(module, "config", None)

@@ -61,12 +61,14 @@ def command(arguments: list[str]) -> int:
 
 def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
     """Return the config in the folder to resume; of the command line it takes devices and more epochs alone."""
-    changes = [argument for argument in arguments if argument.startswith(("devices=", "training.epochs="))]
+    overrides = [argument for argument in arguments if cli.ASSIGNMENT.fullmatch(argument)]
+    changes = [override for override in overrides if override.startswith(("devices=", "training.epochs="))]
     own = options.config.endswith(".py") or options.config == "base"
     plain = cli.override(cli.load_config(options.config), changes)
-    if not own or options != dataclasses.replace(
+    expected = dataclasses.replace(
         options, output=None, init=None, log=None, dry_run=False, profile=None, settings=plain
-    ):
+    )
+    if not own or overrides != changes or options != expected:
         raise InputError(
             "--resume: takes no other argument, as the run's folder holds its config; only devices=N, "
             "training.epochs=N, --distributed, and --config FILE.py where that defines the run's network"

@@ -85,7 +85,9 @@ def inspect_picture(source: Path | BinaryIO | bytes, name: str, most_pixels: int
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
     except UnidentifiedImageError:
-        raise InputError(f"{name}: expected a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, found none") from None
+        raise InputError(
+            f"{name}: expected a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, found another kind of file"
+        ) from None
     except Image.DecompressionBombError:
         raise InputError(f"{name}: expected at most {most_pixels:,} pixels, found more") from None
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow makes of damaged files

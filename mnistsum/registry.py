@@ -82,14 +82,15 @@ class Registry(Mapping[str, Any]):
         """Check that a name is known.
 
         Raises:
-            InputError: with the nearest known name, where it is not.
+            InputError: where it is not, with the known name that is meant if one is near.
         """
         if name in self:
             return
-        near = difflib.get_close_matches(name, self, 1, 0.0)[0]
+        near = difflib.get_close_matches(name, self, 1)
+        meant = f"did you mean {near[0]}? " if near else ""
         raise InputError(
-            f"{self.key}: expected one of {', '.join(self)}, found {name}; did you mean {near}? If it is your own, "
-            "give the file that defines it as --config FILE.py (code is never loaded because a run's folder names it)"
+            f"{self.key}: expected one of {', '.join(self)}, found {name}; {meant}One of your own needs the file that "
+            "defines it on the command line, too: --config FILE.py, or FILE.py beside the folders for compare"
         )
 
 

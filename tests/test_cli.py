@@ -128,6 +128,12 @@ def test_a_name_of_ours_is_never_given_another_meaning(own):
     assert registry.CLASSIFIERS["compact"].__name__ == "Compact"
 
 
+def test_a_file_that_is_named_without_its_ending_is_hinted_at(own):
+    file = own("mixer.py", name="mixer")
+    with pytest.raises(InputError, match=r"no such config; did you mean .*mixer\.py\?"):
+        cli.load_config(file.removesuffix(".py"))
+
+
 def test_a_name_that_two_files_define_is_refused(own):
     text = OWN.replace("MLP\n", "MLP\n\nclass Mine(MLP): pass\n\n", 1).replace(": MLP}", ": Mine}")
     cli.load_config(own("a.py", text, name="mine"))
@@ -205,12 +211,14 @@ def test_help_lists_every_field_with_type_default_and_meaning():
         (["--version"], "did you mean python -m mnistsum --version?"),
         (["optimizer.name=mun"], "muon"),
         (["model.adder=\n"], r"model.adder: expected a value of one line, found '\n'"),
-        (["training.epochs=many"], "error: training.epochs: could not convert string to float: 'many'; --help"),
+        (["training.epochs=many"], "error: training.epochs: expected a number, found 'many'; --help"),
+        (["training.batch_size=1.5"], "error: training.batch_size: expected an integer, found '1.5'; --help"),
         (["training.keep=worst"], "invalid choice 'worst' for argument 'training.keep'"),
         (["--config"], "error: Missing value for argument '--config'"),
         (["training.batch_size=0"], "training.batch_size: expected at least 1, found 0"),
         (["--resume", "nowhere"], "config.json: no such file"),
         (["--resume", "nowhere", "seed=3"], "takes no other argument"),
+        (["--resume", "nowhere", "training.patience=0"], "takes no other argument"),  # which is the default
         (["--processes", "2"], "expected only with --distributed"),
         (["data.validation=0", "training.keep=best"], "expected validation images to judge each epoch by"),
     ],
@@ -238,7 +246,7 @@ def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(
         (
             "mnistsum",
             ["predict", "x.png", "--number", "x"],
-            "error: --number: invalid literal for int() with base 10: 'x'; --help",
+            "error: --number: expected an integer, found 'x'; --help",
         ),
     ],
 )

@@ -37,9 +37,11 @@ from mnistsum.types import Data
 ROOT = Path(__file__).parent.parent
 OWN = """
 from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig
+from mnistsum.models.classifiers.mlp import MLP
 from rates import CONSTANT  # a module of the user's own
 
-config = Config(name="{name}", model=ModelConfig(classifier="mlp", widths=({width},)),
+CLASSIFIERS = {{"{classifier}": MLP}} if "{classifier}" != "mlp" else {{}}
+config = Config(name="{name}", model=ModelConfig(classifier="{classifier}", widths=({width},)),
                 optimizer=OptimizerConfig(name="sgd", learning_rate={rate}, schedule=CONSTANT),
                 training=TrainingConfig(epochs=3.0, batch_size=64))
 """
@@ -57,8 +59,13 @@ def write_own(folder: Path) -> None:
     (folder / "rates.py").write_text('CONSTANT = "constant"\n')
     (folder / "images").mkdir()
     write_set(folder / "images", train=576, test=64)
-    for name, width, rate in (("narrow", 8, 0.02), ("wide", 64, 0.02), ("wild", 8, 1e30)):
-        (folder / f"{name}.py").write_text(OWN.format(name=name, width=width, rate=rate))
+    for name, classifier, width, rate in (
+        ("narrow", "mlp", 8, 0.02),
+        ("wide", "perceptron", 64, 0.02),
+        ("wild", "mlp", 8, 1e30),
+    ):
+        own = OWN.format(name=name, classifier=classifier, width=width, rate=rate)
+        (folder / f"{name}.py").write_text(own)
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +140,14 @@ def test_a_diverged_run_counts_as_failed_and_is_not_dropped(compared):
     assert len(wild["failed"]) == wild["n"] == 2
     assert wild["digit_accuracy"]["of"] == wild["digit_accuracy"]["reached"] == 2
     assert re.search("Failed, and counted in every figure: wild: seed 0: .+; seed 1: .+", output)
+    assert re.search(r"wild, seed 0: digit [^,]*, sum [^,]*, [\d.]+ s, failed: \w+", " ".join(output.split()))
+
+
+def test_a_comparison_says_in_what_else_its_configs_differ(compared):
+    _, _, output = compared
+    unlike = "wild differs from narrow (in brackets) in more than architecture: optimizer.learning_rate=1e+30 (0.02)"
+    assert unlike in " ".join(output.split())
+    assert "wide differs" not in output
 
 
 def test_every_run_leaves_a_folder_that_load_run_opens(compared, monkeypatch):
@@ -167,13 +182,29 @@ def test_finished_runs_are_reused_and_a_missing_one_comes_out_the_same(compared)
     assert not left.exists()
 
 
-def test_finished_runs_are_compared_without_training_and_no_other_comparison_is_overwritten(compared, monkeypatch):
+def test_finished_runs_are_compared_without_training_and_no_other_comparison_is_overwritten(
+    compared, ended, monkeypatch
+):
     folder, *_ = compared
     monkeypatch.chdir(folder)
     whole = files_of(folder, "narrow", "wide", "wild")
     before = (whole / "comparison.json").read_bytes()
-    runs = sorted(str(path.relative_to(folder)) for path in (folder / "out" / "runs").iterdir())
-    assert program.command([*[run for run in runs if "wild" not in run], "--output", "out"]) == 0
+    runs = [str(path.relative_to(folder)) for path in sorted((folder / "out" / "runs").glob("[nw][ai][rd]*"))]
+    assert len(runs) == 4
+    # What their networks are is not known here, before the user names the file that says so.
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(registry, "_files", {})
+    monkeypatch.setattr(registry.CLASSIFIERS, "_added", {})
+    status, said = ended(program.command, *runs)
+    assert status == 2
+    assert "found perceptron; One of your own needs the file that defines it on the command line, too" in said
+    with console.capture() as captured:
+        assert program.command([*runs, "wide.py", "--output", "out"]) == 0
+    sys.modules.pop("rates")
+    assert "the runs differ in" not in captured.get()
+    status, said = ended(program.command, *runs, "--output", runs[0])
+    assert status == 2
+    assert f"--output {runs[0]}: a run's folder; name another" in said
     assert (whole / "comparison.json").read_bytes() == before
     rows = json.loads((files_of(folder, "narrow", "wide") / "comparison.json").read_text())["rows"]
     (wide,) = (row for row in json.loads(before)["rows"] if row["config"] == "wide")
@@ -215,7 +246,8 @@ def test_a_comment_retrains_nothing_and_an_edited_file_its_own_config_alone(want
     assert not reuse.missing(wanted("narrow"))
     with Path("narrow.py").open("a") as file:
         file.write("WARMED = True\n")
-    assert reuse.why_missing(wanted("narrow")).startswith("narrow.py has changed since out/runs/narrow-")
+    said = r"out/runs/narrow-\w{12}-0, its newest run, differs: narrow.py has changed"
+    assert re.fullmatch(said, reuse.why_missing(wanted("narrow")))
     assert not reuse.missing(wanted("wide"))
 
 
@@ -224,7 +256,7 @@ def test_an_edited_module_of_the_users_own_retrains_what_imports_it(wanted):
         file.write("WARMED = True\n")
     for name in ("narrow", "wide"):
         assert reuse.missing(wanted(name)) == [0, 1]
-        assert reuse.why_missing(wanted(name)).startswith("rates.py has changed since")
+        assert reuse.why_missing(wanted(name)).endswith("differs: rates.py has changed")
 
 
 def test_an_edited_library_or_another_version_retrains_and_a_report_does_not(wanted, monkeypatch):
@@ -237,7 +269,7 @@ def test_an_edited_library_or_another_version_retrains_and_a_report_does_not(wan
         record, "_read_source", lambda file: ("edited", read(file)[1]) if file == edited else read(file)
     )
     monkeypatch.setattr(record._read_source, "cache_clear", lambda: None, raising=False)
-    assert reuse.why_missing(wanted("narrow")).startswith("mnistsum.optimizer has changed since")
+    assert reuse.why_missing(wanted("narrow")).endswith("differs: mnistsum.optimizer has changed")
     monkeypatch.undo()
 
 
@@ -252,7 +284,7 @@ def test_another_source_of_randomness_retrains(wanted, setting, value, said):
     before = jax.config.values[setting]
     try:
         jax.config.update(setting, value)
-        assert reuse.why_missing(wanted("narrow")).startswith(said)
+        assert reuse.why_missing(wanted("narrow")).endswith(f"differs: {said}")
     finally:
         jax.config.update(setting, before)
 
@@ -260,7 +292,7 @@ def test_another_source_of_randomness_retrains(wanted, setting, value, said):
 def test_other_images_under_the_same_name_retrain(wanted):
     data = load(DataConfig(name="custom", dir="images", validation=64))
     noise = data._replace(train=data.train._replace(images=data.train.images[::-1].copy()))
-    assert reuse.why_missing(wanted("narrow", noise)).startswith("the train split has changed since")
+    assert reuse.why_missing(wanted("narrow", noise)).endswith("differs: the train split has changed")
 
 
 def test_a_run_that_is_not_what_its_name_says_is_refused(wanted):
@@ -415,6 +447,8 @@ def test_no_flipped_bit_of_a_finished_run_is_silent(compared, tmp_path):
     ("arguments", "answer"),
     [
         (["base", "lenet"], "did you mean lenet5?"),
+        (["base", "runs/b-*"], "expected no name of a config and no option but --output beside folders"),
+        (["runs/a-*", "runs/b-*"], "runs/a-*/summary.json: no such file; expected the folder of a finished run"),
         (["base", "mlp", "--seeds", "1"], "--seeds: expected 2 to 1,000, as one run says nothing of another, found 1"),
         (["base"], "expected two configs or more of different names, found base"),
         (["base", "base"], "expected two configs or more of different names, found base, base"),
@@ -489,8 +523,8 @@ def test_errors_are_attributed_and_alarms_raised():
     ("objective", "digit", "total", "failure"),
     [
         (ObjectiveConfig(), 95, 95, None),
-        (ObjectiveConfig(), 95, 89, "sum 89.0%"),
-        (ObjectiveConfig(), 80, 85, "digit 80.0%, sum 85.0%"),
+        (ObjectiveConfig(), 95, 89, "sum below 90 %"),
+        (ObjectiveConfig(), 80, 85, "digit and sum below 90 %"),
         (SUMS_ALONE, 20, 95, None),
         (ObjectiveConfig(digit_weight=1.0), 95, 10, None),
         (ObjectiveConfig(held_out=5), 95, 50, None),  # right wherever it is trained
@@ -536,6 +570,20 @@ def test_finished_runs_are_grouped_by_config_and_paired_by_seed():
     begun = [run._replace(run=run.run | {"settings": {"init": "f" * 64}}) for run in finished("a", (0, 1))]
     runs, _ = group_runs([*finished("a", (0, 1)), *begun])
     assert list(runs) == ["a+init=seed", f"a+init={'f' * 12}"]
+
+
+def test_finished_runs_of_other_code_or_versions_are_compared_with_a_note():
+    def made_with(runs, sources, **versions):
+        return [run._replace(run=run.run | {"sources": sources, "versions": versions}) for run in runs]
+
+    a = made_with(finished("a", (0, 1)), {"train": "1", "a": "1"}, jax="1", python="1")
+    b = made_with(finished("b", (0, 1)), {"train": "1", "b": "1"}, jax="1", python="2")
+    assert group_runs([*a, *b])[1] == []  # what one alone is made of, and Python, do not count
+    b = made_with(finished("b", (0, 1)), {"train": "2", "b": "1"}, jax="2", python="1")
+    assert group_runs([*a, *b])[1] == [
+        "the runs differ in their sources: train; see the run.json of each",
+        "the runs differ in their versions: jax; see the run.json of each",
+    ]
 
 
 def test_finished_runs_that_do_not_fit_together_are_refused():

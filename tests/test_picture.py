@@ -150,8 +150,8 @@ def test_an_empty_page_is_said_to_be_empty(pixels):
 @pytest.mark.parametrize(
     ("picture", "answer"),
     [
-        (b"", "expected a PNG, JPEG, GIF or BMP image, found none"),
-        (b"P6 2 2 255 " + bytes(12), "expected a PNG, JPEG, GIF or BMP image, found none"),
+        (b"", "expected a PNG, JPEG, GIF or BMP image, found another"),
+        (b"P6 2 2 255 " + bytes(12), "expected a PNG, JPEG, GIF or BMP image, found another"),
         (encode(seven())[:400], "a damaged image: "),
         (encode(Image.new("1", (8_000, 8_000))), "expected at most 50,000,000 pixels, found more"),
     ],

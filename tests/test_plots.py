@@ -1,12 +1,14 @@
 """Pictures and report: drawn from any finished evaluation, and never a way in for HTML."""
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from experiments.comparison import figures as comparison_figures
 from experiments.report import figures, html
 from experiments.run_folder import Finished
 from mnistsum.types import Split
@@ -34,6 +36,21 @@ def test_confusion_counts_every_image_and_pair(mnist):
     labels = np.asarray(mnist.test.labels[:100])
     figure = figures.confusion(predictions((labels + 1) % 10), labels)
     assert [axes.get_title() for axes in figure.axes] == ["Digit: 100 of 100 wrong", "Sum: 1,000 of 1,000 wrong"]
+
+
+@pytest.mark.parametrize(
+    "accuracies", [(0.971, 0.988, 0.994), (0.9951, 0.9957, 0.9963), (0.1, 0.9, 0.999), (0.99, 0.9901, 0.99)]
+)
+def test_the_labels_of_accuracies_are_two_at_least_and_do_not_overlap(accuracies):
+    spreads = [{"mean": mean, "low": mean - 2e-4, "high": mean + 2e-4} for mean in accuracies]
+    rows = [{"config": "a", "digit_accuracy": spread, "sum_accuracy": spread} for spread in spreads]
+    figure = comparison_figures.intervals({"rows": rows})
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert len(boxes) >= 2
+    for left, right in itertools.pairwise(sorted(boxes, key=lambda box: box.x0)):
+        assert left.x1 < right.x0
 
 
 def test_a_report_escapes_what_it_is_told(tmp_path, config):

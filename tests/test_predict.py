@@ -113,7 +113,7 @@ def test_a_folder_and_a_pattern_give_a_row_for_each_picture_and_bad_ones_their_r
     album, capsys, ended, monkeypatch
 ):
     monkeypatch.setattr("mnistsum.app.predict.BATCH", 4)  # so that there are two
-    reason = "expected a PNG, JPEG, GIF or BMP image, found none"
+    reason = "expected a PNG, JPEG, GIF or BMP image, found another kind of file"
     files = [*(str(album / f"{i}.PNG") for i in range(6)), str(album / "bad.png")]
     for given in (album, album / "*[Pp][Nn][Gg]"):
         with pytest.raises(InputError, match=f"1 of 7 pictures could not be read: {album / 'bad.png'}: {reason}$"):
@@ -228,7 +228,7 @@ def test_a_name_is_printed_as_it_is_and_commands_no_terminal(mnist, tmp_path, mo
         (["nowhere*.png"], "nowhere\\*.png: no such file"),
         (["README.md", "nowhere.png"], "2 of 2 pictures could not be read: README.md: expected a PNG"),
         (["README.md", "--json", "--csv"], "--csv: expected one form of output, found --json, too"),
-        (["README.md"], "README.md: expected a PNG, JPEG, GIF or BMP image, found none"),
+        (["README.md"], "README.md: expected a PNG, JPEG, GIF or BMP image, found another"),
         (["README.md", "--number", "10"], "--number: expected 0 to 9, found 10"),
         (["docs/examples.png", "--config", "nowhere.py"], "nowhere.py: no such file"),
         (["docs/examples.png", "--model", "bass"], "bass: no such model; expected base, a run's folder"),

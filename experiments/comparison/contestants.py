@@ -65,7 +65,7 @@ def train(contestant: Contestant, wanted: Wanted, data: Data, advance: Callable[
     """
     name = wanted.config.name
     if reuse.missing(wanted) and (reason := reuse.why_missing(wanted)):
-        console.say(f"{name}: trained anew: {reason}")
+        console.say(f"{name}: trained anew, as {reason}")
     if contestant.tuned:
         config, _ = tuning.tune(wanted, data, contestant.output, contestant.command, advance)
         wanted = wanted._replace(config=config)

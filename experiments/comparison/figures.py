@@ -166,16 +166,30 @@ def _as_accuracy(error: float, _: int) -> str:
     return f"{100 * (1 - error):.5g} %"
 
 
+def _ticks(low: float, high: float, apart: float) -> list[float]:
+    """Return values to label on a log scale, the roundest first taken, and none nearer to another than `apart` decades.
+
+    Where fewer than three are of one digit, they are those of a linear scale.
+    """
+    for values in (
+        [digit / 10**power for digit in (1, 2, 5) for power in range(5)],
+        [digit / 10**power for digit in (1, 2, 5, 3, 4, 6, 7, 8, 9) for power in range(5)],
+        MaxNLocator(5).tick_values(low, high),
+    ):
+        ticks: list[float] = []
+        for value in values:
+            if low <= value <= high and all(abs(np.log10(value / tick)) >= apart for tick in ticks):
+                ticks.append(value)
+        if len(ticks) >= 3:
+            break
+    return sorted(ticks)
+
+
 def _finish(axes: Axes, axis: Axis, label: Callable[[float, int], str] = _as_accuracy) -> None:
     """Label errors, or what else is below ten on a log scale; whatever the range, by two ticks at least."""
     low, high = sorted(axis.get_view_interval())
-    for digits in ((1, 2, 5), range(1, 10)):
-        ticks = [digit / 10**power for power in range(5) for digit in digits if low <= digit / 10**power <= high]
-        if len(ticks) >= 3:
-            break
-    else:
-        ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
-    axis.set_major_locator(FixedLocator(ticks))
+    room = 0.11 if axis is axes.xaxis else 0.06  # that a label takes, as a share of the axis
+    axis.set_major_locator(FixedLocator(_ticks(low, high, room * np.log10(high / low))))
     axis.set_major_formatter(FuncFormatter(label))
     axis.set_minor_locator(NullLocator())
     axis.grid(alpha=0.25)

@@ -1,4 +1,4 @@
-"""Finished runs, from wherever they were trained, brought into the form that a comparison takes."""
+"""What is compared: finished runs grouped by config, from wherever they were trained; how configs differ."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -7,6 +7,9 @@ from experiments.run_folder import Finished
 from experiments.training.record import NO_MATTER, PARTS
 from mnistsum.config import Config, as_dict
 from mnistsum.errors import InputError
+
+# Fields of a config in which architectures differ, and names.
+ARCHITECTURE = ("name", *(f"model.{field}" for field in ("classifier", "widths", "adder", "adder_input", "hidden")))
 
 
 class Kind(NamedTuple):
@@ -56,9 +59,34 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
         if of.keys() - common
     ]
     for part in PARTS[1:]:
-        if len({str(run.run.get(part)) for of in grouped.values() for run in of}) > 1:
-            notes.append(f"the runs were made with different {part}: compare the run.json of each")
+        if changed := _differing([run.run.get(part, {}) for of in grouped.values() for run in of]):
+            notes.append(f"the runs differ in their {part}: {', '.join(changed)}; see the run.json of each")
     return grouped, notes
+
+
+def _differing(parts: list[dict[str, str]]) -> list[str]:
+    """Return the names that do not stand for the same in all records that have them. Python decides nothing."""
+    names = sorted({name for part in parts for name in part} - {"python"})
+    return [name for name in names if len({part[name] for part in parts if name in part}) > 1]
+
+
+def differing_fields(configs: dict[str, Config]) -> list[str]:
+    """Return in words where configs differ from the first in more than their architecture.
+
+    Args:
+        configs: by the names that they are shown under.
+    """
+    (first, base), *others = ((name, as_dict(config)) for name, config in configs.items())
+    notes = []
+    for name, fields in others:
+        changed = [
+            f"{key}={value} ({base[key]})"
+            for key, value in fields.items()
+            if value != base[key] and key not in (*NO_MATTER, *ARCHITECTURE)
+        ]
+        if changed:
+            notes.append(f"{name} differs from {first} (in brackets) in more than architecture: {', '.join(changed)}")
+    return notes
 
 
 def _names(kinds: list[Kind]) -> list[str]:

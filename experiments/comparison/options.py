@@ -25,7 +25,8 @@ class Compare:
     seeds share one program. Given the folders of finished runs, it compares those, and trains nothing.
     """
 
-    configs: Positional[tuple[str, ...]]  # names, .py files of yours, base+model.adder=shift, or finished runs' folders
+    # names, .py files of yours, base+model.adder=shift; or finished runs' folders, and files that define their networks
+    configs: Positional[tuple[str, ...]]
     seeds: int = 10
     output: Path = Path("runs/compare")  # a folder: runs/ in it, and a folder for each comparison
     tune: bool = False  # first choose each config's learning rate on validation images, by halving and doubling it
@@ -44,13 +45,23 @@ def parse(arguments: list[str]) -> tuple[Compare, list[Config]]:
     overrides = [argument for argument in arguments if cli.ASSIGNMENT.fullmatch(argument)]
     own = [argument for argument in arguments if argument not in overrides]
     options = cli.parse_plain(Compare, own)
-    if any((Path(name) / "config.json").exists() for name in options.configs):
-        if options != Compare(options.configs, output=options.output) or overrides:
+    if (options.output / "config.json").exists():
+        raise InputError(f"--output {options.output}: a run's folder; name another")
+    if any(_is_folder(name) for name in options.configs):
+        names = [name for name in options.configs if not _is_folder(name) and not cli.own_file(name)]
+        if options != Compare(options.configs, output=options.output) or names or overrides:
             raise InputError(
-                "compare: expected no option but --output beside folders of finished runs, as none is trained"
+                "compare: expected no name of a config and no option but --output beside folders of finished runs, as "
+                "none is trained"
             )
         return options, []
     return options, _configure(options, overrides)
+
+
+def _is_folder(name: str) -> bool:
+    """Whether a name is that of a run's folder, be it there or not."""
+    place = cli.VARIANT.split(name)[0]
+    return not place.endswith(".py") and ("/" in place or (Path(place) / "config.json").exists())
 
 
 def _configure(options: Compare, overrides: list[str]) -> list[Config]:

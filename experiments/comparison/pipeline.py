@@ -12,13 +12,14 @@ import numpy as np
 from experiments import cli, environment, run_folder
 from experiments.comparison import contestants, dry_run, page, summary, tables, tuning
 from experiments.comparison.contestants import Contestant
-from experiments.comparison.grouping import group_runs
+from experiments.comparison.grouping import differing_fields, group_runs
 from experiments.comparison.options import Compare
 from experiments.report import console
 from experiments.run_folder import Finished
 from experiments.training import resources, reuse
 from experiments.training.record import digest
 from experiments.training.reuse import Wanted
+from mnistsum import registry
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.config import Config, to_json
 from mnistsum.data import load
@@ -66,16 +67,21 @@ def compare(options: Compare, configs: list[Config], command: str) -> None:
             )
             want = want._replace(config=config)
         runs[want.config.name] = [reuse.read(want, seed) for seed in want.folders]
-    _report(options.output, runs, data, command, tuned, [])
+    notes = differing_fields({config.name: config for config in configs})  # before their rates are tuned
+    _report(options.output, runs, data, command, tuned, notes)
 
 
 def compare_finished(options: Compare, command: str) -> None:
-    """Report runs that are there, grouped by config."""
-    runs, notes = group_runs([run_folder.read(Path(name)) for name in options.configs])
+    """Report runs that are there, grouped by config; of the files among them, their networks alone are taken."""
+    own = [name for name in options.configs if cli.own_file(name)]
+    for file in own:
+        registry.load_file(file)
+    runs, notes = group_runs([run_folder.read(Path(name)) for name in options.configs if name not in own])
     first = next(iter(runs.values()))[0]
     data = load(first.config.data)
     if digest(data.test) != first.run["data"]["test"]:
         raise InputError(f"{first.folder}: tested on other images than {first.config.data.name} holds by now")
+    notes += differing_fields({name: of[0].config for name, of in runs.items()})
     _report(options.output, runs, data, command, {}, notes)
 
 

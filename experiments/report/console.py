@@ -58,8 +58,8 @@ def introduce(config: Config, data: Data) -> None:
     added = CLASSIFIERS.is_added(config.model.classifier) or ADDERS.is_added(config.model.adder)
     if added and environment.version("jaxlib") == ERRS and environment.device() == "cpu":
         console.print(
-            f"jaxlib {ERRS} computes some large products of CPUs wrongly (jax-ml/jax#39103). It does not reach the "
-            "networks of mnistsum, but may reach yours: Python 3.12 or newer gets a later release."
+            f"jaxlib {ERRS} miscompiles some reductions of large matrix products for CPUs (jax-ml/jax#39103): none in "
+            "the networks of mnistsum, perhaps one in yours. Python 3.12 or newer gets a later release."
         )
 
 
@@ -105,7 +105,7 @@ def run_line(name: str, seed: int, summary: dict[str, Any], reused: bool) -> Non
         f"{name}, seed {seed}: digit {test['digit_accuracy']:.2%}, sum {test['sum_accuracy']:.2%}, "
         f"{summary['train_seconds']:.1f} s"
         + (" (reused)" if reused else "")
-        + (" failed" if summary["failure"] else "")
+        + (f", failed: {summary['failure']}" if summary["failure"] else "")
     )
 
 

@@ -59,7 +59,7 @@ def read(wanted: Wanted, seed: int) -> Finished:
 
 
 def why_missing(wanted: Wanted) -> str | None:
-    """Return in words what has changed since the newest run of that name and seed; None where there is none."""
+    """Return in words how the newest run of that name and seed differs; None where there is none."""
     seed = missing(wanted)[0]
     folder = wanted.folders[seed]
     others = folder.parent.glob(f"{wanted.config.name}-{'?' * 12}-{seed}/{run_folder.SUMMARY}")
@@ -68,7 +68,7 @@ def why_missing(wanted: Wanted) -> str | None:
         return None
     config, run = read_config(newest.parent), run_folder.read_json(newest.parent / run_folder.RUN)
     changed = [*changed_fields(config, wanted.config), *differences(run, wanted.record)]
-    return f"{'; '.join(changed)} since {newest.parent}"
+    return f"{newest.parent}, its newest run, differs: {'; '.join(changed)}"
 
 
 def train_missing(wanted: Wanted, data: Data, plan: Plan, command: str) -> Iterator[tuple[Finished, bool]]:

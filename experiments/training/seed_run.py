@@ -181,8 +181,8 @@ def describe_failure(objective: ObjectiveConfig, scores: Scores) -> str | None:
     """Return in words which outputs that the objective trains were not learned; None where all were."""
     trained_cells = np.array(scores.sum_accuracy_by_cell)[~held_out_cells(objective)]
     accuracies = {"digit": scores.digit_accuracy, "sum": float(trained_cells.mean())}
-    low = [f"{output} {accuracies[output]:.1%}" for output in trained_outputs(objective) if accuracies[output] < FAILED]
-    return ", ".join(low) or None
+    low = [output for output in trained_outputs(objective) if accuracies[output] < FAILED]
+    return f"{' and '.join(low)} below {100 * FAILED:.0f} %" if low else None
 
 
 def leads() -> bool:

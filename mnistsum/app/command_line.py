@@ -28,6 +28,11 @@ NO_DEFAULT = re.compile(rf"\(default:{COLOR.pattern} {COLOR.pattern}\)")
 FIELD = re.compile(
     rf"([│ ]{COLOR.pattern} {COLOR.pattern})--([a-z]+\.[a-z-]+)({COLOR.pattern} {COLOR.pattern}[^ \x1b]+)(?= )"
 )
+# What Python says of a word that is no number, and what is said here.
+NO_NUMBER = (
+    ("could not convert string to float: ", "expected a number, found "),
+    ("invalid literal for int() with base 10: ", "expected an integer, found "),
+)
 TYPES = ConstructorRegistry()  # how types are read that tyro's own rules describe with None and nested brackets
 
 
@@ -72,6 +77,8 @@ def _in_one_line(box: str) -> str:
 
     said = " ".join(itertools.takewhile(lambda line: not is_rule(line), itertools.dropwhile(is_rule, lines)))
     said = re.sub(r"--([a-z]+\.[a-z-]+)", lambda found: found[1].replace("-", "_"), said)
+    for python, plain in NO_NUMBER:
+        said = said.replace(python, plain)
     return f"{said.removeprefix('Error parsing ').rstrip('.')}; --help lists what there is"
 
 
