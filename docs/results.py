@@ -1,11 +1,16 @@
-"""A hook of MkDocs: the Markdown files and pictures of experiments/results become pages of the site, under results/."""
+"""Hooks of MkDocs: the Markdown files and pictures of experiments/results become pages of the site, under results/.
 
+Pages link to them where they lie in the repository, so that the links hold there, too.
+"""
+
+import re
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+LINK = re.compile(r"\]\(\.\./((?:\.\./)*)experiments/results/")  # from a page of docs/, or of a folder in it
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -15,3 +20,8 @@ def on_files(files: Files, config: Any) -> Files:
             name = path.relative_to(EXPERIMENTS).as_posix()
             files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Let a page's links lead to the site's copies."""
+    return LINK.sub(r"](\1results/", markdown)

@@ -87,10 +87,10 @@ class Registry(Mapping[str, Any]):
         if name in self:
             return
         near = difflib.get_close_matches(name, self, 1)
-        meant = f"did you mean {near[0]}? " if near else ""
+        lead = f"did you mean {near[0]}? If" if near else "if"
         raise InputError(
-            f"{self.key}: expected one of {', '.join(self)}, found {name}; {meant}One of your own needs the file that "
-            "defines it on the command line, too: --config FILE.py, or FILE.py beside the folders for compare"
+            f"{self.key}: expected one of {', '.join(self)}, found {name}; {lead} it is your own, give the file that "
+            "defines it, too: --config FILE.py, or to compare, FILE.py beside the folders"
         )
 
 

@@ -1,6 +1,7 @@
 """The house: which module imports which, and that no arrow points back."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,13 @@ def test_rooms_import_no_door_and_only_the_rooms_before_them():
             if room in ROOMS:
                 assert part not in doors, f"{name} imports the door {target}"
                 assert part not in ROOMS or ROOMS.index(part) <= ROOMS.index(room), f"{name} imports {target}"
+
+
+def test_links_between_pages_lead_to_files_of_the_repository():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\((?!https:)([^)#]+)", page.read_text())]
+    assert len(links) > 50
+    assert not [(page, link) for page, link in links if not (page.parent / link).exists()]
 
 
 def test_importing_a_program_starts_no_backend():

@@ -197,7 +197,7 @@ def test_finished_runs_are_compared_without_training_and_no_other_comparison_is_
     monkeypatch.setattr(registry.CLASSIFIERS, "_added", {})
     status, said = ended(program.command, *runs)
     assert status == 2
-    assert "found perceptron; One of your own needs the file that defines it on the command line, too" in said
+    assert "found perceptron; if it is your own, give the file that defines it, too: --config FILE.py" in said
     with console.capture() as captured:
         assert program.command([*runs, "wide.py", "--output", "out"]) == 0
     sys.modules.pop("rates")

@@ -21,11 +21,11 @@ RESULT = 24_000  # bytes at most of a run's config, metrics and summary
 
 
 def show(wanted: list[Wanted], trials: int, data: Data) -> None:
-    """Print the runs of each config, and the device-hours and storage of those that are missing.
+    """Print the runs of each config, and the device time and storage of those that are missing.
 
     Where any is missing, so many `trials` of tuning, as long as a run, are counted as well.
     """
-    table = Table("config", "runs", "finished", "ms a step", "s a run", "device-hours", "MB", box=None)
+    table = Table("config", "runs", "finished", "ms a step", "s a run", "device time", "MB", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
     sums = [0, 0, 0.0, 0.0]
@@ -34,14 +34,14 @@ def show(wanted: list[Wanted], trials: int, data: Data) -> None:
         step, run = seconds(want.config, data)
         count = len(want.folders)
         trained = missing + (trials if missing else 0)
-        row = (count, count - missing, trained * run / 3600, trained * storage(want.config, data) / 1e6)
+        row = (count, count - missing, trained * run, trained * storage(want.config, data) / 1e6)
         sums = [total + one for total, one in zip(sums, row, strict=True)]
         sizes = [f"{row[0]:,}", f"{row[1]:,}", f"{step * 1e3:.1f}", f"{run:.0f}"]
-        table.add_row(want.config.name, *sizes, *_hours_and_mb(row))
+        table.add_row(want.config.name, *sizes, *_time_and_mb(row))
     table.add_section()
-    table.add_row("all", f"{sums[0]:,}", f"{sums[1]:,}", "", "", *_hours_and_mb(sums), style="bold")
+    table.add_row("all", f"{sums[0]:,}", f"{sums[1]:,}", "", "", *_time_and_mb(sums), style="bold")
     console.show(table)
-    console.say(f"device-hours of {environment.device()}; nothing was started or written")
+    console.say(f"device time: of one {environment.device()}; nothing was trained or written")
 
 
 def seconds(config: Config, data: Data) -> tuple[float, float]:
@@ -65,5 +65,5 @@ def storage(config: Config, data: Data) -> int:
     return 4 * count_parameters(config.model) + 11 * len(data.test.labels) + RESULT
 
 
-def _hours_and_mb(row: Any) -> tuple[str, str]:
-    return f"{row[2]:.3g}", f"{row[3]:.1f}"
+def _time_and_mb(row: Any) -> tuple[str, str]:
+    return console.duration(row[2]), f"{row[3]:.1f}"

@@ -106,7 +106,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
     """Return what a reader must know beside the tables."""
     failed = [f"{row['config']}: {'; '.join(row['failed'])}" for row in summary["rows"] if row["failed"]]
     fewest = min(row["n"] for row in summary["rows"])
-    few = [f"With {fewest} seeds only large differences can be told: the intervals are as wide as so few allow"]
+    few = [f"With {fewest} seeds, only large differences can be detected: the intervals are wide"]
     return (
         [f"Warning: {alarm}" for alarm in summary["alarms"]]
         + (few if fewest < FEW else [])
