@@ -22,11 +22,11 @@ class Compare:
     Seed k gives every config the same images in the same order with the same numbers. Overrides such as
     training.epochs=1 apply to every config. Finished runs in the folder are reused where nothing that decides them has
     changed, so a comparison that was stopped goes on with the same command. On an accelerator, or several devices,
-    seeds share one program. Given the folders of finished runs, it compares those, and trains nothing.
+    seeds share one program. Given the folders of finished runs, and the .py files of networks of yours among them, it
+    compares those, and trains nothing.
     """
 
-    # names, .py files of yours, base+model.adder=shift; or finished runs' folders, and files that define their networks
-    configs: Positional[tuple[str, ...]]
+    configs: Positional[tuple[str, ...]]  # names, .py files of yours, base+model.adder=shift, or finished runs' folders
     seeds: int = 10
     output: Path = Path("runs/compare")  # a folder: runs/ in it, and a folder for each comparison
     tune: bool = False  # first choose each config's learning rate on validation images, by halving and doubling it
