@@ -233,7 +233,9 @@ def test_shift_moves_the_digits_probabilities_by_the_number():
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(InputError, match=r"model.classifier: expected one of reference, compact.* did you mean"):
+    with pytest.raises(InputError, match=r"model.classifier: expected one of reference.*; did you mean lenet5\?"):
+        ModelConfig(classifier="lenet")
+    with pytest.raises(InputError, match=r"model.classifier: expected one of reference.* found conv; if it is"):
         ModelConfig(classifier="conv")
 
 
