@@ -185,7 +185,7 @@ def test_the_architecture_of_the_readme_keeps_the_contract_and_resumes(wide, tmp
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["parameters"] == 784 * 512 + 512 + 5130 + 5139
     # Its code is loaded because it is typed, never because the run's folder names it.
     alone = start("--resume", "out", cwd=tmp_path)
-    assert "If it is your own, give the file that defines it, too: --config FILE.py" in alone.communicate(timeout=60)[1]
+    assert "if it is your own, give the file that defines it, too: --config FILE.py" in alone.communicate(timeout=60)[1]
     assert alone.returncode == 2
     finish(start("--resume", "out", "--config", wide, cwd=tmp_path))
     predict = [sys.executable, "-m", "mnistsum", "predict", ROOT / "docs" / "examples.png", "--model", "out", "--json"]
