@@ -131,7 +131,8 @@ def test_tuning_tries_both_neighbors_of_the_best_rate_and_trains_with_that(tmp_p
         assert 0.02 in rates
         assert all(later == 2 * rate for rate, later in itertools.pairwise(rates))
         for run in (tmp_path / "out" / "runs").glob(f"{name}-*"):
-            assert mnistsum.config.read_config(run).optimizer.learning_rate == rates[best]
+            config = json.loads((run / "config.json").read_text())
+            assert config["optimizer"]["learning_rate"] == rates[best]
 
 
 def test_a_diverged_run_counts_as_failed_and_is_not_dropped(compared):
