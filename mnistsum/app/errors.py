@@ -30,7 +30,7 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
     os.environ["MPLBACKEND"] = "agg"  # files alone are drawn, and what a notebook asks for may not be installed
     for stream in (sys.stdout, sys.stderr):  # which may know ASCII alone, while a file may have any name
         if stream is not None:
-            stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+            stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue] - a TextIOWrapper
     asks_help = not {"-h", "--help"}.isdisjoint(arguments)
     try:
         with fitted_help() if asks_help else contextlib.nullcontext():
