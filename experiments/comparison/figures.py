@@ -188,7 +188,7 @@ def _ticks(low: float, high: float, apart: float) -> list[float]:
 def _finish(axes: Axes, axis: Axis, label: Callable[[float, int], str] = _as_accuracy) -> None:
     """Label errors, or what else is below ten on a log scale; whatever the range, by two ticks at least."""
     low, high = sorted(axis.get_view_interval())
-    room = 0.11 if axis is axes.xaxis else 0.06  # that a label takes, as a share of the axis
+    room = 0.1 if axis is axes.xaxis else 0.06  # that a label takes, as a share of the axis
     axis.set_major_locator(FixedLocator(_ticks(low, high, room * np.log10(high / low))))
     axis.set_major_formatter(FuncFormatter(label))
     axis.set_minor_locator(NullLocator())
