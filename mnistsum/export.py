@@ -67,7 +67,7 @@ def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = No
             "pip install -e '.[onnx]' in an environment of its own"
         )
     try:
-        import jax2onnx
+        import jax2onnx  # needs the extra `onnx`
     except ModuleNotFoundError:
         raise InputError("--to onnx: needs jax2onnx; pip install -e '.[onnx]'") from None
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)

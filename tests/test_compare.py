@@ -40,7 +40,6 @@ from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig
 from mnistsum.models.classifiers.mlp import MLP
 from rates import CONSTANT  # a module of the user's own
 
-CLASSIFIERS = {{"{classifier}": MLP}} if "{classifier}" != "mlp" else {{}}
 config = Config(name="{name}", model=ModelConfig(classifier="{classifier}", widths=({width},)),
                 optimizer=OptimizerConfig(name="sgd", learning_rate={rate}, schedule=CONSTANT),
                 training=TrainingConfig(epochs=3.0, batch_size=64))
@@ -65,7 +64,7 @@ def write_own(folder: Path) -> None:
         ("wild", "mlp", 8, 1e30),
     ):
         own = OWN.format(name=name, classifier=classifier, width=width, rate=rate)
-        (folder / f"{name}.py").write_text(own)
+        (folder / f"{name}.py").write_text(own + ('CLASSIFIERS = {"perceptron": MLP}\n' if name == "wide" else ""))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from experiments.run_folder import Finished
-from experiments.training.record import NO_MATTER, PARTS
+from experiments.training.record import NO_MATTER, PARTS, unequal_fields
 from mnistsum.config import Config, as_dict
 from mnistsum.errors import InputError
 
@@ -76,16 +76,14 @@ def differing_fields(configs: dict[str, Config]) -> list[str]:
     Args:
         configs: by the names that they are shown under.
     """
-    (first, base), *others = ((name, as_dict(config)) for name, config in configs.items())
+    (first, base), *others = configs.items()
     notes = []
-    for name, fields in others:
-        changed = [
-            f"{key}={value} ({base[key]})"
-            for key, value in fields.items()
-            if value != base[key] and key not in (*NO_MATTER, *ARCHITECTURE)
-        ]
-        if changed:
-            notes.append(f"{name} differs from {first} (in brackets) in more than architecture: {', '.join(changed)}")
+    for name, config in others:
+        ours, theirs = as_dict(config), as_dict(base)
+        keys = [key for key in unequal_fields(base, config) if key not in ARCHITECTURE]
+        if keys:
+            changed = ", ".join(f"{key}={ours[key]} ({theirs[key]})" for key in keys)
+            notes.append(f"{name} differs from {first} (in brackets) in more than architecture: {changed}")
     return notes
 
 

@@ -9,6 +9,7 @@ from experiments.comparison.summary import GOOD, MEASURES
 from experiments.report import console, markdown
 from experiments.run_folder import OUTPUTS
 from experiments.training.plan import LEARNED, LOOKED_AT, WATCHED
+from experiments.training.seed_run import FAILED
 from mnistsum.app.errors import printable
 
 GOOD_AFTER = f"s to {100 * GOOD:.1f} %"  # a column
@@ -16,7 +17,9 @@ GOOD_AFTER = f"s to {100 * GOOD:.1f} %"  # a column
 MEANINGS = (
     "Mean ± standard deviation over seeds, of all pairs of an image and a number. The column “sum = digit + number” is "
     "the share whose sum is the digit that was read plus the number, right or wrong; “on impossible sums” is the mean "
-    "probability of sums that the number excludes (a 3 cannot be added to make 2).",
+    "probability of sums that the number excludes (a 3 cannot be added to make 2). “failed” counts the seeds that "
+    f"ended below {100 * FAILED:.0f} % in an output that is trained, after an epoch or more, or with a number that is "
+    "not finite; they are part of every figure.",
     "Each difference is the config's accuracy minus that of the first, paired by seed and by image. Seeds and test "
     "images both count as samples; all intervals of the table, of both outputs, hold together at 95 % (Bonferroni). "
     "Better or worse: the interval lies on one side of zero. No worse by 0.1 points: it lies above -0.1, and no seed "

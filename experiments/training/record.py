@@ -82,9 +82,13 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 def changed_fields(then: Config, now: Config) -> list[str]:
     """Return in words which fields of a config are not as they were."""
     old, new = as_dict(then), as_dict(now)
-    return [
-        f"{name} was {old[name]}, is {new[name]}" for name in new if old[name] != new[name] and name not in NO_MATTER
-    ]
+    return [f"{name} was {old[name]}, is {new[name]}" for name in unequal_fields(then, now)]
+
+
+def unequal_fields(one: Config, other: Config) -> list[str]:
+    """Return the fields in which two configs differ, but for those that do not matter."""
+    left, right = as_dict(one), as_dict(other)
+    return [name for name in left if left[name] != right[name] and name not in NO_MATTER]
 
 
 def digest(split: Split) -> str:
