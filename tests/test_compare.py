@@ -586,6 +586,12 @@ def test_finished_runs_of_other_code_or_versions_are_compared_with_a_note():
     ]
 
 
+def test_runs_that_differ_in_seed_and_devices_alone_are_of_one_kind():
+    config = Config()
+    assert record.unequal_fields(config, dataclasses.replace(config, seed=3, devices=1)) == []
+    assert record.unequal_fields(config, dataclasses.replace(config, seed=3, name="b")) == ["name"]
+
+
 def test_finished_runs_that_do_not_fit_together_are_refused():
     for runs, answer in (
         (finished("a", (0, 1)), "expected runs of two configs or more"),
