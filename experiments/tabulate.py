@@ -14,29 +14,49 @@ from mnistsum.errors import InputError
 
 ACCURACIES = ("digit_accuracy", "sum_accuracy")
 
+Groups = dict[str, list[dict[str, Any]]]  # summaries of runs by config
+
 
 @dataclass(frozen=True)
 class Tabulate:
     """Prints mean and standard deviation over seeds, a row for each config."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of finished runs
+    chart: Path | None = None  # .png: accuracy against parameters and seconds, beside what others have published
 
 
-def table(runs: tuple[Path, ...]) -> str:
-    """Return a Markdown table: accuracies as mean +- sd over seeds (n), seconds as medians."""
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+def group(runs: tuple[Path, ...]) -> Groups:
+    """Return the summaries of runs by config."""
+    groups: Groups = defaultdict(list)
     for folder in runs:
         summary = _read(folder)
         groups[summary["config"]].append(summary)
+    return groups
+
+
+def table(groups: Groups) -> str:
+    """Return a Markdown table: accuracies as mean +- sd over seeds (n), seconds as medians."""
     rows = []
-    for name, group in groups.items():
-        first = group[0]
-        accuracies = [_spread([100 * run["test"][key] for run in group]) for key in ACCURACIES]
-        seconds = [f"{median(run[key] for run in group):.0f}" for key in ("train_seconds", "wall_seconds")]
-        sizes = [f"{first[key]:,}" for key in ("parameters", "multiply_adds")]
+    for name, runs in groups.items():
+        accuracies = [_spread([100 * run["test"][key] for run in runs]) for key in ACCURACIES]
+        seconds = [f"{median(run[key] for run in runs):.0f}" for key in ("train_seconds", "wall_seconds")]
+        sizes = [f"{runs[0][key]:,}" for key in ("parameters", "multiply_adds")]
         rows.append([f"`{name}`", *sizes, *accuracies, *seconds])
     header = ["config", "parameters", "multiply-adds", "digit, %", "sum, %", "training, s", "whole command, s"]
     return markdown.table(header, rows)
+
+
+def _draw(groups: Groups, path: Path) -> None:
+    from experiments.report import published  # Matplotlib and JAX load only where a chart is wanted
+    from mnistsum.files import writing
+
+    points = []
+    for name, runs in groups.items():
+        accuracy = mean(100 * run["test"]["digit_accuracy"] for run in runs)
+        seconds = median(run["train_seconds"] for run in runs)
+        points.append(published.Point(name, accuracy, runs[0]["parameters"], seconds))
+    with writing(path):
+        published.chart(points).savefig(path)
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -64,7 +84,12 @@ def command(arguments: list[str]) -> int:
     options = cli.parse_plain(Tabulate, arguments)
     if not options.runs:
         raise InputError("tabulate: expected folders of finished runs, found none; such as runs/*")
-    print(table(options.runs))
+    if options.chart and options.chart.suffix != ".png":
+        raise InputError(f"--chart {options.chart}: expected a path that ends in .png")
+    groups = group(options.runs)
+    print(table(groups))
+    if options.chart:
+        _draw(groups, options.chart)
     return 0
 
 

@@ -53,6 +53,28 @@ def test_the_labels_of_accuracies_are_two_at_least_and_do_not_overlap(accuracies
         assert left.x1 < right.x0
 
 
+def test_a_front_has_every_config_with_its_interval_and_joins_those_that_none_beats():
+    rows = [
+        {"config": "small", "sum_accuracy": (0.98, 0.97, 0.99), "parameters": 10},
+        {"config": "beaten", "sum_accuracy": (0.97, 0.96, 0.98), "parameters": 50},
+        {"config": "large", "sum_accuracy": (0.995, 0.99, 0.999), "parameters": 100},
+    ]
+    for row in rows:
+        row["sum_accuracy"] = dict(zip(("mean", "low", "high"), row["sum_accuracy"], strict=True))
+        row |= {"multiply_adds": row["parameters"], "train_seconds": {"mean": row["parameters"]}}
+    panels = comparison_figures.fronts({"rows": rows}).axes
+    assert [axes.get_xlabel() for axes in panels] == ["parameters", "multiply-adds an image", "seconds of training"]
+    for axes in panels:
+        np.testing.assert_allclose(axes.lines[0].get_xydata(), [(10, 0.02), (100, 0.005)])
+        for row, bar in zip(rows, axes.containers, strict=True):
+            (segment,) = bar[2][0].get_segments()
+            spread = row["sum_accuracy"]
+            np.testing.assert_allclose(segment[:, 0], row["parameters"])
+            np.testing.assert_allclose(segment[:, 1], [1 - spread["high"], 1 - spread["low"]])
+        bottom, top = axes.get_ylim()
+        assert bottom > top  # the best is above
+
+
 def test_a_report_escapes_what_it_is_told(tmp_path, config):
     folder = RUNS / "base-0"
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.tabulate import table
+from experiments.report import published
+from experiments.tabulate import command, group, table
 from mnistsum.errors import InputError
 
 ROOT = Path(__file__).parent.parent
@@ -13,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 def test_the_table_of_the_readme_is_that_of_the_committed_runs():
     runs = tuple(sorted((ROOT / "experiments" / "results" / "runs").iterdir()))
-    assert table(runs) in (ROOT / "README.md").read_text()
+    assert table(group(runs)) in (ROOT / "README.md").read_text()
 
 
 def test_mean_and_deviation_by_hand(tmp_path):
@@ -29,7 +30,7 @@ def test_mean_and_deviation_by_hand(tmp_path):
         }
         (tmp_path / str(i)).mkdir()
         (tmp_path / str(i) / "summary.json").write_text(json.dumps(summary))
-    row = table((tmp_path / "0", tmp_path / "1")).splitlines()[-1]
+    row = table(group((tmp_path / "0", tmp_path / "1"))).splitlines()[-1]
     assert row == "| `x` | 1,000 | 20 | 98.50 ± 0.71 (n = 2) | 97.50 ± 0.71 (n = 2) | 0 | 3 |"
 
 
@@ -38,9 +39,32 @@ def test_what_is_no_accuracy_is_refused_by_name(tmp_path, accuracy):
     test = {"digit_accuracy": 0.9, "sum_accuracy": accuracy}
     (tmp_path / "summary.json").write_text(json.dumps({"config": "x", "test": test}))
     with pytest.raises(InputError, match=r"summary.json: expected test.sum_accuracy of 0 to 1, found"):
-        table((tmp_path,))
+        group((tmp_path,))
 
 
 def test_an_unfinished_run_is_refused_by_name(tmp_path):
     with pytest.raises(InputError, match=r"summary.json: no such file"):
-        table((tmp_path,))
+        group((tmp_path,))
+
+
+def test_a_chart_shows_each_network_at_its_costs():
+    ours = [published.Point("ours", 99.5, 1_000, 30.0)]
+    by_parameters, by_seconds = published.chart(ours).axes
+    everyone = [*published.OTHERS, *ours]
+    shown = {(x, y) for line in by_parameters.lines for x, y in line.get_xydata()}
+    assert shown == {(point.parameters, 100 - point.accuracy) for point in everyone}
+    shown = {(x, y) for line in by_seconds.lines for x, y in line.get_xydata()}
+    assert shown == {(point.seconds, 100 - point.accuracy) for point in everyone if point.seconds}
+    assert [text.get_text() for text in by_parameters.texts] == [point.name for point in everyone]
+
+
+def test_a_chart_is_written_beside_the_table(tmp_path, capsys):
+    runs = sorted((ROOT / "experiments" / "results" / "runs").glob("base-*"))
+    assert command([*map(str, runs), "--chart", str(tmp_path / "chart.png")]) == 0
+    assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
+    assert "`base`" in capsys.readouterr().out
+
+
+def test_a_chart_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"--chart .*chart.pdf: expected a path that ends in .png"):
+        command([str(ROOT / "experiments" / "results" / "runs" / "base-0"), "--chart", str(tmp_path / "chart.pdf")])

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 
 from experiments import environment
@@ -11,8 +10,7 @@ from experiments.training import loop
 from mnistsum.config import Config
 from mnistsum.data import load, pair, scale
 from mnistsum.evaluation import evaluate
-from mnistsum.models import build
-from mnistsum.train import split_keys
+from mnistsum.train import make_recipe
 
 
 def ours(config: Config, dtype: str, steps: int, images: int) -> Implementation:
@@ -21,7 +19,8 @@ def ours(config: Config, dtype: str, steps: int, images: int) -> Implementation:
     data = load(config.data)
     compiling = environment.in_background(loop.compile_program, config, len(data.train.labels))
     run = loop.train(config, [0], data.train, loop.every(steps), program=compiling)
-    model = jax.jit(build, static_argnums=0)(config.model, split_keys(0).init)  # which the run starts from
+    recipe = make_recipe(config, len(data.train.labels))
+    model = loop.first_state(recipe, 0).model  # from the program that the run compiles in any case
     evaluated = data.train._replace(images=data.train.images[:images], labels=data.train.labels[:images])
     pixels, labels = (jnp.asarray(part[:64]) for part in data.train)
     batch = pair(scale(config.data, pixels), labels, jnp.arange(64) % 10)

@@ -1,5 +1,6 @@
 """The pictures of a comparison, as matplotlib figures: panels that stand beside each other where there is room."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -29,10 +31,7 @@ def intervals(summary: dict[str, Any]) -> Figure:
     rows = summary["rows"]
     figure, axes = _panel(WIDTH, 0.9 + 0.55 * len(rows))
     for offset, output, shade in ((0.12, "digit", DIGIT), (0.36, "sum", SUM)):
-        spreads = [row[f"{output}_accuracy"] for row in rows]
-        means = _errors([spread["mean"] for spread in spreads])
-        # A bar's left end has the larger error, and matplotlib takes the side of smaller values first.
-        lengths = [np.abs(_errors([spread[bound] for spread in spreads]) - means) for bound in ("high", "low")]
+        means, lengths = _bars([row[f"{output}_accuracy"] for row in rows])
         places = np.arange(len(rows)) + offset
         axes.errorbar(means, places, xerr=lengths, fmt="o", ms=4, color=shade, capsize=3, label=output)
     axes.set(xlabel="test accuracy", xscale="log")
@@ -100,31 +99,59 @@ def _draw_bands(axes: Axes, summary: dict[str, Any], quantity: str, shown: Calla
 
 @matplotlib.rc_context(TEXT)
 def costs(summary: dict[str, Any]) -> list[Figure]:
-    """Sum accuracy against parameters, multiply-adds and training seconds, with the Pareto front of each."""
-    rows = summary["rows"]
-    errors = _errors([row["sum_accuracy"]["mean"] for row in rows])
+    """Draw sum accuracies with intervals against parameters, multiply-adds and training seconds: a front each."""
     figures = []
-    for name, values in {
+    for name, values in _costs(summary).items():
+        figure, axes = _panel(0.8 * WIDTH, 3.2)
+        _draw_front(axes, summary, name, values)
+        figures.append(figure)
+    return figures
+
+
+@matplotlib.rc_context(TEXT)
+def fronts(summary: dict[str, Any]) -> Figure:
+    """Draw what `costs` does as panels beside each other, on one scale, with a legend."""
+    found = _costs(summary)
+    names = [_shortened(row["config"], 60) for row in summary["rows"]]
+    figure = Figure(figsize=(2 * WIDTH, 3.4 + 0.2 * math.ceil(len(names) / 3)), layout="constrained")
+    panels = figure.subplots(1, len(found), sharey=True)
+    for axes, (name, values) in zip(panels, found.items(), strict=True):
+        points = _draw_front(axes, summary, name, values)
+        axes.label_outer()
+    figure.legend(points, names, loc="outside upper left", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def _costs(summary: dict[str, Any]) -> dict[str, list[float]]:
+    """Return each config's costs by what an axis calls them."""
+    rows = summary["rows"]
+    return {
         "parameters": [row["parameters"] for row in rows],
         "multiply-adds an image": [row["multiply_adds"] for row in rows],
         "seconds of training": [row["train_seconds"]["mean"] for row in rows],
-    }.items():
-        figure, axes = _panel(0.8 * WIDTH, 3.2)
-        order = sorted(range(len(rows)), key=lambda i: (values[i], errors[i]))
-        front = [i for place, i in enumerate(order) if errors[i] < min(errors[order[:place]], default=np.inf)]
-        axes.plot([values[i] for i in front], errors[front], "-", color="#999999", zorder=0)
-        for i in range(len(rows)):
-            axes.plot(values[i], errors[i], "o", color=color(i), markersize=8, alpha=0.8)
-        wide = max(values) > 3 * min(values)
-        axes.set(xlabel=name, ylabel="sum accuracy", xscale="log" if wide else "linear", yscale="log")
-        axes.margins(x=0.15, y=0.15)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.xaxis.set_minor_locator(NullLocator())
+    }
+
+
+def _draw_front(axes: Axes, summary: dict[str, Any], name: str, values: list[float]) -> list[ErrorbarContainer]:
+    """Draw a point for each config, and a line through those than which none is both cheaper and better."""
+    errors, lengths = _bars([row["sum_accuracy"] for row in summary["rows"]])
+    order = sorted(range(len(values)), key=lambda i: (values[i], errors[i]))
+    front = [i for place, i in enumerate(order) if errors[i] < min(errors[order[:place]], default=np.inf)]
+    axes.plot([values[i] for i in front], errors[front], "-", color="#999999", zorder=0)
+    points = [
+        axes.errorbar(values[i], errors[i], yerr=lengths[:, [i]], fmt="o", color=color(i), ms=7, alpha=0.8, capsize=3)
+        for i in range(len(values))
+    ]
+    wide = max(values) > 3 * min(values)
+    axes.set(xlabel=name, ylabel="sum accuracy", xscale="log" if wide else "linear", yscale="log")
+    axes.margins(x=0.15, y=0.15)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_locator(NullLocator())
+    if not axes.yaxis_inverted():  # by another panel that shares the axis
         axes.invert_yaxis()
-        _finish(axes, axes.yaxis)
-        figures.append(figure)
-    return figures
+    _finish(axes, axes.yaxis)
+    return points
 
 
 @matplotlib.rc_context(TEXT)
@@ -148,6 +175,12 @@ def _panel(width: float, height: float) -> tuple[Figure, Axes]:
     """Return a figure of so many inches, and its only axes."""
     figure = Figure((width, height), layout="constrained")
     return figure, figure.subplots()
+
+
+def _bars(spreads: list[dict[str, float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean errors [n], and how far their intervals reach below and above them [2, n]."""
+    means, low, high = (_errors([spread[part] for spread in spreads]) for part in ("mean", "high", "low"))
+    return means, np.abs([means - low, high - means])
 
 
 def _errors(accuracies: list[float]) -> np.ndarray:

@@ -25,7 +25,12 @@ def write(summary: dict[str, Any], folder: Path) -> None:
     write_whole(folder / "comparison.md", tables.in_markdown(summary))
     write_whole(folder / "comparison.csv", table.getvalue())
     write_whole(folder / "comparison.html", page(summary))
-    for name, figure in {"comparison": figures.intervals(summary), "losses": figures.losses(summary)}.items():
+    pictures = {
+        "comparison": figures.intervals(summary),
+        "costs": figures.fronts(summary),
+        "losses": figures.losses(summary),
+    }
+    for name, figure in pictures.items():
         picture = io.BytesIO()
         figure.savefig(picture, dpi=150)
         write_whole(folder / f"{name}.png", picture.getvalue())

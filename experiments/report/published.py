@@ -1,0 +1,72 @@
+"""Accuracy against cost: runs of ours beside single networks that others have published."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+from experiments.report.figures import DIGIT
+
+OTHER = "#777777"
+ERRORS = [0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10]  # % of digits, that an axis labels
+
+
+class Point(NamedTuple):
+    """A network trained on MNIST, and what it cost."""
+
+    name: str
+    accuracy: float  # % of digits on the 10,000 test images; a mean where more than one was trained
+    parameters: int  # that are trained
+    seconds: float | None  # of training one, on a machine of its own; None: not said
+
+
+# No accuracy is of a network that was chosen by it. Parameters are counted from the layers in the code, but for those
+# of Doucet and aknakshay, who say them.
+OTHERS = (
+    # github.com/ttdoucet/mnist, mnist.ipynb: ten networks; "about three minutes" each, on a GTX 1080 Ti.
+    Point("Doucet", 99.738, 4_730_000, 180),
+    # An et al. 2020, arXiv:2008.10400: M3, the last ten epochs of its log in github.com/ansh941/MnistSimpleCNN.
+    Point("An et al.", 99.73, 1_124_180, None),
+    # github.com/cdeotte/MNIST-CNN-99.75: 1,500 networks, fifteen in four hours, on a Tesla K80.
+    Point("Deotte", 99.641, 326_410, 960),
+    # github.com/tuomaso/train_mnist_fast, 8_Final_00s76.ipynb: thirty networks, on a GTX 1660 Ti.
+    Point("tuomaso", 99.041, 215_194, 0.762),
+    # github.com/aknakshay/MNIST-Challenge: one network each.
+    Point("aknakshay", 99.20, 8_580, None),
+    Point("aknakshay", 98.42, 4_879, None),
+)
+
+
+def chart(ours: Sequence[Point]) -> Figure:
+    """Draw the digit's accuracy against parameters and against seconds of training, on log scales."""
+    figure = Figure((11, 5), dpi=110, layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for points, mark, color in ((OTHERS, "D", OTHER), (ours, "o", DIGIT)):
+        timed = [point for point in points if point.seconds]
+        _draw(left, points, [point.parameters for point in points], mark, color)
+        _draw(right, timed, [point.seconds for point in timed], mark, color)
+    left.set(xlabel="parameters", ylabel="digits read right (log scale of the error)", yscale="log")
+    right.set(xlabel="seconds of training")
+    left.invert_yaxis()
+    left.yaxis.set_major_locator(FixedLocator(ERRORS))
+    left.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 - error:g} %"))
+    left.yaxis.set_minor_locator(NullLocator())
+    for axes in (left, right):
+        axes.set_xscale("log")
+        axes.margins(x=0.12, y=0.08)
+        axes.xaxis.set_major_locator(LogLocator())
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _draw(axes: Axes, points: Sequence[Point], costs: Sequence[float | None], mark: str, color: str) -> None:
+    """Draw points against their costs, each with its name."""
+    axes.plot(costs, [100 - point.accuracy for point in points], mark, color=color, ms=6)
+    for point, cost in zip(points, costs, strict=True):
+        place = (cost, 100 - point.accuracy)
+        axes.annotate(point.name, place, (6, 4), textcoords="offset points", fontsize=8, color=color)
