@@ -8,7 +8,6 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -112,13 +111,12 @@ def costs(summary: dict[str, Any]) -> list[Figure]:
 def fronts(summary: dict[str, Any]) -> Figure:
     """Draw what `costs` does as panels beside each other, on one scale, with a legend."""
     found = _costs(summary)
-    names = [_shortened(row["config"], 60) for row in summary["rows"]]
-    figure = Figure(figsize=(2 * WIDTH, 3.4 + 0.2 * math.ceil(len(names) / 3)), layout="constrained")
+    figure = Figure(figsize=(2 * WIDTH, 3.4 + 0.2 * math.ceil(len(summary["rows"]) / 3)), layout="constrained")
     panels = figure.subplots(1, len(found), sharey=True)
     for axes, (name, values) in zip(panels, found.items(), strict=True):
-        points = _draw_front(axes, summary, name, values)
+        _draw_front(axes, summary, name, values)
         axes.label_outer()
-    figure.legend(points, names, loc="outside upper left", ncols=3, frameon=False, fontsize=9)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
@@ -132,16 +130,17 @@ def _costs(summary: dict[str, Any]) -> dict[str, list[float]]:
     }
 
 
-def _draw_front(axes: Axes, summary: dict[str, Any], name: str, values: list[float]) -> list[ErrorbarContainer]:
+def _draw_front(axes: Axes, summary: dict[str, Any], name: str, values: list[float]) -> None:
     """Draw a point for each config, and a line through those than which none is both cheaper and better."""
     errors, lengths = _bars([row["sum_accuracy"] for row in summary["rows"]])
     order = sorted(range(len(values)), key=lambda i: (values[i], errors[i]))
     front = [i for place, i in enumerate(order) if errors[i] < min(errors[order[:place]], default=np.inf)]
     axes.plot([values[i] for i in front], errors[front], "-", color="#999999", zorder=0)
-    points = [
-        axes.errorbar(values[i], errors[i], yerr=lengths[:, [i]], fmt="o", color=color(i), ms=7, alpha=0.8, capsize=3)
-        for i in range(len(values))
-    ]
+    for i, row in enumerate(summary["rows"]):
+        label, length = _shortened(row["config"], 60), lengths[:, [i]]
+        axes.errorbar(
+            values[i], errors[i], yerr=length, fmt="o", color=color(i), ms=7, alpha=0.8, capsize=3, label=label
+        )
     wide = max(values) > 3 * min(values)
     axes.set(xlabel=name, ylabel="sum accuracy", xscale="log" if wide else "linear", yscale="log")
     axes.margins(x=0.15, y=0.15)
@@ -151,7 +150,6 @@ def _draw_front(axes: Axes, summary: dict[str, Any], name: str, values: list[flo
     if not axes.yaxis_inverted():  # by another panel that shares the axis
         axes.invert_yaxis()
     _finish(axes, axes.yaxis)
-    return points
 
 
 @matplotlib.rc_context(TEXT)

@@ -1,7 +1,7 @@
 """Accuracy against cost: runs of ours beside single networks that others have published."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,8 +9,20 @@ from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLoca
 
 from experiments.report.figures import DIGIT
 
-OTHER = "#777777"
 ERRORS = [0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10]  # % of digits, that an axis labels
+
+
+class Style(NamedTuple):
+    """How points are drawn, and where their names stand."""
+
+    mark: str
+    color: str
+    offset: tuple[int, int]  # of the name, in points
+    align: Literal["left", "center"]  # which part of the name is there
+
+
+OUR = Style("o", DIGIT, (7, -3), "left")
+OTHER = Style("D", "#777777", (0, -14), "center")
 
 
 class Point(NamedTuple):
@@ -43,10 +55,10 @@ def chart(ours: Sequence[Point]) -> Figure:
     """Draw the digit's accuracy against parameters and against seconds of training, on log scales."""
     figure = Figure((11, 5), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    for points, mark, color in ((OTHERS, "D", OTHER), (ours, "o", DIGIT)):
+    for points, style in ((OTHERS, OTHER), (ours, OUR)):
         timed = [point for point in points if point.seconds]
-        _draw(left, points, [point.parameters for point in points], mark, color)
-        _draw(right, timed, [point.seconds for point in timed], mark, color)
+        _draw(left, points, [point.parameters for point in points], style)
+        _draw(right, timed, [point.seconds or 0 for point in timed], style)
     left.set(xlabel="parameters", ylabel="digits read right (log scale of the error)", yscale="log")
     right.set(xlabel="seconds of training")
     left.invert_yaxis()
@@ -55,7 +67,7 @@ def chart(ours: Sequence[Point]) -> Figure:
     left.yaxis.set_minor_locator(NullLocator())
     for axes in (left, right):
         axes.set_xscale("log")
-        axes.margins(x=0.12, y=0.08)
+        axes.margins(x=0.18, y=0.1)
         axes.xaxis.set_major_locator(LogLocator())
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -64,9 +76,16 @@ def chart(ours: Sequence[Point]) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, points: Sequence[Point], costs: Sequence[float | None], mark: str, color: str) -> None:
+def _draw(axes: Axes, points: Sequence[Point], costs: Sequence[float], style: Style) -> None:
     """Draw points against their costs, each with its name."""
-    axes.plot(costs, [100 - point.accuracy for point in points], mark, color=color, ms=6)
+    axes.plot(costs, [100 - point.accuracy for point in points], style.mark, color=style.color, ms=6)
     for point, cost in zip(points, costs, strict=True):
-        place = (cost, 100 - point.accuracy)
-        axes.annotate(point.name, place, (6, 4), textcoords="offset points", fontsize=8, color=color)
+        axes.annotate(
+            point.name,
+            (cost, 100 - point.accuracy),
+            style.offset,
+            textcoords="offset points",
+            ha=style.align,
+            fontsize=8,
+            color=style.color,
+        )
