@@ -18,7 +18,14 @@ from mnistsum.json_files import parse_json, read_json
 
 RENAMED = {"model.initialisation": "initialization"}  # keys of earlier versions' JSON to today's name
 # Fields that the JSON of earlier versions lacks; their defaults are what held before.
-ADDED = ("objective.name", "data.train_images", "training.patience", "training.keep", "optimizer.dtype")
+ADDED = (
+    "objective.name",
+    "data.train_images",
+    "data.test_doubt",
+    "training.patience",
+    "training.keep",
+    "optimizer.dtype",
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class DataConfig(Checked):
     train_images: int = 0  # trained on, drawn by the run's seed from those that are not held out; 0: all of them
     scaling: Literal["unit", "standard"] = "standard"  # pixels / 255; standard: then less MNIST's mean, over its sd
     test_shift: int = 0  # pixels; outside training, logits are means over all shifts of the image of up to so many
+    test_doubt: float = 1.0  # probability of the digit below which an image is shifted so; 1: every image
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         return [
@@ -38,6 +46,7 @@ class DataConfig(Checked):
             ("validation", self.validation >= 0, "at least 0"),
             ("train_images", self.train_images >= 0, "at least 0"),
             ("test_shift", 0 <= self.test_shift <= 14, "0 to 14 pixels"),
+            ("test_doubt", 0 <= self.test_doubt <= 1, "0 to 1"),
         ]
 
 

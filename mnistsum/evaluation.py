@@ -20,6 +20,7 @@ from mnistsum.types import Evaluation, Split
 
 BATCH_SIZE = 100  # images at a time
 BATCHES = 10  # that one call of the compiled program answers, at most
+DOUBTFUL = 8  # images that are looked at again at once
 
 
 def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = BATCH_SIZE) -> Evaluation:
@@ -52,27 +53,69 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
     return jax.tree.map(lambda *fields: np.concatenate(fields).reshape(-1, *fields[0].shape[2:])[:n], *parts)
 
 
-def classify(
+Classified = tuple[Float[Array, "batch f"], Float[Array, "batch 10"], Int[Array, " batch"]]
+
+
+def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"], loops: bool = True) -> Classified:
+    """Return a trained model's features and digit logits for raw images, and how many passes each image took.
+
+    With `test_shift`, they are means over the image moved by every whole distance up to it along both axes, black
+    outside: test-time augmentation (Krizhevsky et al. 2012, "ImageNet classification with deep convolutional neural
+    networks"). With `test_doubt` below 1, only images are moved whose most likely digit has a lower probability than
+    that. No image's answer depends on the others of its batch.
+
+    Args:
+        config: of which the scaling and the test-time augmentation are read.
+        model: that answers.
+        images: 0-255.
+        loops: False where the compiler knows no loops: all images are moved then, for the same answers.
+    """
+    shifts = (2 * config.test_shift + 1) ** 2
+    if shifts == 1 or config.test_doubt == 1:
+        features, digit = _over_shifts(config, model, images)
+        return features, digit, jnp.full_like(digit[:, 0], shifts, jnp.int32)
+    features, digit = model.classify(scale(config, images))
+    is_doubtful = jax.nn.softmax(digit).max(-1) < config.test_doubt
+
+    def mean_if_doubtful(model: Model, chosen: Any, answers: Classified) -> Classified:
+        means = _over_shifts(config, model, images[chosen])
+        which = is_doubtful[chosen][:, None]
+        features, digit = (jnp.where(which, *pair) for pair in zip(means, answers[:2], strict=True))
+        return features, digit, jnp.where(which[:, 0], 1 + shifts, answers[2])
+
+    answers = (features, digit, jnp.ones_like(digit[:, 0], jnp.int32))
+    if not loops:
+        return mean_if_doubtful(model, slice(None), answers)
+    order = jnp.argsort(~is_doubtful)  # those in doubt first
+    few = jnp.arange(DOUBTFUL)
+
+    def look_again(i: Int[Array, ""], answers: Classified) -> Classified:
+        chosen = order[jnp.minimum(i * DOUBTFUL + few, images.shape[0] - 1)]
+        copy = jax.tree.map(lambda leaf: leaf, model)  # Flax lets a module change itself only where it was made
+        new = mean_if_doubtful(copy, chosen, jax.tree.map(lambda answer: answer[chosen], answers))
+        return jax.tree.map(lambda answer, mean: answer.at[chosen].set(mean), answers, new)
+
+    return lax.fori_loop(0, -(-is_doubtful.sum() // DOUBTFUL), look_again, answers)
+
+
+def _over_shifts(
     config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"]
 ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
-    """Return a trained model's features and digit logits for raw images.
-
-    With `test_shift`, their means over the image moved by every whole distance up to it along both axes, black outside:
-    test-time augmentation (Krizhevsky et al. 2012, "ImageNet classification with deep convolutional neural networks").
-    """
+    """Return the means of features and digit logits over the shifts of each image."""
     if not config.test_shift:
         return model.classify(scale(config, images))
     edge, places = (config.test_shift, config.test_shift), range(2 * config.test_shift + 1)
     padded = jnp.pad(images, ((0, 0), edge, edge, (0, 0)))
     shifted = jnp.stack([padded[:, y : y + 28, x : x + 28] for y in places for x in places])
     answers = lax.map(lambda images: model.classify(scale(config, images)), shifted)  # in turn, to need less memory
-    return jax.tree.map(lambda each: each.mean(0), answers)
+    features, digit = (each.mean(0) for each in answers)
+    return features, digit
 
 
 def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation:
     """Return the model's answers to a batch of images, each with all ten numbers."""
     images, labels = jnp.asarray(batch.images), jnp.asarray(batch.labels)
-    features, digit = classify(config, model, images)
+    features, digit, passes = classify(config, model, images)
     # One-hot numbers [10, batch, 10] to sum logits [batch, 10, 19].
     numbers = jnp.broadcast_to(jnp.eye(10)[:, None], (10, len(labels), 10))
     sums = jax.vmap(model.add, in_axes=(None, None, 0), out_axes=1)(features, digit, numbers)
@@ -84,6 +127,7 @@ def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation
         impossible=jnp.where(ADDS_UP.any(1)[None], 0, jax.nn.softmax(sums)).sum(-1),
         digit_logits=digit,
         sum_logits=sums,
+        passes=passes,
     )
 
 
@@ -134,6 +178,7 @@ class Scores(NamedTuple):
     sum_loss: float
     consistency: float  # share of pairs whose sum is the digit read plus the number, right or wrong
     impossible: float  # mean probability on sums that the number excludes
+    passes: float  # of the classifier, mean over images
     images: int
     pairs: int
     digit_accuracy_by_label: list[float]  # [10]
@@ -152,13 +197,13 @@ def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> Scor
         >>> labels = np.array([7, 2])
         >>> nothing = np.zeros((2, 10), np.float32)
         >>> digit = np.array([7, 3])  # the second is misread, and both sums follow the digit
-        >>> logits = np.zeros((2, 10), np.float32), np.zeros((2, 10, 19), np.float32)
-        >>> evaluation = Evaluation(digit, digit[:, None] + np.arange(10), nothing[:, 0], nothing, nothing, *logits)
+        >>> rest = np.zeros((2, 10), np.float32), np.zeros((2, 10, 19), np.float32), np.ones(2, int)
+        >>> evaluation = Evaluation(digit, digit[:, None] + np.arange(10), nothing[:, 0], nothing, nothing, *rest)
         >>> scores = score(evaluation, labels)
         >>> scores.digit_accuracy, scores.sum_accuracy, scores.consistency
         (0.5, 0.5, 1.0)
     """
-    digit, sums, digit_loss, sum_loss, impossible = (np.asarray(field) for field in evaluation[:5])
+    digit, sums, digit_loss, sum_loss, impossible, *_, passes = (np.asarray(field) for field in evaluation)
     labels = np.asarray(labels)
     digit_right = digit == labels
     sum_right = sums == labels[:, None] + np.arange(10)
@@ -173,6 +218,7 @@ def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> Scor
         sum_loss=float(sum_loss.mean(dtype=np.float64)),
         consistency=float((sums == digit[:, None] + np.arange(10)).mean()),
         impossible=float(impossible.mean(dtype=np.float64)),
+        passes=float(passes.mean()),
         images=digit_right.size,
         pairs=sum_right.size,
         digit_accuracy_by_label=by_label.tolist(),

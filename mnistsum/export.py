@@ -27,11 +27,12 @@ TOO_NEW = (0, 11)  # versions of JAX that jax2onnx 0.17 cannot read
 
 def describe(config: Config, temperatures: Temperatures | None) -> dict[str, str]:
     """Return what the probabilities of an exported network are, in words."""
-    shifts = (2 * config.data.test_shift + 1) ** 2
+    shifts, doubt = (2 * config.data.test_shift + 1) ** 2, config.data.test_doubt
+    of_which = f" of images whose digit has a probability below {doubt:g}" if doubt < 1 else ""
     return {
         "probabilities": "calibrated" if temperatures else "uncalibrated",
         "temperatures": json.dumps(temperatures._asdict() if temperatures else None),
-        "logits": f"means over {shifts} shifts" if shifts > 1 else "of the image as it is",
+        "logits": f"means over {shifts} shifts{of_which}" if shifts > 1 else "of the image as it is",
     }
 
 
@@ -77,7 +78,7 @@ def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = No
         jax.ShapeDtypeStruct(("n", *shape), dtype) for shape, dtype in (((28, 28, 1), jnp.uint8), ((), jnp.int32))
     ]
     graph = jax2onnx.to_onnx(
-        _function(config, model, temperatures),
+        _function(config, model, temperatures, loops=False),
         inputs,
         opset=OPSET,
         model_name="mnistsum",
@@ -89,11 +90,11 @@ def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = No
     return graph.SerializeToString()
 
 
-def _function(config: Config, model: Model, temperatures: Temperatures | None) -> Callable:
+def _function(config: Config, model: Model, temperatures: Temperatures | None, loops: bool = True) -> Callable:
     """Return what is exported; StableHLO keeps its name, in which it says what the probabilities are."""
 
     def function(images: Any, numbers: Any) -> tuple[Any, ...]:
-        return tuple(probabilities(config.data, model, temperatures or Temperatures(), images, numbers))
+        return tuple(probabilities(config.data, model, temperatures or Temperatures(), images, numbers, loops))
 
     function.__name__ = ", ".join(f"{key}: {value}" for key, value in describe(config, temperatures).items())
     return function

@@ -59,6 +59,23 @@ def test_with_a_shift_the_answer_is_that_of_the_mean_over_moved_images(config, m
     assert (evaluation.digit_loss != evaluate(config.data, model, Split(images, labels), 8).digit_loss).any()
 
 
+def test_images_in_doubt_alone_are_looked_at_again(config, model, train):
+    split = Split(np.asarray(train.images[:40]), train.labels[:40])
+    plain = evaluate(config.data, model, split, 8)
+    sure = np.exp(np.asarray(jax.nn.log_softmax(plain.digit_logits))).max(-1)
+    doubt = float(np.median(sure))
+    shifted = dataclasses.replace(config.data, test_shift=1)
+    every = evaluate(shifted, model, split, 8)
+    for batch_size in (8, 40, 3):  # an image's answer does not depend on its batch
+        some = evaluate(dataclasses.replace(shifted, test_doubt=doubt), model, split, batch_size)
+        expected = np.where((sure < doubt)[:, None], every.digit_logits, plain.digit_logits)
+        np.testing.assert_allclose(some.digit_logits, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(some.passes, np.where(sure < doubt, 10, 1))
+    assert 0 < (sure < doubt).sum() < 40
+    assert (np.asarray(plain.passes) == 1).all()
+    assert (np.asarray(every.passes) == 9).all()
+
+
 def test_scores_by_hand():
     labels = np.array([0, 3, 3, 9])
     digit = np.array([0, 3, 5, 9])  # the third is misread
@@ -66,13 +83,14 @@ def test_scores_by_hand():
     sums[0, 4] = 7  # the adder errs once
     sums[2, 0] = 3  # and is right by luck once
     losses, impossible = np.array([1.0, 2.0, 3.0, 6.0]), np.linspace(0, 0.5, 40).reshape(4, 10)
-    logits = np.zeros((4, 10), np.float32), np.zeros((4, 10, 19), np.float32)
-    scores = score(Evaluation(digit, sums, losses, np.full((4, 10), 0.5), impossible, *logits), labels)
+    rest = np.zeros((4, 10), np.float32), np.zeros((4, 10, 19), np.float32), np.array([1, 1, 10, 10])
+    scores = score(Evaluation(digit, sums, losses, np.full((4, 10), 0.5), impossible, *rest), labels)
     assert scores.digit_accuracy == 3 / 4
     assert scores.sum_accuracy == (40 - 10 - 1 + 1) / 40
     assert scores.consistency == 38 / 40
     assert (scores.digit_loss, scores.sum_loss) == (3.0, 0.5)
     assert scores.impossible == pytest.approx(0.25)
+    assert scores.passes == 5.5
     assert (scores.images, scores.pairs) == (4, 40)
     assert scores.digit_accuracy_by_label[3] == 0.5
     assert scores.sum_accuracy_by_cell[3][0] == 1.0

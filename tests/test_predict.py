@@ -45,9 +45,12 @@ def test_the_network_that_ships_is_small_and_reads_the_test_set_as_its_file_says
     assert said and abs(100 * right - float(said[1])) < 0.05  # another CPU may round a few images over
 
 
-@pytest.mark.parametrize("shift", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnist, shift):
-    data = dataclasses.replace(base.config.data, test_shift=shift)
+@pytest.mark.parametrize(
+    ("shift", "doubt"),
+    [(0, 1), pytest.param(1, 1, marks=pytest.mark.slow), pytest.param(1, 0.9, marks=pytest.mark.slow)],
+)
+def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnist, shift, doubt):
+    data = dataclasses.replace(base.config.data, test_shift=shift, test_doubt=float(doubt))
     base = base._replace(config=dataclasses.replace(base.config, data=data))
     traced = predict._probabilities._cache_size()
     images, numbers = mnist.test.images[:37], np.arange(37) % 10

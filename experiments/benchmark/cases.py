@@ -30,9 +30,9 @@ class Implementation:
 
 
 def config_of(name: str) -> Config:
-    """Return the config of `compact` or `reference`, with what both sides do alike: no distortion, no average."""
+    """Return the config of `compact` or `reference`, with what both sides do alike: no distortion, average or shift."""
     config = cli.load_config("reference" if name == "reference" else "base")
-    data = dataclasses.replace(config.data, scaling="standard")
+    data = dataclasses.replace(config.data, scaling="standard", test_shift=0)
     optimizer = config.optimizer if name == "reference" else ADAM
     return dataclasses.replace(config, data=data, augment=AugmentConfig(), optimizer=optimizer)
 
