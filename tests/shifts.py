@@ -15,14 +15,14 @@ from experiments.report import markdown
 from mnistsum import load, load_run
 from mnistsum.evaluation import evaluate
 
-DOUBTS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)  # probabilities of the digit below which it is moved
+DOUBTS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)  # probabilities of the digit below which it is moved
 SHIFT = 1  # pixel
 
 
 def main(folders: list[str]) -> None:
     """Write the table of runs with the same validation images."""
     gains: dict[float, list[float]] = {doubt: [] for doubt in DOUBTS}
-    losses, moved = ({doubt: [] for doubt in DOUBTS} for _ in range(2))
+    accuracies, losses, moved = ({doubt: [] for doubt in DOUBTS} for _ in range(3))
     for folder in folders:
         config, model = load_run(Path(folder))
         images = load(config.data).validation
@@ -33,18 +33,20 @@ def main(folders: list[str]) -> None:
         for doubt in DOUBTS:
             is_doubtful = (np.exp(plain).max(1) < doubt) | (doubt == 1)
             chosen = np.where(is_doubtful[:, None], shifted, plain)
-            gains[doubt].append(100 * ((chosen.argmax(1) == labels).mean() - (plain.argmax(1) == labels).mean()))
+            accuracies[doubt].append(100 * (chosen.argmax(1) == labels).mean())
+            gains[doubt].append(accuracies[doubt][-1] - accuracies[0.0][-1])
             losses[doubt].append(-log_softmax(chosen, 1)[np.arange(len(labels)), labels].mean())
             moved[doubt].append(100 * is_doubtful.mean())
     rows = []
     for doubt in DOUBTS:
         gain = f"{np.mean(gains[doubt]):+.3f} ± {np.std(gains[doubt], ddof=1):.3f}"
-        rows.append([f"{doubt:g}", f"{np.mean(moved[doubt]):.2f}", gain, f"{np.mean(losses[doubt]):.4f}"])
-    header = ["moved where the digit's probability is below", "moved, %", "digits right, points", "loss of the digit"]
+        means = [f"{np.mean(moved[doubt]):.2f}", f"{np.mean(accuracies[doubt]):.3f}", gain]
+        rows.append([f"{doubt:g}", *means, f"{np.mean(losses[doubt]):.4f}"])
+    header = ["moved where the digit's probability is below", "moved, %", "right, %", "gain, points", "loss, nats"]
     made = environment.describe("")
     said = (
-        f"{len(folders)} runs, {len(labels):,} validation images each, shifts of up to {SHIFT} pixel. Mean and "
-        "standard deviation, over runs, of the gain over answers from images as they are; the test set is not read. "
+        f"{len(folders)} runs, {len(labels):,} validation images each, shifts of up to {SHIFT} pixel; digits. Mean "
+        "and standard deviation, over runs, of the gain over images as they are; the test set is not read. "
         f"`python -m tests.shifts RUNS...`, {made['hardware']}, jax {made['versions']['jax']}."
     )
     table = f"{said}\n\n{markdown.table(header, rows)}\n"
