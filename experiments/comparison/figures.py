@@ -147,8 +147,7 @@ def _draw_front(axes: Axes, summary: dict[str, Any], name: str, values: list[flo
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_minor_locator(NullLocator())
-    if not axes.yaxis_inverted():  # by another panel that shares the axis
-        axes.invert_yaxis()
+    axes.set_ylim(*sorted(axes.get_ylim(), reverse=True))  # once, though panels share the axis
     _finish(axes, axes.yaxis)
 
 
