@@ -47,8 +47,8 @@ def table(groups: Groups) -> str:
 
 
 def _draw(groups: Groups, path: Path) -> None:
-    from experiments.report import published  # Matplotlib and JAX load only where a chart is wanted
-    from mnistsum.files import writing
+    from experiments.comparison import published  # Matplotlib and JAX load only where a chart is wanted
+    from mnistsum.files import writing  # JAX, too
 
     points = []
     for name, runs in groups.items():

@@ -97,4 +97,4 @@ class Evaluation(NamedTuple):
     impossible: Float[Array | ndarray, "n 10"]  # probability on sums that the number excludes
     digit_logits: Float[Array | ndarray, "n 10"]
     sum_logits: Float[Array | ndarray, "n 10 19"]  # by number
-    passes: Int[Array | ndarray, " n"]  # of the classifier: one, or one for each place that the image was moved to
+    passes: Int[Array | ndarray, " n"]  # of the classifier over the image, where it is and where it is moved to

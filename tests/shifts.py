@@ -47,7 +47,8 @@ def main(folders: list[str]) -> None:
     said = (
         f"{len(folders)} runs, {len(labels):,} validation images each, shifts of up to {SHIFT} pixel; digits. Mean "
         "and standard deviation, over runs, of the gain over images as they are; the test set is not read. "
-        f"`python -m tests.shifts RUNS...`, {made['hardware']}, jax {made['versions']['jax']}."
+        f"`python -m tests.shifts RUNS...`, {made['hardware']}, jax {made['versions']['jax']}, "
+        f"commit {made['commit']}."
     )
     table = f"{said}\n\n{markdown.table(header, rows)}\n"
     (Path(__file__).parent.parent / "experiments" / "results" / "shifts.md").write_text(table)

@@ -189,10 +189,8 @@ def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(mnist, name, adder):
         config, model, temperatures = load_pretrained("base")
     else:
         temperatures = None
-        data = {"tiny": DataConfig(test_shift=1), "mlp": DataConfig(test_shift=1, test_doubt=0.3)}.get(
-            name, DataConfig()
-        )
-        config = Config(data=data, model=ModelConfig(classifier=name, adder=adder))
+        moved = {"tiny": DataConfig(test_shift=1), "mlp": DataConfig(test_shift=1, test_doubt=0.3)}
+        config = Config(data=moved.get(name, DataConfig()), model=ModelConfig(classifier=name, adder=adder))
         model = build(config.model, jax.random.key(0))
     session = onnxruntime.InferenceSession(export.to_onnx(config, model, temperatures))
     properties = session.get_modelmeta().custom_metadata_map

@@ -40,7 +40,7 @@ def intervals(summary: dict[str, Any]) -> Figure:
         name = _shortened(row["config"], 60)
         axes.text(0.01, place - 0.12, name, transform=axes.get_yaxis_transform(), fontsize=9, va="center")
     axes.set(ylim=(len(rows) - 0.4, -0.4), yticks=[])
-    _finish(axes, axes.xaxis)
+    finish(axes, axes.xaxis)
     axes.spines["left"].set_visible(False)
     figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=9)
     return figure
@@ -55,7 +55,7 @@ def curves(summary: dict[str, Any]) -> list[Figure]:
         _draw_bands(axes, summary, f"{output}_accuracy", _errors)
         axes.set(title=output, ylabel="validation accuracy")
         axes.invert_yaxis()
-        _finish(axes, axes.yaxis)
+        finish(axes, axes.yaxis)
         figures.append(figure)
     for output in OUTPUTS:
         figure, axes = _panel(WIDTH, 3.6)
@@ -82,7 +82,7 @@ def _draw_losses(axes: Axes, summary: dict[str, Any], output: str) -> None:
     """Draw the validation loss of an output by epoch, as plain numbers on a log scale."""
     _draw_bands(axes, summary, f"{output}_loss", np.array)
     axes.set_title(output)
-    _finish(axes, axes.yaxis, lambda loss, _: f"{loss:g}")
+    finish(axes, axes.yaxis, lambda loss, _: f"{loss:g}")
 
 
 def _draw_bands(axes: Axes, summary: dict[str, Any], quantity: str, shown: Callable[[list[float]], np.ndarray]) -> None:
@@ -148,7 +148,7 @@ def _draw_front(axes: Axes, summary: dict[str, Any], name: str, values: list[flo
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(*sorted(axes.get_ylim(), reverse=True))  # once, though panels share the axis
-    _finish(axes, axes.yaxis)
+    finish(axes, axes.yaxis)
 
 
 @matplotlib.rc_context(TEXT)
@@ -215,7 +215,7 @@ def _ticks(low: float, high: float, apart: float) -> list[float]:
     return sorted(ticks)
 
 
-def _finish(axes: Axes, axis: Axis, label: Callable[[float, int], str] = _as_accuracy) -> None:
+def finish(axes: Axes, axis: Axis, label: Callable[[float, int], str] = _as_accuracy) -> None:
     """Label errors, or what else is below ten on a log scale; whatever the range, by two ticks at least."""
     low, high = sorted(axis.get_view_interval())
     room = 0.1 if axis is axes.xaxis else 0.06  # that a label takes, as a share of the axis

@@ -5,11 +5,10 @@ from typing import Literal, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
+from experiments.comparison.figures import finish
 from experiments.report.figures import DIGIT
-
-ERRORS = [0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10]  # % of digits, that an axis labels
 
 
 class Style(NamedTuple):
@@ -61,31 +60,34 @@ def chart(ours: Sequence[Point]) -> Figure:
         _draw(right, timed, [point.seconds or 0 for point in timed], style)
     left.set(xlabel="parameters", ylabel="digits read right (log scale of the error)", yscale="log")
     right.set(xlabel="seconds of training")
-    left.invert_yaxis()
-    left.yaxis.set_major_locator(FixedLocator(ERRORS))
-    left.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 - error:g} %"))
-    left.yaxis.set_minor_locator(NullLocator())
     for axes in (left, right):
         axes.set_xscale("log")
         axes.margins(x=0.18, y=0.1)
         axes.xaxis.set_major_locator(LogLocator())
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.grid(alpha=0.25)
+    left.invert_yaxis()
+    finish(left, left.yaxis)
+    finish(right, right.yaxis)
     return figure
 
 
 def _draw(axes: Axes, points: Sequence[Point], costs: Sequence[float], style: Style) -> None:
     """Draw points against their costs, each with its name."""
-    axes.plot(costs, [100 - point.accuracy for point in points], style.mark, color=style.color, ms=6)
+    axes.plot(costs, [_error(point) for point in points], style.mark, color=style.color, ms=6)
     for point, cost in zip(points, costs, strict=True):
         axes.annotate(
             point.name,
-            (cost, 100 - point.accuracy),
+            (cost, _error(point)),
             style.offset,
             textcoords="offset points",
             ha=style.align,
             fontsize=8,
             color=style.color,
         )
+
+
+def _error(point: Point) -> float:
+    """Return the share of digits that is misread."""
+    return 1 - point.accuracy / 100
