@@ -129,6 +129,11 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return summary
 
 
+def answer_multiply_adds(summary: dict[str, Any]) -> float:
+    """Return the multiply-adds of an answer to a test image: those of a pass, as often as an image takes on average."""
+    return summary["multiply_adds"] * summary["test"].get("passes", 1)  # runs that do not say made one
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file of a run's folder.
 

@@ -35,13 +35,15 @@ def group(runs: tuple[Path, ...]) -> Groups:
 
 
 def table(groups: Groups) -> str:
-    """Return a Markdown table: accuracies as mean +- sd over seeds (n), seconds as medians."""
+    """Return a Markdown table: accuracies as mean +- sd over seeds (n), multiply-adds an answer, medians of seconds."""
+    from experiments import run_folder  # JAX loads only once the command line is right
+
     rows = []
     for name, runs in groups.items():
         accuracies = [_spread([100 * run["test"][key] for run in runs]) for key in ACCURACIES]
         seconds = [f"{median(run[key] for run in runs):.0f}" for key in ("train_seconds", "wall_seconds")]
-        sizes = [f"{runs[0][key]:,}" for key in ("parameters", "multiply_adds")]
-        rows.append([f"`{name}`", *sizes, *accuracies, *seconds])
+        work = mean(run_folder.answer_multiply_adds(run) for run in runs)
+        rows.append([f"`{name}`", f"{runs[0]['parameters']:,}", f"{work:,.0f}", *accuracies, *seconds])
     header = ["config", "parameters", "multiply-adds", "digit, %", "sum, %", "training, s", "whole command, s"]
     return markdown.table(header, rows)
 

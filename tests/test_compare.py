@@ -556,6 +556,14 @@ def finished(name, seeds, **fields) -> list[run_folder.Finished]:
     return [a_run(name, seed, LABELS, SUMS, LABELS, str(seed), **fields) for seed in seeds]
 
 
+def test_multiply_adds_of_an_answer_count_each_pass():
+    runs = finished("a", (0, 1))
+    for run, passes in zip(runs, (1.0, 1.5), strict=True):
+        run.summary["multiply_adds"] = 100
+        run.summary["test"]["passes"] = passes
+    assert summarize({"a": runs}, LABELS)["rows"][0]["multiply_adds"] == 125
+
+
 def test_finished_runs_are_grouped_by_config_and_paired_by_seed():
     runs, notes = group_runs([*finished("b", (2, 0, 1)), *finished("a", (0, 1, 5))])
     assert list(runs) == ["b", "a"]

@@ -12,7 +12,7 @@ from mnistsum.types import Split
 
 PLATFORMS = ("cuda", "rocm", "tpu")
 N = 55_000
-SIZES_ALONE = ("best", "reference_fast", "smoke", "sprint")
+SIZES_ALONE = ("best", "nano", "reference_fast", "smoke", "sprint")
 WITHOUT_CONVOLUTIONS = ("mlp", "smoke", "vit")
 
 

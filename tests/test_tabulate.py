@@ -19,8 +19,8 @@ def test_the_table_of_the_readme_is_that_of_the_committed_runs():
 
 
 def test_mean_and_deviation_by_hand(tmp_path):
-    for i, accuracy in enumerate((0.98, 0.99)):
-        test = {"digit_accuracy": accuracy, "sum_accuracy": accuracy - 0.01}
+    for i, (accuracy, passes) in enumerate([(0.98, 1), (0.99, 1.5)]):
+        test = {"digit_accuracy": accuracy, "sum_accuracy": accuracy - 0.01, "passes": passes}
         summary = {
             "config": "x",
             "parameters": 1000,
@@ -32,7 +32,7 @@ def test_mean_and_deviation_by_hand(tmp_path):
         (tmp_path / str(i)).mkdir()
         (tmp_path / str(i) / "summary.json").write_text(json.dumps(summary))
     row = table(group((tmp_path / "0", tmp_path / "1"))).splitlines()[-1]
-    assert row == "| `x` | 1,000 | 20 | 98.50 ± 0.71 (n = 2) | 97.50 ± 0.71 (n = 2) | 0 | 3 |"
+    assert row == "| `x` | 1,000 | 25 | 98.50 ± 0.71 (n = 2) | 97.50 ± 0.71 (n = 2) | 0 | 3 |"
 
 
 @pytest.mark.parametrize("accuracy", [2.5, -0.1, float("nan")])

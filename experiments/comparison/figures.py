@@ -125,7 +125,7 @@ def _costs(summary: dict[str, Any]) -> dict[str, list[float]]:
     rows = summary["rows"]
     return {
         "parameters": [row["parameters"] for row in rows],
-        "multiply-adds an image": [row["multiply_adds"] for row in rows],
+        "multiply-adds an answer": [row["multiply_adds"] for row in rows],
         "seconds of training": [row["train_seconds"]["mean"] for row in rows],
     }
 

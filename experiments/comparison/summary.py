@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.run_folder import OUTPUTS, Finished
+from experiments.run_folder import OUTPUTS, Finished, answer_multiply_adds
 from mnistsum.errors import InputError
 from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.statistics import difference, interval
@@ -46,7 +46,7 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
             "classifier": config.model.classifier,
             "adder": config.model.adder,
             "parameters": of[0].summary["parameters"],
-            "multiply_adds": of[0].summary["multiply_adds"],
+            "multiply_adds": round(np.mean([answer_multiply_adds(run.summary) for run in of])),
             "epochs": config.training.epochs,
             "n": len(of),
             "seeds": [run.config.seed for run in of],

@@ -81,7 +81,7 @@ def tables(summary: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
             [
                 "config",
                 "parameters",
-                "multiply-adds",
+                "multiply-adds an answer",
                 "training, s",
                 GOOD_AFTER,
                 "images/s",
