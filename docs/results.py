@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: the Markdown files and pictures of experiments/results become pages of the site, under results/.
+"""Hooks of MkDocs: the files of experiments/results become pages of the site, and so does the model card.
 
 Pages link to them where they lie in the repository, so that the links hold there, too.
 """
@@ -9,8 +9,13 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-LINK = re.compile(r"\]\(\.\./((?:\.\./)*)experiments/results/")  # from a page of docs/, or of a folder in it
+ROOT = Path(__file__).parent.parent
+EXPERIMENTS = ROOT / "experiments"
+CARD = "mnistsum/pretrained/README.md"
+LINKS = (  # from a page of docs/, or of a folder in it, to a page of the site
+    (re.compile(r"\]\(\.\./((?:\.\./)*)experiments/results/"), r"](\1results/"),
+    (re.compile(r"\]\(\.\./((?:\.\./)*)" + CARD), r"](\1model_card.md"),
+)
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -19,9 +24,12 @@ def on_files(files: Files, config: Any) -> Files:
         if path.suffix in (".md", ".png"):
             name = path.relative_to(EXPERIMENTS).as_posix()
             files.append(File.generated(config, name, abs_src_path=str(path)))
+    files.append(File.generated(config, "model_card.md", abs_src_path=str(ROOT / CARD)))
     return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Let a page's links lead to the site's copies."""
-    return LINK.sub(r"](\1results/", markdown)
+    for link, page in LINKS:
+        markdown = link.sub(page, markdown)
+    return markdown

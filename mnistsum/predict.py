@@ -72,7 +72,8 @@ def load_pretrained(name_or_path: str | Path = "base", own: str | Path | None = 
     """Return a trained network.
 
     Args:
-        name_or_path: the name of one that ships with the package, a run's folder, or exported weights.
+        name_or_path: the name of one that ships with the package (pretrained/README.md), a run's folder, or exported
+            weights.
         own: the .py file that defines its architecture, where it is a user's own.
 
     Raises:
@@ -95,5 +96,5 @@ def load_pretrained(name_or_path: str | Path = "base", own: str | Path | None = 
         return Predictor(*checkpoint.load_run(path))
     if path.exists():
         return Predictor(*weights.load(path))
-    names = ", ".join(sorted(folder.name for folder in PRETRAINED.iterdir()))
+    names = ", ".join(sorted(folder.name for folder in PRETRAINED.iterdir() if folder.is_dir()))
     raise InputError(f"{name_or_path}: no such model; expected {names}, a run's folder or a file of weights")

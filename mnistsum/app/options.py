@@ -13,7 +13,7 @@ class Predict:
 
     files: Positional[tuple[str, ...]]  # PNG, JPEG, GIF or BMP files of one digit each, folders, globs; - for stdin
     number: int | None = None  # 0-9, added to each digit; without it, all ten are, one after another
-    model: str = "base"  # a network that ships with the package, a run's folder, or exported weights
+    model: str = "base"  # base or best, which ship with the package, a run's folder, or exported weights
     config: Path | None = None  # the .py file that defines the model's architecture, where it is your own
     json: bool = False  # print a list of objects instead of a table
     csv: bool = False  # print lines of comma-separated values instead of a table
@@ -23,7 +23,7 @@ class Predict:
 class Evaluate:
     """Test a trained network on every image of a split, with all ten numbers."""
 
-    model: Positional[str] = "base"  # a run's folder, exported weights, or a network that ships with the package
+    model: Positional[str] = "base"  # a run's folder, exported weights, or base or best, which ship with the package
     split: Literal["test", "validation", "train"] = "test"  # of the data set that the network was trained on
     config: Path | None = None  # the .py file that defines the model's architecture, where it is your own
     json: bool = False  # print an object instead of a table
@@ -33,7 +33,7 @@ class Evaluate:
 class Export:
     """Write a trained network as weights that load back bit for bit, or as a graph that needs no mnistsum."""
 
-    model: Positional[str]  # a run's folder, exported weights, or a network that ships with the package
+    model: Positional[str]  # a run's folder, exported weights, or base or best, which ship with the package
     to: Literal["safetensors", "stablehlo", "onnx"]  # onnx needs the extra `onnx`
     config: Path | None = None  # the .py file that defines the model's architecture, where it is your own
     output: Path | None = None  # default: export/ in the run's folder
@@ -44,7 +44,7 @@ class Export:
 class Draw:
     """Serve a page on this machine: draw a digit, pick a number, and see both answers as you draw. Ctrl-C ends it."""
 
-    model: str = "base"  # a network that ships with the package, a run's folder, or exported weights
+    model: str = "base"  # base or best, which ship with the package, a run's folder, or exported weights
     config: Path | None = None  # the .py file that defines the model's architecture, where it is your own
     port: int = 0  # 0: a free one
     no_browser: bool = False  # print the address, and leave it to you to open it
