@@ -4,7 +4,7 @@ Claim: at least 99.3 % digit with fewer than 5,000 parameters.
 Result: experiments/results/runs/nano-*. On 5,000 validation images, one seed, 40 epochs read no more digits right than
 20: experiments/results/search-small.md.
 Command: python -m experiments.run --config nano
-Cost: less than three minutes on two CPU cores.
+Cost: 94 s of training, 110 s in all with nothing compiled before, on two cores of an AMD EPYC.
 """
 
 import dataclasses
