@@ -1,7 +1,8 @@
 """A network that sees every pixel: pairs of 3x3 convolutions from the full resolution on, trained for eight minutes.
 
-Claim: as good as one network of ours gets in about eight minutes on two CPU cores. Its adder has no parameters (`shift`). An
-image whose digit has a probability below 0.95 is answered by the mean over 25 places, moved by up to two pixels.
+Claim: as good as one network of ours gets in about eight minutes on two CPU cores. Its adder has no parameters
+(`shift`). An image whose digit has a probability below 0.95 is answered by the mean over 25 places, moved by up to two
+pixels.
 Result: experiments/results/runs/best-*. The searches that it came from are experiments/results/search-best.md. On the
 validation images, one or two seeds each, no better than chance has it: label smoothing (0.05), dropout (0.3), a
 distortion that fades toward the end, norms after the pools, and the network of `tiny`, wider, for as long.

@@ -4,7 +4,7 @@ Claim: within 0.2 points of `base` with an eighth of its parameters. The adder h
 Result: experiments/results/runs/tiny-*. Epochs were chosen in experiments/results/search-small.md, distortions and
 learning rate, for a classifier a little narrower, in experiments/results/search-tiny.md.
 Command: python -m experiments.run --config tiny
-Cost: 345 s of training, 377 s in all with nothing compiled before, on two cores of an AMD EPYC.
+Cost: 351 s of training, 386 s in all with nothing compiled before, on two cores of an AMD EPYC (medians of five).
 """
 
 import dataclasses
