@@ -36,13 +36,11 @@ def group(runs: tuple[Path, ...]) -> Groups:
 
 def table(groups: Groups) -> str:
     """Return a Markdown table: accuracies as mean +- sd over seeds (n), multiply-adds an answer, medians of seconds."""
-    from experiments import run_folder  # JAX loads only once the command line is right
-
     rows = []
     for name, runs in groups.items():
         accuracies = [_spread([100 * run["test"][key] for run in runs]) for key in ACCURACIES]
         seconds = [f"{median(run[key] for run in runs):.0f}" for key in ("train_seconds", "wall_seconds")]
-        work = mean(run_folder.answer_multiply_adds(run) for run in runs)
+        work = mean(run["multiply_adds"] for run in runs)
         rows.append([f"`{name}`", f"{runs[0]['parameters']:,}", f"{work:,.0f}", *accuracies, *seconds])
     header = ["config", "parameters", "multiply-adds", "digit, %", "sum, %", "training, s", "whole command, s"]
     return markdown.table(header, rows)
@@ -62,7 +60,7 @@ def _draw(groups: Groups, path: Path) -> None:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    """Return the summary of a run that was tested."""
+    """Return the summary of a run that was tested; its multiply-adds are those of an answer."""
     from experiments import run_folder  # JAX loads only once the command line is right
 
     summary = run_folder.read_summary(folder)
@@ -72,7 +70,7 @@ def _read(folder: Path) -> dict[str, Any]:
     for key in ACCURACIES:
         if not 0 <= summary["test"][key] <= 1:
             raise InputError(f"{path}: expected test.{key} of 0 to 1, found {summary['test'][key]}")
-    return summary
+    return summary | {"multiply_adds": run_folder.answer_multiply_adds(summary)}
 
 
 def _spread(values: list[float]) -> str:
