@@ -13,19 +13,24 @@ are), decided on 1,200 drawings in the fonts of `first`, reads 95.75 % of both. 
 THINNEST and THICKEST at 0.10 and 0.17, 95.50 %. The same with weights of `base` that look again at images in doubt
 reads 97.25 % of `first` and 98.25 % of `last`.
 
-`python -m tests.drawings` writes what became of them into experiments/results.
+`python -m tests.drawings RUNS...` writes what became of them into experiments/results: of the network that ships by
+font, and of runs in all, beside the digits of scikit-learn's `load_digits`, enlarged.
 """
 
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from sklearn.datasets import load_digits
 
 from experiments import environment
+from experiments.report import markdown
 from mnistsum import load_pretrained
 from mnistsum.picture import to_mnist
+from tests import pages
 
 FIRST = (
     *(f"opentype/bwht/BecauseWe{name}-Regular.otf" for name in ("Build", "Connect", "Create")),
@@ -85,21 +90,35 @@ def _draw(random: np.random.Generator, label: int | str, font: str) -> Drawing:
 
 def judge(drawn: list[Drawing]) -> tuple[np.ndarray, np.ndarray]:
     """What the network that ships sees of each drawing, and the digit that it reads."""
-    predictor = load_pretrained("base")
     seen = np.stack([to_mnist(np.asarray(drawing.image, np.float32)).image for drawing in drawn])
-    return seen, predictor.predict(seen, np.zeros(len(seen), int)).digit.argmax(-1)
+    return seen, _read(seen, "base")
 
 
-def main() -> None:
-    """Writes the tables by font, and the picture of what was misread, into experiments/results."""
+def _read(seen: np.ndarray, network: str) -> np.ndarray:
+    return load_pretrained(network).predict(seen, np.zeros(len(seen), int)).digit.argmax(-1)
+
+
+def _by_run(runs: list[str], seen: np.ndarray, labels: list[int | str]) -> str:
+    """A table: the shares that each run reads of all drawings, and of the digits of another set."""
+    digits, others = load_digits(return_X_y=True)
+    enlarged = np.stack([to_mnist(pages.enlarge(digit.reshape(8, 8)).astype(np.float32)).image for digit in digits])
+    rows = []
+    for run in runs:
+        shares = [np.mean(_read(seen, run) == labels), np.mean(_read(enlarged, run) == others)]
+        rows.append([Path(run).name, *(f"{share:.2%}" for share in shares)])
+    return markdown.table(["run", "drawings", "`load_digits`, enlarged"], rows)
+
+
+def main(runs: list[str]) -> None:
+    """Writes the tables, and the picture of what was misread, into experiments/results."""
     results = Path(__file__).parent.parent / "experiments" / "results"
-    made_with = environment.describe("python -m tests.drawings")
+    made_with = environment.describe("python -m tests.drawings RUNS...")
     lines = [
         "Digits drawn in handwriting fonts (tests/drawings.py), and read by the network that ships; "
         "[those misread](drawings.png).",
-        f"Command: `python -m tests.drawings`, commit {made_with['commit']}; {made_with['versions']}.",
+        f"Command: `python -m tests.drawings RUNS...`, commit {made_with['commit']}; {made_with['versions']}.",
     ]
-    misread = []
+    misread, images, labels = [], [], []
     for name in SETS:
         drawn = draw(name)
         seen, read = judge(drawn)
@@ -109,7 +128,11 @@ def main() -> None:
         for font in sorted(set(fonts)):
             wrong = sum(one == font and not good for one, good in zip(fonts, right, strict=True))
             lines.append(f"| {font} | {fonts.count(font)} | {wrong} |")
+        images.append(seen)
+        labels += [one.label for one in drawn]
         misread += [(drawn[i], seen[i], read[i]) for i in np.flatnonzero(np.logical_not(right))]
+    if runs:
+        lines += ["", "Both sets together, by run:", "", _by_run(runs, np.concatenate(images), labels)]
     (results / "drawings.md").write_text("\n".join(lines) + "\n")
     rows = -(-len(misread) // 5)
     figure = Figure((11, 1.75 * rows), dpi=90, layout="constrained")
@@ -124,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
