@@ -7,7 +7,7 @@ Result: experiments/results/runs/best-*. The searches that it came from are expe
 validation images, one or two seeds each, no better than chance has it: label smoothing (0.05), dropout (0.3), a
 distortion that fades toward the end, norms after the pools, and the network of `tiny`, wider, for as long.
 Command: python -m experiments.run --config best
-Cost: 527 s of training, 548 s in all with nothing compiled before, on two cores of an AMD EPYC without AMX.
+Cost: 527 s of training, 548 s in all with nothing compiled before, on two cores of an AMD EPYC (medians of five).
 """
 
 import dataclasses
