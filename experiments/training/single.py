@@ -178,7 +178,7 @@ def _show(
     """Train to the end, or to a signal, and show how it goes; the exit status."""
     recipe = make_recipe(config, len(data.train.labels))
     model = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))
-    environment.in_background(compile_evaluation, config.data, model)  # into XLA's cache
+    evaluation = environment.in_background(compile_evaluation, config.data, model)  # into XLA's cache
     from experiments.report import html  # Matplotlib loads while XLA compiles
 
     log = None
@@ -188,6 +188,7 @@ def _show(
         log = Log(folder, run, run_folder.read_lines(folder))
 
     first, estimated = 0 if state is None else int(state.step), False
+    alone = False  # whether nothing was compiled beside the last steps, which halves their speed
     epochs = -(-recipe.steps // recipe.steps_per_epoch)
     split = "validation" if config.data.validation else "test"
     with console.progress() as bar:
@@ -212,9 +213,10 @@ def _show(
                 console.results(finished[0])
                 continue
             assert stop is not None
-            if not estimated and stop.is_timing(recipe.steps):
+            if alone and not estimated and stop.is_timing(recipe.steps) and stop.step < recipe.steps:
                 console.estimate(recipe.steps - first, stop.seconds / stop.steps, config.training.epochs)
                 estimated = True
+            alone = evaluation.done()
             epoch = f"{-(-stop.step // recipe.steps_per_epoch)}/{epochs}"
             note = f"loss {loss:.4f}  {stop.steps * recipe.batch_size / stop.seconds:,.0f} images/s"
             bar.update(task, completed=stop.step, description=f"epoch {epoch}", note=note)
