@@ -23,6 +23,7 @@ from experiments import compare as program
 from experiments.comparison.grouping import group_runs
 from experiments.comparison.summary import summarize
 from experiments.training import record, reuse
+from experiments.training.plan import next_watch
 from experiments.training.seed_run import describe_failure
 from mnistsum import registry
 from mnistsum.app.console import console
@@ -32,6 +33,7 @@ from mnistsum.errors import InputError
 from mnistsum.evaluation import Scores
 from mnistsum.objective import held_out_cells
 from mnistsum.statistics import difference
+from mnistsum.train import make_recipe
 from mnistsum.types import Data
 
 ROOT = Path(__file__).parent.parent
@@ -470,6 +472,19 @@ def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(
     assert status == 2
     assert answer in said
     assert not list(tmp_path.iterdir())
+
+
+def test_looks_at_whether_an_output_is_learned_come_more_and_more_seldom():
+    recipe = make_recipe(Config(), 55_000)  # of 3,432 steps of 128 examples
+    looks = [0]
+    while looks[-1] < recipe.steps:
+        looks.append(next_watch(looks[-1], recipe))
+    assert looks[:33] == list(range(0, 129, 4))
+    assert looks[33:35] == [136, 144]
+    assert (np.diff(looks)[32:] <= np.array(looks)[32:-1] / 16).all()
+    assert len(looks) < 120
+    for look, after in itertools.pairwise(looks):  # wherever else a run stops
+        assert {next_watch(step, recipe) for step in range(look, after)} == {after}
 
 
 def a_run(name, seed, digit, total, labels, weights, **fields) -> run_folder.Finished:

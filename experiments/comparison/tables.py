@@ -27,7 +27,7 @@ MEANINGS = (
     "“training, s” is seconds of training alone, without compilation and evaluation; of seeds in one program, a seed's "
     f"share. “{GOOD_AFTER}” is such seconds until both outputs had read {100 * GOOD:.1f} % of the validation images "
     f"right. The adder lag is the steps from {100 * LEARNED:.0f} % of digits to {100 * LEARNED:.0f} % of sums, on "
-    f"{LOOKED_AT:,} validation images looked at every {WATCHED} examples.",
+    f"{LOOKED_AT:,} validation images as they are, looked at every {WATCHED} examples at first, and ever more seldom.",
     "“digit, permuted” counts digits under their best one-to-one renaming, fitted on validation; “held-out cells” are "
     "sums of the (digit, number) pairs that were never trained.",
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from mnistsum.train import Recipe
 
 LEARNED = 0.98  # accuracy of an output that has been learned
-WATCHED = 512  # examples between two looks at whether it has
+WATCHED = 512  # examples between two looks at whether it has, at first
 LOOKED_AT = 1000  # validation images of such a look
 
 
@@ -35,3 +35,14 @@ def next_look(step: int, plan: Plan, recipe: Recipe) -> int:
     part = int(step / between)
     ends = (round(i * between) for i in range(part, part + 3))
     return min(recipe.steps, *(end for end in ends if end > step))
+
+
+def next_watch(step: int, recipe: Recipe) -> int:
+    """Return the first step after `step` at which it is looked whether an output has been learned.
+
+    Such looks are WATCHED examples apart at first; from the 32nd on, the distance doubles as often as the steps do.
+    Each ends a call of the program, which takes as long as several steps for the order of its epoch and fresh memory.
+    """
+    first = max(WATCHED // recipe.batch_size, 1)
+    between = first << max(0, (step // first).bit_length() - 5)
+    return (step // between + 1) * between

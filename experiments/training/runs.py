@@ -11,8 +11,8 @@ import numpy as np
 
 from experiments import environment, run_folder
 from experiments.run_folder import Finished
-from experiments.training.loop import Pace, Stop, about_every, describe_mode, every, train
-from experiments.training.plan import WATCHED, Plan, next_look
+from experiments.training.loop import Pace, Stop, about_every, describe_mode, train
+from experiments.training.plan import Plan, next_look, next_watch
 from experiments.training.seed_run import SeedRun, leads
 from mnistsum import checkpoint
 from mnistsum.config import Config, judges_epochs
@@ -128,7 +128,6 @@ def train_runs(
 
 def _pace(plan: Plan, recipe: Recipe, seeds: list[SeedRun]) -> Pace:
     """When runs of a plan stop."""
-    watching = every(max(WATCHED // recipe.batch_size, 1))
     pausing = about_every(plan.pause) if plan.pause else None
 
     def pace(stop: Stop) -> int:
@@ -136,7 +135,7 @@ def _pace(plan: Plan, recipe: Recipe, seeds: list[SeedRun]) -> Pace:
             return stop.step
         steps = [next_look(stop.step, plan, recipe)]
         if plan.watches_learning and any(not seed.is_over() and len(seed.learned) < 2 for seed in seeds):
-            steps.append(watching(stop))
+            steps.append(next_watch(stop.step, recipe))
         if pausing is not None:
             steps.append(pausing(stop))
         return min(steps)

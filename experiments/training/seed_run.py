@@ -1,5 +1,6 @@
 """One seed's run while it is trained: what is noted of it, and what it leaves."""
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,11 +75,12 @@ class SeedRun:
         return float(self.state.metrics.loss) / int(self.state.metrics.examples)
 
     def watch(self, validation: Split) -> None:
-        """Note the outputs that have been learned by now."""
+        """Note the outputs that have been learned by now, from images as they are, as all are in doubt at first."""
         if self.fault or len(self.learned) == len(run_folder.OUTPUTS):
             return
         few = Split(*(part[:LOOKED_AT] for part in validation))
-        scores = score(evaluate(self.config.data, trained_model(self.state), few), few.labels)
+        as_they_are = dataclasses.replace(self.config.data, test_shift=0)
+        scores = score(evaluate(as_they_are, trained_model(self.state), few), few.labels)
         for output in run_folder.OUTPUTS:
             if getattr(scores, f"{output}_accuracy") >= LEARNED:
                 self.learned.setdefault(output, int(self.state.step))
