@@ -22,6 +22,7 @@ from experiments import cli, run_folder
 from experiments import compare as program
 from experiments.comparison.grouping import group_runs
 from experiments.comparison.summary import summarize
+from experiments.comparison.tables import number
 from experiments.training import record, reuse
 from experiments.training.plan import next_watch
 from experiments.training.seed_run import describe_failure
@@ -532,6 +533,17 @@ def test_errors_are_attributed_and_alarms_raised():
     for of in runs.values():  # where no label of a digit is trained on, digits may be anything
         of[:] = [run._replace(config=dataclasses.replace(run.config, objective=SUMS_ALONE)) for run in of]
     assert len(summarize(runs, LABELS)["alarms"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("learned", "shown"),
+    [(None, "-"), ({}, "not reached"), ({"digit": 8}, "not reached"), ({"digit": 8, "sum": 20}, "12")],
+)
+def test_an_adder_lag_is_shown_where_it_was_looked_for(learned, shown):
+    run = a_run("a", 0, LABELS, SUMS, LABELS, "")
+    run.summary["learned"] = learned
+    (row,) = summarize({"a": [run]}, LABELS)["rows"]
+    assert number(row["adder_lag"], ".0f") == shown
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
         }
         for measure in MEASURES:
             row[measure] = _spread([one[measure] for one in measured if one[measure] is not None], len(of))
+        row["adder_lag"]["of"] = sum(run.summary["learned"] is not None for run in of)  # that were watched
         row["errors"] = _attribute(of, labels)
         row["curve"] = _band(of)
         row["cells"] = np.mean([run.summary["test"]["sum_accuracy_by_cell"] for run in of], 0).round(5).tolist()
@@ -120,7 +121,7 @@ def _spread(values: list[float], runs: int) -> dict[str, Any]:
     counts = {"reached": len(values), "of": runs, "values": values}
     if not values:
         return {"mean": None, "sd": None, "low": None, "high": None} | counts
-    mean, low, high = interval(np.array(values))
+    mean, low, high = interval(np.array(values, float))
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
     finite = [None if math.isinf(bound) else bound for bound in (low, high)]
     return {"mean": mean, "sd": sd, "low": finite[0], "high": finite[1]} | counts

@@ -27,7 +27,8 @@ MEANINGS = (
     "“training, s” is seconds of training alone, without compilation and evaluation; of seeds in one program, a seed's "
     f"share. “{GOOD_AFTER}” is such seconds until both outputs had read {100 * GOOD:.1f} % of the validation images "
     f"right. The adder lag is the steps from {100 * LEARNED:.0f} % of digits to {100 * LEARNED:.0f} % of sums, on "
-    f"{LOOKED_AT:,} validation images as they are, looked at every {WATCHED} examples at first, and ever more seldom.",
+    f"{LOOKED_AT:,} validation images as they are, looked at every {WATCHED} examples at first, and ever more seldom; "
+    "runs of experiments.run are not (-).",
     "“digit, permuted” counts digits under their best one-to-one renaming, fitted on validation; “held-out cells” are "
     "sums of the (digit, number) pairs that were never trained.",
 )
@@ -43,9 +44,9 @@ def percent(spread: dict[str, Any]) -> str:
 
 
 def number(spread: dict[str, Any], form: str) -> str:
-    """Return a spread's mean, with how many seeds reached it where not all did."""
+    """Return a spread's mean, with how many seeds reached it where not all did; a dash where none was watched."""
     if spread["mean"] is None:
-        return "not reached"
+        return "not reached" if spread["of"] else "-"
     rest = "" if spread["reached"] == spread["of"] else f" ({spread['reached']} of {spread['of']})"
     return f"{spread['mean']:{form}}{rest}"
 
