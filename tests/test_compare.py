@@ -23,6 +23,7 @@ from experiments import compare as program
 from experiments.comparison.grouping import group_runs
 from experiments.comparison.summary import summarize
 from experiments.comparison.tables import number
+from experiments.report import html
 from experiments.training import record, reuse
 from experiments.training.plan import next_watch
 from experiments.training.seed_run import describe_failure
@@ -533,6 +534,14 @@ def test_errors_are_attributed_and_alarms_raised():
     for of in runs.values():  # where no label of a digit is trained on, digits may be anything
         of[:] = [run._replace(config=dataclasses.replace(run.config, objective=SUMS_ALONE)) for run in of]
     assert len(summarize(runs, LABELS)["alarms"]) == 1
+
+
+def test_all_is_told_that_runs_were_trained_with():
+    run = {"commit": "a", "clean": True, "versions": {"jax": "1"}, "hardware": "CPU", "cores": 2}
+    others = [run | {"commit": "b", "clean": False}, run | {"cores": 1}, run | {"commit": None}]
+    assert html.trained_with([run]) == {"commit": "a", "jax": "1", "hardware": "CPU", "cores": "2"}
+    told = {"commit": "a, b with changes, unknown", "jax": "1", "hardware": "CPU", "cores": "2, 1"}
+    assert html.trained_with([run, *others]) == told
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,7 @@ def write(summary: dict[str, Any], folder: Path) -> None:
 
 def page(summary: dict[str, Any]) -> str:
     """Return one self-contained HTML file."""
-    made, found = summary["environment"], tables.tables(summary)
-    settings = {"commit": made["commit"], **made["versions"], "cores": made["cores"], "hardware": made["hardware"]}
+    found = tables.tables(summary)
     return html.render(
         "comparison.html",
         names=[row["config"] for row in summary["rows"]],
@@ -53,5 +52,5 @@ def page(summary: dict[str, Any]) -> str:
         curves=[svg(one, "Validation accuracy or loss by epoch, band over seeds") for one in figures.curves(summary)],
         costs=[svg(one, "Sum accuracy against cost") for one in figures.costs(summary)],
         cells=[svg(one, "Wrong sums by digit and number") for one in figures.cells(summary)],
-        made_with=settings | {"mode": tables.modes(summary)},
+        made_with=summary["trained"] | {"mode": tables.modes(summary)},
     )

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments import cli, environment, run_folder
+from experiments import cli, run_folder
 from experiments.comparison import contestants, dry_run, page, summary, tables, tuning
 from experiments.comparison.contestants import Contestant
 from experiments.comparison.grouping import differing_fields, group_runs
 from experiments.comparison.options import Compare
-from experiments.report import console
+from experiments.report import console, html
 from experiments.run_folder import Finished
 from experiments.training import resources, reuse
 from experiments.training.record import digest
@@ -128,7 +128,8 @@ def _report(
     notes: list[str],
 ) -> None:
     """Show what follows from the runs, and write it into a folder of its own: no other comparison's is overwritten."""
-    made = {"tuned": tuned, "notes": notes, "environment": environment.describe(command), "command": command}
+    trained = html.trained_with([run.run for of in runs.values() for run in of])
+    made = {"tuned": tuned, "notes": notes, "trained": trained, "command": command}
     found = summary.summarize(runs, np.asarray(data.test.labels)) | made
     tables.show(found)
     kinds = "".join(to_json(dataclasses.replace(of[0].config, seed=0, devices="all")) for of in runs.values())

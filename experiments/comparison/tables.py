@@ -141,11 +141,12 @@ def show(summary: dict[str, Any]) -> None:
 
 def in_markdown(summary: dict[str, Any]) -> str:
     """Return the tables as Markdown, with how they were made."""
-    made = summary["environment"]
-    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
-    cores = "1 core" if made["cores"] == 1 else f"{made['cores']} cores"
+    made = dict(summary["trained"])
+    commit, cores, hardware = (made.pop(name) for name in ("commit", "cores", "hardware"))
+    versions = ", ".join(f"{name} {version}" for name, version in made.items())
     lines = [f"# {' / '.join(row['config'] for row in summary['rows'])}", "", f"`{summary['command']}`", ""]
-    lines += [f"Commit {made['commit']}; {versions}; {cores} of {made['hardware']}; {modes(summary)}."]
+    unit = "core" if cores == "1" else "cores"
+    lines += [f"Trained at commit {commit}; {versions}; {cores} {unit} of {hardware}; {modes(summary)}."]
     for (title, (header, rows)), meaning in zip_longest(tables(summary).items(), MEANINGS):
         lines += ["", f"## {title}", "", markdown.table(header, rows)]
         lines += ["", meaning] if meaning else []

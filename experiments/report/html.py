@@ -50,13 +50,23 @@ def write(finished: Finished, data: Data) -> None:
         write_whole(folder / "report.html", report(finished, labels))
 
 
+def trained_with(runs: list[dict[str, Any]]) -> dict[str, str]:
+    """Return commit, versions, hardware and cores by name, from the `run.json` of runs; all values where several."""
+    found: dict[str, dict[str, None]] = {}
+    for run in runs:
+        commit = (run["commit"] or "unknown") + ("" if run["clean"] else " with changes")
+        made = {"commit": commit, **run["versions"], "hardware": run["hardware"], "cores": run["cores"]}
+        for name, value in made.items():
+            found.setdefault(name, {})[str(value)] = None
+    return {name: ", ".join(values) for name, values in found.items()}
+
+
 def report(finished: Finished, labels: Any) -> str:
     """Return the report of a finished run, from its files and the labels of its test images."""
     folder, config, run, _, summary, _ = finished
     test, calibration = summary["test"], summary.get("calibration")  # which runs of earlier versions lack
     by_label = zip(test["digit_accuracy_by_label"], test["sum_accuracy_by_cell"], strict=True)
     groups = {name: values for name, values in dataclasses.asdict(config).items() if isinstance(values, dict)}
-    commit = (run["commit"] or "unknown") + ("" if run["clean"] else ", with changes")
     return render(
         "run.html",
         config=config,
@@ -87,7 +97,7 @@ def report(finished: Finished, labels: Any) -> str:
             ],
         },
         command=run["command"],
-        made_with={"commit": commit, **run["versions"], "hardware": run["hardware"], "cores": run["cores"]}
+        made_with=trained_with([run])
         | ({"began from weights": init} if (init := run.get("settings", {}).get("init")) else {}),
         fields={f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()},
     )
