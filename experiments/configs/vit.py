@@ -1,9 +1,9 @@
 """A small vision transformer on patches of 4x4 pixels, trained as `base`.
 
 Claim: what attention reaches where `base` has convolutions.
-Result: after one epoch, ten seeds: experiments/results/classifiers.
+Result: ten seeds, its learning rate tuned: experiments/results/classifiers; after one epoch: classifiers_one_epoch.
 Command: python -m experiments.run --config vit
-Cost: about 360 s of training on two CPU cores, from the seconds an epoch takes in that comparison.
+Cost: about 183 s of training on two cores of an AMD EPYC (53.3 ms a step, experiments/results/search-classifiers.md).
 """
 
 import dataclasses
