@@ -25,8 +25,8 @@ from experiments.comparison.summary import summarize
 from experiments.comparison.tables import number
 from experiments.report import html
 from experiments.training import record, reuse
-from experiments.training.plan import next_watch
-from experiments.training.seed_run import describe_failure
+from experiments.training.plan import COMPARED, next_watch
+from experiments.training.seed_run import SeedRun, describe_failure
 from mnistsum import registry
 from mnistsum.app.console import console
 from mnistsum.config import Config, DataConfig, ObjectiveConfig
@@ -35,8 +35,8 @@ from mnistsum.errors import InputError
 from mnistsum.evaluation import Scores
 from mnistsum.objective import held_out_cells
 from mnistsum.statistics import difference
-from mnistsum.train import make_recipe
-from mnistsum.types import Data
+from mnistsum.train import init_state, make_recipe, split_keys
+from mnistsum.types import Data, Split
 
 ROOT = Path(__file__).parent.parent
 OWN = """
@@ -487,6 +487,18 @@ def test_looks_at_whether_an_output_is_learned_come_more_and_more_seldom():
     assert len(looks) < 120
     for look, after in itertools.pairwise(looks):  # wherever else a run stops
         assert {next_watch(step, recipe) for step in range(look, after)} == {after}
+
+
+def test_whether_an_output_is_learned_is_looked_at_in_images_as_they_are(tmp_path):
+    network = mnistsum.load_pretrained("base")
+    everywhere = DataConfig(test_shift=14)  # answers over all places, most of which see little of a digit
+    config = dataclasses.replace(network.config, data=everywhere)
+    recipe = make_recipe(config, 55_000)
+    run_folder.write_lines(tmp_path, [])
+    run = SeedRun(config, recipe, tmp_path, None)
+    run.note(init_state(recipe, split_keys(0), network.model), COMPARED)
+    run.watch(Split(*(part[:100] for part in load(everywhere).validation)))
+    assert run.learned == {"digit": 0, "sum": 0}
 
 
 def a_run(name, seed, digit, total, labels, weights, **fields) -> run_folder.Finished:
