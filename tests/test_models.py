@@ -44,6 +44,44 @@ def test_the_table_adds_up_and_shows_the_vectors_of_10_10_20_and_19():
         assert [shapes[name] for name in ("digit", "number", "adder.join", "sum")] == [(10,), (10,), (20,), (19,)]
 
 
+class Tower(nnx.Module):
+    """One that answers twice, and takes a keyword."""
+
+    def __init__(self, width, rngs):
+        self.hidden, self.output = nnx.Linear(784, width, rngs=rngs), nnx.Linear(width, 10, rngs=rngs)
+
+    def __call__(self, image, slope):
+        features = jax.nn.leaky_relu(self.hidden(image), slope)
+        return features, self.output(features)
+
+
+class Towers(nnx.Module):
+    """What a network of a user's may do with its layers: keep them in a dict, read them, call one of them twice."""
+
+    def __init__(self, config, rngs):
+        self.features = 5
+        self.towers = nnx.Dict(left=Tower(2, rngs), right=Tower(3, rngs))
+        self.mix = nnx.Linear(10, 10, rngs=rngs)
+
+    def __call__(self, image):
+        image = image.reshape(len(image), 784)
+        left, right = (self.towers[name](image, slope=0.1) for name in ("left", "right"))
+        logits = self.mix(self.mix(left[1] + right[1])) / jnp.linalg.norm(self.mix.kernel[...])
+        return jnp.concatenate([left[0], right[0]], 1), logits
+
+
+def test_the_table_shows_networks_that_do_more_with_their_layers_than_call_them(monkeypatch):
+    monkeypatch.setattr(CLASSIFIERS, "_added", {"towers": Towers})
+    rows = summarize(ModelConfig(classifier="towers", adder="shift"))
+    assert [row[:4] for row in rows[1:5]] == [
+        ("classifier.towers.left", "Tower", (10,), 785 * 2 + 30),
+        ("classifier.towers.right", "Tower", (10,), 785 * 3 + 40),
+        ("classifier.mix", "Linear", (10,), 110),
+        ("classifier.mix", "Linear", (10,), 0),
+    ]
+    assert [row.multiply_adds for row in rows[1:5]] == [784 * 2 + 20, 784 * 3 + 30, 100, 100]
+
+
 def test_multiply_adds_by_hand():
     # 12*12*25*2 + 10*10*9*2*3 + 3*3*9*3*4 + 36*10, then 20*128 + 128*19
     assert (

@@ -1,6 +1,7 @@
 """What a model is made of: its layers with shapes, parameters and multiply-adds, without computing anything."""
 
 import math
+from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ class Row(NamedTuple):
 
     name: str
     kind: str
-    shape: tuple[int, ...]  # of its output
+    shape: tuple[int, ...]  # of its output, the last where it has several
     parameters: int
     multiply_adds: int  # for one image
 
@@ -44,27 +45,29 @@ def summarize(config: ModelConfig) -> list[Row]:
     """
     rows = [Row("image", "input", (28, 28, 1), 0, 0)]
 
-    def watch(path: str, layer: nnx.Module):
-        def call(*inputs):
-            output = layer(*inputs)
-            size = _count(layer)
-            work = multiply_adds(jax.make_jaxpr(layer.__call__)(*inputs).jaxpr) // TRACED
-            shape = tuple(size for size in output.shape if size != TRACED)
-            rows.append(Row(path, type(layer).__name__, shape, size, work))
+    def watch(path: str, layer: nnx.Module) -> None:
+        """Have each call of a layer add a row. It keeps its attributes, which the network may read."""
+        kind = type(layer)
+
+        def call(self, *inputs, **named):
+            def compute():
+                return kind.__call__(self, *inputs, **named)
+
+            output = compute()
+            work = multiply_adds(jax.make_jaxpr(compute)().jaxpr) // TRACED
+            *_, last = [None, *jax.tree.leaves(output)]
+            shape = () if last is None else tuple(size for size in last.shape if size != TRACED)
+            is_new = all(row.name != path for row in rows)  # a layer that is called again has no more parameters
+            rows.append(Row(path, kind.__name__, shape, _count(self) if is_new else 0, work))
             return output
 
-        return call
+        layer.__class__ = type(kind.__name__, (kind,), {"__call__": call})
 
     def forward(key, image, number):
         model = build(config, key)
         for part in ("classifier", "adder"):
-            module = getattr(model, part)
-            for name, layer in list(vars(module).items()):
-                path = f"{part}.{name}"
-                if isinstance(layer, nnx.List):
-                    object.__setattr__(module, name, [watch(f"{path}.{i}", each) for i, each in enumerate(layer)])
-                elif isinstance(layer, nnx.Module):
-                    object.__setattr__(module, name, watch(path, layer))
+            for name, layer in _layers(getattr(model, part)):
+                watch(f"{part}.{name}", layer)
         features, digit = model.classify(image)
         rows.append(Row("digit", "logits", digit.shape[1:], 0, 0))
         rows.append(Row("number", "input", (10,), 0, 0))
@@ -97,6 +100,16 @@ def count_multiply_adds(config: ModelConfig) -> int:
         return build(config, key)(image, number)
 
     return multiply_adds(jax.make_jaxpr(forward)(*_inputs(1)).jaxpr)
+
+
+def _layers(module: nnx.Module) -> Iterator[tuple[str, nnx.Module]]:
+    """Yield the layers of a module by their paths, those in its lists and dicts one by one."""
+    children = enumerate(module) if isinstance(module, nnx.List) else vars(module).items()
+    for name, child in list(children):
+        if isinstance(child, nnx.List | nnx.Dict):
+            yield from ((f"{name}.{inner}", layer) for inner, layer in _layers(child))
+        elif isinstance(child, nnx.Module):
+            yield str(name), child
 
 
 def _count(module: nnx.Module) -> int:
