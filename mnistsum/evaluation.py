@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from mnistsum.config import DataConfig
 from mnistsum.data import scale
-from mnistsum.models import Model
+from mnistsum.models import Model, rebuilt
 from mnistsum.models.adders import ADDS_UP
 from mnistsum.objective import negative_log_likelihood
 from mnistsum.types import Evaluation, Split
@@ -74,10 +74,10 @@ def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28
     if shifts == 1 or config.test_doubt == 1:
         features, digit = _over_shifts(config, model, images)
         return features, digit, jnp.full_like(digit[:, 0], shifts, jnp.int32)
-    features, digit = model.classify(scale(config, images))
+    features, digit = _where_it_is(config, model, images)
     is_doubtful = jax.nn.softmax(digit).max(-1) < config.test_doubt
 
-    def mean_if_doubtful(model: Model, chosen: Any, answers: Classified) -> Classified:
+    def mean_if_doubtful(chosen: Any, answers: Classified) -> Classified:
         means = _over_shifts(config, model, images[chosen])
         which = is_doubtful[chosen][:, None]
         features, digit = (jnp.where(which, *pair) for pair in zip(means, answers[:2], strict=True))
@@ -85,14 +85,13 @@ def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28
 
     answers = (features, digit, jnp.ones_like(digit[:, 0], jnp.int32))
     if not loops:
-        return mean_if_doubtful(model, slice(None), answers)
+        return mean_if_doubtful(slice(None), answers)
     order = jnp.argsort(~is_doubtful)  # those in doubt first
     few = jnp.arange(DOUBTFUL)
 
     def look_again(i: Int[Array, ""], answers: Classified) -> Classified:
         chosen = order[jnp.minimum(i * DOUBTFUL + few, images.shape[0] - 1)]
-        copy = jax.tree.map(lambda leaf: leaf, model)  # Flax lets a module change itself only where it was made
-        new = mean_if_doubtful(copy, chosen, jax.tree.map(lambda answer: answer[chosen], answers))
+        new = mean_if_doubtful(chosen, jax.tree.map(lambda answer: answer[chosen], answers))
         return jax.tree.map(lambda answer, mean: answer.at[chosen].set(mean), answers, new)
 
     return lax.fori_loop(0, -(-is_doubtful.sum() // DOUBTFUL), look_again, answers)
@@ -103,13 +102,20 @@ def _over_shifts(
 ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
     """Return the means of features and digit logits over the shifts of each image."""
     if not config.test_shift:
-        return model.classify(scale(config, images))
+        return _where_it_is(config, model, images)
     edge, places = (config.test_shift, config.test_shift), range(2 * config.test_shift + 1)
     padded = jnp.pad(images, ((0, 0), edge, edge, (0, 0)))
     shifted = jnp.stack([padded[:, y : y + 28, x : x + 28] for y in places for x in places])
-    answers = lax.map(lambda images: model.classify(scale(config, images)), shifted)  # in turn, to need less memory
+    answers = lax.map(partial(_where_it_is, config, model), shifted)  # in turn, to need less memory
     features, digit = (each.mean(0) for each in answers)
     return features, digit
+
+
+def _where_it_is(
+    config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"]
+) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+    """Return features and digit logits of images that are not moved."""
+    return rebuilt(model).classify(scale(config, images))
 
 
 def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation:
@@ -118,7 +124,7 @@ def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation
     features, digit, passes = classify(config, model, images)
     # One-hot numbers [10, batch, 10] to sum logits [batch, 10, 19].
     numbers = jnp.broadcast_to(jnp.eye(10)[:, None], (10, len(labels), 10))
-    sums = jax.vmap(model.add, in_axes=(None, None, 0), out_axes=1)(features, digit, numbers)
+    sums = jax.vmap(lambda number: rebuilt(model).add(features, digit, number), out_axes=1)(numbers)
     return Evaluation(
         digit=digit.argmax(-1),
         sum=sums.argmax(-1),
@@ -138,8 +144,7 @@ def evaluate_batches(config: DataConfig, model: Model, batches: Split, count: In
     """
 
     def answer(i: Int[Array, ""], answers: Evaluation) -> Evaluation:
-        copy = jax.tree.map(lambda leaf: leaf, model)  # Flax lets a module change itself only where it was made
-        one = evaluate_batch(config, copy, jax.tree.map(lambda field: field[i], batches))
+        one = evaluate_batch(config, model, jax.tree.map(lambda field: field[i], batches))
         return jax.tree.map(lambda all_of_them, new: all_of_them.at[i].set(new), answers, one)
 
     first = jax.tree.map(lambda field: field[0], batches)

@@ -13,7 +13,7 @@ from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, DataConfig
 from mnistsum.errors import InputError
 from mnistsum.evaluation import classify
-from mnistsum.models import Model
+from mnistsum.models import Model, rebuilt
 from mnistsum.registry import load_file
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -37,7 +37,7 @@ def probabilities(
 ) -> Prediction:
     """Return the probabilities for a batch of images 0-255 and numbers 0-9, traceable; `loops` as in `classify`."""
     features, digit, _ = classify(config, model, jnp.asarray(images), loops)
-    total = model.add(features, digit, jax.nn.one_hot(numbers, 10))
+    total = rebuilt(model).add(features, digit, jax.nn.one_hot(numbers, 10))
     return Prediction(jax.nn.softmax(digit / temperatures.digit), jax.nn.softmax(total / temperatures.sum))
 
 

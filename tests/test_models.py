@@ -13,8 +13,9 @@ from flax import nnx
 from jax import lax
 
 from mnistsum import testing
-from mnistsum.config import ModelConfig
+from mnistsum.config import Config, ModelConfig
 from mnistsum.errors import InputError
+from mnistsum.export import to_stablehlo
 from mnistsum.models import Model, build, in_evaluation, in_training, parameters
 from mnistsum.models.layers import convolve, max_pool
 from mnistsum.models.summary import count_multiply_adds, count_parameters, summarize
@@ -80,6 +81,45 @@ def test_the_table_shows_networks_that_do_more_with_their_layers_than_call_them(
         ("classifier.mix", "Linear", (10,), 0),
     ]
     assert [row.multiply_adds for row in rows[1:5]] == [784 * 2 + 20, 784 * 3 + 30, 100, 100]
+
+
+class Recurrent(nnx.Module):
+    """One that reads an image row by row; its layer asks for random keys that it does not use."""
+
+    named = True
+
+    def __init__(self, config, rngs):
+        self.features = 4
+        self.rows, self.output = nnx.RNN(nnx.GRUCell(28, 4, rngs=rngs)), nnx.Linear(4, 10, rngs=rngs)
+
+    def __call__(self, image):
+        features = jnp.asarray(self.rows(image[..., 0], rngs=nnx.Rngs(0) if self.named else None))[:, -1]
+        return features, self.output(features)
+
+
+class Rematerialized(nnx.Module):
+    """An adder whose layer is computed again for its gradient."""
+
+    def __init__(self, config, features, rngs):
+        self.output = nnx.Linear(20, 19, rngs=rngs)
+
+    def __call__(self, features, digit, number):
+        return nnx.remat(lambda layer, x: layer(x))(self.output, jnp.concatenate([digit, number], 1))
+
+
+def test_layers_that_transform_themselves_hold_the_contract_and_draw_no_key_in_evaluation(monkeypatch):
+    monkeypatch.setattr(CLASSIFIERS, "_added", {"recurrent": Recurrent})
+    monkeypatch.setattr(ADDERS, "_added", {"rematerialized": Rematerialized})
+    config = ModelConfig(classifier="recurrent", adder="rematerialized")
+    work = {row.name: row.multiply_adds for row in summarize(config)}
+    assert work["classifier.rows"] == 28 * (28 * 12 + 4 * 12)  # three gates, from the row and from the carry
+    assert count_multiply_adds(config) == work["classifier.rows"] + 4 * 10 + 20 * 19  # the initialization has more
+    for check in testing.QUICK:
+        check(config)
+    assert to_stablehlo(Config(data=testing.LOOKS_AGAIN, model=config), build(config, KEY))
+    monkeypatch.setattr(Recurrent, "named", False)
+    with pytest.raises(InputError, match=r"draws from a random key in evaluation.*rngs=nnx\.Rngs\(0\)"):
+        build(config, KEY)(IMAGE, NUMBER)
 
 
 def test_multiply_adds_by_hand():

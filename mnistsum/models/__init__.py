@@ -4,6 +4,7 @@ A model is a pytree of arrays: its parameters and, where it has batch norms, the
 it is in evaluation mode and holds no random keys.
 """
 
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import jax
@@ -18,6 +19,19 @@ from mnistsum.types import Logits
 
 SUPPORTED = (nnx.Param, nnx.BatchStat, nnx.RngState)  # kinds of variables that a network may hold
 Module = TypeVar("Module", bound=nnx.Module)
+Tree = TypeVar("Tree")
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class NoKey:
+    """What stands for a random key in evaluation: no array, and an error where a layer draws from it."""
+
+    def __getitem__(self, index):
+        raise InputError(
+            "a layer draws from a random key in evaluation, where a network has none; nnx.RNN needs none where it is "
+            "called with rngs=nnx.Rngs(0) or with its initial_carry"
+        )
 
 
 class Model(nnx.Module):
@@ -96,9 +110,17 @@ def with_parameters(model: Module, params: PyTree) -> Module:
     return nnx.merge(graph, *jax.tree.map(lambda leaf: leaf, (params, rest)))
 
 
+def rebuilt(model: Tree) -> Tree:
+    """Return a copy that is made here: Flax lets a module change, as nnx.scan and nnx.remat do, only where it was made.
+
+    Whatever calls a model inside a loop or another transformation of JAX, calls it rebuilt.
+    """
+    return jax.tree.map(lambda leaf: leaf, model)
+
+
 def in_training(model: Module, key: Key[Array, ""]) -> Module:
     """Return a copy in training mode: batch norms use and update statistics, dropout layers draw from the key."""
-    model = jax.tree.map(lambda leaf: leaf, model)
+    model = rebuilt(model)
     model.train()
     for i, stream in enumerate(_random_streams(model)):
         stream.key.set_value(jax.random.fold_in(key, i))
@@ -108,10 +130,10 @@ def in_training(model: Module, key: Key[Array, ""]) -> Module:
 
 def in_evaluation(model: Module) -> Module:
     """Return a copy in evaluation mode, without keys: an answer depends on the image and the number alone."""
-    model = jax.tree.map(lambda leaf: leaf, model)
+    model = rebuilt(model)
     model.eval()
     for stream in _random_streams(model):
-        stream.key.set_value(None)
+        stream.key.set_value(NoKey())
         stream.count.set_value(None)
     return model
 
@@ -121,7 +143,7 @@ def with_fixed_calls(model: Module) -> Module:
 
     jax2onnx replaces the `__call__` of layers that it knows, by ones that are right for the last axis alone.
     """
-    model = jax.tree.map(lambda leaf: leaf, model)
+    model = rebuilt(model)
     for _, node in nnx.iter_graph(model):
         call = getattr(type(node), "__call__", None)  # noqa: B004 - the function is wanted
         if isinstance(node, nnx.Module) and call is not None and call.__module__.startswith("flax."):

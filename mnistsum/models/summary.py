@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from mnistsum.config import ModelConfig
-from mnistsum.models import build, parameters
+from mnistsum.models import build, parameters, rebuilt
 
 TRACED = 7919  # examples that are traced, never computed: a size that no other axis has, so that any layout shows it
 
@@ -47,18 +48,20 @@ def summarize(config: ModelConfig) -> list[Row]:
 
     def watch(path: str, layer: nnx.Module) -> None:
         """Have each call of a layer add a row. It keeps its attributes, which the network may read."""
-        kind = type(layer)
+        kind, size = type(layer), _count(layer)
 
         def call(self, *inputs, **named):
-            def compute():
-                return kind.__call__(self, *inputs, **named)
+            output = kind.__call__(self, *inputs, **named)
 
-            output = compute()
-            work = multiply_adds(jax.make_jaxpr(compute)().jaxpr) // TRACED
+            def again():
+                layer, args, keywords = rebuilt((self, inputs, named))
+                return kind.__call__(layer, *args, **keywords)
+
+            work = multiply_adds(jax.make_jaxpr(again)().jaxpr) // TRACED
             *_, last = [None, *jax.tree.leaves(output)]
-            shape = () if last is None else tuple(size for size in last.shape if size != TRACED)
+            shape = tuple(size for size in np.shape(last) if size != TRACED)
             is_new = all(row.name != path for row in rows)  # a layer that is called again has no more parameters
-            rows.append(Row(path, kind.__name__, shape, _count(self) if is_new else 0, work))
+            rows.append(Row(path, kind.__name__, shape, size if is_new else 0, work))
             return output
 
         layer.__class__ = type(kind.__name__, (kind,), {"__call__": call})
@@ -95,11 +98,9 @@ def count_parameters(config: ModelConfig) -> int:
 @cache
 def count_multiply_adds(config: ModelConfig) -> int:
     """Return the multiply-adds of one image and one number going forward, in matrix products and convolutions."""
-
-    def forward(key, image, number):
-        return build(config, key)(image, number)
-
-    return multiply_adds(jax.make_jaxpr(forward)(*_inputs(1)).jaxpr)
+    key, *inputs = _inputs(1)
+    model = jax.eval_shape(lambda key: build(config, key), key)
+    return multiply_adds(jax.make_jaxpr(lambda model, *inputs: model(*inputs))(model, *inputs).jaxpr)
 
 
 def _layers(module: nnx.Module) -> Iterator[tuple[str, nnx.Module]]:
