@@ -97,13 +97,10 @@ def restore(folder: Path, config: Config) -> Restored:
     Raises:
         InputError: where there is none; it says why for each.
     """
-    # The number of images shapes no array of the state, so any will do.
-    recipe = make_recipe(config, config.data.train_images or config.training.batch_size)
-    like = jax.eval_shape(lambda: init_state(recipe, split_keys(0)))
     refused: list[str] = []
     for step in steps(folder):
         try:
-            state, kept, best = _read(path_of(folder, step), config, like)
+            state, kept, best = _read(path_of(folder, step), config)
         except InputError as error:
             refused.append(str(error))
         else:
@@ -138,7 +135,7 @@ def load_run(folder: str | Path) -> tuple[Config, Model]:
     return config, trained_model(restored.state)
 
 
-def _read(path: Path, config: Config, like: TrainState) -> tuple[TrainState, dict[str, Any], Model | None]:
+def _read(path: Path, config: Config) -> tuple[TrainState, dict[str, Any], Model | None]:
     arrays, metadata = load_arrays(path)
     if "kept" not in metadata:
         raise InputError(f"{path}: expected a checkpoint, found weights")
@@ -147,6 +144,9 @@ def _read(path: Path, config: Config, like: TrainState) -> tuple[TrainState, dic
     for name, value in as_dict(config).items():
         if name not in may_differ and saved[name] != value:
             raise InputError(f"{path}: of another config: expected {name} to be {value!r}, found {saved[name]!r}")
+    # The number of images shapes the draws by rank alone: where there are none, any will do.
+    images = len(arrays.get("draws.losses", ())) or config.data.train_images or config.training.batch_size
+    like = jax.eval_shape(lambda: init_state(make_recipe(config, images), split_keys(0)))
     of_state, of_best = _flat(like), _flat_best(like.model)
     wanted = of_state | (of_best if arrays.keys() & of_best.keys() else {})
     for name in sorted(wanted.keys() | arrays.keys()):

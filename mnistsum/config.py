@@ -24,6 +24,7 @@ ADDED = (
     "data.test_doubt",
     "training.patience",
     "training.keep",
+    "training.pressure",
     "optimizer.dtype",
 )
 
@@ -154,6 +155,7 @@ class TrainingConfig(Checked):
 
     epochs: float = 8.0  # passes over the training images; a fraction stops within one
     batch_size: int = 128  # images a step; what remains of an epoch is dropped
+    pressure: float = 1.0  # at first, draws of the image of largest loss to one of the smallest; 1: each once an epoch
     patience: int = 0  # epochs without a better validation accuracy of the sum after which training ends; 0: off
     keep: Literal["last", "best"] = "last"  # weights: of the end, or of the epoch with the best such accuracy
 
@@ -161,6 +163,7 @@ class TrainingConfig(Checked):
         return [
             ("epochs", 0 < self.epochs <= 1e6, "above 0, and a million at most"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("pressure", 1 <= self.pressure <= 1e6, "1, and a million at most"),
             ("patience", self.patience >= 0, "at least 0"),
         ]
 

@@ -46,12 +46,18 @@ def load(config: DataConfig) -> Data:
 
 
 def draw_epoch(
-    order: Key[Array, ""], number: Key[Array, ""], epoch: Int[Array, ""] | int, n: int, few: int | None = None
+    order: Key[Array, ""],
+    number: Key[Array, ""],
+    epoch: Int[Array, ""] | int,
+    n: int,
+    few: int | None = None,
+    places: Int[Array, " few"] | None = None,
 ) -> Epoch:
     """Return the order and the numbers of an epoch of `n` images; numbers are drawn by image, uniform on 0-9.
 
     They do not depend on batch size or model, so every architecture meets the same pairs under the same seed. With
-    `few`, every epoch is of the same so many images, drawn from all by the order's key.
+    `few`, every epoch is of the same so many images, drawn from all by the order's key. `places` among these are given
+    where it is not each of them once.
 
     Examples:
         >>> import jax
@@ -63,13 +69,39 @@ def draw_epoch(
         (6,)
     """
     chosen = few or n
-    places = jax.random.permutation(jax.random.fold_in(order, epoch), chosen)
+    if places is None:
+        places = permute(order, epoch, chosen)
     if chosen < n:
         places = jax.random.permutation(jax.random.fold_in(order, NO_EPOCH), n)[:chosen][places]
     return Epoch(
         order=places,
         numbers=jax.random.randint(jax.random.fold_in(number, epoch), (n,), 0, 10),
     )
+
+
+def permute(order: Key[Array, ""], epoch: Int[Array, ""] | int, n: int) -> Int[Array, " n"]:
+    """Return the order in which an epoch sees `n` images once each."""
+    return jax.random.permutation(jax.random.fold_in(order, epoch), n)
+
+
+def rank(losses: Float[Array, " n"], log_pressure: Float[Array, ""]) -> Int[Array, " n"]:
+    """Return `n` places, those of large losses several times and first.
+
+    Rank r of n comes up in proportion to exp(-log_pressure * r / n), as in Loshchilov & Hutter 2016, "Online batch
+    selection for faster training of neural networks" (arXiv:1511.06343); but spread evenly instead of at random, so
+    that each comes as often as expected to within one, and once each as the logarithm, above 0, comes near it.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from mnistsum.data import rank
+        >>> losses = jnp.array([0.1, 3.0, 0.2, 1.0])
+        >>> rank(losses, jnp.log(1.001)).tolist(), rank(losses, jnp.log(100.0)).tolist()
+        ([1, 3, 2, 0], [1, 1, 1, 3])
+    """
+    n = len(losses)
+    share = (jnp.arange(n) + 0.5) / n
+    ranks = -n * jnp.log1p(share * jnp.expm1(-log_pressure)) / log_pressure
+    return jnp.argsort(-losses)[jnp.clip(ranks.astype(jnp.int32), 0, n - 1)]
 
 
 def augment(

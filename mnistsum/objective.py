@@ -4,7 +4,7 @@ import chex
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from mnistsum.config import ObjectiveConfig
 from mnistsum.registry import OBJECTIVES
@@ -30,11 +30,23 @@ def weighted(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Arr
     digit_loss = negative_log_likelihood(logits.digit, batch.label).mean()
     sum_loss = negative_log_likelihood(logits.sum, batch.sum)
     if config.held_out:  # masked, as drawing another number instead would tell the label by the number
-        trained = ~jnp.asarray(held_out_cells(config))[batch.label, batch.number.argmax(-1)]
+        trained = _has_sum(config, batch)
         sum_loss = jnp.where(trained, sum_loss, 0).sum() / jnp.maximum(trained.sum(), 1)
     else:
         sum_loss = sum_loss.mean()
     return config.digit_weight * digit_loss + (1 - config.digit_weight) * sum_loss
+
+
+def weighted_by_example(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Array, " batch"]:
+    """Return the weighted mean of both negative log-likelihoods of each example, in nats."""
+    digit_loss = negative_log_likelihood(logits.digit, batch.label)
+    sum_loss = jnp.where(_has_sum(config, batch), negative_log_likelihood(logits.sum, batch.sum), 0)
+    return config.digit_weight * digit_loss + (1 - config.digit_weight) * sum_loss
+
+
+def _has_sum(config: ObjectiveConfig, batch: Batch) -> Bool[Array, " batch"]:
+    """Return which examples' sums are trained."""
+    return ~jnp.asarray(held_out_cells(config))[batch.label, batch.number.argmax(-1)]
 
 
 def negative_log_likelihood(

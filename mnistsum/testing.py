@@ -188,6 +188,7 @@ def _recipe(config: ModelConfig, optimizer: OptimizerConfig, steps: int) -> Reci
         optimizer=optimizer,
         images=N,
         batch_size=N,
+        pressure=1.0,
         steps_per_epoch=steps,
         steps=steps,
         devices=1,

@@ -1,5 +1,6 @@
 """Training as pure functions: the batch that a step sees, the step, and as many steps as wanted in one loop."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,16 +9,16 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Int, Integer, Key
+from jaxtyping import Array, Bool, Float, Int, Integer, Key
 
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, ObjectiveConfig, OptimizerConfig
-from mnistsum.data import augment, draw_epoch, pair, scale
+from mnistsum.data import augment, draw_epoch, pair, permute, rank, scale
 from mnistsum.devices import count, on_each, share
 from mnistsum.errors import InputError
 from mnistsum.models import Model, build, in_evaluation, in_training, parameters, with_parameters
-from mnistsum.objective import measure, objective
+from mnistsum.objective import measure, objective, weighted_by_example
 from mnistsum.optimizer import optimizer
-from mnistsum.types import QUANTITIES, Batch, Epoch, FirstBad, Keys, Metrics, Split, TrainState
+from mnistsum.types import QUANTITIES, Batch, Draws, Epoch, FirstBad, Keys, Metrics, Split, TrainState
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Recipe:
     optimizer: OptimizerConfig
     images: int  # that are trained on
     batch_size: int  # images a step
+    pressure: float  # of the draw by rank; 1: none
     steps_per_epoch: int
     steps: int  # of the whole run, which is the schedule's length
     devices: int  # that share each batch
@@ -62,6 +64,7 @@ def make_recipe(config: Config, n: int) -> Recipe:
         optimizer=config.optimizer,
         images=images,
         batch_size=size,
+        pressure=config.training.pressure,
         steps_per_epoch=images // size,
         steps=max(1, round(config.training.epochs * (images // size))),
         devices=count(config),
@@ -88,6 +91,7 @@ def init_state(recipe: Recipe, keys: Keys, model: Model | None = None) -> TrainS
         model=model,
         opt_state=optimizer(recipe.optimizer, recipe.steps).init(parameters(model)),
         average=jax.tree.map(jnp.copy, model) if recipe.optimizer.average else None,
+        draws=_no_draws(recipe) if recipe.pressure > 1 else None,
         metrics=jax.tree.map(jnp.zeros_like, Metrics(jnp.int32(0), jnp.float32(0), jnp.int32(0), jnp.int32(0))),
         first_bad=FirstBad(step=jnp.int32(-1), quantity=jnp.int32(0)),
     )
@@ -95,9 +99,7 @@ def init_state(recipe: Recipe, keys: Keys, model: Model | None = None) -> TrainS
 
 def draw_batch(recipe: Recipe, keys: Keys, step: Int[Array, ""], data: Split, epoch: Epoch) -> Batch:
     """Return what a step sees: the images that are next in the epoch, distorted and scaled, each with its number."""
-    place = step % recipe.steps_per_epoch
-    chosen = lax.dynamic_slice(epoch.order, (place * recipe.batch_size,), (recipe.batch_size,))
-    chosen = share(recipe.devices, chosen)
+    chosen = share(recipe.devices, _next(recipe, step, epoch.order))
     pixels = augment(recipe.augment, jax.random.fold_in(keys.augment, step), data.images[chosen])
     return pair(scale(recipe.scaling, pixels), data.labels[chosen], epoch.numbers[chosen])
 
@@ -120,10 +122,11 @@ def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Ba
         model = in_training(with_parameters(state.model, params), jax.random.fold_in(key, state.step))
         logits = model(batch.image, batch.number)
         loss = objective(recipe.objective, logits, batch)
-        return loss, (in_evaluation(model), measure(loss, logits, batch))
+        losses = weighted_by_example(recipe.objective, logits, batch) if recipe.pressure > 1 else None
+        return loss, (in_evaluation(model), measure(loss, logits, batch), losses)
 
     params = parameters(state.model)
-    (loss, (model, metrics)), gradient = jax.value_and_grad(loss_and_rest, has_aux=True)(params)
+    (loss, (model, metrics, losses)), gradient = jax.value_and_grad(loss_and_rest, has_aux=True)(params)
     rule = optimizer(recipe.optimizer, recipe.steps)
     updates, opt_state = rule.update(gradient, state.opt_state, params)
     model = with_parameters(model, optax.apply_updates(params, updates))
@@ -137,7 +140,10 @@ def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Ba
     here = FirstBad(state.step, bad.argmax().astype(jnp.int32))
     is_first = bad.any() & (state.first_bad.step < 0)
     first_bad = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), here, state.first_bad)
-    return TrainState(state.step + 1, model, opt_state, average, metrics, first_bad)
+    draws = (
+        None if state.draws is None else _remember(state.draws, _next(recipe, state.step, state.draws.places), losses)
+    )
+    return TrainState(state.step + 1, model, opt_state, average, draws, metrics, first_bad)
 
 
 def advance(recipe: Recipe, keys: Keys, state: TrainState, data: Split, until: Int[Array, ""]) -> TrainState:
@@ -167,7 +173,11 @@ def advance(recipe: Recipe, keys: Keys, state: TrainState, data: Split, until: I
 
     def to_end_of_epoch(state: TrainState) -> TrainState:
         number = state.step // recipe.steps_per_epoch
-        epoch = draw_epoch(keys.order, keys.number, number, len(data.labels), recipe.images)
+        places = None
+        if state.draws is not None:
+            places = _places(recipe, keys, state, state.draws)
+            state = state._replace(draws=state.draws._replace(places=places))
+        epoch = draw_epoch(keys.order, keys.number, number, len(data.labels), recipe.images, places)
 
         def step(_: Any, state: TrainState) -> TrainState:
             return train_step(recipe, keys.dropout, state, draw_batch(recipe, keys, state.step, data, epoch))
@@ -204,6 +214,37 @@ def non_finite(state: TrainState) -> str | None:
 def trained_model(state: TrainState) -> Model:
     """Return the model to evaluate and to keep: the average of the weights where there is one."""
     return state.model if state.average is None else state.average
+
+
+def _next(recipe: Recipe, step: Int[Array, ""], order: Int[Array, " images"]) -> Int[Array, " batch"]:
+    """Return the part of an epoch's order that a step sees."""
+    place = step % recipe.steps_per_epoch
+    return lax.dynamic_slice(order, (place * recipe.batch_size,), (recipe.batch_size,))
+
+
+def _no_draws(recipe: Recipe) -> Draws:
+    return Draws(jnp.zeros(recipe.images, jnp.int32), jnp.full(recipe.images, jnp.inf))
+
+
+def _places(recipe: Recipe, keys: Keys, state: TrainState, draws: Draws) -> Int[Array, " images"]:
+    """Return the places of the images that the current epoch sees: drawn where it begins, and then kept.
+
+    The first epoch sees each image once; the pressure falls as the exponential of the steps that are left.
+    """
+    number = state.step // recipe.steps_per_epoch
+
+    def drawn() -> Int[Array, " images"]:
+        once = permute(keys.order, number, recipe.images)
+        by_rank = rank(draws.losses, math.log(recipe.pressure) * (1 - state.step / recipe.steps))
+        return jnp.where(number == 0, once, by_rank[once])
+
+    return lax.cond(state.step % recipe.steps_per_epoch == 0, drawn, lambda: draws.places)
+
+
+def _remember(draws: Draws, places: Int[Array, " batch"], losses: Float[Array, " batch"]) -> Draws:
+    """Return the draws with the losses of a batch; of an image that is in it twice, the larger."""
+    forgotten = draws.losses.at[places].set(-jnp.inf)
+    return draws._replace(losses=forgotten.at[places].max(losses))
 
 
 def _finite(tree: Any) -> Bool[Array, ""]:

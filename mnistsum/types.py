@@ -47,6 +47,13 @@ class Epoch(NamedTuple):
     numbers: Int[Array, " n"]  # 0-9, the number that each image meets, by image
 
 
+class Draws(NamedTuple):
+    """What a run that draws images by the rank of their losses remembers; an image is known by its place among all."""
+
+    places: Int[Array, " images"]  # that the current epoch sees, in its order
+    losses: Float[Array, " images"]  # nats, of each image when it was last seen; infinite before
+
+
 class Metrics(NamedTuple):
     """Totals over the examples seen since the epoch began; divide by `examples`."""
 
@@ -83,6 +90,7 @@ class TrainState(NamedTuple):
     model: Any  # parameters, as a mnistsum.models.Model
     opt_state: PyTree
     average: Any  # moving average of the parameters, or None
+    draws: Draws | None  # where images are drawn by rank
     metrics: Metrics
     first_bad: FirstBad  # carried, so that a run's stops tell the very step
 

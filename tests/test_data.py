@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chisquare
 
 from mnistsum.config import AugmentConfig, DataConfig
-from mnistsum.data import Pairs, augment, draw_epoch, load, pair, scale
+from mnistsum.data import Pairs, augment, draw_epoch, load, pair, rank, scale
 
 KEYS = jax.random.split(jax.random.key(7), 3)
 AUGMENT = jax.jit(augment, static_argnums=0)
@@ -35,6 +35,20 @@ def test_a_few_images_are_the_same_in_every_epoch_and_others_with_another_key():
     assert set(first.order.tolist()) == set(second.order.tolist()) != set(other.order.tolist())
     assert (first.order != second.order).any()
     assert (first.numbers == DRAW(*KEYS[:2], 0, 1000).numbers).all()
+
+
+@pytest.mark.parametrize("pressure", [1 + 1e-6, 10.0, 1000.0])
+def test_images_come_up_by_the_rank_of_their_losses_as_often_as_expected_to_within_one(pressure):
+    n = 5000
+    losses = np.random.default_rng(0).exponential(size=n).astype(np.float32)
+    counts = np.bincount(jax.jit(rank)(losses, jnp.log(jnp.float32(pressure))), minlength=n)[np.argsort(-losses)]
+    assert counts.sum() == n
+    ends = np.linspace(0, 1, n + 1)
+    expected = n * np.diff((1 - pressure**-ends) / (1 - 1 / pressure))  # the integral of the density over each rank
+    assert np.abs(counts - expected).max() <= 1
+    assert np.abs((counts - expected).cumsum()).max() <= 1
+    if pressure == 1000:
+        assert abs(expected[0] - 6.915) < 0.01  # log(1000) / (1 - 1 / 1000)
 
 
 def pairs_are_uniform(labels: np.ndarray, numbers: np.ndarray) -> bool:

@@ -107,6 +107,29 @@ def test_a_fault_in_what_batch_norms_and_dropout_need_is_noticed(normed, train, 
     assert bits(normed, run(normed, train, tmp_path, [19], harm), train) != normed_never_stopped
 
 
+# Draws by rank need the places of the epoch's images and their losses.
+@pytest.fixture(scope="module")
+def by_rank(config):
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, pressure=20.0))
+
+
+@pytest.fixture(scope="module")
+def by_rank_never_stopped(by_rank, train, tmp_path_factory):
+    return bits(by_rank, run(by_rank, train, tmp_path_factory.mktemp("never"), []), train)
+
+
+def test_a_run_that_draws_by_rank_resumes_with_the_same_bits(by_rank, train, tmp_path, by_rank_never_stopped):
+    assert bits(by_rank, run(by_rank, train, tmp_path, [5, 8, 19]), train) == by_rank_never_stopped
+
+
+@pytest.mark.parametrize("lost", ["places", "losses"])
+def test_a_fault_in_what_draws_by_rank_need_is_noticed(by_rank, train, tmp_path, by_rank_never_stopped, lost):
+    def harm(keys, state):
+        return keys, state._replace(draws=state.draws._replace(**{lost: jnp.zeros_like(getattr(state.draws, lost))}))
+
+    assert bits(by_rank, run(by_rank, train, tmp_path, [13], harm), train) != by_rank_never_stopped
+
+
 def test_training_and_evaluation_are_traced_once_over_seeds_epochs_and_resumes(config, train, tmp_path):
     chex.clear_trace_counter()
     traced = jax.jit(chex.assert_max_traces(advance, n=1), static_argnums=0)

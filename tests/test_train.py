@@ -18,10 +18,10 @@ from mnistsum.config import (
     OptimizerConfig,
     TrainingConfig,
 )
-from mnistsum.data import draw_epoch, pair, scale
+from mnistsum.data import draw_epoch, pair, rank, scale
 from mnistsum.errors import InputError
 from mnistsum.models import build
-from mnistsum.objective import objective
+from mnistsum.objective import objective, weighted_by_example
 from mnistsum.train import (
     advance,
     compile_advance,
@@ -33,6 +33,7 @@ from mnistsum.train import (
     train_step,
     trained_model,
 )
+from mnistsum.types import Draws
 
 N = 256
 ADVANCE = jax.jit(advance, static_argnums=0)
@@ -123,6 +124,36 @@ def test_stopping_anywhere_gives_the_bits_of_single_steps(recipe, keys, start, t
         if stops == [20]:
             once = state
         assert equal(state, once)
+
+
+@pytest.mark.parametrize("few", [0, 128])
+def test_draws_by_rank_see_each_image_once_and_then_by_the_losses_that_it_had(config, keys, train, few):
+    """The learning rate is as good as zero and no image is distorted: losses are those of the first weights."""
+    still = OptimizerConfig(name="sgd", learning_rate=1e-30, momentum=0.0, schedule="constant")
+    once = dataclasses.replace(config, augment=AugmentConfig(), optimizer=still, data=DataConfig(train_images=few))
+    ranked = dataclasses.replace(once, training=dataclasses.replace(config.training, pressure=20.0))
+    recipe, n = make_recipe(ranked, N), few or N
+    steps = recipe.steps_per_epoch
+    start = START(recipe, keys)
+    first = ADVANCE(recipe, keys, start, train, jnp.int32(steps))
+    epoch = EPOCH(keys.order, keys.number, 0, N, few or None)
+    np.testing.assert_array_equal(np.sort(first.draws.places), np.arange(n))
+    batch = pair(scale(DataConfig(), train.images), train.labels, epoch.numbers)
+    losses = jax.jit(weighted_by_example, static_argnums=0)(config.objective, start.model(*batch[:2]), batch)
+    np.testing.assert_allclose(first.draws.losses[first.draws.places], losses[epoch.order], rtol=1e-5)
+    plain = make_recipe(once, N)
+    assert equal(first.metrics, ADVANCE(plain, keys, START(plain, keys), train, jnp.int32(steps)).metrics)
+
+    second = ADVANCE(recipe, keys, first, train, jnp.int32(steps + 1)).draws.places
+    expected = rank(first.draws.losses, jnp.log(20.0) * 2 / 3)  # a third of the run is over
+    np.testing.assert_array_equal(np.sort(second), np.sort(expected))
+    assert (second != expected).any()  # shuffled
+
+
+def test_an_image_that_is_in_a_batch_twice_is_remembered_by_its_larger_loss():
+    draws = Draws(jnp.arange(4), jnp.array([9.0, 9.0, 9.0, jnp.inf]))
+    after = training._remember(draws, jnp.array([2, 0, 2]), jnp.array([3.0, 5.0, 1.0]))
+    assert after.losses.tolist() == [5.0, 9.0, 3.0, jnp.inf]
 
 
 def test_a_step_of_sgd_by_hand(config, keys, train):
