@@ -163,7 +163,7 @@ class TrainingConfig(Checked):
         return [
             ("epochs", 0 < self.epochs <= 1e6, "above 0, and a million at most"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
-            ("pressure", 1 <= self.pressure <= 1e6, "1, and a million at most"),
+            ("pressure", 1 <= self.pressure <= 1e6, "at least 1, and a million at most"),
             ("patience", self.patience >= 0, "at least 0"),
         ]
 

@@ -232,13 +232,10 @@ def _places(recipe: Recipe, keys: Keys, state: TrainState, draws: Draws) -> Int[
     The first epoch sees each image once; the pressure falls as the exponential of the steps that are left.
     """
     number = state.step // recipe.steps_per_epoch
-
-    def drawn() -> Int[Array, " images"]:
-        once = permute(keys.order, number, recipe.images)
-        by_rank = rank(draws.losses, math.log(recipe.pressure) * (1 - state.step / recipe.steps))
-        return jnp.where(number == 0, once, by_rank[once])
-
-    return lax.cond(state.step % recipe.steps_per_epoch == 0, drawn, lambda: draws.places)
+    once = permute(keys.order, number, recipe.images)
+    by_rank = rank(draws.losses, math.log(recipe.pressure) * (1 - state.step / recipe.steps))[once]
+    begins = state.step % recipe.steps_per_epoch == 0
+    return jnp.where(begins, jnp.where(number == 0, once, by_rank), draws.places)
 
 
 def _remember(draws: Draws, places: Int[Array, " batch"], losses: Float[Array, " batch"]) -> Draws:

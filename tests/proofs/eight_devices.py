@@ -30,6 +30,7 @@ CONFIG = Config(
     training=TrainingConfig(epochs=6.0, batch_size=64),
 )
 NORMED = dataclasses.replace(CONFIG, model=ModelConfig(classifier="lenet5_bn", widths=(2, 4, 16, 8), hidden=16))
+BY_RANK = dataclasses.replace(CONFIG, training=dataclasses.replace(CONFIG.training, pressure=20.0))
 MUON = dataclasses.replace(CONFIG, optimizer=OptimizerConfig())
 COMMUNICATION = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
 
@@ -96,10 +97,15 @@ def main(folder: Path) -> dict:
         jax.jit(advance, static_argnums=0)(recipe, split_keys(seed), start_of(recipe, seed), data, np.int32(1))
         for seed in range(8)
     ]
-    normed = make_recipe(on(1, NORMED), n)
-    seeds_8 = init_seeds(normed, range(8), data)
-    normed_seeds = unstack(compile_advance_seeds(normed, n, 8)(*seeds_8, np.int32(1)), 8)
-    normed_alone = jax.jit(advance, static_argnums=0)(normed, split_keys(3), start_of(normed, 3), data, np.int32(1))
+
+    def of_seeds(config: Config, until: int) -> float:
+        """The difference of a seed trained beside seven others from the same seed alone."""
+        recipe = make_recipe(on(1, config), n)
+        seeds = init_seeds(recipe, range(8), data)
+        beside = unstack(compile_advance_seeds(recipe, n, 8)(*seeds, np.int32(until)), 8)[3]
+        run = jax.jit(advance, static_argnums=0)
+        return difference(beside, run(recipe, split_keys(3), start_of(recipe, 3), data, np.int32(until)))
+
     metrics = [[float(value) for value in state.metrics] for state in (one_at_50, eight_at_50)]
     return {
         "devices": jax.device_count(),
@@ -108,7 +114,9 @@ def main(folder: Path) -> dict:
         "other_seed": difference(one_at_50, alone[1]),
         "muon": difference(*(train(on(count, MUON), start(MUON), 50)[0] for count in (1, 8))),
         "normed": difference(*(train(on(count, NORMED), start(on(count, NORMED)), 20)[0] for count in (1, 8))),
-        "normed_seed": difference(normed_seeds[3], normed_alone),
+        "normed_seed": of_seeds(NORMED, 1),
+        "by_rank": difference(*(train(on(count, BY_RANK), start(BY_RANK), 12)[0] for count in (1, 8))),
+        "by_rank_seed": of_seeds(BY_RANK, 12),
         "metrics": metrics,
         "resumed": resumed,
         "communication": communication(compile_advance(make_recipe(eight, n), n).as_text()),

@@ -56,6 +56,11 @@ def test_batch_norms_and_dropout_are_of_the_whole_batch_and_of_each_seed(found):
     assert found["normed_seed"] < 1e-5
 
 
+def test_draws_by_rank_are_of_the_whole_batch_and_of_each_seed(found):
+    assert found["by_rank"] < 1e-4  # two steps into the second epoch, drawn by the first's losses
+    assert found["by_rank_seed"] < 1e-4
+
+
 def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do(found):
     assert found["refusals"] == [
         "",
