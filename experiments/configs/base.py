@@ -4,7 +4,7 @@ Claim: beats the write-up's 98.96 % digit and 98.83 % sum in less than a minute 
 parameters. An image whose digit has a probability below 0.95, about one in forty, is answered by the mean over nine
 places, moved by up to one pixel: 0.09 points more validation images are read right so (thirty runs of six adders), as
 many as if all were moved.
-Result: experiments/results/runs/base-*.
+Result: experiments/results/runs/base-*. What else was tried: experiments/results/search-ideas.md.
 Command: python -m experiments.run --config base
 Cost: less than a minute on two CPU cores.
 """
