@@ -95,8 +95,8 @@ class ModelConfig(Checked):
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         return [
-            ("widths", all(width >= 1 for width in self.widths), "all positive"),
-            ("hidden", self.hidden >= 1, "at least 1"),
+            ("widths", all(1 <= width <= 1e6 for width in self.widths), "all positive, and a million at most"),
+            ("hidden", 1 <= self.hidden <= 1e6, "1 to a million"),
         ]
 
     def _names(self) -> dict[str, registry.Registry]:

@@ -91,6 +91,12 @@ def test_a_key_that_was_renamed_is_read_and_said():
         (lambda: ModelConfig(classifier="resnet18"), "model.classifier: .* found resnet18; did you mean resnet?"),
         (lambda: ModelConfig(widths=[8, 16]), r"model.widths: expected a tuple of int, found \[8, 16\]"),
         (lambda: ModelConfig(hidden=12.0), "model.hidden: expected int, found 12.0"),
+        (lambda: ModelConfig(hidden=10**320), "model.hidden: expected 1 to a million, found 1000"),
+        (lambda: ModelConfig(widths=(8, 10**320)), "model.widths: expected all positive, and a million at most, found"),
+        (
+            lambda: TrainingConfig(pressure=0.5),
+            "training.pressure: expected at least 1, and a million at most, found 0.5",
+        ),
         (lambda: ObjectiveConfig(digit_weight="half"), "objective.digit_weight: expected float, found 'half'"),
         (lambda: ObjectiveConfig(name="likely"), "objective.name: expected one of weighted"),
         (lambda: TrainingConfig(epochs=-1), "training.epochs: expected above 0, and a million at most, found -1.0"),
