@@ -10,5 +10,5 @@ class InputError(Exception):
         ...     mnistsum.ModelConfig(hidden=0)
         ... except mnistsum.InputError as error:
         ...     print(error)
-        model.hidden: expected at least 1, found 0
+        model.hidden: expected 1 to a million, found 0
     """
