@@ -75,15 +75,18 @@ def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
         )
     config = read_config(folder)
     resumed = cli.override(config, changes) if changes else config
-    epochs, schedule = config.training.epochs, config.optimizer.schedule
+    epochs, schedule, pressure = config.training.epochs, config.optimizer.schedule, config.training.pressure
     if resumed.training.epochs < epochs:
         raise InputError(
             f"training.epochs: expected at least the {epochs:g} of {folder}, found {resumed.training.epochs:g}"
         )
-    if resumed.training.epochs > epochs and schedule != "constant":
+    if resumed.training.epochs > epochs and (schedule != "constant" or pressure > 1):
+        falls = f"training.pressure={pressure:g} falls to 1"
+        if schedule != "constant":
+            falls = f"the rate of optimizer.schedule={schedule} falls to 0"
         raise InputError(
-            f"training.epochs: the rate of optimizer.schedule={schedule} falls to 0 over the {epochs:g} epochs of "
-            f"{folder}, so it cannot go on; start a new run from its weights: --init {folder}"
+            f"training.epochs: {falls} over the {epochs:g} epochs of {folder}, so it cannot go on; start a new run "
+            f"from its weights: --init {folder}"
         )
     return resumed
 

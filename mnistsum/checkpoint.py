@@ -92,7 +92,7 @@ def steps(folder: Path) -> list[int]:
 def restore(folder: Path, config: Config) -> Restored:
     """Return the newest checkpoint that is sound and of this config, but its devices.
 
-    Where the learning rate is constant, it may be one of fewer epochs, too.
+    Where nothing follows a course over all epochs, as a rate that falls does, it may be one of fewer epochs, too.
 
     Raises:
         InputError: where there is none; it says why for each.
@@ -140,7 +140,8 @@ def _read(path: Path, config: Config) -> tuple[TrainState, dict[str, Any], Model
     if "kept" not in metadata:
         raise InputError(f"{path}: expected a checkpoint, found weights")
     saved = as_dict(from_json(metadata["config"], str(path)))
-    may_differ = {"devices"} | ({"training.epochs"} if config.optimizer.schedule == "constant" else set())
+    spans_epochs = config.optimizer.schedule != "constant" or config.training.pressure > 1
+    may_differ = {"devices"} | (set() if spans_epochs else {"training.epochs"})
     for name, value in as_dict(config).items():
         if name not in may_differ and saved[name] != value:
             raise InputError(f"{path}: of another config: expected {name} to be {value!r}, found {saved[name]!r}")

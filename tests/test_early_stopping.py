@@ -114,6 +114,15 @@ def test_more_epochs_are_refused_where_the_rate_has_fallen_to_0(config, ended, t
     assert f"--init {tmp_path}" in said
 
 
+def test_more_epochs_are_refused_where_the_pressure_has_fallen_to_1(config, ended, tmp_path):
+    constant = dataclasses.replace(config.optimizer, schedule="constant")
+    by_rank = dataclasses.replace(config.training, pressure=20.0)
+    (tmp_path / "config.json").write_text(to_json(dataclasses.replace(config, optimizer=constant, training=by_rank)))
+    status, said = ended(command, "--resume", tmp_path, "training.epochs=9")
+    assert status == 2
+    assert f"training.pressure=20 falls to 1 over the 3 epochs of {tmp_path}, so it cannot go on" in said
+
+
 @pytest.mark.slow
 def test_a_finished_run_that_is_given_more_epochs_ends_as_if_it_had_had_them(tmp_path):
     data = write_set(tmp_path, train=576, test=64)

@@ -10,6 +10,7 @@ import pytest
 from jax.errors import KeyReuseError
 
 from mnistsum import checkpoint, evaluation
+from mnistsum.errors import InputError
 from mnistsum.train import advance, init_state, make_recipe, split_keys, trained_model
 
 KEYS = split_keys(0)
@@ -120,6 +121,22 @@ def by_rank_never_stopped(by_rank, train, tmp_path_factory):
 
 def test_a_run_that_draws_by_rank_resumes_with_the_same_bits(by_rank, train, tmp_path, by_rank_never_stopped):
     assert bits(by_rank, run(by_rank, train, tmp_path, [5, 8, 19]), train) == by_rank_never_stopped
+
+
+@pytest.mark.parametrize("pressure", [1.0, 20.0])
+def test_a_checkpoint_of_fewer_epochs_is_of_the_run_where_nothing_spans_them(config, tmp_path, pressure):
+    constant = dataclasses.replace(config.optimizer, schedule="constant")
+    few = dataclasses.replace(config.training, pressure=pressure)
+    few, more = (
+        dataclasses.replace(config, optimizer=constant, training=dataclasses.replace(few, epochs=epochs))
+        for epochs in (3.0, 4.0)
+    )
+    checkpoint.save(tmp_path, few, START(make_recipe(few, 256), KEYS), {})
+    if pressure == 1:
+        assert checkpoint.restore(tmp_path, more).state.step == 0
+    else:
+        with pytest.raises(InputError, match=r"of another config: expected training.epochs to be 4.0, found 3.0"):
+            checkpoint.restore(tmp_path, more)
 
 
 @pytest.mark.parametrize("lost", ["places", "losses"])
