@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments import cli
-from mnistsum.config import Config, read_config
+from mnistsum.config import Config, read_config, spans_epochs
 from mnistsum.errors import InputError
 
 STARTED = time.perf_counter()
@@ -75,13 +75,13 @@ def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
         )
     config = read_config(folder)
     resumed = cli.override(config, changes) if changes else config
-    epochs, schedule, pressure = config.training.epochs, config.optimizer.schedule, config.training.pressure
+    epochs, schedule = config.training.epochs, config.optimizer.schedule
     if resumed.training.epochs < epochs:
         raise InputError(
             f"training.epochs: expected at least the {epochs:g} of {folder}, found {resumed.training.epochs:g}"
         )
-    if resumed.training.epochs > epochs and (schedule != "constant" or pressure > 1):
-        falls = f"training.pressure={pressure:g} falls to 1"
+    if resumed.training.epochs > epochs and spans_epochs(config):
+        falls = f"training.pressure={config.training.pressure:g} falls to 1"
         if schedule != "constant":
             falls = f"the rate of optimizer.schedule={schedule} falls to 0"
         raise InputError(

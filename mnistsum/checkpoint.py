@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from mnistsum import weights
-from mnistsum.config import Config, as_dict, from_json, read_config, to_json
+from mnistsum.config import Config, as_dict, from_json, read_config, spans_epochs, to_json
 from mnistsum.errors import InputError
 from mnistsum.files import PARTIAL, load_arrays, save_arrays, writing
 from mnistsum.json_files import parse_json
@@ -92,7 +92,7 @@ def steps(folder: Path) -> list[int]:
 def restore(folder: Path, config: Config) -> Restored:
     """Return the newest checkpoint that is sound and of this config, but its devices.
 
-    Where nothing follows a course over all epochs, as a rate that falls does, it may be one of fewer epochs, too.
+    Where nothing spans the epochs, as a falling learning rate does, it may be one of fewer epochs, too.
 
     Raises:
         InputError: where there is none; it says why for each.
@@ -140,8 +140,7 @@ def _read(path: Path, config: Config) -> tuple[TrainState, dict[str, Any], Model
     if "kept" not in metadata:
         raise InputError(f"{path}: expected a checkpoint, found weights")
     saved = as_dict(from_json(metadata["config"], str(path)))
-    spans_epochs = config.optimizer.schedule != "constant" or config.training.pressure > 1
-    may_differ = {"devices"} | (set() if spans_epochs else {"training.epochs"})
+    may_differ = {"devices"} | (set() if spans_epochs(config) else {"training.epochs"})
     for name, value in as_dict(config).items():
         if name not in may_differ and saved[name] != value:
             raise InputError(f"{path}: of another config: expected {name} to be {value!r}, found {saved[name]!r}")

@@ -214,6 +214,11 @@ def judges_epochs(config: Config) -> bool:
     return config.training.patience > 0 or config.training.keep == "best"
 
 
+def spans_epochs(config: Config) -> bool:
+    """Return whether something takes its course over all epochs: the learning rate, or the pressure of the draws."""
+    return config.optimizer.schedule != "constant" or config.training.pressure > 1
+
+
 def check_names(config: Config) -> Config:
     """Return the config of a file of a user's own, now that the names which the file defines are known.
 

@@ -84,7 +84,7 @@ def permute(order: Key[Array, ""], epoch: Int[Array, ""] | int, n: int) -> Int[A
     return jax.random.permutation(jax.random.fold_in(order, epoch), n)
 
 
-def rank(losses: Float[Array, " n"], log_pressure: Float[Array, ""]) -> Int[Array, " n"]:
+def draw_by_rank(losses: Float[Array, " n"], log_pressure: Float[Array, ""]) -> Int[Array, " n"]:
     """Return `n` places, those of large losses several times and first.
 
     Rank r of n comes up in proportion to exp(-log_pressure * r / n), as in Loshchilov & Hutter 2016, "Online batch
@@ -93,10 +93,10 @@ def rank(losses: Float[Array, " n"], log_pressure: Float[Array, ""]) -> Int[Arra
 
     Examples:
         >>> import jax.numpy as jnp
-        >>> from mnistsum.data import rank
+        >>> from mnistsum.data import draw_by_rank
         >>> losses = jnp.array([0.1, 3.0, 0.2, 1.0])
-        >>> rank(losses, jnp.log(1.001)).tolist(), rank(losses, jnp.log(100.0)).tolist()
-        ([1, 3, 2, 0], [1, 1, 1, 3])
+        >>> [draw_by_rank(losses, jnp.log(pressure)).tolist() for pressure in (1.001, 100.0)]
+        [[1, 3, 2, 0], [1, 1, 1, 3]]
     """
     n = len(losses)
     share = (jnp.arange(n) + 0.5) / n

@@ -108,9 +108,10 @@ def check_permutation(config: ModelConfig) -> None:
     """Check that a permuted batch permutes the answers: no example depends on its place."""
     model, split = build(config, jax.random.key(SEED)), _split()
     order = np.random.default_rng(0).permutation(N)
-    permuted = evaluate(LOOKS_AGAIN, model, Split(*(field[order] for field in split)), N)
-    for path, a, b in _pairs(permuted, evaluate(LOOKS_AGAIN, model, split, N)):
-        _assert_close(a, b[order], 1e-3, f"{path} depends on an example's place")
+    for data in (DataConfig(), LOOKS_AGAIN):
+        permuted = evaluate(data, model, Split(*(field[order] for field in split)), N)
+        for path, a, b in _pairs(permuted, evaluate(data, model, split, N)):
+            _assert_close(a, b[order], 1e-3, f"{path} depends on an example's place")
 
 
 def check_padding(config: ModelConfig) -> None:

@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Integer, Key
 
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, ObjectiveConfig, OptimizerConfig
-from mnistsum.data import augment, draw_epoch, pair, permute, rank, scale
+from mnistsum.data import augment, draw_by_rank, draw_epoch, pair, permute, scale
 from mnistsum.devices import count, on_each, share
 from mnistsum.errors import InputError
 from mnistsum.models import Model, build, in_evaluation, in_training, parameters, with_parameters
@@ -84,6 +84,7 @@ def split_keys(seed: int | Integer[Array, ""]) -> Keys:
 
 def init_state(recipe: Recipe, keys: Keys, model: Model | None = None) -> TrainState:
     """Return the state before the first step, of a model that is given or else is built from the key."""
+    n = recipe.images
     if model is None:
         model = build(recipe.model, keys.init)
     return TrainState(
@@ -91,7 +92,7 @@ def init_state(recipe: Recipe, keys: Keys, model: Model | None = None) -> TrainS
         model=model,
         opt_state=optimizer(recipe.optimizer, recipe.steps).init(parameters(model)),
         average=jax.tree.map(jnp.copy, model) if recipe.optimizer.average else None,
-        draws=_no_draws(recipe) if recipe.pressure > 1 else None,
+        draws=Draws(jnp.zeros(n, jnp.int32), jnp.full(n, jnp.inf)) if recipe.pressure > 1 else None,
         metrics=jax.tree.map(jnp.zeros_like, Metrics(jnp.int32(0), jnp.float32(0), jnp.int32(0), jnp.int32(0))),
         first_bad=FirstBad(step=jnp.int32(-1), quantity=jnp.int32(0)),
     )
@@ -140,9 +141,9 @@ def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Ba
     here = FirstBad(state.step, bad.argmax().astype(jnp.int32))
     is_first = bad.any() & (state.first_bad.step < 0)
     first_bad = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), here, state.first_bad)
-    draws = (
-        None if state.draws is None else _remember(state.draws, _next(recipe, state.step, state.draws.places), losses)
-    )
+    draws = state.draws
+    if draws is not None:
+        draws = _remember(draws, _next(recipe, state.step, draws.places), losses)
     return TrainState(state.step + 1, model, opt_state, average, draws, metrics, first_bad)
 
 
@@ -222,10 +223,6 @@ def _next(recipe: Recipe, step: Int[Array, ""], order: Int[Array, " images"]) ->
     return lax.dynamic_slice(order, (place * recipe.batch_size,), (recipe.batch_size,))
 
 
-def _no_draws(recipe: Recipe) -> Draws:
-    return Draws(jnp.zeros(recipe.images, jnp.int32), jnp.full(recipe.images, jnp.inf))
-
-
 def _places(recipe: Recipe, keys: Keys, state: TrainState, draws: Draws) -> Int[Array, " images"]:
     """Return the places of the images that the current epoch sees: drawn where it begins, and then kept.
 
@@ -233,7 +230,7 @@ def _places(recipe: Recipe, keys: Keys, state: TrainState, draws: Draws) -> Int[
     """
     number = state.step // recipe.steps_per_epoch
     once = permute(keys.order, number, recipe.images)
-    by_rank = rank(draws.losses, math.log(recipe.pressure) * (1 - state.step / recipe.steps))[once]
+    by_rank = draw_by_rank(draws.losses, math.log(recipe.pressure) * (1 - state.step / recipe.steps))[once]
     begins = state.step % recipe.steps_per_epoch == 0
     return jnp.where(begins, jnp.where(number == 0, once, by_rank), draws.places)
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chisquare
 
 from mnistsum.config import AugmentConfig, DataConfig
-from mnistsum.data import Pairs, augment, draw_epoch, load, pair, rank, scale
+from mnistsum.data import Pairs, augment, draw_by_rank, draw_epoch, load, pair, scale
 
 KEYS = jax.random.split(jax.random.key(7), 3)
 AUGMENT = jax.jit(augment, static_argnums=0)
@@ -41,7 +41,9 @@ def test_a_few_images_are_the_same_in_every_epoch_and_others_with_another_key():
 def test_images_come_up_by_the_rank_of_their_losses_as_often_as_expected_to_within_one(pressure):
     n = 5000
     losses = np.random.default_rng(0).exponential(size=n).astype(np.float32)
-    counts = np.bincount(jax.jit(rank)(losses, jnp.log(jnp.float32(pressure))), minlength=n)[np.argsort(-losses)]
+    counts = np.bincount(jax.jit(draw_by_rank)(losses, jnp.log(jnp.float32(pressure))), minlength=n)[
+        np.argsort(-losses)
+    ]
     assert counts.sum() == n
     ends = np.linspace(0, 1, n + 1)
     expected = n * np.diff((1 - pressure**-ends) / (1 - 1 / pressure))  # the integral of the density over each rank

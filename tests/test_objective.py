@@ -7,7 +7,7 @@ import pytest
 
 from mnistsum.config import ObjectiveConfig
 from mnistsum.data import pair
-from mnistsum.objective import held_out_cells, measure, negative_log_likelihood, objective
+from mnistsum.objective import held_out_cells, measure, negative_log_likelihood, objective, weighted_by_example
 from mnistsum.registry import OBJECTIVES
 from mnistsum.types import Logits
 
@@ -63,6 +63,9 @@ def test_held_out_cells_have_no_sum_loss_and_lie_three_in_each_row_and_column():
     assert ((gradient.sum == 0).all(1) == cells.ravel()).all()
     trained = ~cells.ravel()
     np.testing.assert_allclose(loss, negative_log_likelihood(logits.sum, batch.sum)[trained].mean(), rtol=1e-5)
+    by_example = jax.jit(weighted_by_example, static_argnums=0)(config, logits, batch)
+    assert ((by_example == 0) == cells.ravel()).all()
+    np.testing.assert_allclose(by_example[trained].mean(), loss, rtol=1e-5)
 
 
 def test_an_objective_of_ones_own_is_chosen_by_name(monkeypatch):

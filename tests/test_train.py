@@ -18,7 +18,7 @@ from mnistsum.config import (
     OptimizerConfig,
     TrainingConfig,
 )
-from mnistsum.data import draw_epoch, pair, rank, scale
+from mnistsum.data import draw_by_rank, draw_epoch, pair, scale
 from mnistsum.errors import InputError
 from mnistsum.models import build
 from mnistsum.objective import objective, weighted_by_example
@@ -145,7 +145,7 @@ def test_draws_by_rank_see_each_image_once_and_then_by_the_losses_that_it_had(co
     assert equal(first.metrics, ADVANCE(plain, keys, START(plain, keys), train, jnp.int32(steps)).metrics)
 
     second = ADVANCE(recipe, keys, first, train, jnp.int32(steps + 1)).draws.places
-    expected = rank(first.draws.losses, jnp.log(20.0) * 2 / 3)  # a third of the run is over
+    expected = draw_by_rank(first.draws.losses, jnp.log(20.0) * 2 / 3)  # a third of the run is over
     np.testing.assert_array_equal(np.sort(second), np.sort(expected))
     assert (second != expected).any()  # shuffled
 

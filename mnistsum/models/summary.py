@@ -69,7 +69,7 @@ def summarize(config: ModelConfig) -> list[Row]:
     def forward(key, image, number):
         model = build(config, key)
         for part in ("classifier", "adder"):
-            for name, layer in _layers(getattr(model, part)):
+            for name, layer in list(_layers(getattr(model, part))):
                 watch(f"{part}.{name}", layer)
         features, digit = model.classify(image)
         rows.append(Row("digit", "logits", digit.shape[1:], 0, 0))
@@ -105,11 +105,10 @@ def count_multiply_adds(config: ModelConfig) -> int:
 
 def _layers(module: nnx.Module) -> Iterator[tuple[str, nnx.Module]]:
     """Yield the layers of a module by their paths, those in its lists and dicts one by one."""
-    children = enumerate(module) if isinstance(module, nnx.List) else vars(module).items()
-    for name, child in list(children):
+    for name, child in nnx.iter_children(module):
         if isinstance(child, nnx.List | nnx.Dict):
             yield from ((f"{name}.{inner}", layer) for inner, layer in _layers(child))
-        elif isinstance(child, nnx.Module):
+        else:
             yield str(name), child
 
 
