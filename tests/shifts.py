@@ -5,6 +5,7 @@ Writes experiments/results/shifts.md. The test set is not read.
 
 import dataclasses
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -16,38 +17,42 @@ from mnistsum import load, load_run
 from mnistsum.evaluation import evaluate
 
 DOUBTS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)  # probabilities of the digit below which it is moved
-SHIFT = 1  # pixel
+SHIFTS = (1, 2, 3)  # pixels, at most so many
 
 
 def main(folders: list[str]) -> None:
     """Write the table of runs with the same validation images."""
-    gains: dict[float, list[float]] = {doubt: [] for doubt in DOUBTS}
-    accuracies, losses, moved = ({doubt: [] for doubt in DOUBTS} for _ in range(3))
+    moved, right, gains, losses = (defaultdict(list) for _ in range(4))
     for folder in folders:
         config, model = load_run(Path(folder))
         images = load(config.data).validation
         labels = np.asarray(images.labels)
-        plain, shifted = (
-            log_softmax(_digit_logits(config.data, model, images, shift).astype(float), 1) for shift in (0, SHIFT)
+        plain, *means = (
+            log_softmax(_digit_logits(config.data, model, images, shift).astype(float), 1) for shift in (0, *SHIFTS)
         )
+        accuracy = 100 * (plain.argmax(1) == labels).mean()
         for doubt in DOUBTS:
             is_doubtful = (np.exp(plain).max(1) < doubt) | (doubt == 1)
-            chosen = np.where(is_doubtful[:, None], shifted, plain)
-            accuracies[doubt].append(100 * (chosen.argmax(1) == labels).mean())
-            gains[doubt].append(accuracies[doubt][-1] - accuracies[0.0][-1])
-            losses[doubt].append(-log_softmax(chosen, 1)[np.arange(len(labels)), labels].mean())
             moved[doubt].append(100 * is_doubtful.mean())
+            for shift, mean in zip(SHIFTS, means, strict=True):
+                chosen = np.where(is_doubtful[:, None], mean, plain)
+                right[doubt, shift].append(100 * (chosen.argmax(1) == labels).mean())
+                gains[doubt, shift].append(right[doubt, shift][-1] - accuracy)
+                losses[doubt, shift].append(-log_softmax(chosen, 1)[np.arange(len(labels)), labels].mean())
     rows = []
     for doubt in DOUBTS:
-        gain = f"{np.mean(gains[doubt]):+.3f} ± {np.std(gains[doubt], ddof=1):.3f}"
-        means = [f"{np.mean(moved[doubt]):.2f}", f"{np.mean(accuracies[doubt]):.3f}", gain]
-        rows.append([f"{doubt:g}", *means, f"{np.mean(losses[doubt]):.4f}"])
-    header = ["moved where the digit's probability is below", "moved, %", "right, %", "gain, points", "loss, nats"]
+        cells = [f"{doubt:g}", f"{np.mean(moved[doubt]):.2f}"]
+        for shift in SHIFTS:
+            gain = f"{np.mean(gains[doubt, shift]):+.3f} ± {np.std(gains[doubt, shift], ddof=1):.3f}"
+            cells += [f"{np.mean(right[doubt, shift]):.3f}", gain, f"{np.mean(losses[doubt, shift]):.4f}"]
+        rows.append(cells)
+    header = ["moved where the digit's probability is below", "moved, %"]
+    header += [f"{shift} px: {what}" for shift in SHIFTS for what in ("right, %", "gain, points", "loss, nats")]
     made = environment.describe("")
     said = (
-        f"{len(folders)} runs, {len(labels):,} validation images each, shifts of up to {SHIFT} pixel; digits. Mean "
-        "and standard deviation, over runs, of the gain over images as they are; the test set is not read. "
-        f"`python -m tests.shifts RUNS...`, {made['hardware']}, jax {made['versions']['jax']}, "
+        f"{len(folders)} runs, {len(labels):,} validation images each, shifts of up to {SHIFTS[0]}, {SHIFTS[1]} or "
+        f"{SHIFTS[2]} pixels; digits. Mean and standard deviation, over runs, of the gain over images as they are; the "
+        f"test set is not read. `python -m tests.shifts RUNS...`, {made['hardware']}, jax {made['versions']['jax']}, "
         f"commit {made['commit']}."
     )
     table = f"{said}\n\n{markdown.table(header, rows)}\n"

@@ -15,6 +15,7 @@ from mnistsum.config import ModelConfig, TrainingConfig
 config = dataclasses.replace(
     base,
     name="tiny",
+    data=dataclasses.replace(base.data, test_shift=1),
     model=ModelConfig(classifier="tiny", widths=(10, 20, 20, 20, 20), adder="shift", dtype="bfloat16"),
     training=TrainingConfig(epochs=40.0),
 )
