@@ -19,11 +19,12 @@ MOST_SEEDS = 1000
 class Compare:
     """Trains each config on the same seeds; says which is better than the first, by how much, how sure, at what cost.
 
-    Seed k gives every config the same images in the same order with the same numbers; in another order where
-    training.pressure is above 1. Overrides such as training.epochs=1 apply to every config. Finished runs in the folder
-    are reused where nothing that decides them has changed, so a comparison that was stopped goes on with the same
-    command. On an accelerator, or several devices, seeds share one program. Given the folders of finished runs, and the
-    .py files of networks of yours among them, it compares those, and trains nothing.
+    Seed k gives every config the same images in the same order with the same numbers. After the first epoch, configs
+    whose training.pressure is above 1, as base's, each draw the images more often that they find hard. Overrides such
+    as training.epochs=1 apply to every config. Finished runs in the folder are reused where nothing that decides them
+    has changed, so a comparison that was stopped goes on with the same command. On an accelerator, or several devices,
+    seeds share one program. Given the folders of finished runs, and the .py files of networks of yours among them, it
+    compares those, and trains nothing.
     """
 
     configs: Positional[tuple[str, ...]]  # names, .py files of yours, base+model.adder=shift, or finished runs' folders

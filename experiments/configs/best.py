@@ -23,5 +23,5 @@ config = dataclasses.replace(
     augment=dataclasses.replace(base.augment, elastic=0.7),
     model=ModelConfig(classifier="vgg", adder="shift", dtype="bfloat16"),
     optimizer=dataclasses.replace(base.optimizer, weight_decay=0.05, average=0.999),
-    training=TrainingConfig(epochs=15.0),
+    training=TrainingConfig(epochs=15.0, pressure=100.0),
 )
