@@ -62,7 +62,7 @@ def chart(ours: Sequence[Point]) -> Figure:
     right.set(xlabel="seconds of training")
     for axes in (left, right):
         axes.set_xscale("log")
-        axes.margins(x=0.18, y=0.1)
+        axes.margins(x=0.25, y=0.1)
         axes.xaxis.set_major_locator(LogLocator())
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_minor_locator(NullLocator())
