@@ -50,9 +50,9 @@ def main(folders: list[str]) -> None:
     header += [f"{shift} px: {what}" for shift in SHIFTS for what in ("right, %", "gain, points", "loss, nats")]
     made = environment.describe("")
     said = (
-        f"{len(folders)} runs, {len(labels):,} validation images each, shifts of up to {SHIFTS[0]}, {SHIFTS[1]} or "
-        f"{SHIFTS[2]} pixels; digits. Mean and standard deviation, over runs, of the gain over images as they are; the "
-        f"test set is not read. `python -m tests.shifts RUNS...`, {made['hardware']}, jax {made['versions']['jax']}, "
+        f"{len(folders)} runs, {len(labels):,} validation images each, shifts of up to so many pixels (px); digits. "
+        "Mean and standard deviation, over runs, of the gain over images as they are; the test set is not read. "
+        f"`python -m tests.shifts RUNS...`, {made['hardware']}, jax {made['versions']['jax']}, "
         f"commit {made['commit']}."
     )
     table = f"{said}\n\n{markdown.table(header, rows)}\n"

@@ -1,13 +1,16 @@
 """The results table: what the README shows is what the committed runs say."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from experiments.cli import load_config
 from experiments.comparison import published
 from experiments.tabulate import command, group, table
+from mnistsum.config import read_config
 from mnistsum.errors import InputError
 
 ROOT = Path(__file__).parent.parent
@@ -16,6 +19,13 @@ ROOT = Path(__file__).parent.parent
 def test_the_table_of_the_readme_is_that_of_the_committed_runs():
     runs = tuple(sorted((ROOT / "experiments" / "results" / "runs").iterdir()))
     assert table(group(runs)) in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.filterwarnings("ignore:the config's model.initialisation")  # as `reference` was written
+def test_a_published_run_is_of_the_config_that_bears_its_name():
+    for folder in (ROOT / "experiments" / "results" / "runs").iterdir():
+        config = read_config(folder)
+        assert config == dataclasses.replace(load_config(config.name), seed=config.seed)
 
 
 def test_mean_and_deviation_by_hand(tmp_path):

@@ -19,8 +19,8 @@ MOST_SEEDS = 1000
 class Compare:
     """Trains each config on the same seeds; says which is better than the first, by how much, how sure, at what cost.
 
-    Seed k gives every config the same images in the same order with the same numbers. After the first epoch, configs
-    whose training.pressure is above 1, as base's, each draw the images more often that they find hard. Overrides such
+    Seed k gives every config the same images in the same order with the same numbers. After the first epoch, each
+    config whose training.pressure is above 1, as base's, draws those more often that it finds hard. Overrides such
     as training.epochs=1 apply to every config. Finished runs in the folder are reused where nothing that decides them
     has changed, so a comparison that was stopped goes on with the same command. On an accelerator, or several devices,
     seeds share one program. Given the folders of finished runs, and the .py files of networks of yours among them, it
