@@ -94,7 +94,9 @@ def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
 def _is_new(folder: Path) -> bool:
     """Whether it is empty, or left by a run that was killed before it had written its config."""
     before_config = {".lock", "run.json", "metrics.jsonl", "checkpoints"}
-    return folder.is_dir() and all(path.name.removesuffix(".partial") in before_config for path in folder.iterdir())
+    return folder.is_dir() and all(
+        path.name in before_config or path.name.endswith(".partial") for path in folder.iterdir()
+    )
 
 
 def _new_folder(name: str) -> Path:

@@ -4,7 +4,6 @@
 `summary.json`: a folder that holds it is a finished run's. A run that can be gone on with has `checkpoints/`, too.
 """
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -15,7 +14,7 @@ import numpy as np
 
 from mnistsum import json_files, weights
 from mnistsum.calibration import Temperatures
-from mnistsum.config import Config, TrainingConfig, judges_epochs, read_config, to_json
+from mnistsum.config import Config, judges_epochs, read_config, to_json
 from mnistsum.errors import InputError
 from mnistsum.files import write_whole, writing
 from mnistsum.models import Model
@@ -23,6 +22,7 @@ from mnistsum.types import Evaluation
 
 RUN, METRICS, PREDICTIONS, SUMMARY = "run.json", "metrics.jsonl", "predictions.npz", "summary.json"
 CHECKPOINTS = "checkpoints"
+LOCK = ".lock"  # held by the process that trains the run
 OUTPUTS = ("digit", "sum")  # what is predicted
 CHECKED = (weights.CONFIG, RUN, METRICS, PREDICTIONS, weights.WEIGHTS)  # against the digests in the summary
 DIGEST = "sha256"  # of the summary, in it
@@ -49,9 +49,8 @@ def begin(folder: Path, config: Config, run: dict[str, Any]) -> None:
     write_whole(folder / weights.CONFIG, to_json(config))
 
 
-def reopen(folder: Path, training: TrainingConfig, run: dict[str, Any]) -> None:
-    """Make a run, finished or not, one that is trained on in another way; killed on the way, it can be resumed."""
-    config = dataclasses.replace(read_config(folder), training=training)
+def reopen(folder: Path, config: Config, run: dict[str, Any]) -> None:
+    """Make a run, finished or not, one that goes on in another way; killed on the way, it can be resumed."""
     with writing(folder):
         for name in (SUMMARY, weights.WEIGHTS, PREDICTIONS):  # the summary first: without it, the run is not finished
             (folder / name).unlink(missing_ok=True)

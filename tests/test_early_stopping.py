@@ -135,7 +135,8 @@ def test_a_finished_run_that_is_given_more_epochs_ends_as_if_it_had_had_them(tmp
     assert bits(tmp_path / "short") == bits(tmp_path / "long")
     assert json.loads((tmp_path / "short" / "run.json").read_text())["command"].endswith("training.epochs=4")
     # Killed as soon as it is longer, it knows so.
-    training = dataclasses.replace(run_folder.read_config(tmp_path / "killed").training, epochs=4.0)
-    run_folder.reopen(tmp_path / "killed", training, run_folder.read_json(tmp_path / "killed" / "run.json"))
+    shorter = run_folder.read_config(tmp_path / "killed")
+    longer = dataclasses.replace(shorter, training=dataclasses.replace(shorter.training, epochs=4.0))
+    run_folder.reopen(tmp_path / "killed", longer, run_folder.read_json(tmp_path / "killed" / "run.json"))
     finish(start("--resume", tmp_path / "killed"))
     assert bits(tmp_path / "killed") == bits(tmp_path / "long")

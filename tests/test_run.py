@@ -12,7 +12,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from programs import timeless
+from programs import timeless, write_set
 
 import mnistsum
 from experiments import cli
@@ -136,8 +136,29 @@ def test_a_run_elsewhere_stopped_by_a_signal_resumes_to_the_same_bits(smoke, tmp
     assert process.returncode == 128 + number
     assert f"go on with: python -m experiments.run --resume '{parts}'" in rest
     assert not (tmp_path / parts / "summary.json").exists()
+    (tmp_path / parts / ".metrics.jsonl-0.partial").touch()  # as a killed process leaves it
     assert "resumed at step" in finish(start("--resume", parts, **elsewhere))
     assert files(tmp_path / parts) == files(folder)
+    assert not list((tmp_path / parts).glob("*.partial"))
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_with_other_devices_is_one_that_can_be_loaded(tmp_path):
+    data = write_set(tmp_path, train=576, test=64)
+    own = ["data.name=custom", f"data.dir={data}", "data.validation=64", "training.epochs=0.02"]
+    finish(start("--config", "smoke", *own, "--output", tmp_path / "r"))
+    finish(start("--resume", tmp_path / "r", "devices=1"))
+    config, _ = mnistsum.load_run(tmp_path / "r")
+    assert config.devices == 1
+    assert json.loads((tmp_path / "r" / "run.json").read_text())["command"].endswith("devices=1")
+
+
+@pytest.mark.slow
+def test_a_folder_that_a_killed_start_left_is_as_good_as_new(tmp_path):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / ".run.json-0.partial").touch()
+    finish(start("--config", "smoke", "training.epochs=0.02", "--output", tmp_path / "r"))
+    assert not (tmp_path / "r" / ".run.json-0.partial").exists()
 
 
 @pytest.mark.slow

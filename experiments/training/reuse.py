@@ -20,8 +20,6 @@ from mnistsum.errors import InputError
 from mnistsum.files import writing
 from mnistsum.types import Data
 
-LOCK = ".lock"  # in the folder of a run that is being trained
-
 
 class Wanted(NamedTuple):
     """The runs of one config that a program wants."""
@@ -108,7 +106,7 @@ def _train(wanted: Wanted, seeds: list[int], data: Data, plan: Plan, command: st
         run = describe_run(wanted.config, wanted.record, command, len(seeds))
         with writing(folder):
             partial[seed].mkdir(parents=True)
-            locks.append(filelock.FileLock(partial[seed] / LOCK))
+            locks.append(filelock.FileLock(partial[seed] / run_folder.LOCK))
             locks[-1].acquire()
         run_folder.begin(partial[seed], dataclasses.replace(wanted.config, seed=seed), run)
     try:
@@ -128,7 +126,7 @@ def _train(wanted: Wanted, seeds: list[int], data: Data, plan: Plan, command: st
 
 def _clear_away(folder: Path) -> None:
     """Remove what killed processes left: folders that no process holds."""
-    for left in folder.glob(f".*/{LOCK}"):
+    for left in folder.glob(f".*/{run_folder.LOCK}"):
         lock = filelock.FileLock(left)
         try:
             lock.acquire(timeout=0)

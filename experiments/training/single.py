@@ -18,19 +18,17 @@ from experiments.training import initial_weights, loop, resources
 from experiments.training.plan import RUN
 from experiments.training.record import differences, make_record
 from experiments.training.runs import NO_TIME, describe_run, train_runs
-from experiments.training.seed_run import digest_weights
+from experiments.training.seed_run import digest_weights, leads
 from experiments.training.signals import catch_signals
 from mnistsum import checkpoint
 from mnistsum.config import Config, read_config
 from mnistsum.data import load
 from mnistsum.errors import InputError
 from mnistsum.evaluation import compile_evaluation
-from mnistsum.files import writing
+from mnistsum.files import PARTIAL, writing
 from mnistsum.models import Model, build
 from mnistsum.train import Recipe, make_recipe
 from mnistsum.types import Data, TrainState
-
-LOCK = ".lock"  # in a run's folder
 
 
 def preview(config: Config, init: str | None, profile: Path | None) -> int:
@@ -44,7 +42,11 @@ def preview(config: Config, init: str | None, profile: Path | None) -> int:
     run = loop.train(config, [config.seed], data.train, pace, program=compiling)
     stop = next(stop for stop in run if stop.is_timing(recipe.steps))
     console.estimate(recipe.steps, stop.seconds / stop.steps, config.training.epochs)
-    if profile is not None and stop.step < recipe.steps:
+    if profile is not None:
+        if stop.step >= recipe.steps:
+            raise InputError(
+                f"--profile: the run's {recipe.steps:,} steps are over before a trace begins; more training.epochs"
+            )
         with jax.profiler.trace(str(profile)):
             traced = next(run)
         console.say(f"a trace of {traced.steps} steps in {profile}, for ui.perfetto.dev or TensorBoard")
@@ -79,7 +81,7 @@ def start(
         console.say(f"begins from the weights of {init} ({weights[:12]})")
     state = loop.first_state(recipe, config.seed, model)  # early, as it is waited for
     with _only_writer(folder):
-        if _leads():
+        if leads():
             if (folder / "config.json").exists():  # since the command line was looked at
                 raise InputError(f"{folder}: another process has written a run into it; name another")
             record = make_record(config, data, own, weights)
@@ -96,7 +98,7 @@ def resume(folder: Path, config: Config, own: Path | None, command: str, started
 
     Args:
         folder: of the run.
-        config: of the run; it may train for more epochs than the folder's, at a constant learning rate.
+        config: of the run; it may train on other devices than the folder's, and for more epochs at a constant rate.
         own: the user's file that the config came from, if it did.
         command: that asked for it, to be written down where it changes the run.
         started: the clock's reading when the command began.
@@ -133,9 +135,9 @@ def resume(folder: Path, config: Config, own: Path | None, command: str, started
         for line in refused:
             console.say(f"{line}; the checkpoint before it is used")
         console.say(f"resumed at step {step:,} of {recipe.steps:,}")
-        if _leads():
-            if read_config(folder).training != config.training:
-                run_folder.reopen(folder, config.training, then | {"command": f"{then['command']} && {command}"})
+        if leads():
+            if read_config(folder) != config:
+                run_folder.reopen(folder, config, then | {"command": f"{then['command']} && {command}"})
             mend(folder, lines)
         return _show(config, folder, data, compiling, state, best, spent, started, caught)
 
@@ -159,7 +161,7 @@ def _compile(config: Config, data: Data, folder: Path | None) -> tuple[Recipe, F
     """
     n = len(data.train.labels)
     resources.check([config], n)
-    if folder is not None and _leads():
+    if folder is not None and leads():
         resources.check_folder(folder, [config])
     return make_recipe(config, n), environment.in_background(loop.compile_program, config, n)
 
@@ -182,7 +184,7 @@ def _show(
     from experiments.report import html  # Matplotlib loads while XLA compiles
 
     log = None
-    if _leads() and (run := run_folder.read_json(folder / run_folder.RUN)).get("log") is not None:
+    if leads() and (run := run_folder.read_json(folder / run_folder.RUN)).get("log") is not None:
         from experiments.report.tensorboard import Log  # needs the extra `tensorboard`
 
         log = Log(folder, run, run_folder.read_lines(folder))
@@ -240,23 +242,20 @@ def _check_log(log: str | None) -> None:
         raise InputError("--log tensorboard: needs tensorboardX; pip install -e '.[tensorboard]'")
 
 
-def _leads() -> bool:
-    """Whether this process writes and prints for all that train together."""
-    return jax.process_index() == 0
-
-
 @contextlib.contextmanager
 def _only_writer(folder: Path) -> Iterator[None]:
     """Hold the run's folder for this run; InputError, at once, where another one has it."""
-    if not _leads():
+    if not leads():
         yield
         return
-    lock = filelock.FileLock(folder / LOCK)
+    lock = filelock.FileLock(folder / run_folder.LOCK)
     with writing(folder), contextlib.suppress(filelock.Timeout):
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     if not lock.is_locked:
         raise InputError(f"{folder}: another process is writing to this run; wait for it, or name another")
+    for left in folder.glob(f"*{PARTIAL}"):  # by a process that was killed
+        left.unlink()
     try:
         yield
     finally:
