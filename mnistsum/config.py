@@ -155,7 +155,9 @@ class TrainingConfig(Checked):
 
     epochs: float = 8.0  # passes over the training images; a fraction stops within one
     batch_size: int = 128  # images a step; what remains of an epoch is dropped
-    pressure: float = 1.0  # at first, draws of the image of largest loss to one of the smallest; 1: each once an epoch
+    pressure: float = (
+        1.0  # draws of the image of largest loss to one of the smallest, falling to 1; 1: each once an epoch
+    )
     patience: int = 0  # epochs without a better validation accuracy of the sum after which training ends; 0: off
     keep: Literal["last", "best"] = "last"  # weights: of the end, or of the epoch with the best such accuracy
 
@@ -227,20 +229,6 @@ def check_names(config: Config) -> Config:
     """
     parts = {part: dataclasses.replace(getattr(config, part)) for part in ("model", "objective", "optimizer")}
     return dataclasses.replace(config, **parts)
-
-
-def lookup(config: Config, key: str) -> Any:
-    """Return the value of a dotted key such as `optimizer.learning_rate`.
-
-    Examples:
-        >>> from mnistsum.config import Config, lookup
-        >>> lookup(Config(), "optimizer.learning_rate")
-        0.02
-    """
-    value: Any = config
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
 
 
 def to_json(config: Config) -> str:

@@ -72,7 +72,9 @@ def load_arrays(path: Path) -> tuple[dict[str, jax.Array], dict[str, str]]:
     Raises:
         InputError: where it is not there, or not byte for byte what was saved.
     """
-    if path.is_symlink() or not path.is_file():
+    if path.is_symlink():
+        raise InputError(f"{path}: expected a file, found a symbolic link; give what it points to")
+    if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
         with safetensors.safe_open(path, "flax") as file:

@@ -5,7 +5,6 @@ Format: http://yann.lecun.com/exdb/mnist: a big-endian magic number and sizes, t
 
 import gzip
 import hashlib
-import shutil
 import struct
 import tempfile
 import urllib.error
@@ -18,6 +17,7 @@ import platformdirs
 from jaxtyping import Int, UInt8
 
 from mnistsum.errors import InputError
+from mnistsum.files import write_whole
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 URLS = {
@@ -148,6 +148,5 @@ def _download(name: str) -> list[Path]:
             reason = str(error).splitlines()[0]
             raise InputError(f"{URLS[name]}: download failed ({reason}); {advice}") from None
         for source, path in zip(fetched, paths, strict=True):
-            shutil.copyfile(source, f"{path}.part")
-            Path(f"{path}.part").replace(path)
+            write_whole(path, source.read_bytes())
     return paths

@@ -84,6 +84,8 @@ def inspect_picture(source: Path | BinaryIO | bytes, name: str, most_pixels: int
         pixels = np.asarray(image.convert("RGBA" if transparent else "RGB"), np.float32)
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
+    except PermissionError:
+        raise InputError(f"{name}: this user may not read it") from None
     except UnidentifiedImageError:
         raise InputError(
             f"{name}: expected a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, found another kind of file"

@@ -89,12 +89,17 @@ def load_pretrained(name_or_path: str | Path = "base", own: str | Path | None = 
     """
     if own is not None:
         load_file(own)
-    path = Path(name_or_path)
-    if (PRETRAINED / path).is_dir() and len(path.parts) == 1:
-        return Predictor(*weights.load(PRETRAINED / path))
+    path = locate(name_or_path)
     if path.is_dir() and not (path / weights.WEIGHTS).exists():
         return Predictor(*checkpoint.load_run(path))
     if path.exists():
         return Predictor(*weights.load(path))
     names = ", ".join(sorted(folder.name for folder in PRETRAINED.iterdir() if folder.is_dir()))
     raise InputError(f"{name_or_path}: no such model; expected {names}, a run's folder or a file of weights")
+
+
+def locate(name_or_path: str | Path) -> Path:
+    """Return the folder of a network that ships, where it is given by name, else the path."""
+    path = Path(name_or_path)
+    ships = (PRETRAINED / path).is_dir() and len(path.parts) == 1
+    return PRETRAINED / path if ships else path

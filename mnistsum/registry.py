@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import importlib
 import importlib.util
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -150,11 +151,17 @@ def load_file(path: str | Path) -> ModuleType:
         raise InputError(f"{path}: no such file")
     source = file.read_bytes()
     if file not in _files:
-        spec = importlib.util.spec_from_file_location(file.stem, file)
+        name = f"{file.stem}_{len(_loading)}_{len(_files)}"  # no other module's
+        spec = importlib.util.spec_from_file_location(name, file)
         assert spec is not None and spec.loader is not None, "a .py suffix always has a loader"
         module = importlib.util.module_from_spec(spec)
-        with _deferred(file):
-            spec.loader.exec_module(module)
+        sys.modules[name] = module  # where dataclasses and others look a class's module up
+        try:
+            with _deferred(file):
+                spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
         add_names(module, str(path))
         _files[file] = source, module
     loaded, module = _files[file]

@@ -38,8 +38,8 @@ class Recipe:
     devices: int  # that share each batch
 
 
-def make_recipe(config: Config, n: int) -> Recipe:
-    """Return the recipe of runs of a config on a data set of `n` training images.
+def make_recipe(config: Config, n: int, devices: int | None = None) -> Recipe:
+    """Return the recipe of runs of a config on a data set of `n` training images, by default on the config's devices.
 
     Raises:
         InputError: where a batch is larger than the data, or cannot be shared by the config's devices.
@@ -67,7 +67,7 @@ def make_recipe(config: Config, n: int) -> Recipe:
         pressure=config.training.pressure,
         steps_per_epoch=images // size,
         steps=max(1, round(config.training.epochs * (images // size))),
-        devices=count(config),
+        devices=devices or count(config),
     )
 
 

@@ -200,6 +200,15 @@ def test_a_folder_may_have_any_name(config, states, tmp_path, name):
     assert same_bits(checkpoint.restore(tmp_path / name, config).state, states[0])
 
 
+def test_a_run_of_devices_that_are_not_here_can_be_opened(config, states, tmp_path):
+    there = dataclasses.replace(config, devices=7)
+    checkpoint.save(tmp_path / "checkpoints", there, states[0], {})
+    (tmp_path / "config.json").write_text(to_json(there))
+    loaded, model = mnistsum.load_run(tmp_path)
+    assert loaded == there
+    assert same_bits(model, states[0].average)
+
+
 def test_a_folder_without_checkpoints_is_refused(config, tmp_path):
     with pytest.raises(InputError, match="holds no complete checkpoint"):
         checkpoint.restore(tmp_path, config)

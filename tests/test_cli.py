@@ -50,7 +50,11 @@ def test_every_config_loads_under_its_own_name_and_says_its_claim_result_and_cos
 
 def test_a_config_file_of_the_users_own(tmp_path):
     path = tmp_path / "mine.py"
-    path.write_text("from mnistsum.config import Config\nconfig = Config(name='mine', seed=4)\n")
+    path.write_text(
+        "from __future__ import annotations\nimport dataclasses\nfrom mnistsum.config import Config\n"
+        "@dataclasses.dataclass\nclass Own:\n    size: int\n"  # which looks up its own module
+        "config = Config(name='mine', seed=4)\n"
+    )
     assert cli.parse(Run, ["--config", str(path)]).settings == Config(name="mine", seed=4)
     with path.open("a") as file:
         file.write("# what was compiled of it would be used again\n")

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -25,7 +26,7 @@ from mnistsum.app.predict import describe
 from mnistsum.calibration import Temperatures, fit_temperature, reliability
 from mnistsum.errors import InputError
 from mnistsum.evaluation import evaluate, labeled_logits, score
-from mnistsum.picture import to_mnist
+from mnistsum.picture import read_picture, to_mnist
 from mnistsum.types import Split
 
 ROOT = Path(__file__).parent.parent
@@ -259,6 +260,16 @@ def test_bad_input_is_answered_in_one_line(arguments, answer, monkeypatch):
     monkeypatch.chdir(ROOT)
     with pytest.raises(InputError, match=answer):
         command(["predict", *arguments])
+
+
+def test_a_picture_that_may_not_be_read_is_not_called_damaged(monkeypatch):
+    def denied(self, *_):
+        raise PermissionError(errno.EACCES, "Permission denied")  # as root, whom CI runs as, is never told
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(InputError, match=r"docs/examples.png: this user may not read it"):
+        read_picture(Path("docs/examples.png"), "docs/examples.png")
 
 
 def test_a_pipe_without_a_writer_and_a_device_are_refused_unopened(tmp_path):

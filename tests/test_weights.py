@@ -17,7 +17,7 @@ from mnistsum.config import Config, DataConfig, ModelConfig, to_json
 from mnistsum.errors import InputError
 from mnistsum.files import load_arrays, save_arrays
 from mnistsum.models import build
-from mnistsum.predict import Predictor, load_pretrained
+from mnistsum.predict import PRETRAINED, Predictor, load_pretrained
 from mnistsum.registry import ADDERS, CLASSIFIERS
 
 CONFIG = Config(data=DataConfig(test_shift=1), model=ModelConfig(widths=(4, 4, 8), hidden=16, dtype="bfloat16"))
@@ -66,6 +66,16 @@ def test_an_export_over_another_is_the_new_one_whatever_the_old_one_left(network
     config, model, temperatures = weights.load(tmp_path / "out")
     assert (config, temperatures) == (CONFIG, network.temperatures)
     chex.assert_trees_all_equal(model, weights.load(folder).model)
+
+
+def test_an_export_of_a_network_that_ships_says_where_it_comes_from(network, folder, tmp_path, monkeypatch):
+    folder.rename(tmp_path / "base")  # of the same name, and another network
+    monkeypatch.chdir(tmp_path)
+    assert command(["export", "base", "--to", "safetensors", "--output", "out"]) == 0
+    written, ships = (load_arrays(path / weights.WEIGHTS)[1] for path in (tmp_path / "out", PRETRAINED / "base"))
+    assert written["made_by"] == ships["made_by"]
+    with pytest.raises(InputError, match="--output: expected a folder to write to"):
+        command(["export", "base", "--to", "safetensors"])
 
 
 def test_an_export_into_a_runs_own_folder_is_refused(folder):

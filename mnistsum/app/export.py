@@ -8,7 +8,7 @@ from mnistsum.app.options import Export
 from mnistsum.errors import InputError
 from mnistsum.export import to_onnx, to_stablehlo
 from mnistsum.files import load_arrays, write_whole, writing
-from mnistsum.predict import load_pretrained
+from mnistsum.predict import PRETRAINED, load_pretrained, locate
 
 GRAPHS = {"stablehlo": to_stablehlo, "onnx": to_onnx}
 
@@ -16,9 +16,10 @@ GRAPHS = {"stablehlo": to_stablehlo, "onnx": to_onnx}
 def export(options: Export) -> int:
     """Write a network as weights or as a graph; return the exit status."""
     config, model, temperatures = load_pretrained(options.model, options.config)
-    if options.output is None and not Path(options.model).is_dir():
+    model_path = locate(options.model)
+    if options.output is None and (model_path.parent == PRETRAINED or not model_path.is_dir()):
         raise InputError("--output: expected a folder to write to, as the model is no run's folder")
-    folder = options.output or Path(options.model) / "export"
+    folder = options.output or model_path / "export"
     if (folder / "run.json").exists():
         raise InputError(f"--output {folder}: a run's folder, whose own files would be lost; name another")
     graph = (
@@ -28,7 +29,7 @@ def export(options: Export) -> int:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if graph is None:
-        made_by = _describe(Path(options.model))
+        made_by = _describe(model_path)
         with writing(folder):
             (folder / weights.CONFIG).unlink(missing_ok=True)  # of an older export, which earlier versions wrote
         weights.save(written, config, model, made_by, temperatures, options.rounded)
