@@ -1,6 +1,5 @@
 """The results of finished runs as a Markdown table: `python -m experiments.tabulate experiments/results/runs/*`."""
 
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -10,6 +9,7 @@ import tyro
 
 from experiments import cli
 from experiments.report import markdown
+from mnistsum.config import read_config
 from mnistsum.errors import InputError
 
 ACCURACIES = ("digit_accuracy", "sum_accuracy")
@@ -26,12 +26,12 @@ class Tabulate:
 
 
 def group(runs: tuple[Path, ...]) -> Groups:
-    """Return the summaries of runs by config."""
-    groups: Groups = defaultdict(list)
-    for folder in runs:
-        summary = _read(folder)
-        groups[summary["config"]].append(summary)
-    return groups
+    """Return the summaries of runs by config; InputError where a seed is there twice."""
+    from experiments.comparison import grouping  # JAX loads only once the command line is right
+
+    kinds = grouping.by_kind([_read(folder) for folder in runs])
+    named = zip(grouping.names(list(kinds)), kinds.values(), strict=True)
+    return {name: [run.summary for run in of.values()] for name, of in named}
 
 
 def table(groups: Groups) -> str:
@@ -59,9 +59,9 @@ def _draw(groups: Groups, path: Path) -> None:
         published.chart(points).savefig(path)
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    """Return the summary of a run that was tested; its multiply-adds are those of an answer."""
-    from experiments import run_folder  # JAX loads only once the command line is right
+def _read(folder: Path) -> Any:
+    """Return a run that was tested, its predictions and metrics left out; its multiply-adds are those of an answer."""
+    from experiments import run_folder  # JAX, as above
 
     summary = run_folder.read_summary(folder)
     path = folder / run_folder.SUMMARY
@@ -70,7 +70,10 @@ def _read(folder: Path) -> dict[str, Any]:
     for key in ACCURACIES:
         if not 0 <= summary["test"][key] <= 1:
             raise InputError(f"{path}: expected test.{key} of 0 to 1, found {summary['test'][key]}")
-    return summary | {"multiply_adds": run_folder.answer_multiply_adds(summary)}
+    summary |= {"multiply_adds": run_folder.answer_multiply_adds(summary)}
+    return run_folder.Finished(
+        folder, read_config(folder), run_folder.read_json(folder / run_folder.RUN), [], summary, {}
+    )
 
 
 def _spread(values: list[float]) -> str:

@@ -177,7 +177,7 @@ def test_finished_runs_are_reused_and_a_missing_one_comes_out_the_same(compared)
     shutil.rmtree(runs[0])  # as if it had been interrupted: a run's folder appears at its end
     left = runs[0].with_name(f".{runs[0].name}-0123")  # and what a killed process leaves
     left.mkdir()
-    (left / reuse.LOCK).touch()
+    (left / run_folder.LOCK).touch()
     again = compare(*command, cwd=folder)
     assert again.stdout.count("(reused)") == 5
     after = run_folder.read(runs[0])
@@ -626,6 +626,21 @@ def test_finished_runs_are_grouped_by_config_and_paired_by_seed():
     begun = [run._replace(run=run.run | {"settings": {"init": "f" * 64}}) for run in finished("a", (0, 1))]
     runs, _ = group_runs([*finished("a", (0, 1)), *begun])
     assert list(runs) == ["a+init=seed", f"a+init={'f' * 12}"]
+    begun = [run._replace(run=run.run | {"settings": {"init": "f" * 64}}) for run in finished("b", (0, 1))]
+    assert group_runs([*finished("a", (0, 1)), *begun])[1] == [
+        "the runs differ in their settings: init; see the run.json of each"
+    ]
+
+
+def test_curves_are_of_the_epochs_at_which_all_runs_were_looked_at():
+    first, second = finished("a", (0, 1))
+    (line,) = first.lines
+    halves = [
+        line | {"epoch": epoch, "validation": line["validation"] | {"sum_loss": epoch}} for epoch in (0.5, 1, 1.5)
+    ]
+    curve = summarize({"a": [second._replace(lines=halves), first]}, LABELS)["rows"][0]["curve"]
+    assert curve["epoch"] == [1]
+    assert curve["sum_loss_mean"] == [pytest.approx(0.6)]  # of 1 and of 0.2
 
 
 def test_finished_runs_of_other_code_or_versions_are_compared_with_a_note():

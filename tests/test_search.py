@@ -56,6 +56,15 @@ def test_a_recipe_that_fails_with_a_seed_comes_last_however_well_it_does_else():
     assert "| 2, 1 failed |" in second
 
 
+def test_steps_are_timed_run_by_run_and_commits_are_told():
+    line = {"config": "base", "recipe": "", "mark": "0", "parameters": 1, "validation": 64, "failure": None}
+    line |= {"digit_accuracy": 1.0, "sum_accuracy": 1.0}
+    runs = [(10, 1.0, "a" * 40), (100, 1.0, "b" * 40), (100, 1.0, "b" * 40)]
+    lines = [line | {"steps": steps, "train_seconds": seconds, "commit": commit} for steps, seconds, commit in runs]
+    row = tabulate(lines, 64).splitlines()[-1]
+    assert row.endswith("| 1 | 100 | 1.0 | 10.0 | aaaaaaa, bbbbbbb |")
+
+
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [

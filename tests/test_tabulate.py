@@ -10,7 +10,7 @@ import pytest
 from experiments.cli import load_config
 from experiments.comparison import published
 from experiments.tabulate import command, group, table
-from mnistsum.config import read_config
+from mnistsum.config import Config, TrainingConfig, read_config, to_json
 from mnistsum.errors import InputError
 
 ROOT = Path(__file__).parent.parent
@@ -21,28 +21,36 @@ def test_the_table_of_the_readme_is_that_of_the_committed_runs():
     assert table(group(runs)) in (ROOT / "README.md").read_text()
 
 
-@pytest.mark.filterwarnings("ignore:the config's model.initialisation")  # as `reference` was written
 def test_a_published_run_is_of_the_config_that_bears_its_name():
     for folder in (ROOT / "experiments" / "results" / "runs").iterdir():
         config = read_config(folder)
         assert config == dataclasses.replace(load_config(config.name), seed=config.seed)
 
 
+def a_run(folder: Path, config: Config, accuracy: float, passes: float) -> Path:
+    """A finished run's folder, as far as a table reads it."""
+    test = {"digit_accuracy": accuracy, "sum_accuracy": accuracy - 0.01, "passes": passes}
+    costs = {"parameters": 1000, "multiply_adds": 20, "train_seconds": config.seed, "wall_seconds": 3}
+    folder.mkdir()
+    (folder / "summary.json").write_text(json.dumps({"config": config.name, "test": test} | costs))
+    (folder / "config.json").write_text(to_json(config))
+    (folder / "run.json").write_text("{}")
+    return folder
+
+
 def test_mean_and_deviation_by_hand(tmp_path):
-    for i, (accuracy, passes) in enumerate([(0.98, 1), (0.99, 1.5)]):
-        test = {"digit_accuracy": accuracy, "sum_accuracy": accuracy - 0.01, "passes": passes}
-        summary = {
-            "config": "x",
-            "parameters": 1000,
-            "multiply_adds": 20,
-            "train_seconds": i,
-            "wall_seconds": 3,
-            "test": test,
-        }
-        (tmp_path / str(i)).mkdir()
-        (tmp_path / str(i) / "summary.json").write_text(json.dumps(summary))
-    row = table(group((tmp_path / "0", tmp_path / "1"))).splitlines()[-1]
+    runs = a_run(tmp_path / "0", Config("x"), 0.98, 1), a_run(tmp_path / "1", Config("x", seed=1), 0.99, 1.5)
+    row = table(group(runs)).splitlines()[-1]
     assert row == "| `x` | 1,000 | 25 | 98.50 ± 0.71 (n = 2) | 97.50 ± 0.71 (n = 2) | 0 | 3 |"
+
+
+def test_runs_of_one_name_that_were_trained_in_different_ways_are_not_averaged(tmp_path):
+    whole, part = Config("x"), Config("x", training=TrainingConfig(epochs=1.0))
+    runs = a_run(tmp_path / "whole", whole, 0.98, 1), a_run(tmp_path / "part", part, 0.9, 1)
+    assert list(group(runs)) == ["x+epochs=8.0", "x+epochs=1.0"]
+    again = a_run(tmp_path / "again", whole, 0.98, 1)
+    with pytest.raises(InputError, match=r"again: the same config and seed as .*whole; give one of them"):
+        group((*runs, again))
 
 
 @pytest.mark.parametrize("accuracy", [2.5, -0.1, float("nan")])

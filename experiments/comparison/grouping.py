@@ -4,12 +4,13 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from experiments.run_folder import Finished
+from experiments.training import initial_weights
 from experiments.training.record import NO_MATTER, PARTS, unequal_fields
 from mnistsum.config import Config, as_dict
 from mnistsum.errors import InputError
 
 # Fields of a config in which architectures differ, and names.
-ARCHITECTURE = ("name", *(f"model.{field}" for field in ("classifier", "widths", "adder", "adder_input", "hidden")))
+ARCHITECTURE = ("name", *(f"model.{field}" for field in initial_weights.ARCHITECTURE))
 
 
 class Kind(NamedTuple):
@@ -27,7 +28,6 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
     Raises:
         InputError: where the runs do not fit together: other data, a seed twice, fewer than two configs or seeds.
     """
-    by_config: dict[Kind, dict[int, Finished]] = {}
     data = runs[0].run.get("data")
     for run in runs:
         if "test" not in run.summary:
@@ -36,32 +36,44 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
             )
         if data is None or run.run.get("data") != data:
             raise InputError(f"{run.folder}: not trained and tested on the data of {runs[0].folder}")
+    kinds = by_kind(runs)
+    common = set.intersection(*(set(seeds) for seeds in kinds.values()))
+    if len(kinds) < 2 or len(common) < 2:
+        seeds = {kind: ", ".join(map(str, sorted(of))) for kind, of in kinds.items()}
+        found = "; ".join(f"{kind.config.name} of seeds {some}" for kind, some in seeds.items())
+        raise InputError(
+            f"compare: expected runs of two configs or more with two seeds or more in common, found {found}"
+        )
+    named = dict(zip(names(list(kinds)), kinds.values(), strict=True))
+    grouped = {name: [of[seed] for seed in sorted(common)] for name, of in named.items()}
+    notes = [
+        f"{name}: left out, as not every config has them: seeds {', '.join(map(str, sorted(of.keys() - common)))}"
+        for name, of in named.items()
+        if of.keys() - common
+    ]
+    for part in PARTS[1:]:
+        parts = [run.run.get(part, {}) for of in grouped.values() for run in of]
+        if (
+            part == "settings"
+        ):  # runs that began from their seeds have no init; code that one alone needs is no difference
+            parts = [{"init": "seed"} | one for one in parts]
+        if changed := _differing(parts):
+            notes.append(f"the runs differ in their {part}: {', '.join(changed)}; see the run.json of each")
+    return grouped, notes
+
+
+def by_kind(runs: list[Finished]) -> dict[Kind, dict[int, Finished]]:
+    """Return the runs of each kind by seed; InputError where one has a seed twice."""
+    kinds: dict[Kind, dict[int, Finished]] = {}
+    for run in runs:
         config = dataclasses.replace(run.config, seed=0, devices="all")
-        init = run.run.get("settings", {}).get("init", "")
-        seeds = by_config.setdefault(Kind(config, init), {})
+        seeds = kinds.setdefault(Kind(config, run.run.get("settings", {}).get("init", "")), {})
         if run.config.seed in seeds:
             raise InputError(
                 f"{run.folder}: the same config and seed as {seeds[run.config.seed].folder}; give one of them"
             )
         seeds[run.config.seed] = run
-    common = set.intersection(*(set(seeds) for seeds in by_config.values()))
-    if len(by_config) < 2 or len(common) < 2:
-        seeds = {kind: ", ".join(map(str, sorted(of))) for kind, of in by_config.items()}
-        found = "; ".join(f"{kind.config.name} of seeds {some}" for kind, some in seeds.items())
-        raise InputError(
-            f"compare: expected runs of two configs or more with two seeds or more in common, found {found}"
-        )
-    names = _names(list(by_config))
-    grouped = {name: [of[seed] for seed in sorted(common)] for name, of in zip(names, by_config.values(), strict=True)}
-    notes = [
-        f"{name}: left out, as not every config has them: seeds {', '.join(map(str, sorted(of.keys() - common)))}"
-        for name, of in zip(names, by_config.values(), strict=True)
-        if of.keys() - common
-    ]
-    for part in PARTS[1:]:
-        if changed := _differing([run.run.get(part, {}) for of in grouped.values() for run in of]):
-            notes.append(f"the runs differ in their {part}: {', '.join(changed)}; see the run.json of each")
-    return grouped, notes
+    return kinds
 
 
 def _differing(parts: list[dict[str, str]]) -> list[str]:
@@ -87,9 +99,9 @@ def differing_fields(configs: dict[str, Config]) -> list[str]:
     return notes
 
 
-def _names(kinds: list[Kind]) -> list[str]:
+def names(kinds: list[Kind]) -> list[str]:
     """Return a name for each kind: its config's, with what sets it apart from others of that name."""
-    names = []
+    found = []
     for kind in kinds:
         alike = [_fields(other) for other in kinds if other.config.name == kind.config.name]
         fields = _fields(kind)
@@ -98,8 +110,8 @@ def _names(kinds: list[Kind]) -> list[str]:
             for name, value in fields.items()
             if name not in NO_MATTER and any(other[name] != value for other in alike)
         ]
-        names.append("+".join([kind.config.name, *apart]))
-    return names
+        found.append("+".join([kind.config.name, *apart]))
+    return found
 
 
 def _fields(kind: Kind) -> dict[str, Any]:

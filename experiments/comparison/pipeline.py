@@ -127,7 +127,7 @@ def _report(
     tuned: dict[str, Any],
     notes: list[str],
 ) -> None:
-    """Show what follows from the runs, and write it into a folder of its own: no other comparison's is overwritten."""
+    """Show what follows from the runs, and write it into a folder of these configs' own, in place of an older one."""
     trained = html.trained_with([run.run for of in runs.values() for run in of])
     made = {"tuned": tuned, "notes": notes, "trained": trained, "command": command}
     found = summary.summarize(runs, np.asarray(data.test.labels)) | made

@@ -36,13 +36,13 @@ def rank(configs: dict[str, Config], base: str, seeds: int, output: Path, runs: 
         resources.check([config], len(loaded[config.data].train.labels))
     for folder in (log.parent, runs):
         resources.check_folder(folder, configs.values())
-    done = {(line.get("mark"), line["seed"]) for line in lines}
+    done = {(line["recipe"], line.get("mark"), line["seed"]) for line in lines}
     for recipe, config in configs.items():
         data = loaded[config.data]
         record = make_record(config, data, cli.own_file(base))
         wanted = reuse.want(runs, config, record, range(seeds))
         marked = mark(wanted.config, record)
-        left = {seed: folder for seed, folder in wanted.folders.items() if (marked, seed) not in done}
+        left = {seed: folder for seed, folder in wanted.folders.items() if (recipe, marked, seed) not in done}
         for run, _ in reuse.train_missing(wanted._replace(folders=left), data, VALIDATED, command):
             line = {"config": base, "recipe": recipe, "seed": run.config.seed, "mark": marked, **_result(run.summary)}
             lines.append(line | {"validation": config.data.validation, "commit": run.run["commit"]})
@@ -86,11 +86,13 @@ def tabulate(runs: list[dict[str, Any]], validation: int) -> str:
     for (config, recipe), group in groups.items():
         digit, total = (100 * mean(run[key] for run in group) for key in ("digit_accuracy", "sum_accuracy"))
         failed = sum(1 for run in group if run.get("failure"))
-        first, seconds = group[0], median(run["train_seconds"] for run in group)
+        steps, seconds = median(run["steps"] for run in group), median(run["train_seconds"] for run in group)
+        step = median(run["train_seconds"] / run["steps"] for run in group)
+        commits = {run["commit"][:7] for run in group if run.get("commit")}
         seeds = f"{len(group)}, {failed} failed" if failed else f"{len(group)}"
-        cells = [f"`{config}` {recipe}", f"{digit:.2f}", f"{total:.2f}", seeds, f"{first['parameters']:,}"]
-        cells += [f"{first['steps']:,}", f"{seconds:.1f}", f"{1e3 * seconds / first['steps']:.1f}"]
+        cells = [f"`{config}` {recipe}", f"{digit:.2f}", f"{total:.2f}", seeds, f"{group[0]['parameters']:,}"]
+        cells += [f"{steps:,.0f}", f"{seconds:.1f}", f"{1e3 * step:.1f}", ", ".join(sorted(commits))]
         rows.append((not failed, digit + total, cells))
     head = f"Accuracies on {validation:,} held-out training images, means over seeds; the test set is not read.\n\n"
-    header = ["recipe", "digit, %", "sum, %", "seeds", "parameters", "steps", "training, s", "a step, ms"]
+    header = ["recipe", "digit, %", "sum, %", "seeds", "parameters", "steps", "training, s", "a step, ms", "commit"]
     return head + markdown.table(header, (cells for *_, cells in sorted(rows, reverse=True))) + "\n"

@@ -139,11 +139,12 @@ def _attribute(runs: list[Finished], labels: np.ndarray) -> dict[str, float]:
 
 
 def _band(runs: list[Finished]) -> dict[str, list[float]]:
-    """Held-out accuracy and loss by epoch: mean, lowest and highest over seeds, as far as all of them came."""
-    length = min(len(run.lines) for run in runs)
-    band = {"epoch": [line["epoch"] for line in runs[0].lines[:length]]}
+    """Held-out accuracy and loss by epoch: mean, lowest and highest over seeds, wherever all of them were looked at."""
+    by_epoch = [{line["epoch"]: _held_out(line) for line in run.lines} for run in runs]
+    epochs = sorted(set.intersection(*map(set, by_epoch)))
+    band = {"epoch": epochs}
     for quantity in (f"{output}_{of}" for output in OUTPUTS for of in ("accuracy", "loss")):
-        curves = np.array([[_held_out(line)[quantity] for line in run.lines[:length]] for run in runs])
+        curves = np.array([[looks[epoch][quantity] for epoch in epochs] for looks in by_epoch])
         band |= {
             f"{quantity}_{name}": function(curves, 0).tolist()
             for name, function in (("mean", np.mean), ("low", np.min), ("high", np.max))
