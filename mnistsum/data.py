@@ -55,9 +55,9 @@ def draw_epoch(
 ) -> Epoch:
     """Return the order and the numbers of an epoch of `n` images; numbers are drawn by image, uniform on 0-9.
 
-    They do not depend on batch size or model, so every architecture meets the same pairs under the same seed. With
-    `few`, every epoch is of the same so many images, drawn from all by the order's key. `places` among these are given
-    where it is not each of them once.
+    They do not depend on batch size or model, so an image meets the same number in every architecture under the same
+    seed. With `few`, every epoch is of the same so many images, drawn from all by the order's key. `places` among these
+    are given where it is not each of them once.
 
     Examples:
         >>> import jax

@@ -24,7 +24,7 @@ DOUBTFUL = 8  # images that are looked at again at once
 
 
 def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = BATCH_SIZE) -> Evaluation:
-    """Return the model's answers to all n x 10 pairs, as numpy arrays; the classifier runs once an image.
+    """Return the model's answers to all n x 10 pairs, as numpy arrays; the classifier runs once an image in no doubt.
 
     The last batch is padded and its padding cut off again, so no image is dropped and the batch size changes nothing;
     one compiled program, a loop over batches, serves every split.

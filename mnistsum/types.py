@@ -43,12 +43,12 @@ class Logits(NamedTuple):
 class Epoch(NamedTuple):
     """The draws of one epoch."""
 
-    order: Int[Array, " few"]  # a permutation of the images that are trained on: all, or a few of them
+    order: Int[Array, " few"]  # of the images that are trained on, all or a few: each once, or drawn by rank
     numbers: Int[Array, " n"]  # 0-9, the number that each image meets, by image
 
 
 class Draws(NamedTuple):
-    """What a run that draws images by the rank of their losses remembers; an image is known by its place among all."""
+    """What a run that draws images by rank remembers; an image is known by its place among those trained on."""
 
     places: Int[Array, " images"]  # that the current epoch sees, in its order
     losses: Float[Array, " images"]  # nats, of each image when it was last seen; infinite before

@@ -1,8 +1,8 @@
 """Small convolutions, each at every place, and a global average: 13,080 parameters, trained for 40 epochs.
 
 Claim: within 0.2 points of `base` with an eighth of its parameters. The adder has none (`shift`).
-Result: experiments/results/runs/tiny-*. Epochs were chosen in experiments/results/search-small.md, distortions and
-learning rate, for a classifier a little narrower, in experiments/results/search-tiny.md.
+Result: experiments/results/runs/tiny-*; on validation images, experiments/results/search-small.md. Distortions were
+chosen for a classifier a little narrower: experiments/results/search-tiny.md.
 Command: python -m experiments.run --config tiny
 Cost: 351 s of training, 386 s in all with nothing compiled before, on two cores of an AMD EPYC (medians of five).
 """

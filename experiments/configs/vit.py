@@ -1,8 +1,8 @@
 """A small vision transformer on patches of 4x4 pixels, trained as `base`.
 
 Claim: what attention reaches where `base` has convolutions.
-Result: ten seeds, its learning rate tuned: experiments/results/classifiers; after one epoch: classifiers_one_epoch.
-Command: python -m experiments.run --config vit
+Result: experiments/results/classifiers, ten seeds by the command; after one epoch: classifiers_one_epoch.
+Command: python -m experiments.run --config vit training.pressure=1 data.test_shift=0
 Cost: about 183 s of training on two cores of an AMD EPYC (53.3 ms a step, experiments/results/search-classifiers.md).
 """
 

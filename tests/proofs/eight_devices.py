@@ -120,6 +120,7 @@ def main(folder: Path) -> dict:
         "metrics": metrics,
         "resumed": resumed,
         "communication": communication(compile_advance(make_recipe(eight, n), n).as_text()),
+        "communication_by_rank": communication(compile_advance(make_recipe(on(8, BY_RANK), n), n).as_text()),
         "communication_of_seeds": communication(text),
         "seeds": [difference(a, b) for a, b in zip(after_one, alone, strict=True)],
         "refusals": [refusal(on(devices, CONFIG)) for devices in (8, 3, 9)],

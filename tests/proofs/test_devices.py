@@ -37,9 +37,13 @@ def test_a_checkpoint_of_eight_devices_goes_on_with_one_and_the_reverse(found):
     assert max(found["resumed"].values()) < 1e-5
 
 
-def test_devices_that_share_a_batch_only_sum_over_it(found):
+def test_devices_that_share_a_batch_only_sum_over_it_and_gather_losses_to_draw_by(found):
     assert found["communication"].pop("all-reduce") > 0
     assert not any(found["communication"].values())
+    by_rank = found["communication_by_rank"]
+    assert by_rank.pop("all-reduce") > 0
+    assert by_rank.pop("all-gather") == 1  # of the losses of its images
+    assert not any(by_rank.values())
 
 
 def test_seeds_spread_over_devices_never_talk(found):
