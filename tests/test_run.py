@@ -143,6 +143,14 @@ def test_a_run_elsewhere_stopped_by_a_signal_resumes_to_the_same_bits(smoke, tmp
 
 
 @pytest.mark.slow
+def test_a_trace_of_a_run_that_is_too_short_for_one_is_refused(tmp_path):
+    process = start("--config", "smoke", "training.epochs=0.01", "--profile", tmp_path / "trace")
+    assert "--profile: the run's 4 steps are over before a trace begins" in process.communicate(timeout=300)[1]
+    assert process.returncode == 2
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.slow
 def test_a_run_that_goes_on_with_other_devices_is_one_that_can_be_loaded(tmp_path):
     data = write_set(tmp_path, train=576, test=64)
     own = ["data.name=custom", f"data.dir={data}", "data.validation=64", "training.epochs=0.02"]
