@@ -146,7 +146,7 @@ def _read(path: Path, config: Config) -> tuple[TrainState, dict[str, Any], Model
             raise InputError(f"{path}: of another config: expected {name} to be {value!r}, found {saved[name]!r}")
     # The number of images shapes the draws by rank alone: where there are none, any will do.
     images = len(arrays.get("draws.losses", ())) or config.data.train_images or config.training.batch_size
-    # So do the devices shape none of the arrays, and those of the run need not be there.
+    # The devices shape no array, and those of the run need not be here.
     like = jax.eval_shape(lambda: init_state(make_recipe(config, images, devices=1), split_keys(0)))
     of_state, of_best = _flat(like), _flat_best(like.model)
     wanted = of_state | (of_best if arrays.keys() & of_best.keys() else {})

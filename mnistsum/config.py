@@ -155,9 +155,7 @@ class TrainingConfig(Checked):
 
     epochs: float = 8.0  # passes over the training images; a fraction stops within one
     batch_size: int = 128  # images a step; what remains of an epoch is dropped
-    pressure: float = (
-        1.0  # draws of the image of largest loss to one of the smallest, falling to 1; 1: each once an epoch
-    )
+    pressure: float = 1.0  # draws of the hardest image to one of the easiest, falls to 1; 1: each once an epoch
     patience: int = 0  # epochs without a better validation accuracy of the sum after which training ends; 0: off
     keep: Literal["last", "best"] = "last"  # weights: of the end, or of the epoch with the best such accuracy
 

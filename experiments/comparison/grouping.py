@@ -53,9 +53,7 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
     ]
     for part in PARTS[1:]:
         parts = [run.run.get(part, {}) for of in grouped.values() for run in of]
-        if (
-            part == "settings"
-        ):  # runs that began from their seeds have no init; code that one alone needs is no difference
+        if part == "settings":  # which name no weights where a run began from its seed
             parts = [{"init": "seed"} | one for one in parts]
         if changed := _differing(parts):
             notes.append(f"the runs differ in their {part}: {', '.join(changed)}; see the run.json of each")
