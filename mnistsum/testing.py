@@ -83,7 +83,7 @@ def check_traced_once(config: ModelConfig) -> None:
     """Check that new images and parameters of the same shapes do not compile again."""
     forward = jax.jit(chex.assert_max_traces(lambda model, batch: model(batch.image, batch.number), n=1))
     for seed in range(3):
-        model = jax.jit(build, static_argnums=0)(config, jax.random.key(seed))
+        model = build(config, jax.random.key(seed))
         forward(model, examples()._replace(image=jnp.full((N, 28, 28, 1), float(seed))))
     chex.clear_trace_counter()
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -18,7 +19,7 @@ from PIL import Image
 from programs import UNOPTIMIZED, write_set
 
 import mnistsum
-from experiments import cli, run_folder
+from experiments import cli, environment, run_folder
 from experiments import compare as program
 from experiments.comparison.grouping import group_runs
 from experiments.comparison.summary import summarize
@@ -144,7 +145,9 @@ def test_a_diverged_run_counts_as_failed_and_is_not_dropped(compared):
     assert len(wild["failed"]) == wild["n"] == 2
     assert wild["digit_accuracy"]["of"] == wild["digit_accuracy"]["reached"] == 2
     assert re.search("Failed, and counted in every figure: wild: seed 0: .+; seed 1: .+", output)
-    assert re.search(r"wild, seed 0: digit [^,]*, sum [^,]*, [\d.]+ s, failed: \w+", " ".join(output.split()))
+    assert re.search(
+        r"wild, seed 0: digit [^,]*, sum [^,]*, [\d.]+ s, failed: loss not finite at step \d+", " ".join(output.split())
+    )
 
 
 def test_a_comparison_says_in_what_else_its_configs_differ(compared):
@@ -263,7 +266,7 @@ def test_an_edited_module_of_the_users_own_retrains_what_imports_it(wanted):
         assert reuse.why_missing(wanted(name)).endswith("differs: rates.py has changed")
 
 
-def test_an_edited_library_or_another_version_retrains_and_a_report_does_not(wanted, monkeypatch):
+def test_an_edited_library_retrains_and_a_report_does_not(wanted, monkeypatch):
     changed = wanted("narrow").record
     assert "mnistsum.optimizer" in changed["sources"]
     assert not {name for name in changed["sources"] if "report" in name or "figures" in name or "compare" in name}
@@ -275,6 +278,14 @@ def test_an_edited_library_or_another_version_retrains_and_a_report_does_not(wan
     monkeypatch.setattr(record._read_source, "cache_clear", lambda: None, raising=False)
     assert reuse.why_missing(wanted("narrow")).endswith("differs: mnistsum.optimizer has changed")
     monkeypatch.undo()
+
+
+def test_another_version_retrains_and_is_named(wanted, monkeypatch):
+    found = environment.version
+    monkeypatch.setattr(environment, "version", lambda name: "0.1" if name == "optax" else found(name))
+    want = wanted("narrow")
+    assert reuse.missing(want) == [0, 1]
+    assert reuse.why_missing(want).endswith(f"differs: optax was {found('optax')}, is 0.1")
 
 
 @pytest.mark.parametrize(
@@ -361,7 +372,8 @@ def test_jobs_train_what_a_program_would_and_a_killed_one_is_named_and_retried(c
     write_own(tmp_path)
     command = (*command, "--submit", "local", "--seeds-per-job", 1)
     arguments = [sys.executable, "-m", "experiments.compare", *map(str, command)]
-    both = [subprocess.Popen(arguments, cwd=tmp_path, env=OUTSIDE, text=True, **PIPES) for _ in range(2)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    both = [subprocess.Popen(arguments, cwd=tmp_path, env=OUTSIDE, text=True, **pipes) for _ in range(2)]
     kill_task(tmp_path / "out" / "jobs", "wide-*-1")
     for process in both:  # which share the jobs
         output, errors = process.communicate(timeout=300)
@@ -381,13 +393,11 @@ def test_jobs_train_what_a_program_would_and_a_killed_one_is_named_and_retried(c
         assert jobs["weights"] == alone["weights"]
 
 
-PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-
-
 def kill_task(jobs: Path, name: str) -> None:
     """Kills what trains in a job, as soon as it is there."""
-    pid = ""
+    pid, end = "", time.monotonic() + 100
     while not pid:
+        assert time.monotonic() < end, "no job trains"
         records = [path.read_text() for path in jobs.glob(name)]
         controller = Path(f"/proc/{records[0]}") if records and records[0] else None
         if controller and (controller / "task" / records[0] / "children").exists():
@@ -525,6 +535,7 @@ def a_run(name, seed, digit, total, labels, weights, **fields) -> run_folder.Fin
     return run_folder.Finished(Path(f"{name}-{seed}"), config, run, [line], summary, {"digit": digit, "sum": total})
 
 
+LOSSES = ("digit_loss", "sum_loss")
 SUMS_ALONE = ObjectiveConfig(digit_weight=0.0)
 LABELS = np.arange(100) % 10
 SUMS = LABELS[:, None] + np.arange(10)
@@ -546,6 +557,44 @@ def test_errors_are_attributed_and_alarms_raised():
     for of in runs.values():  # where no label of a digit is trained on, digits may be anything
         of[:] = [run._replace(config=dataclasses.replace(run.config, objective=SUMS_ALONE)) for run in of]
     assert len(summarize(runs, LABELS)["alarms"]) == 1
+
+
+def test_a_failed_seed_is_named_and_keeps_its_config_from_being_called_no_worse():
+    first, other = finished("a", (0, 1)), finished("b", (0, 1))
+    assert summarize({"a": first, "b": other}, LABELS)["rows"][1]["against_first"]["digit"]["verdict"] != "undecided"
+    other[1].summary["failure"] = "loss not finite at step 3"
+    row = summarize({"a": first, "b": other}, LABELS)["rows"][1]
+    assert row["failed"] == ["seed 1: loss not finite at step 3"]
+    assert row["against_first"]["digit"]["verdict"] == "undecided"
+
+
+def test_what_is_measured_of_a_run_by_hand():
+    renaming = np.array([1, 2, 0, 4, 5, 6, 7, 8, 9, 3])  # its own inverse nowhere
+    runs = [
+        a_run("a", seed, renaming[LABELS], SUMS, LABELS, str(seed), objective=ObjectiveConfig(held_out=3))
+        for seed in (0, 1)
+    ]
+    cells = np.where(held_out_cells(ObjectiveConfig(held_out=3)), 0.25, 0.75).tolist()
+    for run in runs:
+        run.summary["permutation"] = np.argsort(renaming).tolist()  # the label that each predicted digit stands for
+        run.summary["test"]["sum_accuracy_by_cell"] = cells
+        run.lines[:] = [
+            {
+                "epoch": epoch,
+                "clock": {"train_seconds": 10.0 * epoch},
+                "validation": dict.fromkeys(LOSSES, 0.1) | accuracies,
+            }
+            for epoch, accuracies in (
+                (1, {"digit_accuracy": 0.99, "sum_accuracy": 0.98}),
+                (2, {"digit_accuracy": 0.99, "sum_accuracy": 0.99}),
+                (3, {"digit_accuracy": 0.99, "sum_accuracy": 0.99}),
+            )
+        ]
+    (row,) = summarize({"a": runs}, LABELS)["rows"]
+    assert row["digit_accuracy_permuted"]["mean"] == 1.0
+    assert row["sum_accuracy_held_out"]["mean"] == pytest.approx(0.25)
+    assert row["sum_accuracy_trained_cells"]["mean"] == pytest.approx(0.75)
+    assert row["seconds_to_good"]["mean"] == 20.0
 
 
 def test_all_is_told_that_runs_were_trained_with():

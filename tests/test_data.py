@@ -167,11 +167,40 @@ def test_distortion_is_centered_and_differs_by_image_and_key(change):
     assert (pixels[0] != pixels[1]).any()
 
 
-def test_an_elastic_distortion_displaces_smoothly_by_its_standard_deviation():
-    # On a ramp of 9 levels a pixel, a pixel's change of level tells how far it was displaced along x.
-    ramp = np.tile(np.arange(28, dtype=np.uint8) * 9, (500, 28, 1))[..., None]
-    pixels = np.asarray(AUGMENT(AugmentConfig(elastic=0.8), KEYS[2], jnp.asarray(ramp)))[..., 0]
-    moved = ((pixels - ramp[..., 0]) / 9)[:, 4:24, 4:24]
-    assert 0.5 < moved.std() < 0.8  # the draws' own at the grid's points, less between them
-    assert np.abs(moved.mean((0, 1, 2))) < 0.05
-    assert np.abs(np.diff(moved, axis=1)).mean() < 0.4 * np.abs(moved).mean()
+def moments(config):
+    """Variances along y and x and covariance of 1,000 discs of radius 8, distorted."""
+    y, x = np.mgrid[:28, :28] - 13.5
+    disc = np.repeat((np.hypot(y, x) < 8)[None, :, :, None] * np.uint8(255), 1000, 0)
+    pixels = np.asarray(AUGMENT(config, KEYS[2], jnp.asarray(disc)))[..., 0]
+    mass = pixels / pixels.sum((1, 2))[:, None, None]
+    return ((mass * moment).sum((1, 2)) for moment in (y * y, x * x, x * y))
+
+
+def test_scale_stretches_each_axis_by_a_draw_of_its_own():
+    plain, stretched = ([np.sqrt(each) for each in list(moments(AugmentConfig(scale=by)))[:2]] for by in (1e-30, 0.3))
+    stretches = [after / before for before, after in zip(plain, stretched, strict=True)]
+    for by in stretches:  # read from 0.7 to 1.3 times as far out
+        np.testing.assert_allclose([by.min(), by.max()], [1 / 1.3, 1 / 0.7], rtol=0.02)
+    assert abs(np.corrcoef(*stretches)[0, 1]) < 0.12  # 1 in 10,000 of independent draws
+
+
+def test_shear_slants_along_x_by_the_distance_along_y():
+    y, x, slanted = moments(AugmentConfig(shear=0.3))
+    np.testing.assert_allclose(y, y.mean(), rtol=0.01)
+    shear = -slanted / y
+    np.testing.assert_allclose([shear.min(), shear.max()], [-0.3, 0.3], atol=0.01)
+    np.testing.assert_allclose(x, x.min() + shear**2 * y, rtol=0.02)
+
+
+def test_an_elastic_distortion_displaces_smoothly_by_its_standard_deviation_along_each_axis():
+    # On a ramp of 9 levels a pixel, a pixel's change of level tells how far it was displaced along the ramp.
+    along_x = np.tile(np.arange(28, dtype=np.uint8) * 9, (500, 28, 1))
+    displaced = []
+    for ramp in (along_x, along_x.swapaxes(1, 2)):
+        pixels = np.asarray(AUGMENT(AugmentConfig(elastic=0.8), KEYS[2], jnp.asarray(ramp[..., None])))[..., 0]
+        displaced.append(((pixels - ramp) / 9)[:, 4:24, 4:24])
+    for moved in displaced:
+        assert 0.58 < moved.std() < 0.65  # the draws' own at the grid's points, 0.8, less between them
+        assert np.abs(moved.mean((0, 1, 2))) < 0.05
+        assert np.abs(np.diff(moved, axis=1)).mean() < 0.4 * np.abs(moved).mean()
+    assert abs(np.corrcoef(*map(np.ravel, displaced))[0, 1]) < 0.1

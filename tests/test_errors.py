@@ -58,7 +58,7 @@ def test_home_is_found_behind_an_equals_sign_and_nowhere_else(ended, monkeypatch
     assert seen == ["--output=/home/ada/x", "data.dir=/home/ada", "--config=a~/b", "x=~y", "~/kept"]
 
 
-@pytest.mark.parametrize("platform", [pytest.param("bogus", marks=pytest.mark.slow), "cuda"])
+@pytest.mark.parametrize("platform", [pytest.param("bogus", marks=pytest.mark.slow), "rocm"])
 def test_a_platform_that_is_not_there_is_named(platform, tmp_path):
     run = subprocess.run(
         [sys.executable, "-m", "experiments.run", "--config", "smoke", "--output", str(tmp_path / "run")],
@@ -129,7 +129,7 @@ def seven(mnist, tmp_path_factory) -> Path:
 @pytest.mark.slow
 @settings(
     max_examples=25,
-    deadline=20_000,
+    deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],  # each example is a process: not shrunk
     suppress_health_check=list(HealthCheck),
@@ -163,7 +163,7 @@ def test_a_run_whose_reader_leaves_saves_and_stops(tmp_path):
     custom = ("data.name=custom", f"data.dir={data}", "data.validation=64", "training.batch_size=64")
     run = start("--config", "smoke", *custom, "training.epochs=100000", "--output", tmp_path / "run")
     while not run.stdout.readline().startswith("epoch"):
-        pass
+        assert run.poll() is None, run.stderr.read()
     run.stdout.close()
     said = run.stderr.read()
     assert run.wait(100) == 128 + signal.SIGHUP

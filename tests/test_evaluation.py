@@ -39,6 +39,8 @@ def test_every_image_meets_every_number(config, model, train):
         np.testing.assert_array_equal(evaluation.sum[:, number], logits.sum.argmax(-1))
         loss = negative_log_likelihood(logits.sum, split.labels + number)
         np.testing.assert_allclose(evaluation.sum_loss[:, number], loss, rtol=1e-4)
+        possible = jax.nn.softmax(logits.sum)[:, number : number + 10].sum(-1)  # the number and 0 to 9
+        np.testing.assert_allclose(evaluation.impossible[:, number], 1 - possible, rtol=1e-3, atol=1e-5)
 
 
 def test_with_a_shift_the_answer_is_that_of_the_mean_over_moved_images(config, model, train):

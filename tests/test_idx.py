@@ -95,7 +95,7 @@ def hostile_files(draw) -> tuple[str, bytes]:
     return name, content
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(hostile_files())
 def test_any_file_is_read_or_refused_in_one_line(file):
     with tempfile.TemporaryDirectory() as folder:

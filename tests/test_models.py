@@ -17,6 +17,7 @@ from mnistsum.config import Config, ModelConfig
 from mnistsum.errors import InputError
 from mnistsum.export import to_stablehlo
 from mnistsum.models import Model, build, in_evaluation, in_training, parameters
+from mnistsum.models.classifiers.resnet import Block
 from mnistsum.models.layers import convolve, max_pool
 from mnistsum.models.summary import count_multiply_adds, count_parameters, summarize
 from mnistsum.registry import ADDERS, CLASSIFIERS
@@ -191,6 +192,10 @@ def test_max_pool_by_hand():
     assert max_pool(maps)[0, :, :, 0].tolist() == [[6.0, 8.0]]
 
 
+class Named:
+    """A part of a module that is equal to itself alone."""
+
+
 SIZES = {
     "reference": (2, 2, 4, 4, 4, 8),
     "compact": (4, 4, 8),
@@ -252,21 +257,23 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_logits():
 
 
 @pytest.mark.parametrize(
-    ("classifier", "parameters"),
+    ("classifier", "parameters", "multiply_adds"),
     [
-        ("reference", 6_379_786),
-        ("compact", 103_026),
-        ("tiny", 8_450),
-        ("lenet5", 61_706),
-        ("lenet5_bn", 61_706 + 2 * (6 + 16 + 120 + 84)),
-        ("mlp", 235_146),
-        ("resnet", 77_914),
-        ("vgg", 293_626),
-        ("vit", 71_626),
+        ("reference", 6_379_786, 158_982_608),
+        ("compact", 103_026, 2_322_704),
+        ("tiny", 8_450, 961_776),
+        ("lenet5", 61_706, 418_520),
+        ("lenet5_bn", 61_706 + 2 * (6 + 16 + 120 + 84), 418_520),
+        ("mlp", 235_146, 236_752),
+        ("resnet", 77_914, 1_755_984),
+        ("vgg", 293_626, 12_275_984),
+        ("vit", 71_626, 3_878_736),
     ],
 )
-def test_parameters_of_each_classifier_without_an_adder(classifier, parameters):
-    assert count_parameters(ModelConfig(classifier=classifier, adder="shift")) == parameters
+def test_size_and_work_of_each_classifier_with_an_adder_of_no_parameters(classifier, parameters, multiply_adds):
+    config = ModelConfig(classifier=classifier, adder="shift")
+    assert count_parameters(config) == parameters
+    assert count_multiply_adds(config) == multiply_adds  # which a lost pool or stride changes
 
 
 @pytest.mark.parametrize(
@@ -291,6 +298,29 @@ def test_the_contract_catches_a_fault(monkeypatch, check, fault):
         check(dataclasses.replace(MLP, classifier="broken"))
 
 
+def test_the_contract_catches_a_network_that_is_no_function_of_its_inputs(monkeypatch):
+    mlp, calls = CLASSIFIERS["mlp"], itertools.count()
+
+    class Impure(mlp):
+        def __init__(self, config, rngs):
+            super().__init__(config, rngs)
+            self.named = Named()  # equal to no other model's, so that each compiles anew
+
+        def __call__(self, image):
+            features, digit = super().__call__(image)
+            return features, digit * (1 + 0.1 * next(calls))
+
+    monkeypatch.setattr(CLASSIFIERS, "_added", {"impure": Impure})
+    config = dataclasses.replace(MLP, classifier="impure")
+    for check, answer in (
+        (testing.check_jit_equals_eager, "jit and eager differ"),
+        (testing.check_traced_once, "traced"),
+        (testing.check_vmapped_step_equals_single_steps, "vmapped and single differ"),
+    ):
+        with pytest.raises(AssertionError, match=answer):
+            check(config)
+
+
 def test_the_contract_catches_a_digit_that_sees_the_number(monkeypatch):
     def cheat(model, image, number):
         features, digit = model.classify(image)
@@ -308,6 +338,46 @@ def test_shift_moves_the_digits_probabilities_by_the_number():
     for i in range(6):
         np.testing.assert_allclose(probabilities[i, i : i + 10], jax.nn.softmax(digit[i]), rtol=1e-4)
         np.testing.assert_allclose(probabilities[i].sum() - probabilities[i, i : i + 10].sum(), 0, atol=1e-6)
+
+
+def layer(dense, x):
+    """A fully connected layer in NumPy."""
+    return np.asarray(x) @ np.asarray(dense.kernel[...]) + np.asarray(dense.bias[...])
+
+
+@pytest.mark.parametrize("adder_input", ["logits", "probabilities", "log_probabilities"])
+def test_concat_by_hand(adder_input):
+    digit = jax.random.normal(KEY, (6, 10))
+    adder = ADDERS["concat"](ModelConfig(adder_input=adder_input), 1, nnx.Rngs(0))
+    exponentials = np.exp(np.asarray(digit))
+    probabilities = exponentials / exponentials.sum(-1, keepdims=True)
+    given = {"logits": digit, "probabilities": probabilities, "log_probabilities": np.log(probabilities)}[adder_input]
+    hidden = np.maximum(layer(adder.hidden, np.concatenate([given, NUMBER], -1)), 0)
+    found = jax.jit(lambda digit, number: adder(digit, digit, number))(digit, NUMBER)
+    np.testing.assert_allclose(found, layer(adder.output, hidden), rtol=1e-4, atol=1e-5)
+
+
+def test_bilinear_by_hand():
+    digit = jax.random.normal(KEY, (6, 10))
+    adder = ADDERS["bilinear"](ModelConfig(), 1, nnx.Rngs(0))
+    product = np.asarray(jax.nn.softmax(digit))[:, :, None] * np.asarray(NUMBER)[:, None]
+    found = jax.jit(lambda digit, number: adder(digit, digit, number))(digit, NUMBER)
+    np.testing.assert_allclose(found, layer(adder.output, product.reshape(6, 100)), rtol=1e-4, atol=1e-5)
+
+
+def test_direct_by_hand():
+    features = jax.random.normal(KEY, (6, 7))
+    adder = ADDERS["direct"](ModelConfig(), 7, nnx.Rngs(0))
+    hidden = np.maximum(layer(adder.hidden, np.concatenate([features, NUMBER], -1)), 0)
+    found = jax.jit(lambda features, number: adder(features, number, number))(features, NUMBER)
+    np.testing.assert_allclose(found, layer(adder.output, hidden), rtol=1e-4, atol=1e-5)
+
+
+def test_a_residual_block_adds_to_its_input():
+    block = Block(ModelConfig(), 4, 4, nnx.Rngs(0), stride=1)
+    block.conv2.kernel[...] = jnp.zeros_like(block.conv2.kernel[...])
+    maps = jax.random.normal(KEY, (4, 5, 5, 2))
+    np.testing.assert_array_equal(jax.jit(lambda maps: block(maps))(maps), maps)
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():

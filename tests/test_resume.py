@@ -10,6 +10,7 @@ import pytest
 from jax.errors import KeyReuseError
 
 from mnistsum import checkpoint, evaluation
+from mnistsum.data import NO_EPOCH
 from mnistsum.errors import InputError
 from mnistsum.train import advance, init_state, make_recipe, split_keys, trained_model
 
@@ -195,8 +196,9 @@ def test_all_keys_that_a_run_derives_are_distinct():
     for seed in range(runs):
         keys = split_keys(seed)
         derived += list(map(jax.random.key_data, keys))
+        derived += map(np.asarray, derive(keys.order, jnp.array([NO_EPOCH], jnp.uint32)))  # of train_images
         purposes = ((keys.order, epochs), (keys.number, epochs), (keys.augment, steps), (keys.dropout, steps))
         for key, indices in purposes:
             derived += map(np.asarray, derive(key, indices))
     derived = np.concatenate([np.reshape(each, (-1, 2)) for each in derived])
-    assert len(np.unique(derived, axis=0)) == len(derived) == runs * (5 + 4 * (2 * 40 + 2 * 5_000))
+    assert len(np.unique(derived, axis=0)) == len(derived) == runs * (5 + 4 + 4 * (2 * 40 + 2 * 5_000))

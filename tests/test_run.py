@@ -18,8 +18,9 @@ import mnistsum
 from experiments import cli
 from experiments.report import console
 from mnistsum import testing, weights
+from mnistsum.calibration import fit_temperature
 from mnistsum.data import load, scale
-from mnistsum.evaluation import evaluate
+from mnistsum.evaluation import evaluate, labeled_logits
 
 ROOT = Path(__file__).parent.parent
 
@@ -115,6 +116,15 @@ def test_the_report_holds_everything_in_one_file(smoke):
     calibration = json.loads((folder / "summary.json").read_text())["calibration"]
     temperatures = weights.load(folder).temperatures
     assert temperatures == tuple(calibration[output]["temperature"] for output in ("digit", "sum"))
+    config, model = mnistsum.load_run(folder)
+    data = load(config.data)
+    on = {
+        name: labeled_logits(evaluate(config.data, model, split), split.labels)
+        for name, split in (("validation", data.validation), ("test", data.test))
+    }
+    for output, temperature in zip(("digit", "sum"), temperatures, strict=True):
+        assert temperature == pytest.approx(fit_temperature(*on["validation"][output]), rel=1e-3)
+        assert temperature != pytest.approx(fit_temperature(*on["test"][output]), rel=1e-3)
     assert f"{temperatures.digit:.3f} for the digit" in " ".join(report.split())
     assert not re.search(r"https?://", report)
 

@@ -28,6 +28,9 @@ def test_recipes_are_ranked_on_validation_images_and_finished_ones_are_not_repea
     log = (tmp_path / "table.jsonl").read_text()
     runs = [json.loads(line) for line in log.splitlines()]
     assert [run["recipe"] for run in runs] == [slow, quick]
+    summaries = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/summary.json")]
+    assert len(summaries) == 2
+    assert not any("test" in summary for summary in summaries)
     assert runs[0]["digit_accuracy"] < runs[1]["digit_accuracy"]
     first, second = (tmp_path / "table.md").read_text().splitlines()[4:6]
     assert quick in first

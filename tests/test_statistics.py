@@ -50,6 +50,9 @@ def test_seeds_that_agree_by_chance_do_not_narrow_the_interval():
     # Both seeds' means are 1/2, and both images': what is left is the rest, 1 over one degree of freedom, over 4.
     d = difference(np.zeros((2, 2)), np.eye(2))
     np.testing.assert_allclose([d.low, d.high], 0.5 + np.array([-1, 1]) * 12.706205 * np.sqrt(1 / 4), rtol=1e-6)
+    # Of two contrasts, each holds at 97.5 %: the quantile at 1 - 0.0125.
+    d = difference(np.zeros((2, 2)), np.eye(2), contrasts=2)
+    np.testing.assert_allclose([d.low, d.high], 0.5 + np.array([-1, 1]) * 25.4517 * np.sqrt(1 / 4), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,12 @@ def test_what_is_no_accuracy_is_refused_by_name(tmp_path, accuracy):
         group((tmp_path,))
 
 
+def test_a_run_of_a_search_is_refused_by_name(tmp_path):
+    (tmp_path / "summary.json").write_text(json.dumps({"config": "x"}))
+    with pytest.raises(InputError, match=r"summary.json: expected a run that was tested, found one of a search"):
+        group((tmp_path,))
+
+
 def test_an_unfinished_run_is_refused_by_name(tmp_path):
     with pytest.raises(InputError, match=r"summary.json: no such file"):
         group((tmp_path,))

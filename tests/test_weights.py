@@ -175,6 +175,25 @@ def test_the_graph_of_stablehlo_answers_the_same_for_any_batch(network, folder, 
             np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-5)  # bfloat16, in another order
 
 
+def test_the_graph_of_stablehlo_looks_again_at_images_in_doubt(network, mnist):
+    images, numbers = mnist.test.images[:20], NUMBERS[:20]
+
+    def answer(**data):
+        predictor = network._replace(config=dataclasses.replace(CONFIG, data=DataConfig(**data)), temperatures=None)
+        return predictor, np.asarray(predictor.predict(images, numbers).digit)
+
+    _, once = answer()
+    doubt = float(np.median(once.max(-1)))
+    _, always = answer(test_shift=1)
+    some, _ = answer(test_shift=1, test_doubt=doubt)
+    graph = jax_export.deserialize(bytearray(export.to_stablehlo(*some)))
+    expected = np.where((once.max(-1) < doubt)[:, None], always, once)
+    for n in (1, 20):
+        np.testing.assert_allclose(graph.call(images[:n], numbers[:n])[0], expected[:n], rtol=1e-2, atol=1e-5)
+    assert not np.allclose(expected, once, rtol=1e-2)
+    assert not np.allclose(expected, always, rtol=1e-2)
+
+
 @pytest.mark.parametrize(
     "name", [name if name == "mlp" else pytest.param(name, marks=pytest.mark.slow) for name in CLASSIFIERS]
 )
