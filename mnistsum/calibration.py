@@ -28,7 +28,9 @@ class Reliability(NamedTuple):
 def fit_temperature(logits: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]) -> float:
     """Return the temperature of the least negative log-likelihood on held-out answers (Guo et al. 2017).
 
-    Guo et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599. No answer changes by it.
+    Guo et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599. No answer changes by it. It is 1
+    where all answers are right: the likelihood would grow without end as it falls, and tells nothing of how often they
+    err.
 
     Examples:
         >>> import numpy as np
@@ -40,6 +42,8 @@ def fit_temperature(logits: Float[np.ndarray, "n classes"], labels: Int[np.ndarr
     """
     from scipy.optimize import minimize_scalar  # a quarter of a second that only a run's end takes
 
+    if (logits.argmax(-1) == labels).all():
+        return 1.0
     logits = np.asarray(logits, np.float64)
     logits = logits - logits.max(-1, keepdims=True)
     given = np.take_along_axis(logits, labels[:, None], -1)[:, 0]

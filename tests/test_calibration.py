@@ -26,3 +26,8 @@ def test_a_fitted_temperature_makes_answers_as_sure_as_they_are_right():
     temperature = fit_temperature(logits, labels)
     assert temperature == pytest.approx(np.log(0.98 / 0.02) / np.log(0.75 / 0.25), rel=1e-3)
     assert reliability(logits, labels, temperature).error < 1e-3
+
+
+def test_answers_that_are_all_right_are_left_as_sure_as_they_are():
+    assert fit_temperature(*answers((100, 0.98, 100))) == 1.0
+    assert fit_temperature(*answers((100, 0.98, 99))) != 1.0

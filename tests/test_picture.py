@@ -101,6 +101,14 @@ def test_a_shadow_across_the_page_and_specks_of_dust_change_little():
     assert differs(to_mnist(page).image, SEVEN) < 0.2
 
 
+@pytest.mark.parametrize("mode", ["1", "P"])
+def test_a_large_scan_in_few_colors_keeps_its_hairlines(mode):
+    page = Image.new("L", (3000, 3000), 255)
+    ImageDraw.Draw(page).line([(900, 720), (2160, 720), (1320, 2280)], 0, width=3)
+    scanned, gray = (read_picture(encode(each, "PNG"), "it") for each in (page.convert(mode), page))
+    np.testing.assert_array_equal(scanned, gray)
+
+
 def test_a_hairline_is_thickened():
     image = Image.new("L", (300, 300), 255)
     ImageDraw.Draw(image).line([(60, 50), (170, 50), (100, 210)], fill=0, width=3)

@@ -15,18 +15,20 @@ import numpy as np
 import pages
 import pytest
 from PIL import Image, ImageDraw
+from programs import write_set
 from safetensors import safe_open
 from sklearn.datasets import load_digits
 
 import mnistsum
 from experiments import tabulate
-from mnistsum import predict
+from mnistsum import predict, weights
 from mnistsum.app.main import command
 from mnistsum.app.predict import describe
 from mnistsum.calibration import Temperatures, fit_temperature, reliability
 from mnistsum.errors import InputError
 from mnistsum.evaluation import evaluate, labeled_logits, score
 from mnistsum.picture import read_picture, to_mnist
+from mnistsum.predict import load_pretrained
 from mnistsum.types import Split
 
 ROOT = Path(__file__).parent.parent
@@ -206,6 +208,24 @@ def test_evaluate_says_what_scores_say(base, mnist, split, capsys):
     expected = score(evaluate(base.config.data, base.model, Split(images, labels)), labels)
     assert said["images"] == len(labels)
     assert said["digit_accuracy"] == pytest.approx(expected.digit_accuracy, abs=5e-4)  # compiled otherwise
+
+
+def test_labels_without_images_are_null_in_json(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = write_set(tmp_path, train=64, test=64)
+    labels = data / "t10k-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:8] + bytes([3]) * 64)
+    config, model, _ = load_pretrained("base")
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, name="custom", dir=".", validation=0))
+    weights.save(tmp_path / "w.safetensors", config, model, "a test")
+    assert command(["evaluate", "w.safetensors", "--json"]) == 0
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    scores = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert [accuracy is None for accuracy in scores["digit_accuracy_by_label"]] == [True] * 3 + [False] + [True] * 6
+    assert scores["sum_accuracy_by_cell"][0] == [None] * 10
 
 
 def test_doubts_are_in_the_table_and_in_json(tmp_path, monkeypatch, capsys):

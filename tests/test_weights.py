@@ -60,6 +60,7 @@ def test_rounded_weights_are_smaller_and_answer_with_the_same_bits(network, fold
 def test_an_export_over_another_is_the_new_one_whatever_the_old_one_left(network, folder, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / weights.CONFIG).write_text(to_json(Config()))
+    (tmp_path / "out" / weights.WEIGHTS).write_bytes(b"older")
     for to in ("safetensors", "stablehlo"):
         assert command(["export", str(folder), "--to", to, "--output", str(tmp_path / "out")]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {weights.WEIGHTS, "model.stablehlo"}
@@ -76,6 +77,17 @@ def test_an_export_of_a_network_that_ships_says_where_it_comes_from(network, fol
     assert written["made_by"] == ships["made_by"]
     with pytest.raises(InputError, match="--output: expected a folder to write to"):
         command(["export", "base", "--to", "safetensors"])
+
+
+def test_an_export_loses_no_config_of_something_else(folder, tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text("of something else")
+    with pytest.raises(InputError, match=r"holds a config.json that is not of an export; name another"):
+        command(["export", str(folder), "--to", "safetensors", "--output", str(tmp_path)])
+    assert config.read_text() == "of something else"
+    assert not (tmp_path / weights.WEIGHTS).exists()
+    with pytest.raises(InputError, match=r"--rounded: expected with --to safetensors, found --to stablehlo"):
+        command(["export", str(folder), "--to", "stablehlo", "--rounded"])
 
 
 def test_an_export_into_a_runs_own_folder_is_refused(folder):

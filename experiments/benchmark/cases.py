@@ -34,10 +34,12 @@ def config_of(name: str) -> Config:
     config = cli.load_config("reference" if name == "reference" else "base")
     data = dataclasses.replace(config.data, scaling="standard", test_shift=0)
     optimizer = config.optimizer if name == "reference" else ADAM
-    return dataclasses.replace(config, data=data, augment=AugmentConfig(), optimizer=optimizer)
+    training = dataclasses.replace(config.training, pressure=1.0)
+    return dataclasses.replace(config, data=data, augment=AugmentConfig(), optimizer=optimizer, training=training)
 
 
 def bare(config: Config) -> Config:
-    """Return a config with plain SGD, no distortion and no average: what a step costs beside its network's."""
+    """Return a config with plain SGD, no distortion, draws by rank or average: a step of its network alone."""
     optimizer = OptimizerConfig(name="sgd", momentum=0.0, schedule="constant")
-    return dataclasses.replace(config, augment=AugmentConfig(), optimizer=optimizer)
+    training = dataclasses.replace(config.training, pressure=1.0)
+    return dataclasses.replace(config, augment=AugmentConfig(), optimizer=optimizer, training=training)

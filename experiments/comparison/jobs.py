@@ -97,7 +97,7 @@ class Jobs:
             return job.done(force_check=True)
         try:  # another process's child, of which submitit knows nothing
             os.kill(int(job.job_id), 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):  # or its number is another user's process by now
             return True
         return False
 

@@ -49,8 +49,14 @@ def page(summary: dict[str, Any]) -> str:
         meanings=tables.MEANINGS,
         colors=[figures.color(i) for i in range(len(summary["rows"]))],
         intervals=svg(figures.intervals(summary), "Accuracies of each config with intervals over seeds"),
-        curves=[svg(one, "Validation accuracy or loss by epoch, band over seeds") for one in figures.curves(summary)],
-        costs=[svg(one, "Sum accuracy against cost") for one in figures.costs(summary)],
-        cells=[svg(one, "Wrong sums by digit and number") for one in figures.cells(summary)],
+        curves=[
+            svg(one, f"{axes.get_title()}, {axes.get_ylabel()} by epoch, band over seeds")
+            for one in figures.curves(summary)
+            for axes in one.axes
+        ],
+        costs=[svg(one, f"Sum accuracy against {one.axes[0].get_xlabel()}") for one in figures.costs(summary)],
+        cells=[
+            svg(one, f"Wrong sums by digit and number, {one.axes[0].get_title()}") for one in figures.cells(summary)
+        ],
         made_with=summary["trained"] | {"mode": tables.modes(summary)},
     )

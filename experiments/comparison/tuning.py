@@ -10,6 +10,7 @@ from experiments.training import reuse
 from experiments.training.plan import VALIDATED
 from experiments.training.reuse import Wanted
 from mnistsum.config import Config
+from mnistsum.objective import trained_outputs
 from mnistsum.types import Data
 
 WIDEST = 5  # doublings and halvings of each config's own learning rate that tuning may try
@@ -34,6 +35,7 @@ def tune(
     """
     tried: dict[int, Config] = {}  # by the number of doublings
     scores: dict[int, dict[str, float]] = {}
+    trained = trained_outputs(wanted.config.objective)
     best, untried = 0, [0]
     while untried:
         for doublings in untried:
@@ -44,7 +46,7 @@ def tune(
             trial = reuse.want(output / "tuning", tried[doublings], wanted.record, [TUNING_SEED])
             ((run, _),) = reuse.train_missing(trial, data, VALIDATED, command)
             scores[doublings] = {output: run.summary["validation"][f"{output}_accuracy"] for output in OUTPUTS}
-        best = max(scores, key=lambda doublings: sum(scores[doublings].values()))
+        best = max(scores, key=lambda doublings: sum(scores[doublings][output] for output in trained))
         untried = [near for near in (best - 1, best + 1) if near not in scores and abs(near) <= WIDEST]
     trials = [
         {"learning_rate": tried[doublings].optimizer.learning_rate, **scores[doublings], "taken": doublings == best}

@@ -1,5 +1,6 @@
 """Figures as elements of a page: they take the colors of its text, and stand beside each other where there is room."""
 
+import html
 import io
 import re
 from typing import Any
@@ -24,6 +25,8 @@ def svg(figure: Figure, name: str) -> str:
     unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(file, format="svg", transparent=True, metadata=unsaid)
     element = file.getvalue().replace(INK, "currentColor")
-    element = re.sub(r".*?<svg ", f'<svg role="img" aria-label="{name}" ', element, count=1, flags=re.DOTALL)
+    element = re.sub(
+        r".*?<svg ", f'<svg role="img" aria-label="{html.escape(name)}" ', element, count=1, flags=re.DOTALL
+    )
     element = re.sub(r' xmlns(:\w+)?="[^"]*"', "", element)  # which HTML needs not, as a page names no address
     return re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)  # the page decides

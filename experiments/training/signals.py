@@ -26,7 +26,8 @@ def catch_signals(before_exit: Callable[[], object]) -> list[int]:
         os._exit(128 + second)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has a hang-up ignored
+            signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(sender.fileno())
     threading.Thread(target=listen, daemon=True).start()
     return caught

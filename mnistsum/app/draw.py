@@ -44,7 +44,8 @@ def draw(options: Draw) -> int:
             address = f"http://127.0.0.1:{server.server_port}/"
             print(f"draw at {address} (Ctrl-C ends it)", flush=True)
             if sys.stdout.isatty() and not options.no_browser:
-                webbrowser.open(address)  # whose first request waits until it is served
+                # Aside, as a browser in the terminal would be waited for before anything is served.
+                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
             server.serve_forever()
         except KeyboardInterrupt:
             print()
@@ -175,7 +176,8 @@ class Handler(BaseHTTPRequestHandler):
     def _is_foreign(self) -> bool:
         """Whether another site's page asks, or asks by another name for this machine; refuses if so."""
         assert isinstance(self.server, Server)
-        own = {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}
+        port = "" if self.server.server_port == 80 else f":{self.server.server_port}"  # which browsers leave out
+        own = {f"{name}{port}" for name in ("127.0.0.1", "localhost")}
         origin = self.headers.get("Origin", f"http://{min(own)}")
         foreign = self.headers.get("Host") not in own or origin not in {f"http://{name}" for name in own}
         if foreign:

@@ -22,6 +22,11 @@ def export(options: Export) -> int:
     folder = options.output or model_path / "export"
     if (folder / "run.json").exists():
         raise InputError(f"--output {folder}: a run's folder, whose own files would be lost; name another")
+    if options.rounded and options.to in GRAPHS:
+        raise InputError(f"--rounded: expected with --to safetensors, found --to {options.to}")
+    config_beside, older = folder / weights.CONFIG, folder / weights.WEIGHTS
+    if options.to not in GRAPHS and config_beside.exists() and not older.exists():
+        raise InputError(f"--output {folder}: holds a {weights.CONFIG} that is not of an export; name another")
     graph = (
         GRAPHS[options.to](config, model, temperatures) if options.to in GRAPHS else None
     )  # before anything is written
@@ -31,7 +36,7 @@ def export(options: Export) -> int:
     if graph is None:
         made_by = _describe(model_path)
         with writing(folder):
-            (folder / weights.CONFIG).unlink(missing_ok=True)  # of an older export, which earlier versions wrote
+            config_beside.unlink(missing_ok=True)  # of an older export, which earlier versions wrote
         weights.save(written, config, model, made_by, temperatures, options.rounded)
     else:
         write_whole(written, graph)

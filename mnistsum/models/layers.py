@@ -27,6 +27,8 @@ def convolve(
 ) -> Float[Array, "outputs height2 width2 batch"]:
     """Return the convolution, its operands rounded to `dtype`, summed in float32, by the quickest way on this backend.
 
+    On an accelerator, where it is XLA's own, the sums are rounded to `dtype`, too.
+
     On the CPU, XLA's own convolutions are several times slower to differentiate inside a loop, which training is, than
     one matrix product with the shifted views of the maps, stacked (jax-ml/jax#12868).
     """

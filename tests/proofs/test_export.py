@@ -18,12 +18,12 @@ from mnistsum.models import build
 
 pytestmark = pytest.mark.slow  # a process for each kill
 ROOT = Path(__file__).parents[2]
-KILLS = 5
+KILLS = 10
 
 
 def test_a_killed_export_leaves_the_old_one_or_the_new_one_whole(tmp_path):
     runs = {}
-    for seed, width in enumerate((64, 512)):
+    for seed, width in enumerate((64, 4096)):
         config = Config(name=f"w{width}", model=ModelConfig(classifier="mlp", widths=(width,)))
         folder = tmp_path / config.name
         folder.mkdir()
