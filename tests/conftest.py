@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Callable, Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX: the tests' tolerances are the CPU's
@@ -19,6 +20,9 @@ from mnistsum.registry import CLASSIFIERS
 from mnistsum.train import Recipe, make_recipe
 from mnistsum.types import Data, Split
 
+# What tests start heeds Ctrl-C and a hang-up, also where they themselves are run in the background or by nohup.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Most of the suite's time is compilation, of programs that then run for milliseconds. Runs that tests start in
 # processes of their own are optimized as a user's are, but where a test asks for the bits of this one.
 jax.config.update("jax_disable_most_optimizations", True)
