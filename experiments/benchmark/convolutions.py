@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import torch
 from jax import lax
 
+from experiments.benchmark.pytorch import DEVICE, wait
 from experiments.report import markdown
 from mnistsum.models import layers
 
@@ -68,6 +69,7 @@ def measure(rounds: int) -> list[dict[str, Any]]:
             for name, part in parts.items():
                 start = time.perf_counter()
                 part()
+                wait()
                 seconds[name].append((time.perf_counter() - start) / REPEATS)
         found.append(convolution._asdict() | {"seconds": {name: taken[1:] for name, taken in seconds.items()}})
     return found
@@ -92,8 +94,9 @@ def _parts(convolution: Convolution) -> dict[str, Callable[[], Any]]:
     def multiply(rows, views):
         return layers._product(rows, views, ((1,), (0,)))
 
-    nchw = torch.ones(BATCH, inputs, side, side, dtype=torch.bfloat16).to(memory_format=torch.channels_last)
-    weight = torch.ones(outputs, inputs, size, size, dtype=torch.bfloat16).to(memory_format=torch.channels_last)
+    form = {"dtype": torch.bfloat16, "device": DEVICE}
+    nchw = torch.ones(BATCH, inputs, side, side, **form).to(memory_format=torch.channels_last)
+    weight = torch.ones(outputs, inputs, size, size, **form).to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def pytorch():

@@ -19,7 +19,7 @@ from experiments import environment
 from experiments.benchmark import convolutions, scaling
 from experiments.benchmark.cases import OURS, PYTORCH, STEPS, Implementation, config_of
 from experiments.benchmark.ours import ours
-from experiments.benchmark.pytorch import pytorch
+from experiments.benchmark.pytorch import DEVICE, pytorch, wait
 from experiments.report import markdown
 from mnistsum.files import write_whole
 from mnistsum.models.summary import summarize
@@ -61,7 +61,7 @@ def measure(rounds: int, output: Path, command: str) -> None:
     size = Size(rounds, 10_000, (*OURS, *PYTORCH))
     results: dict[str, Any] = environment.describe(command)
     results |= {"torch": torch.__version__, "threads": torch.get_num_threads(), "size": size._asdict()}
-    gpu = "none on this machine; the same command times it where there is one"
+    gpu = "none on this machine"
     results["gpu"] = gpu if jax.default_backend() == "cpu" else results["device"]
     output.parent.mkdir(parents=True, exist_ok=True)
     for name, part in PARTS.items():
@@ -99,7 +99,7 @@ def _in_process(name: str, implementation: str, environ: dict[str, str]) -> dict
 def _together(name: str, size: Size) -> dict[str, Seconds]:
     """By implementation, the seconds of a step and of an evaluation; by type, those of a product of the peak."""
     implementations = _implementations(name, size)
-    operands = {dtype: torch.ones(PEAK, PEAK, dtype=getattr(torch, dtype)) for dtype in OURS.values()}
+    operands = {dtype: torch.ones(PEAK, PEAK, dtype=getattr(torch, dtype), device=DEVICE) for dtype in OURS.values()}
     step: Seconds = {each: [] for each in implementations}
     evaluation: Seconds = {each: [] for each in implementations}
     peak: Seconds = {dtype: [] for dtype in operands}
@@ -133,6 +133,7 @@ def _implementations(name: str, size: Size) -> dict[str, Implementation]:
 def _seconds(action: Callable[[], Any]) -> float:
     start = time.perf_counter()
     action()
+    wait()
     return time.perf_counter() - start
 
 

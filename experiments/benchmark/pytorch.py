@@ -14,6 +14,14 @@ from mnistsum.models import Model
 from mnistsum.models.classifiers.compact import Compact
 from mnistsum.types import Split
 
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def wait() -> None:
+    """Wait until the device has computed what it was asked for."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
 
 class RootMeanSquare(nn.Module):
     """The norm of `compact`: over the whole feature map, one scale a channel."""
@@ -102,10 +110,10 @@ class TorchTraining:
     """PyTorch's best case of the same training: data in memory, channels_last, fused optimizer."""
 
     def __init__(self, twin: Twin, split: Split, config: OptimizerConfig):
-        twin.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]: torch's stubs lack this form
+        twin.to(DEVICE, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - no stub has it
         self.twin = twin
-        self.images = torch.tensor(split.images).permute(0, 3, 1, 2)
-        self.labels = torch.tensor(split.labels, dtype=torch.long)
+        self.images = torch.tensor(split.images, device=DEVICE).permute(0, 3, 1, 2)
+        self.labels = torch.tensor(split.labels, dtype=torch.long, device=DEVICE)
         self.optimizer: torch.optim.Optimizer
         if config.name == "adamw":
             betas = (config.momentum, 0.999)
@@ -117,9 +125,9 @@ class TorchTraining:
 
     def train(self, forward: Any, steps: int, batch_size: int, autocast: bool) -> float:
         """Trains so many steps; the last loss."""
-        order = torch.randperm(len(self.labels))[: steps * batch_size].split(batch_size)
-        numbers = torch.randint(0, 10, (len(self.labels),))
-        loss = torch.zeros(())
+        order = torch.randperm(len(self.labels), device=DEVICE)[: steps * batch_size].split(batch_size)
+        numbers = torch.randint(0, 10, (len(self.labels),), device=DEVICE)
+        loss = torch.zeros((), device=DEVICE)
         for chosen in order:
             loss = self.loss(forward, chosen, numbers[chosen], autocast)
             self.optimizer.zero_grad(set_to_none=True)
@@ -130,7 +138,7 @@ class TorchTraining:
     def loss(self, forward: Any, chosen: Tensor, number: Tensor, autocast: bool = False) -> Tensor:
         """Return the mean of both losses of the chosen images, each with its number."""
         label = self.labels[chosen]
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=autocast):
             digit, total = forward(self.batch(chosen), F.one_hot(number, 10).float())
         return (F.cross_entropy(digit.float(), label) + F.cross_entropy(total.float(), label + number)) / 2
 
@@ -138,11 +146,11 @@ class TorchTraining:
     def evaluate(self, classify: Any, images: int, autocast: bool, batch_size: int = 1000) -> int:
         """Read the first images, each with all ten numbers; how many sums are right."""
         right = 0
-        for chosen in torch.arange(images).split(batch_size):
-            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        for chosen in torch.arange(images, device=DEVICE).split(batch_size):
+            with torch.autocast(DEVICE.type, torch.bfloat16, enabled=autocast):
                 digit = classify(self.batch(chosen))
                 for number in range(10):
-                    one_hot = F.one_hot(torch.full((len(chosen),), number), 10).to(digit.dtype)
+                    one_hot = F.one_hot(torch.full((len(chosen),), number, device=DEVICE), 10).to(digit.dtype)
                     total = self.twin.adder(torch.cat([digit, one_hot], 1))
                     right += int((total.argmax(1) == self.labels[chosen] + number).sum())
         return right
@@ -169,11 +177,11 @@ def pytorch(
         copy_weights(weights, twin)
     side = TorchTraining(twin, load(config.data).train, config.optimizer)
     forward, classify = (torch.compile(twin), torch.compile(twin.classifier)) if compiled else (twin, twin.classifier)
-    numbers = torch.tensor(np.eye(10, dtype=np.float32)[np.arange(64) % 10])
+    numbers = torch.tensor(np.eye(10, dtype=np.float32)[np.arange(64) % 10], device=DEVICE)
 
     def answer():
         with torch.no_grad():
-            return twin(side.batch(torch.arange(64)), numbers)
+            return tuple(logits.cpu() for logits in twin(side.batch(torch.arange(64, device=DEVICE)), numbers))
 
     return Implementation(
         train=lambda: side.train(forward, steps, config.training.batch_size, autocast),
