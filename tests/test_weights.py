@@ -187,11 +187,13 @@ def test_the_graph_of_stablehlo_answers_the_same_for_any_batch(network, folder, 
             np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-5)  # bfloat16, in another order
 
 
-def test_the_graph_of_stablehlo_looks_again_at_images_in_doubt(network, mnist):
+def test_the_graph_of_stablehlo_looks_again_at_images_in_doubt(mnist):
     images, numbers = mnist.test.images[:20], NUMBERS[:20]
+    small = ModelConfig(classifier="mlp", widths=(8,), adder="shift")
+    model = build(small, jax.random.key(1))
 
     def answer(**data):
-        predictor = network._replace(config=dataclasses.replace(CONFIG, data=DataConfig(**data)), temperatures=None)
+        predictor = Predictor(Config(data=DataConfig(**data), model=small), model)
         return predictor, np.asarray(predictor.predict(images, numbers).digit)
 
     _, once = answer()
