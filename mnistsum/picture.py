@@ -78,12 +78,12 @@ def inspect_picture(source: Path | BinaryIO | bytes, name: str, most_pixels: int
             raise Image.DecompressionBombError
         if image.mode.startswith("I"):  # sixteen bits a pixel, which Pillow would cut off at 255
             image = Image.fromarray((np.asarray(ImageOps.exif_transpose(image)) // 257).astype(np.uint8))
-        if image.mode in ("1", "P") and max(image.size) > LARGEST:  # of which thumbnail would drop pixels
-            image = image.convert("RGBA" if image.has_transparency_data else "L" if image.mode == "1" else "RGB")
-        image.thumbnail((LARGEST, LARGEST))
-        image = ImageOps.exif_transpose(image)
         transparent = image.has_transparency_data
-        pixels = np.asarray(image.convert("RGBA" if transparent else "RGB"), np.float32)
+        mode = "RGBA" if transparent else "RGB"
+        if image.mode in ("1", "P"):  # of which thumbnail would drop pixels
+            image = image.convert(mode)
+        image.thumbnail((LARGEST, LARGEST))
+        pixels = np.asarray(ImageOps.exif_transpose(image).convert(mode), np.float32)
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
     except PermissionError:

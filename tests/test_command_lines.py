@@ -54,7 +54,7 @@ def understood(parse: Any) -> Any:
 def command_lines(examples: int):
     """Return a test of so many command lines."""
 
-    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=examples, deadline=20_000, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(OVERRIDES)
     def test(overrides):
         options = understood(lambda: cli.parse(Run, ["--config", "smoke", *overrides]))
@@ -75,7 +75,7 @@ test_any_override_is_possible_or_refused_in_a_line = command_lines(40)
 test_more_overrides = pytest.mark.slow(command_lines(800))
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=30, deadline=20_000, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(
     st.lists(
         st.one_of(

@@ -113,7 +113,7 @@ def state_in(folder: Path, config: Config) -> Any:
 def damaged_runs(examples: int):
     """Return a test of so many damaged runs."""
 
-    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=examples, deadline=20_000, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(name=st.sampled_from(FILES), damage=DAMAGE)
     def test(finished, config, name, damage):
         whole, expected, older = finished

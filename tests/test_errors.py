@@ -129,7 +129,7 @@ def seven(mnist, tmp_path_factory) -> Path:
 @pytest.mark.slow
 @settings(
     max_examples=25,
-    deadline=None,
+    deadline=20_000,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],  # each example is a process: not shrunk
     suppress_health_check=list(HealthCheck),

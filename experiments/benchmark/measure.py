@@ -61,8 +61,7 @@ def measure(rounds: int, output: Path, command: str) -> None:
     size = Size(rounds, 10_000, (*OURS, *PYTORCH))
     results: dict[str, Any] = environment.describe(command)
     results |= {"torch": torch.__version__, "threads": torch.get_num_threads(), "size": size._asdict()}
-    gpu = "none on this machine"
-    results["gpu"] = gpu if jax.default_backend() == "cpu" else results["device"]
+    results["gpu"] = "none on this machine" if jax.default_backend() == "cpu" else results["device"]
     output.parent.mkdir(parents=True, exist_ok=True)
     for name, part in PARTS.items():
         start = time.perf_counter()
