@@ -229,10 +229,14 @@ def _places(recipe: Recipe, keys: Keys, state: TrainState, draws: Draws) -> Int[
     The first epoch sees each image once; the pressure falls as the exponential of the steps that are left.
     """
     number = state.step // recipe.steps_per_epoch
-    once = permute(keys.order, number, recipe.images)
-    by_rank = draw_by_rank(draws.losses, math.log(recipe.pressure) * (1 - state.step / recipe.steps))[once]
-    begins = state.step % recipe.steps_per_epoch == 0
-    return jnp.where(begins, jnp.where(number == 0, once, by_rank), draws.places)
+
+    def drawn() -> Int[Array, " images"]:
+        once = permute(keys.order, number, recipe.images)
+        by_rank = draw_by_rank(draws.losses, math.log(recipe.pressure) * (1 - state.step / recipe.steps))
+        return jnp.where(number == 0, once, by_rank[once])
+
+    # A branch, as a draw takes as long as several steps: a call that goes on within an epoch is spared it.
+    return lax.cond(state.step % recipe.steps_per_epoch == 0, drawn, lambda: draws.places)
 
 
 def _remember(draws: Draws, places: Int[Array, " batch"], losses: Float[Array, " batch"]) -> Draws:
