@@ -5,7 +5,7 @@ import dataclasses
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,7 +63,7 @@ def typed(program: str, arguments: list[str]) -> str:
 def parse(program: Any, arguments: list[str]) -> Any:
     """Return the command line as an instance of `program`, a dataclass with `config: str` and `settings: Settings`.
 
-    The settings start from the named config. tyro exits with status 2 on what it does not understand.
+    The settings start from the named config. What is not understood is an InputError.
     """
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config", default="base", nargs="?", const="base")  # tyro says that its value is missing
@@ -90,18 +90,27 @@ def parse_plain(program: Any, arguments: list[str]) -> Any:
 
 
 def override(config: Config, assignments: list[str]) -> Config:
-    """Return the config with its fields changed as `training.epochs=2` says; exits with status 2 where it cannot."""
+    """Return the config with its fields changed as `training.epochs=2` says; InputError where that cannot be."""
     flags = _as_flags(config, assignments)
     kind = tyro.conf.FlagConversionOff[Config]
     return command_line.parse(kind, flags, known=(), prog="python -m experiments.run", default=config)
 
 
-def load_variant(text: str) -> Config:
-    """Return the config of NAME or NAME+field=value+...; its changes are part of its name, as in base-adder-shift."""
+def load_variant(text: str, overrides: Sequence[str] = ()) -> Config:
+    """Return the config of NAME or NAME+field=value+..., with overrides that every config takes.
+
+    A variant's own changes are part of its name, as in base-adder-shift.
+    """
     name, *assignments = VARIANT.split(text)
-    config = override(load_config(name), assignments)
-    changes = [re.sub(r"^.*?(\w+)=", r"\1-", assignment) for assignment in assignments]
+    config = override(load_config(name), [*assignments, *overrides])
+    changes = [f"{_shortest(config, key)}-{value}" for key, _, value in (each.partition("=") for each in assignments)]
     return dataclasses.replace(config, name=re.sub(r"[^\w.-]", "_", "-".join([config.name, *changes])))
+
+
+def _shortest(config: Config, key: str) -> str:
+    """Return a field's name without its section, where no other section has one of that name."""
+    name = key.split(".")[-1]
+    return name if sum(other.split(".")[-1] == name for other in as_dict(config)) == 1 else key
 
 
 def _as_flags(settings: Config, arguments: list[str]) -> list[str]:
@@ -119,7 +128,10 @@ def _as_flags(settings: Config, arguments: list[str]) -> list[str]:
         if key not in fields:
             near = command_line.hint(key, fields)
             raise InputError(f"{key}: no such field of a config; {near}--help of experiments.run lists them")
-        flags += [f"--{key}", *value.split(",")] if isinstance(fields[key], tuple) else [f"--{key}={value}"]
+        if isinstance(fields[key], tuple):
+            flags += [f"--{key}", *(value.split(",") if value else [])]
+        else:
+            flags.append(f"--{key}={value}")
     return flags
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments import cli
-from mnistsum.config import Config, read_config, spans_epochs
+from mnistsum.config import Config, as_dict, read_config, spans_epochs
 from mnistsum.errors import InputError
 
 STARTED = time.perf_counter()
@@ -19,7 +19,7 @@ class Run:
     """Trains one network, tests it, and writes all of it into a folder."""
 
     config: str = "base"  # name of a config, or a .py file of yours
-    output: Path | None = None  # the run's folder, new; default runs/<config>-<date>-<time>
+    output: Path | None = None  # the run's folder, new; default runs/<config>-<seed>-<date>-<time>
     resume: Path | None = None  # the folder of a run, to be continued bit for bit: interrupted, or given more epochs
     init: str | None = None  # begin from these weights: a run's folder, exported weights, or a network that ships
     log: Literal["tensorboard"] | None = None  # write metrics, pictures and config for TensorBoard, too
@@ -41,7 +41,7 @@ def command(arguments: list[str]) -> int:
     meeting = (options.coordinator, options.processes, options.process)
     if not options.distributed and any(part is not None for part in meeting):
         raise InputError("--coordinator, --processes and --process: expected only with --distributed")
-    folder = options.resume or options.output or _new_folder(settings.name)
+    folder = options.resume or options.output or _new_folder(settings)
     if options.resume is None and folder.exists() and not _is_new(folder):
         raise InputError(f"--output {folder}: exists and is not an empty folder; name another, or --resume {folder}")
 
@@ -63,12 +63,13 @@ def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
     """Return the config in the folder to resume; of the command line it takes devices and more epochs alone."""
     overrides = [argument for argument in arguments if cli.ASSIGNMENT.fullmatch(argument)]
     changes = [override for override in overrides if override.startswith(("devices=", "training.epochs="))]
+    typed = {argument[2:].split("=")[0].replace("-", "_") for argument in arguments if argument.startswith("--")}
     own = options.config.endswith(".py") or options.config == "base"
     plain = cli.override(cli.load_config(options.config), changes)
     expected = dataclasses.replace(
         options, output=None, init=None, log=None, dry_run=False, profile=None, settings=plain
     )
-    if not own or overrides != changes or options != expected:
+    if not own or overrides != changes or options != expected or typed & as_dict(plain).keys():
         raise InputError(
             "--resume: takes no other argument, as the run's folder holds its config; only devices=N, "
             "training.epochs=N, --distributed, and --config FILE.py where that defines the run's network"
@@ -99,8 +100,8 @@ def _is_new(folder: Path) -> bool:
     )
 
 
-def _new_folder(name: str) -> Path:
-    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+def _new_folder(config: Config) -> Path:
+    return Path("runs") / f"{config.name}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 if __name__ == "__main__":

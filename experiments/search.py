@@ -1,6 +1,5 @@
 """Compares recipes on held-out training images; never reads the test set: `python -m experiments.search --help`."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +33,10 @@ def command(arguments: list[str]) -> int:
         raise InputError(f"--seeds: expected 1 to {MOST_SEEDS:,}, found {options.seeds:,}")
     if options.validation < 1:
         raise InputError(f"--validation: expected 1 or more, found {options.validation}")
+    if not options.recipes:
+        raise InputError('search: expected recipes, found none; such as "training.epochs=2 model.hidden=64"')
+    if not options.output.name:
+        raise InputError(f"--output {options.output}: expected a path that .jsonl and .md are added to")
     configs = {recipe: _configure(options, recipe) for recipe in options.recipes}
 
     from experiments.comparison import ranking  # JAX loads only once the command line is right
@@ -43,8 +46,14 @@ def command(arguments: list[str]) -> int:
 
 
 def _configure(options: Search, recipe: str) -> Config:
-    config = cli.override(cli.load_config(options.config), recipe.split())
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, validation=options.validation))
+    typed, held_out = recipe.split(), f"data.validation={options.validation}"
+    for assignment in typed:
+        if assignment.startswith(("seed=", "devices=", "data.validation=")):
+            raise InputError(
+                f"{assignment}: expected no seed, devices or data.validation in a recipe; --seeds and --validation set "
+                "them for all, and each seed takes one device"
+            )
+    return cli.override(cli.load_config(options.config), [*typed, held_out])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import tyro
 
 from experiments import cli
 from experiments.report import markdown
+from mnistsum import registry
 from mnistsum.config import read_config
 from mnistsum.errors import InputError
 
@@ -21,7 +22,7 @@ Groups = dict[str, list[dict[str, Any]]]  # summaries of runs by config
 class Tabulate:
     """Prints mean and standard deviation over seeds, a row for each config."""
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of finished runs
+    runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of finished runs; .py files of networks of yours among them
     chart: Path | None = None  # .png: accuracy against parameters and seconds, beside what others have published
 
 
@@ -89,7 +90,9 @@ def command(arguments: list[str]) -> int:
         raise InputError("tabulate: expected folders of finished runs, found none; such as runs/*")
     if options.chart and options.chart.suffix != ".png":
         raise InputError(f"--chart {options.chart}: expected a path that ends in .png")
-    groups = group(options.runs)
+    for file in (path for path in options.runs if path.suffix == ".py"):
+        registry.load_file(file)
+    groups = group(tuple(path for path in options.runs if path.suffix != ".py"))
     print(table(groups))
     if options.chart:
         _draw(groups, options.chart)

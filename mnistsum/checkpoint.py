@@ -116,7 +116,7 @@ def load_run(folder: str | Path) -> tuple[Config, Model]:
     Examples:
         >>> import mnistsum
         >>> from mnistsum.predict import PRETRAINED
-        >>> config, model = mnistsum.load_run(PRETRAINED / "base")  # or runs/base-20260101-120000
+        >>> config, model = mnistsum.load_run(PRETRAINED / "base")  # or runs/base-0-20260101-120000
         >>> config.name, config.model.classifier
         ('base', 'compact')
     """

@@ -1,6 +1,7 @@
 """JSON that comes from outside: one error, of one line, for whatever is wrong with it. JAX is not imported here."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,21 @@ def parse_json(text: str | bytes, source: str) -> Any:
         return json.loads(text.decode() if isinstance(text, bytes) else text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source}: not JSON: {str(error).splitlines()[0]}") from None
+
+
+def finite(value: Any) -> Any:
+    """Return a value for JSON, which knows no number that is not finite: None stands for such.
+
+    Examples:
+        >>> from mnistsum.json_files import finite
+        >>> finite({"losses": [0.5, float("nan")]})
+        {'losses': [0.5, None]}
+    """
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> Any:

@@ -223,6 +223,7 @@ def test_help_lists_every_field_with_type_default_and_meaning():
         (["--resume", "nowhere"], "config.json: no such file"),
         (["--resume", "nowhere", "seed=3"], "takes no other argument"),
         (["--resume", "nowhere", "training.patience=0"], "takes no other argument"),  # which is the default
+        (["--resume", "nowhere", "--training.batch-size", "128"], "takes no other argument"),  # and so is this
         (["--processes", "2"], "expected only with --distributed"),
         (["data.validation=0", "training.keep=best"], "expected validation images to judge each epoch by"),
     ],
@@ -301,9 +302,18 @@ def test_a_folder_in_use_is_not_written_over(tmp_path):
         ("base+model.adder=shift", "base-adder-shift", ["model.adder=shift"]),
         ("mlp+optimizer.momentum=0.5+seed=3", "mlp-momentum-0.5-seed-3", ["optimizer.momentum=0.5", "seed=3"]),
         ("base+model.widths=8,16,32", "base-widths-8_16_32", ["model.widths=8,16,32"]),
+        ("base+model.dtype=float32", "base-model.dtype-float32", ["model.dtype=float32"]),  # the optimizer has one
         ("base+optimizer.learning_rate=1e+0", "base-learning_rate-1e_0", ["optimizer.learning_rate=1"]),
     ],
 )
 def test_a_variant_is_the_config_so_changed_and_named_by_its_changes(text, name, changes):
     named = dataclasses.replace(cli.load_config(text.split("+")[0]), name=name)
     assert cli.load_variant(text) == cli.override(named, changes)
+
+
+def test_widths_of_nothing_are_the_classifiers_own():
+    assert cli.load_variant("base+model.classifier=mlp+model.widths=").model.widths == ()
+
+
+def test_what_is_set_for_all_helps_a_variant_that_needs_it():
+    assert cli.load_variant("reference+training.keep=best", ["data.validation=5000"]).training.keep == "best"

@@ -96,8 +96,9 @@ def files_of(folder: Path, *names: str) -> Path:
 def test_a_comparison_writes_its_files_and_says_what_follows(compared):
     folder, _, output = compared
     files = files_of(folder, "narrow", "wide", "wild")
-    summary = json.loads((files / "comparison.json").read_text())
+    summary = json.loads((files / "comparison.json").read_text(), parse_constant=pytest.fail)  # by NaN and Infinity
     narrow, wide, wild = summary["rows"]
+    assert None in wild["curve"]["sum_loss_mean"]
     assert [row["config"] for row in summary["rows"]] == ["narrow", "wide", "wild"]
     assert wide["against_first"]["digit"]["mean"] == pytest.approx(
         wide["digit_accuracy"]["mean"] - narrow["digit_accuracy"]["mean"], abs=1e-6
@@ -258,6 +259,16 @@ def test_a_comment_retrains_nothing_and_an_edited_file_its_own_config_alone(want
     assert not reuse.missing(wanted("wide"))
 
 
+def test_a_run_of_a_network_that_is_no_longer_there_explains_nothing_and_stops_nothing(wanted):
+    with Path("narrow.py").open("a") as file:
+        file.write("WARMED = True\n")
+    want = wanted("narrow")
+    (newest,) = want.folders[0].parent.glob("narrow-????????????-0")
+    config = newest / "config.json"
+    config.write_text(config.read_text().replace('"mlp"', '"renamed"'))
+    assert "-0, its newest run, cannot be read: " in reuse.why_missing(want)
+
+
 def test_an_edited_module_of_the_users_own_retrains_what_imports_it(wanted):
     with Path("rates.py").open("a") as file:
         file.write("WARMED = True\n")
@@ -269,7 +280,7 @@ def test_an_edited_module_of_the_users_own_retrains_what_imports_it(wanted):
 def test_an_edited_library_retrains_and_a_report_does_not(wanted, monkeypatch):
     changed = wanted("narrow").record
     assert "mnistsum.optimizer" in changed["sources"]
-    assert not {name for name in changed["sources"] if "report" in name or "figures" in name or "compare" in name}
+    assert not {name for name in changed["sources"] if "report" in name or "figures" in name or "comparison" in name}
     read = record._read_source
     edited = ROOT / "mnistsum" / "optimizer.py"
     monkeypatch.setattr(
@@ -631,6 +642,7 @@ def test_a_run_fails_only_in_what_it_is_trained_for(objective, digit, total, fai
     cells = np.full((10, 10), total / 100)
     if objective.held_out:
         cells = (~held_out_cells(objective)).astype(float)
+    cells[3] = np.nan  # the label of no image
     unused = dict.fromkeys(Scores._fields, 0.0)
     scores = Scores(**unused | {"digit_accuracy": digit / 100, "sum_accuracy_by_cell": cells.tolist()})
     assert describe_failure(objective, scores) == failure

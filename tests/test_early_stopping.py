@@ -18,6 +18,8 @@ from experiments.training.runs import describe_run, train_runs
 from mnistsum import checkpoint, weights
 from mnistsum.config import AugmentConfig, OptimizerConfig, TrainingConfig, to_json
 from mnistsum.evaluation import evaluate
+from mnistsum.models.classifiers.mlp import MLP
+from mnistsum.registry import CLASSIFIERS
 from mnistsum.types import Data, Split
 
 EPOCH = 8  # steps
@@ -37,6 +39,13 @@ def impatient(config):
 @pytest.fixture(scope="module")
 def few(mnist) -> Data:
     return Data(*(Split(*(part[:n] for part in split)) for split, n in zip(mnist, (256, 64, 64), strict=True)))
+
+
+class ByDeviation(MLP):
+    """It divides each image by its deviation, which is 0 where all of it is black."""
+
+    def __call__(self, image):
+        return super().__call__(image / image.std((1, 2, 3), keepdims=True))
 
 
 def begin(config, data, folder: Path) -> Path:
@@ -101,9 +110,22 @@ def test_each_seed_of_a_shared_program_ends_by_its_own_patience(impatient, few, 
         best = int(np.argmax(sums)) + 1
         assert summary["ended"] == {"epoch": min(best + 2, 12), "best": best, "kept": best}
         assert lines[-1]["epoch"] == summary["ended"]["epoch"]
+        assert summary["train_seconds"] == lines[-1]["clock"]["train_seconds"]  # not of the seeds that go on
         assert summary["validation"]["sum_accuracy"] == max(sums)
         ends.add(lines[-1]["epoch"])
     assert len(ends) > 1
+
+
+def test_a_network_that_is_finite_in_training_alone_has_failed(impatient, few, tmp_path, monkeypatch):
+    images = few.test.images.copy()
+    images[0] = 0
+    odd = few._replace(test=few.test._replace(images=images))
+    monkeypatch.setitem(CLASSIFIERS._added, "by_deviation", ByDeviation)
+    monkeypatch.setitem(CLASSIFIERS._sources, "by_deviation", __file__)
+    config = dataclasses.replace(impatient, model=dataclasses.replace(impatient.model, classifier="by_deviation"))
+    train(config, odd, begin(config, odd, tmp_path))
+    summary = run_folder.read_summary(tmp_path)
+    assert (summary["failure"], summary["calibration"]) == ("loss not finite on held-out images", None)
 
 
 def test_more_epochs_are_refused_where_the_rate_has_fallen_to_0(config, ended, tmp_path):
@@ -121,6 +143,16 @@ def test_more_epochs_are_refused_where_the_pressure_has_fallen_to_1(config, ende
     status, said = ended(command, "--resume", tmp_path, "training.epochs=9")
     assert status == 2
     assert f"training.pressure=20 falls to 1 over the 3 epochs of {tmp_path}, so it cannot go on" in said
+
+
+def test_a_finished_run_without_checkpoints_is_left_as_it_is(whole, ended, tmp_path, monkeypatch):
+    shutil.copytree(whole, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    monkeypatch.chdir(tmp_path)
+    status, said = ended(command, "--resume", "run", "training.epochs=20")
+    assert status == 2
+    assert "run: finished, and without checkpoints to go on from; start a new run from its weights: --init run" in said
+    assert {name: (tmp_path / "run" / name).read_bytes() for name in before} == before
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from programs import ROOT, start, write_set
+from programs import ROOT, finish, start, write_set
 
 from mnistsum.errors import InputError
 
@@ -161,12 +161,16 @@ def test_a_run_in_a_folder_whose_name_is_no_text_ends_well(tmp_path):
 def test_a_run_whose_reader_leaves_saves_and_stops(tmp_path):
     data = write_set(tmp_path, train=576, test=64)
     custom = ("data.name=custom", f"data.dir={data}", "data.validation=64", "training.batch_size=64")
-    run = start("--config", "smoke", *custom, "training.epochs=100000", "--output", tmp_path / "run")
+    own = tmp_path / "mine.py"
+    own.write_text("from experiments.configs.smoke import config\n")
+    run = start("--config", own, *custom, "training.epochs=100000", "--output", tmp_path / "run")
     while not run.stdout.readline().startswith("epoch"):
         assert run.poll() is None, run.stderr.read()
     run.stdout.close()
     said = run.stderr.read()
     assert run.wait(100) == 128 + signal.SIGHUP
-    assert "go on with: python -m experiments.run --resume" in said
+    assert f"go on with: python -m experiments.run --resume {tmp_path / 'run'} --config {own}" in said
     assert "Traceback" not in said
     assert any((tmp_path / "run" / "checkpoints").iterdir())
+    _, said = finish(start("--resume", tmp_path / "run"), status=2)
+    assert "run: its config came from a .py file of yours; give that, too: --config FILE.py (mine.py)" in said

@@ -37,6 +37,12 @@ def test_recipes_are_ranked_on_validation_images_and_finished_ones_are_not_repea
     assert slow in second
     assert search(*typed).returncode == 0
     assert (tmp_path / "table.jsonl").read_text() == log
+    # Of a search that logs beside this one, what is there counts; dots of a name stay.
+    beside = {"recipe": "another", "mark": "0", "seed": 0} | {"validation": 10_000}
+    (tmp_path / "v0.5.jsonl").write_text(json.dumps(runs[0] | beside) + "\n")
+    dotted = search(quick, "--output", tmp_path / "v0.5", "--runs", tmp_path / "runs", "--seeds", 1)
+    assert dotted.returncode == 0
+    assert "another" in (tmp_path / "v0.5.md").read_text()
     fewer = (*typed, "--validation", 5000)
     assert search(*fewer).returncode == 0
     assert len((tmp_path / "table.jsonl").read_text().splitlines()) == 4  # other validation images are another result
@@ -53,7 +59,7 @@ def test_a_recipe_that_fails_with_a_seed_comes_last_however_well_it_does_else():
         line | {"recipe": recipe, "digit_accuracy": accuracy, "sum_accuracy": accuracy, "failure": failure}
         for recipe, accuracy, failure in (("wild", 1.0, None), ("wild", 1.0, "loss"), ("slow", 0.1, None))
     ]
-    first, second = tabulate(lines, 64).splitlines()[4:]
+    first, second = tabulate(lines, 64, {}).splitlines()[4:]
     assert "slow" in first
     assert "wild" in second
     assert "| 2, 1 failed |" in second
@@ -64,8 +70,16 @@ def test_steps_are_timed_run_by_run_and_commits_are_told():
     line |= {"digit_accuracy": 1.0, "sum_accuracy": 1.0}
     runs = [(10, 1.0, "a" * 40), (100, 1.0, "b" * 40), (100, 1.0, "b" * 40)]
     lines = [line | {"steps": steps, "train_seconds": seconds, "commit": commit} for steps, seconds, commit in runs]
-    row = tabulate(lines, 64).splitlines()[-1]
+    row = tabulate(lines, 64, {}).splitlines()[-1]
     assert row.endswith("| 1 | 100 | 1.0 | 10.0 | aaaaaaa, bbbbbbb |")
+
+
+def test_the_runs_of_todays_code_count_also_where_those_of_other_code_were_logged_later():
+    line = {"config": "base", "recipe": "", "parameters": 1, "steps": 1, "train_seconds": 1.0, "failure": None}
+    lines = [line | {"mark": "0", "digit_accuracy": 1, "sum_accuracy": 1}]
+    lines += [line | {"mark": "1", "digit_accuracy": 0, "sum_accuracy": 1}]
+    for marks, accuracy in (({}, "0.00"), ({("base", ""): "0"}, "100.00")):
+        assert f"| {accuracy} | 100.00 | 1 |" in tabulate(lines, 64, marks)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +88,7 @@ def test_steps_are_timed_run_by_run_and_commits_are_told():
         (["--seeds", "0"], "--seeds: expected 1 to 1,000, found 0"),
         (["--seeds", "99999999"], "--seeds: expected 1 to 1,000, found 99,999,999"),
         (["--validation", "0"], "--validation: expected 1 or more, found 0"),
+        (["--output", "."], "--output .: expected a path that .jsonl and .md are added to"),
     ],
 )
 def test_a_mistake_is_answered_in_words_with_status_2(ended, tmp_path, monkeypatch, arguments, answer):
@@ -81,3 +96,17 @@ def test_a_mistake_is_answered_in_words_with_status_2(ended, tmp_path, monkeypat
     status, said = ended(command, "training.epochs=1", "--output", "found", *arguments)
     assert (status, said) == (2, f"error: {answer}\n")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("field", ["seed=3", "devices=1", "data.validation=500"])
+def test_a_recipe_that_sets_what_is_the_same_for_all_is_refused(ended, field):
+    status, said = ended(command, f"training.epochs=1 {field}", "--output", "found")
+    assert status == 2
+    assert f"error: {field}: expected no seed, devices or data.validation in a recipe; --seeds and" in said
+
+
+def test_a_search_of_nothing_is_refused(ended):
+    assert ended(command, "--output", "found") == (
+        2,
+        'error: search: expected recipes, found none; such as "training.epochs=2 model.hidden=64"\n',
+    )

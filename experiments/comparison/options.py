@@ -78,7 +78,7 @@ def _configure(options: Compare, overrides: list[str]) -> list[Config]:
     if options.submit and importlib.util.find_spec("submitit") is None:
         raise InputError("--submit: needs submitit; install this project with the extra `slurm`")
     try:
-        configs = [cli.override(cli.load_variant(name), overrides) for name in options.configs]
+        configs = [cli.load_variant(name, overrides) for name in options.configs]
     except InputError as error:  # which names the option of the other programs
         raise InputError(re.sub("^--config ", "compare: ", str(error))) from None
     names = [config.name for config in configs]

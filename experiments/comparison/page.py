@@ -10,6 +10,7 @@ from experiments.comparison import figures, tables
 from experiments.report import html
 from experiments.report.svg import svg
 from mnistsum.files import write_whole, writing
+from mnistsum.json_files import finite
 
 
 def write(summary: dict[str, Any], folder: Path) -> None:
@@ -21,7 +22,7 @@ def write(summary: dict[str, Any], folder: Path) -> None:
     writer = csv.DictWriter(table, list(rows[0]))
     writer.writeheader()
     writer.writerows(rows)
-    write_whole(folder / "comparison.json", json.dumps(summary, indent=1) + "\n")
+    write_whole(folder / "comparison.json", json.dumps(finite(summary), indent=1, allow_nan=False) + "\n")
     write_whole(folder / "comparison.md", tables.in_markdown(summary))
     write_whole(folder / "comparison.csv", table.getvalue())
     write_whole(folder / "comparison.html", page(summary))

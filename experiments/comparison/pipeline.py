@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -133,7 +134,7 @@ def _report(
     found = summary.summarize(runs, np.asarray(data.test.labels)) | made
     tables.show(found)
     kinds = "".join(to_json(dataclasses.replace(of[0].config, seed=0, devices="all")) for of in runs.values())
-    names = "-".join(runs)[:LONGEST]
+    names = re.sub(r"[^\w.+=-]", "_", "-".join(runs))[:LONGEST].lstrip(".")
     folder = output / f"{names}-{hashlib.sha256(kinds.encode()).hexdigest()[:6]}"
     page.write(found, folder)
     console.say(f"all of it in {folder / 'comparison.html'}")

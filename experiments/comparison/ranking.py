@@ -1,5 +1,6 @@
 """Recipes ranked by their accuracies on held-out training images: trained where runs are missing, logged, tabulated."""
 
+import dataclasses
 import json
 from pathlib import Path
 from statistics import mean, median
@@ -29,28 +30,29 @@ def rank(configs: dict[str, Config], base: str, seeds: int, output: Path, runs: 
         command: that asked for it, to be written down.
     """
     set_up_compiler()
-    log = output.with_suffix(".jsonl")
+    log, page = (output.with_name(output.name + suffix) for suffix in (".jsonl", ".md"))
     lines = read_json_lines(log) if log.exists() else []
     loaded = {config.data: load(config.data) for config in configs.values()}
     for config in configs.values():
-        resources.check([config], len(loaded[config.data].train.labels))
+        resources.check([dataclasses.replace(config, devices=1)], len(loaded[config.data].train.labels))
     for folder in (log.parent, runs):
         resources.check_folder(folder, configs.values())
     done = {(line["recipe"], line.get("mark"), line["seed"]) for line in lines}
+    marks = {}
     for recipe, config in configs.items():
         data = loaded[config.data]
         record = make_record(config, data, cli.own_file(base))
         wanted = reuse.want(runs, config, record, range(seeds))
-        marked = mark(wanted.config, record)
+        marked = marks[base, recipe] = mark(wanted.config, record)
         left = {seed: folder for seed, folder in wanted.folders.items() if (recipe, marked, seed) not in done}
         for run, _ in reuse.train_missing(wanted._replace(folders=left), data, VALIDATED, command):
             line = {"config": base, "recipe": recipe, "seed": run.config.seed, "mark": marked, **_result(run.summary)}
-            lines.append(line | {"validation": config.data.validation, "commit": run.run["commit"]})
-            print(json.dumps(lines[-1]), flush=True)
+            line |= {"validation": config.data.validation, "commit": run.run["commit"]}
+            print(json.dumps(line), flush=True)
             with writing(log), log.open("a") as file:  # which another search may add to as well
-                file.write(json.dumps(lines[-1]) + "\n")
-    table = tabulate(lines, next(iter(configs.values())).data.validation)
-    write_whole(output.with_suffix(".md"), table)
+                file.write(json.dumps(line) + "\n")
+    table = tabulate(read_json_lines(log), next(iter(configs.values())).data.validation, marks)
+    write_whole(page, table)
     print(table)
 
 
@@ -68,15 +70,16 @@ def _result(summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def tabulate(runs: list[dict[str, Any]], validation: int) -> str:
-    """Return the recipes, best first; of runs on so many validation images, and of the newest mark of each recipe.
+def tabulate(runs: list[dict[str, Any]], validation: int, marks: dict[tuple[str, str], str]) -> str:
+    """Return the recipes as a table, best first. A recipe that fails with any seed comes after all that never do.
 
-    A recipe that fails with any seed comes after all that never do.
+    Args:
+        runs: the lines of a log.
+        validation: images that were held out; runs with another number of them are left out.
+        marks: of each config and recipe whose runs count by today's mark; of any other, the newest mark's count.
     """
-    newest: dict[tuple[str, str], str | None] = {}
     runs = [run for run in runs if run.get("validation", validation) == validation]
-    for run in runs:
-        newest[run["config"], run["recipe"]] = run.get("mark")
+    newest = {(run["config"], run["recipe"]): run.get("mark") for run in runs} | marks
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in runs:
         key = run["config"], run["recipe"]

@@ -87,8 +87,8 @@ def _measure(run: Finished, labels: np.ndarray) -> dict[str, Any]:
         **{name: test[name] for name in ("digit_accuracy", "sum_accuracy", "consistency", "impossible")},
         "digit_accuracy_permuted": permutation
         and float((np.array(permutation)[run.predictions["digit"]] == labels).mean()),
-        "sum_accuracy_held_out": float(np.mean(cells[not_trained])) if not_trained.any() else None,
-        "sum_accuracy_trained_cells": float(np.mean(cells[~not_trained])),
+        "sum_accuracy_held_out": float(np.nanmean(cells[not_trained])) if not_trained.any() else None,
+        "sum_accuracy_trained_cells": float(np.nanmean(cells[~not_trained])),
         "adder_lag": learned["sum"] - learned["digit"] if len(learned) == len(OUTPUTS) else None,
         "train_seconds": summary["train_seconds"],
         "seconds_to_good": next(good, None),

@@ -64,7 +64,10 @@ def why_missing(wanted: Wanted) -> str | None:
     newest = max(others, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None:
         return None
-    config, run = read_config(newest.parent), run_folder.read_json(newest.parent / run_folder.RUN)
+    try:
+        config, run = read_config(newest.parent), run_folder.read_json(newest.parent / run_folder.RUN)
+    except InputError as error:  # such as a name that is another by now
+        return f"{newest.parent}, its newest run, cannot be read: {error}"
     changed = [*changed_fields(config, wanted.config), *differences(run, wanted.record)]
     return f"{newest.parent}, its newest run, differs: {'; '.join(changed)}"
 

@@ -85,10 +85,13 @@ def train_runs(
     if judges_epochs(config):
         plan = dataclasses.replace(plan, most_looks=None)  # so that each epoch's end is looked at
     seeds = [SeedRun(dataclasses.replace(config, seed=seed), recipe, folder, best) for seed, folder in folders.items()]
-    train_seconds, saved = spent["train_seconds"], time.perf_counter()
+    for seed in seeds:
+        seed.train_seconds = spent["train_seconds"]
+    saved = time.perf_counter()
 
-    def now() -> dict[str, float]:
-        return {"train_seconds": train_seconds, "wall_seconds": spent["wall_seconds"] + time.perf_counter() - started}
+    def clock(seed: SeedRun) -> dict[str, float]:
+        wall_seconds = spent["wall_seconds"] + time.perf_counter() - started
+        return {"train_seconds": seed.train_seconds, "wall_seconds": wall_seconds}
 
     if state is not None and (int(state.step) == recipe.steps or seeds[0].is_over()):  # it ended before it was tested
         seeds[0].note(state, plan)
@@ -96,21 +99,20 @@ def train_runs(
     pace = _pace(plan, recipe, seeds)
     stop = None
     for stop in train(config, list(folders), data.train, pace, program=program, state=state, caught=caught):
-        # Of seeds in one program, each is given its share of the seconds.
-        train_seconds += stop.seconds / len(seeds)
         is_look = stop.step == next_look(stop.step - 1, plan, recipe)
         for seed, state in zip(seeds, stop.states(), strict=True):
             if seed.is_over():  # from where on nothing more is noted
                 continue
+            seed.train_seconds += stop.seconds / len(seeds)
             seed.note(state, plan)
             if plan.watches_learning:
                 seed.watch(data.validation)
             if is_look or seed.fault:
-                seed.look(data, now())
+                seed.look(data, clock(seed))
         if plan.save_every and (is_look or stop.signal or time.perf_counter() - saved > plan.save_every):
             if leads():
                 first = seeds[0]
-                kept = now() | {"lines": first.lines}  # so that a damaged history can be mended
+                kept = clock(first) | {"lines": first.lines}  # so that a damaged history can be mended
                 checkpoint.save(first.folder / run_folder.CHECKPOINTS, first.config, stop.state, kept, first.best)
             saved = time.perf_counter()
         loss = float(np.mean([seed.loss() for seed in seeds]))
@@ -120,10 +122,10 @@ def train_runs(
             return
     if leads():
         mode = describe_mode(len(seeds))
-        finished = [seed.finish(data, plan, mode, now()) for seed in seeds]
+        finished = [seed.finish(data, plan, mode, clock(seed)) for seed in seeds]
         yield Progress(stop, seeds[0].loss(), None, finished)
-        for seed in finished:
-            run_folder.write_summary(seed.folder, seed.summary | now())
+        for seed, run in zip(seeds, finished, strict=True):
+            run_folder.write_summary(run.folder, run.summary | clock(seed))
 
 
 def _pace(plan: Plan, recipe: Recipe, seeds: list[SeedRun]) -> Pace:

@@ -36,6 +36,7 @@ class SeedRun:
     lines: list[dict[str, Any]] = field(init=False)  # of its metrics
     learned: dict[str, int] = field(default_factory=dict)  # output to the step at which it was
     fault: str | None = None  # what was not finite
+    train_seconds: float = 0.0  # its share of those of its program
     state: TrainState = field(init=False)
     held_out: Evaluation = field(init=False)  # at the last look
     scores: Scores = field(init=False)  # of it
@@ -143,15 +144,18 @@ class SeedRun:
         }
         if held_out:
             summary["validation"] = _headline(self.scores)
-        evaluation = self.held_out
+        evaluation, looked_at = self.held_out, [self.scores]
         if plan.tests:
             evaluation = evaluate(config.data, model, data.test)
-            scores = score(evaluation, data.test.labels)
-            summary["test"] = scores._asdict()
-            if held_out and not self.fault:
-                summary["calibration"] = _calibrate(self.held_out, evaluation, data)
-            if not self.fault and config.training.epochs >= 1:
-                summary["failure"] = describe_failure(config.objective, scores)
+            looked_at.append(score(evaluation, data.test.labels))
+            summary["test"] = looked_at[-1]._asdict()
+        losses = [getattr(scores, f"{output}_loss") for scores in looked_at for output in run_folder.OUTPUTS]
+        if not self.fault and not np.isfinite(losses).all():
+            summary["failure"] = "loss not finite on held-out images"
+        elif not self.fault and plan.tests:
+            summary["calibration"] = _calibrate(self.held_out, evaluation, data) if held_out else None
+            if config.training.epochs >= 1:
+                summary["failure"] = describe_failure(config.objective, looked_at[-1])
         fitted = None
         if summary["calibration"]:
             fitted = Temperatures(**{name: one["temperature"] for name, one in summary["calibration"].items()})
@@ -182,7 +186,8 @@ def digest_weights(model: Model) -> str:
 def describe_failure(objective: ObjectiveConfig, scores: Scores) -> str | None:
     """Return in words which outputs that the objective trains were not learned; None where all were."""
     trained_cells = np.array(scores.sum_accuracy_by_cell)[~held_out_cells(objective)]
-    accuracies = {"digit": scores.digit_accuracy, "sum": float(trained_cells.mean())}
+    # The accuracies of a label that has no images are nan.
+    accuracies = {"digit": scores.digit_accuracy, "sum": float(np.nanmean(trained_cells))}
     low = [output for output in trained_outputs(objective) if accuracies[output] < FAILED]
     return f"{' and '.join(low)} below {100 * FAILED:.0f} %" if low else None
 

@@ -90,7 +90,7 @@ def start(
             if weights is not None:
                 checkpoint.save(folder / run_folder.CHECKPOINTS, config, state, NO_TIME | {"lines": []})
             run_folder.begin(folder, config, describe_run(config, record, command) | {"log": log})
-        return _show(config, folder, data, compiling, state, None, NO_TIME, started, caught)
+        return _show(config, folder, own, data, compiling, state, None, NO_TIME, started, caught)
 
 
 def resume(folder: Path, config: Config, own: Path | None, command: str, started: float) -> int:
@@ -114,15 +114,27 @@ def resume(folder: Path, config: Config, own: Path | None, command: str, started
         data = load(config.data)
         recipe, compiling = _compile(config, data, folder)
         then = run_folder.read_json(folder / run_folder.RUN)
+        saved = checkpoint.steps(folder / run_folder.CHECKPOINTS)
+        if not saved and (folder / run_folder.SUMMARY).exists():
+            raise InputError(
+                f"{folder}: finished, and without checkpoints to go on from; start a new run from its weights: "
+                f"--init {folder}"
+            )
         _check_log(then.get("log"))
         init = then.get("settings", {}).get("init")
         if changed := differences(then, make_record(config, data, own, init)):
+            files = [name for name in then.get("sources", {}) if name.endswith(".py")]
+            if own is None and files:
+                raise InputError(
+                    f"{folder}: its config came from a .py file of yours; give that, too: --config FILE.py "
+                    f"({', '.join(files)})"
+                )
             raise InputError(
                 f"{folder}: {'; '.join(changed)} since the run began, so that it would not end with the same bits; "
                 "bring that back, or start a new run"
             )
         state, best, spent, refused, lines = None, None, NO_TIME, (), []
-        if checkpoint.steps(folder / run_folder.CHECKPOINTS):
+        if saved:
             state, kept, refused, best = checkpoint.restore(folder / run_folder.CHECKPOINTS, config)
             spent, lines = {name: kept[name] for name in NO_TIME}, kept["lines"]
         elif init is not None:
@@ -139,7 +151,7 @@ def resume(folder: Path, config: Config, own: Path | None, command: str, started
             if read_config(folder) != config:
                 run_folder.reopen(folder, config, then | {"command": f"{then['command']} && {command}"})
             mend(folder, lines)
-        return _show(config, folder, data, compiling, state, best, spent, started, caught)
+        return _show(config, folder, own, data, compiling, state, best, spent, started, caught)
 
 
 def mend(folder: Path, lines: list[dict[str, Any]]) -> None:
@@ -169,6 +181,7 @@ def _compile(config: Config, data: Data, folder: Path | None) -> tuple[Recipe, F
 def _show(
     config: Config,
     folder: Path,
+    own: Path | None,
     data: Data,
     compiling: Future,
     state: TrainState | None,
@@ -228,10 +241,9 @@ def _show(
                     log.add(run_folder.read_lines(folder)[-1])
             if stop.signal and stop.step < recipe.steps:
                 bar.stop()
-                console.say(
-                    f"stopped at step {stop.step:,}; go on with: "
-                    f"python -m experiments.run --resume {shlex.quote(str(folder))}"
-                )
+                resume = ["python", "-m", "experiments.run", "--resume", str(folder)]
+                resume += [] if own is None else ["--config", str(own)]
+                console.say(f"stopped at step {stop.step:,}; go on with: {shlex.join(resume)}")
                 return 128 + stop.signal
     return 0
 
