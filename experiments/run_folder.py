@@ -1,7 +1,7 @@
 """What a run leaves in its folder, and how a finished run is read back.
 
-`config.json`, `run.json`, `metrics.jsonl` (a line a look), `predictions.npz`, `weights.safetensors` and, written last,
-`summary.json`: a folder that holds it is a finished run's. A run that can be gone on with has `checkpoints/`, too.
+`config.json`, `run.json`, `metrics.jsonl` (a line per evaluation), `predictions.npz`, `weights.safetensors` and,
+written last, `summary.json`: a folder that holds it is a finished run's. A resumable run has `checkpoints/`, too.
 """
 
 import hashlib
@@ -154,7 +154,7 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def write_lines(folder: Path, lines: list[dict[str, Any]]) -> None:
-    """Write the metrics of a run, a line a look."""
+    """Write the metrics of a run, a line per evaluation."""
     write_whole(folder / METRICS, "".join(json.dumps(line) + "\n" for line in lines))
 
 

@@ -1,17 +1,24 @@
 """mnistsum: networks that read a digit and add a number to it, and their comparison.
 
-Modules load on first use, so that a program can parse its command line before JAX is imported.
+Modules load on first use, so that a program can parse its command line before JAX is imported. Editors and type
+checkers read `__init__.pyi` instead, which imports the same names.
 """
 
 import importlib
 
 _EXPORTS = {
     "Config": "config",
+    "DataConfig": "config",
+    "AugmentConfig": "config",
     "ModelConfig": "config",
+    "ObjectiveConfig": "config",
+    "OptimizerConfig": "config",
+    "TrainingConfig": "config",
     "InputError": "errors",
     "load": "data",
     "build": "models",
     "evaluate": "evaluation",
+    "score": "evaluation",
     "load_run": "checkpoint",
     "load_pretrained": "predict",
     "read_picture": "picture",

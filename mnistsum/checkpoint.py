@@ -21,6 +21,7 @@ from mnistsum.errors import InputError
 from mnistsum.files import PARTIAL, load_arrays, save_arrays, writing
 from mnistsum.json_files import parse_json
 from mnistsum.models import Model
+from mnistsum.registry import load_file
 from mnistsum.train import init_state, make_recipe, split_keys, trained_model
 from mnistsum.types import TrainState
 
@@ -105,13 +106,20 @@ def restore(folder: Path, config: Config) -> Restored:
             refused.append(str(error))
         else:
             return Restored(state, kept, tuple(refused), best)
-    raise InputError("; ".join(refused) or f"{folder}: holds no complete checkpoint")
+    raise InputError("; ".join(refused) or f"{folder}: holds no complete checkpoint; start the run again")
 
 
-def load_run(folder: str | Path) -> tuple[Config, Model]:
+def load_run(folder: str | Path, own: str | Path | None = None) -> tuple[Config, Model]:
     """Return the config of a run's folder and its model: the one it ended with, else that of its newest checkpoint.
 
     A warning names each checkpoint that could not be used.
+
+    Args:
+        folder: of the run.
+        own: the .py file that defines its architecture, where it is a user's own.
+
+    Raises:
+        InputError: where it is no run's folder, or holds nothing that is sound.
 
     Examples:
         >>> import mnistsum
@@ -120,6 +128,8 @@ def load_run(folder: str | Path) -> tuple[Config, Model]:
         >>> config.name, config.model.classifier
         ('base', 'compact')
     """
+    if own is not None:
+        load_file(own)
     folder = Path(folder)
     if (folder / weights.WEIGHTS).exists():
         config, model, _ = weights.load(folder)

@@ -38,7 +38,7 @@ class DataConfig(Checked):
     validation: int = 5000  # images held out of training, the same for every seed; 0: the test set is read each epoch
     train_images: int = 0  # trained on, drawn by the run's seed from those that are not held out; 0: all of them
     scaling: Literal["unit", "standard"] = "standard"  # pixels / 255; standard: then less MNIST's mean, over its sd
-    test_shift: int = 0  # pixels; outside training, logits are means over all shifts of the image of up to so many
+    test_shift: int = 0  # pixels; outside training, logits are means over all shifts of the image by up to this much
     test_doubt: float = 1.0  # probability of the digit below which an image is shifted so; 1: every image
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
@@ -55,8 +55,8 @@ class DataConfig(Checked):
 class AugmentConfig(Checked):
     """Random distortion of each training image, drawn anew each step; zero: none."""
 
-    shift: int = 0  # pixels, whole, at most so many along each axis
-    rotation: float = 0.0  # degrees, at most so many either way
+    shift: int = 0  # pixels, whole; maximum along each axis
+    rotation: float = 0.0  # degrees; maximum either way
     scale: float = 0.0  # relative change of each axis, at most (0.1: 90 to 110 %)
     shear: float = 0.0  # pixels of x for each pixel of y, at most
     elastic: float = 0.0  # pixels, standard deviation of a smooth field of displacements
@@ -203,7 +203,7 @@ class Config(Checked):
     def _ranges(self) -> list[tuple[str, bool, str]]:
         in_name = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."
         return [
-            ("name", in_name, "letters, digits, '-', '_' and '.', not first"),
+            ("name", in_name, "letters, digits, '-', '_' and '.', which is not first"),
             ("seed", 0 <= self.seed < 2**32, "0 to 4294967295"),
             ("devices", self.devices == "all" or self.devices >= 1, "all, or at least 1"),
         ]

@@ -46,18 +46,25 @@ def load(config: DataConfig) -> Data:
 
 
 def draw_epoch(
-    order: Key[Array, ""],
-    number: Key[Array, ""],
+    order_key: Key[Array, ""],
+    number_key: Key[Array, ""],
     epoch: Int[Array, ""] | int,
     n: int,
-    few: int | None = None,
-    places: Int[Array, " few"] | None = None,
+    images: int | None = None,
+    places: Int[Array, " images"] | None = None,
 ) -> Epoch:
-    """Return the order and the numbers of an epoch of `n` images; numbers are drawn by image, uniform on 0-9.
+    """Return the order and the numbers of an epoch; numbers are drawn by image, uniform on 0-9.
 
     They do not depend on batch size or model, so an image meets the same number in every architecture under the same
-    seed. With `few`, every epoch is of the same so many images, drawn from all by the order's key. `places` among these
-    are given where it is not each of them once.
+    seed.
+
+    Args:
+        order_key: of the order, and of the images that are trained on where these are not all.
+        number_key: of the numbers.
+        epoch: counted from 0.
+        n: images of the data set.
+        images: that are trained on, the same in every epoch; by default all.
+        places: among these, in the order in which the epoch sees them; by default each of them once.
 
     Examples:
         >>> import jax
@@ -68,20 +75,20 @@ def draw_epoch(
         >>> epoch.numbers.shape
         (6,)
     """
-    chosen = few or n
+    images = images or n
     if places is None:
-        places = permute(order, epoch, chosen)
-    if chosen < n:
-        places = jax.random.permutation(jax.random.fold_in(order, NO_EPOCH), n)[:chosen][places]
+        places = permute(order_key, epoch, images)
+    if images < n:
+        places = jax.random.permutation(jax.random.fold_in(order_key, NO_EPOCH), n)[:images][places]
     return Epoch(
         order=places,
-        numbers=jax.random.randint(jax.random.fold_in(number, epoch), (n,), 0, 10),
+        numbers=jax.random.randint(jax.random.fold_in(number_key, epoch), (n,), 0, 10),
     )
 
 
-def permute(order: Key[Array, ""], epoch: Int[Array, ""] | int, n: int) -> Int[Array, " n"]:
+def permute(order_key: Key[Array, ""], epoch: Int[Array, ""] | int, n: int) -> Int[Array, " n"]:
     """Return the order in which an epoch sees `n` images once each."""
-    return jax.random.permutation(jax.random.fold_in(order, epoch), n)
+    return jax.random.permutation(jax.random.fold_in(order_key, epoch), n)
 
 
 def draw_by_rank(losses: Float[Array, " n"], log_pressure: Float[Array, ""]) -> Int[Array, " n"]:

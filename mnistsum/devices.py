@@ -31,12 +31,12 @@ def count(config: Config) -> int:
 
 
 def mesh(devices: int, axis: str) -> Mesh:
-    """Return the first so many devices in a row; arrays are shared along `axis`."""
+    """Return the first `devices` devices in a row; arrays are shared along `axis`."""
     return jax.make_mesh((devices,), (axis,), (AxisType.Auto,), devices=jax.devices()[:devices])
 
 
 def share(devices: int, array: Array) -> Array:
-    """Return an array of a jitted function, its first axis, the batch's, shared over so many devices.
+    """Return an array of a jitted function, its first axis, the batch's, shared over `devices` devices.
 
     Whatever is computed from it is shared too, and sums over the batch become sums over devices: the compiler does it.
     """
@@ -46,12 +46,12 @@ def share(devices: int, array: Array) -> Array:
 
 
 def on_each(devices: int) -> NamedSharding:
-    """Return the sharding of arrays that lie whole on each of so many devices: keys, state and data."""
+    """Return the sharding of arrays that lie whole on each of `devices` devices: keys, state and data."""
     return NamedSharding(mesh(devices, "batch"), PartitionSpec())
 
 
 def put_on_each(devices: int, tree: Any) -> Any:
-    """Return arrays that are the same in each process, copied to all of so many devices."""
+    """Return arrays that are the same in each process, copied to each of `devices` devices."""
     return multihost_utils.host_local_array_to_global_array(tree, mesh(devices, "batch"), PartitionSpec())
 
 

@@ -24,7 +24,7 @@ DOUBTFUL = 8  # images that are looked at again at once
 
 
 def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = BATCH_SIZE) -> Evaluation:
-    """Return the model's answers to all n x 10 pairs, as numpy arrays; the classifier runs once an image in no doubt.
+    """Return the model's answers to all n x 10 pairs, as NumPy arrays; one classifier pass per confidently read image.
 
     The last batch is padded and its padding cut off again, so no image is dropped and the batch size changes nothing;
     one compiled program, a loop over batches, serves every split.
@@ -53,7 +53,12 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
     return jax.tree.map(lambda *fields: np.concatenate(fields).reshape(-1, *fields[0].shape[2:])[:n], *parts)
 
 
-Classified = tuple[Float[Array, "batch f"], Float[Array, "batch 10"], Int[Array, " batch"]]
+class Classified(NamedTuple):
+    """What a classifier reads on raw images."""
+
+    features: Float[Array, "batch f"]
+    digit: Float[Array, "batch 10"]  # logits
+    passes: Int[Array, " batch"]  # of the classifier, that each image took
 
 
 def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"], loops: bool = True) -> Classified:
@@ -73,17 +78,20 @@ def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28
     shifts = (2 * config.test_shift + 1) ** 2
     if shifts == 1 or config.test_doubt == 1:
         features, digit = _over_shifts(config, model, images)
-        return features, digit, jnp.full_like(digit[:, 0], shifts, jnp.int32)
+        return Classified(features, digit, jnp.full_like(digit[:, 0], shifts, jnp.int32))
     features, digit = _where_it_is(config, model, images)
     is_doubtful = jax.nn.softmax(digit).max(-1) < config.test_doubt
 
     def mean_if_doubtful(chosen: Any, answers: Classified) -> Classified:
-        means = _over_shifts(config, model, images[chosen])
-        which = is_doubtful[chosen][:, None]
-        features, digit = (jnp.where(which, *pair) for pair in zip(means, answers[:2], strict=True))
-        return features, digit, jnp.where(which[:, 0], 1 + shifts, answers[2])
+        features, digit = _over_shifts(config, model, images[chosen])
+        which = is_doubtful[chosen]
+        return Classified(
+            jnp.where(which[:, None], features, answers.features),
+            jnp.where(which[:, None], digit, answers.digit),
+            jnp.where(which, 1 + shifts, answers.passes),
+        )
 
-    answers = (features, digit, jnp.ones_like(digit[:, 0], jnp.int32))
+    answers = Classified(features, digit, jnp.ones_like(digit[:, 0], jnp.int32))
     if not loops:
         return mean_if_doubtful(slice(None), answers)
     order = jnp.argsort(~is_doubtful)  # those in doubt first

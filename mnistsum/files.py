@@ -41,7 +41,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Wait until a folder's list of names is on the disk."""
+    """Wait until a folder's entries are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

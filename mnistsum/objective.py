@@ -78,7 +78,7 @@ def trained_outputs(config: ObjectiveConfig) -> tuple[str, ...]:
 
 
 def held_out_cells(config: ObjectiveConfig) -> np.ndarray:
-    """Return which (digit, number) cells have no sum loss: bool [10, 10], so many in each row and each column.
+    """Return which (digit, number) cells have no sum loss: bool [10, 10], `held_out` in each row and each column.
 
     Examples:
         >>> from mnistsum.config import ObjectiveConfig

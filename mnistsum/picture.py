@@ -32,7 +32,7 @@ class Picture(NamedTuple):
 
 
 def read_picture(
-    source: Path | BinaryIO | bytes, name: str, most_pixels: int = MOST_PIXELS
+    source: str | Path | BinaryIO | bytes, name: str | None = None, most_pixels: int = MOST_PIXELS
 ) -> UInt8[np.ndarray, "28 28 1"]:
     """Return the digit in a PNG, JPEG, GIF or BMP file as MNIST would hold it; InputError as `inspect_picture`.
 
@@ -50,13 +50,20 @@ def read_picture(
     return inspect_picture(source, name, most_pixels).image
 
 
-def inspect_picture(source: Path | BinaryIO | bytes, name: str, most_pixels: int = MOST_PIXELS) -> Picture:
+def inspect_picture(
+    source: str | Path | BinaryIO | bytes, name: str | None = None, most_pixels: int = MOST_PIXELS
+) -> Picture:
     """Return the digit in a PNG, JPEG, GIF or BMP file, and what speaks against there being one.
 
     Transparency is laid on the paper, white or black, from which the rest stands out; EXIF's rotation is undone.
 
+    Args:
+        source: a path, an open file, or a file's content.
+        name: that errors begin with; by default the path.
+        most_pixels: larger pictures are refused.
+
     Raises:
-        InputError: where there is none; it begins with `name`.
+        InputError: where there is none.
 
     Examples:
         >>> import io
@@ -69,6 +76,10 @@ def inspect_picture(source: Path | BinaryIO | bytes, name: str, most_pixels: int
         >>> mnistsum.inspect_picture(file.getvalue(), "page.png").warnings
         ('more than one shape',)
     """
+    if isinstance(source, str):
+        source = Path(source)
+    if name is None:
+        name = str(source) if isinstance(source, Path) else "picture"
     try:
         content = source if isinstance(source, bytes) else _read(source, name)
         with warnings.catch_warnings():

@@ -16,7 +16,7 @@ from mnistsum.types import Keys, Split, TrainState
 
 
 def devices_for(seeds: int) -> int:
-    """Return how many devices take an equal share of so many seeds: as many as can."""
+    """Return how many devices train `seeds` seeds: as many as can take equal shares."""
     return max(devices for devices in range(1, jax.device_count() + 1) if seeds % devices == 0)
 
 

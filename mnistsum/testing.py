@@ -24,7 +24,7 @@ from mnistsum.types import Batch, Split, TrainState
 
 SEED = 0  # of the key, which is made when it is needed: at import, it would start JAX before a program has set it up
 N = 32  # examples
-LOOKS_AGAIN = DataConfig(test_shift=1, test_doubt=0.5)  # as untrained networks do at most images
+LOOKS_AGAIN = DataConfig(test_shift=1, test_doubt=0.5)  # as untrained networks do for most images
 
 
 def examples() -> Batch:

@@ -100,7 +100,7 @@ def init_state(recipe: Recipe, keys: Keys, model: Model | None = None) -> TrainS
 
 def draw_batch(recipe: Recipe, keys: Keys, step: Int[Array, ""], data: Split, epoch: Epoch) -> Batch:
     """Return what a step sees: the images that are next in the epoch, distorted and scaled, each with its number."""
-    chosen = share(recipe.devices, _next(recipe, step, epoch.order))
+    chosen = share(recipe.devices, _batch_places(recipe, step, epoch.order))
     pixels = augment(recipe.augment, jax.random.fold_in(keys.augment, step), data.images[chosen])
     return pair(scale(recipe.scaling, pixels), data.labels[chosen], epoch.numbers[chosen])
 
@@ -143,7 +143,7 @@ def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Ba
     first_bad = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), here, state.first_bad)
     draws = state.draws
     if draws is not None:
-        draws = _remember(draws, _next(recipe, state.step, draws.places), losses)
+        draws = _record_losses(draws, _batch_places(recipe, state.step, draws.places), losses)
     return TrainState(state.step + 1, model, opt_state, average, draws, metrics, first_bad)
 
 
@@ -173,17 +173,17 @@ def advance(recipe: Recipe, keys: Keys, state: TrainState, data: Split, until: I
     """
 
     def to_end_of_epoch(state: TrainState) -> TrainState:
-        number = state.step // recipe.steps_per_epoch
+        index = state.step // recipe.steps_per_epoch
         places = None
         if state.draws is not None:
-            places = _places(recipe, keys, state, state.draws)
+            places = _epoch_places(recipe, keys, state, state.draws)
             state = state._replace(draws=state.draws._replace(places=places))
-        epoch = draw_epoch(keys.order, keys.number, number, len(data.labels), recipe.images, places)
+        epoch = draw_epoch(keys.order, keys.number, index, len(data.labels), recipe.images, places)
 
         def step(_: Any, state: TrainState) -> TrainState:
             return train_step(recipe, keys.dropout, state, draw_batch(recipe, keys, state.step, data, epoch))
 
-        end = jnp.minimum(until, (number + 1) * recipe.steps_per_epoch)
+        end = jnp.minimum(until, (index + 1) * recipe.steps_per_epoch)
         return lax.fori_loop(state.step, end, step, state)
 
     return lax.while_loop(lambda state: state.step < until, to_end_of_epoch, state)
@@ -217,29 +217,29 @@ def trained_model(state: TrainState) -> Model:
     return state.model if state.average is None else state.average
 
 
-def _next(recipe: Recipe, step: Int[Array, ""], order: Int[Array, " images"]) -> Int[Array, " batch"]:
+def _batch_places(recipe: Recipe, step: Int[Array, ""], order: Int[Array, " images"]) -> Int[Array, " batch"]:
     """Return the part of an epoch's order that a step sees."""
     place = step % recipe.steps_per_epoch
     return lax.dynamic_slice(order, (place * recipe.batch_size,), (recipe.batch_size,))
 
 
-def _places(recipe: Recipe, keys: Keys, state: TrainState, draws: Draws) -> Int[Array, " images"]:
+def _epoch_places(recipe: Recipe, keys: Keys, state: TrainState, draws: Draws) -> Int[Array, " images"]:
     """Return the places of the images that the current epoch sees: drawn where it begins, and then kept.
 
     The first epoch sees each image once; the pressure falls as the exponential of the steps that are left.
     """
-    number = state.step // recipe.steps_per_epoch
+    index = state.step // recipe.steps_per_epoch
 
     def drawn() -> Int[Array, " images"]:
-        once = permute(keys.order, number, recipe.images)
+        once = permute(keys.order, index, recipe.images)
         by_rank = draw_by_rank(draws.losses, math.log(recipe.pressure) * (1 - state.step / recipe.steps))
-        return jnp.where(number == 0, once, by_rank[once])
+        return jnp.where(index == 0, once, by_rank[once])
 
     # A branch, as a draw takes as long as several steps: a call that goes on within an epoch is spared it.
     return lax.cond(state.step % recipe.steps_per_epoch == 0, drawn, lambda: draws.places)
 
 
-def _remember(draws: Draws, places: Int[Array, " batch"], losses: Float[Array, " batch"]) -> Draws:
+def _record_losses(draws: Draws, places: Int[Array, " batch"], losses: Float[Array, " batch"]) -> Draws:
     """Return the draws with the losses of a batch; of an image that is in it twice, the larger."""
     forgotten = draws.losses.at[places].set(-jnp.inf)
     return draws._replace(losses=forgotten.at[places].max(losses))

@@ -43,7 +43,7 @@ class Logits(NamedTuple):
 class Epoch(NamedTuple):
     """The draws of one epoch."""
 
-    order: Int[Array, " few"]  # of the images that are trained on, all or a few: each once, or drawn by rank
+    order: Int[Array, " images"]  # of those that are trained on, all or a few: each once, or drawn by rank
     numbers: Int[Array, " n"]  # 0-9, the number that each image meets, by image
 
 

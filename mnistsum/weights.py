@@ -86,7 +86,10 @@ def load(path: Path) -> Weights:
     for name in sorted(expected.keys() | arrays.keys()):
         want, have = (tuple(side[name].shape) if name in side else "absent" for side in (expected, arrays))
         if want != have:
-            raise InputError(f"{file}: of another architecture: expected {name} to be {want}, found {have}")
+            raise InputError(
+                f"{file}: of another architecture: expected {name} to be {want}, found {have}; the code of the network "
+                "has changed: use the version that wrote it"
+            )
     leaves = [jnp.asarray(arrays[name], jnp.float32) for name in expected]
     fitted = _temperatures(metadata["temperatures"], file) if "temperatures" in metadata else None
     return Weights(config, jax.tree.unflatten(jax.tree.structure(like), leaves), fitted)

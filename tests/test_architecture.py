@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mnistsum
+
 ROOT = Path(__file__).parent.parent
 # What each package or module may import of this project: those that stand before it.
 LIBRARY = (
@@ -98,3 +100,9 @@ from jax._src import xla_bridge
 assert not xla_bridge.backends_are_initialized()
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_editors_see_what_the_package_exports():
+    stub = ast.parse((ROOT / "mnistsum" / "__init__.pyi").read_text())
+    seen = {alias.asname: node.module for node in stub.body for alias in node.names}
+    assert seen == {name: f"mnistsum.{module}" for name, module in mnistsum._EXPORTS.items()}

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments import cli
-from mnistsum.app import command_line
 from mnistsum.errors import InputError
 
 
@@ -20,9 +19,7 @@ class Benchmark:
 
 def command(arguments: list[str]) -> int:
     """Return the exit status of the program."""
-    options = command_line.parse(
-        Benchmark, arguments, known=command_line.options_of(Benchmark), prog="python -m experiments.benchmark"
-    )
+    options = cli.parse_plain(Benchmark, arguments)
     if importlib.util.find_spec("torch") is None:
         raise InputError("benchmark: PyTorch is not installed; pip install -e '.[pytorch]'")
 

@@ -24,7 +24,7 @@ and the kernel's rearrangement."""
 
 
 class Convolution(NamedTuple):
-    """A layer, on square maps of so many pixels a side that it pads by `edge`."""
+    """A layer, on square maps of `side` pixels a side, padded by `edge`."""
 
     network: str
     inputs: int
@@ -82,17 +82,17 @@ def _parts(convolution: Convolution) -> dict[str, Callable[[], Any]]:
     kernel = jnp.ones((size, size, inputs, outputs), jnp.float32)
     pads = ((edge, edge), (edge, edge))
     rounded = maps.astype(jnp.bfloat16)
-    views = layers._views(rounded, (size, size), stride, pads)
+    views = layers.stack_views(rounded, (size, size), stride, pads)
     rows = kernel.reshape(-1, outputs).T.astype(jnp.bfloat16)
 
     def whole(maps, kernel):
         return layers.convolve(maps, kernel, stride, convolution.padding, "bfloat16")
 
     def stack(maps):
-        return layers._views(maps, (size, size), stride, pads)
+        return layers.stack_views(maps, (size, size), stride, pads)
 
     def multiply(rows, views):
-        return layers._product(rows, views, ((1,), (0,)))
+        return layers.product(rows, views, ((1,), (0,)))
 
     form = {"dtype": torch.bfloat16, "device": DEVICE}
     nchw = torch.ones(BATCH, inputs, side, side, **form).to(memory_format=torch.channels_last)

@@ -14,7 +14,7 @@ from mnistsum.train import make_recipe
 
 
 def ours(config: Config, dtype: str, steps: int, images: int) -> Implementation:
-    """Return this project's side, so many steps or images at a time."""
+    """Return this project's side of a case."""
     config = dataclasses.replace(config, devices=1, model=dataclasses.replace(config.model, dtype=dtype))
     data = load(config.data)
     compiling = environment.in_background(loop.compile_program, config, len(data.train.labels))

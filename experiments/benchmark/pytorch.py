@@ -124,7 +124,7 @@ class TorchTraining:
             self.optimizer = torch.optim.SGD(twin.parameters(), config.learning_rate, config.momentum, fused=True)
 
     def train(self, forward: Any, steps: int, batch_size: int, autocast: bool) -> float:
-        """Trains so many steps; the last loss."""
+        """Train that many steps; return the last loss."""
         order = torch.randperm(len(self.labels), device=DEVICE)[: steps * batch_size].split(batch_size)
         numbers = torch.randint(0, 10, (len(self.labels),), device=DEVICE)
         loss = torch.zeros((), device=DEVICE)
@@ -171,7 +171,7 @@ def twin_of(config: Config) -> Twin:
 def pytorch(
     config: Config, compiled: bool, autocast: bool, steps: int, images: int, weights: Any = None
 ) -> Implementation:
-    """PyTorch's side, so many steps or images at a time, from the weights of a model of ours if given."""
+    """Return PyTorch's side of a case, from the weights of a model of ours if given."""
     twin = twin_of(config)
     if weights is not None:
         copy_weights(weights, twin)

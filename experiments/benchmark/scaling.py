@@ -45,7 +45,7 @@ def measure() -> dict[str, Any]:
 
 
 def train_seconds(images: int, epochs: float, seeds: int) -> float:
-    """Return the seconds of training so many seeds, one by one, as they run on a CPU."""
+    """Return the seconds of training `seeds` seeds one by one, as they run on a CPU."""
     config = cli.load_config("base")
     training = dataclasses.replace(config.training, epochs=float(epochs))
     data = dataclasses.replace(config.data, validation=0)
@@ -140,7 +140,7 @@ def _peak_memory(epochs: float) -> int:
 
 
 def _in_a_process_of_its_own(code: str, devices: int = 1) -> Any:
-    """Return what the code prints, on so many virtual CPU devices."""
+    """Return what the code prints on `devices` virtual CPU devices."""
     command = [
         sys.executable,
         "-c",

@@ -24,7 +24,7 @@ RESULT = 24_000  # bytes at most of a run's config, metrics and summary
 def show(wanted: list[Wanted], trials: int, data: Data) -> None:
     """Print the runs of each config, and the device time and storage of those that are missing.
 
-    Where any is missing, so many `trials` of tuning, as long as a run, are counted as well.
+    Where any is missing, `trials` trials of tuning, each as long as a run, are counted as well.
     """
     table = Table("config", "runs", "finished", "ms a step", "s a run", "device time", "MB", box=None)
     for column in table.columns[1:]:

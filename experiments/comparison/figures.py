@@ -169,7 +169,7 @@ def cells(summary: dict[str, Any]) -> list[Figure]:
 
 
 def _panel(width: float, height: float) -> tuple[Figure, Axes]:
-    """Return a figure of so many inches, and its only axes."""
+    """Return a figure of this size, in inches, and its only axes."""
     figure = Figure((width, height), layout="constrained")
     return figure, figure.subplots()
 

@@ -33,7 +33,7 @@ class Compare:
     tune: bool = False  # first choose each config's learning rate on validation images, by halving and doubling it
     dry_run: bool = False  # print runs, device time and storage, estimated from a measured second of each config; end
     submit: Literal["local", "slurm"] | None = None  # train in jobs: as processes here, on the CPU, or by SLURM
-    seeds_per_job: int = 10  # with --submit: a job trains so many seeds of one config
+    seeds_per_job: int = 10  # with --submit: how many seeds of one config a job trains
     retry_failed: bool = False  # with --submit: submit again what has ended without a result
 
 

@@ -28,5 +28,5 @@ def svg(figure: Figure, name: str) -> str:
     element = re.sub(
         r".*?<svg ", f'<svg role="img" aria-label="{html.escape(name)}" ', element, count=1, flags=re.DOTALL
     )
-    element = re.sub(r' xmlns(:\w+)?="[^"]*"', "", element)  # which HTML needs not, as a page names no address
+    element = re.sub(r' xmlns(:\w+)?="[^"]*"', "", element)  # unnecessary in HTML, and a page names no address
     return re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)  # the page decides

@@ -8,7 +8,7 @@ from mnistsum.models import Model, build
 from mnistsum.predict import load_pretrained
 from mnistsum.weights import named
 
-# Fields of a model's config that its arrays stand and fall with, and those that tell alone what the arrays mean.
+# Fields of a model's config that determine its arrays, and those that alone tell what the arrays mean.
 ARCHITECTURE = ("classifier", "adder", "adder_input", "widths", "hidden")
 MEANING = ARCHITECTURE[:3]
 

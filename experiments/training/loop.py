@@ -46,7 +46,7 @@ Pace = Callable[[Stop], int]
 
 
 def about_every(seconds: float) -> Pace:
-    """Stop after the first step, and then about every so many seconds of training."""
+    """Stop after the first step, and then about every `seconds` seconds of training."""
 
     def pace(stop: Stop) -> int:
         if not stop.steps:
@@ -58,12 +58,12 @@ def about_every(seconds: float) -> Pace:
 
 
 def every(steps: int) -> Pace:
-    """Stop at every so many steps."""
+    """Stop every `steps` steps."""
     return lambda stop: (stop.step // steps + 1) * steps
 
 
 def compile_program(config: Config, n: int, seeds: int = 1) -> Any:
-    """Return what `train` runs, compiled for so many seeds and `n` images; kept, as all seeds share it."""
+    """Return what `train` runs, compiled for `seeds` seeds and `n` images; kept, as all seeds share it."""
     return _compiled(make_recipe(config, n), n, seeds)
 
 
@@ -118,7 +118,7 @@ def train(
 
 
 def describe_mode(seeds: int) -> str:
-    """Return how so many seeds are trained, in words."""
+    """Return in words how `seeds` seeds are trained."""
     return (
         "seeds one by one" if seeds == 1 else f"{seeds} seeds as one vmapped program, on {devices_for(seeds)} devices"
     )

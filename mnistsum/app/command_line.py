@@ -164,7 +164,7 @@ def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
 
 @TYPES.primitive_rule
 def _many(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    """Read `tuple[X, ...]` as so many X."""
+    """Read `tuple[X, ...]` as any number of X."""
     if get_origin(info.type) is not tuple or get_args(info.type)[1:] != (Ellipsis,):
         return None
     spec = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(get_args(info.type)[0], info.markers))

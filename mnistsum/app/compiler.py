@@ -30,9 +30,9 @@ def set_up_compiler() -> None:
 class Programs:
     """Compiled programs by JAX's key, a file each: SHA-256, then what JAX keeps.
 
-    It takes the place of JAX's own file cache, which hands a damaged file to XLA, to the death of the process, or fails
-    on it again in every run. Each file is checked when it is asked for, as to check all at the start would take the
-    longer the more there are. A damaged one counts as missing: it is compiled anew, and replaced. Files are replaced
+    It takes the place of JAX's own file cache, which hands a damaged file to XLA, which crashes the process, or fails
+    on it again in every run. Each file is checked when it is asked for, as checking all of them at the start would slow
+    the start as the cache grows. A damaged one counts as missing: it is compiled anew, and replaced. Files are replaced
     whole and never deleted or locked, so that processes that share the folder see the old or the new.
     """
 

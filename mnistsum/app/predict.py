@@ -131,7 +131,7 @@ def _read(file: str) -> Picture | str:
     """Return what is on a picture, or the line that says why there is nothing."""
     try:
         if file != "-":
-            return inspect_picture(Path(file), file)
+            return inspect_picture(Path(file))
         if sys.stdin is None:
             raise InputError(f"{_name(file)}: closed")
         return inspect_picture(sys.stdin.buffer, _name(file))

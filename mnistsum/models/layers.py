@@ -5,6 +5,7 @@ CPU's vectors; an accelerator's compiler lays arrays out as it likes.
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial, reduce
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from mnistsum.config import ModelConfig
 from mnistsum.errors import InputError
@@ -47,19 +48,19 @@ def _convolve(maps, kernel, stride, pads, dtype):
 
 
 def _convolve_forward(maps, kernel, stride, pads, dtype):
-    views = _views(maps.astype(dtype), kernel.shape[:2], stride, pads)
+    views = stack_views(maps.astype(dtype), kernel.shape[:2], stride, pads)
     matrix = kernel.reshape(-1, kernel.shape[-1])
     # Behind a barrier: XLA's CPU folds a bare transposition into the product, and then cannot do it in bfloat16.
     rows = lax.optimization_barrier(matrix.astype(dtype).T)
-    return _product(rows, views, ((1,), (0,))), (views, kernel, maps.shape)
+    return product(rows, views, ((1,), (0,))), (views, kernel, maps.shape)
 
 
 def _convolve_backward(stride, pads, dtype, saved, gradient):
     views, kernel, shape = saved
     gradient = gradient.astype(dtype)
     matrix = kernel.reshape(-1, kernel.shape[-1]).astype(dtype)
-    to_kernel = _product(views, gradient, ((1, 2, 3), (1, 2, 3)))
-    to_views = _product(matrix, gradient, ((1,), (0,)))
+    to_kernel = product(views, gradient, ((1, 2, 3), (1, 2, 3)))
+    to_views = product(matrix, gradient, ((1,), (0,)))
     to_views = to_views.reshape(*kernel.shape[:2], -1, *gradient.shape[1:])
     to_maps = jnp.zeros(shape, jnp.float32)
     for y, x in np.ndindex(*kernel.shape[:2]):
@@ -74,19 +75,29 @@ def _convolve_backward(stride, pads, dtype, saved, gradient):
 _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
-def _product(left, right, contracted):
-    """Return a matrix product over these axes, summed in float32.
+def product(
+    left: Float[Array, "..."], right: Float[Array, "..."], contracted: tuple[Sequence[int], Sequence[int]]
+) -> Float[Array, "..."]:
+    """Return a matrix product over these axes of both, summed in float32.
 
     Height, width and batch stay apart, so that devices may share the batch.
     """
     return lax.dot_general(left, right, (contracted, ((), ())), preferred_element_type=jnp.float32)
 
 
-def _views(maps, size, stride, pads):
-    """Return the padded maps as each place of a kernel sees them, stacked along the channels."""
+def stack_views(
+    maps: Shaped[Array, "channels height width batch"],
+    size: Sequence[int],
+    stride: int,
+    pads: Sequence[tuple[int, int]],
+) -> Shaped[Array, "places*channels height2 width2 batch"]:
+    """Return the padded maps as each place of a kernel sees them, stacked along the channels.
+
+    Places are in the order of the kernel's rows and columns, and the channels of one place lie together.
+    """
     if maps.dtype == jnp.bfloat16:  # XLA's CPU moves bfloat16 by way of float32, but integers as they are
         integers = lax.bitcast_convert_type(maps, jnp.uint16)
-        return lax.bitcast_convert_type(_views(integers, size, stride, pads), jnp.bfloat16)
+        return lax.bitcast_convert_type(stack_views(integers, size, stride, pads), jnp.bfloat16)
     maps = jnp.pad(maps, ((0, 0), *pads, (0, 0)))
 
     def shifted(maps, axis):
@@ -195,7 +206,9 @@ def max_pool(
     return reduce(jnp.maximum, _squares(maps))
 
 
-def _squares(maps):
+def _squares(
+    maps: Float[Array, "channels height width batch"],
+) -> list[Float[Array, "channels height//2 width//2 batch"]]:
     """Return the four places of each 2x2 square."""
     channels, height, width, batch = maps.shape
     squares = maps[:, : height // 2 * 2, : width // 2 * 2].reshape(channels, height // 2, 2, width // 2, 2, batch)

@@ -1,0 +1,16 @@
+from mnistsum.checkpoint import load_run as load_run
+from mnistsum.config import AugmentConfig as AugmentConfig
+from mnistsum.config import Config as Config
+from mnistsum.config import DataConfig as DataConfig
+from mnistsum.config import ModelConfig as ModelConfig
+from mnistsum.config import ObjectiveConfig as ObjectiveConfig
+from mnistsum.config import OptimizerConfig as OptimizerConfig
+from mnistsum.config import TrainingConfig as TrainingConfig
+from mnistsum.data import load as load
+from mnistsum.errors import InputError as InputError
+from mnistsum.evaluation import evaluate as evaluate
+from mnistsum.evaluation import score as score
+from mnistsum.models import build as build
+from mnistsum.picture import inspect_picture as inspect_picture
+from mnistsum.picture import read_picture as read_picture
+from mnistsum.predict import load_pretrained as load_pretrained
