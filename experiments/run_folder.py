@@ -106,8 +106,10 @@ def read(folder: Path) -> Finished:
         raise InputError(f"{folder / SUMMARY}: expected the digests of a run's files in it, found none; {REMEDY}")
     for name in CHECKED:
         path = folder / name
-        if not path.is_file() or _digest(path.read_bytes()) != summary["files"][name]:
-            raise InputError(f"{path}: altered or missing: not what the run wrote; {REMEDY}")
+        if not path.is_file():
+            raise InputError(f"{path}: missing, from a run that was published without it, or from {REMEDY}")
+        if _digest(path.read_bytes()) != summary["files"][name]:
+            raise InputError(f"{path}: altered: not what the run wrote; {REMEDY}")
     with np.load(folder / PREDICTIONS) as file:
         predictions = {name: file[name] for name in OUTPUTS}
     return Finished(folder, read_config(folder), read_json(folder / RUN), read_lines(folder), summary, predictions)

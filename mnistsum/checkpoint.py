@@ -164,7 +164,11 @@ def _read(path: Path, config: Config) -> tuple[TrainState, dict[str, Any], Model
         want, got = (_describe(side.get(name)) for side in (wanted, arrays))
         if want != got:
             raise InputError(f"{path}: of another architecture: expected {name} to be {want}, found {got}")
-    state = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in of_state])
+    leaves = [
+        jax.random.wrap_key_data(arrays[name]) if _is_key(leaf) else arrays[name]
+        for name, leaf in zip(of_state, jax.tree.leaves(like), strict=True)
+    ]
+    state = jax.tree.unflatten(jax.tree.structure(like), leaves)
     best = None
     if wanted != of_state:
         best = jax.tree.unflatten(jax.tree.structure(like.model), [arrays[name] for name in of_best])
@@ -176,9 +180,22 @@ def _flat_best(model: Model) -> dict[str, Any]:
 
 
 def _flat(tree: Any) -> dict[str, Any]:
-    """Key path to array."""
+    """Return key path to array; of a random key, which an optimizer may hold, its data."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    return {jax.tree_util.keystr(path, simple=True, separator="."): _data(leaf) for path, leaf in leaves}
+
+
+def _data(leaf: Any) -> Any:
+    """Return an array, or its shape, as a file holds it."""
+    if not _is_key(leaf):
+        return leaf
+    is_shape = isinstance(leaf, jax.ShapeDtypeStruct)
+    return jax.eval_shape(jax.random.key_data, leaf) if is_shape else jax.random.key_data(leaf)
+
+
+def _is_key(leaf: Any) -> bool:
+    """Return whether an array holds random keys."""
+    return jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _describe(array: Any) -> str:

@@ -31,7 +31,13 @@ ADDED = (
 
 @dataclass(frozen=True)
 class DataConfig(Checked):
-    """Which images, and how pixels reach the model."""
+    """Which images, and how pixels reach the model.
+
+    Examples:
+        >>> from mnistsum import DataConfig
+        >>> DataConfig(train_images=600).validation
+        5000
+    """
 
     name: Literal["mnist", "fashion_mnist", "kmnist", "custom"] = "mnist"  # custom: any IDX set, ten classes, in dir
     dir: str | None = None  # folder of the four IDX files, gzipped or not; None: the package's, else downloaded
@@ -53,13 +59,19 @@ class DataConfig(Checked):
 
 @dataclass(frozen=True)
 class AugmentConfig(Checked):
-    """Random distortion of each training image, drawn anew each step; zero: none."""
+    """Random distortion of each training image, drawn anew each step; zero: none.
+
+    Examples:
+        >>> from mnistsum import AugmentConfig
+        >>> AugmentConfig(shift=2).rotation
+        0.0
+    """
 
     shift: int = 0  # pixels, whole; maximum along each axis
     rotation: float = 0.0  # degrees; maximum either way
-    scale: float = 0.0  # relative change of each axis, at most (0.1: 90 to 110 %)
+    scale: float = 0.0  # of each axis, at most (0.1: to 1/1.1 or 1/0.9 of its length)
     shear: float = 0.0  # pixels of x for each pixel of y, at most
-    elastic: float = 0.0  # pixels, standard deviation of a smooth field of displacements
+    elastic: float = 0.0  # pixels, standard deviation of the 5x5 draws that displacements are interpolated from
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         return [
@@ -91,7 +103,7 @@ class ModelConfig(Checked):
     adder_gradient: bool = True  # whether the sum's gradient reaches the classifier
     hidden: int = 128  # units of the adder's hidden layer, in concat and direct
     initialization: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults; he: variance 2 / fan-in, biases 0
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of products; all else is float32
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of products' operands and dense layers' biases; else float32
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         return [
@@ -105,7 +117,13 @@ class ModelConfig(Checked):
 
 @dataclass(frozen=True)
 class ObjectiveConfig(Checked):
-    """What is minimized: digit_weight * digit loss + (1 - digit_weight) * sum loss, in nats."""
+    """What is minimized: digit_weight * digit loss + (1 - digit_weight) * sum loss, in nats.
+
+    Examples:
+        >>> from mnistsum import ObjectiveConfig
+        >>> ObjectiveConfig(digit_weight=0.9).held_out
+        0
+    """
 
     name: str = "weighted"  # weighted: as above; or your own
     digit_weight: float = 0.5  # 0 to 1
@@ -123,7 +141,13 @@ class ObjectiveConfig(Checked):
 
 @dataclass(frozen=True)
 class OptimizerConfig(Checked):
-    """How it is minimized."""
+    """How it is minimized.
+
+    Examples:
+        >>> from mnistsum import OptimizerConfig
+        >>> OptimizerConfig(name="sgd", learning_rate=0.1).schedule
+        'one_cycle'
+    """
 
     name: str = "muon"  # sgd, adamw, muon (of matrices and kernels; the rest goes to Adam), or your own
     learning_rate: float = 0.02  # the schedule's peak
@@ -151,7 +175,13 @@ class OptimizerConfig(Checked):
 
 @dataclass(frozen=True)
 class TrainingConfig(Checked):
-    """How long, and how many images at a time."""
+    """How long, and how many images at a time.
+
+    Examples:
+        >>> from mnistsum import TrainingConfig
+        >>> TrainingConfig(epochs=2.5).batch_size
+        128
+    """
 
     epochs: float = 8.0  # passes over the training images; a fraction stops within one
     batch_size: int = 128  # images a step; what remains of an epoch is dropped

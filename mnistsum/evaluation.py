@@ -43,7 +43,7 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
     """
     n, at_once = len(split.labels), BATCHES * batch_size
     parts = []
-    for start in range(0, n, at_once):
+    for start in range(0, max(n, 1), at_once):
         images, labels = (np.asarray(field)[start : start + at_once] for field in split)
         count = math.ceil(len(labels) / batch_size)
         padding = at_once - len(labels)

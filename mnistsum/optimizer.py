@@ -34,7 +34,7 @@ def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
     if config.schedule == "one_cycle":
         fall = optax.linear_schedule(config.learning_rate, 0.0, steps - warmup)
     else:
-        fall = optax.cosine_decay_schedule(config.learning_rate, steps - warmup)
+        fall = optax.cosine_decay_schedule(config.learning_rate, max(steps - warmup, 1))
     return optax.join_schedules([rise, fall], [warmup])
 
 

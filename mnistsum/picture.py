@@ -3,13 +3,14 @@
 import io
 import itertools
 import stat
+import struct
 import warnings
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from scipy import ndimage
 
 from mnistsum.errors import InputError
@@ -22,6 +23,18 @@ WIDEST = 0.4  # of the longer side: strokes are narrower, so that a closing of t
 WEAKEST = 0.2  # share of the strongest ink that a hairline joined to it has at least
 FAINTEST = 0.06  # share of the light that ink takes from its paper at least
 THINNEST, THICKEST = 0.09, 0.16  # stroke, over the digit's longer side: 6 % of MNIST's are below, a quarter above
+
+
+# EXIF's orientation to what brings the picture upright.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class Picture(NamedTuple):
@@ -87,14 +100,17 @@ def inspect_picture(
             image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > most_pixels:
             raise Image.DecompressionBombError
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         if image.mode.startswith("I"):  # sixteen bits a pixel, which Pillow would cut off at 255
-            image = Image.fromarray((np.asarray(ImageOps.exif_transpose(image)) // 257).astype(np.uint8))
+            image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
         transparent = image.has_transparency_data
         mode = "RGBA" if transparent else "RGB"
         if image.mode in ("1", "P"):  # of which thumbnail would drop pixels
             image = image.convert(mode)
         image.thumbnail((LARGEST, LARGEST))
-        pixels = np.asarray(ImageOps.exif_transpose(image).convert(mode), np.float32)
+        if (turn := UPRIGHT.get(orientation)) is not None:  # FLIP_LEFT_RIGHT is 0
+            image = image.transpose(turn)
+        pixels = np.asarray(image.convert(mode), np.float32)
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
     except PermissionError:
@@ -105,8 +121,9 @@ def inspect_picture(
         ) from None
     except Image.DecompressionBombError:
         raise InputError(f"{name}: expected at most {most_pixels:,} pixels, found more") from None
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow makes of damaged files
-        raise InputError(f"{name}: a damaged image: {str(error).splitlines()[0]}") from None
+    except (OSError, SyntaxError, ValueError, AssertionError, struct.error) as error:  # what Pillow makes of damage
+        reason = next(iter(str(error).splitlines()), "its parts do not fit")
+        raise InputError(f"{name}: a damaged image: {reason}") from None
     if not transparent:
         return to_mnist(pixels, name)
     cover, color = pixels[..., 3:] / 255, pixels[..., :3]
@@ -221,7 +238,8 @@ def _with_usual_stroke(
     less = round((stroke - THICKEST * length) / 2)
     if less > 0:
         y, x = np.mgrid[-less : less + 1, -less : less + 1]
-        digit = ndimage.grey_erosion(digit, footprint=y * y + x * x <= less * less)
+        thinner = ndimage.grey_erosion(digit, footprint=y * y + x * x <= less * less)
+        digit = thinner if (thinner > 0.3).any() else digit
     # A hairline is gray only because it is finer than a pixel, and may join two thick strokes.
     inside = np.asarray(ndimage.distance_transform_edt(mask))
     width = 2 * ndimage.maximum_filter(inside, round(2 * THINNEST * length) or 1) - 1
@@ -246,7 +264,8 @@ def _doubts(shapes: Int[np.ndarray, "height width"]) -> tuple[str, ...]:
     mask = shapes[_box(shapes > 0)] > 0
     y, x = (max(1, n // 8) for n in mask.shape)
     sides = (mask[:y].any(0), mask[-y:].any(0), mask[:, :x].any(1), mask[:, -x:].any(1))
-    framed = all(side.mean() > 0.9 for side in sides) and mask[y:-y, x:-x].mean() < 0.5
+    inner = mask[y:-y, x:-x]
+    framed = all(side.mean() > 0.9 for side in sides) and inner.size > 0 and inner.mean() < 0.5
     found = {"more than one shape": apart, "a frame": framed}
     return tuple(doubt for doubt, holds in found.items() if holds)
 

@@ -56,7 +56,8 @@ class Predictor(NamedTuple):
         n, numbers = len(images), np.asarray(numbers)
         if images.dtype != np.uint8 or images.shape[1:] != (28, 28, 1):
             raise InputError(f"images: expected uint8 [n, 28, 28, 1], found {images.dtype} {list(images.shape)}")
-        if numbers.shape != (n,) or not ((numbers >= 0) & (numbers <= 9)).all():
+        is_whole = np.issubdtype(numbers.dtype, np.integer)
+        if numbers.shape != (n,) or not is_whole or not ((numbers >= 0) & (numbers <= 9)).all():
             raise InputError(f"numbers: expected {n} of 0-9, one an image, found {numbers.tolist()}")
         temperatures = self.temperatures or Temperatures()
         parts = []
@@ -94,12 +95,15 @@ def load_pretrained(name_or_path: str | Path = "base", own: str | Path | None = 
         return Predictor(*checkpoint.load_run(path))
     if path.exists():
         return Predictor(*weights.load(path))
-    names = ", ".join(sorted(folder.name for folder in PRETRAINED.iterdir() if folder.is_dir()))
+    names = ", ".join(_names())
     raise InputError(f"{name_or_path}: no such model; expected {names}, a run's folder or a file of weights")
 
 
 def locate(name_or_path: str | Path) -> Path:
     """Return the folder of a network that ships, where it is given by name, else the path."""
-    path = Path(name_or_path)
-    ships = (PRETRAINED / path).is_dir() and len(path.parts) == 1
-    return PRETRAINED / path if ships else path
+    return PRETRAINED / name_or_path if str(name_or_path) in _names() else Path(name_or_path)
+
+
+def _names() -> list[str]:
+    """Return the networks that ship."""
+    return sorted(folder.name for folder in PRETRAINED.iterdir() if folder.is_dir())

@@ -149,6 +149,8 @@ def load_file(path: str | Path) -> ModuleType:
     file = Path(path).resolve()
     if not file.is_file():
         raise InputError(f"{path}: no such file")
+    if file.suffix != ".py":
+        raise InputError(f"{path}: expected a Python file, whose name ends in .py")
     source = file.read_bytes()
     if file not in _files:
         name = f"{file.stem}_{len(_loading)}_{len(_files)}"  # no other module's

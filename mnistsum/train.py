@@ -129,7 +129,9 @@ def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Ba
     params = parameters(state.model)
     (loss, (model, metrics, losses)), gradient = jax.value_and_grad(loss_and_rest, has_aux=True)(params)
     rule = optimizer(recipe.optimizer, recipe.steps)
-    updates, opt_state = rule.update(gradient, state.opt_state, params)
+    # Some transformations, such as those that lower the rate on a plateau, want the loss.
+    update = optax.with_extra_args_support(rule).update
+    updates, opt_state = update(gradient, state.opt_state, params, value=loss)
     model = with_parameters(model, optax.apply_updates(params, updates))
     average = state.average
     if average is not None:

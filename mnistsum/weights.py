@@ -42,8 +42,8 @@ def save(
         model: whose every bit is kept, unless rounded.
         made_by: what the file says of where the weights come from.
         temperatures: that calibrate the model's probabilities, where they were fitted.
-        rounded: keep kernels in bfloat16, half as large. A model whose config computes in bfloat16 rounds them so in
-            any case, and answers the same.
+        rounded: keep kernels in bfloat16, half as large. Where a config computes in bfloat16, products round them so
+            in any case, and the model answers the same; but for matrices that are no kernels, as `vit`'s positions.
 
     Examples:
         >>> import tempfile

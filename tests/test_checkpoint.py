@@ -10,13 +10,15 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import mnistsum
 from mnistsum import checkpoint, weights
-from mnistsum.config import to_json
+from mnistsum.config import OptimizerConfig, to_json
 from mnistsum.errors import InputError
 from mnistsum.files import PARTIAL
+from mnistsum.registry import OPTIMIZERS
 from mnistsum.train import advance, init_state, make_recipe, split_keys
 
 KEYS = split_keys(0)
@@ -46,6 +48,21 @@ def test_the_newest_state_comes_back_bit_for_bit_and_trains_on_to_the_same_bits(
     assert same_bits(restored, states[1])
     assert clock == {"train_seconds": 5.0}
     assert same_bits(ADVANCE(make_recipe(config, 256), KEYS, restored, train, jnp.int32(8)), states[2])
+
+
+def test_an_optimizer_that_draws_and_one_that_wants_the_loss_train_and_resume(config, train, tmp_path, monkeypatch):
+    def rule(config, rate):
+        lower = optax.contrib.reduce_on_plateau(patience=1, accumulation_size=2)
+        return optax.chain(optax.add_noise(0.01, 0.55, 0), optax.sgd(rate), lower)
+
+    monkeypatch.setitem(OPTIMIZERS._added, "noisy", rule)
+    noisy = dataclasses.replace(config, optimizer=OptimizerConfig(name="noisy"))
+    recipe = make_recipe(noisy, 256)
+    state = ADVANCE(recipe, KEYS, START(recipe, KEYS), train, jnp.int32(3))
+    checkpoint.save(tmp_path, noisy, state, {})
+    restored = checkpoint.restore(tmp_path, noisy).state
+    ends = [ADVANCE(recipe, KEYS, each, train, jnp.int32(6)) for each in (state, restored)]
+    assert same_bits(ends[0].model, ends[1].model)
 
 
 def test_two_checkpoints_are_kept_and_the_newest_is_one(config, states, tmp_path):

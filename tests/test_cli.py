@@ -1,11 +1,14 @@
 """The command line: overrides, help, and answers to mistakes, each as a user's shell sees them."""
 
 import dataclasses
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from experiments import cli, compare, configs, reproduce, search, tabulate
 from experiments.comparison.options import Compare
@@ -313,6 +316,35 @@ def test_a_variant_is_the_config_so_changed_and_named_by_its_changes(text, name,
 
 def test_widths_of_nothing_are_the_classifiers_own():
     assert cli.load_variant("base+model.classifier=mlp+model.widths=").model.widths == ()
+
+
+def test_the_command_finds_what_a_file_of_ones_own_imports(tmp_path, mnist):
+    (tmp_path / "helper.py").write_text("WIDE = 512\n")
+    (tmp_path / "mine.py").write_text("import helper\n")
+    Image.fromarray(mnist.test.images[0, ..., 0]).save(tmp_path / "seven.png")
+    script = Path(sys.executable).with_name("mnistsum")
+    line = [script, "predict", "seven.png", "--number", "1", "--config", "mine.py", "--json"]
+    run = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=True)
+    assert json.loads(run.stdout)[0]["sum"] == 8
+
+
+def test_an_error_in_an_installed_package_is_told_in_one_line(tmp_path, monkeypatch):
+    installed = tmp_path / "site-packages"
+    installed.mkdir()
+    (installed / "broken.py").write_text("def command(arguments):\n    raise ZeroDivisionError('by 0')\n")
+    script = "import broken; from mnistsum.app import errors; errors.run(broken.command, [])"
+    # Of this project, too, all frames lie in a folder of that name.
+    (installed / "mnistsum").symlink_to(ROOT / "mnistsum")
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
+    assert run.stderr.startswith("error: ZeroDivisionError at ")
+    assert len(run.stderr.splitlines()) == 1
+
+
+def test_a_file_that_is_no_python_is_refused_by_name(tmp_path):
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(InputError, match=r"notes.txt: expected a Python file, whose name ends in .py"):
+        registry.load_file(tmp_path / "notes.txt")
 
 
 def test_what_is_set_for_all_helps_a_variant_that_needs_it():

@@ -17,7 +17,8 @@ from mnistsum.types import Evaluation, Split
 
 @pytest.fixture(scope="module")
 def model(config):
-    return build(config.model, jax.random.key(1))
+    """One whose sums follow from the features, too."""
+    return build(dataclasses.replace(config.model, adder="direct"), jax.random.key(1))
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 50, 64])
@@ -72,10 +73,17 @@ def test_images_in_doubt_alone_are_looked_at_again(config, model, train):
         some = evaluate(dataclasses.replace(shifted, test_doubt=doubt), model, split, batch_size)
         expected = np.where((sure < doubt)[:, None], every.digit_logits, plain.digit_logits)
         np.testing.assert_allclose(some.digit_logits, expected, rtol=1e-4, atol=1e-5)
+        expected = np.where((sure < doubt)[:, None, None], every.sum_logits, plain.sum_logits)
+        np.testing.assert_allclose(some.sum_logits, expected, rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(some.passes, np.where(sure < doubt, 10, 1))
     assert 0 < (sure < doubt).sum() < 40
     assert (np.asarray(plain.passes) == 1).all()
     assert (np.asarray(every.passes) == 9).all()
+
+
+def test_no_images_have_no_answers(config, model, train):
+    evaluation = evaluate(config.data, model, Split(train.images[:0], train.labels[:0]))
+    assert (evaluation.digit.shape, evaluation.sum_logits.shape) == ((0,), (0, 10, 19))
 
 
 def test_scores_by_hand():

@@ -16,10 +16,10 @@ from mnistsum import testing
 from mnistsum.config import Config, ModelConfig
 from mnistsum.errors import InputError
 from mnistsum.export import to_stablehlo
-from mnistsum.models import Model, build, in_evaluation, in_training, parameters
+from mnistsum.models import Model, build, check_repeatable, in_evaluation, in_training, parameters
 from mnistsum.models.classifiers.resnet import Block
 from mnistsum.models.layers import convolve, max_pool
-from mnistsum.models.summary import count_multiply_adds, count_parameters, summarize
+from mnistsum.models.summary import count_multiply_adds, count_parameters, multiply_adds, summarize
 from mnistsum.registry import ADDERS, CLASSIFIERS
 from mnistsum.types import Logits
 
@@ -415,6 +415,10 @@ class Unsupported(nnx.Module):
         elif self.kind == "shared":
             self.again = nnx.Linear(784, 10, rngs=rngs)
             self.again.kernel = self.output.kernel
+        elif self.kind == "rounded":
+            self.offset = nnx.Param(jnp.ones(10, jnp.bfloat16))
+        elif self.kind == "lambda":
+            self.activation = lambda x: x
 
     def __call__(self, image):
         digit = self.output(image.reshape(image.shape[0], 784))
@@ -427,6 +431,7 @@ class Unsupported(nnx.Module):
         ("cache", r"classifier.seen: a Cache, which training does not carry"),
         ("array", r"classifier.offset: a bare array, which training does not carry"),
         ("shared", r"classifier.output.kernel: the same variable as classifier.again.kernel"),
+        ("rounded", r"classifier.offset: expected float32, found bfloat16"),
     ],
 )
 def test_what_training_cannot_carry_is_refused_in_one_line(monkeypatch, kind, answer):
@@ -435,6 +440,23 @@ def test_what_training_cannot_carry_is_refused_in_one_line(monkeypatch, kind, an
     with pytest.raises(InputError, match=answer) as refusal:
         build(ModelConfig(classifier="unsupported"), KEY)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_function_made_anew_for_each_network_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr(CLASSIFIERS, "_added", {"unsupported": Unsupported})
+    config = ModelConfig(classifier="unsupported")
+    check_repeatable(config)
+    monkeypatch.setattr(Unsupported, "kind", "lambda")
+    with pytest.raises(InputError, match=r"model: two networks of unsupported and concat differ .* outside the class"):
+        check_repeatable(config)
+
+
+def test_of_branches_the_dearest_counts():
+    def either(x, kernel):
+        return lax.cond(x.sum() > 0, lambda: (x @ kernel) @ kernel, lambda: x @ kernel)
+
+    jaxpr = jax.make_jaxpr(either)(jnp.ones((1, 8)), jnp.ones((8, 8)))
+    assert multiply_adds(jaxpr.jaxpr) == 128
 
 
 class Masks(nnx.Module):

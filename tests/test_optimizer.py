@@ -35,6 +35,12 @@ def test_without_warm_up_a_schedule_starts_at_its_peak():
         assert float(schedule(OptimizerConfig(schedule=name, learning_rate=0.5, warmup=0.0), 100)(0)) == 0.5
 
 
+def test_a_schedule_may_be_all_warm_up():
+    for name in ("one_cycle", "cosine"):
+        rate = schedule(OptimizerConfig(schedule=name, learning_rate=0.5, warmup=0.999), 4)
+        assert [float(rate(step)) for step in range(4)] == [0, 0.125, 0.25, 0.375]
+
+
 def second_update(*lengths, **fields):
     """The update by a gradient of the second length, after one of the first."""
     rule = optimizer(OptimizerConfig(**({"schedule": "constant", "learning_rate": 0.1} | fields)), 100)

@@ -1,13 +1,16 @@
 """Pictures brought into MNIST's form, and what is no picture of a digit."""
 
+import contextlib
 import io
+import struct
+import warnings
 
 import numpy as np
 import pages
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 from scipy import ndimage
 
 from mnistsum.errors import InputError
@@ -169,6 +172,38 @@ def test_what_is_no_picture_is_refused_in_one_line(picture, answer):
     with pytest.raises(InputError, match=f"it: {answer}") as refusal:
         read_picture(picture, "it")
     assert "\n" not in str(refusal.value)
+
+
+def test_an_odd_exif_turns_the_picture_as_it_says():
+    """Its resolution unit is a text, which Pillow cannot write again."""
+    entries = struct.pack(">HHII", 0x112, 3, 1, 6 << 16) + struct.pack(">HHI4s", 0x128, 2, 2, b"2")
+    exif = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", 2) + entries + bytes(4)
+    turned = encode(seven().transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif)
+    assert differs(read_picture(turned, "seven"), SEVEN) < 0.2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_as_pillow_turns_it(orientation):
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    file = encode(seven(), "JPEG", exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(file)))
+    assert (read_picture(file, "it") == to_mnist(np.asarray(upright, float), "it").image).all()
+
+
+def test_a_palette_that_is_missing_is_a_damaged_image():
+    file = encode(seven().convert("P"))
+    at, length = file.index(b"PLTE") - 4, int.from_bytes(file[file.index(b"PLTE") - 4 :][:4])
+    with pytest.raises(InputError, match="it: a damaged image: "):
+        read_picture(file[:at] + file[at + 12 + length :], "it")
+
+
+@pytest.mark.parametrize("shape", [(2, 359), (108, 2), (3, 200), (1, 50)])
+def test_a_narrow_strip_is_read_or_empty(shape):
+    for seed in range(20):
+        pixels = np.random.default_rng(seed).integers(0, 256, (*shape, 3)).astype(float)
+        with warnings.catch_warnings(action="error"), contextlib.suppress(InputError):
+            to_mnist(pixels, "strip")
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

@@ -273,6 +273,7 @@ def test_a_name_is_printed_as_it_is_and_commands_no_terminal(mnist, tmp_path, mo
         (["README.md"], "README.md: expected a PNG, JPEG, GIF or BMP image, found another"),
         (["README.md", "--number", "10"], "--number: expected 0 to 9, found 10"),
         (["docs/examples.png", "--config", "nowhere.py"], "nowhere.py: no such file"),
+        (["docs/examples.png", "--model", "./base"], "base: no such model; expected base, best, a run's folder"),
         (["docs/examples.png", "--model", "bass"], "bass: no such model; expected base, best, a run's folder"),
     ],
 )

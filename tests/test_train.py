@@ -22,6 +22,7 @@ from mnistsum.data import draw_by_rank, draw_epoch, pair, scale
 from mnistsum.errors import InputError
 from mnistsum.models import build
 from mnistsum.objective import objective, weighted_by_example
+from mnistsum.seeds import compile_advance_seeds, init_seeds, unstack
 from mnistsum.train import (
     advance,
     compile_advance,
@@ -152,7 +153,7 @@ def test_draws_by_rank_see_each_image_once_and_then_by_the_losses_that_it_had(co
 
 def test_an_image_that_is_in_a_batch_twice_is_remembered_by_its_larger_loss():
     draws = Draws(jnp.arange(4), jnp.array([9.0, 9.0, 9.0, jnp.inf]))
-    after = training._remember(draws, jnp.array([2, 0, 2]), jnp.array([3.0, 5.0, 1.0]))
+    after = training._record_losses(draws, jnp.array([2, 0, 2]), jnp.array([3.0, 5.0, 1.0]))
     assert after.losses.tolist() == [5.0, 9.0, 3.0, jnp.inf]
 
 
@@ -201,6 +202,19 @@ def test_every_step_distorts_anew(config, keys, train):
     first, second = images(config.augment, 0), images(config.augment, 1)
     assert (first == images(config.augment, 0)).all()
     assert all((a != b).any() for a, b in [*zip(first, second, strict=True), *itertools.pairwise(first)])
+
+
+def test_seeds_of_one_program_draw_by_rank_each_its_own_images(config, train):
+    by_rank = dataclasses.replace(
+        config, optimizer=OptimizerConfig(name="sgd"), training=dataclasses.replace(config.training, pressure=20.0)
+    )
+    recipe, until = make_recipe(by_rank, N), jnp.int32(12)  # in the second epoch
+    keys, start, data = init_seeds(recipe, [0, 1], train)
+    together = unstack(compile_advance_seeds(recipe, N, 2)(keys, start, data, until), 2)
+    for seed, state in enumerate(together):
+        alone = ADVANCE(recipe, split_keys(seed), START(recipe, split_keys(seed)), train, until)
+        assert (state.draws.places == alone.draws.places).all()
+        chex.assert_trees_all_close(state.model, alone.model, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -11,7 +11,9 @@ from experiments import environment
 from mnistsum.config import Config
 from mnistsum.errors import InputError
 from mnistsum.files import writing
+from mnistsum.models import check_repeatable
 from mnistsum.models.summary import count_parameters
+from mnistsum.registry import ADDERS, CLASSIFIERS
 from mnistsum.train import make_recipe
 
 MOST_STEPS = 2**31 - 1  # that a state can count
@@ -23,13 +25,15 @@ def check(configs: Iterable[Config], n: int) -> None:
     """Check that each config can be trained on this machine, on `n` images.
 
     Raises:
-        InputError: where one asks for too much.
+        InputError: where one asks for too much, or its network is another each time.
     """
     memory = _memory()
     for config in configs:
         steps = make_recipe(config, n).steps
         if steps > MOST_STEPS:
             raise InputError(f"training.epochs: expected {MOST_STEPS:,} steps at most, found {steps:,}")
+        if CLASSIFIERS.is_added(config.model.classifier) or ADDERS.is_added(config.model.adder):  # ours are tested
+            check_repeatable(config.model)
         needed = IN_MEMORY * count_parameters(config.model)
         if needed > memory:
             raise InputError(

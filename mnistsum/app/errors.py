@@ -59,10 +59,12 @@ def tell(error: Exception) -> int:
     else:
         with tempfile.NamedTemporaryFile("w", prefix="mnistsum-", suffix=".txt", delete=False) as file:
             traceback.print_exception(error, file=file)
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
+        frames = traceback.extract_tb(error.__traceback__)
+        ours = [frame for frame in frames if "site-packages" not in frame.filename]
+        last = (ours or frames)[-1]  # of an installed package, all frames lie there
         message = next(iter(str(error).strip().splitlines()), "")
         said = (
-            f"{type(error).__name__} at {Path(frames[-1].filename).name}:{frames[-1].lineno}: {message} "
+            f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {message} "
             f"(the traceback is in {file.name})"
         )
     print(f"error: {printable(said)}", file=sys.stderr)

@@ -51,5 +51,6 @@ def command(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Run the console command."""
+    """Run the console command; what a file of a user's own imports is looked for in the working folder, too."""
+    sys.path.append("")
     run(command, sys.argv[1:])

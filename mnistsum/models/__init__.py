@@ -5,6 +5,7 @@ it is in evaluation mode and holds no random keys.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import jax
@@ -88,6 +89,26 @@ def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
     return in_evaluation(model)
 
 
+def check_repeatable(config: ModelConfig) -> None:
+    """Check that the network is the same each time that it is built, as a program is compiled for one of them.
+
+    Raises:
+        InputError: where it is not.
+
+    Examples:
+        >>> from mnistsum.config import ModelConfig
+        >>> from mnistsum.models import check_repeatable
+        >>> check_repeatable(ModelConfig(classifier="mlp"))
+    """
+    key = jax.random.key(0)
+    once, again = (jax.tree.structure(jax.eval_shape(partial(build, config), key)) for _ in range(2))
+    if once != again:
+        raise InputError(
+            f"model: two networks of {config.classifier} and {config.adder} differ in more than their arrays; make a "
+            "function that a layer keeps, such as a lambda or an initializer, once, outside the class"
+        )
+
+
 def parameters(module: nnx.Module) -> PyTree:
     """Return the trainable part of a model or of a layer.
 
@@ -166,6 +187,12 @@ def _check_variables(model: Model) -> None:
             raise InputError(
                 f"{name}: a {kind}, which training does not carry; a network may hold nnx.Param, nnx.BatchStat and the "
                 "keys of nnx.Dropout"
+            )
+        leaves = [] if isinstance(node, nnx.RngState) else jax.tree.leaves(node)
+        if found := {str(leaf.dtype) for leaf in leaves} - {"float32"}:
+            raise InputError(
+                f"{name}: expected float32, found {found.pop()}; a network keeps float32 arrays, and model.dtype is "
+                "what its products compute in"
             )
         if not isinstance(node, nnx.RngState) and owners.setdefault(id(node), name) != name:
             raise InputError(

@@ -81,6 +81,12 @@ def product(
     """Return a matrix product over these axes of both, summed in float32.
 
     Height, width and batch stay apart, so that devices may share the batch.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from mnistsum.models.layers import product
+        >>> product(jnp.ones((2, 3), jnp.bfloat16), jnp.ones((3, 4), jnp.bfloat16), ((1,), (0,))).dtype
+        dtype('float32')
     """
     return lax.dot_general(left, right, (contracted, ((), ())), preferred_element_type=jnp.float32)
 
@@ -90,10 +96,17 @@ def stack_views(
     size: Sequence[int],
     stride: int,
     pads: Sequence[tuple[int, int]],
-) -> Shaped[Array, "places*channels height2 width2 batch"]:
+) -> Shaped[Array, "stacked height2 width2 batch"]:
     """Return the padded maps as each place of a kernel sees them, stacked along the channels.
 
     Places are in the order of the kernel's rows and columns, and the channels of one place lie together.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from mnistsum.models.layers import stack_views
+        >>> maps = jnp.arange(9.0).reshape(1, 3, 3, 1)
+        >>> stack_views(maps, (2, 2), stride=1, pads=((0, 0), (0, 0)))[:, 0, 0, 0].tolist()
+        [0.0, 1.0, 3.0, 4.0]
     """
     if maps.dtype == jnp.bfloat16:  # XLA's CPU moves bfloat16 by way of float32, but integers as they are
         integers = lax.bitcast_convert_type(maps, jnp.uint16)

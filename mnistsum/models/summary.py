@@ -124,7 +124,7 @@ def _inputs(batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
 
 
 def multiply_adds(jaxpr) -> int:
-    """Return the multiply-adds of the matrix products and convolutions in a jaxpr."""
+    """Return the multiply-adds of the matrix products and convolutions in a jaxpr; of branches, the dearest one's."""
     total = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
@@ -140,5 +140,6 @@ def multiply_adds(jaxpr) -> int:
             for value in equation.params.values()
             if hasattr(value, "eqns") or hasattr(value, "jaxpr")
         )
+        inner += max((multiply_adds(branch.jaxpr) for branch in equation.params.get("branches", ())), default=0)
         total += inner * (equation.params["length"] if equation.primitive.name == "scan" else 1)
     return total
