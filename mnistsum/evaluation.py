@@ -20,7 +20,7 @@ from mnistsum.types import Evaluation, Split
 
 BATCH_SIZE = 100  # images at a time
 BATCHES = 10  # that one call of the compiled program answers, at most
-DOUBTFUL = 8  # images that are looked at again at once
+DOUBTFUL = 4  # images that are looked at again at once: over 25 shifts, as many passes as a batch
 
 
 def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = BATCH_SIZE) -> Evaluation:
@@ -82,8 +82,8 @@ def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28
     features, digit = _where_it_is(config, model, images)
     is_doubtful = jax.nn.softmax(digit).max(-1) < config.test_doubt
 
-    def mean_if_doubtful(chosen: Any, answers: Classified) -> Classified:
-        features, digit = _over_shifts(config, model, images[chosen])
+    def mean_if_doubtful(chosen: Any, answers: Classified, in_turn: bool) -> Classified:
+        features, digit = _over_shifts(config, model, images[chosen], in_turn)
         which = is_doubtful[chosen]
         return Classified(
             jnp.where(which[:, None], features, answers.features),
@@ -93,28 +93,36 @@ def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28
 
     answers = Classified(features, digit, jnp.ones_like(digit[:, 0], jnp.int32))
     if not loops:
-        return mean_if_doubtful(slice(None), answers)
+        return mean_if_doubtful(slice(None), answers, in_turn=True)
     order = jnp.argsort(~is_doubtful)  # those in doubt first
     few = jnp.arange(DOUBTFUL)
+    in_turn = shifts * DOUBTFUL > 2 * BATCH_SIZE
 
     def look_again(i: Int[Array, ""], answers: Classified) -> Classified:
         chosen = order[jnp.minimum(i * DOUBTFUL + few, images.shape[0] - 1)]
-        new = mean_if_doubtful(chosen, jax.tree.map(lambda answer: answer[chosen], answers))
+        new = mean_if_doubtful(chosen, jax.tree.map(lambda answer: answer[chosen], answers), in_turn)
         return jax.tree.map(lambda answer, mean: answer.at[chosen].set(mean), answers, new)
 
     return lax.fori_loop(0, -(-is_doubtful.sum() // DOUBTFUL), look_again, answers)
 
 
 def _over_shifts(
-    config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"]
+    config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"], in_turn: bool = True
 ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
-    """Return the means of features and digit logits over the shifts of each image."""
+    """Return the means of features and digit logits over the shifts of each image.
+
+    Shifts are answered in turn, to need less memory, or all as one batch, which is quicker where images are few.
+    """
     if not config.test_shift:
         return _where_it_is(config, model, images)
     edge, places = (config.test_shift, config.test_shift), range(2 * config.test_shift + 1)
     padded = jnp.pad(images, ((0, 0), edge, edge, (0, 0)))
     shifted = jnp.stack([padded[:, y : y + 28, x : x + 28] for y in places for x in places])
-    answers = lax.map(partial(_where_it_is, config, model), shifted)  # in turn, to need less memory
+    if in_turn:
+        answers = lax.map(partial(_where_it_is, config, model), shifted)
+    else:
+        together = _where_it_is(config, model, shifted.reshape(-1, 28, 28, 1))
+        answers = (each.reshape(*shifted.shape[:2], -1) for each in together)
     features, digit = (each.mean(0) for each in answers)
     return features, digit
 
