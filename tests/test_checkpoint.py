@@ -50,6 +50,7 @@ def test_the_newest_state_comes_back_bit_for_bit_and_trains_on_to_the_same_bits(
     assert same_bits(ADVANCE(make_recipe(config, 256), KEYS, restored, train, jnp.int32(8)), states[2])
 
 
+@pytest.mark.slow
 def test_an_optimizer_that_draws_and_one_that_wants_the_loss_train_and_resume(config, train, tmp_path, monkeypatch):
     def rule(config, rate):
         lower = optax.contrib.reduce_on_plateau(patience=1, accumulation_size=2)

@@ -318,6 +318,7 @@ def test_widths_of_nothing_are_the_classifiers_own():
     assert cli.load_variant("base+model.classifier=mlp+model.widths=").model.widths == ()
 
 
+@pytest.mark.slow
 def test_the_command_finds_what_a_file_of_ones_own_imports(tmp_path, mnist):
     (tmp_path / "helper.py").write_text("WIDE = 512\n")
     (tmp_path / "mine.py").write_text("import helper\n")

@@ -108,6 +108,7 @@ class Rematerialized(nnx.Module):
         return nnx.remat(lambda layer, x: layer(x))(self.output, jnp.concatenate([digit, number], 1))
 
 
+@pytest.mark.slow
 def test_layers_that_transform_themselves_hold_the_contract_and_draw_no_key_in_evaluation(monkeypatch):
     monkeypatch.setattr(CLASSIFIERS, "_added", {"recurrent": Recurrent})
     monkeypatch.setattr(ADDERS, "_added", {"rematerialized": Rematerialized})
