@@ -337,7 +337,8 @@ def test_an_error_in_an_installed_package_is_told_in_one_line(tmp_path, monkeypa
     # Of this project, too, all frames lie in a folder of that name.
     (installed / "mnistsum").symlink_to(ROOT / "mnistsum")
     environment = os.environ | {"PYTHONPATH": str(installed)}
-    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
+    line = [sys.executable, "-c", script]
+    run = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert run.stderr.startswith("error: ZeroDivisionError at ")
     assert len(run.stderr.splitlines()) == 1
 
