@@ -62,6 +62,7 @@ def test_an_optimizer_that_draws_and_one_that_wants_the_loss_train_and_resume(co
     state = ADVANCE(recipe, KEYS, START(recipe, KEYS), train, jnp.int32(3))
     checkpoint.save(tmp_path, noisy, state, {})
     restored = checkpoint.restore(tmp_path, noisy).state
+    assert [leaf.dtype for leaf in jax.tree.leaves(restored)] == [leaf.dtype for leaf in jax.tree.leaves(state)]
     ends = [ADVANCE(recipe, KEYS, each, train, jnp.int32(6)) for each in (state, restored)]
     assert same_bits(ends[0].model, ends[1].model)
 
