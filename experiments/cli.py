@@ -103,14 +103,15 @@ def load_variant(text: str, overrides: Sequence[str] = ()) -> Config:
     """
     name, *assignments = VARIANT.split(text)
     config = override(load_config(name), [*assignments, *overrides])
-    changes = [f"{_shortest(config, key)}-{value}" for key, _, value in (each.partition("=") for each in assignments)]
+    changes = [f"{short_name(key)}-{value}" for key, _, value in (each.partition("=") for each in assignments)]
     return dataclasses.replace(config, name=re.sub(r"[^\w.-]", "_", "-".join([config.name, *changes])))
 
 
-def _shortest(config: Config, key: str) -> str:
+def short_name(key: str) -> str:
     """Return a field's name without its section, where no other section has one of that name."""
     name = key.split(".")[-1]
-    return name if sum(other.split(".")[-1] == name for other in as_dict(config)) == 1 else key
+    alike = [field for field in as_dict(Config()) if field.split(".")[-1] == name]
+    return name if alike == [key] else key
 
 
 def _as_flags(settings: Config, arguments: list[str]) -> list[str]:

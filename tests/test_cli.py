@@ -329,7 +329,7 @@ def test_the_command_finds_what_a_file_of_ones_own_imports(tmp_path, mnist):
     assert json.loads(run.stdout)[0]["sum"] == 8
 
 
-def test_an_error_in_an_installed_package_is_told_in_one_line(tmp_path, monkeypatch):
+def test_an_error_in_an_installed_package_is_told_in_one_line(tmp_path):
     installed = tmp_path / "site-packages"
     installed.mkdir()
     (installed / "broken.py").write_text("def command(arguments):\n    raise ZeroDivisionError('by 0')\n")

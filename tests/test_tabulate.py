@@ -10,7 +10,7 @@ import pytest
 from experiments.cli import load_config
 from experiments.comparison import published
 from experiments.tabulate import command, group, table
-from mnistsum.config import Config, TrainingConfig, read_config, to_json
+from mnistsum.config import Config, ModelConfig, TrainingConfig, read_config, to_json
 from mnistsum.errors import InputError
 
 ROOT = Path(__file__).parent.parent
@@ -51,6 +51,12 @@ def test_runs_of_one_name_that_were_trained_in_different_ways_are_not_averaged(t
     again = a_run(tmp_path / "again", whole, 0.98, 1)
     with pytest.raises(InputError, match=r"again: the same config and seed as .*whole; give one of them"):
         group((*runs, again))
+
+
+def test_kinds_of_one_name_are_told_apart_by_the_whole_name_of_a_field_that_two_sections_have(tmp_path):
+    rounded = Config("x", model=ModelConfig(dtype="bfloat16"))
+    runs = a_run(tmp_path / "whole", Config("x"), 0.98, 1), a_run(tmp_path / "rounded", rounded, 0.9, 1)
+    assert list(group(runs)) == ["x+model.dtype=float32", "x+model.dtype=bfloat16"]
 
 
 @pytest.mark.parametrize("accuracy", [2.5, -0.1, float("nan")])

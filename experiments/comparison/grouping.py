@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, NamedTuple
 
+from experiments import cli
 from experiments.run_folder import Finished
 from experiments.training import initial_weights
 from experiments.training.record import NO_MATTER, PARTS, unequal_fields
@@ -104,7 +105,7 @@ def names(kinds: list[Kind]) -> list[str]:
         alike = [_fields(other) for other in kinds if other.config.name == kind.config.name]
         fields = _fields(kind)
         apart = [
-            f"{name if name.endswith('.name') else name.split('.')[-1]}={value}"
+            f"{cli.short_name(name)}={value}"
             for name, value in fields.items()
             if name not in NO_MATTER and any(other[name] != value for other in alike)
         ]
