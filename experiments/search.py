@@ -6,7 +6,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from experiments import cli
-from experiments.comparison.options import MOST_SEEDS
+from experiments.comparison.options import MAX_SEEDS
 from mnistsum.config import Config
 from mnistsum.errors import InputError
 
@@ -29,8 +29,8 @@ class Search:
 def command(arguments: list[str]) -> int:
     """Return the exit status of the program."""
     options = cli.parse_plain(Search, arguments)
-    if not 1 <= options.seeds <= MOST_SEEDS:
-        raise InputError(f"--seeds: expected 1 to {MOST_SEEDS:,}, found {options.seeds:,}")
+    if not 1 <= options.seeds <= MAX_SEEDS:
+        raise InputError(f"--seeds: expected 1 to {MAX_SEEDS:,}, found {options.seeds:,}")
     if options.validation < 1:
         raise InputError(f"--validation: expected 1 or more, found {options.validation}")
     if not options.recipes:

@@ -48,7 +48,7 @@ CONTENT = {
         "9f55f451c0988b028eccdf7d5cc265ab",
     ),
 }
-MOST_IMAGES = 300_000  # EMNIST's digits are 240,000; a hostile file cannot fill the memory
+MAX_IMAGES = 300_000  # EMNIST's digits are 240,000; a hostile file cannot fill the memory
 
 
 def read(
@@ -106,8 +106,8 @@ def _read_file(path: Path, magic: int, name: str, index: int) -> UInt8[np.ndarra
                 if len(shape) < 8 or struct.unpack(">II", shape) != (28, 28):
                     raise InputError(f"{path}: expected images of 28x28, found {shape.hex(' ', 4)} as height and width")
                 size = 28 * 28
-            if not 0 < count <= MOST_IMAGES:
-                raise InputError(f"{path}: expected a count of 1 to {MOST_IMAGES}, found {count}")
+            if not 0 < count <= MAX_IMAGES:
+                raise InputError(f"{path}: expected a count of 1 to {MAX_IMAGES}, found {count}")
             content = file.read(count * size + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: expected a whole {'gzip ' if zipped else ''}file, found: {error}") from None

@@ -7,7 +7,7 @@ from typing import Any
 
 from mnistsum.errors import InputError
 
-LARGEST = 2**26  # bytes of a file
+MAX_BYTES = 2**26  # bytes of a file
 
 
 def parse_json(text: str | bytes, source: str) -> Any:
@@ -55,8 +55,8 @@ def _read(path: Path) -> bytes:
     try:
         if not path.is_file():  # nor a folder, nor a pipe that nobody writes to
             raise InputError(f"{path}: no such file")
-        if path.stat().st_size > LARGEST:
-            raise InputError(f"{path}: expected at most {LARGEST:,} bytes of JSON, found {path.stat().st_size:,}")
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: expected at most {MAX_BYTES:,} bytes of JSON, found {path.stat().st_size:,}")
         return path.read_bytes()
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from mnistsum.config import OptimizerConfig
 from mnistsum.registry import OPTIMIZERS
 
-STEPS = 3  # of Newton and Schulz's iteration in Muon
+NEWTON_SCHULZ_STEPS = 3  # of Newton and Schulz's iteration in Muon
 QUINTIC = (3.4445, -4.7750, 2.0315)  # x to a x + b x^3 + c x^5: Jordan's, steep at zero
 TINY = 1e-8  # below which a row is left as small as it is
 
@@ -113,7 +113,7 @@ def _orthogonalize(kernel: Float[Array, "..."], dtype: str) -> Float[Array, "...
     a, b, c = QUINTIC
     identity = jnp.eye(len(gram))
     total = identity
-    for step in range(STEPS):
+    for step in range(NEWTON_SCHULZ_STEPS):
         factor = a * identity + b * gram + c * product(gram, gram)
         total = product(factor, total) if step else factor
         gram = product(factor, product(factor, gram))

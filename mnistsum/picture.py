@@ -16,12 +16,12 @@ from scipy import ndimage
 from mnistsum.errors import InputError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP")
-MOST_BYTES, MOST_PIXELS = 50_000_000, 50_000_000  # of a picture
-LARGEST = 2000  # pixels of the longer side; larger pictures are made smaller first
-WORKING = 160  # pixels of the longer side at which the digit is looked for, and again in what surrounds it
-WIDEST = 0.4  # of the longer side: strokes are narrower, so that a closing of this width leaves paper alone
-WEAKEST = 0.2  # share of the strongest ink that a hairline joined to it has at least
-FAINTEST = 0.06  # share of the light that ink takes from its paper at least
+MAX_BYTES, MAX_PIXELS = 50_000_000, 50_000_000  # of a picture
+MAX_SIDE = 2000  # pixels of the longer side; larger pictures are made smaller first
+WORKING_SIDE = 160  # pixels of the longer side at which the digit is looked for, and again in what surrounds it
+MAX_STROKE = 0.4  # of the longer side: strokes are narrower, so that a closing of this width leaves paper alone
+MIN_HAIRLINE = 0.2  # share of the strongest ink that a hairline joined to it has at least
+MIN_INK = 0.06  # share of the light that ink takes from its paper at least
 THINNEST, THICKEST = 0.09, 0.16  # stroke, over the digit's longer side: 6 % of MNIST's are below, a quarter above
 
 
@@ -45,7 +45,7 @@ class Picture(NamedTuple):
 
 
 def read_picture(
-    source: str | Path | BinaryIO | bytes, name: str | None = None, most_pixels: int = MOST_PIXELS
+    source: str | Path | BinaryIO | bytes, name: str | None = None, max_pixels: int = MAX_PIXELS
 ) -> UInt8[np.ndarray, "28 28 1"]:
     """Return the digit in a PNG, JPEG, GIF or BMP file as MNIST would hold it; InputError as `inspect_picture`.
 
@@ -60,11 +60,11 @@ def read_picture(
         >>> image.shape, image.dtype
         ((28, 28, 1), dtype('uint8'))
     """
-    return inspect_picture(source, name, most_pixels).image
+    return inspect_picture(source, name, max_pixels).image
 
 
 def inspect_picture(
-    source: str | Path | BinaryIO | bytes, name: str | None = None, most_pixels: int = MOST_PIXELS
+    source: str | Path | BinaryIO | bytes, name: str | None = None, max_pixels: int = MAX_PIXELS
 ) -> Picture:
     """Return the digit in a PNG, JPEG, GIF or BMP file, and what speaks against there being one.
 
@@ -73,7 +73,7 @@ def inspect_picture(
     Args:
         source: a path, an open file, or a file's content.
         name: that errors begin with; by default the path.
-        most_pixels: larger pictures are refused.
+        max_pixels: larger pictures are refused.
 
     Raises:
         InputError: where there is none.
@@ -98,7 +98,7 @@ def inspect_picture(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # said below, in one line
             image = Image.open(io.BytesIO(content), formats=FORMATS)
-        if image.width * image.height > most_pixels:
+        if image.width * image.height > max_pixels:
             raise Image.DecompressionBombError
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         if image.mode.startswith("I"):  # sixteen bits a pixel, which Pillow would cut off at 255
@@ -107,7 +107,7 @@ def inspect_picture(
         mode = "RGBA" if transparent else "RGB"
         if image.mode in ("1", "P"):  # of which thumbnail would drop pixels
             image = image.convert(mode)
-        image.thumbnail((LARGEST, LARGEST))
+        image.thumbnail((MAX_SIDE, MAX_SIDE))
         if (turn := UPRIGHT.get(orientation)) is not None:  # FLIP_LEFT_RIGHT is 0
             image = image.transpose(turn)
         pixels = np.asarray(image.convert(mode), np.float32)
@@ -120,7 +120,7 @@ def inspect_picture(
             f"{name}: expected a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, found another kind of file"
         ) from None
     except Image.DecompressionBombError:
-        raise InputError(f"{name}: expected at most {most_pixels:,} pixels, found more") from None
+        raise InputError(f"{name}: expected at most {max_pixels:,} pixels, found more") from None
     except (OSError, SyntaxError, ValueError, AssertionError, struct.error) as error:  # what Pillow makes of damage
         reason = next(iter(str(error).splitlines()), "its parts do not fit")
         raise InputError(f"{name}: a damaged image: {reason}") from None
@@ -132,7 +132,7 @@ def inspect_picture(
 
 
 def _read(source: Path | BinaryIO, name: str) -> bytes:
-    """Return what a file or stream holds; InputError where it is no file, or longer than MOST_BYTES."""
+    """Return what a file or stream holds; InputError where it is no file, or longer than MAX_BYTES."""
     if isinstance(source, Path):
         mode = source.stat().st_mode  # before it is opened: to open a pipe waits for its writer
         if not stat.S_ISREG(mode):
@@ -140,9 +140,9 @@ def _read(source: Path | BinaryIO, name: str) -> bytes:
             raise InputError(f"{name}: expected an image, found a {kind}")
         with source.open("rb") as file:
             return _read(file, name)
-    content = source.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise InputError(f"{name}: expected at most {MOST_BYTES:,} bytes, found more")
+    content = source.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{name}: expected at most {MAX_BYTES:,} bytes, found more")
     return content
 
 
@@ -155,13 +155,13 @@ def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture")
     large page would else vanish, and thick ones thinned, as they would fill the gaps between them.
     """
     gray = _gray(pixels)
-    scale = max(1, max(gray.shape) / WORKING)
+    scale = max(1, max(gray.shape) / WORKING_SIDE)
     found = _box(_find_shapes(_find_ink(_resize(gray, 1 / scale), name)) > 0)
     margin = scale * max(side.stop - side.start for side in found) / 2
     rows, columns = (slice(max(0, int(side.start * scale - margin)), int(side.stop * scale + margin)) for side in found)
     # A second look at full resolution, as a pen's hairlines are lost when a large page is scaled down.
     near = gray[rows, columns]
-    ink = _find_ink(_resize(near, WORKING / max(near.shape)), name)
+    ink = _find_ink(_resize(near, WORKING_SIDE / max(near.shape)), name)
     shapes = _find_shapes(ink)
     digit = _with_usual_stroke(ink, shapes > 0)
     digit = _resize(255 * digit, 20 / max(digit.shape)).clip(0, 255)
@@ -183,7 +183,7 @@ def _gray(pixels: Float[np.ndarray, "height width 3"]) -> Float[np.ndarray, "hei
 
 def _find_ink(gray: Float[np.ndarray, "height width"], name: str) -> Float[np.ndarray, "height width"]:
     """Return the ink at every pixel, over the strongest; InputError where there is none."""
-    gray = ndimage.gaussian_filter(gray.clip(0, 255), 0.8 * max(gray.shape) / WORKING)
+    gray = ndimage.gaussian_filter(gray.clip(0, 255), 0.8 * max(gray.shape) / WORKING_SIDE)
     few = min(gray.size, max(4, gray.size // 8000))
     ordered = np.sort(gray, axis=None)
     darkest, lightest = ordered[:few].mean(), ordered[-few:].mean()
@@ -193,20 +193,20 @@ def _find_ink(gray: Float[np.ndarray, "height width"], name: str) -> Float[np.nd
     if (lightest + 8) / (light + 8) > (dark + 8) / (darkest + 8):  # chalk on a board
         gray, dark = 255 - gray, 255 - light
     # The closing fills strokes and keeps a shadow's edge. What reaches the border is taken to end there.
-    width = round(WIDEST * max(gray.shape))
+    width = round(MAX_STROKE * max(gray.shape))
     out = width // 2 + 1
     paper = ndimage.grey_closing(np.pad(gray, out, constant_values=dark), (width, width))[out:-out, out:-out]
     ink = (paper - gray) / np.maximum(paper, 16)
     strongest = np.sort(ink, axis=None)[-few:].mean()
     noise = np.median(ink[ink <= max(strongest / 2, ink.min())])
-    if strongest < max(FAINTEST, 4 * noise):
+    if strongest < max(MIN_INK, 4 * noise):
         raise InputError(f"{name}: expected a digit, found an empty page")
     return ((ink - noise) / (strongest - noise)).clip(0, 1)
 
 
 def _find_shapes(ink: Float[np.ndarray, "height width"]) -> Int[np.ndarray, "height width"]:
-    """Return the shapes numbered: what reaches half of the strongest ink, and what is joined to it and is WEAKEST."""
-    labels, count = cast(tuple[np.ndarray, int], ndimage.label(ink > WEAKEST, np.ones((3, 3))))
+    """Return the shapes, numbered: what reaches half of the strongest ink, and hairlines that are joined to it."""
+    labels, count = cast(tuple[np.ndarray, int], ndimage.label(ink > MIN_HAIRLINE, np.ones((3, 3))))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     sizes[np.setdiff1d(np.arange(count + 1), labels[ink > 0.5])] = 0
     sizes[0] = 0
@@ -226,7 +226,7 @@ def _with_usual_stroke(
     ink: Float[np.ndarray, "height width"], mask: Bool[np.ndarray, "height width"]
 ) -> Float[np.ndarray, "height2 width2"]:
     """Return the digit, cropped, its hairlines as wide and dark as MNIST's, a thick pen's strokes thinned."""
-    pad = WORKING // 20
+    pad = WORKING_SIDE // 20
     box = _box(mask)
     ink, mask = np.pad(ink[box], pad), np.pad(mask[box], pad)
     length = max(mask.shape) - 2 * pad

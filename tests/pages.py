@@ -2,7 +2,7 @@
 
 What tunes and what judges is set apart: preprocessing is tuned on TUNING's fonts, training images of MNIST and the
 first half of scikit-learn's `load_digits`; it is judged by JUDGING's fonts, test images and the second half. The fonts
-are Matplotlib's own and Debian's that tests/drawings.py names.
+are Matplotlib's own and Debian's that experiments/studies/drawings.py names.
 """
 
 import io
@@ -111,9 +111,3 @@ def cut(image: np.ndarray, margin: int, dark: bool) -> np.ndarray:
     rows, columns = (np.flatnonzero(image[..., 0].any(axis)) for axis in (1, 0))
     ink = np.pad(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, 0], margin)
     return np.repeat((255 - ink if dark else ink)[..., None], 3, -1)
-
-
-def enlarge(image: np.ndarray, margin: int = 0) -> np.ndarray:
-    """An image of scikit-learn's `load_digits`, 8x8 of 0-16, enlarged to 80x80, with a margin."""
-    large = Image.fromarray((image * 255 / 16).astype(np.uint8)).resize((80, 80), Image.Resampling.BICUBIC)
-    return np.repeat(np.pad(np.asarray(large), margin)[..., None], 3, -1)

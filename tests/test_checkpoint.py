@@ -146,7 +146,7 @@ def no_fault_is_silent(config, states, folder, count, seed):
 
 
 def test_a_harmed_checkpoint_is_refused_by_name_and_the_one_before_is_used(config, states, two):
-    no_fault_is_silent(config, states, two, 60, seed=0)
+    no_fault_is_silent(config, states, two, 20, seed=0)
 
 
 @pytest.mark.slow

@@ -497,20 +497,20 @@ def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_looks_at_whether_an_output_is_learned_come_more_and_more_seldom():
+def test_checks_whether_an_output_is_learned_come_more_and_more_seldom():
     recipe = make_recipe(Config(), 55_000)  # of 3,432 steps of 128 examples
-    looks = [0]
-    while looks[-1] < recipe.steps:
-        looks.append(next_watch(looks[-1], recipe))
-    assert looks[:33] == list(range(0, 129, 4))
-    assert looks[33:35] == [136, 144]
-    assert (np.diff(looks)[32:] <= np.array(looks)[32:-1] / 16).all()
-    assert len(looks) < 120
-    for look, after in itertools.pairwise(looks):  # wherever else a run stops
-        assert {next_watch(step, recipe) for step in range(look, after)} == {after}
+    checks = [0]
+    while checks[-1] < recipe.steps:
+        checks.append(next_watch(checks[-1], recipe))
+    assert checks[:33] == list(range(0, 129, 4))
+    assert checks[33:35] == [136, 144]
+    assert (np.diff(checks)[32:] <= np.array(checks)[32:-1] / 16).all()
+    assert len(checks) < 120
+    for check, after in itertools.pairwise(checks):  # wherever else a run stops
+        assert {next_watch(step, recipe) for step in range(check, after)} == {after}
 
 
-def test_whether_an_output_is_learned_is_looked_at_in_images_as_they_are(tmp_path):
+def test_whether_an_output_is_learned_is_checked_on_images_as_they_are(tmp_path):
     network = mnistsum.load_pretrained("base")
     everywhere = DataConfig(test_shift=14)  # answers over all places, most of which see little of a digit
     config = dataclasses.replace(network.config, data=everywhere)
@@ -693,7 +693,7 @@ def test_finished_runs_are_grouped_by_config_and_paired_by_seed():
     ]
 
 
-def test_curves_are_of_the_epochs_at_which_all_runs_were_looked_at():
+def test_curves_are_of_the_epochs_at_which_all_runs_were_evaluated():
     first, second = finished("a", (0, 1))
     (line,) = first.lines
     halves = [

@@ -127,7 +127,7 @@ def test_a_large_picture_is_refused_by_its_header(server):
 
 
 def test_a_client_that_sends_byte_by_byte_is_ended(monkeypatch):
-    monkeypatch.setattr(draw, "SECONDS", 0.2)
+    monkeypatch.setattr(draw, "MAX_SECONDS", 0.2)
     with serving() as server, socket.create_connection(("127.0.0.1", server.server_port), timeout=0.1) as client:
         for _ in range(100):
             client.sendall(b"G")
@@ -138,7 +138,7 @@ def test_a_client_that_sends_byte_by_byte_is_ended(monkeypatch):
 
 
 def test_connections_beyond_the_most_wait_for_one_to_end(monkeypatch):
-    monkeypatch.setattr(draw, "MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(draw, "MAX_CONNECTIONS", 2)
     with serving() as server, contextlib.ExitStack() as stack:
         address = "127.0.0.1", server.server_port
         first, _, third = (stack.enter_context(socket.create_connection(address, timeout=0.2)) for _ in range(3))

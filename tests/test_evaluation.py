@@ -62,7 +62,7 @@ def test_with_a_shift_the_answer_is_that_of_the_mean_over_moved_images(config, m
     assert (evaluation.digit_loss != evaluate(config.data, model, Split(images, labels), 8).digit_loss).any()
 
 
-@pytest.mark.parametrize("shift", [1, 4])  # as one batch, and in turn
+@pytest.mark.parametrize("shift", [1, pytest.param(4, marks=pytest.mark.slow)])  # as one batch, and in turn
 def test_images_in_doubt_alone_are_looked_at_again(config, model, train, shift):
     split = Split(np.asarray(train.images[:40]), train.labels[:40])
     plain = evaluate(config.data, model, split, 8)

@@ -113,7 +113,7 @@ def test_a_file_that_unpacks_without_end_is_refused_within_512_megabytes(tmp_pat
     write_set(tmp_path)
     (tmp_path / IMAGES).unlink()
     with gzip.open(tmp_path / f"{IMAGES}.gz", "wb", 1) as file:
-        file.write(struct.pack(">IIII", 2051, idx.MOST_IMAGES, 28, 28))
+        file.write(struct.pack(">IIII", 2051, idx.MAX_IMAGES, 28, 28))
         for _ in range(300):
             file.write(bytes(2**20))
     tracemalloc.start()

@@ -6,7 +6,7 @@ import pytest
 
 from mnistsum.config import read_config
 from mnistsum.errors import InputError
-from mnistsum.json_files import LARGEST, parse_json, read_json, read_json_lines
+from mnistsum.json_files import MAX_BYTES, parse_json, read_json, read_json_lines
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_what_is_no_file_or_too_large_a_one_is_refused_at_once(tmp_path):
     with pytest.raises(InputError, match="pipe: no such file"):
         read_json(tmp_path / "pipe")
     with (tmp_path / "large").open("wb") as file:
-        file.truncate(LARGEST + 1)
+        file.truncate(MAX_BYTES + 1)
     with pytest.raises(InputError, match="expected at most 67,108,864 bytes of JSON, found 67,108,865"):
         read_json(tmp_path / "large")
 

@@ -21,6 +21,7 @@ from sklearn.datasets import load_digits
 
 import mnistsum
 from experiments import tabulate
+from experiments.studies import drawings
 from mnistsum import predict, weights
 from mnistsum.app.main import command
 from mnistsum.app.predict import describe
@@ -136,7 +137,7 @@ def album(mnist, tmp_path) -> Path:
 def test_a_folder_and_a_pattern_give_a_row_for_each_picture_and_bad_ones_their_reason(
     album, capsys, ended, monkeypatch
 ):
-    monkeypatch.setattr("mnistsum.app.predict.BATCH", 4)  # so that there are two
+    monkeypatch.setattr("mnistsum.app.predict.CHUNK", 4)  # so that there are two
     reason = "expected a PNG, JPEG, GIF or BMP image, found another kind of file"
     files = [*(str(album / f"{i}.PNG") for i in range(6)), str(album / "bad.png")]
     for given in (album, album / "*[Pp][Nn][Gg]"):
@@ -163,7 +164,7 @@ def test_few_pictures_are_held_at_the_same_time(base, album, monkeypatch):
     from mnistsum.app import predict as program
 
     read = []
-    monkeypatch.setattr(program, "BATCH", 2)
+    monkeypatch.setattr(program, "CHUNK", 2)
     monkeypatch.setattr(program, "_read", lambda file, real=program._read: (read.append(file), real(file))[1])
     rows = program._answer(base, [str(album / f"{i}.PNG") for i in range(6)], [0], [])
     next(rows)
@@ -314,10 +315,8 @@ def test_what_is_longer_than_any_picture_is_not_read_to_its_end(as_input, tmp_pa
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "published"), [("first", 0.9725), ("last", 0.955)])
 def test_drawings_in_fonts_set_aside_are_read_as_published(name, published):
-    import drawings
-
     if not all((drawings.FOLDER / font).exists() for font in drawings.SETS[name][0]):
-        pytest.skip("the handwriting fonts of Debian that tests/drawings.py names are not installed")
+        pytest.skip("the handwriting fonts of Debian that experiments/studies/drawings.py names are not installed")
     drawn = drawings.draw(name)
     _, read = drawings.judge(drawn)
     assert np.mean(read == [drawing.label for drawing in drawn]) == pytest.approx(published, abs=0.01)
@@ -351,4 +350,4 @@ def test_digits_cut_to_their_ink_are_read_as_whole_images_are(base, mnist, margi
 @pytest.mark.slow
 def test_digits_of_another_set_are_read_without_a_margin(base):
     digits, labels = load_digits(return_X_y=True)
-    assert (read(base, [pages.enlarge(digit.reshape(8, 8)) for digit in digits]) == labels).mean() >= 0.96
+    assert (read(base, [drawings.enlarge(digit.reshape(8, 8)) for digit in digits]) == labels).mean() >= 0.96

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import verdicts
 from scipy import stats
-from verdicts import BEHIND, rates
 
+from experiments.studies import verdicts
+from experiments.studies.verdicts import BEHIND, rates
 from mnistsum.statistics import difference, interval
 
 TRIALS = 2000
@@ -63,7 +63,10 @@ def test_intervals_cover_the_truth_in_at_least_93_of_100_comparisons(n, seeds, i
     assert np.mean([d.low <= 0.7 <= d.high for d in results]) >= 0.93
 
 
-@pytest.mark.parametrize(("seeds", "spread", "behind"), [(2, 0.2, 0.0), (3, 0.4, BEHIND), (10, 0.05, 0.0)])
+@pytest.mark.parametrize(
+    ("seeds", "spread", "behind"),
+    [(2, 0.2, 0.0), (3, 0.4, BEHIND), pytest.param(10, 0.05, 0.0, marks=pytest.mark.slow)],
+)
 def test_verdicts_are_false_in_at_most_5_of_100_comparisons(seeds, spread, behind):
     found = rates(seeds, spread, behind, images=3000, trials=200)
     assert max(found.false_of_one, found.false_of_five) <= 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / 200)  # 1 in 200

@@ -127,7 +127,7 @@ def test_stopping_anywhere_gives_the_bits_of_single_steps(recipe, keys, start, t
         assert equal(state, once)
 
 
-@pytest.mark.parametrize("few", [0, 128])
+@pytest.mark.parametrize("few", [0, pytest.param(128, marks=pytest.mark.slow)])
 def test_draws_by_rank_see_each_image_once_and_then_by_the_losses_that_it_had(config, keys, train, few):
     """The learning rate is as good as zero and no image is distorted: losses are those of the first weights."""
     still = OptimizerConfig(name="sgd", learning_rate=1e-30, momentum=0.0, schedule="constant")

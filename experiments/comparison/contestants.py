@@ -50,7 +50,7 @@ def want(contestant: Contestant, data: Data, seeds: Sequence[int]) -> Wanted:
     """Return the runs that a comparison wants of a contestant."""
     record = make_record(contestant.config, data, contestant.own)
     if contestant.tuned:  # whatever rate it will be
-        record["settings"] |= {"tuned": f"learning rate times 2^k, |k| at most {tuning.WIDEST}"}
+        record["settings"] |= {"tuned": f"learning rate times 2^k, |k| at most {tuning.MAX_DOUBLINGS}"}
     return reuse.want(contestant.output / "runs", contestant.config, record, seeds)
 
 

@@ -62,8 +62,8 @@ def seconds(config: Config, data: Data) -> tuple[float, float]:
     evaluation = time.perf_counter() - start
     step = stop.seconds / stop.steps
     tested = evaluation * len(data.test.labels) / len(data.validation.labels)
-    looks = min(COMPARED.looks * config.training.epochs, COMPARED.most_looks or math.inf)
-    return step, recipe.steps * step + looks * evaluation + tested
+    evaluations = min(COMPARED.evaluations * config.training.epochs, COMPARED.max_evaluations or math.inf)
+    return step, recipe.steps * step + evaluations * evaluation + tested
 
 
 def storage(config: Config, data: Data) -> int:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from experiments import cli
 from experiments.run_folder import Finished
 from experiments.training import initial_weights
-from experiments.training.record import NO_MATTER, PARTS, unequal_fields
+from experiments.training.record import IGNORED_FIELDS, PARTS, unequal_fields
 from mnistsum.config import Config, as_dict
 from mnistsum.errors import InputError
 
@@ -107,7 +107,7 @@ def names(kinds: list[Kind]) -> list[str]:
         apart = [
             f"{cli.short_name(name)}={value}"
             for name, value in fields.items()
-            if name not in NO_MATTER and any(other[name] != value for other in alike)
+            if name not in IGNORED_FIELDS and any(other[name] != value for other in alike)
         ]
         found.append("+".join([kind.config.name, *apart]))
     return found

@@ -20,9 +20,9 @@ from mnistsum.errors import InputError
 from mnistsum.registry import load_file
 
 KINDS = {"local": submitit.LocalJob, "slurm": submitit.SlurmJob}
-LOOK_EVERY = 1.0  # seconds, at the runs' folders
-ASK_EVERY = 5.0  # seconds, for the states of jobs
-SUBMITTING = 60.0  # seconds that a submission may take
+POLL_FOLDERS = 1.0  # seconds, at the runs' folders
+POLL_STATES = 5.0  # seconds, for the states of jobs
+SUBMIT_TIMEOUT = 60.0  # seconds that a submission may take
 
 
 class Part(NamedTuple):
@@ -92,7 +92,7 @@ class Jobs:
         """Whether the part's job runs and waits no more."""
         job = self._job(part)
         if job is None:
-            return time.time() - (self.folder / part.name).stat().st_mtime > SUBMITTING
+            return time.time() - (self.folder / part.name).stat().st_mtime > SUBMIT_TIMEOUT
         if part.name in self.own or not isinstance(job, submitit.LocalJob):
             return job.done(force_check=True)
         try:  # another process's child, of which submitit knows nothing
@@ -116,10 +116,10 @@ class Jobs:
         """Wait for the parts' jobs; the parts of which runs are missing. `on_finished` is called once for each run."""
         waiting, failed = list(parts), []
         finished: set[Path] = set()
-        asked = -ASK_EVERY
+        asked = -POLL_STATES
         while waiting:
             over: set[str] = set()
-            if time.monotonic() - asked >= ASK_EVERY:
+            if time.monotonic() - asked >= POLL_STATES:
                 over = {part.name for part in waiting if part.missing() and self.is_over(part)}
                 asked = time.monotonic()
             for part in list(waiting):
@@ -132,7 +132,7 @@ class Jobs:
                     waiting.remove(part)
                     failed += [part] if missing else []
             if waiting:
-                time.sleep(LOOK_EVERY)
+                time.sleep(POLL_FOLDERS)
         return failed
 
     def _job(self, part: Part) -> Any:

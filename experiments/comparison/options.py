@@ -12,7 +12,7 @@ from experiments import cli
 from mnistsum.config import Config
 from mnistsum.errors import InputError
 
-MOST_SEEDS = 1000
+MAX_SEEDS = 1000
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ def _is_folder(name: str) -> bool:
 
 def _configure(options: Compare, overrides: list[str]) -> list[Config]:
     """Return the configs that are compared; InputError where the parts of the command line do not fit each other."""
-    if not 2 <= options.seeds <= MOST_SEEDS:
+    if not 2 <= options.seeds <= MAX_SEEDS:
         raise InputError(
-            f"--seeds: expected 2 to {MOST_SEEDS:,}, as one run says nothing of another, found {options.seeds:,}"
+            f"--seeds: expected 2 to {MAX_SEEDS:,}, as one run says nothing of another, found {options.seeds:,}"
         )
     if options.seeds_per_job < 1:
         raise InputError(f"--seeds-per-job: expected at least 1, found {options.seeds_per_job}")

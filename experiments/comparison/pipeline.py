@@ -27,7 +27,7 @@ from mnistsum.data import load
 from mnistsum.errors import InputError
 from mnistsum.types import Data
 
-LONGEST = 80  # characters of the configs' names in a folder's name
+MAX_NAME = 80  # characters of the configs' names in a folder's name
 
 
 def compare(options: Compare, configs: list[Config], command: str) -> None:
@@ -46,7 +46,7 @@ def compare(options: Compare, configs: list[Config], command: str) -> None:
     data = load(configs[0].data)
     wanted = [contestants.want(contestant, data, range(options.seeds)) for contestant in compared]
     if options.dry_run:
-        dry_run.show(wanted, tuning.FEWEST_TRIALS if options.tune else 0, data)
+        dry_run.show(wanted, tuning.MIN_TRIALS if options.tune else 0, data)
         return
     resources.check([want.config for want in wanted], len(data.train.labels))
     contestants.check_contract([want.config for want in wanted if reuse.missing(want)])
@@ -134,7 +134,7 @@ def _report(
     found = summary.summarize(runs, np.asarray(data.test.labels)) | made
     tables.show(found)
     kinds = "".join(to_json(dataclasses.replace(of[0].config, seed=0, devices="all")) for of in runs.values())
-    names = re.sub(r"[^\w.+=-]", "_", "-".join(runs))[:LONGEST].lstrip(".")
+    names = re.sub(r"[^\w.+=-]", "_", "-".join(runs))[:MAX_NAME].lstrip(".")
     folder = output / f"{names}-{hashlib.sha256(kinds.encode()).hexdigest()[:6]}"
     page.write(found, folder)
     console.say(f"all of it in {folder / 'comparison.html'}")

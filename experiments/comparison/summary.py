@@ -24,7 +24,7 @@ MEASURES = (  # of each run, summarized over seeds
     "images_per_second",
 )
 GOOD = 0.988  # of both accuracies on held-out images
-RANGE = 0.01  # accuracies of one config's seeds that differ by more are warned of
+MAX_SPREAD = 0.01  # accuracies of one config's seeds that differ by more are warned of
 
 
 def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
             alarms.append(f"{name}: two seeds ended with the same weights, bit for bit")
         for output in trained_outputs(config.objective):
             values = [one[f"{output}_accuracy"] for one in measured]
-            if max(values) - min(values) > RANGE:
+            if max(values) - min(values) > MAX_SPREAD:
                 spread = f"{min(values):.2%} to {max(values):.2%}"
                 alarms.append(f"{name}: {output} accuracy differs by more than a point between seeds: {spread}")
     dataset = next(iter(runs.values()))[0].config.data.name
@@ -139,12 +139,12 @@ def _attribute(runs: list[Finished], labels: np.ndarray) -> dict[str, float]:
 
 
 def _band(runs: list[Finished]) -> dict[str, list[float]]:
-    """Held-out accuracy and loss by epoch: mean, lowest and highest over seeds, wherever all of them were looked at."""
+    """Held-out accuracy and loss by epoch: mean, lowest and highest over seeds, wherever all of them were evaluated."""
     by_epoch = [{line["epoch"]: _held_out(line) for line in run.lines} for run in runs]
     epochs = sorted(set.intersection(*map(set, by_epoch)))
     band = {"epoch": epochs}
     for quantity in (f"{output}_{of}" for output in OUTPUTS for of in ("accuracy", "loss")):
-        curves = np.array([[looks[epoch][quantity] for epoch in epochs] for looks in by_epoch])
+        curves = np.array([[scores[epoch][quantity] for epoch in epochs] for scores in by_epoch])
         band |= {
             f"{quantity}_{name}": function(curves, 0).tolist()
             for name, function in (("mean", np.mean), ("low", np.min), ("high", np.max))

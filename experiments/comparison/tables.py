@@ -8,7 +8,7 @@ from rich.table import Table
 from experiments.comparison.summary import GOOD, MEASURES
 from experiments.report import console, markdown
 from experiments.run_folder import OUTPUTS
-from experiments.training.plan import LEARNED, LOOKED_AT, WATCHED
+from experiments.training.plan import LEARNED, WATCH_EXAMPLES, WATCH_IMAGES
 from experiments.training.seed_run import FAILED
 from mnistsum.app.errors import printable
 
@@ -27,12 +27,12 @@ MEANINGS = (
     "“training, s” is seconds of training alone, without compilation and evaluation; of seeds in one program, a seed's "
     f"share. “{GOOD_AFTER}” is such seconds until both outputs had read {100 * GOOD:.1f} % of the validation images "
     f"right. The adder lag is the steps from {100 * LEARNED:.0f} % of digits to {100 * LEARNED:.0f} % of sums, on "
-    f"{LOOKED_AT:,} validation images as they are, looked at every {WATCHED} examples at first, and ever more seldom; "
-    "runs of experiments.run are not (-).",
+    f"{WATCH_IMAGES:,} validation images as they are, evaluated every {WATCH_EXAMPLES} examples at first, and ever "
+    "more seldom; runs of experiments.run are not (-).",
     "“digit, permuted” counts digits under their best one-to-one renaming, fitted on validation; “held-out cells” are "
     "sums of the (digit, number) pairs that were never trained.",
 )
-FEW = 5  # seeds; fewer decide little
+FEW_SEEDS = 5  # seeds; fewer decide little
 
 
 def percent(spread: dict[str, Any]) -> str:
@@ -113,7 +113,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
     few = [f"With {fewest} seeds, only large differences can be detected: the intervals are wide"]
     return (
         [f"Warning: {alarm}" for alarm in summary["alarms"]]
-        + (few if fewest < FEW else [])
+        + (few if fewest < FEW_SEEDS else [])
         + [f"Failed, and counted in every figure: {seeds}" for seeds in failed]
         + [
             f"{name}: the learning rate that was taken is the last that tuning may try; a better one may lie beyond"

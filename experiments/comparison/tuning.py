@@ -13,8 +13,8 @@ from mnistsum.config import Config
 from mnistsum.objective import trained_outputs
 from mnistsum.types import Data
 
-WIDEST = 5  # doublings and halvings of each config's own learning rate that tuning may try
-FEWEST_TRIALS = 3  # of tuning: the config's own rate, half of it and twice
+MAX_DOUBLINGS = 5  # doublings and halvings of each config's own learning rate that tuning may try
+MIN_TRIALS = 3  # of tuning: the config's own rate, half of it and twice
 TUNING_SEED = 4_000_000_000  # far from the seeds that are compared
 
 
@@ -24,7 +24,7 @@ def tune(
     """Return the config at the learning rate that does best on validation images, and what was tried.
 
     The same rule for every config: its own rate, and then half and twice the best one so far, until the best lies
-    between two that do worse, or its rate has been halved or doubled WIDEST times.
+    between two that do worse, or its rate has been halved or doubled MAX_DOUBLINGS times.
 
     Args:
         wanted: the runs of the config that is tuned.
@@ -47,9 +47,9 @@ def tune(
             ((run, _),) = reuse.train_missing(trial, data, VALIDATED, command)
             scores[doublings] = {output: run.summary["validation"][f"{output}_accuracy"] for output in OUTPUTS}
         best = max(scores, key=lambda doublings: sum(scores[doublings][output] for output in trained))
-        untried = [near for near in (best - 1, best + 1) if near not in scores and abs(near) <= WIDEST]
+        untried = [near for near in (best - 1, best + 1) if near not in scores and abs(near) <= MAX_DOUBLINGS]
     trials = [
         {"learning_rate": tried[doublings].optimizer.learning_rate, **scores[doublings], "taken": doublings == best}
         for doublings in sorted(scores)
     ]
-    return tried[best], {"trials": trials, "at_the_edge": abs(best) == WIDEST}
+    return tried[best], {"trials": trials, "at_the_edge": abs(best) == MAX_DOUBLINGS}

@@ -16,7 +16,7 @@ from mnistsum.models.summary import count_multiply_adds, count_parameters, summa
 from mnistsum.registry import ADDERS, CLASSIFIERS
 from mnistsum.types import Data
 
-ERRS = "0.10.2"  # the release of jaxlib that tests/proofs/test_full_size.py is about
+FAULTY_JAXLIB = "0.10.2"  # the release of jaxlib that tests/proofs/test_full_size.py is about
 
 
 def say(text: str) -> None:
@@ -56,10 +56,10 @@ def introduce(config: Config, data: Data) -> None:
     if config.name == "base":
         console.print("The write-up's network of 6,384,925 parameters is --config reference.")
     added = CLASSIFIERS.is_added(config.model.classifier) or ADDERS.is_added(config.model.adder)
-    if added and environment.version("jaxlib") == ERRS and environment.device() == "cpu":
+    if added and environment.version("jaxlib") == FAULTY_JAXLIB and environment.device() == "cpu":
         console.print(
-            f"jaxlib {ERRS} miscompiles some reductions of large matrix products for CPUs (jax-ml/jax#39103): none in "
-            "the networks of mnistsum, perhaps one in yours. Python 3.12 or newer gets a later release."
+            f"jaxlib {FAULTY_JAXLIB} miscompiles some reductions of large matrix products for CPUs (jax-ml/jax#39103): "
+            "none in the networks of mnistsum, perhaps one in yours. Python 3.12 or newer gets a later release."
         )
 
 

@@ -174,7 +174,7 @@ def examples(predictions: dict[str, np.ndarray], split: Split, each: int = 16) -
 
 
 @matplotlib.rc_context(TEXT)
-def reliability(looks: dict[str, Any], output: str) -> Figure:
+def reliability(curves: dict[str, Any], output: str) -> Figure:
     """Draw accuracy by confidence of one output before and after calibration; below, how many answers that is.
 
     A reliability diagram (DeGroot & Fienberg 1983), with the bins of Guo et al. 2017, arXiv:1706.04599.
@@ -184,10 +184,10 @@ def reliability(looks: dict[str, Any], output: str) -> Figure:
     upper.plot([0, 1], [0, 1], "--", color="#888888", linewidth=1)
     color = {"digit": DIGIT, "sum": SUM}[output]
     for name, mark, shade in (("before", "o", "#888888"), ("after", "s", color)):
-        look = looks[name]
-        count, sure, right = (np.array(look[key]) for key in ("answers", "confidence", "accuracy"))
+        curve = curves[name]
+        count, sure, right = (np.array(curve[key]) for key in ("answers", "confidence", "accuracy"))
         some = count > 0
-        label = f"{name}: error {100 * look['error']:.2f} points"
+        label = f"{name}: error {100 * curve['error']:.2f} points"
         upper.plot(sure[some], right[some], f"{mark}-", color=shade, ms=4.5, linewidth=1.2, label=label)
         edges = np.linspace(0, 1, len(count) + 1)
         lower.stairs(count, edges, color=shade, linewidth=1.4)

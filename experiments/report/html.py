@@ -85,8 +85,8 @@ def report(finished: Finished, labels: Any) -> str:
             )
         ],
         reliability=[
-            svg(figures.reliability(look, output), f"Accuracy of the {output} by confidence, before and after")
-            for output, look in (calibration or {}).items()
+            svg(figures.reliability(curves, output), f"Accuracy of the {output} by confidence, before and after")
+            for output, curves in (calibration or {}).items()
         ],
         calibration=calibration,
         by_label={

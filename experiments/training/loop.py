@@ -1,4 +1,4 @@
-"""The one training loop: every program trains through `train`, and says when it wants to stop and look."""
+"""The one training loop: every program trains through `train`, and says when it wants to stop."""
 
 import functools
 import time
@@ -17,8 +17,8 @@ from mnistsum.seeds import compile_advance_seeds, devices_for, init_seeds, unsta
 from mnistsum.train import Recipe, compile_advance, init_state, make_recipe, split_keys
 from mnistsum.types import Split, TrainState
 
-MEASURED = 0.3  # seconds of training that a run's duration is estimated from
-FEWEST = 4  # steps between two stops: each call of the program costs `reference` a quarter of a step, for fresh memory
+MIN_TIMED = 0.3  # seconds of training that a run's duration is estimated from
+MIN_STEPS = 4  # between two stops: each call of the program costs `reference` a quarter of a step, for fresh memory
 
 
 class Stop(NamedTuple):
@@ -37,7 +37,7 @@ class Stop(NamedTuple):
 
     def is_timing(self, total: int) -> bool:
         """Return whether a duration can be told from this stop: not from the first step, which is slower."""
-        return (self.seconds > MEASURED and self.step > 1) or self.step == total
+        return (self.seconds > MIN_TIMED and self.step > 1) or self.step == total
 
 
 # The next step to stop at, given the last stop: a step past the run's end stands for its end, and the step where it
@@ -52,7 +52,7 @@ def about_every(seconds: float) -> Pace:
         if not stop.steps:
             return stop.step + 1
         steps = min(8 * stop.steps, round(seconds * stop.steps / stop.seconds))
-        return stop.step + max(FEWEST, steps)
+        return stop.step + max(MIN_STEPS, steps)
 
     return pace
 

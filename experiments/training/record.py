@@ -24,7 +24,7 @@ from mnistsum.types import Data, Split
 ROOTS = (Path(__file__).with_name("runs.py"), Path(__file__).with_name("loop.py"))  # import whatever trains and tests
 OURS = ("mnistsum", "experiments")  # read also where they are installed
 PARTS = ("data", "sources", "versions", "settings")  # of a record, each a dict
-NO_MATTER = ("seed", "devices")  # of a config: runs that differ in these alone are of one kind
+IGNORED_FIELDS = ("seed", "devices")  # of a config: runs that differ in these alone are of one kind
 
 
 def make_record(
@@ -55,7 +55,7 @@ def make_record(
 
 def mark(config: Config, record: dict[str, Any]) -> str:
     """Return a short hash of all that decides a run but its seed."""
-    fields = {name: value for name, value in as_dict(config).items() if name not in NO_MATTER}
+    fields = {name: value for name, value in as_dict(config).items() if name not in IGNORED_FIELDS}
     decisive = {part: record[part] for part in PARTS}
     return hashlib.sha256(json.dumps([fields, decisive], sort_keys=True).encode()).hexdigest()[:12]
 
@@ -88,7 +88,7 @@ def changed_fields(then: Config, now: Config) -> list[str]:
 def unequal_fields(one: Config, other: Config) -> list[str]:
     """Return the fields in which two configs differ, but for those that do not matter."""
     left, right = as_dict(one), as_dict(other)
-    return [name for name in left if left[name] != right[name] and name not in NO_MATTER]
+    return [name for name in left if left[name] != right[name] and name not in IGNORED_FIELDS]
 
 
 def digest(split: Split) -> str:

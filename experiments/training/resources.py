@@ -16,7 +16,7 @@ from mnistsum.models.summary import count_parameters
 from mnistsum.registry import ADDERS, CLASSIFIERS
 from mnistsum.train import make_recipe
 
-MOST_STEPS = 2**31 - 1  # that a state can count
+MAX_STEPS = 2**31 - 1  # that a state can count
 IN_MEMORY = 4 * 4  # bytes a parameter at least: a float32 each for it, its gradient, its momentum and its update
 ON_DISK = 3 * 4 * 4  # bytes a parameter: of two checkpoints, and a third while it is written
 
@@ -30,8 +30,8 @@ def check(configs: Iterable[Config], n: int) -> None:
     memory = _memory()
     for config in configs:
         steps = make_recipe(config, n).steps
-        if steps > MOST_STEPS:
-            raise InputError(f"training.epochs: expected {MOST_STEPS:,} steps at most, found {steps:,}")
+        if steps > MAX_STEPS:
+            raise InputError(f"training.epochs: expected {MAX_STEPS:,} steps at most, found {steps:,}")
         if CLASSIFIERS.is_added(config.model.classifier) or ADDERS.is_added(config.model.adder):  # ours are tested
             check_repeatable(config.model)
         needed = IN_MEMORY * count_parameters(config.model)

@@ -1,4 +1,4 @@
-"""Runs that leave a folder each: trained by the one loop, looked at on held-out images, tested once."""
+"""Runs that leave a folder each: trained by the one loop, evaluated on held-out images, tested once."""
 
 import dataclasses
 import time
@@ -12,7 +12,7 @@ import numpy as np
 from experiments import environment, run_folder
 from experiments.run_folder import Finished
 from experiments.training.loop import Pace, Stop, about_every, describe_mode, train
-from experiments.training.plan import Plan, next_look, next_watch
+from experiments.training.plan import Plan, next_evaluation, next_watch
 from experiments.training.seed_run import SeedRun, leads
 from mnistsum import checkpoint
 from mnistsum.config import Config, judges_epochs
@@ -30,7 +30,7 @@ class Progress(NamedTuple):
 
     stop: Stop | None  # the last one; None: no step was left
     loss: float  # mean of the seeds' training losses since the epoch began
-    scores: list[Scores] | None  # of each seed on the held-out images, where they were looked at
+    scores: list[Scores] | None  # of each seed on the held-out images, where they were evaluated
     finished: list[Finished] | None  # of each seed, at the end; `summary.json` is written once the caller goes on
 
 
@@ -68,8 +68,8 @@ def train_runs(
     Args:
         config: whose seed is not read.
         folders: of each seed, begun by `run_folder.begin`.
-        data: what is trained on; the validation images are looked at, or the test images where there are none.
-        plan: what is looked at, and when.
+        data: what is trained on; evaluated on its validation images, or its test images where there are none.
+        plan: when to stop, and what to do there.
         program: what `loop.compile_program` will give, where it was begun in the background.
         state: of a single seed, to go on from; none: before the first step.
         best: the best model before that state, where the best is kept.
@@ -83,7 +83,7 @@ def train_runs(
     started = time.perf_counter() if started is None else started
     recipe = make_recipe(config, len(data.train.labels))
     if judges_epochs(config):
-        plan = dataclasses.replace(plan, most_looks=None)  # so that each epoch's end is looked at
+        plan = dataclasses.replace(plan, max_evaluations=None)  # so that each epoch's end is one
     seeds = [SeedRun(dataclasses.replace(config, seed=seed), recipe, folder, best) for seed, folder in folders.items()]
     for seed in seeds:
         seed.train_seconds = spent["train_seconds"]
@@ -99,7 +99,7 @@ def train_runs(
     pace = _pace(plan, recipe, seeds)
     stop = None
     for stop in train(config, list(folders), data.train, pace, program=program, state=state, caught=caught):
-        is_look = stop.step == next_look(stop.step - 1, plan, recipe)
+        is_evaluation = stop.step == next_evaluation(stop.step - 1, plan, recipe)
         for seed, state in zip(seeds, stop.states(), strict=True):
             if seed.is_over():  # from where on nothing more is noted
                 continue
@@ -107,17 +107,17 @@ def train_runs(
             seed.note(state, plan)
             if plan.watches_learning:
                 seed.watch(data.validation)
-            if is_look or seed.fault:
-                seed.look(data, clock(seed))
-        if plan.save_every and (is_look or stop.signal or time.perf_counter() - saved > plan.save_every):
+            if is_evaluation or seed.fault:
+                seed.log_metrics(data, clock(seed))
+        if plan.save_every and (is_evaluation or stop.signal or time.perf_counter() - saved > plan.save_every):
             if leads():
                 first = seeds[0]
                 kept = clock(first) | {"lines": first.lines}  # so that a damaged history can be mended
                 checkpoint.save(first.folder / run_folder.CHECKPOINTS, first.config, stop.state, kept, first.best)
             saved = time.perf_counter()
         loss = float(np.mean([seed.loss() for seed in seeds]))
-        scores = [seed.scores for seed in seeds] if is_look else None
-        yield Progress(stop, loss, scores, None)  # pyright: ignore[reportArgumentType]: each has been looked at
+        scores = [seed.scores for seed in seeds] if is_evaluation else None
+        yield Progress(stop, loss, scores, None)  # pyright: ignore[reportArgumentType]: each has been evaluated
         if stop.signal and stop.step < recipe.steps:
             return
     if leads():
@@ -135,7 +135,7 @@ def _pace(plan: Plan, recipe: Recipe, seeds: list[SeedRun]) -> Pace:
     def pace(stop: Stop) -> int:
         if all(seed.is_over() for seed in seeds):
             return stop.step
-        steps = [next_look(stop.step, plan, recipe)]
+        steps = [next_evaluation(stop.step, plan, recipe)]
         if plan.watches_learning and any(not seed.is_over() and len(seed.learned) < 2 for seed in seeds):
             steps.append(next_watch(stop.step, recipe))
         if pausing is not None:

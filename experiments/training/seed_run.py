@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments import environment, run_folder
 from experiments.run_folder import Finished
-from experiments.training.plan import LEARNED, LOOKED_AT, Plan
+from experiments.training.plan import LEARNED, WATCH_IMAGES, Plan
 from mnistsum.calibration import Temperatures, fit_temperature, reliability
 from mnistsum.config import Config, ObjectiveConfig, judges_epochs
 from mnistsum.evaluation import Scores, best_permutation, evaluate, labeled_logits, score
@@ -38,7 +38,7 @@ class SeedRun:
     fault: str | None = None  # what was not finite
     train_seconds: float = 0.0  # its share of those of its program
     state: TrainState = field(init=False)
-    held_out: Evaluation = field(init=False)  # at the last look
+    held_out: Evaluation = field(init=False)  # the last one
     scores: Scores = field(init=False)  # of it
 
     def __post_init__(self):
@@ -79,7 +79,7 @@ class SeedRun:
         """Note the outputs that have been learned by now, from images as they are, as all are in doubt at first."""
         if self.fault or len(self.learned) == len(run_folder.OUTPUTS):
             return
-        few = Split(*(part[:LOOKED_AT] for part in validation))
+        few = Split(*(part[:WATCH_IMAGES] for part in validation))
         as_they_are = dataclasses.replace(self.config.data, test_shift=0)
         scores = score(evaluate(as_they_are, trained_model(self.state), few), few.labels)
         for output in run_folder.OUTPUTS:
@@ -94,7 +94,7 @@ class SeedRun:
         self.scores = score(self.held_out, split.labels)
         return name
 
-    def look(self, data: Data, clock: dict[str, float]) -> None:
+    def log_metrics(self, data: Data, clock: dict[str, float]) -> None:
         """Evaluate on the held-out images, and write a line of metrics."""
         model = trained_model(self.state)
         name = self.evaluate(data, model)
@@ -144,18 +144,18 @@ class SeedRun:
         }
         if held_out:
             summary["validation"] = _headline(self.scores)
-        evaluation, looked_at = self.held_out, [self.scores]
+        evaluation, scored = self.held_out, [self.scores]
         if plan.tests:
             evaluation = evaluate(config.data, model, data.test)
-            looked_at.append(score(evaluation, data.test.labels))
-            summary["test"] = looked_at[-1]._asdict()
-        losses = [getattr(scores, f"{output}_loss") for scores in looked_at for output in run_folder.OUTPUTS]
+            scored.append(score(evaluation, data.test.labels))
+            summary["test"] = scored[-1]._asdict()
+        losses = [getattr(scores, f"{output}_loss") for scores in scored for output in run_folder.OUTPUTS]
         if not self.fault and not np.isfinite(losses).all():
             summary["failure"] = "loss not finite on held-out images"
         elif not self.fault and plan.tests:
             summary["calibration"] = _calibrate(self.held_out, evaluation, data) if held_out else None
             if config.training.epochs >= 1:
-                summary["failure"] = describe_failure(config.objective, looked_at[-1])
+                summary["failure"] = describe_failure(config.objective, scored[-1])
         fitted = None
         if summary["calibration"]:
             fitted = Temperatures(**{name: one["temperature"] for name, one in summary["calibration"].items()})
@@ -173,8 +173,8 @@ def _calibrate(held_out: Evaluation, tested: Evaluation, data: Data) -> dict[str
     calibration = {}
     for output in run_folder.OUTPUTS:
         temperature = fit_temperature(*fitted_on[output])
-        looks = {"before": reliability(*test[output]), "after": reliability(*test[output], temperature)}
-        calibration[output] = {"temperature": temperature} | {name: look._asdict() for name, look in looks.items()}
+        curves = {"before": reliability(*test[output]), "after": reliability(*test[output], temperature)}
+        calibration[output] = {"temperature": temperature} | {when: curve._asdict() for when, curve in curves.items()}
     return calibration
 
 

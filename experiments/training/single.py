@@ -38,7 +38,7 @@ def preview(config: Config, init: str | None, profile: Path | None) -> int:
     data = load(config.data)
     recipe, compiling = _compile(config, data, None)
     console.introduce(config, data)
-    pace = loop.about_every(2 * loop.MEASURED)
+    pace = loop.about_every(2 * loop.MIN_TIMED)
     run = loop.train(config, [config.seed], data.train, pace, program=compiling)
     stop = next(stop for stop in run if stop.is_timing(recipe.steps))
     console.estimate(recipe.steps, stop.seconds / stop.steps, config.training.epochs)

@@ -25,11 +25,11 @@ from mnistsum.picture import read_picture
 from mnistsum.predict import Predictor, load_pretrained
 
 PAGE = Path(__file__).with_name("draw.html")
-LARGEST = 1_000_000  # bytes of a request's body
-MOST_PIXELS = 512 * 512  # of a picture; the page sends 280 x 280
-MOST_CONNECTIONS = 64  # that are open at the same time
-MOST_READERS = 4  # of the pictures that are being read at the same time, as each takes a core and megabytes
-SECONDS = 10.0  # from a connection's start to its end
+MAX_REQUEST_BYTES = 1_000_000  # bytes of a request's body
+MAX_PIXELS = 512 * 512  # of a picture; the page sends 280 x 280
+MAX_CONNECTIONS = 64  # that are open at the same time
+MAX_READERS = 4  # of the pictures that are being read at the same time, as each takes a core and megabytes
+MAX_SECONDS = 10.0  # from a connection's start to its end
 # The page's own style and script, its own server, and nothing else.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 
@@ -55,24 +55,24 @@ def draw(options: Draw) -> int:
 class Server(ThreadingHTTPServer):
     """A thread a connection; what is too many waits, and what takes too long is ended.
 
-    Connections beyond MOST_CONNECTIONS wait in the system's queue. SECONDS count from a connection's start, since a
+    Connections beyond MAX_CONNECTIONS wait in the system's queue. MAX_SECONDS count from a connection's start, since a
     timeout of its socket would start anew with every byte.
     """
 
     request_queue_size = 128
 
     def __init__(self, *arguments: Any):
-        self.readers = ThreadPoolExecutor(MOST_READERS)
+        self.readers = ThreadPoolExecutor(MAX_READERS)
         self._ends: dict[socket.socket, float] = {}  # of the open connections, on the monotonic clock
         self._closed = threading.Condition()
         super().__init__(*arguments)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._closed:
-            while len(self._ends) >= MOST_CONNECTIONS:
+            while len(self._ends) >= MAX_CONNECTIONS:
                 self._closed.wait(0.5)
                 self.service_actions()
-            self._ends[request] = time.monotonic() + SECONDS
+            self._ends[request] = time.monotonic() + MAX_SECONDS
         super().process_request(request, client_address)
 
     def service_actions(self) -> None:
@@ -110,7 +110,7 @@ def serve(predictor: Predictor, port: int) -> Server:
 
 def read(predictor: Predictor, picture: bytes, number: int) -> tuple[list[int], list[float], list[float]]:
     """Return the image that the network sees, and the probabilities of the digits and of the sums."""
-    image = read_picture(picture, "drawing", MOST_PIXELS)
+    image = read_picture(picture, "drawing", MAX_PIXELS)
     digit, total = predictor.predict(image[None], np.array([number]))
     return image.ravel().tolist(), digit[0].tolist(), total[0].tolist()
 
@@ -159,8 +159,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(400, "expected /predict?number= and a number 0-9")
         elif not length.isdecimal() or len(length) > 20:
             self._send(411, "expected a Content-Length")
-        elif int(length) > LARGEST:
-            self._send(413, f"expected at most {LARGEST:,} bytes")
+        elif int(length) > MAX_REQUEST_BYTES:
+            self._send(413, f"expected at most {MAX_REQUEST_BYTES:,} bytes")
         else:
             self._predict(self.rfile.read(int(length)), int(number))
 

@@ -36,9 +36,9 @@ COLUMNS: tuple[str, ...] = (
     "error",
 )
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")  # of the files that are taken from a folder
-WIDEST = 24  # characters of a file name that a table leaves whole
+MAX_NAME = 24  # characters of a file name that a table leaves whole
 UNSURE = 0.8  # a probability of the digit below which it is not to be believed
-BATCH = 100  # pictures that are held at the same time; with more of them, a bar shows how far it is
+CHUNK = 100  # pictures that are held at the same time; with more of them, a bar shows how far it is
 
 
 def predict(options: Predict) -> int:
@@ -106,12 +106,12 @@ def _answer(predictor: Predictor, files: list[str], numbers: list[int], bad: lis
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal or len(files) <= BATCH,
+        disable=not console.is_terminal or len(files) <= CHUNK,
     )
     with ThreadPoolExecutor() as readers, bar:
         task = bar.add_task("", total=len(files))
-        for start in range(0, len(files), BATCH):
-            part = files[start : start + BATCH]
+        for start in range(0, len(files), CHUNK):
+            part = files[start : start + CHUNK]
             found = list(readers.map(_read, part))
             images = [each.image for each in found if isinstance(each, Picture)]
             pairs = np.zeros((0, 28, 28, 1), np.uint8) if not images else np.repeat(images, len(numbers), 0)
@@ -178,7 +178,7 @@ def _print_table(rows: Iterable[dict[str, Any]]) -> None:
     if len(lines) == 1 and not lines[0][1]:  # which the error says alone
         return
     answers = [Column(f"{name}, likeliest", no_wrap=True) for name in NAMES]
-    width = min(WIDEST, max(len(line[0]) for line in lines))
+    width = min(MAX_NAME, max(len(line[0]) for line in lines))
     doubtful = any(said for *_, said in lines)  # else there is more room for names
     file = Column("file", overflow="fold", min_width=width)
     table = Table(file, "number", *answers, "agree", *(["warnings"] if doubtful else []), box=None)

@@ -13,8 +13,8 @@ are), decided on 1,200 drawings in the fonts of `first`, reads 95.75 % of both. 
 THINNEST and THICKEST at 0.10 and 0.17, 95.50 %. The same with weights of `base` that look again at images in doubt
 reads 97.25 % of `first` and 98.25 % of `last`; with those that were trained with draws by rank, 97.25 and 95.50 %.
 
-`python -m tests.drawings RUNS...` writes what became of them into experiments/results: of the network that ships by
-font, and of runs in all, beside the digits of scikit-learn's `load_digits`, enlarged.
+`python -m experiments.studies.drawings RUNS...` writes what became of them into experiments/results: of the network
+that ships by font, and of runs in all, beside the digits of scikit-learn's `load_digits`, enlarged.
 """
 
 import sys
@@ -30,7 +30,6 @@ from experiments import environment
 from experiments.report import markdown
 from mnistsum import load_pretrained
 from mnistsum.picture import to_mnist
-from tests import pages
 
 FIRST = (
     *(f"opentype/bwht/BecauseWe{name}-Regular.otf" for name in ("Build", "Connect", "Create")),
@@ -54,19 +53,22 @@ FOLDER = Path("/usr/share/fonts")
 
 
 class Drawing(NamedTuple):
+    """A picture of one character, and what it is."""
+
     image: Image.Image
-    label: int | str  # a letter, in tests/thresholds.py
+    label: int | str  # a letter, in thresholds.py
     font: str
 
 
 def draw(name: str, count: int = 400) -> list[Drawing]:
-    """A set: digits, each equally often, in random fonts, thickness, tilt, size, colors, light, blur and noise."""
+    """Return a set of digits, each equally often."""
     fonts, seed = SETS[name]
     random = np.random.default_rng(seed)
-    return [_draw(random, i % 10, fonts[random.integers(len(fonts))]) for i in range(count)]
+    return [draw_one(random, i % 10, fonts[random.integers(len(fonts))]) for i in range(count)]
 
 
-def _draw(random: np.random.Generator, label: int | str, font: str) -> Drawing:
+def draw_one(random: np.random.Generator, label: int | str, font: str) -> Drawing:
+    """Return a digit or letter drawn in a font, with random thickness, tilt, size, colors, light, blur and noise."""
     width, height = random.integers(120, 900, 2)
     size = int(min(width, height) * random.uniform(0.3, 0.75))
     face = ImageFont.truetype(str(FOLDER / font), size)
@@ -89,19 +91,25 @@ def _draw(random: np.random.Generator, label: int | str, font: str) -> Drawing:
 
 
 def judge(drawn: list[Drawing]) -> tuple[np.ndarray, np.ndarray]:
-    """What the network that ships sees of each drawing, and the digit that it reads."""
+    """Return what the network that ships sees of each drawing, and the digit that it reads."""
     seen = np.stack([to_mnist(np.asarray(drawing.image, np.float32)).image for drawing in drawn])
     return seen, _read(seen, "base")
 
 
+def enlarge(image: np.ndarray, margin: int = 0) -> np.ndarray:
+    """Return an image of scikit-learn's `load_digits`, 8x8 of 0-16, enlarged to 80x80, with a margin."""
+    large = Image.fromarray((image * 255 / 16).astype(np.uint8)).resize((80, 80), Image.Resampling.BICUBIC)
+    return np.repeat(np.pad(np.asarray(large), margin)[..., None], 3, -1)
+
+
 def _read(seen: np.ndarray, network: str) -> np.ndarray:
-    return load_pretrained(network).predict(seen, np.zeros(len(seen), int)).digit.argmax(-1)
+    return np.asarray(load_pretrained(network).predict(seen, np.zeros(len(seen), int)).digit).argmax(-1)
 
 
 def _by_run(runs: list[str], seen: np.ndarray, labels: list[int | str]) -> str:
-    """A table: the shares that each run reads of all drawings, and of the digits of another set."""
+    """Return a table: the shares that each run reads of all drawings, and of the digits of another set."""
     digits, others = load_digits(return_X_y=True)
-    enlarged = np.stack([to_mnist(pages.enlarge(digit.reshape(8, 8)).astype(np.float32)).image for digit in digits])
+    enlarged = np.stack([to_mnist(enlarge(digit.reshape(8, 8)).astype(np.float32)).image for digit in digits])
     rows = []
     for run in runs:
         shares = [np.mean(_read(seen, run) == labels), np.mean(_read(enlarged, run) == others)]
@@ -110,13 +118,13 @@ def _by_run(runs: list[str], seen: np.ndarray, labels: list[int | str]) -> str:
 
 
 def main(runs: list[str]) -> None:
-    """Writes the tables, and the picture of what was misread, into experiments/results."""
-    results = Path(__file__).parent.parent / "experiments" / "results"
-    made_with = environment.describe("python -m tests.drawings RUNS...")
+    """Write the tables, and the picture of what was misread, into experiments/results."""
+    results = Path(__file__).parent.parent / "results"
+    made_with = environment.describe("python -m experiments.studies.drawings RUNS...")
     lines = [
-        "Digits drawn in handwriting fonts (tests/drawings.py), and read by the network that ships; "
+        "Digits drawn in handwriting fonts (experiments/studies/drawings.py), and read by the network that ships; "
         "[those misread](drawings.png).",
-        f"Command: `python -m tests.drawings RUNS...`, commit {made_with['commit']}; {made_with['versions']}.",
+        f"Command: `{made_with['command']}`, commit {made_with['commit']}; {made_with['versions']}.",
     ]
     misread, images, labels = [], [], []
     for name in SETS:

@@ -1,4 +1,6 @@
-"""How often verdicts of comparisons are wrong, by simulation: `python -m tests.verdicts` prints the table.
+"""How often verdicts of comparisons are wrong, by simulation.
+
+`python -m experiments.studies.verdicts` prints the table.
 
 An image is misread by a seed of an architecture with a chance that depends on all three: most images are never
 misread, a few often; half of the images are as hard for every architecture, the others are not; and each seed

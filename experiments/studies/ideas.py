@@ -1,4 +1,4 @@
-"""Variants of `base`'s network that were tried for it: search-ideas.md, beside this file, says what came of them."""
+"""Variants of `base`'s network that were tried for it: results/search-ideas.md says what came of them."""
 
 import dataclasses
 

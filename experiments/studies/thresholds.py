@@ -1,8 +1,8 @@
 """What a threshold on the digit's confidence catches, and what it costs: digits of MNIST, drawings, letters and noise.
 
-`python -m tests.thresholds` writes it into experiments/results. A picture is refused where the calibrated probability
-of its likeliest digit lies below the threshold. Letters are drawn as the digits of tests/drawings.py are, in the fonts
-of its set `first`; some are digits to any eye (O, I, Z, S). Noise is random blots.
+`python -m experiments.studies.thresholds` writes it into experiments/results. A picture is refused where the calibrated
+probability of its likeliest digit lies below the threshold. Letters are drawn as the digits of drawings.py are, in the
+fonts of its set `first`; some are digits to any eye (O, I, Z, S). Noise is random blots.
 """
 
 from pathlib import Path
@@ -12,22 +12,24 @@ from scipy import ndimage
 
 from experiments import environment
 from experiments.report.markdown import table
+from experiments.studies import drawings
 from mnistsum import load, load_pretrained
 from mnistsum.picture import to_mnist
-from tests import drawings
 
 THRESHOLDS = (0.5, 0.8, 0.95, 0.99)
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def letters(count: int = 520) -> list[np.ndarray]:
+    """Return drawn letters as images of MNIST's form, each equally often."""
     random = np.random.default_rng(22)
     fonts = drawings.FIRST
-    drawn = (drawings._draw(random, LETTERS[i % 26], fonts[random.integers(len(fonts))]) for i in range(count))
+    drawn = (drawings.draw_one(random, LETTERS[i % 26], fonts[random.integers(len(fonts))]) for i in range(count))
     return [to_mnist(np.asarray(each.image, np.float32)).image for each in drawn]
 
 
 def noise(count: int = 520) -> list[np.ndarray]:
+    """Return random blots as images of MNIST's form."""
     random = np.random.default_rng(23)
     images = []
     for _ in range(count):
@@ -38,6 +40,7 @@ def noise(count: int = 520) -> list[np.ndarray]:
 
 
 def main() -> None:
+    """Write the table."""
     predictor = load_pretrained("base")
     test = load(predictor.config.data).test
     drawn = [one for name in drawings.SETS for one in drawings.draw(name)]
@@ -58,15 +61,15 @@ def main() -> None:
             caught = f"{refused[~right].sum():,} of {(~right).sum():,} ({refused[~right].mean():.1%})"
             cost = f"{refused[right].sum():,} of {right.sum():,} ({refused[right].mean():.2%})" if right.any() else "-"
             rows.append([name, threshold, caught, cost])
-    made_with = environment.describe("python -m tests.thresholds")
+    made_with = environment.describe("python -m experiments.studies.thresholds")
     lines = [
         "What a threshold on the digit's calibrated probability catches and costs, with the network that ships "
-        "(tests/thresholds.py). No answer to a letter or to noise is right.",
-        f"Command: `python -m tests.thresholds`, commit {made_with['commit']}; {made_with['versions']}.",
+        "(experiments/studies/thresholds.py). No answer to a letter or to noise is right.",
+        f"Command: `{made_with['command']}`, commit {made_with['commit']}; {made_with['versions']}.",
         "",
         table(("pictures", "threshold", "wrong answers caught", "right answers refused"), rows),
     ]
-    results = Path(__file__).parent.parent / "experiments" / "results" / "thresholds.md"
+    results = Path(__file__).parent.parent / "results" / "thresholds.md"
     results.write_text("\n".join(lines) + "\n")
 
 

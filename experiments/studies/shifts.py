@@ -1,6 +1,6 @@
-"""How many more validation images are read right where those in doubt are moved: `python -m tests.shifts RUNS...`.
+"""How many more validation images are read right where those in doubt are moved.
 
-Writes experiments/results/shifts.md. The test set is not read.
+`python -m experiments.studies.shifts RUNS...` writes experiments/results/shifts.md. The test set is not read.
 """
 
 import dataclasses
@@ -22,11 +22,13 @@ SHIFTS = (1, 2, 3)  # pixels, at most so many
 
 def main(folders: list[str]) -> None:
     """Write the table of runs with the same validation images."""
+    count = 0
     moved, right, gains, losses = (defaultdict(list) for _ in range(4))
     for folder in folders:
         config, model = load_run(Path(folder))
         images = load(config.data).validation
         labels = np.asarray(images.labels)
+        count = len(labels)
         plain, *means = (
             log_softmax(_digit_logits(config.data, model, images, shift).astype(float), 1) for shift in (0, *SHIFTS)
         )
@@ -48,15 +50,14 @@ def main(folders: list[str]) -> None:
         rows.append(cells)
     header = ["moved where the digit's probability is below", "moved, %"]
     header += [f"{shift} px: {what}" for shift in SHIFTS for what in ("right, %", "gain, points", "loss, nats")]
-    made = environment.describe("")
+    made = environment.describe("python -m experiments.studies.shifts RUNS...")
     said = (
-        f"{len(folders)} runs, {len(labels):,} validation images each, shifts of up to so many pixels (px); digits. "
+        f"{len(folders)} runs, {count:,} validation images each, shifts of up to so many pixels (px); digits. "
         "Mean and standard deviation, over runs, of the gain over images as they are; the test set is not read. "
-        f"`python -m tests.shifts RUNS...`, {made['hardware']}, jax {made['versions']['jax']}, "
-        f"commit {made['commit']}."
+        f"`{made['command']}`, {made['hardware']}, jax {made['versions']['jax']}, commit {made['commit']}."
     )
     table = f"{said}\n\n{markdown.table(header, rows)}\n"
-    (Path(__file__).parent.parent / "experiments" / "results" / "shifts.md").write_text(table)
+    (Path(__file__).parent.parent / "results" / "shifts.md").write_text(table)
     print(table)
 
 
