@@ -1,5 +1,7 @@
 """Hooks of MkDocs: the files of experiments/results become pages of the site, and so does the model card.
 
+The README's table of results is shown where a page says `<!-- results -->`.
+
 Pages link to them where they lie in the repository, so that the links hold there, too.
 """
 
@@ -29,7 +31,10 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Let a page's links lead to the site's copies."""
+    """Let a page's links lead to the site's copies, and show the table of results where it is asked for."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = [line for line in readme.splitlines() if line.startswith("|")]
+    markdown = markdown.replace("<!-- results -->", "\n".join(table))
     for link, page in LINKS:
         markdown = link.sub(page, markdown)
     return markdown

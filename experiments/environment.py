@@ -1,10 +1,8 @@
-"""What a result depends on besides its config: code, versions, device."""
+"""What a result depends on besides its config: code, versions, device, memory."""
 
 import os
 import platform
 import subprocess
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,11 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 def describe(command: str) -> dict[str, Any]:
     """Return command, commit, versions and hardware, for `run.json` and for results."""
+    changes = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "command": command,
         "commit": _git("rev-parse", "HEAD"),
-        "clean": _git("status", "--porcelain", "--untracked-files=no") == "",
+        "clean": None if changes is None else not changes,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "device": device(),
         "hardware": hardware(),
@@ -49,14 +48,6 @@ def hardware() -> str:
     lines = names.read_text().splitlines() if names.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
-
-
-def in_background(function: Callable[..., Any], *arguments: Any) -> Future:
-    """Begin a call that goes on beside this thread: XLA compiles while Python prints and reads files."""
-    pool = ThreadPoolExecutor(1)
-    future = pool.submit(function, *arguments)
-    pool.shutdown(wait=False)  # takes no more calls
-    return future
 
 
 def peak_memory() -> int:

@@ -20,7 +20,9 @@ WRITE_UP = {
     19: (0.129, 98.90, 98.54),
     20: (0.110, 98.96, 98.83),
 }
-IMAGES = 10_000  # of the test set
+
+
+SCORES = ("digit_loss", "sum_loss", "digit_accuracy", "sum_accuracy", "images")  # of a line of metrics
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,11 @@ class Reproduce:
     run: tyro.conf.Positional[Path]  # the folder of a run of `reference`, which need not have ended
 
 
-def band(accuracy: float) -> tuple[float, float]:
-    """Return the binomial interval (Wilson, 95 %) of an accuracy on the test set's images."""
+def band(accuracy: float, images: int) -> tuple[float, float]:
+    """Return the binomial interval (Wilson, 95 %) of an accuracy on so many images."""
     from scipy.stats import binomtest  # a second that only a right command line takes
 
-    interval = binomtest(round(accuracy * IMAGES), IMAGES).proportion_ci(0.95, "wilson")
+    interval = binomtest(round(accuracy * images), images).proportion_ci(0.95, "wilson")
     return interval.low, interval.high
 
 
@@ -50,11 +52,19 @@ def table(lines: list[dict[str, Any]]) -> str:
         cells = [f"{line['epoch']:g}", f"{figures.average_loss(line):.3f}", f"{loss:.3f}"]
         for output, theirs in zip(("digit", "sum"), accuracies, strict=True):
             ours = line["test"][f"{output}_accuracy"]
-            low, high = band(ours)
+            low, high = band(ours, line["test"]["images"])
             inside = "inside" if low <= theirs / 100 <= high else "outside"
             cells += [f"{100 * ours:.2f} [{100 * low:.2f}, {100 * high:.2f}]", f"{theirs:.2f} {inside}"]
         rows.append(cells)
     return markdown.table(["epoch", "loss", "write-up", "digit, %", "write-up", "sum, %", "write-up"], rows)
+
+
+def _has_test_scores(line: dict[str, Any]) -> bool:
+    """Return whether a line of metrics holds all that the log of the write-up does."""
+    if not isinstance(line.get("test"), dict):
+        return False
+    values = [line.get("epoch"), *(line["test"].get(key) for key in SCORES)]
+    return all(isinstance(value, int | float) for value in values)
 
 
 def command(arguments: list[str]) -> int:
@@ -62,11 +72,11 @@ def command(arguments: list[str]) -> int:
     folder = cli.parse_plain(Reproduce, arguments).run
     path = folder / "metrics.jsonl"
     lines = read_json_lines(path)
-    if not lines or "test" not in lines[-1]:
+    if not lines or not all(_has_test_scores(line) for line in lines):
         raise InputError(f"{path}: expected test results of an epoch or more; give the folder of a run of `reference`")
     from experiments.report import figures  # Matplotlib and JAX load only once the command line is right
 
-    figures.over_write_up(lines, WRITE_UP, band).savefig(folder / "write_up.png")
+    figures.save(figures.over_write_up(lines, WRITE_UP, band), folder / "write_up.png")
     print(table(lines))
     return 0
 

@@ -49,15 +49,14 @@ def table(groups: Groups) -> str:
 
 def _draw(groups: Groups, path: Path) -> None:
     from experiments.comparison import published  # Matplotlib and JAX load only where a chart is wanted
-    from mnistsum.files import writing  # JAX, too
+    from experiments.report import figures
 
     points = []
     for name, runs in groups.items():
         accuracy = mean(100 * run["test"]["digit_accuracy"] for run in runs)
         seconds = median(run["train_seconds"] for run in runs)
         points.append(published.Point(name, accuracy, runs[0]["parameters"], seconds))
-    with writing(path):
-        published.chart(points).savefig(path)
+    figures.save(published.chart(points), path)
 
 
 def _read(folder: Path) -> Any:
@@ -69,8 +68,9 @@ def _read(folder: Path) -> Any:
     if "test" not in summary:
         raise InputError(f"{path}: expected a run that was tested, found one of a search")
     for key in ACCURACIES:
-        if not 0 <= summary["test"][key] <= 1:
-            raise InputError(f"{path}: expected test.{key} of 0 to 1, found {summary['test'][key]}")
+        value = summary["test"].get(key)
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise InputError(f"{path}: expected test.{key} of 0 to 1, found {value!r}")
     summary |= {"multiply_adds": run_folder.answer_multiply_adds(summary)}
     return run_folder.Finished(
         folder, read_config(folder), run_folder.read_json(folder / run_folder.RUN), [], summary, {}

@@ -151,8 +151,8 @@ class OptimizerConfig(Checked):
 
     name: str = "muon"  # sgd, adamw, muon (of matrices and kernels; the rest goes to Adam), or your own
     learning_rate: float = 0.02  # the schedule's peak
-    momentum: float = 0.95  # of sgd and muon; b1 of adamw
-    weight_decay: float = 0.0  # decoupled, times the learning rate; adamw and muon
+    momentum: float = 0.95  # of sgd, and of what muon multiplies; b1 of adamw
+    weight_decay: float = 0.0  # decoupled, times the learning rate; adamw, and muon's matrices and kernels
     schedule: Literal["constant", "one_cycle", "cosine"] = "one_cycle"  # linear up, then linear or half a cosine to 0
     warmup: float = 0.2  # share of the steps in which the rate rises; one_cycle and cosine
     average: float = 0.0  # decay of the weights' moving average, which is evaluated and kept; 0: none
@@ -186,7 +186,7 @@ class TrainingConfig(Checked):
     epochs: float = 8.0  # passes over the training images; a fraction stops within one
     batch_size: int = 128  # images a step; what remains of an epoch is dropped
     pressure: float = 1.0  # draws of the hardest image to one of the easiest, falls to 1; 1: each once an epoch
-    patience: int = 0  # epochs without a better validation accuracy of the sum after which training ends; 0: off
+    patience: int = 0  # epochs without a better validation accuracy (of the sum, if trained) that end training; 0: off
     keep: Literal["last", "best"] = "last"  # weights: of the end, or of the epoch with the best such accuracy
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
@@ -213,7 +213,7 @@ class Config(Checked):
     """
 
     name: str = "base"  # what the run is called
-    seed: int = 0  # of initialization, order, numbers and augmentation, not of the validation split
+    seed: int = 0  # of initialization, order, numbers, augmentation, dropout, train_images; not of the validation split
     devices: Literal["all"] | int = "all"  # that share each batch; they decide nothing but the order of float sums
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -24,10 +24,16 @@ DOUBTFUL = 4  # images that are looked at again at once: over 25 shifts, as many
 
 
 def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = BATCH_SIZE) -> Evaluation:
-    """Return the model's answers to all n x 10 pairs, as NumPy arrays; one classifier pass per confidently read image.
+    """Return the model's answers to all n x 10 pairs, as NumPy arrays.
 
-    The last batch is padded and its padding cut off again, so no image is dropped and the batch size changes nothing;
-    one compiled program, a loop over batches, serves every split.
+    The last batch is padded and its padding cut off again, so that no image is dropped. One compiled program, a loop
+    over batches, serves every split.
+
+    Args:
+        config: the `data` part of the run's config, of which scaling and test-time shifts are read.
+        model: in evaluation mode, as `build`, `load_run` and `trained_model` give it.
+        split: the images and labels.
+        batch_size: images at a time; it changes no answer, but for rounding.
 
     Examples:
         >>> import jax

@@ -63,7 +63,10 @@ def _checked(hint: Any, value: Any, key: str) -> Any:
             return tuple(_checked(choices[0], item, key) for item in value)
         raise InputError(f"{key}: expected a tuple of {choices[0].__name__}, found {value!r}")
     if hint is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise InputError(f"{key}: expected a number below 1.8e308, found a larger one") from None
     if hint is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
         return int(value)
     if hint not in (int, float) and isinstance(value, hint):

@@ -5,12 +5,13 @@ Format: http://yann.lecun.com/exdb/mnist: a big-endian magic number and sizes, t
 
 import gzip
 import hashlib
+import http.client
 import struct
 import tempfile
-import urllib.error
 import urllib.request
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -21,7 +22,6 @@ from mnistsum.files import write_whole
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 URLS = {
-    "mnist": "https://storage.googleapis.com/cvdf-datasets/mnist/",
     "fashion_mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     "kmnist": "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
 }
@@ -58,6 +58,16 @@ def read(
 ]:
     """Training images and labels, test images and labels; InputError names the file, what was expected and found."""
     paths = _locate(name, folder)
+    try:
+        return _read_files(paths, name)
+    except InputError as error:
+        if folder is not None or name == "mnist":
+            raise
+        raise InputError(f"{error}; delete {paths[0].parent}, and it is downloaded anew") from None
+
+
+def _read_files(paths: list[Path], name: str) -> Any:
+    """Return what `read` does of its four files."""
     arrays = []
     for i in (0, 2):
         images = _read_file(paths[i], 2051, name, i).reshape(-1, 28, 28, 1)
@@ -75,7 +85,10 @@ def read(
 def _locate(name: str, folder: str | None) -> list[Path]:
     if folder is None and name != "mnist":
         return _download(name)
-    root = Path(__file__).parent / "mnist" if folder is None else Path(folder).expanduser()
+    try:
+        root = Path(__file__).parent / "mnist" if folder is None else Path(folder).expanduser()
+    except RuntimeError:
+        raise InputError(f"data.dir: expected a folder, found the home of no user: {folder}") from None
     if not root.is_dir():
         raise InputError(f"data.dir: expected a folder of four IDX files, found no folder {root}")
     paths = []
@@ -132,7 +145,7 @@ def _download(name: str) -> list[Path]:
     advice = f"put {', '.join(FILES)} (.gz) into a folder and give it as data.dir"
     try:  # tensorflow-datasets retries for minutes without a word, so look first whether there is a way at all
         urllib.request.urlopen(urllib.request.Request(f"{URLS[name]}{FILES[1]}.gz", method="HEAD"), timeout=10).close()
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # URLError is an OSError
         raise InputError(f"{URLS[name]}: cannot be reached ({error}), and {cache} holds no copy; {advice}") from None
 
     # Here, not above: it takes 0.6 s, and only downloads need it.

@@ -4,7 +4,6 @@ import io
 import itertools
 import stat
 import struct
-import warnings
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
@@ -95,9 +94,7 @@ def inspect_picture(
         name = str(source) if isinstance(source, Path) else "picture"
     try:
         content = source if isinstance(source, bytes) else _read(source, name)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # said below, in one line
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > max_pixels:
             raise Image.DecompressionBombError
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)

@@ -76,7 +76,7 @@ def difference(
         failures: seeds of either that failed; the other is then never called no worse.
 
     Raises:
-        ValueError: with fewer than two seeds.
+        ValueError: with fewer than two seeds or images.
 
     Examples:
         >>> import numpy as np
@@ -91,8 +91,8 @@ def difference(
     """
     d = np.asarray(other, float) - np.asarray(first, float)
     n, m = d.shape
-    if n < 2:
-        raise ValueError(f"difference: expected two seeds or more, found {n}")
+    if n < 2 or m < 2:
+        raise ValueError(f"difference: expected two seeds and two images or more, found {n} and {m}")
     mean, by_seed, by_image = d.mean(), d.mean(1), d.mean(0)
     rest = ((d - by_seed[:, None] - by_image + mean) ** 2).sum() / ((n - 1) * (m - 1)) / (n * m)
     seeds = max(by_seed.var(ddof=1) / n, rest)
@@ -106,7 +106,7 @@ def difference(
     elif high < 0:
         verdict = "worse"
     elif low > -MARGIN and not failures:
-        verdict = "no worse by 0.1 points"
+        verdict = f"no worse by {100 * MARGIN:g} points"
     else:
         verdict = "undecided"
     return Difference(float(mean), float(low), float(high), math.sqrt(seeds + images), verdict)

@@ -15,6 +15,7 @@ def answers(*groups: tuple[int, float, int]) -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_error_weighs_each_bin_by_its_answers():
     found = reliability(*answers((30, 0.6, 15), (10, 0.9, 6)))
+    assert len(found.answers) == 15  # as Guo et al. take
     assert sorted(found.answers)[-2:] == [10, 30]
     assert found.error == pytest.approx((30 * abs(0.6 - 0.5) + 10 * abs(0.9 - 0.6)) / 40)
     assert sum(found.confidence) == pytest.approx(0.6 + 0.9)

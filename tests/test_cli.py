@@ -270,7 +270,7 @@ def test_so_are_mistakes_of_other_programs(ended, program, arguments, answer):
         (["--config", "bas"], "did you mean base?"),
         pytest.param(
             ["--distributed", "--coordinator", "here", "--processes", "2", "--process", "0"],
-            "found here, 2, 0",
+            "--coordinator here: expected HOST:PORT",
             marks=pytest.mark.slow,
         ),
         pytest.param(["data.dir=nowhere"], "found no folder nowhere", marks=pytest.mark.slow),

@@ -26,7 +26,7 @@ from experiments.comparison.summary import summarize
 from experiments.comparison.tables import number
 from experiments.report import html
 from experiments.training import record, reuse
-from experiments.training.plan import COMPARED, next_watch
+from experiments.training.plan import COMPARED, RUN, next_evaluation, next_watch
 from experiments.training.seed_run import SeedRun, describe_failure
 from mnistsum import registry
 from mnistsum.app.console import console
@@ -510,6 +510,21 @@ def test_checks_whether_an_output_is_learned_come_more_and_more_seldom():
         assert {next_watch(step, recipe) for step in range(check, after)} == {after}
 
 
+@pytest.mark.parametrize("plan", [RUN, COMPARED, dataclasses.replace(COMPARED, max_evaluations=None)])
+@pytest.mark.parametrize(("per_epoch", "epochs"), [(1, 1), (1, 20), (2, 5), (3, 40), (7, 0.5), (7, 3), (429, 8)])
+def test_a_run_is_evaluated_at_the_ends_of_its_epochs_and_never_twice_at_a_step(plan, per_epoch, epochs):
+    steps = max(1, round(epochs * per_epoch))
+    recipe = dataclasses.replace(make_recipe(Config(), 55_000), steps_per_epoch=per_epoch, steps=steps)
+    at = [0]
+    while at[-1] < steps:
+        at.append(next_evaluation(at[-1], plan, recipe))
+        assert at[-1] > at[-2]
+    assert at[-1] == steps
+    assert len(at) - 1 <= min(plan.evaluations * epochs + 1, plan.max_evaluations or steps, steps)
+    if plan.max_evaluations is None:
+        assert set(range(per_epoch, steps + 1, per_epoch)) <= set(at)
+
+
 def test_whether_an_output_is_learned_is_checked_on_images_as_they_are(tmp_path):
     network = mnistsum.load_pretrained("base")
     everywhere = DataConfig(test_shift=14)  # answers over all places, most of which see little of a digit
@@ -610,7 +625,7 @@ def test_what_is_measured_of_a_run_by_hand():
 
 def test_all_is_told_that_runs_were_trained_with():
     run = {"commit": "a", "clean": True, "versions": {"jax": "1"}, "hardware": "CPU", "cores": 2}
-    others = [run | {"commit": "b", "clean": False}, run | {"cores": 1}, run | {"commit": None}]
+    others = [run | {"commit": "b", "clean": False}, run | {"cores": 1}, run | {"commit": None, "clean": None}]
     assert html.trained_with([run]) == {"commit": "a", "jax": "1", "hardware": "CPU", "cores": "2"}
     told = {"commit": "a, b with changes, unknown", "jax": "1", "hardware": "CPU", "cores": "2, 1"}
     assert html.trained_with([run, *others]) == told

@@ -91,6 +91,7 @@ def test_a_key_that_was_renamed_is_read_and_said():
         (lambda: ModelConfig(classifier="resnet18"), "model.classifier: .* found resnet18; did you mean resnet?"),
         (lambda: ModelConfig(widths=[8, 16]), r"model.widths: expected a tuple of int, found \[8, 16\]"),
         (lambda: ModelConfig(hidden=12.0), "model.hidden: expected int, found 12.0"),
+        (lambda: OptimizerConfig(learning_rate=10**400), "optimizer.learning_rate: expected a number below 1.8e308"),
         (lambda: ModelConfig(hidden=10**320), "model.hidden: expected 1 to a million, found 1000"),
         (lambda: ModelConfig(widths=(8, 10**320)), "model.widths: expected all positive, and a million at most, found"),
         (

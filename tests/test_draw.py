@@ -8,6 +8,7 @@ import json
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -113,7 +114,12 @@ def test_what_is_not_http_1_1_is_refused_in_one_line(server, request_line, heade
         status, _, answer = client.makefile("rb").read().partition(b"\r\n")
     assert status.split()[1] in (b"400", b"505")
     headers, _, body = answer.partition(b"\r\n\r\n")
-    assert f"Content-Security-Policy: {draw.POLICY}\r\n".encode() in headers
+    for header in (
+        b"Content-Security-Policy: default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        b"script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        b"X-Content-Type-Options: nosniff",
+    ):
+        assert header in headers.split(b"\r\n")
     assert body
     assert b"\n" not in body
 
@@ -124,6 +130,11 @@ def test_a_large_picture_is_refused_by_its_header(server):
     start = file.getvalue()[:100]  # whoever reads on says that it is damaged
     answer = ask(server, "POST", "/predict?number=1", start)
     assert answer == (400, b"drawing: expected at most 262,144 pixels, found more")
+
+
+def test_the_limits_are_those_that_the_page_on_security_promises():
+    limits = draw.MAX_CONNECTIONS, draw.MAX_SECONDS, draw.MAX_REQUEST_BYTES, draw.MAX_PIXELS
+    assert limits == (64, 10.0, 1_000_000, 512 * 512)
 
 
 def test_a_client_that_sends_byte_by_byte_is_ended(monkeypatch):
@@ -169,10 +180,15 @@ def test_other_pages_and_other_sites_are_refused(server):
 
 
 def test_a_client_that_leaves_is_passed_over_in_silence(server, capsys):
+    before = set(threading.enumerate())
     with socket.create_connection(("127.0.0.1", server.server_port)) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it leaves by a reset
         host = f"Host: 127.0.0.1:{server.server_port}"
         client.sendall(f"POST /predict?number=1 HTTP/1.1\r\n{host}\r\nContent-Length: 500\r\n\r\nabc".encode())
-    assert ask(server, "GET", "/")[0] == 200
+        while not (new := set(threading.enumerate()) - before):
+            pass
+    for handler in new:
+        handler.join(30)
     assert capsys.readouterr().err == ""
 
 

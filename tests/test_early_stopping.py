@@ -15,11 +15,13 @@ from experiments.run import command
 from experiments.training.plan import COMPARED, RUN
 from experiments.training.record import make_record
 from experiments.training.runs import describe_run, train_runs
+from experiments.training.seed_run import SeedRun
 from mnistsum import checkpoint, weights
-from mnistsum.config import AugmentConfig, OptimizerConfig, TrainingConfig, to_json
+from mnistsum.config import AugmentConfig, ObjectiveConfig, OptimizerConfig, TrainingConfig, to_json
 from mnistsum.evaluation import evaluate
 from mnistsum.models.classifiers.mlp import MLP
 from mnistsum.registry import CLASSIFIERS
+from mnistsum.train import make_recipe
 from mnistsum.types import Data, Split
 
 EPOCH = 8  # steps
@@ -172,3 +174,15 @@ def test_a_finished_run_that_is_given_more_epochs_ends_as_if_it_had_had_them(tmp
     run_folder.reopen(tmp_path / "killed", longer, run_folder.read_json(tmp_path / "killed" / "run.json"))
     finish(start("--resume", tmp_path / "killed"))
     assert bits(tmp_path / "killed") == bits(tmp_path / "long")
+
+
+def test_the_best_epoch_is_judged_by_what_is_trained(impatient, tmp_path):
+    lines = [
+        {"step": EPOCH * i, "validation": {"digit_accuracy": digit, "sum_accuracy": total}}
+        for i, (digit, total) in enumerate([(0.7, 0.2), (0.9, 0.1), (0.8, 0.3)], 1)
+    ]
+    for weight, best in ((0.5, 3), (0.0, 3), (1.0, 2)):
+        config = dataclasses.replace(impatient, objective=ObjectiveConfig(digit_weight=weight))
+        run_folder.write_lines(tmp_path, lines)
+        seed = SeedRun(config, make_recipe(config, 256), tmp_path, None)
+        assert seed.best_line()["step"] == best * EPOCH

@@ -174,3 +174,30 @@ def test_a_run_whose_reader_leaves_saves_and_stops(tmp_path):
     assert any((tmp_path / "run" / "checkpoints").iterdir())
     _, said = finish(start("--resume", tmp_path / "run"), status=2)
     assert "run: its config came from a .py file of yours; give that, too: --config FILE.py (mine.py)" in said
+
+
+@pytest.mark.parametrize("output", ["full", "closed"])
+def test_what_python_holds_back_at_the_end_is_written_or_told_in_a_line(output):
+    held_back = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    if output == "full":
+        place = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, place = os.pipe()
+        os.close(reader)
+    line = [sys.executable, "-m", "mnistsum", "--version"]
+    run = subprocess.run(line, cwd=ROOT, stdout=place, stderr=subprocess.PIPE, env=held_back, text=True)
+    os.close(place)
+    said = "error: standard output: No space left on device\n" if output == "full" else ""
+    assert (run.returncode, run.stderr) == ({"full": 1, "closed": 141}[output], said)
+
+
+def test_a_line_is_told_where_no_file_can_take_the_traceback(ended, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    status, said = ended(raises(ZeroDivisionError("by zero")))
+    assert status == 1
+    assert said.endswith("by zero (no file could take the traceback: No such file or directory)\n")
+    assert said.count("\n") == 1
+
+
+def test_a_file_s_name_of_two_lines_is_told_in_one(ended):
+    assert ended(raises(InputError("a\nerror: b.png: no such file")))[1] == "error: a\\nerror: b.png: no such file\n"

@@ -10,9 +10,10 @@ import pytest
 import mnistsum
 
 LIBRARY = Path(mnistsum.__file__).parent
-PUBLIC = (
-    *("config", "errors", "data", "models", "models.summary", "objective", "optimizer", "train", "evaluation"),
-    *("checkpoint", "weights", "predict", "picture", "export", "statistics", "testing", "calibration"),
+MODULES = sorted(  # that have an example
+    ".".join(file.relative_to(LIBRARY).with_suffix("").parts).removesuffix(".__init__")
+    for file in LIBRARY.rglob("*.py")
+    if ">>>" in file.read_text(encoding="utf-8")
 )
 
 
@@ -29,7 +30,7 @@ def examples(name: str) -> list[doctest.DocTest]:
     return [test for test in found if test.examples]
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("name", MODULES)
 def test_examples_of_a_module_give_what_they_show(name):
     tests = examples(name)
     assert tests

@@ -103,7 +103,8 @@ def test_any_file_is_read_or_refused_in_one_line(file):
         try:
             data = load(DataConfig(name="custom", dir=folder, validation=10))
         except InputError as error:
-            assert file[0].split("-")[0] in str(error)
+            names = [*(str(Path(folder) / name) for name in idx.FILES), "data.validation"]
+            assert str(error).startswith(tuple(names))
             assert "\n" not in str(error)
         else:
             assert data.train.labels.max() < 10
@@ -156,6 +157,7 @@ def proxy(tmp_path, monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Wrong)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr("urllib.request._opener", None)  # which keeps the proxy of the first request
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     yield
     server.shutdown()
@@ -168,8 +170,25 @@ def test_a_download_of_other_content_is_refused_and_not_kept(proxy, tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_without_network_the_error_names_address_folder_and_files(tmp_path, monkeypatch):
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # the discard port: refused at once
+@pytest.mark.parametrize("port", ["9", "port"])  # the discard port, which refuses at once, and none
+def test_without_network_the_error_names_address_folder_and_files(tmp_path, monkeypatch, port):
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr("urllib.request._opener", None)  # which keeps the proxy of the first request
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(InputError, match=f"codh.*cannot be reached.*{tmp_path}.*{IMAGES}.*data.dir"):
         load(DataConfig(name="kmnist"))
+
+
+def test_a_damaged_copy_of_a_download_is_refused_with_its_remedy(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache = tmp_path / "mnistsum" / "kmnist"
+    cache.mkdir(parents=True)
+    for name in idx.FILES:
+        (cache / f"{name}.gz").write_bytes(gzip.compress(b""))
+    with pytest.raises(InputError, match=f"{IMAGES}.gz: expected .*; delete {cache}, and it is downloaded anew"):
+        load(DataConfig(name="kmnist"))
+
+
+def test_the_home_of_nobody_is_refused():
+    with pytest.raises(InputError, match=r"data\.dir: expected a folder, found the home of no user: ~nobody-at-all/x"):
+        load(DataConfig(name="custom", dir="~nobody-at-all/x"))

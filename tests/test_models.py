@@ -18,7 +18,7 @@ from mnistsum.errors import InputError
 from mnistsum.export import to_stablehlo
 from mnistsum.models import Model, build, check_repeatable, in_evaluation, in_training, parameters
 from mnistsum.models.classifiers.resnet import Block
-from mnistsum.models.layers import convolve, max_pool
+from mnistsum.models.layers import average_pool, convolve, max_pool
 from mnistsum.models.summary import count_multiply_adds, count_parameters, multiply_adds, summarize
 from mnistsum.registry import ADDERS, CLASSIFIERS
 from mnistsum.types import Logits
@@ -186,6 +186,11 @@ def test_a_bfloat16_convolution_rounds_its_operands_and_sums_in_float32():
     exact, rough = (jax.jit(convolve, static_argnums=(2, 3, 4))(maps, kernel, 1, "SAME", t) for t in TYPES)
     assert rough.dtype == jnp.float32
     np.testing.assert_allclose(rough, exact, rtol=1e-5, atol=1e-5)  # these operands are bfloat16 already
+
+
+def test_average_pool_by_hand():
+    maps = jnp.array([[1.0, 2, 3, 4, 9], [5, 6, 7, 8, 9]])[None, :, :, None]
+    assert average_pool(maps)[0, :, :, 0].tolist() == [[3.5, 5.5]]
 
 
 def test_max_pool_by_hand():

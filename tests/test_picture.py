@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 from scipy import ndimage
 
+from mnistsum.app.errors import silence_pillow
 from mnistsum.errors import InputError
 from mnistsum.picture import inspect_picture, read_picture, to_mnist
 
@@ -180,6 +181,13 @@ def test_an_odd_exif_turns_the_picture_as_it_says():
     exif = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", 2) + entries + bytes(4)
     turned = encode(seven().transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif)
     assert differs(read_picture(turned, "seven"), SEVEN) < 0.2
+
+
+def test_a_damaged_exif_is_passed_over_in_silence():
+    exif = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">HHHII", 1, 0x10E, 2, 1000, 26)  # a text that lies behind its end
+    with warnings.catch_warnings(action="error"):
+        silence_pillow()
+        assert differs(read_picture(encode(seven(), "JPEG", exif=exif), "seven"), SEVEN) < 0.2
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -32,10 +32,63 @@ def test_examples_name_every_mistake_there_is(mnist, wrong):
     assert all("read" in text.get_text() for text in lower.texts)
 
 
+def test_random_images_are_not_chosen_by_their_mistakes(mnist):
+    """Each image is read right, and one of its ten sums is wrong."""
+    split = Split(*(array[:100] for array in mnist.test))
+    answers = predictions(np.asarray(split.labels))
+    answers["sum"][:, 3] += 1
+    upper, lower = figures.examples(answers, split).axes
+    assert sum("read" in text.get_text() for text in lower.texts) == 16
+    assert sum("read" in text.get_text() for text in upper.texts) < 6  # 1.6 expected
+    shown = {image.get_array().tobytes() for image in upper.images}
+    assert shown != {array[..., 0].tobytes() for array in np.asarray(split.images[:16])}
+
+
 def test_confusion_counts_every_image_and_pair(mnist):
     labels = np.asarray(mnist.test.labels[:100])
     figure = figures.confusion(predictions((labels + 1) % 10), labels)
     assert [axes.get_title() for axes in figure.axes] == ["Digit: 100 of 100 wrong", "Sum: 1,000 of 1,000 wrong"]
+    counts = {text.get_position(): int(text.get_text()) for text in figure.axes[0].texts}
+    assert counts == {((digit + 1) % 10, digit): (labels == digit).sum() for digit in range(10)}  # across, down
+    assert [figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()] == ["predicted", "true"]
+
+
+def test_curves_are_of_the_lines_of_metrics():
+    random = np.random.default_rng(4)
+    outputs = ("digit_accuracy", "sum_accuracy", "digit_loss", "sum_loss")
+    lines = [
+        {
+            "epoch": float(epoch),
+            "train": {name: float(random.random()) for name in ("loss", *outputs[:2])},
+            "validation": {name: float(random.random()) for name in outputs},
+        }
+        for epoch in (1, 2, 3)
+    ]
+    losses, errors = figures.curves(lines).axes
+    expected = {
+        (losses, "training (running mean)"): [line["train"]["loss"] for line in lines],
+        (losses, "validation, digit"): [line["validation"]["digit_loss"] for line in lines],
+        (losses, "validation, sum"): [line["validation"]["sum_loss"] for line in lines],
+        (errors, "training, digit"): [1 - line["train"]["digit_accuracy"] for line in lines],
+        (errors, "training, sum"): [1 - line["train"]["sum_accuracy"] for line in lines],
+        (errors, "validation, digit"): [1 - line["validation"]["digit_accuracy"] for line in lines],
+        (errors, "validation, sum"): [1 - line["validation"]["sum_accuracy"] for line in lines],
+    }
+    drawn = {(axes, str(curve.get_label())): curve for axes in (losses, errors) for curve in axes.lines}
+    assert drawn.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(drawn[name].get_xydata(), np.column_stack([(1, 2, 3), values]))
+
+
+def test_reliability_is_drawn_before_and_after():
+    curves = {
+        when: {"answers": [0, 4, 6], "confidence": [0, 0.5, sure], "accuracy": [0, 0.4, 0.9], "error": error}
+        for when, sure, error in (("before", 0.8, 0.02), ("after", 0.9, 0.01))
+    }
+    upper, _ = figures.reliability(curves, "digit").axes
+    for line, sure, label in zip(upper.lines[1:], (0.8, 0.9), ("before: error 2.00", "after: error 1.00"), strict=True):
+        np.testing.assert_allclose(line.get_xydata(), [(0.5, 0.4), (sure, 0.9)])  # no answers, no point
+        assert str(line.get_label()) == f"{label} points"
 
 
 @pytest.mark.parametrize(

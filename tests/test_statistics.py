@@ -92,6 +92,15 @@ def test_seeds_alone_would_call_equal_architectures_different():
     assert np.mean(called) > 0.5
 
 
+@pytest.mark.parametrize(("half", "verdict"), [(0.0009, "no worse by 0.1 points"), (0.0011, "undecided")])
+def test_no_worse_is_said_of_an_interval_that_lies_within_a_tenth_of_a_point(half, verdict):
+    effect = half * 3 / stats.t.ppf(0.975, 9)  # of each seed, up or down in turn
+    other = np.tile(effect * (-1.0) ** np.arange(10)[:, None], (1, 500))
+    found = difference(np.zeros_like(other), other)
+    assert found.high == pytest.approx(half)
+    assert found.verdict == verdict
+
+
 def test_verdicts():
     random = np.random.default_rng(7)
     base = random.random((10, 2000)) < 0.97
@@ -111,5 +120,6 @@ def test_a_config_that_fails_in_some_seeds_is_never_called_no_worse():
 def test_more_contrasts_widen_the_interval_and_one_seed_is_refused():
     a, b = next(simulate(1, 1, 1))
     assert difference(a, b, 5).high > difference(a, b, 1).high
-    with pytest.raises(ValueError, match="two seeds or more, found 1"):
-        difference(a[:1], b[:1])
+    for of in (np.s_[:1], np.s_[:, :1]):
+        with pytest.raises(ValueError, match="two seeds and two images or more, found"):
+            difference(a[of], b[of])

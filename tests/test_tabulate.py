@@ -59,7 +59,7 @@ def test_kinds_of_one_name_are_told_apart_by_the_whole_name_of_a_field_that_two_
     assert list(group(runs)) == ["x+model.dtype=float32", "x+model.dtype=bfloat16"]
 
 
-@pytest.mark.parametrize("accuracy", [2.5, -0.1, float("nan")])
+@pytest.mark.parametrize("accuracy", [2.5, -0.1, float("nan"), "0.9", None])
 def test_what_is_no_accuracy_is_refused_by_name(tmp_path, accuracy):
     test = {"digit_accuracy": 0.9, "sum_accuracy": accuracy}
     (tmp_path / "summary.json").write_text(json.dumps({"config": "x", "test": test}))

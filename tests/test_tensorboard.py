@@ -16,9 +16,9 @@ from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from experiments import run_folder
 from experiments.report import html
-from experiments.report.tensorboard import Log
+from experiments.report.tensorboard import RESULTS, Log
 from experiments.training import single
-from mnistsum.config import Config, read_config
+from mnistsum.config import Config, DataConfig, read_config
 from mnistsum.errors import InputError
 
 
@@ -71,6 +71,18 @@ def test_a_log_begun_anew_holds_each_point_once_at_the_moment_of_its_measurement
     assert len(found) == 3 * 4  # loss, two accuracies and the epoch: no sizes
     times = {step: time for step, time, _ in values(tmp_path)}
     assert times[16] - times[8] == pytest.approx(2.0)
+
+
+def test_a_run_without_validation_images_logs_its_test_scores_once(tmp_path):
+    config = Config(data=DataConfig(validation=0))
+    scores = dict.fromkeys(RESULTS, 0.5)
+    last = {"epoch": 1.0, "step": 8, "train": {"loss": 1.0}, "test": scores, "clock": {"wall_seconds": 2.0}}
+    for name in html.PICTURES:
+        Image.new("L", (8, 8)).save(tmp_path / f"{name}.png")
+    log = Log(tmp_path, RUN, [])
+    log.add(last)
+    log.finish(run_folder.Finished(tmp_path, config, RUN, [last], {"steps": 8, "test": scores}, {}))
+    assert scalars(tmp_path)["sum_loss/test", 8] == 0.5
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from mnistsum.errors import InputError
 class Benchmark:
     """Both networks beside PyTorch, warmed up, interleaved, medians of rounds; and how the cost of training grows."""
 
-    rounds: int = 5  # each implementation takes its turn once a round
+    rounds: int = 5  # each implementation takes its turn once a round; 2 at least, for a range
     output: Path = Path("experiments/results/benchmark")  # .json, .md and .png are added
     quick: bool = False  # steps and evaluations alone, on fewer images, printed and not written; about four minutes
 
@@ -20,10 +20,17 @@ class Benchmark:
 def command(arguments: list[str]) -> int:
     """Return the exit status of the program."""
     options = cli.parse_plain(Benchmark, arguments)
+    if options.rounds < 2:
+        raise InputError(f"--rounds: expected at least 2, found {options.rounds}")
+    if not options.output.name:
+        raise InputError(f"--output {options.output}: expected a path that .json, .md and .png are added to")
     if importlib.util.find_spec("torch") is None:
         raise InputError("benchmark: PyTorch is not installed; pip install -e '.[pytorch]'")
 
-    from experiments.benchmark import measure  # JAX and PyTorch load only once the command line is right
+    from mnistsum.app.compiler import set_up_compiler  # JAX and PyTorch load only once the command line is right
+
+    set_up_compiler()
+    from experiments.benchmark import measure
 
     if options.quick:
         measure.quick()

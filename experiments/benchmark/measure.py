@@ -20,8 +20,8 @@ from experiments.benchmark import convolutions, scaling
 from experiments.benchmark.cases import OURS, PYTORCH, STEPS, Implementation, config_of
 from experiments.benchmark.ours import ours
 from experiments.benchmark.pytorch import DEVICE, pytorch, wait
-from experiments.report import markdown
-from mnistsum.files import write_whole
+from experiments.report import figures, markdown
+from mnistsum.files import write_whole, writing
 from mnistsum.models.summary import summarize
 
 
@@ -62,15 +62,22 @@ def measure(rounds: int, output: Path, command: str) -> None:
     results: dict[str, Any] = environment.describe(command)
     results |= {"torch": torch.__version__, "threads": torch.get_num_threads(), "size": size._asdict()}
     results["gpu"] = "none on this machine" if jax.default_backend() == "cpu" else results["device"]
-    output.parent.mkdir(parents=True, exist_ok=True)
+    with writing(output.parent):
+        output.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(_with_ending(output, ".json"), json.dumps(results, indent=1) + "\n")  # before hours are spent
     for name, part in PARTS.items():
         start = time.perf_counter()
         results[name] = part.measure(size)
         lines = part.describe(results[name], results)
         print("\n".join(lines), f"({name}: {time.perf_counter() - start:,.0f} s)", sep="\n", flush=True)
-        write_whole(output.with_suffix(".json"), json.dumps(results, indent=1) + "\n")
-        write_whole(output.with_suffix(".md"), _tabulate(results))
-    scaling.plot(results["scaling"]).savefig(output.with_suffix(".png"))
+        write_whole(_with_ending(output, ".json"), json.dumps(results, indent=1) + "\n")
+        write_whole(_with_ending(output, ".md"), _tabulate(results))
+    figures.save(scaling.plot(results["scaling"]), _with_ending(output, ".png"))
+
+
+def _with_ending(output: Path, ending: str) -> Path:
+    """Return the path of one of the files, whose name may have a dot itself."""
+    return output.with_name(output.name + ending)
 
 
 def _first_step(name: str, size: Size) -> dict[str, dict[str, list[float]]]:

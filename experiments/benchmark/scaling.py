@@ -97,7 +97,7 @@ def device_steps(steps: int = 40, rounds: int = 5) -> dict[str, float]:
 def finite_check(processes: int = 7, rounds: int = 150) -> dict[str, float]:
     """Return what the look for numbers that are not finite costs: the mean of `finite_ratio`, and its interval.
 
-    In fresh processes, as where XLA's buffers come to lie moves a process's ratio by up to two per cent; 95 %,
+    In fresh processes, as where XLA's buffers come to lie moves a process's ratio by up to two percent; 95 %,
     Student's t.
     """
     code = f"set_up_compiler(); print(scaling.finite_ratio({rounds}))"

@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.comparison import figures, tables
 from experiments.report import html
+from experiments.report.figures import save
 from experiments.report.svg import svg
 from mnistsum.files import write_whole, writing
 from mnistsum.json_files import finite
@@ -32,9 +33,7 @@ def write(summary: dict[str, Any], folder: Path) -> None:
         "losses": figures.losses(summary),
     }
     for name, figure in pictures.items():
-        picture = io.BytesIO()
-        figure.savefig(picture, dpi=150)
-        write_whole(folder / f"{name}.png", picture.getvalue())
+        save(figure, folder / f"{name}.png", dpi=150)
 
 
 def page(summary: dict[str, Any]) -> str:

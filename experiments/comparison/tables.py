@@ -36,7 +36,7 @@ FEW_SEEDS = 5  # seeds; fewer decide little
 
 
 def percent(spread: dict[str, Any]) -> str:
-    """Return a spread of fractions, in per cent."""
+    """Return a spread of fractions, in percent."""
     if spread["mean"] is None:
         return "-"
     sd = "" if spread["sd"] is None else f" ± {100 * spread['sd']:.2f}"
@@ -52,7 +52,7 @@ def number(spread: dict[str, Any], form: str) -> str:
 
 
 def points(contrast: dict[str, Any]) -> str:
-    """Return a difference in points of per cent, with its interval."""
+    """Return a difference in points of percent, with its interval."""
     return f"{100 * contrast['mean']:+.2f} [{100 * contrast['low']:+.2f}, {100 * contrast['high']:+.2f}]"
 
 

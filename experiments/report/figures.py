@@ -1,6 +1,8 @@
 """The pictures of a run, as matplotlib figures."""
 
+import io
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -11,9 +13,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from experiments.report.svg import TEXT, WIDTH
+from mnistsum.files import write_whole
 from mnistsum.types import Split
 
 DIGIT, SUM, RIGHT, WRONG, INK = "#0072b2", "#d55e00", "#333333", "#c1121f", "#333333"  # Okabe & Ito's blue, vermilion
+
+
+def save(figure: Figure, path: Path, **how: Any) -> None:
+    """Write a figure as a PNG file, whole or not at all."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", **how)
+    write_whole(path, picture.getvalue())
 
 
 def curves(lines: list[dict[str, Any]]) -> Figure:
@@ -52,7 +62,7 @@ def _draw_curves(axes: Iterable[Any], lines: list[dict[str, Any]]) -> None:
 def over_write_up(lines: list[dict[str, Any]], write_up: dict[int, tuple[float, float, float]], band) -> Figure:
     """Test loss and accuracies by epoch, over a log that gives average loss and both accuracies in % by epoch.
 
-    `band` gives the lowest and highest accuracy that another test of as many images would show.
+    `band` gives the lowest and highest accuracy that another test of so many images would show.
     """
     epochs = [line["epoch"] for line in lines]
     figure = _figure(10, 4, columns=2, dpi=120)
@@ -62,7 +72,8 @@ def over_write_up(lines: list[dict[str, Any]], write_up: dict[int, tuple[float, 
     left.set(title="Average loss on the test set", xlabel="epoch", ylabel="nats", yscale="log")
     for output, place, color in (("digit", 1, DIGIT), ("sum", 2, SUM)):
         accuracy = [line["test"][f"{output}_accuracy"] for line in lines]
-        low, high = zip(*map(band, accuracy), strict=True)
+        images = [line["test"]["images"] for line in lines]
+        low, high = zip(*map(band, accuracy, images), strict=True)
         right.fill_between(epochs, 1 - np.array(low), 1 - np.array(high), color=color, alpha=0.2, linewidth=0)
         right.plot(epochs, 1 - np.array(accuracy), "-", color=color, label=f"{output}, here")
         errors = [1 - values[place] / 100 for values in write_up.values()]
@@ -150,11 +161,12 @@ def examples(predictions: dict[str, np.ndarray], split: Split, each: int = 16) -
     mistaken = np.flatnonzero((digit != labels) | wrong_sum.any(1))
     chosen = random.permutation(len(labels))[:each]
     shown = random.permutation(mistaken)[:each]
-    numbers[shown] = np.where(wrong_sum[shown].any(1), wrong_sum[shown].argmax(1), numbers[shown])
+    telling = np.where(wrong_sum.any(1), wrong_sum.argmax(1), numbers)
     figure = Figure((11, 7.6), dpi=110)
     titles = ("Random images", f"Mistakes: {len(shown)} of the {len(mistaken):,} images with one")
     columns, wide, high = each // 2, 1.35, 1.6  # a tile's place, in widths of an image
-    for part, title, group in zip((0, 1), titles, (chosen, shown), strict=True):
+    parts = zip((0, 1), titles, (chosen, shown), (numbers, telling), strict=True)
+    for part, title, group, paired in parts:
         # One pair of axes for all tiles, placed by hand: sixteen that lay themselves out take a second to draw.
         axes = figure.add_axes((0.01, 0.5 - 0.49 * part, 0.98, 0.44))
         axes.set(xlim=(0, columns * wide), ylim=(2 * high, 0), aspect="equal", anchor="NW")
@@ -164,7 +176,7 @@ def examples(predictions: dict[str, np.ndarray], split: Split, each: int = 16) -
             left, top = place % columns * wide, place // columns * high + 0.45
             extent = (left, left + 1, top + 1, top)
             axes.imshow(images[i, :, :, 0], cmap="gray_r", vmin=0, vmax=255, extent=extent, interpolation="nearest")
-            true, number, said = labels[i], numbers[i], sums[i, numbers[i]]
+            true, number, said = labels[i], paired[i], sums[i, paired[i]]
             good = digit[i] == true and said == true + number
             text = f"{true} + {number} = {true + number}"
             text += "" if good else f"\nread {digit[i]}, sum {said}"

@@ -13,6 +13,7 @@ from experiments.report import figures
 from experiments.report.svg import svg
 from experiments.run_folder import Finished, describe_end
 from mnistsum.app import STYLE
+from mnistsum.calibration import BINS
 from mnistsum.files import write_whole, writing
 from mnistsum.types import Data
 
@@ -32,7 +33,7 @@ TEMPLATES.filters |= {
 
 def render(template: str, **values: Any) -> str:
     """Return a page of this project's style. All values are escaped."""
-    style = Markup(STYLE.read_text())
+    style = Markup(STYLE.read_text(encoding="utf-8"))
     return TEMPLATES.get_template(template).render(style=style, **values) + "\n"
 
 
@@ -46,7 +47,7 @@ def write(finished: Finished, data: Data) -> None:
             figures.examples(finished.predictions, data.test),
         )
         for name, figure in zip(PICTURES, drawn, strict=True):
-            figure.savefig(folder / f"{name}.png")
+            figures.save(figure, folder / f"{name}.png")
         write_whole(folder / "report.html", report(finished, labels))
 
 
@@ -54,7 +55,7 @@ def trained_with(runs: list[dict[str, Any]]) -> dict[str, str]:
     """Return commit, versions, hardware and cores by name, from the `run.json` of runs; all values where several."""
     found: dict[str, dict[str, None]] = {}
     for run in runs:
-        commit = (run["commit"] or "unknown") + ("" if run["clean"] else " with changes")
+        commit = (run["commit"] or "unknown") + (" with changes" if run["clean"] is False else "")
         made = {"commit": commit, **run["versions"], "hardware": run["hardware"], "cores": run["cores"]}
         for name, value in made.items():
             found.setdefault(name, {})[str(value)] = None
@@ -89,6 +90,7 @@ def report(finished: Finished, labels: Any) -> str:
             for output, curves in (calibration or {}).items()
         ],
         calibration=calibration,
+        bins=BINS,
         by_label={
             "header": ["digit", "read right", *(f"+{number}" for number in range(10))],
             "rows": [

@@ -58,8 +58,9 @@ class Log:
         for summary in hparams(fields, results):
             assert self.writer.file_writer is not None
             self.writer.file_writer.add_summary(summary)
-        for name, value in results.items():
-            self.writer.add_scalar(name, value, step)
+        if finished.config.data.validation:  # else the last line of metrics is of the test images
+            for name, value in results.items():
+                self.writer.add_scalar(name, value, step)
         self.writer.close()
 
 

@@ -27,7 +27,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from sklearn.datasets import load_digits
 
 from experiments import environment
-from experiments.report import markdown
+from experiments.report import figures, markdown
 from mnistsum import load_pretrained
 from mnistsum.picture import to_mnist
 
@@ -151,7 +151,7 @@ def main(runs: list[str]) -> None:
         axes[1].set_title(f"{drawing.label} read as {digit}", fontsize=8)
     for axes in figure.axes:
         axes.axis("off")
-    figure.savefig(results / "drawings.png")
+    figures.save(figure, results / "drawings.png")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -70,6 +70,14 @@ def compile_program(config: Config, n: int, seeds: int = 1) -> Any:
 @functools.lru_cache(maxsize=1)
 def _compiled(recipe: Recipe, n: int, seeds: int) -> Any:
     return compile_advance(recipe, n) if seeds == 1 else compile_advance_seeds(recipe, n, seeds)
+
+
+def in_background(function: Callable[..., Any], *arguments: Any) -> Future:
+    """Begin a call that goes on beside this thread: XLA compiles while Python prints and reads files."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(function, *arguments)
+    pool.shutdown(wait=False)  # takes no more calls
+    return future
 
 
 def first_state(recipe: Recipe, seed: int, model: Model | None = None) -> TrainState:

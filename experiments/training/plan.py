@@ -29,7 +29,7 @@ VALIDATED = Plan(tests=False)  # of searches and tuning
 
 def next_evaluation(step: int, plan: Plan, recipe: Recipe) -> int:
     """Return the first step after `step` at which the run is evaluated on the held-out images."""
-    between = recipe.steps_per_epoch / plan.evaluations
+    between = max(recipe.steps_per_epoch / plan.evaluations, 1)
     if plan.max_evaluations:
         between = max(between, recipe.steps / plan.max_evaluations)
     part = int(step / between)

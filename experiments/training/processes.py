@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,7 +30,8 @@ def together(coordinator: str | None, processes: int | None, process: int | None
     told.stdin.close()
     # JAX would catch SIGTERM itself, and let the run go on.
     jax.config.update("jax_enable_preemption_service", False)
-    if process == 0:
+    if process == 0 and coordinator is not None:
+        _check_is_free(coordinator)
         print(f"waiting for {processes} processes at {coordinator}", flush=True)
     try:
         jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=HEARTBEAT)
@@ -47,6 +49,17 @@ def together(coordinator: str | None, processes: int | None, process: int | None
         _leave(told, 1)
     except Exception as error:
         _leave(told, errors.tell(error))
+
+
+def _check_is_free(coordinator: str) -> None:
+    """Check that this process can listen at HOST:PORT: where it cannot, JAX's service may crash the process."""
+    port = coordinator.rpartition(":")[2]
+    if not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise InputError(f"--coordinator {coordinator}: expected HOST:PORT, with a port of 1 to 65,535")
+    try:
+        socket.create_server(("", int(port))).close()
+    except OSError as error:
+        raise InputError(f"--coordinator {coordinator}: {error.strerror}; name a free port of this machine") from None
 
 
 def _leave(told: subprocess.Popen, status: int) -> None:

@@ -49,13 +49,15 @@ def check_folder(folder: Path, configs: Iterable[Config]) -> None:
         OSError: where that is not so; it names the folder.
     """
     needed = ON_DISK * max(count_parameters(config.model) for config in configs)
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    with writing(folder):
+        free = shutil.disk_usage(there).free
+    if needed > free:
+        raise OSError(f"{folder}: its disk has {free / 1e9:,.2f} GB left, and a run takes {needed / 1e9:,.2f}")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-        free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(f"{folder}: its disk has {free / 1e9:,.2f} GB left, and a run takes {needed / 1e9:,.2f}")
 
 
 def _memory() -> int:

@@ -64,12 +64,14 @@ class SeedRun:
         return self.lines[-1]["step"] - best["step"] >= patience
 
     def best_line(self) -> dict[str, Any]:
-        """Return the metrics at the end of the epoch with the best validation accuracy of the sum, the first of equals.
+        """Return the metrics at the end of the epoch with the best validation accuracy, the first of equals.
 
-        It follows from the metrics, so a run that is resumed needs nothing else to go on. Empty before an epoch's end.
+        It is that of the sum, or of the digit where the sum is not trained. It follows from the metrics, so a run that
+        is resumed needs nothing else to go on. Empty before an epoch's end.
         """
         ends = [line for line in self.lines if line["step"] % self.recipe.steps_per_epoch == 0]
-        return max(ends, key=lambda line: line["validation"]["sum_accuracy"], default={})
+        judged_by = f"{trained_outputs(self.config.objective)[-1]}_accuracy"
+        return max(ends, key=lambda line: line["validation"][judged_by], default={})
 
     def loss(self) -> float:
         """Return the mean training loss since the epoch began."""

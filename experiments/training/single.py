@@ -12,7 +12,7 @@ from typing import Any
 import filelock
 import jax
 
-from experiments import environment, run_folder
+from experiments import run_folder
 from experiments.report import console
 from experiments.training import initial_weights, loop, resources
 from experiments.training.plan import RUN
@@ -29,6 +29,7 @@ from mnistsum.files import PARTIAL, writing
 from mnistsum.models import Model, build
 from mnistsum.train import Recipe, make_recipe
 from mnistsum.types import Data, TrainState
+from mnistsum.weights import CONFIG
 
 
 def preview(config: Config, init: str | None, profile: Path | None) -> int:
@@ -82,7 +83,7 @@ def start(
     state = loop.first_state(recipe, config.seed, model)  # early, as it is waited for
     with _only_writer(folder):
         if leads():
-            if (folder / "config.json").exists():  # since the command line was looked at
+            if (folder / CONFIG).exists():  # since the command line was looked at
                 raise InputError(f"{folder}: another process has written a run into it; name another")
             record = make_record(config, data, own, weights)
             # No seed brings back weights that were given. A killed start may have left the like.
@@ -175,7 +176,7 @@ def _compile(config: Config, data: Data, folder: Path | None) -> tuple[Recipe, F
     resources.check([config], n)
     if folder is not None and leads():
         resources.check_folder(folder, [config])
-    return make_recipe(config, n), environment.in_background(loop.compile_program, config, n)
+    return make_recipe(config, n), loop.in_background(loop.compile_program, config, n)
 
 
 def _show(
@@ -193,7 +194,7 @@ def _show(
     """Train to the end, or to a signal, and show how it goes; the exit status."""
     recipe = make_recipe(config, len(data.train.labels))
     model = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))
-    evaluation = environment.in_background(compile_evaluation, config.data, model)  # into XLA's cache
+    evaluation = loop.in_background(compile_evaluation, config.data, model)  # into XLA's cache
     from experiments.report import html  # Matplotlib loads while XLA compiles
 
     log = None

@@ -26,7 +26,7 @@ class Console(rich.console.Console):
 
 
 # Where there is no terminal, tables are as wide as what they hold.
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else 200)
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else 10_000)
 
 
 def score_table(split: str, scores: Scores) -> Table:

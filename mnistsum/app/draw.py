@@ -19,6 +19,7 @@ import numpy as np
 
 from mnistsum.app import STYLE
 from mnistsum.app.compiler import set_up_compiler
+from mnistsum.app.errors import silence_pillow
 from mnistsum.app.options import Draw
 from mnistsum.errors import InputError
 from mnistsum.picture import read_picture
@@ -31,13 +32,17 @@ MAX_CONNECTIONS = 64  # that are open at the same time
 MAX_READERS = 4  # of the pictures that are being read at the same time, as each takes a core and megabytes
 MAX_SECONDS = 10.0  # from a connection's start to its end
 # The page's own style and script, its own server, and nothing else.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 def draw(options: Draw) -> int:
     """Serve the page until Ctrl-C; return the exit status."""
     if not 0 <= options.port < 2**16:
         raise InputError(f"--port: expected 0 to 65535, found {options.port}")
+    silence_pillow()
     set_up_compiler()
     with serve(load_pretrained(options.model, options.config), options.port) as server:
         try:
@@ -147,7 +152,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path != "/":
             self._send(404, "no such page")
             return
-        page = PAGE.read_text().replace("/* style.css */", STYLE.read_text())
+        page = PAGE.read_text(encoding="utf-8").replace("/* style.css */", STYLE.read_text(encoding="utf-8"))
         self._send(200, page, "text/html; charset=utf-8")
 
     def do_POST(self) -> None:

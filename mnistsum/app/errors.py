@@ -7,6 +7,7 @@ import re
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,7 +35,10 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
     asks_help = not {"-h", "--help"}.isdisjoint(arguments)
     try:
         with fitted_help() if asks_help else contextlib.nullcontext():
-            sys.exit(command([OF_HOME.sub(lambda found: f"{found[1]}{Path.home()}", each) for each in arguments]))
+            try:
+                sys.exit(command([OF_HOME.sub(lambda found: f"{found[1]}{Path.home()}", each) for each in arguments]))
+            finally:
+                _flush_output()  # here, as an error at Python's own end would not be told in a line
     except BrokenPipeError:
         discard_output()
         sys.exit(CLOSED_PIPE)
@@ -57,18 +61,43 @@ def tell(error: Exception) -> int:
         error = InputError(f"JAX_PLATFORMS={os.environ['JAX_PLATFORMS']}: JAX finds none of these here; unset it")
         said = str(error)
     else:
-        with tempfile.NamedTemporaryFile("w", prefix="mnistsum-", suffix=".txt", delete=False) as file:
-            traceback.print_exception(error, file=file)
         frames = traceback.extract_tb(error.__traceback__)
         ours = [frame for frame in frames if "site-packages" not in frame.filename]
         last = (ours or frames)[-1]  # of an installed package, all frames lie there
         message = next(iter(str(error).strip().splitlines()), "")
         said = (
-            f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {message} "
-            f"(the traceback is in {file.name})"
+            f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {message} ({_keep_traceback(error)})"
         )
     print(f"error: {printable(said)}", file=sys.stderr)
     return 2 if isinstance(error, InputError) else 1
+
+
+def _keep_traceback(error: Exception) -> str:
+    """Write an error's traceback into a file; where it lies, in words."""
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="mnistsum-", suffix=".txt", delete=False) as file:
+            traceback.print_exception(error, file=file)
+    except OSError as failure:
+        return f"no file could take the traceback: {failure.strerror or failure}"
+    return f"the traceback is in {file.name}"
+
+
+def _flush_output() -> None:
+    """Write what Python holds back of standard output; an error names it."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_output()
+        raise OSError(f"standard output: {error.strerror or error}") from None
+
+
+def silence_pillow() -> None:
+    """Drop Pillow's warnings of damaged files, for the whole process, as pictures are read in threads."""
+    warnings.filterwarnings("ignore", module="PIL")
 
 
 def discard_output() -> None:
@@ -79,7 +108,7 @@ def discard_output() -> None:
 def printable(text: str) -> str:
     """Return a text whose control characters are escaped, so that no file's name commands the terminal."""
     return "".join(
-        letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode("ascii")
+        letter if letter.isprintable() or letter == "\t" else letter.encode("unicode_escape").decode("ascii")
         for letter in text
     )
 

@@ -17,7 +17,7 @@ from rich.table import Column, Table
 
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import console
-from mnistsum.app.errors import printable
+from mnistsum.app.errors import printable, silence_pillow
 from mnistsum.app.options import Predict
 from mnistsum.errors import InputError
 from mnistsum.picture import Picture, inspect_picture
@@ -54,6 +54,7 @@ def predict(options: Predict) -> int:
     if not options.files:
         raise InputError("predict: expected one picture or more, found none")
     files = [file for given in options.files for file in _expand(given)]
+    silence_pillow()
     set_up_compiler()
     predictor = load_pretrained(options.model, options.config)
     numbers = list(range(10)) if options.number is None else [options.number]
@@ -87,10 +88,13 @@ def describe(digit: Any, total: Any, number: int, warnings: tuple[str, ...]) -> 
 def _expand(given: str) -> list[str]:
     """Return the files that an argument stands for: those of a folder, those that a pattern matches, or itself."""
     path = Path(given)
-    if path.is_dir():
-        # What a folder lacks is told when it is read as a picture.
-        return sorted(str(file) for file in path.iterdir() if file.suffix.lower() in SUFFIXES) or [given]
-    if given == "-" or path.exists():  # whose name may look like a pattern
+    try:
+        if path.is_dir():
+            # What a folder lacks is told when it is read as a picture.
+            return sorted(str(file) for file in path.iterdir() if file.suffix.lower() in SUFFIXES) or [given]
+        if given == "-" or path.exists():  # whose name may look like a pattern
+            return [given]
+    except OSError:  # such as a name that is too long: told when it is read
         return [given]
     return sorted(glob.glob(given, recursive=True)) or [given]  # noqa: PTH207 - Path.glob takes no absolute patterns
 

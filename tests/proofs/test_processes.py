@@ -93,3 +93,12 @@ def test_a_folder_that_is_taken_is_refused_by_both(arguments, whole):
         assert (
             errors == f"error: --output {whole}: exists and is not an empty folder; name another, or --resume {whole}\n"
         )
+
+
+def test_a_port_that_is_taken_is_told_in_a_line(arguments, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        meeting = ["--distributed", "--coordinator", place, "--processes", "1", "--process", "0"]
+        _, errors = finish(start(*arguments, *meeting, "--output", tmp_path / "run"), status=2)
+    assert errors == f"error: --coordinator {place}: Address already in use; name a free port of this machine\n"
+    assert not (tmp_path / "run").exists()
