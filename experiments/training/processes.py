@@ -59,7 +59,8 @@ def _check_is_free(coordinator: str) -> None:
     try:
         socket.create_server(("", int(port))).close()
     except OSError as error:
-        raise InputError(f"--coordinator {coordinator}: {error.strerror}; name a free port of this machine") from None
+        reason = os.strerror(error.errno or 0)
+        raise InputError(f"--coordinator {coordinator}: {reason}; name a free port of this machine") from None
 
 
 def _leave(told: subprocess.Popen, status: int) -> None:
