@@ -13,7 +13,7 @@ from mnistsum.errors import InputError
 
 @dataclass(frozen=True)
 class Search:
-    """Trains each recipe on each seed, and ranks them by their mean digit and sum accuracy on validation images.
+    """Trains each recipe on each seed, and ranks them by their mean accuracy on validation images, of what is trained.
 
     A run is not repeated where nothing that decides it has changed: its folder is kept, and its line names its mark.
     """

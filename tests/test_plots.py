@@ -91,6 +91,11 @@ def test_reliability_is_drawn_before_and_after():
         assert str(line.get_label()) == f"{label} points"
 
 
+def test_no_two_configs_share_a_color():
+    assert len({comparison_figures.color(i) for i in range(24)}) == 24
+    assert comparison_figures.color(0) == "#0072b2"
+
+
 @pytest.mark.parametrize(
     "accuracies", [(0.971, 0.988, 0.994), (0.9951, 0.9957, 0.9963), (0.1, 0.9, 0.999), (0.99, 0.9901, 0.99)]
 )

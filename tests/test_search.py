@@ -65,6 +65,24 @@ def test_a_recipe_that_fails_with_a_seed_comes_last_however_well_it_does_else():
     assert "| 2, 1 failed |" in second
 
 
+def test_recipes_are_ranked_by_the_outputs_that_they_train():
+    line = {"config": "base", "mark": "0", "parameters": 1, "steps": 1, "train_seconds": 1.0, "validation": 64}
+    lines = [
+        line | {"recipe": recipe, "trained": trained, "digit_accuracy": digit, "sum_accuracy": total}
+        for recipe, trained, digit, total in (
+            ("both", ["digit", "sum"], 0.97, 0.97),
+            ("digits", ["digit"], 0.98, 0.1),
+            ("sums", ["sum"], 0.1, 0.96),
+        )
+    ]
+    rows = tabulate(lines, 64, {}).splitlines()[4:]
+    assert [row.split(" | ")[:3] for row in rows] == [
+        ["| `base` digits", "98.00", "not trained"],
+        ["| `base` both", "97.00", "97.00"],
+        ["| `base` sums", "not trained", "96.00"],
+    ]
+
+
 def test_steps_are_timed_run_by_run_and_commits_are_told():
     line = {"config": "base", "recipe": "", "mark": "0", "parameters": 1, "validation": 64, "failure": None}
     line |= {"digit_accuracy": 1.0, "sum_accuracy": 1.0}

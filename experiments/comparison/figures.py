@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -20,8 +21,9 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f
 
 
 def color(i: int) -> str:
-    """Return the color of a config, by its place."""
-    return COLORS[i % len(COLORS)]
+    """Return the color of a config, by its place: from the ninth on, each color again, darker by half."""
+    share = 0.5 ** (i // len(COLORS))
+    return to_hex([share * part for part in to_rgb(COLORS[i % len(COLORS)])])
 
 
 @matplotlib.rc_context(TEXT)

@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments import cli
 from experiments.report import markdown
+from experiments.run_folder import OUTPUTS
 from experiments.training import resources, reuse
 from experiments.training.plan import VALIDATED
 from experiments.training.record import make_record, mark
@@ -16,6 +17,7 @@ from mnistsum.config import Config
 from mnistsum.data import load
 from mnistsum.files import write_whole, writing
 from mnistsum.json_files import read_json_lines
+from mnistsum.objective import trained_outputs
 
 
 def rank(configs: dict[str, Config], base: str, seeds: int, output: Path, runs: Path, command: str) -> None:
@@ -47,7 +49,8 @@ def rank(configs: dict[str, Config], base: str, seeds: int, output: Path, runs: 
         left = {seed: folder for seed, folder in wanted.folders.items() if (recipe, marked, seed) not in done}
         for run, _ in reuse.train_missing(wanted._replace(folders=left), data, VALIDATED, command):
             line = {"config": base, "recipe": recipe, "seed": run.config.seed, "mark": marked, **_result(run.summary)}
-            line |= {"validation": config.data.validation, "commit": run.run["commit"]}
+            line |= {"trained": trained_outputs(config.objective), "validation": config.data.validation}
+            line |= {"commit": run.run["commit"]}
             print(json.dumps(line), flush=True)
             with writing(log), log.open("a") as file:  # which another search may add to as well
                 file.write(json.dumps(line) + "\n")
@@ -71,7 +74,9 @@ def _result(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def tabulate(runs: list[dict[str, Any]], validation: int, marks: dict[tuple[str, str], str]) -> str:
-    """Return the recipes as a table, best first. A recipe that fails with any seed comes after all that never do.
+    """Return the recipes as a table, best first by the mean accuracy of the outputs that each trains.
+
+    A recipe that fails with any seed comes after all that never do.
 
     Args:
         runs: the lines of a log.
@@ -87,15 +92,17 @@ def tabulate(runs: list[dict[str, Any]], validation: int, marks: dict[tuple[str,
             groups.setdefault(key, []).append(run)
     rows: list[tuple[bool, float, list[str]]] = []
     for (config, recipe), group in groups.items():
-        digit, total = (100 * mean(run[key] for run in group) for key in ("digit_accuracy", "sum_accuracy"))
+        trained = group[0].get("trained", OUTPUTS)  # older lines do not say
+        accuracies = {output: 100 * mean(run[f"{output}_accuracy"] for run in group) for output in OUTPUTS}
+        shown = [f"{value:.2f}" if output in trained else "not trained" for output, value in accuracies.items()]
         failed = sum(1 for run in group if run.get("failure"))
         steps, seconds = median(run["steps"] for run in group), median(run["train_seconds"] for run in group)
         step = median(run["train_seconds"] / run["steps"] for run in group)
         commits = {run["commit"][:7] for run in group if run.get("commit")}
         seeds = f"{len(group)}, {failed} failed" if failed else f"{len(group)}"
-        cells = [f"`{config}` {recipe}", f"{digit:.2f}", f"{total:.2f}", seeds, f"{group[0]['parameters']:,}"]
+        cells = [f"`{config}` {recipe}", *shown, seeds, f"{group[0]['parameters']:,}"]
         cells += [f"{steps:,.0f}", f"{seconds:.1f}", f"{1e3 * step:.1f}", ", ".join(sorted(commits))]
-        rows.append((not failed, digit + total, cells))
+        rows.append((not failed, mean(accuracies[output] for output in trained), cells))
     head = f"Accuracies on {validation:,} held-out training images, means over seeds; the test set is not read.\n\n"
     header = ["recipe", "digit, %", "sum, %", "seeds", "parameters", "steps", "training, s", "a step, ms", "commit"]
     return head + markdown.table(header, (cells for *_, cells in sorted(rows, reverse=True))) + "\n"
