@@ -1,5 +1,6 @@
 """The results of finished runs as a Markdown table: `python -m experiments.tabulate experiments/results/runs/*`."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -92,7 +93,14 @@ def command(arguments: list[str]) -> int:
         raise InputError(f"--chart {options.chart}: expected a path that ends in .png")
     for file in (path for path in options.runs if path.suffix == ".py"):
         registry.load_file(file)
-    groups = group(tuple(path for path in options.runs if path.suffix != ".py"))
+    folders = [path for path in options.runs if path.suffix != ".py"]
+    finished = [folder for folder in folders if (folder / "summary.json").exists()]
+    if not finished:
+        raise InputError(f"tabulate: expected folders of finished runs, found none among {len(folders):,} paths")
+    for folder in folders:
+        if folder not in finished:
+            print(f"passed over: {folder}: no finished run", file=sys.stderr)
+    groups = group(tuple(finished))
     print(table(groups))
     if options.chart:
         _draw(groups, options.chart)

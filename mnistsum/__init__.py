@@ -19,6 +19,7 @@ _EXPORTS = {
     "build": "models",
     "evaluate": "evaluation",
     "score": "evaluation",
+    "load_file": "registry",
     "load_run": "checkpoint",
     "load_pretrained": "predict",
     "read_picture": "picture",

@@ -14,3 +14,4 @@ from mnistsum.models import build as build
 from mnistsum.picture import inspect_picture as inspect_picture
 from mnistsum.picture import read_picture as read_picture
 from mnistsum.predict import load_pretrained as load_pretrained
+from mnistsum.registry import load_file as load_file

@@ -7,6 +7,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from mnistsum.config import ObjectiveConfig
+from mnistsum.errors import InputError
 from mnistsum.registry import OBJECTIVES
 from mnistsum.types import Batch, Logits, Metrics
 
@@ -18,7 +19,10 @@ def objective(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Ar
     """
     n = len(batch.label)
     chex.assert_shape([logits.digit, logits.sum, batch.label, batch.sum], [(n, 10), (n, 19), (n,), (n,)])
-    return OBJECTIVES[config.name](config, logits, batch)
+    loss = OBJECTIVES[config.name](config, logits, batch)
+    if jnp.shape(loss) != ():
+        raise InputError(f"objective.name {config.name}: expected a scalar loss, found {list(jnp.shape(loss))}")
+    return loss
 
 
 def weighted(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Array, ""]:

@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mnistsum.config import OptimizerConfig
+from mnistsum.errors import InputError
 from mnistsum.registry import OPTIMIZERS
 
 NEWTON_SCHULZ_STEPS = 3  # of Newton and Schulz's iteration in Muon
@@ -53,6 +54,9 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
         [-1.0]
     """
     rule = OPTIMIZERS[config.name](config, schedule(config, steps))
+    if not isinstance(rule, optax.GradientTransformation):
+        kind = type(rule).__name__
+        raise InputError(f"optimizer.name {config.name}: expected an optax.GradientTransformation, found a {kind}")
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule) if config.clip_norm else rule
 
 

@@ -51,9 +51,16 @@ class Predictor(NamedTuple):
     model: Model
     temperatures: Temperatures | None = None  # fitted on validation images; none: probabilities are not calibrated
 
-    def predict(self, images: UInt8[np.ndarray, "n 28 28 1"], numbers: Int[np.ndarray, " m"]) -> Prediction:
-        """Return the probabilities of each digit and sum, for images 0-255 as MNIST holds them and numbers 0-9."""
+    def predict(self, images: UInt8[np.ndarray, "n 28 28 1"], numbers: int | Int[np.ndarray, " m"]) -> Prediction:
+        """Return the probabilities of each digit and sum, for images 0-255 as MNIST holds them.
+
+        Args:
+            images: one or more.
+            numbers: 0-9, one for each image or one for all.
+        """
         n, numbers = len(images), np.asarray(numbers)
+        if not numbers.ndim:
+            numbers = np.full(n, numbers)
         if images.dtype != np.uint8 or images.shape[1:] != (28, 28, 1):
             raise InputError(f"images: expected uint8 [n, 28, 28, 1], found {images.dtype} {list(images.shape)}")
         is_whole = np.issubdtype(numbers.dtype, np.integer)

@@ -4,8 +4,10 @@ JAX is not imported here: what a name stands for is imported when it is first lo
 checked before JAX loads.
 """
 
+import ast
 import contextlib
 import difflib
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -91,7 +93,8 @@ class Registry(Mapping[str, Any]):
         lead = f"did you mean {near[0]}? If" if near else "if"
         raise InputError(
             f"{self.key}: expected one of {', '.join(self)}, found {name}; {lead} it is your own, give the file that "
-            "defines it, too: --config FILE.py, or to compare, FILE.py beside the folders"
+            "defines it, too: --config FILE.py; FILE.py beside the folders of compare and tabulate; in Python, "
+            "mnistsum.load_file(FILE)"
         )
 
 
@@ -140,11 +143,21 @@ def is_loading() -> bool:
 
 
 def load_file(path: str | Path) -> ModuleType:
-    """Run a Python file of a user's own, once a process, and add the names that it defines.
+    """Run a Python file of a user's own, once a process, and add the names that it defines; return it as a module.
 
     Raises:
-        InputError: where there is no such file, where it defines a name that is taken, or where it was loaded before
-            and has changed, as JAX would go on with what it has compiled of it.
+        InputError: where there is no such file, where it is no Python, where it defines a name that is taken, or where
+            it was loaded before and has changed, as JAX would go on with what it has compiled of it.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import mnistsum
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "mine.py"
+        ...     _ = file.write_text("WIDTHS = (8, 16)")
+        ...     mnistsum.load_file(file).WIDTHS
+        (8, 16)
     """
     file = Path(path).resolve()
     if not file.is_file():
@@ -159,7 +172,7 @@ def load_file(path: str | Path) -> ModuleType:
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module  # where dataclasses and others look a class's module up
         try:
-            with _deferred(file):
+            with _deferred(file), _named(path):
                 spec.loader.exec_module(module)
         except BaseException:
             del sys.modules[name]
@@ -170,6 +183,32 @@ def load_file(path: str | Path) -> ModuleType:
     if loaded != source:
         raise InputError(f"{path}: changed since this process loaded it; start a new process")
     return module
+
+
+@contextlib.contextmanager
+def _named(path: str | Path) -> Iterator[None]:
+    """Tell what a user's file gets wrong as an InputError that begins with its path."""
+    try:
+        yield
+    except SyntaxError as error:
+        raise InputError(f"{error.filename or path}, line {error.lineno}: {error.msg}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def digest_code(tree: ast.Module) -> str:
+    """Return the SHA-256 of a module's code. Comments and docstrings, which are taken out of the tree, are no code.
+
+    Examples:
+        >>> import ast
+        >>> from mnistsum.registry import digest_code
+        >>> digest_code(ast.parse("x = 1  # one")) == digest_code(ast.parse("x  =  1"))
+        True
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
 
 
 def load_module(name: str) -> ModuleType:

@@ -1,7 +1,9 @@
 """A trained model as a file of weights that holds the config that they belong to."""
 
+import ast
 import json
 import math
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ from mnistsum.errors import InputError
 from mnistsum.files import load_arrays, save_arrays
 from mnistsum.json_files import parse_json
 from mnistsum.models import Model, build
+from mnistsum.registry import ADDERS, CLASSIFIERS, digest_code
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 
@@ -63,12 +66,18 @@ def save(
     arrays = {
         name: leaf.astype(jnp.bfloat16) if rounded and leaf.ndim > 1 else leaf for name, leaf in named(model).items()
     }
-    fitted = {"temperatures": json.dumps(temperatures._asdict())} if temperatures else {}
-    save_arrays(file, arrays, {"config": to_json(config), "made_by": made_by} | fitted)
+    metadata = {"config": to_json(config), "made_by": made_by}
+    if temperatures:
+        metadata["temperatures"] = json.dumps(temperatures._asdict())
+    if own := _own_code(config):
+        metadata["code"] = json.dumps(own)
+    save_arrays(file, arrays, metadata)
 
 
 def load(path: Path) -> Weights:
     """Return the content of a file that `save` wrote, or of such a file in a folder.
+
+    A warning tells where the code of a network of the user's own is not what it was trained with.
 
     Raises:
         InputError: on anything else: another format, another architecture than the config says, another `config.json`.
@@ -81,6 +90,10 @@ def load(path: Path) -> Weights:
     beside = file.with_name(CONFIG)
     if beside.exists() and read_config(file.parent) != config:
         raise InputError(f"{beside}: not the config that the weights beside it were saved with; delete or restore it")
+    now = _own_code(config)
+    for part, digest in parse_json(metadata.get("code", "{}"), f"{file}, code").items():
+        if now.get(part) != digest:
+            warnings.warn(f"{file}: the code of its {part} has changed since it was trained", stacklevel=2)
     like = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))
     expected = named(like)
     for name in sorted(expected.keys() | arrays.keys()):
@@ -93,6 +106,16 @@ def load(path: Path) -> Weights:
     leaves = [jnp.asarray(arrays[name], jnp.float32) for name in expected]
     fitted = _temperatures(metadata["temperatures"], file) if "temperatures" in metadata else None
     return Weights(config, jax.tree.unflatten(jax.tree.structure(like), leaves), fitted)
+
+
+def _own_code(config: Config) -> dict[str, str]:
+    """Return the digest of the code of each part of a network that a user's file defines."""
+    parts = {"classifier": (CLASSIFIERS, config.model.classifier), "adder": (ADDERS, config.model.adder)}
+    return {
+        part: digest_code(ast.parse(known.file_of(name).read_bytes()))
+        for part, (known, name) in parts.items()
+        if known.is_added(name)
+    }
 
 
 def _temperatures(text: str, file: Path) -> Temperatures:

@@ -98,6 +98,7 @@ def normed() -> Iterator[Config]:
     """A config of `Normed`, which is registered while a module's tests run; eight steps an epoch on `train`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(CLASSIFIERS._added, "normed", Normed)
+        patch.setitem(CLASSIFIERS._sources, "normed", __file__)
         yield Config(
             model=ModelConfig(classifier="normed", hidden=16),
             optimizer=OptimizerConfig(name="sgd", average=0.9),

@@ -249,6 +249,18 @@ def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(
         ("compare", ["base", "bsae"], "compare: bsae: no such config; did you mean base?"),
         ("compare", [], "found none; such as python -m experiments.compare base lenet5"),
         ("tabulate", [], "found none; such as runs/*"),
+        ("tabulate", ["README.md", "experiments"], "expected folders of finished runs, found none among 2 paths"),
+        (
+            "mnistsum",
+            ["export"],
+            "error: Missing from mnistsum export: MODEL, --to {safetensors,stablehlo,onnx}; --help",
+        ),
+        (
+            "mnistsum",
+            ["export", "base"],
+            "error: Missing from mnistsum export: --to {safetensors,stablehlo,onnx}; --help",
+        ),
+        ("search", ["training.epochs=2"], "error: Missing from python -m experiments.search: --output PATH; --help"),
         ("mnistsum", ["predit"], "did you mean predict?"),
         ("mnistsum", ["predict", "x.png", "--numbr", "3"], "did you mean --number?"),
         (
@@ -347,6 +359,22 @@ def test_a_file_that_is_no_python_is_refused_by_name(tmp_path):
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(InputError, match=r"notes.txt: expected a Python file, whose name ends in .py"):
         registry.load_file(tmp_path / "notes.txt")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("def f(:", r"own.py, line 1: invalid syntax"),
+        (
+            "from mnistsum import OptimizerConfig\nOptimizerConfig(learning_rate=-1.0)",
+            r"own.py: optimizer.learning_rate: expected above 0, found -1.0",
+        ),
+    ],
+)
+def test_what_a_file_of_ones_own_gets_wrong_is_told_with_its_path(tmp_path, text, answer):
+    (tmp_path / "own.py").write_text(text)
+    with pytest.raises(InputError, match=rf"--config {tmp_path}/{answer}"):
+        cli.load_config(str(tmp_path / "own.py"))
 
 
 def test_what_is_set_for_all_helps_a_variant_that_needs_it():

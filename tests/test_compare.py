@@ -351,17 +351,20 @@ config = Config(name="net", model=ModelConfig(classifier="net"))
 """
 
 
+REFUSED = "compare: net with concat cannot be compared: "
+
+
 @pytest.mark.parametrize(
     ("returned", "answer"),
     [
-        ("digit[:, :9], digit", "check_shapes: features: found"),
-        ("digit, digit[:, :9]", "check_shapes: "),
-        ("digit, digit - digit.mean(0, keepdims=True)", "check_padding: .* depends on the other examples"),
+        ("digit[:, :9], digit", r"Net, features: expected \[n, 10\] of n images, found \[n, 9\]"),
+        ("digit, digit[:, :9]", r"Net, digit logits: expected \[n, 10\] of n images, found \[n, 9\]"),
+        ("digit, digit - digit.mean(0, keepdims=True)", f"{REFUSED}check_padding: .* depends on the other examples"),
         (
             "digit, digit + jnp.arange(len(digit))[:, None] * jnp.arange(10)[None]",
-            "check_permutation: .* depends on an example",
+            f"{REFUSED}check_permutation: .* depends on an example",
         ),
-        ("digit, digit @ jnp.ones(3)", "check_shapes: "),
+        ("digit, digit @ jnp.ones(3)", r".*/net.py, line \d+: dot_general requires contracting dimensions"),
     ],
 )
 def test_a_network_that_breaks_the_contract_is_refused_before_anything_is_trained(
@@ -370,7 +373,7 @@ def test_a_network_that_breaks_the_contract_is_refused_before_anything_is_traine
     monkeypatch.setattr(registry.CLASSIFIERS, "_added", {})
     monkeypatch.setattr(registry, "_files", {})
     (tmp_path / "net.py").write_text(NET.format(returned=returned))
-    with pytest.raises(InputError, match=f"^compare: net with concat cannot be compared: {answer}") as refusal:
+    with pytest.raises(InputError, match=f"^{answer}") as refusal:
         program.command([str(tmp_path / "net.py"), "smoke", "--output", str(tmp_path / "out")])
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "out").exists()
@@ -402,6 +405,21 @@ def test_jobs_train_what_a_program_would_and_a_killed_one_is_named_and_retried(c
     for run in sorted((folder / "out" / "runs").iterdir()):
         jobs, alone = (run_folder.read(place / run.name).summary for place in (runs, run.parent))
         assert jobs["weights"] == alone["weights"]
+
+
+@pytest.mark.slow
+def test_an_interrupted_comparison_says_how_it_goes_on(tmp_path):
+    write_own(tmp_path)
+    command = ("narrow.py", "wide.py", "--output", "out", "--seeds", "9", *DATA)
+    line = [sys.executable, "-u", "-m", "experiments.compare", *command]
+    process = subprocess.Popen(line, cwd=tmp_path, env=OUTSIDE, text=True, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("narrow, seed 0:"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert output.splitlines()[-1] == "stopped; the same command goes on with the runs that are not finished"
 
 
 def kill_task(jobs: Path, name: str) -> None:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from programs import bits, finish, start, write_set
@@ -21,8 +22,8 @@ from mnistsum.config import AugmentConfig, ObjectiveConfig, OptimizerConfig, Tra
 from mnistsum.evaluation import evaluate
 from mnistsum.models.classifiers.mlp import MLP
 from mnistsum.registry import CLASSIFIERS
-from mnistsum.train import make_recipe
-from mnistsum.types import Data, Split
+from mnistsum.train import init_state, make_recipe, split_keys
+from mnistsum.types import QUANTITIES, Data, FirstBad, Split
 
 EPOCH = 8  # steps
 
@@ -186,3 +187,21 @@ def test_the_best_epoch_is_judged_by_what_is_trained(impatient, tmp_path):
         run_folder.write_lines(tmp_path, lines)
         seed = SeedRun(config, make_recipe(config, 256), tmp_path, None)
         assert seed.best_line()["step"] == best * EPOCH
+
+
+@pytest.mark.parametrize(
+    ("step", "quantity", "remedy"),
+    [
+        (0, "loss", "nothing had been updated"),
+        (0, "gradient", "nothing had been updated"),
+        (0, "parameters", "a lower optimizer.learning_rate"),
+        (7, "loss", "a lower optimizer.learning_rate"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_told_with_what_may_help(impatient, tmp_path, step, quantity, remedy):
+    run_folder.write_lines(tmp_path, [])
+    recipe = make_recipe(impatient, 256)
+    bad = FirstBad(jnp.int32(step), jnp.int32(QUANTITIES.index(quantity)))
+    state = jax.jit(init_state, static_argnums=0)(recipe, split_keys(0))._replace(first_bad=bad)
+    with pytest.raises(FloatingPointError, match=f"{quantity} not finite at step {step + 1}; .*{remedy}"):
+        SeedRun(impatient, recipe, tmp_path, None).note(state, RUN)

@@ -448,6 +448,52 @@ def test_what_training_cannot_carry_is_refused_in_one_line(monkeypatch, kind, an
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (lambda f, d: (f[:, 1:], d), r"Wrong, features: expected \[n, 32\] of n images, found \[n, 31\]"),
+        (lambda f, d: (f, d[:, 1:]), r"Wrong, digit logits: expected \[n, 10\] of n images, found \[n, 9\]"),
+        (lambda f, d: (f, d[1:]), r"Wrong, digit logits: expected \[n, 10\] of n images, found \[1, 10\]"),
+        (lambda f, d: (f, d[0]), r"Wrong, digit logits: expected \[n, 10\] of n images, found \[10\]"),
+        (lambda f, d: (f, None), r"Wrong, digit logits: expected \[n, 10\] of n images, found NoneType"),
+        (lambda f, d: f, r"Wrong: expected to return features and digit logits"),
+    ],
+)
+def test_a_classifier_of_other_shapes_is_refused_in_one_line(monkeypatch, answer, expected):
+    mlp = CLASSIFIERS["mlp"]
+
+    class Wrong(mlp):
+        def __call__(self, image):
+            return answer(*mlp.__call__(self, image))
+
+    monkeypatch.setattr(CLASSIFIERS, "_added", {"wrong": Wrong})
+    model = build(dataclasses.replace(MLP, classifier="wrong"), KEY)
+    with pytest.raises(InputError, match=expected):
+        model(jnp.zeros((2, 28, 28, 1)), jnp.eye(10)[:2])
+
+
+def test_an_adder_of_another_shape_is_refused_in_one_line(monkeypatch):
+    class Short(ADDERS["concat"]):
+        def __call__(self, features, digit, number):
+            return super().__call__(features, digit, number)[:, 1:]
+
+    monkeypatch.setattr(ADDERS, "_added", {"short": Short})
+    model = build(dataclasses.replace(MLP, adder="short"), KEY)
+    with pytest.raises(InputError, match=r"Short, sum logits: expected \[n, 19\] of n images, found \[n, 18\]"):
+        model(jnp.zeros((2, 28, 28, 1)), jnp.eye(10)[:2])
+
+
+def test_a_class_that_is_built_from_other_arguments_is_refused_in_one_line(monkeypatch):
+    class Alone(CLASSIFIERS["mlp"]):
+        def __init__(self, config):
+            raise AssertionError("never called")
+
+    monkeypatch.setattr(CLASSIFIERS, "_added", {"alone": Alone})
+    answer = r"model.classifier alone: expected a class that is built from \(config, rngs\), found \(self, config\)"
+    with pytest.raises(InputError, match=answer):
+        build(dataclasses.replace(MLP, classifier="alone"), KEY)
+
+
 def test_a_function_made_anew_for_each_network_is_refused_in_one_line(monkeypatch):
     monkeypatch.setattr(CLASSIFIERS, "_added", {"unsupported": Unsupported})
     config = ModelConfig(classifier="unsupported")

@@ -7,6 +7,7 @@ import pytest
 
 from mnistsum.config import ObjectiveConfig
 from mnistsum.data import pair
+from mnistsum.errors import InputError
 from mnistsum.objective import held_out_cells, measure, negative_log_likelihood, objective, weighted_by_example
 from mnistsum.registry import OBJECTIVES
 from mnistsum.types import Logits
@@ -76,3 +77,13 @@ def test_an_objective_of_ones_own_is_chosen_by_name(monkeypatch):
     logits = Logits(jax.random.normal(jax.random.key(0), (2, 10)), jnp.zeros((2, 19)))
     own = jax.jit(objective, static_argnums=0)(ObjectiveConfig(name="digits_alone"), logits, BATCH)
     np.testing.assert_allclose(own, objective(ObjectiveConfig(digit_weight=1.0), logits, BATCH), rtol=1e-6)
+
+
+def test_an_objective_that_is_no_scalar_is_refused_in_one_line(monkeypatch):
+    def by_example(config, logits, batch):
+        return negative_log_likelihood(logits.digit, batch.label)
+
+    monkeypatch.setattr(OBJECTIVES, "_added", {"by_example": by_example})
+    logits = Logits(jnp.zeros((2, 10)), jnp.zeros((2, 19)))
+    with pytest.raises(InputError, match=r"objective.name by_example: expected a scalar loss, found \[2\]"):
+        objective(ObjectiveConfig(name="by_example"), logits, BATCH)

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from mnistsum.config import OptimizerConfig
+from mnistsum.errors import InputError
 from mnistsum.optimizer import optimizer, schedule
 from mnistsum.registry import OPTIMIZERS
 
@@ -147,3 +148,10 @@ def test_an_optimizer_of_ones_own_is_chosen_by_name_and_given_the_schedule(monke
     monkeypatch.setattr(OPTIMIZERS, "_added", {"signs": lambda config, rate: optax.sign_sgd(rate)})
     for update, gradient in zip(*map(jax.tree.leaves, (first_update(name="signs"), GRADIENT)), strict=True):
         np.testing.assert_allclose(update, -0.1 * jnp.sign(gradient), rtol=1e-6)
+
+
+def test_an_optimizer_that_is_no_transformation_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr(OPTIMIZERS, "_added", {"late": lambda config, rate: optax.sgd})
+    answer = r"optimizer.name late: expected an optax.GradientTransformation, found a function"
+    with pytest.raises(InputError, match=answer):
+        optimizer(OptimizerConfig(name="late"), 1)

@@ -66,7 +66,7 @@ def test_curves_are_of_the_lines_of_metrics():
     ]
     losses, errors = figures.curves(lines).axes
     expected = {
-        (losses, "training (running mean)"): [line["train"]["loss"] for line in lines],
+        (losses, "training, as minimized (running mean)"): [line["train"]["loss"] for line in lines],
         (losses, "validation, digit"): [line["validation"]["digit_loss"] for line in lines],
         (losses, "validation, sum"): [line["validation"]["sum_loss"] for line in lines],
         (errors, "training, digit"): [1 - line["train"]["digit_accuracy"] for line in lines],

@@ -97,6 +97,11 @@ def test_no_images_give_no_predictions(base):
     assert (digit.shape, total.shape) == ((0, 10), (0, 19))
 
 
+def test_one_number_serves_all_images(base, mnist):
+    images = mnist.test.images[:3]
+    np.testing.assert_array_equal(base.predict(images, 4).sum, base.predict(images, np.array([4, 4, 4])).sum)
+
+
 @pytest.mark.parametrize("numbers", [[10], [-1], [1, 2]])
 def test_numbers_are_one_an_image_and_0_to_9(base, numbers):
     with pytest.raises(InputError, match=r"numbers: expected 1 of 0-9, one an image, found \["):

@@ -78,6 +78,14 @@ def test_an_unfinished_run_is_refused_by_name(tmp_path):
         group((tmp_path,))
 
 
+def test_what_is_no_finished_run_is_passed_over_with_a_line(tmp_path, capsys):
+    run = a_run(tmp_path / "done", Config("x"), 0.98, 1)
+    assert command([str(run), str(tmp_path), str(ROOT / "README.md")]) == 0
+    said = capsys.readouterr()
+    assert "| `x` |" in said.out
+    assert said.err.splitlines() == [f"passed over: {path}: no finished run" for path in (tmp_path, ROOT / "README.md")]
+
+
 def test_a_chart_shows_each_network_at_its_costs():
     ours = [published.Point("ours", 99.5, 1_000, 30.0)]
     by_parameters, by_seconds = published.chart(ours).axes

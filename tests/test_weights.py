@@ -57,6 +57,21 @@ def test_rounded_weights_are_smaller_and_answer_with_the_same_bits(network, fold
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_network_of_ones_own_whose_code_has_changed_is_warned_of(monkeypatch, tmp_path):
+    source = tmp_path / "mine.py"
+    source.write_text("scale = 1  # of the features")
+    monkeypatch.setattr(CLASSIFIERS, "_added", {"mine": CLASSIFIERS["mlp"]})
+    monkeypatch.setattr(CLASSIFIERS, "_sources", {"mine": str(source)})
+    config = Config(model=ModelConfig(classifier="mine", widths=(8,)))
+    file = tmp_path / weights.WEIGHTS
+    weights.save(file, config, build(config.model, jax.random.key(0)), "a test")
+    source.write_text('"""The same code."""\nscale = 1')
+    assert weights.load(file).config == config
+    source.write_text("scale = 2")
+    with pytest.warns(UserWarning, match=f"{file}: the code of its classifier has changed since it was trained"):
+        weights.load(file)
+
+
 def test_an_export_over_another_is_the_new_one_whatever_the_old_one_left(network, folder, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / weights.CONFIG).write_text(to_json(Config()))

@@ -23,7 +23,8 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f
 def color(i: int) -> str:
     """Return the color of a config, by its place: from the ninth on, each color again, darker by half."""
     share = 0.5 ** (i // len(COLORS))
-    return to_hex([share * part for part in to_rgb(COLORS[i % len(COLORS)])])
+    red, green, blue = to_rgb(COLORS[i % len(COLORS)])
+    return to_hex((share * red, share * green, share * blue))
 
 
 @matplotlib.rc_context(TEXT)

@@ -55,8 +55,12 @@ def compare(options: Compare, configs: list[Config], command: str) -> None:
         task = bar.add_task("", total=len(wanted) * options.seeds)
         advance = partial(bar.update, task)
         if options.submit is None:
-            for contestant, want in zip(compared, wanted, strict=True):
-                contestants.train(contestant, want, data, advance)
+            try:
+                for contestant, want in zip(compared, wanted, strict=True):
+                    contestants.train(contestant, want, data, advance)
+            except KeyboardInterrupt:
+                console.say("stopped; the same command goes on with the runs that are not finished")
+                raise
         else:
             _submit(options, compared, wanted, advance)
     tuned: dict[str, dict[str, Any]] = {}

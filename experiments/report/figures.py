@@ -45,17 +45,18 @@ def _draw_curves(axes: Iterable[Any], lines: list[dict[str, Any]]) -> None:
     left, right = axes
     split = "validation" if "validation" in lines[0] else "test"
     epochs = [line["epoch"] for line in lines]
-    losses = {"training (running mean)": [line["train"]["loss"] for line in lines]}
+    losses = {"training, as minimized (running mean)": [line["train"]["loss"] for line in lines]}
     losses |= {f"{split}, digit": [line[split]["digit_loss"] for line in lines]}
     losses |= {f"{split}, sum": [line[split]["sum_loss"] for line in lines]}
     for (name, values), color in zip(losses.items(), ("#999999", DIGIT, SUM), strict=True):
         left.plot(epochs, values, "o-", color=color, label=name, markersize=4)
-    left.set(title="Negative log-likelihood", xlabel="epoch", ylabel="nats", yscale="log")
+    left.set(title="Loss", xlabel="epoch", ylabel="nats", yscale="log")
     for part, style in (("train", ":"), (split, "-")):
         for output, color in (("digit", DIGIT), ("sum", SUM)):
             errors = [max(1 - line[part][f"{output}_accuracy"], 1e-4) for line in lines]
             name = "training" if part == "train" else split
-            right.plot(epochs, errors, f"o{style}", color=color, label=f"{name}, {output}", markersize=4)
+            fill = "white" if part == "train" else color
+            right.plot(epochs, errors, f"o{style}", color=color, mfc=fill, label=f"{name}, {output}", markersize=4)
     _finish_curves(left, right, max(epochs))
 
 

@@ -123,10 +123,7 @@ def _read_source(file: Path) -> tuple[str, tuple[Path, ...]]:
     """Return the hash of a file's code, and the files that it imports. Comments and docstrings are no code."""
     tree = ast.parse(file.read_bytes(), str(file))
     imported = tuple(path for name in _imports(tree, file) for path in _files_of(name))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest(), imported
+    return registry.digest_code(tree), imported
 
 
 def _imports(tree: ast.Module, file: Path) -> Iterator[str]:

@@ -2,19 +2,23 @@
 
 import shutil
 import tempfile
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 
 from experiments import environment
 from mnistsum.config import Config
+from mnistsum.data import pair
 from mnistsum.errors import InputError
 from mnistsum.files import writing
 from mnistsum.models import check_repeatable
 from mnistsum.models.summary import count_parameters
-from mnistsum.registry import ADDERS, CLASSIFIERS
-from mnistsum.train import make_recipe
+from mnistsum.registry import ADDERS, CLASSIFIERS, OBJECTIVES, OPTIMIZERS
+from mnistsum.train import Recipe, init_state, make_recipe, split_keys, train_step
+from mnistsum.types import Keys, TrainState
 
 MAX_STEPS = 2**31 - 1  # that a state can count
 IN_MEMORY = 4 * 4  # bytes a parameter at least: a float32 each for it, its gradient, its momentum and its update
@@ -25,15 +29,15 @@ def check(configs: Iterable[Config], n: int) -> None:
     """Check that each config can be trained on this machine, on `n` images.
 
     Raises:
-        InputError: where one asks for too much, or its network is another each time.
+        InputError: where one asks for too much, or a part that the user defines does not fit.
     """
     memory = _memory()
     for config in configs:
         steps = make_recipe(config, n).steps
         if steps > MAX_STEPS:
             raise InputError(f"training.epochs: expected {MAX_STEPS:,} steps at most, found {steps:,}")
-        if CLASSIFIERS.is_added(config.model.classifier) or ADDERS.is_added(config.model.adder):  # ours are tested
-            check_repeatable(config.model)
+        if own := _own_files(config):  # ours are tested
+            _check_own_parts(config, n, own)
         needed = IN_MEMORY * count_parameters(config.model)
         if needed > memory:
             raise InputError(
@@ -58,6 +62,46 @@ def check_folder(folder: Path, configs: Iterable[Config]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+
+
+def _own_files(config: Config) -> set[Path]:
+    """Return the files of the user's that define a part of what trains."""
+    parts = (
+        (CLASSIFIERS, config.model.classifier),
+        (ADDERS, config.model.adder),
+        (OPTIMIZERS, config.optimizer.name),
+        (OBJECTIVES, config.objective.name),
+    )
+    return {known.file_of(name).resolve() for known, name in parts if known.is_added(name)}
+
+
+def _check_own_parts(config: Config, n: int, own: set[Path]) -> None:
+    """Build the network and trace a training step, before anything is written or compiled.
+
+    Raises:
+        InputError: where a part that the user's files define does not fit; it names the place.
+    """
+    try:
+        check_repeatable(config.model)
+        _trace(make_recipe(config, n))
+    except InputError:
+        raise
+    except Exception as error:  # whatever a user's code raises
+        frames = traceback.extract_tb(error.__traceback__)
+        places = [f"{frame.filename}, line {frame.lineno}" for frame in frames if Path(frame.filename) in own]
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(f"{(places or [config.name])[-1]}: {reason}") from None
+
+
+def _trace(recipe: Recipe) -> None:
+    keys = jax.eval_shape(lambda: split_keys(0))
+    n = recipe.batch_size
+    batch = pair(jnp.zeros((n, 28, 28, 1)), jnp.zeros(n, jnp.int32), jnp.zeros(n, jnp.int32))
+
+    def step(keys: Keys) -> TrainState:
+        return train_step(recipe, keys.dropout, init_state(recipe, keys), batch)
+
+    jax.eval_shape(step, keys)
 
 
 def _memory() -> int:

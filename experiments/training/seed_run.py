@@ -20,7 +20,7 @@ from mnistsum.models import Model
 from mnistsum.models.summary import count_multiply_adds, count_parameters
 from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.train import Recipe, non_finite, trained_model
-from mnistsum.types import Data, Evaluation, Split, TrainState
+from mnistsum.types import QUANTITIES, Data, Evaluation, Split, TrainState
 
 FAILED = 0.9  # a run below it in the test accuracy of what it was trained for has failed, after an epoch or more
 
@@ -48,9 +48,10 @@ class SeedRun:
         """Take the state of a stop."""
         self.state, self.fault = state, non_finite(state)
         if self.fault and plan.ends_at_fault:
-            raise FloatingPointError(
-                f"{self.fault}; it was not saved; a lower optimizer.learning_rate or an optimizer.clip_norm may help"
-            )
+            remedy = "a lower optimizer.learning_rate or an optimizer.clip_norm may help"
+            if int(state.first_bad.step) == 0 and self.fault.startswith(QUANTITIES[:2]):
+                remedy = "nothing had been updated: the network or the objective gives it"
+            raise FloatingPointError(f"{self.fault}; it was not saved; {remedy}")
 
     def is_over(self) -> bool:
         """Whether nothing more is learned: a number is not finite, or too many epochs have passed since the best."""

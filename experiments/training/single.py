@@ -235,7 +235,8 @@ def _show(
             alone = evaluation.done()
             epoch = f"{-(-stop.step // recipe.steps_per_epoch)}/{epochs}"
             note = f"loss {loss:.4f}  {stop.steps * recipe.batch_size / stop.seconds:,.0f} images/s"
-            bar.update(task, completed=stop.step, description=f"epoch {epoch}", note=note)
+            description = f"epoch {epoch}" if stop.step < recipe.steps else "testing"
+            bar.update(task, completed=stop.step, description=description, note=note)
             if scores is not None:
                 console.epoch_line(epoch, split, scores[0])
                 if log is not None:

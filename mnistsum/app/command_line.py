@@ -33,6 +33,8 @@ NO_NUMBER = (
     ("could not convert string to float: ", "expected a number, found "),
     ("invalid literal for int() with base 10: ", "expected an integer, found "),
 )
+# What is missing, by its name, before its help.
+MISSING = re.compile(r"(--\S+(?: \{.*?\}| [A-Z|]+)?|[A-Z]+)(?= ).*? \(required\)")
 TYPES = ConstructorRegistry()  # how types are read that tyro's own rules describe with None and nested brackets
 
 
@@ -79,6 +81,8 @@ def _in_one_line(box: str) -> str:
     said = re.sub(r"--([a-z]+\.[a-z-]+)", lambda found: found[1].replace("-", "_"), said)
     for python, plain in NO_NUMBER:
         said = said.replace(python, plain)
+    if said.startswith("Missing from "):
+        said = f"{said.partition(': ')[0]}: {', '.join(MISSING.findall(said))}"
     return f"{said.removeprefix('Error parsing ').rstrip('.')}; --help lists what there is"
 
 

@@ -32,6 +32,7 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
     for stream in (sys.stdout, sys.stderr):  # which may know ASCII alone, while a file may have any name
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue] - a TextIOWrapper
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(str(message))}\n"
     asks_help = not {"-h", "--help"}.isdisjoint(arguments)
     try:
         with fitted_help() if asks_help else contextlib.nullcontext():

@@ -4,6 +4,7 @@ A model is a pytree of arrays: its parameters and, where it has batch norms, the
 it is in evaluation mode and holds no random keys.
 """
 
+import inspect
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from mnistsum.config import ModelConfig
 from mnistsum.errors import InputError
-from mnistsum.registry import ADDERS, CLASSIFIERS
+from mnistsum.registry import ADDERS, CLASSIFIERS, Registry
 from mnistsum.types import Logits
 
 SUPPORTED = (nnx.Param, nnx.BatchStat, nnx.RngState)  # kinds of variables that a network may hold
@@ -39,12 +40,13 @@ class Model(nnx.Module):
     """A classifier and an adder."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        self.classifier = CLASSIFIERS[config.classifier](config, rngs)
+        self.classifier = _made(CLASSIFIERS, config.classifier, config=config, rngs=rngs)
         if not hasattr(self.classifier, "features"):
             raise InputError(
                 f"classifier {config.classifier}: expected an attribute `features`, the width of its features"
             )
-        self.adder = ADDERS[config.adder](config, self.classifier.features, rngs)
+        features = self.classifier.features
+        self.adder = _made(ADDERS, config.adder, config=config, features=features, rngs=rngs)
         self.adder_gradient = config.adder_gradient
 
     def classify(
@@ -55,6 +57,9 @@ class Model(nnx.Module):
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise InputError(f"{type(self.classifier).__name__}: expected to return features and digit logits")
         features, digit = answer
+        n = image.shape[0]
+        _check_shape(f"{type(self.classifier).__name__}, features", features, (n, self.classifier.features))
+        _check_shape(f"{type(self.classifier).__name__}, digit logits", digit, (n, 10))
         return features, digit.astype(jnp.float32)
 
     def add(
@@ -63,7 +68,9 @@ class Model(nnx.Module):
         """Return sum logits, from what `classify` gives and the one-hot number."""
         if not self.adder_gradient:
             features, digit = jax.lax.stop_gradient((features, digit))
-        return self.adder(features, digit, number).astype(jnp.float32)
+        total = self.adder(features, digit, number)
+        _check_shape(f"{type(self.adder).__name__}, sum logits", total, (digit.shape[0], 19))
+        return total.astype(jnp.float32)
 
     def __call__(self, image: Float[Array, "batch 28 28 1"], number: Float[Array, "batch 10"]) -> Logits:
         features, digit = self.classify(image)
@@ -170,6 +177,31 @@ def with_fixed_calls(model: Module) -> Module:
         if isinstance(node, nnx.Module) and call is not None and call.__module__.startswith("flax."):
             node.__class__ = type(type(node).__name__, (type(node),), {"__call__": call})
     return model
+
+
+def _made(known: Registry, name: str, **arguments: Any) -> Any:
+    """Return what the class of a name builds; InputError where it is built from other arguments."""
+    kind = known[name]
+    is_class = isinstance(kind, type)  # whose own signature is that of Flax's metaclass
+    signature = inspect.signature(kind.__init__ if is_class else kind)
+    try:
+        signature.bind(*([kind] if is_class else []), *arguments.values())
+    except TypeError:
+        raise InputError(
+            f"{known.key} {name}: expected a class that is built from ({', '.join(arguments)}), found {signature}"
+        ) from None
+    return kind(*arguments.values())
+
+
+def _check_shape(what: str, found: Any, expected: tuple[Any, int]) -> None:
+    """InputError where a part of a network gives no array of this shape; its batch, whatever its size, is called n."""
+    n, width = expected
+    shape = getattr(found, "shape", None)
+    # In an export, the size of a batch is a symbol, of which not every form is known to be equal.
+    sizes = [size for size in (n, *(shape or ())[:1]) if isinstance(size, int)]
+    if shape is None or len(shape) != 2 or shape[1] != width or len(set(sizes)) > 1:
+        shown = type(found).__name__ if shape is None else f"[{', '.join('n' if i == n else str(i) for i in shape)}]"
+        raise InputError(f"{what}: expected [n, {width}] of n images, found {shown}")
 
 
 def _random_streams(model: nnx.Module) -> list[Any]:
