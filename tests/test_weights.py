@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import warnings
 
 import chex
 import jax
@@ -66,7 +67,8 @@ def test_a_network_of_ones_own_whose_code_has_changed_is_warned_of(monkeypatch, 
     file = tmp_path / weights.WEIGHTS
     weights.save(file, config, build(config.model, jax.random.key(0)), "a test")
     source.write_text('"""The same code."""\nscale = 1')
-    assert weights.load(file).config == config
+    with warnings.catch_warnings(action="error"):
+        assert weights.load(file).config == config
     source.write_text("scale = 2")
     with pytest.warns(UserWarning, match=f"{file}: the code of its classifier has changed since it was trained"):
         weights.load(file)
