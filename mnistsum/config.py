@@ -16,8 +16,8 @@ from mnistsum.errors import InputError
 from mnistsum.field_checks import Checked, hints
 from mnistsum.json_files import parse_json, read_json
 
-RENAMED = {"model.initialisation": "initialization"}  # keys of earlier versions' JSON to today's name
-# Fields that the JSON of earlier versions lacks; their defaults are what held before.
+RENAMED = {"model.initialisation": "initialization"}  # key in the JSON of earlier versions -> current name
+# Fields missing from the JSON of earlier versions; their defaults keep the earlier behavior.
 ADDED = (
     "objective.name",
     "data.train_images",
@@ -31,7 +31,7 @@ ADDED = (
 
 @dataclass(frozen=True)
 class DataConfig(Checked):
-    """Which images, and how pixels reach the model.
+    """The data set, its splits, and how pixels are prepared for the model.
 
     Examples:
         >>> from mnistsum import DataConfig
@@ -39,13 +39,13 @@ class DataConfig(Checked):
         5000
     """
 
-    name: Literal["mnist", "fashion_mnist", "kmnist", "custom"] = "mnist"  # custom: any IDX set, ten classes, in dir
-    dir: str | None = None  # folder of the four IDX files, gzipped or not; None: the package's, else downloaded
-    validation: int = 5000  # images held out of training, the same for every seed; 0: the test set is read each epoch
-    train_images: int = 0  # trained on, drawn by the run's seed from those that are not held out; 0: all of them
-    scaling: Literal["unit", "standard"] = "standard"  # pixels / 255; standard: then less MNIST's mean, over its sd
-    test_shift: int = 0  # pixels; outside training, logits are means over all shifts of the image by up to this much
-    test_doubt: float = 1.0  # probability of the digit below which an image is shifted so; 1: every image
+    name: Literal["mnist", "fashion_mnist", "kmnist", "custom"] = "mnist"  # custom: any ten-class IDX data set in dir
+    dir: str | None = None  # folder of the four IDX files, gzipped or not; None: packaged MNIST, others downloaded
+    validation: int = 5000  # images held out of training, the same for every seed; 0: epochs are scored on the test set
+    train_images: int = 0  # images to train on, drawn by the run's seed from those not held out; 0: all of them
+    scaling: Literal["unit", "standard"] = "standard"  # unit: pixels / 255; standard: then (x - mean) / std of MNIST
+    test_shift: int = 0  # pixels; outside training, logits are averaged over all shifts of the image by up to this
+    test_doubt: float = 1.0  # shift only images whose most likely digit is less probable than this; 1: all images
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         return [
@@ -59,7 +59,7 @@ class DataConfig(Checked):
 
 @dataclass(frozen=True)
 class AugmentConfig(Checked):
-    """Random distortion of each training image, drawn anew each step; zero: none.
+    """Random distortion of each training image, redrawn at every step; zero disables it.
 
     Examples:
         >>> from mnistsum import AugmentConfig
@@ -67,11 +67,11 @@ class AugmentConfig(Checked):
         0.0
     """
 
-    shift: int = 0  # pixels, whole; maximum along each axis
-    rotation: float = 0.0  # degrees; maximum either way
-    scale: float = 0.0  # of each axis, at most (0.1: to 1/1.1 or 1/0.9 of its length)
-    shear: float = 0.0  # pixels of x for each pixel of y, at most
-    elastic: float = 0.0  # pixels, standard deviation of the 5x5 draws that displacements are interpolated from
+    shift: int = 0  # whole pixels; maximum along each axis
+    rotation: float = 0.0  # degrees; maximum in either direction
+    scale: float = 0.0  # maximum relative change of each axis (0.1: to 1/1.1 or 1/0.9 of its length)
+    shear: float = 0.0  # pixels in x per pixel in y; maximum
+    elastic: float = 0.0  # pixels; standard deviation of the 5x5 draws from which displacements are interpolated
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         return [
@@ -85,7 +85,7 @@ class AugmentConfig(Checked):
 
 @dataclass(frozen=True)
 class ModelConfig(Checked):
-    """The network: a classifier (image to features and digit) and an adder (these and the number to the sum).
+    """The network: a classifier (image to features and digit) and an adder (both and the number to the sum).
 
     Examples:
         >>> from mnistsum import ModelConfig
@@ -97,13 +97,13 @@ class ModelConfig(Checked):
     """
 
     classifier: str = "compact"  # reference, compact, tiny, lenet5, lenet5_bn, mlp, resnet, vgg, vit, or your own
-    widths: tuple[int, ...] = ()  # channels or units of its layers, in order; none: the classifier's own
+    widths: tuple[int, ...] = ()  # channels or units of the classifier's layers, in order; empty: its defaults
     adder: str = "concat"  # concat, bilinear, direct, shift, or your own
-    adder_input: Literal["logits", "probabilities", "log_probabilities"] = "logits"  # the digit as concat reads it
+    adder_input: Literal["logits", "probabilities", "log_probabilities"] = "logits"  # how concat reads the digit
     adder_gradient: bool = True  # whether the sum's gradient reaches the classifier
     hidden: int = 128  # units of the adder's hidden layer, in concat and direct
     initialization: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults; he: variance 2 / fan-in, biases 0
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of products' operands and dense layers' biases; else float32
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of product operands and dense biases; all else is float32
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         return [
@@ -117,7 +117,7 @@ class ModelConfig(Checked):
 
 @dataclass(frozen=True)
 class ObjectiveConfig(Checked):
-    """What is minimized: digit_weight * digit loss + (1 - digit_weight) * sum loss, in nats.
+    """The loss to minimize: digit_weight * digit loss + (1 - digit_weight) * sum loss, in nats.
 
     Examples:
         >>> from mnistsum import ObjectiveConfig
@@ -126,8 +126,8 @@ class ObjectiveConfig(Checked):
     """
 
     name: str = "weighted"  # weighted: as above; or your own
-    digit_weight: float = 0.5  # 0 to 1
-    held_out: int = 0  # numbers for each digit, 0 to 9, with which its sum is never trained (see `held_out_cells`)
+    digit_weight: float = 0.5  # weight of the digit loss, 0 to 1
+    held_out: int = 0  # how many numbers, 0 to 9, get no sum loss with each digit (see `held_out_cells`)
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         return [
@@ -141,7 +141,7 @@ class ObjectiveConfig(Checked):
 
 @dataclass(frozen=True)
 class OptimizerConfig(Checked):
-    """How it is minimized.
+    """The optimizer, its learning rate schedule, and weight averaging.
 
     Examples:
         >>> from mnistsum import OptimizerConfig
@@ -149,14 +149,14 @@ class OptimizerConfig(Checked):
         'one_cycle'
     """
 
-    name: str = "muon"  # sgd, adamw, muon (of matrices and kernels; the rest goes to Adam), or your own
+    name: str = "muon"  # sgd, adamw, muon (for matrices and kernels; Adam for the rest), or your own
     learning_rate: float = 0.02  # the schedule's peak
-    momentum: float = 0.95  # of sgd, and of what muon multiplies; b1 of adamw
-    weight_decay: float = 0.0  # decoupled, times the learning rate; adamw, and muon's matrices and kernels
-    schedule: Literal["constant", "one_cycle", "cosine"] = "one_cycle"  # linear up, then linear or half a cosine to 0
-    warmup: float = 0.2  # share of the steps in which the rate rises; one_cycle and cosine
-    average: float = 0.0  # decay of the weights' moving average, which is evaluated and kept; 0: none
-    clip_norm: float = 0.0  # the gradient's largest global norm; 0: not clipped
+    momentum: float = 0.95  # of sgd, and of muon's matrices and kernels; b1 of adamw
+    weight_decay: float = 0.0  # decoupled, scaled by the learning rate; adamw, and muon's matrices and kernels
+    schedule: Literal["constant", "one_cycle", "cosine"] = "one_cycle"  # linear rise, then linear or cosine decay to 0
+    warmup: float = 0.2  # fraction of steps in which the rate rises; one_cycle and cosine
+    average: float = 0.0  # decay of the weights' moving average, which is evaluated and saved; 0: no average
+    clip_norm: float = 0.0  # maximum global norm of the gradient; 0: no clipping
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of muon's products; all else is float32
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
@@ -175,7 +175,7 @@ class OptimizerConfig(Checked):
 
 @dataclass(frozen=True)
 class TrainingConfig(Checked):
-    """How long, and how many images at a time.
+    """The length of training, the batch size, and early stopping.
 
     Examples:
         >>> from mnistsum import TrainingConfig
@@ -183,11 +183,11 @@ class TrainingConfig(Checked):
         128
     """
 
-    epochs: float = 8.0  # passes over the training images; a fraction stops within one
-    batch_size: int = 128  # images a step; what remains of an epoch is dropped
-    pressure: float = 1.0  # draws of the hardest image to one of the easiest, falls to 1; 1: each once an epoch
-    patience: int = 0  # epochs without a better validation accuracy (of the sum, if trained) that end training; 0: off
-    keep: Literal["last", "best"] = "last"  # weights: of the end, or of the epoch with the best such accuracy
+    epochs: float = 8.0  # passes over the training images; a fraction stops partway through one
+    batch_size: int = 128  # images per step; an epoch's last, incomplete batch is dropped
+    pressure: float = 1.0  # ratio of draws, hardest to easiest image; decays to 1; 1: each image once per epoch
+    patience: int = 0  # stop after this many epochs without better validation accuracy (of the sum, if trained); 0: off
+    keep: Literal["last", "best"] = "last"  # weights: from the end, or from the epoch with the best such accuracy
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         return [
@@ -200,7 +200,7 @@ class TrainingConfig(Checked):
 
 @dataclass(frozen=True)
 class Config(Checked):
-    """All that decides a result. A variant is `dataclasses.replace`.
+    """Everything that determines a result. Use `dataclasses.replace` to make a variant.
 
     Examples:
         >>> import dataclasses
@@ -212,9 +212,9 @@ class Config(Checked):
         ('muon', 128)
     """
 
-    name: str = "base"  # what the run is called
+    name: str = "base"  # name of the run
     seed: int = 0  # of initialization, order, numbers, augmentation, dropout, train_images; not of the validation split
-    devices: Literal["all"] | int = "all"  # that share each batch; they decide nothing but the order of float sums
+    devices: Literal["all"] | int = "all"  # devices that share each batch; they affect only the order of float sums
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -245,22 +245,22 @@ def judges_epochs(config: Config) -> bool:
 
 
 def spans_epochs(config: Config) -> bool:
-    """Return whether something takes its course over all epochs: the learning rate, or the pressure of the draws."""
+    """Return whether the learning rate or the pressure of the draws follows a schedule over all epochs."""
     return config.optimizer.schedule != "constant" or config.training.pressure > 1
 
 
 def check_names(config: Config) -> Config:
-    """Return the config of a file of a user's own, now that the names which the file defines are known.
+    """Return a user file's config, checking its names now that those defined in the file are known.
 
     Raises:
-        InputError: where one is not.
+        InputError: if a name is unknown.
     """
     parts = {part: dataclasses.replace(getattr(config, part)) for part in ("model", "objective", "optimizer")}
     return dataclasses.replace(config, **parts)
 
 
 def to_json(config: Config) -> str:
-    """Return the config as indented JSON; `from_json` gives it back, equal."""
+    """Return the config as indented JSON; `from_json` restores an equal config."""
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
@@ -268,7 +268,7 @@ def from_json(text: str, source: str) -> Config:
     """Return the config in a JSON text.
 
     Raises:
-        InputError: on an unknown key, a wrong type or range; it names `source`.
+        InputError: on an unknown key, a wrong type or a value out of range; the message names `source`.
 
     Examples:
         >>> from mnistsum.config import Config, from_json, to_json
@@ -279,7 +279,7 @@ def from_json(text: str, source: str) -> Config:
 
 
 def read_config(folder: Path) -> Config:
-    """Return the config of a run's folder; InputError where it holds none."""
+    """Return the config of a run's folder; raise InputError if it has none."""
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected the folder of a run")
@@ -302,7 +302,7 @@ def as_dict(config: Config) -> dict[str, Any]:
 
 
 def _build(kind: Any, values: Any, path: str) -> Any:
-    """Make a dataclass of the parts of a JSON text."""
+    """Build a config dataclass from parsed JSON."""
     expected = hints(kind)
     if isinstance(values, dict):
         old = {key: RENAMED[f"{path}.{key}"] for key in values if f"{path}.{key}" in RENAMED}

@@ -1,4 +1,4 @@
-"""The task's examples: images read once, and pure functions of keys that order, pair and distort them."""
+"""The task's examples: images are read once, and pure functions of keys order, pair and distort them."""
 
 import jax
 import jax.numpy as jnp
@@ -12,16 +12,15 @@ from mnistsum.config import AugmentConfig, DataConfig
 from mnistsum.errors import InputError
 from mnistsum.types import Batch, Data, Epoch, Split
 
-NO_EPOCH = 2**32 - 1  # folded into the key of the orders for the draw of a few images: no epoch comes to it
+NO_EPOCH = 2**32 - 1  # folded into the order key to draw a subset of the images: no epoch reaches it
 MEAN, DEVIATION = 0.1307, 0.3081  # of the pixels / 255 of MNIST's 60,000 training images
 
 
 def load(config: DataConfig) -> Data:
-    """Return the data set as numpy arrays, verified; InputError names the file that cannot be used.
+    """Return the verified data set as NumPy arrays; raise an InputError that names any unusable file.
 
-    The validation images are drawn once for all: the same ones whatever the seed. They are drawn at random because
-    MNIST's training file alternates between easier and harder writers, so that every second or twelfth image does not
-    stand for the whole.
+    The validation images are the same for every seed. They are drawn at random because MNIST's training file alternates
+    between easier and harder writers, so every second or twelfth image would not be representative.
 
     Examples:
         >>> import mnistsum
@@ -53,18 +52,17 @@ def draw_epoch(
     images: int | None = None,
     places: Int[Array, " images"] | None = None,
 ) -> Epoch:
-    """Return the order and the numbers of an epoch; numbers are drawn by image, uniform on 0-9.
+    """Return the order and the numbers of an epoch; each image gets one number, uniform on 0-9.
 
-    They do not depend on batch size or model, so an image meets the same number in every architecture under the same
-    seed.
+    They do not depend on batch size or model, so under one seed an image meets the same number in every architecture.
 
     Args:
-        order_key: of the order, and of the images that are trained on where these are not all.
-        number_key: of the numbers.
+        order_key: key for the order, and for the choice of training images if not all are used.
+        number_key: key for the numbers.
         epoch: counted from 0.
-        n: images of the data set.
-        images: that are trained on, the same in every epoch; by default all.
-        places: among these, in the order in which the epoch sees them; by default each of them once.
+        n: how many images the data set has.
+        images: how many are trained on, the same ones in every epoch; by default all.
+        places: indices into these, in the order in which the epoch sees them; by default each once.
 
     Examples:
         >>> import jax
@@ -87,16 +85,17 @@ def draw_epoch(
 
 
 def permute(order_key: Key[Array, ""], epoch: Int[Array, ""] | int, n: int) -> Int[Array, " n"]:
-    """Return the order in which an epoch sees `n` images once each."""
+    """Return the order in which an epoch sees each of `n` images once."""
     return jax.random.permutation(jax.random.fold_in(order_key, epoch), n)
 
 
 def draw_by_rank(losses: Float[Array, " n"], log_pressure: Float[Array, ""]) -> Int[Array, " n"]:
-    """Return `n` places, those of large losses several times and first.
+    """Return `n` places by decreasing loss, repeating those with large losses.
 
-    Rank r of n comes up in proportion to exp(-log_pressure * r / n), as in Loshchilov & Hutter 2016, "Online batch
-    selection for faster training of neural networks" (arXiv:1511.06343); but spread evenly instead of at random, so
-    that each comes as often as expected to within one, and once each as the logarithm, above 0, comes near it.
+    Rank r of n is drawn in proportion to exp(-log_pressure * r / n), as in Loshchilov & Hutter 2016, "Online batch
+    selection for faster training of neural networks" (arXiv:1511.06343), but the draws are evenly spaced, not random.
+    Each count is within one of its expectation. As `log_pressure`, which must be above 0, nears 0, each place is drawn
+    once.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -114,12 +113,12 @@ def draw_by_rank(losses: Float[Array, " n"], log_pressure: Float[Array, ""]) -> 
 def augment(
     config: AugmentConfig, key: Key[Array, ""], images: UInt8[Array, "batch 28 28 1"]
 ) -> Float[Array, "batch 28 28 1"]:
-    """Return raw images, each distorted by a random map of its own; 0-255, black outside.
+    """Return raw images (0-255, black outside), each distorted by its own random map.
 
-    An affine map about the image's center: rotation, scale and shear are drawn uniformly, the shift is a whole number
-    of pixels, so a shift alone copies pixels exactly. An elastic one (Simard et al. 2003, "Best practices for
-    convolutional neural networks"): every pixel is displaced by a smooth field, bicubic between 5x5 normal draws.
-    Resampled bilinearly, once.
+    The affine part acts about the image's center: rotation, scale and shear are drawn uniformly, and the shift is in
+    whole pixels, so a shift alone copies pixels exactly. The elastic part (Simard et al. 2003, "Best practices for
+    convolutional neural networks") displaces every pixel by a smooth field, bicubic between 5x5 normal draws. Images
+    are resampled once, bilinearly.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -135,7 +134,7 @@ def augment(
         return pixels
     shift_key, affine_key, elastic_key = jax.random.split(key, 3)
     shift = jax.random.randint(shift_key, (len(images), 2), -config.shift, config.shift + 1)
-    if config == AugmentConfig(shift=config.shift):  # the same pixels as below, compiled a second sooner
+    if config == AugmentConfig(shift=config.shift):  # same pixels as below, but compiles a second faster
         edge = (config.shift, config.shift)
         padded = jnp.pad(pixels[..., 0], ((0, 0), edge, edge))
         return jax.vmap(lambda image, start: lax.dynamic_slice(image, start, (28, 28)))(padded, shift + config.shift)[
@@ -145,7 +144,7 @@ def augment(
     angle = jnp.deg2rad(config.rotation * angle)
     scale_y, scale_x, shear = 1 + config.scale * scale_y, 1 + config.scale * scale_x, config.shear * shear
     cos, sin = jnp.cos(angle), jnp.sin(angle)
-    # Where each output pixel is read from: matrix [batch, 2, 2] times its place relative to the center, and the shift.
+    # Source of each output pixel: matrix [batch, 2, 2] times its position relative to the center, plus the shift.
     matrix = jnp.stack(
         [jnp.stack([cos * scale_y, -sin * scale_x], -1), jnp.stack([sin * scale_y, cos * scale_x], -1)], 1
     )
@@ -165,7 +164,7 @@ def augment(
 def scale(
     config: DataConfig, pixels: Float[Array, "*n 28 28 1"] | UInt8[Array, "*n 28 28 1"]
 ) -> Float[Array, "*n 28 28 1"]:
-    """Return pixels 0-255 as the model takes them: float32, `unit` 0 to 1, `standard` about zero.
+    """Scale pixels 0-255 to the model's float32 input: `unit` gives 0 to 1, `standard` centers them near zero.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -180,7 +179,7 @@ def scale(
 
 
 def pair(images: Float[Array, "batch 28 28 1"], labels: Int[Array, " batch"], numbers: Int[Array, " batch"]) -> Batch:
-    """Scaled images, their labels and a number each, as a batch; the sum is label + number.
+    """Return a batch of scaled images, their labels and one number each; the sum is label + number.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -195,7 +194,7 @@ def pair(images: Float[Array, "batch 28 28 1"], labels: Int[Array, " batch"], nu
 class Pairs:
     """A split as the write-up's data set: `len(pairs)` and `pairs[i]` -> (image, label, one-hot number, sum).
 
-    `numbers` is one number 0-9 an image, such as `draw_epoch` gives.
+    `numbers` holds one number 0-9 per image, such as `draw_epoch` returns.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -215,7 +214,7 @@ class Pairs:
         return len(self.split.labels)
 
     def __getitem__(self, i: int) -> tuple[Array, Array, Array, Array]:
-        place = np.array([range(len(self))[i]])  # raises IndexError past the end, counts from the end below zero
+        place = np.array([range(len(self))[i]])  # raises IndexError past the end; negative indices count from the end
         image = scale(self.config, jnp.asarray(self.split.images[place]))
         batch = pair(image, jnp.asarray(self.split.labels[place]), self.numbers[place])
         return batch.image[0], batch.label[0], batch.number[0], batch.sum[0]

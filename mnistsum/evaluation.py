@@ -1,4 +1,4 @@
-"""Evaluation, exhaustive: every image with all ten numbers, and what the answers amount to."""
+"""Exhaustive evaluation: answers for every image with all ten numbers, and their scores."""
 
 import math
 from functools import partial
@@ -19,21 +19,21 @@ from mnistsum.objective import negative_log_likelihood
 from mnistsum.types import Evaluation, Split
 
 BATCH_SIZE = 100  # images at a time
-BATCHES = 10  # that one call of the compiled program answers, at most
-DOUBTFUL = 4  # images that are looked at again at once: over 25 shifts, as many passes as a batch
+BATCHES = 10  # maximum per call of the compiled program
+DOUBTFUL = 4  # images that are classified again together: over 25 shifts, as many passes as a batch
 
 
 def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = BATCH_SIZE) -> Evaluation:
     """Return the model's answers to all n x 10 pairs, as NumPy arrays.
 
-    The last batch is padded and its padding cut off again, so that no image is dropped. One compiled program, a loop
-    over batches, serves every split.
+    The last batch is padded and the padding's answers are discarded, so no image is dropped. One compiled program, a
+    loop over batches, serves every split.
 
     Args:
-        config: the `data` part of the run's config, of which scaling and test-time shifts are read.
+        config: the `data` part of the run's config; only scaling and test-time shifts are read.
         model: in evaluation mode, as `build`, `load_run` and `trained_model` give it.
         split: the images and labels.
-        batch_size: images at a time; it changes no answer, but for rounding.
+        batch_size: images at a time; it affects answers only by rounding.
 
     Examples:
         >>> import jax
@@ -60,26 +60,26 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
 
 
 class Classified(NamedTuple):
-    """What a classifier reads on raw images."""
+    """A classifier's outputs for raw images."""
 
     features: Float[Array, "batch f"]
     digit: Float[Array, "batch 10"]  # logits
-    passes: Int[Array, " batch"]  # of the classifier, that each image took
+    passes: Int[Array, " batch"]  # of the classifier, for each image
 
 
 def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"], loops: bool = True) -> Classified:
     """Return a trained model's features and digit logits for raw images, and how many passes each image took.
 
-    With `test_shift`, they are means over the image moved by every whole distance up to it along both axes, black
-    outside: test-time augmentation (Krizhevsky et al. 2012, "ImageNet classification with deep convolutional neural
-    networks"). With `test_doubt` below 1, only images are moved whose most likely digit has a lower probability than
-    that. No image's answer depends on the others of its batch.
+    With `test_shift`, they are means over all shifts of the image by up to that many whole pixels along each axis, with
+    black outside: test-time augmentation (Krizhevsky et al. 2012, "ImageNet classification with deep convolutional
+    neural networks"). With `test_doubt` below 1, only images whose most likely digit is less probable than that are
+    shifted. No image's answer depends on the others in its batch.
 
     Args:
-        config: of which the scaling and the test-time augmentation are read.
-        model: that answers.
+        config: its scaling and test-time augmentation are read.
+        model: the trained model.
         images: 0-255.
-        loops: False where the compiler knows no loops: all images are moved then, for the same answers.
+        loops: False if the compiler does not support loops; then all images are shifted, with the same answers.
     """
     shifts = (2 * config.test_shift + 1) ** 2
     if shifts == 1 or config.test_doubt == 1:
@@ -100,7 +100,7 @@ def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28
     answers = Classified(features, digit, jnp.ones_like(digit[:, 0], jnp.int32))
     if not loops:
         return mean_if_doubtful(slice(None), answers, in_turn=True)
-    order = jnp.argsort(~is_doubtful)  # those in doubt first
+    order = jnp.argsort(~is_doubtful)  # doubtful images first
     few = jnp.arange(DOUBTFUL)
     in_turn = shifts * DOUBTFUL > 2 * BATCH_SIZE
 
@@ -117,7 +117,7 @@ def _over_shifts(
 ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
     """Return the means of features and digit logits over the shifts of each image.
 
-    Shifts are answered in turn, to need less memory, or all as one batch, which is quicker where images are few.
+    Shifts run in turn, which needs less memory, or all as one batch, which is faster for few images.
     """
     if not config.test_shift:
         return _where_it_is(config, model, images)
@@ -136,7 +136,7 @@ def _over_shifts(
 def _where_it_is(
     config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"]
 ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
-    """Return features and digit logits of images that are not moved."""
+    """Return features and digit logits of unshifted images."""
     return rebuilt(model).classify(scale(config, images))
 
 
@@ -160,9 +160,9 @@ def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation
 
 
 def evaluate_batches(config: DataConfig, model: Model, batches: Split, count: Int[Array, ""]) -> Evaluation:
-    """Return the model's answers to the first `count` of several batches, one after the other; zeros for the others.
+    """Return the model's answers to the first `count` batches, computed in a loop, and zeros for the others.
 
-    In a loop, XLA rounds and transposes the kernels of convolutions once, not for each batch.
+    In a loop, XLA rounds and transposes convolution kernels once rather than once per batch.
     """
 
     def answer(i: Int[Array, ""], answers: Evaluation) -> Evaluation:
@@ -179,7 +179,7 @@ _evaluate_batches = jax.jit(evaluate_batches, static_argnums=0)
 
 
 def compile_evaluation(config: DataConfig, model: Model) -> Any:
-    """Return `evaluate_batches`, compiled as `evaluate` calls it on this process; of the model, shapes suffice."""
+    """Return `evaluate_batches` compiled as `evaluate` calls it in this process; the model may hold only shapes."""
     here = SingleDeviceSharding(jax.local_devices()[0])
     model = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), model)
     shape = (BATCHES, BATCH_SIZE)
@@ -188,7 +188,7 @@ def compile_evaluation(config: DataConfig, model: Model) -> Any:
 
 
 def labeled_logits(evaluation: Evaluation, labels: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return an evaluation's logits with their labels: of each image's digit, and of each pair's sum."""
+    """Return an evaluation's logits with their labels, for each image's digit and each pair's sum."""
     sums = (labels[:, None] + np.arange(10)).ravel()
     return {
         "digit": (np.asarray(evaluation.digit_logits), labels),
@@ -197,13 +197,13 @@ def labeled_logits(evaluation: Evaluation, labels: np.ndarray) -> dict[str, tupl
 
 
 class Scores(NamedTuple):
-    """What an evaluation amounts to; accuracies and consistency are fractions, losses means in nats."""
+    """The scores of an evaluation; accuracies and consistency are fractions, losses are means in nats."""
 
     digit_accuracy: float  # over images
     sum_accuracy: float  # over all pairs of an image and a number
     digit_loss: float
     sum_loss: float
-    consistency: float  # share of pairs whose sum is the digit read plus the number, right or wrong
+    consistency: float  # share of pairs whose predicted sum is the predicted digit plus the number, right or wrong
     impossible: float  # mean probability on sums that the number excludes
     passes: float  # of the classifier, mean over images
     images: int
@@ -254,8 +254,8 @@ def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> Scor
 
 
 def best_permutation(digit: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " 10"]:
-    """Return the label that each predicted digit stands for, one to one, with the most images right (Kuhn 1955)."""
-    from scipy.optimize import linear_sum_assignment  # a quarter of a second that only a run's end takes
+    """Return the one-to-one map from predicted digit to label that gets the most images right (Kuhn 1955)."""
+    from scipy.optimize import linear_sum_assignment  # takes a quarter of a second, only needed at the end of a run
 
     counts = np.zeros((10, 10), int)
     np.add.at(counts, (digit, labels), 1)

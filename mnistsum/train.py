@@ -1,4 +1,4 @@
-"""Training as pure functions: the batch that a step sees, the step, and as many steps as wanted in one loop."""
+"""Training as pure functions: draw a step's batch, take the step, and run any count of steps in one loop."""
 
 import math
 from dataclasses import dataclass
@@ -23,26 +23,26 @@ from mnistsum.types import QUANTITIES, Batch, Draws, Epoch, FirstBad, Keys, Metr
 
 @dataclass(frozen=True)
 class Recipe:
-    """All of a config that shapes its program: the static argument of jit, equal for every seed, name and path."""
+    """The parts of a config that shape its program: jit's static argument, equal for every seed, name and path."""
 
-    scaling: DataConfig  # of which `scale` reads the scaling alone
+    scaling: DataConfig  # `scale` reads only its `scaling`
     augment: AugmentConfig
     model: ModelConfig
     objective: ObjectiveConfig
     optimizer: OptimizerConfig
-    images: int  # that are trained on
-    batch_size: int  # images a step
-    pressure: float  # of the draw by rank; 1: none
+    images: int  # how many are trained on
+    batch_size: int  # images per step
+    pressure: float  # of the draw by rank; 1: no such draw
     steps_per_epoch: int
-    steps: int  # of the whole run, which is the schedule's length
-    devices: int  # that share each batch
+    steps: int  # of the whole run, and so the length of the schedule
+    devices: int  # how many share each batch
 
 
 def make_recipe(config: Config, n: int, devices: int | None = None) -> Recipe:
-    """Return the recipe of runs of a config on a data set of `n` training images, by default on the config's devices.
+    """Return the recipe of a config for `n` training images, by default on the config's devices.
 
     Raises:
-        InputError: where a batch is larger than the data, or cannot be shared by the config's devices.
+        InputError: if the data is too small for `train_images` or a batch, or the devices cannot share a batch.
 
     Examples:
         >>> from mnistsum.config import Config
@@ -72,7 +72,7 @@ def make_recipe(config: Config, n: int, devices: int | None = None) -> Recipe:
 
 
 def split_keys(seed: int | Integer[Array, ""]) -> Keys:
-    """Return a run's keys: the root key of its seed, split once by purpose.
+    """Return a run's keys: the root key of its seed, split once into one key per purpose.
 
     Examples:
         >>> from mnistsum.train import split_keys
@@ -83,7 +83,7 @@ def split_keys(seed: int | Integer[Array, ""]) -> Keys:
 
 
 def init_state(recipe: Recipe, keys: Keys, model: Model | None = None) -> TrainState:
-    """Return the state before the first step, of a model that is given or else is built from the key."""
+    """Return the state before the first step, with the given model or else one built from `keys.init`."""
     n = recipe.images
     if model is None:
         model = build(recipe.model, keys.init)
@@ -99,24 +99,24 @@ def init_state(recipe: Recipe, keys: Keys, model: Model | None = None) -> TrainS
 
 
 def draw_batch(recipe: Recipe, keys: Keys, step: Int[Array, ""], data: Split, epoch: Epoch) -> Batch:
-    """Return what a step sees: the images that are next in the epoch, distorted and scaled, each with its number."""
+    """Return a step's batch: the next images of the epoch, distorted and scaled, each with its number."""
     chosen = share(recipe.devices, _batch_places(recipe, step, epoch.order))
     pixels = augment(recipe.augment, jax.random.fold_in(keys.augment, step), data.images[chosen])
     return pair(scale(recipe.scaling, pixels), data.labels[chosen], epoch.numbers[chosen])
 
 
 def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Batch) -> TrainState:
-    """Return the state one optimizer step on.
+    """Return the state after one optimizer step.
 
-    Metrics are totals since the epoch began. The average of the weights w follows a <- d a + (1 - d) w with
-    d = min(optimizer.average, (1 + t) / (10 + t)) at step t, so that it forgets the initialization soon; statistics of
-    batch norms are averaged likewise.
+    Metrics are totals since the epoch began. The moving average of the weights w is a <- d a + (1 - d) w with
+    d = min(optimizer.average, (1 + t) / (10 + t)) at step t, so it soon forgets the initialization. Batch norm
+    statistics are averaged in the same way.
 
     Args:
-        recipe: what is static.
-        key: of the run's dropout; a step draws from its own fold of it.
-        state: before the step.
-        batch: what the step sees.
+        recipe: the static part of the config.
+        key: the run's dropout key, into which the step index is folded.
+        state: the state before the step.
+        batch: the step's examples.
     """
 
     def loss_and_rest(params):
@@ -129,7 +129,7 @@ def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Ba
     params = parameters(state.model)
     (loss, (model, metrics, losses)), gradient = jax.value_and_grad(loss_and_rest, has_aux=True)(params)
     rule = optimizer(recipe.optimizer, recipe.steps)
-    # Some transformations, such as those that lower the rate on a plateau, want the loss.
+    # Some transformations, such as those that lower the rate on a plateau, need the loss.
     update = optax.with_extra_args_support(rule).update
     updates, opt_state = update(gradient, state.opt_state, params, value=loss)
     model = with_parameters(model, optax.apply_updates(params, updates))
@@ -150,9 +150,9 @@ def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Ba
 
 
 def advance(recipe: Recipe, keys: Keys, state: TrainState, data: Split, until: Int[Array, ""]) -> TrainState:
-    """Return the state at step `until`: the same bits wherever it stops on the way.
+    """Return the state at step `until`, with the same bits however many calls it takes to get there.
 
-    Under jit it compiles once for a whole run, as `until` is traced.
+    Under jit it compiles once for a whole run because `until` is traced.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -192,11 +192,11 @@ def advance(recipe: Recipe, keys: Keys, state: TrainState, data: Split, until: I
 
 
 def compile_advance(recipe: Recipe, n: int) -> Any:
-    """Return `advance`, compiled for runs on `n` images, to be called with (keys, state, data, until).
+    """Return `advance` compiled for `n` images; call it with (keys, state, data, until).
 
-    No array is needed yet, so that a program can compile while it reads the data. The state is used up: its buffers
-    become the new state's, so that there are never two in memory. With several devices, keys, state and data lie
-    `on_each`.
+    Compiling needs no arrays, so a program can compile while it reads the data. The state is donated: its buffers are
+    reused for the new state, so that two are never in memory. With several devices, keys, state and data must be
+    placed `on_each`.
     """
     keys = jax.eval_shape(lambda: split_keys(0))
     state = jax.eval_shape(lambda keys: init_state(recipe, keys), keys)
@@ -209,13 +209,13 @@ def compile_advance(recipe: Recipe, n: int) -> Any:
 
 
 def non_finite(state: TrainState) -> str | None:
-    """Return what first was not finite and at which step, counted from 1, in words; None where all has been finite."""
+    """Return a description of the first non-finite quantity and its step, counted from 1; None if there is none."""
     step, quantity = int(state.first_bad.step), int(state.first_bad.quantity)
     return None if step < 0 else f"{QUANTITIES[quantity]} not finite at step {step + 1}"
 
 
 def trained_model(state: TrainState) -> Model:
-    """Return the model to evaluate and to keep: the average of the weights where there is one."""
+    """Return the model to evaluate and save: the average of the weights if there is one."""
     return state.model if state.average is None else state.average
 
 
@@ -226,9 +226,9 @@ def _batch_places(recipe: Recipe, step: Int[Array, ""], order: Int[Array, " imag
 
 
 def _epoch_places(recipe: Recipe, keys: Keys, state: TrainState, draws: Draws) -> Int[Array, " images"]:
-    """Return the places of the images that the current epoch sees: drawn where it begins, and then kept.
+    """Return the places of the images that the current epoch sees, drawn at its first step and then kept.
 
-    The first epoch sees each image once; the pressure falls as the exponential of the steps that are left.
+    The first epoch sees each image once; the logarithm of the pressure falls linearly to 0 over the run.
     """
     index = state.step // recipe.steps_per_epoch
 
@@ -237,20 +237,20 @@ def _epoch_places(recipe: Recipe, keys: Keys, state: TrainState, draws: Draws) -
         by_rank = draw_by_rank(draws.losses, math.log(recipe.pressure) * (1 - state.step / recipe.steps))
         return jnp.where(index == 0, once, by_rank[once])
 
-    # A branch, as a draw takes as long as several steps: a call that goes on within an epoch is spared it.
+    # A branch, so that a call that resumes within an epoch skips the draw, which takes as long as several steps.
     return lax.cond(state.step % recipe.steps_per_epoch == 0, drawn, lambda: draws.places)
 
 
 def _record_losses(draws: Draws, places: Int[Array, " batch"], losses: Float[Array, " batch"]) -> Draws:
-    """Return the draws with the losses of a batch; of an image that is in it twice, the larger."""
+    """Return the draws updated with a batch's losses; an image that occurs twice gets the larger loss."""
     forgotten = draws.losses.at[places].set(-jnp.inf)
     return draws._replace(losses=forgotten.at[places].max(losses))
 
 
 def _finite(tree: Any) -> Bool[Array, ""]:
-    """Check that every value is finite: no float32 has an exponent of ones alone.
+    """Return whether every value is finite, that is, no float32 exponent is all ones.
 
-    The bits are compared as integers, whose maximum XLA vectorizes on the CPU.
+    The bits are compared as integers because XLA vectorizes an integer maximum on the CPU.
     """
-    flat, _ = ravel_pytree(tree)  # one reduction, which compiles sooner than one for each leaf
+    flat, _ = ravel_pytree(tree)  # one reduction compiles faster than one per leaf
     return (lax.bitcast_convert_type(flat, jnp.int32) & 0x7FFFFFFF).max() < 0x7F800000
