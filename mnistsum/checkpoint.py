@@ -1,10 +1,10 @@
-"""Checkpoints: a run's state on disk, a file for each, and the model of a run.
+"""Checkpoints: a run's state on disk, one file each, and the model of a run.
 
-A checkpoint is a safetensors file named by its step. It appears under that name only when all of it is on the disk, and
-is read only where every byte is what was saved.
+A checkpoint is a safetensors file named after its step. It appears under that name only once it is completely on disk,
+and is read only if every byte is as saved.
 
-Why not Orbax: it is made for large sharded states, saved asynchronously. Here each process holds the whole state, of a
-few megabytes, and a file that is synced and hashed at once needs none of that.
+Orbax is not used because it is made for large sharded states, saved asynchronously. Here each process holds the whole
+state of a few megabytes, and one file, synced and hashed at once, is enough.
 """
 
 import json
@@ -33,23 +33,23 @@ class Restored(NamedTuple):
     """What a folder of checkpoints holds."""
 
     state: TrainState
-    kept: dict[str, Any]  # what was saved beside it
+    kept: dict[str, Any]  # what was saved beside the state
     refused: tuple[str, ...]  # a line for each newer checkpoint that could not be used
-    best: Model | None  # the model that was saved beside the state's own
+    best: Model | None  # the model that was saved beside the state's own, if any
 
 
 def save(folder: Path, config: Config, state: TrainState, kept: dict[str, Any], best: Model | None = None) -> None:
-    """Write a checkpoint named by the state's step, whole or not at all; older ones but one are deleted.
+    """Write a checkpoint named after the state's step, whole or not at all, and delete all older ones but one.
 
     Args:
-        folder: of the run's checkpoints; made where it is missing.
-        config: that the state belongs to.
-        state: of this process.
-        kept: what the state does not determine, such as seconds spent so far; as JSON holds it.
+        folder: the run's folder of checkpoints; created if missing.
+        config: the config of the state.
+        state: this process's state.
+        kept: JSON values that the state does not determine, such as seconds spent so far.
         best: the model of an earlier step that the run may end with.
 
     Raises:
-        OSError: names path and cause, and leaves the older checkpoints as they are.
+        OSError: if writing fails; it names path and cause, and the older checkpoints are left as they are.
 
     Examples:
         >>> import tempfile
@@ -70,7 +70,7 @@ def save(folder: Path, config: Config, state: TrainState, kept: dict[str, Any], 
     path = path_of(folder, int(state.step))
     with writing(path):
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"*{PARTIAL}"):  # by a process that was killed
+        for left in folder.glob(f"*{PARTIAL}"):  # left by a killed process
             left.unlink()
     arrays = _flat(state) | ({} if best is None else _flat_best(best))
     save_arrays(path, arrays, {"config": to_json(config), "kept": json.dumps(kept)})
@@ -80,23 +80,23 @@ def save(folder: Path, config: Config, state: TrainState, kept: dict[str, Any], 
 
 
 def path_of(folder: Path, step: int) -> Path:
-    """Return where the checkpoint of a step lies."""
+    """Return the path of a step's checkpoint."""
     return folder / f"{step}{SUFFIX}"
 
 
 def steps(folder: Path) -> list[int]:
-    """Return the steps of the checkpoints in a folder, newest first; none where there is no such folder."""
+    """Return the steps of the checkpoints in a folder, newest first; empty if there is no such folder."""
     found = (path.name.removesuffix(SUFFIX) for path in folder.glob(f"*{SUFFIX}"))
     return sorted((int(name) for name in found if name.isdecimal()), reverse=True)
 
 
 def restore(folder: Path, config: Config) -> Restored:
-    """Return the newest checkpoint that is sound and of this config, but its devices.
+    """Return the newest sound checkpoint of this config; `devices` may differ.
 
-    Where nothing spans the epochs, as a falling learning rate does, it may be one of fewer epochs, too.
+    If nothing spans the epochs, as a falling learning rate does, `training.epochs` may differ, too.
 
     Raises:
-        InputError: where there is none; it says why for each.
+        InputError: if there is none; it gives the reason for each checkpoint.
     """
     refused: list[str] = []
     for step in steps(folder):
@@ -110,16 +110,16 @@ def restore(folder: Path, config: Config) -> Restored:
 
 
 def load_run(folder: str | Path, own: str | Path | None = None) -> tuple[Config, Model]:
-    """Return the config of a run's folder and its model: the one it ended with, else that of its newest checkpoint.
+    """Return the config and model of a run's folder: its final model, else that of its newest checkpoint.
 
     A warning names each checkpoint that could not be used.
 
     Args:
-        folder: of the run.
-        own: the .py file that defines its architecture, where it is a user's own.
+        folder: the run's folder.
+        own: the .py file that defines the architecture, if it is your own.
 
     Raises:
-        InputError: where it is no run's folder, or holds nothing that is sound.
+        InputError: if it is not a run's folder, or holds nothing sound.
 
     Examples:
         >>> import mnistsum
@@ -154,9 +154,9 @@ def _read(path: Path, config: Config) -> tuple[TrainState, dict[str, Any], Model
     for name, value in as_dict(config).items():
         if name not in may_differ and saved[name] != value:
             raise InputError(f"{path}: of another config: expected {name} to be {value!r}, found {saved[name]!r}")
-    # The number of images shapes the draws by rank alone: where there are none, any will do.
+    # The count of images affects only the shape of the draws by rank; without draws, any count will do.
     images = len(arrays.get("draws.losses", ())) or config.data.train_images or config.training.batch_size
-    # The devices shape no array, and those of the run need not be here.
+    # The devices affect no array's shape, and those of the run may not exist here.
     like = jax.eval_shape(lambda: init_state(make_recipe(config, images, devices=1), split_keys(0)))
     of_state, of_best = _flat(like), _flat_best(like.model)
     wanted = of_state | (of_best if arrays.keys() & of_best.keys() else {})
@@ -180,13 +180,13 @@ def _flat_best(model: Model) -> dict[str, Any]:
 
 
 def _flat(tree: Any) -> dict[str, Any]:
-    """Return key path to array; of a random key, which an optimizer may hold, its data."""
+    """Map key paths to arrays; a random key, which an optimizer may hold, is replaced by its data."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): _data(leaf) for path, leaf in leaves}
 
 
 def _data(leaf: Any) -> Any:
-    """Return an array, or its shape, as a file holds it."""
+    """Return an array, or its shape, as stored in a file."""
     if not _is_key(leaf):
         return leaf
     is_shape = isinstance(leaf, jax.ShapeDtypeStruct)

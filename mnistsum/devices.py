@@ -1,4 +1,4 @@
-"""Where arrays lie when several devices compute one program: shared along an axis, or whole on each."""
+"""Array placement when several devices run one program: sharded along an axis, or replicated on each."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def count(config: Config) -> int:
     """Return how many devices share each batch.
 
     Raises:
-        InputError: where they do not exist, or the batch does not divide by them.
+        InputError: if JAX does not find that many, or the batch does not divide evenly among them.
     """
     there, size = jax.device_count(), config.training.batch_size
     devices = there if config.devices == "all" else config.devices
@@ -31,14 +31,14 @@ def count(config: Config) -> int:
 
 
 def mesh(devices: int, axis: str) -> Mesh:
-    """Return the first `devices` devices in a row; arrays are shared along `axis`."""
+    """Return a one-dimensional mesh of the first `devices` devices, with its axis named `axis`."""
     return jax.make_mesh((devices,), (axis,), (AxisType.Auto,), devices=jax.devices()[:devices])
 
 
 def share(devices: int, array: Array) -> Array:
-    """Return an array of a jitted function, its first axis, the batch's, shared over `devices` devices.
+    """Shard the first axis of an array, the batch, over `devices` devices, inside a jitted function.
 
-    Whatever is computed from it is shared too, and sums over the batch become sums over devices: the compiler does it.
+    The compiler also shards whatever is computed from it, and turns sums over the batch into sums over devices.
     """
     if devices == 1:
         return array
@@ -46,7 +46,7 @@ def share(devices: int, array: Array) -> Array:
 
 
 def on_each(devices: int) -> NamedSharding:
-    """Return the sharding of arrays that lie whole on each of `devices` devices: keys, state and data."""
+    """Return the sharding that replicates arrays (keys, state and data) on each of `devices` devices."""
     return NamedSharding(mesh(devices, "batch"), PartitionSpec())
 
 
@@ -56,5 +56,5 @@ def put_on_each(devices: int, tree: Any) -> Any:
 
 
 def local(tree: Any) -> Any:
-    """Return this process's own copy of arrays that lie whole on each device."""
+    """Return this process's own copy of arrays that are replicated on each device."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and named arrays whose every byte is checked when they are read."""
+"""Files that are written whole or not at all, and named arrays that are checked byte for byte when read."""
 
 import contextlib
 import hashlib
@@ -15,16 +15,16 @@ import safetensors.flax
 
 from mnistsum.errors import InputError
 
-PARTIAL = ".partial"  # ends the names of files that are being written, or were left by a process that was killed
-DIGEST = "sha256"  # of arrays and metadata, among the metadata
-FORMAT = "2"  # of files of arrays, among the metadata; another one is refused
+PARTIAL = ".partial"  # suffix of files that are being written or were left by a killed process
+DIGEST = "sha256"  # metadata key for the digest of arrays and metadata
+FORMAT = "2"  # format version of array files, in their metadata; any other is refused
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, or leave the one that was there; other processes may write and read it at the same time.
+    """Write a file atomically: on failure, the old one stays. Other processes may write and read it at the same time.
 
     Raises:
-        OSError: names path and cause.
+        OSError: if writing fails; it names path and cause.
     """
     partial = path.with_name(f".{path.name}-{uuid.uuid4().hex}{PARTIAL}")
     with writing(path):
@@ -41,7 +41,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Wait until a folder's entries are on the disk."""
+    """Wait until a folder's entries are on disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -51,7 +51,7 @@ def sync(folder: Path) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Make whatever writing raises an OSError that names the path and the cause."""
+    """Turn any OSError from writing into one that names the path and the cause."""
     try:
         yield
     except OSError as error:
@@ -70,7 +70,7 @@ def load_arrays(path: Path) -> tuple[dict[str, jax.Array], dict[str, str]]:
     """Return the arrays and the metadata of a file that `save_arrays` wrote.
 
     Raises:
-        InputError: where it is not there, or not byte for byte what was saved.
+        InputError: if it is missing, or not byte for byte what was saved.
     """
     if path.is_symlink():
         raise InputError(f"{path}: expected a file, found a symbolic link; give what it points to")

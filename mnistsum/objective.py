@@ -1,4 +1,4 @@
-"""The objective: what a batch's logits cost, and how many are right."""
+"""The objective: the loss of a batch's logits, and how many answers are right."""
 
 import chex
 import jax.numpy as jnp
@@ -13,9 +13,9 @@ from mnistsum.types import Batch, Logits, Metrics
 
 
 def objective(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Array, ""]:
-    """Return the loss of a batch, by the objective that the config names.
+    """Return the loss of a batch under the objective that the config names.
 
-    An objective of your own is a function of these arguments, in your file's `OBJECTIVES`.
+    To define your own, add a function of these arguments to `OBJECTIVES` in your file.
     """
     n = len(batch.label)
     chex.assert_shape([logits.digit, logits.sum, batch.label, batch.sum], [(n, 10), (n, 19), (n,), (n,)])
@@ -28,12 +28,12 @@ def objective(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Ar
 def weighted(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Array, ""]:
     """Return the weighted mean of both negative log-likelihoods, in nats.
 
-    Both outputs are choices among classes that exclude each other (10 digits, 19 sums), so for both the negative
-    log-likelihood of a softmax is the maximum-likelihood loss; a regression of the sum would call 17 nearly 18.
+    Both outputs are choices among mutually exclusive classes (10 digits, 19 sums), so for both the maximum-likelihood
+    loss is the negative log-likelihood of a softmax. A regression of the sum would count 17 as nearly 18.
     """
     digit_loss = negative_log_likelihood(logits.digit, batch.label).mean()
     sum_loss = negative_log_likelihood(logits.sum, batch.sum)
-    if config.held_out:  # masked, as drawing another number instead would tell the label by the number
+    if config.held_out:  # masked, because redrawing the number would let it reveal the label
         trained = _has_sum(config, batch)
         sum_loss = jnp.where(trained, sum_loss, 0).sum() / jnp.maximum(trained.sum(), 1)
     else:
@@ -69,7 +69,7 @@ def negative_log_likelihood(
 
 
 def trained_outputs(config: ObjectiveConfig) -> tuple[str, ...]:
-    """Return those of "digit" and "sum" that the weights of the losses leave to be learned.
+    """Return which of "digit" and "sum" are trained, that is, have a positive loss weight.
 
     Examples:
         >>> from mnistsum.config import ObjectiveConfig
@@ -95,7 +95,7 @@ def held_out_cells(config: ObjectiveConfig) -> np.ndarray:
 
 
 def measure(loss: Float[Array, ""], logits: Logits, batch: Batch) -> Metrics:
-    """Return the metrics of a batch of this loss."""
+    """Return the metrics of a batch with this loss."""
     examples = jnp.int32(len(batch.label))
     return Metrics(
         examples=examples,

@@ -13,9 +13,9 @@ from mnistsum.config import OptimizerConfig
 from mnistsum.errors import InputError
 from mnistsum.registry import OPTIMIZERS
 
-NEWTON_SCHULZ_STEPS = 3  # of Newton and Schulz's iteration in Muon
-QUINTIC = (3.4445, -4.7750, 2.0315)  # x to a x + b x^3 + c x^5: Jordan's, steep at zero
-TINY = 1e-8  # below which a row is left as small as it is
+NEWTON_SCHULZ_STEPS = 3  # of the Newton-Schulz iteration in Muon
+QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients of a x + b x^3 + c x^5, steep at zero
+TINY = 1e-8  # lower bound on the row sums that are divided by, so that tiny rows stay small
 
 
 def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -40,9 +40,9 @@ def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
 
 
 def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """Return the transformation of gradients that the config names, over a run of `steps` steps.
+    """Return the gradient transformation that the config names, for a run of `steps` steps.
 
-    An optimizer of your own is a function of the config and the schedule, in your file's `OPTIMIZERS`.
+    To define your own, add a function of the config and the schedule to `OPTIMIZERS` in your file.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -89,19 +89,19 @@ def muon(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransfo
 
 
 def _orthogonalize(kernel: Float[Array, "..."], dtype: str) -> Float[Array, "..."]:
-    """Return nearly the closest matrix of orthonormal columns, or rows where these are fewer, by Newton and Schulz.
+    """Approximate the nearest matrix with orthonormal columns, or rows if those are fewer, by Newton-Schulz iteration.
 
     Each step multiplies a matrix by a polynomial of its Gram matrix. These polynomials commute, so they are multiplied
-    with each other first, and the tall matrix itself is read only twice: Optax's `orthogonalize_via_newton_schulz`, to
-    which this is equal, reads it six times. With "almost orthogonal layer" rescaling (arXiv:2512.04632) three steps do
-    for the usual five.
+    together first, and the tall matrix itself is read only twice. The equivalent in Optax,
+    `orthogonalize_via_newton_schulz`, reads it six times. With "almost orthogonal layer" rescaling (arXiv:2512.04632),
+    three steps replace the usual five.
 
     Args:
-        kernel: its last axis are the columns of a matrix, all others its rows.
-        dtype: of the products' operands; sums are float32.
+        kernel: a matrix, with the last axis as its columns and all other axes as its rows.
+        dtype: type of the products' operands; sums are float32.
 
     Returns:
-        The kernel's shape; times sqrt(columns / rows) where there are more columns, as in Muon's source.
+        An array of the kernel's shape, times sqrt(columns / rows) if there are more columns, as in Muon's source.
     """
 
     def product(left, right, contracted=((1,), (0,))):

@@ -1,4 +1,4 @@
-"""Predictions of single images with single numbers, by a trained network."""
+"""Predictions of a trained network for pairs of an image and a number."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -17,11 +17,11 @@ from mnistsum.models import Model, rebuilt
 from mnistsum.registry import load_file
 
 PRETRAINED = Path(__file__).parent / "pretrained"
-PAIRS = 16  # pairs; more are answered in turn, fewer are padded, so that one compiled program serves all
+PAIRS = 16  # pairs per call; more take several calls, fewer are padded, so one compiled program serves all
 
 
 class Prediction(NamedTuple):
-    """Probabilities that a network gives to n pairs of an image and a number."""
+    """A network's probabilities for n pairs of an image and a number."""
 
     digit: Float[Array | np.ndarray, "n 10"]
     sum: Float[Array | np.ndarray, "n 19"]
@@ -49,10 +49,10 @@ class Predictor(NamedTuple):
 
     config: Config
     model: Model
-    temperatures: Temperatures | None = None  # fitted on validation images; none: probabilities are not calibrated
+    temperatures: Temperatures | None = None  # fitted on validation images; None: probabilities are not calibrated
 
     def predict(self, images: UInt8[np.ndarray, "n 28 28 1"], numbers: int | Int[np.ndarray, " m"]) -> Prediction:
-        """Return the probabilities of each digit and sum, for images 0-255 as MNIST holds them.
+        """Return the probabilities of each digit and sum, for images 0-255 as MNIST stores them.
 
         Args:
             images: one or more.
@@ -80,12 +80,12 @@ def load_pretrained(name_or_path: str | Path = "base", own: str | Path | None = 
     """Return a trained network.
 
     Args:
-        name_or_path: the name of one that ships with the package (pretrained/README.md), a run's folder, or exported
+        name_or_path: the name of a network shipped with the package (pretrained/README.md), a run's folder, or exported
             weights.
-        own: the .py file that defines its architecture, where it is a user's own.
+        own: the .py file that defines the architecture, if it is your own.
 
     Raises:
-        InputError: where there is none.
+        InputError: if there is no such network.
 
     Examples:
         >>> import mnistsum, numpy as np
@@ -107,10 +107,10 @@ def load_pretrained(name_or_path: str | Path = "base", own: str | Path | None = 
 
 
 def locate(name_or_path: str | Path) -> Path:
-    """Return the folder of a network that ships, where it is given by name, else the path."""
+    """Return the folder of a shipped network if given its name, else the path."""
     return PRETRAINED / name_or_path if str(name_or_path) in _names() else Path(name_or_path)
 
 
 def _names() -> list[str]:
-    """Return the networks that ship."""
+    """Return the names of the shipped networks."""
     return sorted(folder.name for folder in PRETRAINED.iterdir() if folder.is_dir())

@@ -1,6 +1,6 @@
-"""The names that a config chooses by, and what each stands for.
+"""The names that a config may use, and the class or function that each stands for.
 
-JAX is not imported here: what a name stands for is imported when it is first looked up, so that a command line is
+JAX is not imported here: a class or function is imported when its name is first looked up, so that a command line is
 checked before JAX loads.
 """
 
@@ -20,10 +20,10 @@ from mnistsum.errors import InputError
 
 
 class Registry(Mapping[str, Any]):
-    """A mapping from name to class or function. Names can be added; none is ever given another meaning."""
+    """A mapping from name to class or function. Names can be added but never redefined."""
 
     def __init__(self, key: str, places: dict[str, str]):
-        """Start with this project's own.
+        """Start with this project's own names.
 
         Args:
             key: the config's field that holds one of the names, such as `model.classifier`.
@@ -32,7 +32,7 @@ class Registry(Mapping[str, Any]):
         self.key = key
         self._places = places
         self._added: dict[str, Any] = {}
-        self._sources: dict[str, str] = {}  # who added it
+        self._sources: dict[str, str] = {}  # the file that added each name
 
     def __getitem__(self, name: str) -> Any:
         self.check(name)
@@ -58,7 +58,7 @@ class Registry(Mapping[str, Any]):
             source: the path of the file that defines them.
 
         Raises:
-            InputError: where a name stands for something else already.
+            InputError: if a name already stands for something else.
         """
         for name, meaning in named.items():
             if name in self._places or self._added.get(name, meaning) is not meaning:
@@ -70,11 +70,11 @@ class Registry(Mapping[str, Any]):
         self._sources.update(dict.fromkeys(named, source))
 
     def is_added(self, name: str) -> bool:
-        """Return whether a name is of a user's own, not of this project."""
+        """Return whether a name was added by a user rather than defined by this project."""
         return name in self._added
 
     def file_of(self, name: str) -> Path:
-        """Return the source file in which a name's meaning is defined."""
+        """Return the source file that defines what a name stands for."""
         if name in self._added:
             return Path(self._sources[name])
         spec = importlib.util.find_spec(self._places[name].partition(":")[0])
@@ -85,7 +85,7 @@ class Registry(Mapping[str, Any]):
         """Check that a name is known.
 
         Raises:
-            InputError: where it is not, with the known name that is meant if one is near.
+            InputError: if it is not; the message suggests a similar known name if there is one.
         """
         if name in self:
             return
@@ -130,24 +130,24 @@ OPTIMIZERS = Registry(
 )
 OBJECTIVES = Registry("objective.name", {"weighted": "mnistsum.objective:weighted"})
 
-# What a Python file of a user's own may define, each a dict from name to class or function.
+# What a user's Python file may define, each a dict from name to class or function.
 OWN = {"CLASSIFIERS": CLASSIFIERS, "ADDERS": ADDERS, "OPTIMIZERS": OPTIMIZERS, "OBJECTIVES": OBJECTIVES}
 
-_files: dict[Path, tuple[bytes, ModuleType]] = {}  # what `load_file` has loaded, and from what
-_loading: list[Path] = []  # being loaded: their names are not known yet
+_files: dict[Path, tuple[bytes, ModuleType]] = {}  # source and module of each file that `load_file` loaded
+_loading: list[Path] = []  # files being loaded, whose names are not known yet
 
 
 def is_loading() -> bool:
-    """Whether a file of a user's own is being run, so that names in its config cannot be checked yet."""
+    """Return whether a user's file is being run, so that names in its config cannot be checked yet."""
     return bool(_loading)
 
 
 def load_file(path: str | Path) -> ModuleType:
-    """Run a Python file of a user's own, once a process, and add the names that it defines; return it as a module.
+    """Run a user's Python file once per process, add the names that it defines, and return it as a module.
 
     Raises:
-        InputError: where there is no such file, where it is no Python, where it defines a name that is taken, or where
-            it was loaded before and has changed, as JAX would go on with what it has compiled of it.
+        InputError: if the file does not exist, is not Python, defines a name that is taken, or has changed since it was
+            loaded, because JAX would keep using what it compiled from it.
 
     Examples:
         >>> import tempfile
@@ -166,11 +166,11 @@ def load_file(path: str | Path) -> ModuleType:
         raise InputError(f"{path}: expected a Python file, whose name ends in .py")
     source = file.read_bytes()
     if file not in _files:
-        name = f"{file.stem}_{len(_loading)}_{len(_files)}"  # no other module's
+        name = f"{file.stem}_{len(_loading)}_{len(_files)}"  # unlike any other module's
         spec = importlib.util.spec_from_file_location(name, file)
         assert spec is not None and spec.loader is not None, "a .py suffix always has a loader"
         module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # where dataclasses and others look a class's module up
+        sys.modules[name] = module  # dataclasses and others look up a class's module there
         try:
             with _deferred(file), _named(path):
                 spec.loader.exec_module(module)
@@ -187,7 +187,7 @@ def load_file(path: str | Path) -> ModuleType:
 
 @contextlib.contextmanager
 def _named(path: str | Path) -> Iterator[None]:
-    """Tell what a user's file gets wrong as an InputError that begins with its path."""
+    """Turn a syntax or input error in a user's file into an InputError that begins with its path."""
     try:
         yield
     except SyntaxError as error:
@@ -197,7 +197,7 @@ def _named(path: str | Path) -> Iterator[None]:
 
 
 def digest_code(tree: ast.Module) -> str:
-    """Return the SHA-256 of a module's code. Comments and docstrings, which are taken out of the tree, are no code.
+    """Return the SHA-256 of a module's code, without comments and docstrings. `tree` loses its docstrings.
 
     Examples:
         >>> import ast
@@ -215,7 +215,7 @@ def load_module(name: str) -> ModuleType:
     """Import a module by its dotted name, and add the names that it defines.
 
     Raises:
-        InputError: where it defines a name that is taken.
+        InputError: if it defines a name that is taken.
     """
     with _deferred(Path(name)):
         module = importlib.import_module(name)
@@ -227,7 +227,7 @@ def add_names(module: ModuleType, source: str) -> None:
     """Add the names that a module defines as CLASSIFIERS, ADDERS, OPTIMIZERS and OBJECTIVES."""
     for variable, registry in OWN.items():
         named = vars(module).get(variable, {})
-        if named is not registry:  # which it may have imported
+        if named is not registry:  # the module may have imported the registry itself
             registry.add(named, source)
 
 

@@ -1,4 +1,4 @@
-"""Several seeds of one config as one program: vmapped, and spread over devices that need not talk to each other."""
+"""Several seeds of one config in one program: vmapped, and spread over devices that need not communicate."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -20,7 +20,7 @@ def devices_for(seeds: int) -> int:
 
 
 def init_seeds(recipe: Recipe, seeds: Sequence[int], data: Split) -> tuple[Keys, TrainState, Split]:
-    """Return keys and states before the first step, stacked and spread over the devices, and the data whole on each."""
+    """Return keys and initial states, stacked and spread over the devices, and the data copied to each device."""
     each, whole = _placements(len(seeds))
     keys, state = jax.jit(partial(_stacked, recipe))(jnp.array(seeds, jnp.uint32))
     return (
@@ -31,9 +31,9 @@ def init_seeds(recipe: Recipe, seeds: Sequence[int], data: Split) -> tuple[Keys,
 
 
 def compile_advance_seeds(recipe: Recipe, n: int, seeds: int) -> Any:
-    """Return `advance` for what `init_seeds` gives, compiled, to be called with (keys, state, data, until).
+    """Return `advance` compiled for the output of `init_seeds`; call it with (keys, state, data, until).
 
-    It uses the state up. Each device advances its share of the seeds; no result of one is needed by another.
+    The state is donated. Each device advances its share of the seeds and needs no results from the others.
     """
 
     def on_one_device(keys: Keys, state: TrainState, data: Split, until: Int[Array, ""]) -> TrainState:
@@ -47,7 +47,7 @@ def compile_advance_seeds(recipe: Recipe, n: int, seeds: int) -> Any:
         mesh=each.mesh,
         in_specs=(each.spec, specs, whole.spec, whole.spec),
         out_specs=specs,
-        check_vma=False,  # it has loops and branches of one's own network refused that begin from constants
+        check_vma=False,  # the check rejects a user's network whose loops or branches start from constants
     )
     keys, state = jax.eval_shape(partial(_stacked, recipe), jax.ShapeDtypeStruct((seeds,), jnp.uint32))
     data = jax.eval_shape(lambda: Split(jnp.zeros((n, 28, 28, 1), jnp.uint8), jnp.zeros(n, jnp.int32)))
@@ -68,16 +68,16 @@ def _stacked(recipe: Recipe, seeds: Integer[Array, " seeds"]) -> tuple[Keys, Tra
 
 
 def _like(tree: Any, sharding: NamedSharding) -> Any:
-    """Return the shapes and types of arrays, so placed."""
+    """Return the shapes and types of arrays, with this sharding."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
 
 
 def _by_part(step: Any, rest: Any) -> Any:
-    """Return a value for each part of stacked states: all are at one step, so that one loop ends for all of them."""
+    """Return one value per part of stacked states; they share `step`, so one loop ends for all of them."""
     return TrainState(step, *[rest] * (len(TrainState._fields) - 1))
 
 
 def _placements(seeds: int) -> tuple[NamedSharding, NamedSharding]:
-    """Where stacked seeds lie, and what they share."""
+    """Return the shardings of what is stacked by seed and of what all seeds share."""
     devices = mesh(devices_for(seeds), "seed")
     return NamedSharding(devices, PartitionSpec("seed")), NamedSharding(devices, PartitionSpec())

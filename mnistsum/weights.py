@@ -1,4 +1,4 @@
-"""A trained model as a file of weights that holds the config that they belong to."""
+"""A trained model as a file of weights, together with its config."""
 
 import ast
 import json
@@ -26,7 +26,7 @@ class Weights(NamedTuple):
 
     config: Config
     model: Model
-    temperatures: Temperatures | None  # fitted on validation images; none: there were none, or it is an older file
+    temperatures: Temperatures | None  # fitted on validation images; None: no such images, or an older file
 
 
 def save(
@@ -40,13 +40,13 @@ def save(
     """Write a file of weights, whole or not at all.
 
     Args:
-        file: in a folder that is there.
-        config: of the model.
-        model: whose every bit is kept, unless rounded.
-        made_by: what the file says of where the weights come from.
-        temperatures: that calibrate the model's probabilities, where they were fitted.
-        rounded: keep kernels in bfloat16, half as large. Where a config computes in bfloat16, products round them so
-            in any case, and the model answers the same; but for matrices that are no kernels, as `vit`'s positions.
+        file: a path in an existing folder.
+        config: the model's config.
+        model: the model, saved bit for bit unless rounded.
+        made_by: a note in the file on where the weights come from.
+        temperatures: the temperatures that calibrate the model's probabilities, if fitted.
+        rounded: store kernels in bfloat16, at half the size. If the config computes in bfloat16, products round them
+            anyway, so answers stay the same, except through matrices that are not kernels, such as `vit`'s positions.
 
     Examples:
         >>> import tempfile
@@ -75,12 +75,12 @@ def save(
 
 
 def load(path: Path) -> Weights:
-    """Return the content of a file that `save` wrote, or of such a file in a folder.
+    """Return the content of a file that `save` wrote, given its path or its folder.
 
-    A warning tells where the code of a network of the user's own is not what it was trained with.
+    A warning is issued if the code of a user's own network has changed since it was trained.
 
     Raises:
-        InputError: on anything else: another format, another architecture than the config says, another `config.json`.
+        InputError: on another format, an architecture that is not the config's, or a different `config.json` beside it.
     """
     file = path / WEIGHTS if path.is_dir() else path
     arrays, metadata = load_arrays(file)
@@ -109,7 +109,7 @@ def load(path: Path) -> Weights:
 
 
 def _own_code(config: Config) -> dict[str, str]:
-    """Return the digest of the code of each part of a network that a user's file defines."""
+    """Return a digest of the code for each part of the network that a user's file defines."""
     parts = {"classifier": (CLASSIFIERS, config.model.classifier), "adder": (ADDERS, config.model.adder)}
     return {
         part: digest_code(ast.parse(known.file_of(name).read_bytes()))
@@ -119,7 +119,7 @@ def _own_code(config: Config) -> dict[str, str]:
 
 
 def _temperatures(text: str, file: Path) -> Temperatures:
-    """Return what a file says that probabilities are calibrated by; InputError where that is none."""
+    """Return the temperatures that a file stores; raise InputError if they are invalid."""
     said = parse_json(text, f"{file}, temperatures")
     fields = Temperatures._fields
     if not isinstance(said, dict) or said.keys() != set(fields):
@@ -133,5 +133,5 @@ def _temperatures(text: str, file: Path) -> Temperatures:
 def named(model: Any) -> dict[str, Any]:
     """Return a model's arrays by dotted name, such as `classifier.conv1.kernel`."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(model)
-    # A path's last key is Flax's, of the value in it.
+    # The last key of a path is Flax's own, for the value of the variable.
     return {jax.tree_util.keystr(path[:-1], simple=True, separator="."): leaf for path, leaf in leaves}
