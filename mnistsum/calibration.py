@@ -1,36 +1,36 @@
-"""Probabilities that mean what they say: temperatures of both outputs, and how far confidence lies from accuracy."""
+"""Calibration of probabilities: temperatures for both outputs, and how far confidence is from accuracy."""
 
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-BINS = 15  # of confidence, equally wide, as Guo et al. take them
-RANGE = (0.05, 20.0)  # in which a temperature is looked for
+BINS = 15  # of confidence, equally wide, as in Guo et al.
+RANGE = (0.05, 20.0)  # search range for a temperature
 
 
 class Temperatures(NamedTuple):
-    """What the logits of each output are divided by before the softmax; 1 leaves them as they are."""
+    """Divisors of each output's logits before the softmax; 1 leaves them unchanged."""
 
     digit: float = 1.0
     sum: float = 1.0
 
 
 class Reliability(NamedTuple):
-    """How often answers are right, by how sure they are said to be."""
+    """How often answers are right, by their confidence."""
 
-    answers: list[int]  # [15], those whose confidence lies in each bin
-    confidence: list[float]  # [15], their mean confidence; 0 where there are none
-    accuracy: list[float]  # [15], the share of them that is right; 0 where there are none
-    error: float  # expected calibration error: mean distance of the two, weighed by answers
+    answers: list[int]  # [15], how many have their confidence in each bin
+    confidence: list[float]  # [15], mean confidence in each bin; 0 if it is empty
+    accuracy: list[float]  # [15], share of right answers in each bin; 0 if it is empty
+    error: float  # expected calibration error: mean distance of the two, weighted by answers
 
 
 def fit_temperature(logits: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]) -> float:
-    """Return the temperature of the least negative log-likelihood on held-out answers (Guo et al. 2017).
+    """Return the temperature that minimizes the negative log-likelihood on held-out answers (Guo et al. 2017).
 
-    Guo et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599. No answer changes by it. It is 1
-    where all answers are right: the likelihood would grow without end as it falls, and tells nothing of how often they
-    err.
+    Guo et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599. The temperature changes no answer. It
+    is 1 if all answers are right: the likelihood would then rise without limit as the temperature falls, and says
+    nothing about the error rate.
 
     Examples:
         >>> import numpy as np
@@ -40,7 +40,7 @@ def fit_temperature(logits: Float[np.ndarray, "n classes"], labels: Int[np.ndarr
         >>> round(fit_temperature(logits, labels.astype(int)), 2)
         3.64
     """
-    from scipy.optimize import minimize_scalar  # a quarter of a second that only a run's end takes
+    from scipy.optimize import minimize_scalar  # takes a quarter of a second, only needed at the end of a run
 
     if (logits.argmax(-1) == labels).all():
         return 1.0
@@ -59,7 +59,7 @@ def fit_temperature(logits: Float[np.ndarray, "n classes"], labels: Int[np.ndarr
 def reliability(
     logits: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"], temperature: float = 1.0
 ) -> Reliability:
-    """Return how often answers are right by their confidence, the probability of the likeliest class.
+    """Return how often answers are right, by their confidence: the probability of the most likely class.
 
     Examples:
         >>> import numpy as np

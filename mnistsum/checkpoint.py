@@ -119,7 +119,7 @@ def load_run(folder: str | Path, own: str | Path | None = None) -> tuple[Config,
         own: the .py file that defines the architecture, if it is your own.
 
     Raises:
-        InputError: if it is not a run's folder, or holds nothing sound.
+        InputError: if it is not a run's folder or holds nothing sound.
 
     Examples:
         >>> import mnistsum
@@ -154,9 +154,9 @@ def _read(path: Path, config: Config) -> tuple[TrainState, dict[str, Any], Model
     for name, value in as_dict(config).items():
         if name not in may_differ and saved[name] != value:
             raise InputError(f"{path}: of another config: expected {name} to be {value!r}, found {saved[name]!r}")
-    # The count of images affects only the shape of the draws by rank; without draws, any count will do.
+    # The count of images shapes only the draws by rank; without them, any count will do.
     images = len(arrays.get("draws.losses", ())) or config.data.train_images or config.training.batch_size
-    # The devices affect no array's shape, and those of the run may not exist here.
+    # The devices shape no array, and those of the run may not exist here.
     like = jax.eval_shape(lambda: init_state(make_recipe(config, images, devices=1), split_keys(0)))
     of_state, of_best = _flat(like), _flat_best(like.model)
     wanted = of_state | (of_best if arrays.keys() & of_best.keys() else {})

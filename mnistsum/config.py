@@ -16,8 +16,8 @@ from mnistsum.errors import InputError
 from mnistsum.field_checks import Checked, hints
 from mnistsum.json_files import parse_json, read_json
 
-RENAMED = {"model.initialisation": "initialization"}  # key in the JSON of earlier versions -> current name
-# Fields missing from the JSON of earlier versions; their defaults keep the earlier behavior.
+RENAMED = {"model.initialisation": "initialization"}  # key in older JSON -> current name
+# Fields that older JSON lacks; their defaults keep the earlier behavior.
 ADDED = (
     "objective.name",
     "data.train_images",
@@ -141,7 +141,7 @@ class ObjectiveConfig(Checked):
 
 @dataclass(frozen=True)
 class OptimizerConfig(Checked):
-    """The optimizer, its learning rate schedule, and weight averaging.
+    """The optimizer, its schedule, and weight averaging.
 
     Examples:
         >>> from mnistsum import OptimizerConfig
@@ -200,7 +200,7 @@ class TrainingConfig(Checked):
 
 @dataclass(frozen=True)
 class Config(Checked):
-    """Everything that determines a result. Use `dataclasses.replace` to make a variant.
+    """Everything that determines a result; `dataclasses.replace` makes a variant.
 
     Examples:
         >>> import dataclasses
@@ -250,7 +250,7 @@ def spans_epochs(config: Config) -> bool:
 
 
 def check_names(config: Config) -> Config:
-    """Return a user file's config, checking its names now that those defined in the file are known.
+    """Return a user file's config, its names checked now that the file's own are known.
 
     Raises:
         InputError: if a name is unknown.
@@ -268,7 +268,7 @@ def from_json(text: str, source: str) -> Config:
     """Return the config in a JSON text.
 
     Raises:
-        InputError: on an unknown key, a wrong type or a value out of range; the message names `source`.
+        InputError: on an unknown key, a wrong type or a value out of range; it names `source`.
 
     Examples:
         >>> from mnistsum.config import Config, from_json, to_json

@@ -93,9 +93,8 @@ def draw_by_rank(losses: Float[Array, " n"], log_pressure: Float[Array, ""]) -> 
     """Return `n` places by decreasing loss, repeating those with large losses.
 
     Rank r of n is drawn in proportion to exp(-log_pressure * r / n), as in Loshchilov & Hutter 2016, "Online batch
-    selection for faster training of neural networks" (arXiv:1511.06343), but the draws are evenly spaced, not random.
-    Each count is within one of its expectation. As `log_pressure`, which must be above 0, nears 0, each place is drawn
-    once.
+    selection for faster training of neural networks" (arXiv:1511.06343), but the draws are evenly spaced, not random:
+    each count is within one of its expectation. As `log_pressure`, which is above 0, nears 0, each comes once.
 
     Examples:
         >>> import jax.numpy as jnp

@@ -16,7 +16,7 @@ def count(config: Config) -> int:
     """Return how many devices share each batch.
 
     Raises:
-        InputError: if JAX does not find that many, or the batch does not divide evenly among them.
+        InputError: if JAX does not find as many, or they cannot share a batch evenly.
     """
     there, size = jax.device_count(), config.training.batch_size
     devices = there if config.devices == "all" else config.devices

@@ -1,8 +1,8 @@
 """A trained model as a graph that runs without mnistsum: StableHLO, and ONNX with the extra `onnx`.
 
-Both take uint8 images [n, 28, 28, 1], 0-255, and int32 numbers [n], 0-9, for any n, and give the probabilities of the
-digit [n, 10] and of the sum [n, 19]. What these are, calibrated or not, `describe` says in the metadata of ONNX and in
-`fun_name` of StableHLO.
+Both take uint8 images [n, 28, 28, 1], 0-255, and int32 numbers [n], 0-9, for any n, and return the probabilities of the
+digit [n, 10] and of the sum [n, 19]. The text of `describe`, such as whether these are calibrated, is in ONNX's
+metadata and StableHLO's `fun_name`.
 """
 
 import dataclasses
@@ -22,11 +22,11 @@ from mnistsum.models import Model, build, with_fixed_calls
 from mnistsum.predict import probabilities
 
 OPSET = 21  # of ONNX
-TOO_NEW = (0, 11)  # versions of JAX that jax2onnx 0.17 cannot read
+TOO_NEW = (0, 11)  # first version of JAX that jax2onnx 0.17 does not support
 
 
 def describe(config: Config, temperatures: Temperatures | None) -> dict[str, str]:
-    """Return what the probabilities of an exported network are, in words."""
+    """Describe the probabilities of an exported network in words."""
     shifts, doubt = (2 * config.data.test_shift + 1) ** 2, config.data.test_doubt
     of_which = f" of images whose digit has a probability below {doubt:g}" if doubt < 1 else ""
     return {
@@ -60,7 +60,7 @@ def to_stablehlo(config: Config, model: Model, temperatures: Temperatures | None
 def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = None) -> bytes:
     """Return a serialized ONNX model with inputs `image` and `number` and outputs `digit` and `sum`.
 
-    It computes in float32 whatever the config says, as runtimes of ONNX hardly know bfloat16.
+    It computes in float32 whatever the config says, because ONNX runtimes barely support bfloat16.
     """
     if jax.__version_info__ >= TOO_NEW:
         raise InputError(
@@ -91,7 +91,7 @@ def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = No
 
 
 def _function(config: Config, model: Model, temperatures: Temperatures | None, loops: bool = True) -> Callable:
-    """Return what is exported; StableHLO keeps its name, in which it says what the probabilities are."""
+    """Return the function to export; StableHLO keeps its name, which describes the probabilities."""
 
     def function(images: Any, numbers: Any) -> tuple[Any, ...]:
         return tuple(probabilities(config.data, model, temperatures or Temperatures(), images, numbers, loops))

@@ -15,7 +15,7 @@ from mnistsum.registry import OPTIMIZERS
 
 NEWTON_SCHULZ_STEPS = 3  # of the Newton-Schulz iteration in Muon
 QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients of a x + b x^3 + c x^5, steep at zero
-TINY = 1e-8  # lower bound on the row sums that are divided by, so that tiny rows stay small
+TINY = 1e-8  # lower bound of the row sums, so that tiny rows stay small
 
 
 def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:

@@ -70,7 +70,7 @@ class Registry(Mapping[str, Any]):
         self._sources.update(dict.fromkeys(named, source))
 
     def is_added(self, name: str) -> bool:
-        """Return whether a name was added by a user rather than defined by this project."""
+        """Return whether a user, not this project, defined a name."""
         return name in self._added
 
     def file_of(self, name: str) -> Path:
@@ -85,7 +85,7 @@ class Registry(Mapping[str, Any]):
         """Check that a name is known.
 
         Raises:
-            InputError: if it is not; the message suggests a similar known name if there is one.
+            InputError: if it is not; it suggests a similar name if there is one.
         """
         if name in self:
             return

@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
 
-MARGIN = 0.001  # a difference of accuracy that does not matter: 0.1 points
+MARGIN = 0.001  # a difference in accuracy that does not matter: 0.1 points
 
 
 class Interval(NamedTuple):
-    """A mean and where it lies, at a stated confidence."""
+    """A mean and the bounds of its confidence interval."""
 
     mean: float
     low: float
@@ -19,7 +19,7 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How much another architecture is better than the first, as fractions, and what follows."""
+    """How much better another architecture is than the first, as fractions, and the verdict."""
 
     mean: float
     low: float
@@ -29,7 +29,7 @@ class Difference(NamedTuple):
 
 
 def interval(values: Float[np.ndarray, " seeds"], confidence: float = 0.95) -> Interval:
-    """Return the mean over seeds and its interval by Student's t; of one value, the interval is infinite.
+    """Return the mean over seeds and its Student's t interval, which is infinite for a single value.
 
     Examples:
         >>> import numpy as np
@@ -50,30 +50,30 @@ def difference(
     contrasts: int = 1,
     failures: int = 0,
 ) -> Difference:
-    """Return the other's accuracy less the first's, from the images that each seed gets right, paired by both.
+    """Return the other's accuracy minus the first's, from results paired by seed and by image.
 
-    Seeds and images are both samples: another seed, and another test set, would give another difference. With d the
-    difference of seed s on image i, a crossed two-way layout of n seeds and m images (Searle, Casella & McCulloch 1992,
-    "Variance components", chapter 4),
+    Seeds and images are both samples: another seed or another test set would give another difference. Let d be the
+    difference of seed s on image i. In this crossed two-way layout of n seeds and m images (Searle, Casella & McCulloch
+    1992, "Variance components", chapter 4),
 
         variance = (MS_seeds + MS_images - MS_rest) / (n m),
 
-    which is the variance of the seeds' means / n plus that of the images' means / m, less what both count twice. Each
-    part has degrees of freedom of its own, few for the seeds and many for the images, and so its own quantile of
-    Student's t (the modified large-sample method of Graybill & Wang 1980, "Confidence intervals on nonnegative linear
+    which is the variance of the seeds' means / n plus that of the images' means / m, minus what both count. Each part
+    has its own degrees of freedom, few for the seeds and many for the images, and so its own quantile of Student's
+    t (the modified large-sample method of Graybill & Wang 1980, "Confidence intervals on nonnegative linear
     combinations of variances"):
 
         half width = sqrt(t(n - 1)^2 max(MS_seeds, MS_rest) + t(m - 1)^2 max(MS_images - MS_rest, 0)) / sqrt(n m).
 
-    In expectation MS_seeds is at least MS_rest, so a smaller one is chance: with two seeds it may well be zero. One
-    quantile for the sum, by Satterthwaite's degrees of freedom, is too bold with few seeds: where by chance they agree,
-    the images' many degrees of freedom win.
+    In expectation MS_seeds is at least MS_rest, so a smaller value is due to chance: with two seeds it may be zero. A
+    single quantile, by Satterthwaite's degrees of freedom, is too small with few seeds: if they agree by chance, the
+    images' many degrees of freedom dominate.
 
     Args:
-        first: what is right, 0 to 1, of each seed and image.
-        other: the same of the other.
-        contrasts: differences that are looked at together; all hold at 95 % (Bonferroni).
-        failures: seeds of either that failed; the other is then never called no worse.
+        first: how right each seed is on each image, 0 to 1.
+        other: the same for the other architecture.
+        contrasts: how many differences are examined together; all hold jointly at 95 % (Bonferroni).
+        failures: how many seeds of either failed; if any did, the other is never called no worse.
 
     Raises:
         ValueError: with fewer than two seeds or images.

@@ -1,7 +1,7 @@
-"""Assertions that any architecture must pass, here and in tests of your own: `check(ModelConfig(classifier="mine"))`.
+"""Assertions that any architecture must pass, here and in your own tests: `check(ModelConfig(classifier="mine"))`.
 
-Each raises an AssertionError that says what does not hold. They run on random images, through jit: the QUICK ones in
-seconds, all of them in about a minute.
+Each raises an AssertionError that says what failed. They run on random images, under jit: those in QUICK take seconds,
+all of them about a minute.
 """
 
 from collections.abc import Callable
@@ -23,9 +23,9 @@ from mnistsum.objective import objective
 from mnistsum.train import Recipe, init_state, split_keys, train_step
 from mnistsum.types import Batch, Split, TrainState
 
-SEED = 0  # of the key, which is made when it is needed: at import, it would start JAX before a program has set it up
+SEED = 0  # of the key, made on demand: at import, it would start JAX before a program has configured it
 N = 32  # examples
-LOOKS_AGAIN = DataConfig(test_shift=1, test_doubt=0.5)  # as untrained networks do for most images
+LOOKS_AGAIN = DataConfig(test_shift=1, test_doubt=0.5)  # which shifts most images of untrained networks
 
 
 def examples() -> Batch:
@@ -37,7 +37,7 @@ def examples() -> Batch:
 
 
 def check(config: ModelConfig, parameters: int | None = None) -> None:
-    """Run all the checks of this module on an architecture; `parameters` pins their count.
+    """Run all the checks of this module on an architecture; `parameters` is the expected count.
 
     Examples:
         >>> from mnistsum.config import ModelConfig
@@ -52,7 +52,7 @@ def check(config: ModelConfig, parameters: int | None = None) -> None:
 
 
 def check_shapes(config: ModelConfig) -> None:
-    """Check that leaves are float32, logits [batch, 10] and [batch, 19] in both modes, features as wide as said."""
+    """Check that leaves are float32, logits [batch, 10] and [batch, 19] in both modes, features as wide as declared."""
     model = jax.eval_shape(partial(build, config), jax.random.key(SEED))
     assert {leaf.dtype for leaf in jax.tree.leaves(model)} == {jnp.dtype("float32")}, "a leaf is not float32"
     batch = examples()
@@ -64,13 +64,13 @@ def check_shapes(config: ModelConfig) -> None:
 
 
 def check_jit_equals_eager(config: ModelConfig) -> None:
-    """Check that the loss in training and each leaf of its gradient are the same compiled and not."""
+    """Check that the training loss and each leaf of its gradient are the same with and without jit."""
     model = build(config, jax.random.key(SEED))
     params, of = parameters(model), jax.value_and_grad(partial(_loss, model, batch=examples()))
-    # A coarser bound where operands are rounded to bfloat16: another order of sums rounds otherwise.
+    # The bound is looser with bfloat16 operands because another order of sums rounds differently.
     bound = 1e-4 if config.dtype == "float32" else 0.1
     pairs = list(_pairs(jax.jit(of)(params), of(params)))
-    # Slopes that are zero but for rounding, as of a bias before a batch norm, have no digits that could agree.
+    # Gradients that are zero except for rounding, as of a bias before a batch norm, have no digits to compare.
     rounding = 1e-6 * max(float(np.abs(b).max()) for _, _, b in pairs[1:])
     for path, a, b in pairs:
         if max(np.abs(a).max(), np.abs(b).max()) <= rounding:
@@ -80,7 +80,7 @@ def check_jit_equals_eager(config: ModelConfig) -> None:
 
 
 def check_traced_once(config: ModelConfig) -> None:
-    """Check that new images and parameters of the same shapes do not compile again."""
+    """Check that new images and parameters of the same shapes do not trigger recompilation."""
     forward = jax.jit(chex.assert_max_traces(lambda model, batch: model(batch.image, batch.number), n=1))
     for seed in range(3):
         model = build(config, jax.random.key(seed))
@@ -89,7 +89,7 @@ def check_traced_once(config: ModelConfig) -> None:
 
 
 def check_vmapped_step_equals_single_steps(config: ModelConfig) -> None:
-    """Check that one training step of three seeds at once gives each what it gets alone (rtol 1e-5)."""
+    """Check that a vmapped step of three seeds gives each the result of its own step (rtol 1e-5)."""
     recipe = _recipe(config, OptimizerConfig(name="sgd", learning_rate=0.1, momentum=0.0, schedule="constant"), 1)
 
     def step(seed: jax.Array) -> Model:
@@ -115,7 +115,7 @@ def check_permutation(config: ModelConfig) -> None:
 
 
 def check_padding(config: ModelConfig) -> None:
-    """Check that part of a batch, padded, is answered as within the whole: no example sees another."""
+    """Check that a padded part of a batch gets the same answers as in the whole: no example sees another."""
     model, split = build(config, jax.random.key(SEED)), _split()
     part = Split(*(field[:20] for field in split))
     for path, a, b in _pairs(evaluate(DataConfig(), model, part, N), evaluate(DataConfig(), model, split, N)):
@@ -123,7 +123,7 @@ def check_padding(config: ModelConfig) -> None:
 
 
 def check_digit_ignores_number(config: ModelConfig) -> None:
-    """Check that the derivative of the digit logits by the number is zero, and that of the sum is not."""
+    """Check that the derivative with respect to the number is zero for digit logits, but not for sum logits."""
     model, batch = build(config, jax.random.key(SEED)), examples()
     params = parameters(model)
 
@@ -148,7 +148,7 @@ def check_gradients(config: ModelConfig) -> None:
 
 
 def check_learns(config: ModelConfig) -> None:
-    """Check that 32 examples are learned to 100 % of both outputs within 300 steps of Adam."""
+    """Check that 300 steps of Adam learn 32 examples to 100 % accuracy on both outputs."""
     batch, keys = examples(), split_keys(0)
     recipe = _recipe(config, OptimizerConfig(name="adamw", learning_rate=1e-2, momentum=0.9), 300)
 
@@ -162,7 +162,7 @@ def check_learns(config: ModelConfig) -> None:
     assert min(right) == 1.0, f"after 300 steps, digit {right[0]:.0%} and sum {right[1]:.0%} of 32 examples are right"
 
 
-# Seconds an architecture: what a comparison asks of each before it trains any.
+# A comparison runs these, in seconds, on each architecture before it trains any.
 QUICK: tuple[Callable[[ModelConfig], None], ...] = (
     check_shapes,
     check_padding,
@@ -180,7 +180,7 @@ CHECKS: tuple[Callable[[ModelConfig], None], ...] = (
 
 
 def _recipe(config: ModelConfig, optimizer: OptimizerConfig, steps: int) -> Recipe:
-    """Training on the examples, all of them in each step."""
+    """Return a recipe that trains on all of the examples in each step."""
     return Recipe(
         scaling=DataConfig(),
         augment=AugmentConfig(),
@@ -197,7 +197,7 @@ def _recipe(config: ModelConfig, optimizer: OptimizerConfig, steps: int) -> Reci
 
 
 def _split() -> Split:
-    """Images of noise, as they are stored."""
+    """Return noise images in the stored format."""
     images = jax.random.randint(jax.random.key(SEED), (N, 28, 28, 1), 0, 256).astype(jnp.uint8)
     return Split(np.asarray(images), np.arange(N, dtype=np.int32) % 10)
 
@@ -209,11 +209,11 @@ def _loss(model: Model, params: PyTree, batch: Batch, weight: float = 0.5) -> ja
 
 
 def _assert_close(a: np.ndarray, b: np.ndarray, bound: float, message: str) -> None:
-    """Both are as good as equal, absolutely or relatively; else the message, in one line."""
+    """Assert that both are equal within an absolute and relative bound; the message is one line."""
     assert np.allclose(a, b, rtol=bound, atol=bound), f"{message} (by up to {np.abs(a - b).max():.2g})"
 
 
 def _pairs(left, right):
-    """Path and both values of each leaf."""
+    """Yield the path and both values of each leaf."""
     for (path, a), b in zip(jax.tree.leaves_with_path(left), jax.tree.leaves(right), strict=True):
         yield jax.tree_util.keystr(path), np.asarray(a), np.asarray(b)

@@ -1,4 +1,4 @@
-"""Training as pure functions: draw a step's batch, take the step, and run any count of steps in one loop."""
+"""Training as pure functions: draw a step's batch, take the step, and run many steps in one loop."""
 
 import math
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Recipe:
     batch_size: int  # images per step
     pressure: float  # of the draw by rank; 1: no such draw
     steps_per_epoch: int
-    steps: int  # of the whole run, and so the length of the schedule
+    steps: int  # of the whole run and of the schedule
     devices: int  # how many share each batch
 
 
@@ -150,7 +150,7 @@ def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Ba
 
 
 def advance(recipe: Recipe, keys: Keys, state: TrainState, data: Split, until: Int[Array, ""]) -> TrainState:
-    """Return the state at step `until`, with the same bits however many calls it takes to get there.
+    """Return the state at step `until`, with the same bits however many calls lead there.
 
     Under jit it compiles once for a whole run because `until` is traced.
 

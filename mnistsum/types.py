@@ -10,14 +10,14 @@ from numpy import ndarray
 
 
 class Split(NamedTuple):
-    """Images and their labels as stored; numpy from `load`, JAX once on a device."""
+    """Images and their labels as stored; NumPy arrays from `load`, JAX arrays once on a device."""
 
     images: UInt8[Array | ndarray, "n 28 28 1"]  # 0-255
     labels: Int[Array | ndarray, " n"]  # 0-9
 
 
 class Data(NamedTuple):
-    """A data set's three disjoint splits; validation may hold no image."""
+    """A data set's three disjoint splits; validation may be empty."""
 
     train: Split
     validation: Split
@@ -25,7 +25,7 @@ class Data(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What the model and the objective see of some examples."""
+    """Examples as the model and the objective see them."""
 
     image: Float[Array, "batch 28 28 1"]  # scaled as the config says
     number: Float[Array, "batch 10"]  # one-hot
@@ -34,7 +34,7 @@ class Batch(NamedTuple):
 
 
 class Logits(NamedTuple):
-    """What a model answers."""
+    """A model's outputs."""
 
     digit: Float[Array, "batch 10"]
     sum: Float[Array, "batch 19"]
@@ -43,15 +43,15 @@ class Logits(NamedTuple):
 class Epoch(NamedTuple):
     """The draws of one epoch."""
 
-    order: Int[Array, " images"]  # of those that are trained on, all or a few: each once, or drawn by rank
-    numbers: Int[Array, " n"]  # 0-9, the number that each image meets, by image
+    order: Int[Array, " images"]  # of the images trained on, all or a subset: each once, or drawn by rank
+    numbers: Int[Array, " n"]  # 0-9, the number paired with each image
 
 
 class Draws(NamedTuple):
-    """What a run that draws images by rank remembers; an image is known by its place among those trained on."""
+    """State of drawing images by rank; an image's place is its index among those trained on."""
 
-    places: Int[Array, " images"]  # that the current epoch sees, in its order
-    losses: Float[Array, " images"]  # nats, of each image when it was last seen; infinite before
+    places: Int[Array, " images"]  # places that the current epoch sees, in order
+    losses: Float[Array, " images"]  # nats, of each image when last seen; infinite before
 
 
 class Metrics(NamedTuple):
@@ -64,9 +64,9 @@ class Metrics(NamedTuple):
 
 
 class FirstBad(NamedTuple):
-    """Where a run first met a number that is not finite."""
+    """Where a run first met a non-finite value."""
 
-    step: Int[Array, ""]  # -1: nowhere yet
+    step: Int[Array, ""]  # -1: none yet
     quantity: Int[Array, ""]  # index into QUANTITIES
 
 
@@ -84,19 +84,19 @@ class Keys(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """All that a run carries: with its config and seed, it decides every later step."""
+    """Everything that a run carries: with its config and seed, it determines every later step."""
 
     step: Int[Array, ""]
     model: Any  # parameters, as a mnistsum.models.Model
     opt_state: PyTree
     average: Any  # moving average of the parameters, or None
-    draws: Draws | None  # where images are drawn by rank
+    draws: Draws | None  # None unless images are drawn by rank
     metrics: Metrics
-    first_bad: FirstBad  # carried, so that a run's stops tell the very step
+    first_bad: FirstBad  # carried so that a stop can report the exact step
 
 
 class Evaluation(NamedTuple):
-    """What a model answers to every image with every number, and at what loss."""
+    """A model's answers and losses for every image with every number."""
 
     digit: Int[Array | ndarray, " n"]  # most likely digit
     sum: Int[Array | ndarray, "n 10"]  # most likely sum, by number
@@ -105,4 +105,4 @@ class Evaluation(NamedTuple):
     impossible: Float[Array | ndarray, "n 10"]  # probability on sums that the number excludes
     digit_logits: Float[Array | ndarray, "n 10"]
     sum_logits: Float[Array | ndarray, "n 10 19"]  # by number
-    passes: Int[Array | ndarray, " n"]  # of the classifier over the image, where it is and where it is moved to
+    passes: Int[Array | ndarray, " n"]  # of the classifier over the image, unshifted and shifted

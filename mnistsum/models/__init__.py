@@ -1,6 +1,6 @@
-"""Models: a classifier and an adder, chosen by name from the config. Flax is imported in this package alone.
+"""Models: a classifier and an adder, chosen by name from the config. Only this package imports Flax.
 
-A model is a pytree of arrays: its parameters and, where it has batch norms, their statistics. Outside a training step
+A model is a pytree of arrays: its parameters and, if it has batch norms, their statistics. Outside a training step
 it is in evaluation mode and holds no random keys.
 """
 
@@ -27,7 +27,7 @@ Tree = TypeVar("Tree")
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class NoKey:
-    """What stands for a random key in evaluation: no array, and an error where a layer draws from it."""
+    """Placeholder for a random key in evaluation: it holds no array, and raises if a layer draws from it."""
 
     def __getitem__(self, index):
         raise InputError(
@@ -52,7 +52,7 @@ class Model(nnx.Module):
     def classify(
         self, image: Float[Array, "batch 28 28 1"]
     ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
-        """Return features and digit logits; they never see the number."""
+        """Return features and digit logits, neither of which depends on the number."""
         answer = self.classifier(image)
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise InputError(f"{type(self.classifier).__name__}: expected to return features and digit logits")
@@ -65,7 +65,7 @@ class Model(nnx.Module):
     def add(
         self, features: Float[Array, "batch f"], digit: Float[Array, "batch 10"], number: Float[Array, "batch 10"]
     ) -> Float[Array, "batch 19"]:
-        """Return sum logits, from what `classify` gives and the one-hot number."""
+        """Return sum logits from the output of `classify` and the one-hot number."""
         if not self.adder_gradient:
             features, digit = jax.lax.stop_gradient((features, digit))
         total = self.adder(features, digit, number)
@@ -78,10 +78,10 @@ class Model(nnx.Module):
 
 
 def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
-    """Return a freshly initialized model in evaluation mode; `jax.vmap` over keys gives one a seed, stacked.
+    """Return a freshly initialized model in evaluation mode; `jax.vmap` over keys stacks one per key.
 
     Raises:
-        InputError: where the network holds what training cannot carry.
+        InputError: if the network holds variables that training cannot carry.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -97,10 +97,10 @@ def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
 
 
 def check_repeatable(config: ModelConfig) -> None:
-    """Check that the network is the same each time that it is built, as a program is compiled for one of them.
+    """Check that each build gives the same network, because a program is compiled for one of them.
 
     Raises:
-        InputError: where it is not.
+        InputError: if it does not.
 
     Examples:
         >>> from mnistsum.config import ModelConfig
@@ -132,16 +132,16 @@ def parameters(module: nnx.Module) -> PyTree:
 
 
 def with_parameters(model: Module, params: PyTree) -> Module:
-    """Return the model with these parameters for its own."""
+    """Return a copy of the model with these parameters."""
     graph, _, rest = nnx.split(model, nnx.Param, ...)
-    # Rebuilt, as Flax lets a transformation change only the variables that were made inside it.
+    # Rebuilt because Flax lets a transformation change only the variables that were created inside it.
     return nnx.merge(graph, *jax.tree.map(lambda leaf: leaf, (params, rest)))
 
 
 def rebuilt(model: Tree) -> Tree:
-    """Return a copy that is made here: Flax lets a module change, as nnx.scan and nnx.remat do, only where it was made.
+    """Return a copy made in the current trace, the only one in which Flax lets it change (nnx.scan, nnx.remat).
 
-    Whatever calls a model inside a loop or another transformation of JAX, calls it rebuilt.
+    Code that calls a model inside a loop or another JAX transformation must rebuild it there.
     """
     return jax.tree.map(lambda leaf: leaf, model)
 
@@ -157,7 +157,7 @@ def in_training(model: Module, key: Key[Array, ""]) -> Module:
 
 
 def in_evaluation(model: Module) -> Module:
-    """Return a copy in evaluation mode, without keys: an answer depends on the image and the number alone."""
+    """Return a copy in evaluation mode, without keys: an answer depends only on the image and the number."""
     model = rebuilt(model)
     model.eval()
     for stream in _random_streams(model):
@@ -167,9 +167,9 @@ def in_evaluation(model: Module) -> Module:
 
 
 def with_fixed_calls(model: Module) -> Module:
-    """Return a copy whose Flax layers compute as they do now, whatever is done to Flax's classes.
+    """Return a copy whose Flax layers keep their present `__call__`, even if Flax's classes are patched.
 
-    jax2onnx replaces the `__call__` of layers that it knows, by ones that are right for the last axis alone.
+    jax2onnx replaces the `__call__` of layers that it knows with versions that are right only for the last axis.
     """
     model = rebuilt(model)
     for _, node in nnx.iter_graph(model):
@@ -180,9 +180,9 @@ def with_fixed_calls(model: Module) -> Module:
 
 
 def _made(known: Registry, name: str, **arguments: Any) -> Any:
-    """Return what the class of a name builds; InputError where it is built from other arguments."""
+    """Build the class of a name; raise InputError if it does not take these arguments."""
     kind = known[name]
-    is_class = isinstance(kind, type)  # whose own signature is that of Flax's metaclass
+    is_class = isinstance(kind, type)  # the class's own signature is that of Flax's metaclass
     signature = inspect.signature(kind.__init__ if is_class else kind)
     try:
         signature.bind(*([kind] if is_class else []), *arguments.values())
@@ -194,10 +194,10 @@ def _made(known: Registry, name: str, **arguments: Any) -> Any:
 
 
 def _check_shape(what: str, found: Any, expected: tuple[Any, int]) -> None:
-    """InputError where a part of a network gives no array of this shape; its batch, whatever its size, is called n."""
+    """Raise InputError if a part of a network does not return this shape; the message calls the batch size n."""
     n, width = expected
     shape = getattr(found, "shape", None)
-    # In an export, the size of a batch is a symbol, of which not every form is known to be equal.
+    # In an export, the batch size is symbolic, and equal sizes are not always recognized as equal.
     sizes = [size for size in (n, *(shape or ())[:1]) if isinstance(size, int)]
     if shape is None or len(shape) != 2 or shape[1] != width or len(set(sizes)) > 1:
         shown = type(found).__name__ if shape is None else f"[{', '.join('n' if i == n else str(i) for i in shape)}]"
@@ -205,12 +205,12 @@ def _check_shape(what: str, found: Any, expected: tuple[Any, int]) -> None:
 
 
 def _random_streams(model: nnx.Module) -> list[Any]:
-    """Return the sources of randomness of a model's layers, each of them once."""
+    """Return the random streams of a model's layers, each once."""
     return [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.RngStream)]
 
 
 def _check_variables(model: Model) -> None:
-    """InputError for a kind of variable that training would lose, or one that two layers share."""
+    """Raise InputError if a variable is one that training would lose, is not float32, or is shared by two layers."""
     owners: dict[int, str] = {}
     for path, node in jax.tree.leaves_with_path(model, is_leaf=lambda node: isinstance(node, nnx.Variable)):
         name = jax.tree_util.keystr(path, simple=True, separator=".")

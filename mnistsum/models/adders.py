@@ -1,4 +1,4 @@
-"""Adders: features, digit logits and number to 19 sum logits. A class takes (config, features, rngs)."""
+"""Adders: from features, digit logits and number to 19 sum logits. Each class takes (config, features, rngs)."""
 
 import jax
 import jax.numpy as jnp
@@ -9,22 +9,22 @@ from jaxtyping import Array, Float
 from mnistsum.config import ModelConfig
 from mnistsum.models.layers import Dense
 
-# 1 where the sum [19] of a number [10] and a digit [10] is this.
+# [number, digit, sum], of shape [10, 10, 19]: 1 where number + digit = sum.
 ADDS_UP = (np.add.outer(np.arange(10), np.arange(10))[..., None] == np.arange(19)).astype(np.float32)
-FLOOR = -100.0  # the log-probability of a sum that cannot be: finite, as -inf gives nan in a loss
+FLOOR = -100.0  # the log-probability of an impossible sum: finite, because -inf gives nan in a loss
 
 
 class Join(nnx.Module):
-    """Concatenates vectors along the last axis; a module so that its width is a row of the table."""
+    """Concatenates vectors along the last axis; a module so that its width gets a row in the summary."""
 
     def __call__(self, *vectors: Float[Array, "batch _"]) -> Float[Array, "batch joined"]:
         return jnp.concatenate(vectors, -1)
 
 
 class Concat(nnx.Module):
-    """The write-up's: digit and number, 20 wide, through one hidden layer. The features are not used.
+    """The write-up's adder: digit and number, 20 wide, through one hidden layer. The features are not used.
 
-    The digit enters as the config says: raw logits (the write-up's), log-probabilities or probabilities.
+    The config sets how the digit enters: as raw logits (the write-up's), log-probabilities or probabilities.
     """
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
@@ -57,7 +57,7 @@ class Bilinear(nnx.Module):
 
 
 class Direct(nnx.Module):
-    """No digit in between: the classifier's features and the number through one hidden layer."""
+    """The classifier's features and the number through one hidden layer; the digit is bypassed."""
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
         self.join = Join()
@@ -71,7 +71,7 @@ class Direct(nnx.Module):
 
 
 class Shift(nnx.Module):
-    """No parameters: the digit's log-probabilities moved by the number, so that the sum is exact given the digit."""
+    """Shifts the digit's log-probabilities by the number, without parameters: given the digit, the sum is exact."""
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
         pass

@@ -1,7 +1,7 @@
 """Layers that every architecture here shares. Feature maps are [channels, height, width, batch].
 
 With the batch innermost, the shifted views of a convolution, norms and pools move whole rows of memory and fill the
-CPU's vectors; an accelerator's compiler lays arrays out as it likes.
+CPU's vectors; an accelerator's compiler chooses its own layout.
 """
 
 import math
@@ -26,12 +26,12 @@ def convolve(
     padding: str,
     dtype: str,
 ) -> Float[Array, "outputs height2 width2 batch"]:
-    """Return the convolution, its operands rounded to `dtype`, summed in float32, by the quickest way on this backend.
+    """Convolve in the fastest way for this backend, with operands rounded to `dtype` and sums in float32.
 
-    On an accelerator, where it is XLA's own, the sums are rounded to `dtype`, too.
+    An accelerator uses XLA's own convolution, which also rounds the sums to `dtype`.
 
-    On the CPU, XLA's own convolutions are several times slower to differentiate inside a loop, which training is, than
-    one matrix product with the shifted views of the maps, stacked (jax-ml/jax#12868).
+    The CPU uses one matrix product with the stacked shifted views of the maps: XLA's own convolutions are several times
+    slower to differentiate inside a loop, as in training (jax-ml/jax#12868).
     """
     pads = tuple(lax.padtype_to_pads(maps.shape[1:3], kernel.shape[:2], (stride, stride), padding))
     if jax.default_backend() != "cpu":
@@ -50,7 +50,7 @@ def _convolve(maps, kernel, stride, pads, dtype):
 def _convolve_forward(maps, kernel, stride, pads, dtype):
     views = stack_views(maps.astype(dtype), kernel.shape[:2], stride, pads)
     matrix = kernel.reshape(-1, kernel.shape[-1])
-    # Behind a barrier: XLA's CPU folds a bare transposition into the product, and then cannot do it in bfloat16.
+    # Without the barrier, XLA's CPU backend folds the transpose into the product and cannot then do it in bfloat16.
     rows = lax.optimization_barrier(matrix.astype(dtype).T)
     return product(rows, views, ((1,), (0,))), (views, kernel, maps.shape)
 
@@ -78,9 +78,9 @@ _convolve.defvjp(_convolve_forward, _convolve_backward)
 def product(
     left: Float[Array, "..."], right: Float[Array, "..."], contracted: tuple[Sequence[int], Sequence[int]]
 ) -> Float[Array, "..."]:
-    """Return a matrix product over these axes of both, summed in float32.
+    """Return the matrix product over these axes of both operands, summed in float32.
 
-    Height, width and batch stay apart, so that devices may share the batch.
+    Height, width and batch stay separate axes, so that devices can share the batch.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -97,9 +97,9 @@ def stack_views(
     stride: int,
     pads: Sequence[tuple[int, int]],
 ) -> Shaped[Array, "stacked height2 width2 batch"]:
-    """Return the padded maps as each place of a kernel sees them, stacked along the channels.
+    """Return the padded maps as seen from each position of a kernel, stacked along the channels.
 
-    Places are in the order of the kernel's rows and columns, and the channels of one place lie together.
+    Positions are in row-major order, and the channels of one position are contiguous.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -108,7 +108,7 @@ def stack_views(
         >>> stack_views(maps, (2, 2), stride=1, pads=((0, 0), (0, 0)))[:, 0, 0, 0].tolist()
         [0.0, 1.0, 3.0, 4.0]
     """
-    if maps.dtype == jnp.bfloat16:  # XLA's CPU moves bfloat16 by way of float32, but integers as they are
+    if maps.dtype == jnp.bfloat16:  # XLA's CPU backend moves bfloat16 via float32, but integers directly
         integers = lax.bitcast_convert_type(maps, jnp.uint16)
         return lax.bitcast_convert_type(stack_views(integers, size, stride, pads), jnp.bfloat16)
     maps = jnp.pad(maps, ((0, 0), *pads, (0, 0)))
@@ -117,19 +117,19 @@ def stack_views(
         last = (maps.shape[axis] - size[axis - 1]) // stride * stride
         return [lax.slice_in_dim(maps, low, low + last + 1, stride, axis) for low in range(size[axis - 1])]
 
-    if len(maps) == 1:  # an image: XLA would fuse its distortion into a stack of few, and compute it for each of them
+    if len(maps) == 1:  # an image: XLA would fuse its distortion into a stack of few views and recompute it for each
         return jnp.concatenate([view for row in shifted(maps, 1) for view in shifted(row, 2)])
-    # Elsewhere, one axis after the other, as six slices compile in half the time of nine.
+    # Otherwise, one axis after the other, because six slices compile in half the time of nine.
     return jnp.concatenate(shifted(jnp.concatenate(shifted(maps, 2)), 1))
 
 
 def to_maps(images: Float[Array, "batch height width channels"]) -> Float[Array, "channels height width batch"]:
-    """Images as feature maps."""
+    """Return images as feature maps."""
     return images.transpose(3, 1, 2, 0)
 
 
 def flatten(maps: Float[Array, "channels height width batch"]) -> Float[Array, "batch channels*height*width"]:
-    """Each example's maps as one vector."""
+    """Return each example's maps as one vector."""
     return maps.reshape(-1, maps.shape[-1]).T
 
 
@@ -166,7 +166,7 @@ class Dense(nnx.Linear):
 
 
 class Norm(nnx.RMSNorm):
-    """Divides each example by the root mean square of all its maps; one learned scale a channel.
+    """Divides each example by the root mean square of all its maps; one learned scale per channel.
 
     Source: Zhang & Sennrich 2019, arXiv:1910.07467, over channels, height and width.
     """
@@ -176,7 +176,7 @@ class Norm(nnx.RMSNorm):
 
 
 def widths(config: ModelConfig, default: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the config's widths, or else the default ones; InputError where they are not as many."""
+    """Return the config's widths, or else the default; raise InputError if their counts differ."""
     if config.widths and len(config.widths) != len(default):
         found, example = config.widths, ",".join(map(str, default))
         raise InputError(
@@ -214,7 +214,7 @@ def max_pool(
 ) -> Float[Array, "channels height//2 width//2 batch"]:
     """Return the largest of each 2x2 square; a last odd row or column is dropped.
 
-    Written as maxima of four views, as the gradient of XLA's pooling is a scatter, which is slow on the CPU.
+    Written as maxima of four views because the gradient of XLA's pooling is a scatter, which is slow on the CPU.
     """
     return reduce(jnp.maximum, _squares(maps))
 

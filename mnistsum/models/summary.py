@@ -1,4 +1,4 @@
-"""What a model is made of: its layers with shapes, parameters and multiply-adds, without computing anything."""
+"""Model summaries: layers with shapes, parameters and multiply-adds, without computing anything."""
 
 import math
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from flax import nnx
 from mnistsum.config import ModelConfig
 from mnistsum.models import build, parameters, rebuilt
 
-TRACED = 7919  # examples that are traced, never computed: a size that no other axis has, so that any layout shows it
+TRACED = 7919  # batch size, traced but never computed: no other axis has this size, so it is found in any layout
 
 
 class Row(NamedTuple):
@@ -21,7 +21,7 @@ class Row(NamedTuple):
 
     name: str
     kind: str
-    shape: tuple[int, ...]  # of its output, the last where it has several
+    shape: tuple[int, ...]  # of its output, or of the last of several
     parameters: int
     multiply_adds: int  # for one image
 
@@ -47,7 +47,7 @@ def summarize(config: ModelConfig) -> list[Row]:
     rows = [Row("image", "input", (28, 28, 1), 0, 0)]
 
     def watch(path: str, layer: nnx.Module) -> None:
-        """Have each call of a layer add a row. It keeps its attributes, which the network may read."""
+        """Make each call of a layer add a row; the layer keeps its attributes, which the network may read."""
         kind, size = type(layer), _count(layer)
 
         def call(self, *inputs, **named):
@@ -60,7 +60,7 @@ def summarize(config: ModelConfig) -> list[Row]:
             work = multiply_adds(jax.make_jaxpr(again)().jaxpr) // TRACED
             *_, last = [None, *jax.tree.leaves(output)]
             shape = tuple(size for size in np.shape(last) if size != TRACED)
-            is_new = all(row.name != path for row in rows)  # a layer that is called again has no more parameters
+            is_new = all(row.name != path for row in rows)  # count parameters at the first call only
             rows.append(Row(path, kind.__name__, shape, size if is_new else 0, work))
             return output
 
@@ -97,14 +97,14 @@ def count_parameters(config: ModelConfig) -> int:
 
 @cache
 def count_multiply_adds(config: ModelConfig) -> int:
-    """Return the multiply-adds of one image and one number going forward, in matrix products and convolutions."""
+    """Return the multiply-adds of matrix products and convolutions in a forward pass of one image and one number."""
     key, *inputs = _inputs(1)
     model = jax.eval_shape(lambda key: build(config, key), key)
     return multiply_adds(jax.make_jaxpr(lambda model, *inputs: model(*inputs))(model, *inputs).jaxpr)
 
 
 def _layers(module: nnx.Module) -> Iterator[tuple[str, nnx.Module]]:
-    """Yield the layers of a module by their paths, those in its lists and dicts one by one."""
+    """Yield a module's layers with their paths, those in its lists and dicts one by one."""
     for name, child in nnx.iter_children(module):
         if isinstance(child, nnx.List | nnx.Dict):
             yield from ((f"{name}.{inner}", layer) for inner, layer in _layers(child))
@@ -117,14 +117,14 @@ def _count(module: nnx.Module) -> int:
 
 
 def _inputs(batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """Return what a key, images and numbers look like."""
+    """Return the shapes and types of a key, images and numbers."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     shapes = ((batch, 28, 28, 1), (batch, 10))
     return key, *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
 
 
 def multiply_adds(jaxpr) -> int:
-    """Return the multiply-adds of the matrix products and convolutions in a jaxpr; of branches, the dearest one's."""
+    """Return the multiply-adds of the matrix products and convolutions in a jaxpr; only the costliest branch counts."""
     total = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
