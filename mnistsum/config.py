@@ -44,7 +44,7 @@ class DataConfig(Checked):
     validation: int = 5000  # images held out of training, the same for every seed; 0: epochs are scored on the test set
     train_images: int = 0  # images to train on, drawn by the run's seed from those not held out; 0: all of them
     scaling: Literal["unit", "standard"] = "standard"  # unit: pixels / 255; standard: then (x - mean) / std of MNIST
-    test_shift: int = 0  # pixels; outside training, logits are averaged over all shifts of the image by up to this
+    test_shift: int = 0  # pixels; outside training, logits are averaged over all image shifts of up to this many
     test_doubt: float = 1.0  # shift only images whose most likely digit is less probable than this; 1: all images
 
     def _ranges(self) -> list[tuple[str, bool, str]]:

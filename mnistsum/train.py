@@ -195,7 +195,7 @@ def compile_advance(recipe: Recipe, n: int) -> Any:
     """Return `advance` compiled for `n` images; call it with (keys, state, data, until).
 
     Compiling needs no arrays, so a program can compile while it reads the data. The state is donated: its buffers are
-    reused for the new state, so that two are never in memory. With several devices, keys, state and data must be
+    reused for the new state, so memory never holds two. With several devices, keys, state and data must be
     placed `on_each`.
     """
     keys = jax.eval_shape(lambda: split_keys(0))
