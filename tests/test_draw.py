@@ -185,7 +185,7 @@ def test_a_client_that_leaves_is_passed_over_in_silence(server, capsys):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it leaves by a reset
         host = f"Host: 127.0.0.1:{server.server_port}"
         client.sendall(f"POST /predict?number=1 HTTP/1.1\r\n{host}\r\nContent-Length: 500\r\n\r\nabc".encode())
-        while not (new := set(threading.enumerate()) - before):
+        while not (new := {thread for thread in threading.enumerate() if thread.is_alive()} - before):
             pass
     for handler in new:
         handler.join(30)
