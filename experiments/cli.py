@@ -20,7 +20,7 @@ from mnistsum.errors import InputError
 CONFIGS = Path(__file__).parent / "configs"
 ASSIGNMENT = re.compile(r"([a-z][a-z_.]*)=(.*)", re.DOTALL)
 VARIANT = re.compile(r"\+(?=[a-z][a-z_.]*=)")
-# As a program's field: the config's fields, without a prefix; a bool takes a value, as in model.adder_gradient=False.
+# For a program's field: config fields get no prefix, and a bool takes a value, as in model.adder_gradient=False.
 Settings = Annotated[Config, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff]
 
 
@@ -30,13 +30,13 @@ def config_names() -> list[str]:
 
 
 def own_file(name: str) -> Path | None:
-    """Return the .py file that a config's name, or a variant's, is the path of; None for one of ours."""
+    """Return the .py file that the name of a config or variant refers to; None for a built-in config."""
     file = VARIANT.split(name)[0]
     return Path(file) if file.endswith(".py") else None
 
 
 def load_config(name: str) -> Config:
-    """Return the `config` of experiments/configs/NAME.py, or of a .py file that the user typed."""
+    """Return the `config` variable of experiments/configs/NAME.py, or of the user's .py file."""
     if name.endswith(".py"):
         try:
             module = registry.load_file(name)
@@ -56,17 +56,17 @@ def load_config(name: str) -> Config:
 
 
 def typed(program: str, arguments: list[str]) -> str:
-    """Return the command line of a program, as a user types it; characters that are no text are escaped."""
+    """Return a program's command line as the user typed it, with unprintable characters escaped."""
     return printable(shlex.join(["python", "-m", f"experiments.{program}", *arguments]))
 
 
 def parse(program: Any, arguments: list[str]) -> Any:
-    """Return the command line as an instance of `program`, a dataclass with `config: str` and `settings: Settings`.
+    """Parse the command line into an instance of `program`, a dataclass with `config: str` and `settings: Settings`.
 
-    The settings start from the named config. What is not understood is an InputError.
+    The settings default to the named config. Anything that cannot be parsed raises an InputError.
     """
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--config", default="base", nargs="?", const="base")  # tyro says that its value is missing
+    finder.add_argument("--config", default="base", nargs="?", const="base")  # tyro reports a missing value
     settings = load_config(finder.parse_known_args(arguments)[0].config)
     docstring = (program.__doc__ or "") + (
         "\n\nFields of the config are overridden bare: optimizer.learning_rate=3e-4 training.epochs=2"
@@ -84,22 +84,22 @@ def parse(program: Any, arguments: list[str]) -> Any:
 
 
 def parse_plain(program: Any, arguments: list[str]) -> Any:
-    """Return the command line as an instance of `program`, a dataclass that bears a program's name."""
+    """Parse the command line into an instance of `program`, a dataclass named after its program."""
     prog = f"python -m experiments.{program.__name__.lower()}"
     return command_line.parse(program, arguments, command_line.options_of(program), prog=prog)
 
 
 def override(config: Config, assignments: list[str]) -> Config:
-    """Return the config with its fields changed as `training.epochs=2` says; InputError where that cannot be."""
+    """Return the config with assignments such as `training.epochs=2` applied; raise InputError if one is invalid."""
     flags = _as_flags(config, assignments)
     kind = tyro.conf.FlagConversionOff[Config]
     return command_line.parse(kind, flags, known=(), prog="python -m experiments.run", default=config)
 
 
 def load_variant(text: str, overrides: Sequence[str] = ()) -> Config:
-    """Return the config of NAME or NAME+field=value+..., with overrides that every config takes.
+    """Return the config of NAME or NAME+field=value+..., with the overrides of all configs applied.
 
-    A variant's own changes are part of its name, as in base-adder-shift.
+    A variant's own changes become part of its name, as in base-adder-shift.
     """
     name, *assignments = VARIANT.split(text)
     config = override(load_config(name), [*assignments, *overrides])
@@ -108,14 +108,14 @@ def load_variant(text: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def short_name(key: str) -> str:
-    """Return a field's name without its section, where no other section has one of that name."""
+    """Return a field's name without its section, if no other section has a field of that name."""
     name = key.split(".")[-1]
     alike = [field for field in as_dict(Config()) if field.split(".")[-1] == name]
     return name if alike == [key] else key
 
 
 def _as_flags(settings: Config, arguments: list[str]) -> list[str]:
-    """Return the arguments with each bare `a.b=v` written as tyro reads it."""
+    """Return the arguments with each bare `a.b=v` rewritten as a flag for tyro."""
     flags: list[str] = []
     for argument in arguments:
         assignment = ASSIGNMENT.fullmatch(argument)

@@ -5,11 +5,11 @@ from experiments.comparison.options import parse
 
 
 def command(arguments: list[str]) -> int:
-    """Return the exit status of the program."""
+    """Run the program and return its exit status."""
     options, configs = parse(arguments)
     typed = cli.typed("compare", arguments)
 
-    from experiments.comparison import pipeline  # JAX loads only once the command line is right
+    from experiments.comparison import pipeline  # imports JAX, so only once the command line is valid
 
     if configs:
         pipeline.compare(options, configs, typed)

@@ -36,36 +36,36 @@ def memory() -> int:
 
 
 def matmul_precision() -> str:
-    """Return the precision of float32 matrix products, as JAX is set."""
+    """Return JAX's precision setting for float32 matrix products."""
     return jax.config.values["jax_default_matmul_precision"] or "default"
 
 
 def hardware() -> str:
-    """Return the model of the accelerator that computes, or else of the CPU."""
+    """Return the model name of the accelerator in use, or else of the CPU."""
     if jax.default_backend() != "cpu":
         return device()
-    names = Path("/proc/cpuinfo")  # Linux's
+    names = Path("/proc/cpuinfo")  # Linux only
     lines = names.read_text().splitlines() if names.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
 
 
 def peak_memory() -> int:
-    """Return the most bytes that this process has had in memory; Linux only.
+    """Return this process's peak memory in bytes; Linux only.
 
-    Not getrusage's ru_maxrss, which a child begins with its parent's.
+    getrusage's ru_maxrss would not do: a child process inherits its parent's value.
     """
     status = Path("/proc/self/status").read_text()
     return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
 def device() -> str:
-    """Return the kind of device that computes, such as `cpu` or `NVIDIA H100`."""
+    """Return the kind of device in use, such as `cpu` or `NVIDIA H100`."""
     return jax.devices()[0].device_kind
 
 
 def _git(*arguments: str) -> str | None:
-    """Return what git says of this checkout; None outside one, or without git."""
+    """Return git's output for this checkout; None outside a checkout or without git."""
     try:
         run = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A run of `reference` beside the write-up's log: `python -m experiments.reproduce runs/reference-...`."""
+"""Compares a run of `reference` with the write-up's log: `python -m experiments.reproduce runs/reference-...`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,27 +22,27 @@ WRITE_UP = {
 }
 
 
-SCORES = ("digit_loss", "sum_loss", "digit_accuracy", "sum_accuracy", "images")  # of a line of metrics
+SCORES = ("digit_loss", "sum_loss", "digit_accuracy", "sum_accuracy", "images")  # required in each line of metrics
 
 
 @dataclass(frozen=True)
 class Reproduce:
-    """Prints the epochs of a run that the write-up shows, as a Markdown table, and draws both logs: write_up.png."""
+    """Prints a Markdown table of the run's epochs that the write-up shows, and draws both logs in write_up.png."""
 
-    run: tyro.conf.Positional[Path]  # the folder of a run of `reference`, which need not have ended
+    run: tyro.conf.Positional[Path]  # folder of a run of `reference`, finished or not
 
 
 def band(accuracy: float, images: int) -> tuple[float, float]:
-    """Return the binomial interval (Wilson, 95 %) of an accuracy on so many images."""
-    from scipy.stats import binomtest  # a second that only a right command line takes
+    """Return the 95 % binomial interval (Wilson) of an accuracy on this number of images."""
+    from scipy.stats import binomtest  # takes a second, so only once the command line is valid
 
     interval = binomtest(round(accuracy * images), images).proportion_ci(0.95, "wilson")
     return interval.low, interval.high
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """Return the epochs that both logs show: loss, ours with its band, and whether the write-up's lies in it."""
-    from experiments.report import figures  # Matplotlib and JAX, too
+    """Return the epochs that both logs show: losses, our accuracies with bands, and whether the write-up's lie inside."""
+    from experiments.report import figures  # imports Matplotlib and JAX, too
 
     rows = []
     for line in lines:
@@ -60,7 +60,7 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 
 def _has_test_scores(line: dict[str, Any]) -> bool:
-    """Return whether a line of metrics holds all that the log of the write-up does."""
+    """Return whether a line of metrics holds an epoch and all SCORES of the test set, as numbers."""
     if not isinstance(line.get("test"), dict):
         return False
     values = [line.get("epoch"), *(line["test"].get(key) for key in SCORES)]
@@ -68,13 +68,13 @@ def _has_test_scores(line: dict[str, Any]) -> bool:
 
 
 def command(arguments: list[str]) -> int:
-    """Return the exit status of the program."""
+    """Run the program and return its exit status."""
     folder = cli.parse_plain(Reproduce, arguments).run
     path = folder / "metrics.jsonl"
     lines = read_json_lines(path)
     if not lines or not all(_has_test_scores(line) for line in lines):
         raise InputError(f"{path}: expected test results of an epoch or more; give the folder of a run of `reference`")
-    from experiments.report import figures  # Matplotlib and JAX load only once the command line is right
+    from experiments.report import figures  # imports Matplotlib and JAX, so only once the input is valid
 
     figures.save(figures.over_write_up(lines, WRITE_UP, band), folder / "write_up.png")
     print(table(lines))

@@ -16,24 +16,24 @@ STARTED = time.perf_counter()
 
 @dataclass(frozen=True)
 class Run:
-    """Trains one network, tests it, and writes all of it into a folder."""
+    """Trains and tests one network, and writes the results into a folder."""
 
-    config: str = "base"  # name of a config, or a .py file of yours
-    output: Path | None = None  # the run's folder, new; default runs/<config>-<seed>-<date>-<time>
-    resume: Path | None = None  # the folder of a run, to be continued bit for bit: interrupted, or given more epochs
-    init: str | None = None  # begin from these weights: a run's folder, exported weights, or a network that ships
-    log: Literal["tensorboard"] | None = None  # write metrics, pictures and config for TensorBoard, too
-    dry_run: bool = False  # print device, data, layers and estimated duration, and end
-    profile: Path | None = None  # write a trace of a few steps into this folder, for Perfetto or TensorBoard; end
+    config: str = "base"  # name of a config, or your own .py file
+    output: Path | None = None  # new folder for the run; default runs/<config>-<seed>-<date>-<time>
+    resume: Path | None = None  # folder of a run to continue bit for bit: an interrupted one, or one given more epochs
+    init: str | None = None  # start from these weights: a run's folder, exported weights, or a bundled network
+    log: Literal["tensorboard"] | None = None  # also write metrics, pictures and config for TensorBoard
+    dry_run: bool = False  # print device, data, layers and estimated duration, then exit
+    profile: Path | None = None  # write a trace of a few steps to this folder, for Perfetto or TensorBoard, then exit
     distributed: bool = False  # train together with the other processes of this SLURM, Open MPI or TPU job
-    coordinator: str | None = None  # elsewhere: HOST:PORT of process 0, the same in each process
-    processes: int | None = None  # elsewhere: how many there are
-    process: int | None = None  # elsewhere: which of them this is, from 0; 0 alone prints and writes
+    coordinator: str | None = None  # outside such jobs: HOST:PORT of process 0, the same in each process
+    processes: int | None = None  # outside such jobs: the number of processes
+    process: int | None = None  # outside such jobs: the index of this one, from 0; only process 0 prints and writes
     settings: cli.Settings = field(default_factory=Config)
 
 
 def command(arguments: list[str]) -> int:
-    """Return the exit status of the program."""
+    """Run the program and return its exit status."""
     options: Run = cli.parse(Run, arguments)
     settings, own = options.settings, cli.own_file(options.config)
     if options.resume is not None:
@@ -45,8 +45,8 @@ def command(arguments: list[str]) -> int:
     if options.resume is None and folder.exists() and not _is_new(folder):
         raise InputError(f"--output {folder}: exists and is not an empty folder; name another, or --resume {folder}")
 
-    from experiments.training import processes, single  # JAX loads only once the command line is right
-    from mnistsum.app.compiler import set_up_compiler  # JAX, too
+    from experiments.training import processes, single  # imports JAX, so only once the command line is valid
+    from mnistsum.app.compiler import set_up_compiler  # imports JAX, too
 
     set_up_compiler()
     with contextlib.ExitStack() as stack:
@@ -60,7 +60,7 @@ def command(arguments: list[str]) -> int:
 
 
 def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
-    """Return the config in the folder to resume; of the command line it takes devices and more epochs alone."""
+    """Return the config of the folder to resume; the command line may only change devices and add epochs."""
     overrides = [argument for argument in arguments if cli.ASSIGNMENT.fullmatch(argument)]
     changes = [override for override in overrides if override.startswith(("devices=", "training.epochs="))]
     typed = {argument[2:].split("=")[0].replace("-", "_") for argument in arguments if argument.startswith("--")}
@@ -93,7 +93,7 @@ def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
 
 
 def _is_new(folder: Path) -> bool:
-    """Whether it is empty, or left by a run that was killed before it had written its config."""
+    """Return whether the folder is empty, or left by a run killed before it wrote its config."""
     before_config = {".lock", "run.json", "metrics.jsonl", "checkpoints"}
     return folder.is_dir() and all(
         path.name in before_config or path.name.endswith(".partial") for path in folder.iterdir()

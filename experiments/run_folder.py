@@ -1,7 +1,7 @@
-"""What a run leaves in its folder, and how a finished run is read back.
+"""The files in a run's folder, and how to read back a finished run.
 
 `config.json`, `run.json`, `metrics.jsonl` (a line per evaluation), `predictions.npz`, `weights.safetensors` and,
-written last, `summary.json`: a folder that holds it is a finished run's. A resumable run has `checkpoints/`, too.
+written last, `summary.json`, which marks the run as finished. A resumable run also has `checkpoints/`.
 """
 
 import hashlib
@@ -23,25 +23,25 @@ from mnistsum.types import Evaluation
 RUN, METRICS, PREDICTIONS, SUMMARY = "run.json", "metrics.jsonl", "predictions.npz", "summary.json"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"  # held by the process that trains the run
-OUTPUTS = ("digit", "sum")  # what is predicted
-CHECKED = (weights.CONFIG, RUN, METRICS, PREDICTIONS, weights.WEIGHTS)  # against the digests in the summary
-DIGEST = "sha256"  # of the summary, in it
+OUTPUTS = ("digit", "sum")  # what a network predicts
+CHECKED = (weights.CONFIG, RUN, METRICS, PREDICTIONS, weights.WEIGHTS)  # against the summary's digests
+DIGEST = "sha256"  # key of the summary's own digest
 REMEDY = "a damaged run: delete its folder"
 
 
 class Finished(NamedTuple):
-    """A finished run, as its folder holds it."""
+    """The contents of a finished run's folder."""
 
     folder: Path
     config: Config
     run: dict[str, Any]
     lines: list[dict[str, Any]]  # of metrics.jsonl
     summary: dict[str, Any]
-    predictions: dict[str, np.ndarray]  # digit [n] and sum [n, 10] on the split that it was tested on
+    predictions: dict[str, np.ndarray]  # digit [n] and sum [n, 10] of the final evaluation
 
 
 def begin(folder: Path, config: Config, run: dict[str, Any]) -> None:
-    """Write what is known before the first step; from here on, a run can be resumed."""
+    """Write what is known before the first step; from here on, the run can be resumed."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RUN, run)
@@ -50,16 +50,16 @@ def begin(folder: Path, config: Config, run: dict[str, Any]) -> None:
 
 
 def reopen(folder: Path, config: Config, run: dict[str, Any]) -> None:
-    """Make a run, finished or not, one that goes on in another way; killed on the way, it can be resumed."""
+    """Turn a run, finished or not, into an unfinished one with another config; if killed midway, it can be resumed."""
     with writing(folder):
-        for name in (SUMMARY, weights.WEIGHTS, PREDICTIONS):  # the summary first: without it, the run is not finished
+        for name in (SUMMARY, weights.WEIGHTS, PREDICTIONS):  # summary first: without it, the run is unfinished
             (folder / name).unlink(missing_ok=True)
     write_json(folder / RUN, run)
     write_whole(folder / weights.CONFIG, to_json(config))
 
 
 def describe_end(config: Config, summary: dict[str, Any]) -> str:
-    """Return in words where a run stopped and whose weights are kept; empty where validation images decide neither."""
+    """Describe where a run stopped and which epoch's weights it kept; empty if validation images decide neither."""
     if not judges_epochs(config):
         return ""
     end, best, kept = (summary["ended"][name] for name in ("epoch", "best", "kept"))
@@ -76,7 +76,7 @@ def write_results(
     summary: dict[str, Any],
     temperatures: Temperatures | None,
 ) -> Finished:
-    """Write predictions and weights of a run that has ended; `write_summary` writes the rest."""
+    """Write the predictions and weights of a run after training; `write_summary` writes the rest."""
     file = io.BytesIO()
     predictions = {name: np.asarray(getattr(evaluation, name), np.uint8) for name in OUTPUTS}
     np.savez_compressed(file, allow_pickle=False, **predictions)
@@ -90,7 +90,7 @@ def write_results(
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
-    """Write the last file of a finished run, which holds the SHA-256 of the others and of itself."""
+    """Write a run's last file, the summary, with the SHA-256 of itself and of the files in CHECKED."""
     summary |= {"files": {name: _digest((folder / name).read_bytes()) for name in CHECKED}}
     write_json(folder / SUMMARY, summary | {DIGEST: _digest_of_summary(summary)})
 
@@ -99,7 +99,7 @@ def read(folder: Path) -> Finished:
     """Return a finished run.
 
     Raises:
-        InputError: where it is none, or where a file of it is not byte for byte what the run wrote.
+        InputError: if the run is not finished, or a file is not byte for byte what the run wrote.
     """
     summary = read_summary(folder)
     if DIGEST not in summary:
@@ -119,7 +119,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     """Return the summary of a finished run.
 
     Raises:
-        InputError: where there is none, or not the one that was written; those of early versions hold no digest.
+        InputError: if there is none, or if it was altered. Those of early versions hold no digest to check.
     """
     path = folder / SUMMARY
     if not path.is_file():
@@ -131,15 +131,15 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def answer_multiply_adds(summary: dict[str, Any]) -> float:
-    """Return the multiply-adds of an answer to a test image: those of a pass, as often as an image takes on average."""
-    return summary["multiply_adds"] * summary["test"].get("passes", 1)  # runs that do not say made one
+    """Return the multiply-adds per answer: those of one pass times the mean number of passes per test image."""
+    return summary["multiply_adds"] * summary["test"].get("passes", 1)  # runs without the entry made one
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file of a run's folder.
 
     Raises:
-        InputError: where there is none.
+        InputError: if the file is missing or holds no JSON object.
     """
     try:
         value = json_files.read_json(path)
@@ -151,7 +151,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_lines(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's metrics; InputError where one is none."""
+    """Return the lines of a run's metrics; raise InputError if one is not a JSON object."""
     return json_files.read_json_lines(folder / METRICS)
 
 

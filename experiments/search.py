@@ -13,21 +13,21 @@ from mnistsum.errors import InputError
 
 @dataclass(frozen=True)
 class Search:
-    """Trains each recipe on each seed, and ranks them by their mean accuracy on validation images, of what is trained.
+    """Trains each recipe on each seed, and ranks recipes by the mean validation accuracy of the outputs they train.
 
-    A run is not repeated where nothing that decides it has changed: its folder is kept, and its line names its mark.
+    A run is reused if nothing that decides it has changed: its folder is kept, and its log line holds its mark.
     """
 
-    recipes: Positional[tuple[str, ...]]  # the overrides of each, quoted: "training.epochs=2 model.hidden=64"
-    output: Path  # .jsonl (a line a run) and .md (the table) are added
+    recipes: Positional[tuple[str, ...]]  # each a quoted list of overrides: "training.epochs=2 model.hidden=64"
+    output: Path  # path to which .jsonl (a line per run) and .md (the table) are appended
     config: str = "base"  # the config that the recipes vary
     seeds: int = 2
     validation: int = 10_000  # images held out of training
-    runs: Path = Path("runs/search")  # where the folders of the runs lie
+    runs: Path = Path("runs/search")  # where the runs' folders are kept
 
 
 def command(arguments: list[str]) -> int:
-    """Return the exit status of the program."""
+    """Run the program and return its exit status."""
     options = cli.parse_plain(Search, arguments)
     if not 1 <= options.seeds <= MAX_SEEDS:
         raise InputError(f"--seeds: expected 1 to {MAX_SEEDS:,}, found {options.seeds:,}")
@@ -39,7 +39,7 @@ def command(arguments: list[str]) -> int:
         raise InputError(f"--output {options.output}: expected a path that .jsonl and .md are added to")
     configs = {recipe: _configure(options, recipe) for recipe in options.recipes}
 
-    from experiments.comparison import ranking  # JAX loads only once the command line is right
+    from experiments.comparison import ranking  # imports JAX, so only once the command line is valid
 
     ranking.rank(configs, options.config, options.seeds, options.output, options.runs, cli.typed("search", arguments))
     return 0

@@ -1,4 +1,4 @@
-"""The results of finished runs as a Markdown table: `python -m experiments.tabulate experiments/results/runs/*`."""
+"""Prints results of finished runs as Markdown: `python -m experiments.tabulate experiments/results/runs/*`."""
 
 import sys
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ Groups = dict[str, list[dict[str, Any]]]  # summaries of runs by config
 
 @dataclass(frozen=True)
 class Tabulate:
-    """Prints mean and standard deviation over seeds, a row for each config."""
+    """Prints the mean and standard deviation over seeds, one row per config."""
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of finished runs; .py files of networks of yours among them
-    chart: Path | None = None  # .png: accuracy against parameters and seconds, beside what others have published
+    runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of finished runs, and .py files of your own networks
+    chart: Path | None = None  # .png file: accuracy against parameters and seconds, beside published networks
 
 
 def group(runs: tuple[Path, ...]) -> Groups:
-    """Return the summaries of runs by config; InputError where a seed is there twice."""
-    from experiments.comparison import grouping  # JAX loads only once the command line is right
+    """Return the runs' summaries by config; raise InputError if a config has a seed twice."""
+    from experiments.comparison import grouping  # imports JAX, so only once the command line is valid
 
     kinds = grouping.by_kind([_read(folder) for folder in runs])
     named = zip(grouping.names(list(kinds)), kinds.values(), strict=True)
@@ -37,7 +37,7 @@ def group(runs: tuple[Path, ...]) -> Groups:
 
 
 def table(groups: Groups) -> str:
-    """Return a Markdown table: accuracies as mean +- sd over seeds (n), multiply-adds an answer, medians of seconds."""
+    """Return a Markdown table: accuracies as mean +- sd over seeds (n), multiply-adds per answer, median seconds."""
     rows = []
     for name, runs in groups.items():
         accuracies = [_spread([100 * run["test"][key] for run in runs]) for key in ACCURACIES]
@@ -49,7 +49,7 @@ def table(groups: Groups) -> str:
 
 
 def _draw(groups: Groups, path: Path) -> None:
-    from experiments.comparison import published  # Matplotlib and JAX load only where a chart is wanted
+    from experiments.comparison import published  # imports Matplotlib and JAX, so only to draw a chart
     from experiments.report import figures
 
     points = []
@@ -61,8 +61,8 @@ def _draw(groups: Groups, path: Path) -> None:
 
 
 def _read(folder: Path) -> Any:
-    """Return a run that was tested, its predictions and metrics left out; its multiply-adds are those of an answer."""
-    from experiments import run_folder  # JAX, as above
+    """Return a tested run without its predictions and metrics; its multiply-adds are per answer."""
+    from experiments import run_folder  # imports JAX, too
 
     summary = run_folder.read_summary(folder)
     path = folder / run_folder.SUMMARY
@@ -85,7 +85,7 @@ def _spread(values: list[float]) -> str:
 
 
 def command(arguments: list[str]) -> int:
-    """Return the exit status of the program."""
+    """Run the program and return its exit status."""
     options = cli.parse_plain(Tabulate, arguments)
     if not options.runs:
         raise InputError("tabulate: expected folders of finished runs, found none; such as runs/*")
