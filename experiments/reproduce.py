@@ -41,7 +41,7 @@ def band(accuracy: float, images: int) -> tuple[float, float]:
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """Return the epochs that both logs show: losses, our accuracies with bands, and whether the write-up's lie inside."""
+    """Return the epochs that both logs show: losses, our accuracies with bands, whether the write-up's lie inside."""
     from experiments.report import figures  # imports Matplotlib and JAX, too
 
     rows = []

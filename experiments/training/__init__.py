@@ -1,1 +1,1 @@
-"""Training runs: the one loop, what it leaves in a run's folder, signals, and several processes."""
+"""Training runs: the shared loop, the files that it writes, signals, and runs in several processes."""

@@ -1,7 +1,7 @@
-"""Passes on what a process of a shared run says on standard error; how it lost another one becomes a single line.
+"""Forwards the standard error of a process in a distributed run, and reports a lost process in a single line.
 
-A program of its own, as JAX's runtime writes and ends the process on its own where the coordinator is lost, beyond the
-reach of Python.
+This is a separate program because JAX's runtime, when it loses the coordinator, prints and ends the process itself, out
+of Python's reach.
 """
 
 import re
@@ -13,8 +13,8 @@ OF_JAX = re.compile("Polled an error from coordination service|JAX distributed s
 
 
 def main() -> None:
-    """Copy standard input to standard error until the run is parted, then read it to its end."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # which may reach a whole group of processes
+    """Copy standard input to standard error up to the line that reports a lost process; discard the rest."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # which may be sent to the whole process group
         signal.signal(number, signal.SIG_IGN)
     parted = False
     for line in sys.stdin:

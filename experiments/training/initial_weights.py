@@ -1,4 +1,4 @@
-"""The weights that a run begins from where its seed does not draw them: of another run, or of a file."""
+"""Initial weights that come from another run or from a file, instead of being drawn from the seed."""
 
 import jax
 
@@ -8,20 +8,20 @@ from mnistsum.models import Model, build
 from mnistsum.predict import load_pretrained
 from mnistsum.weights import named
 
-# Fields of a model's config that determine its arrays, and those that alone tell what the arrays mean.
+# Fields of a model's config that determine its arrays, and those that must match even if all shapes do.
 ARCHITECTURE = ("classifier", "adder", "adder_input", "widths", "hidden")
 MEANING = ARCHITECTURE[:3]
 
 
 def load(config: Config, init: str) -> Model:
-    """Return the model that a run of a config begins from.
+    """Return the model that a run of `config` starts from.
 
     Args:
-        config: of the run, whose architecture the weights must have; how it trains and computes may differ.
-        init: what `load_pretrained` takes: a run's folder, a file of weights, or the name of a network that ships.
+        config: the run's config. The weights must have its architecture; how it trains and computes may differ.
+        init: an argument for `load_pretrained`: a run's folder, a file of weights, or the name of a bundled network.
 
     Raises:
-        InputError: where there is none, or one of another architecture; it names the first difference.
+        InputError: if there are none, or if their architecture differs; the message names the first difference.
     """
     try:
         theirs, model, _ = load_pretrained(init)
@@ -47,6 +47,6 @@ def load(config: Config, init: str) -> Model:
 
 
 def _assignment(model: ModelConfig, name: str) -> str:
-    """Return a field as it is typed on a command line."""
+    """Return a field as a command-line override."""
     value = getattr(model, name)
     return f"model.{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"

@@ -1,4 +1,4 @@
-"""The one training loop: every program trains through `train`, and says when it wants to stop."""
+"""The training loop that all programs share: each calls `train` and chooses where it stops."""
 
 import functools
 import time
@@ -17,31 +17,31 @@ from mnistsum.seeds import compile_advance_seeds, devices_for, init_seeds, unsta
 from mnistsum.train import Recipe, compile_advance, init_state, make_recipe, split_keys
 from mnistsum.types import Split, TrainState
 
-MIN_TIMED = 0.3  # seconds of training that a run's duration is estimated from
-MIN_STEPS = 4  # between two stops: each call of the program costs `reference` a quarter of a step, for fresh memory
+MIN_TIMED = 0.3  # seconds of training needed to estimate a run's duration
+MIN_STEPS = 4  # between stops: each call of the program allocates memory, which costs `reference` a quarter of a step
 
 
 class Stop(NamedTuple):
     """Where training stands, between two calls of the compiled program."""
 
-    state: TrainState  # this process's copy; stacked where several seeds share the program
+    state: TrainState  # this process's copy; stacked if several seeds share the program
     seeds: int
     step: int
     steps: int  # since the last stop
-    seconds: float  # that they took, compilation not included
-    signal: int = 0  # that a process of the run was sent; 0: none
+    seconds: float  # taken by these steps, without compilation
+    signal: int = 0  # sent to a process of the run; 0: none
 
     def states(self) -> list[TrainState]:
-        """Return the state of each seed; of several, without what their optimizer keeps."""
+        """Return the state of each seed; with several seeds, without the optimizer's state."""
         return [self.state] if self.seeds == 1 else unstack(self.state._replace(opt_state=None), self.seeds)
 
     def is_timing(self, total: int) -> bool:
-        """Return whether a duration can be told from this stop: not from the first step, which is slower."""
+        """Return whether a duration can be estimated from this stop; the first step is slower and does not count."""
         return (self.seconds > MIN_TIMED and self.step > 1) or self.step == total
 
 
-# The next step to stop at, given the last stop: a step past the run's end stands for its end, and the step where it
-# stands for an end there.
+# Maps the last stop to the next step to stop at. A step past the run's end means that end; the step of the last stop
+# ends the run there.
 Pace = Callable[[Stop], int]
 
 
@@ -63,7 +63,7 @@ def every(steps: int) -> Pace:
 
 
 def compile_program(config: Config, n: int, seeds: int = 1) -> Any:
-    """Return what `train` runs, compiled for `seeds` seeds and `n` images; kept, as all seeds share it."""
+    """Return what `train` runs, compiled for `seeds` seeds and `n` images, and cache it for all seeds."""
     return _compiled(make_recipe(config, n), n, seeds)
 
 
@@ -73,15 +73,15 @@ def _compiled(recipe: Recipe, n: int, seeds: int) -> Any:
 
 
 def in_background(function: Callable[..., Any], *arguments: Any) -> Future:
-    """Begin a call that goes on beside this thread: XLA compiles while Python prints and reads files."""
+    """Start a call in another thread, so that XLA compiles while Python prints and reads files."""
     pool = ThreadPoolExecutor(1)
     future = pool.submit(function, *arguments)
-    pool.shutdown(wait=False)  # takes no more calls
+    pool.shutdown(wait=False)  # accept no more calls
     return future
 
 
 def first_state(recipe: Recipe, seed: int, model: Model | None = None) -> TrainState:
-    """Return the state of a seed before its first step, of a model that is given or else is the seed's own."""
+    """Return a seed's state before the first step, with the given model or else the one that the seed draws."""
     return jax.jit(init_state, static_argnums=0)(recipe, split_keys(seed), model)
 
 
@@ -95,22 +95,22 @@ def train(
     state: TrainState | None = None,
     caught: Sequence[int] = (),
 ) -> Iterator[Stop]:
-    """Train one seed, or several as one program, to the end of the run; yield wherever `pace` stops.
+    """Train one seed, or several as one program, to the end of the run; yield at each stop of `pace`.
 
     Args:
-        config: whose seed is not read.
-        seeds: each gives its own run, as it would alone (but for the rounding of a vmapped program).
+        config: the config of the runs; its seed is ignored.
+        seeds: each trains the same run as it would alone (except for the rounding of a vmapped program).
         data: the training images.
-        pace: when to stop. All processes of a run stop at the steps of the first one, and hear of the same signal.
-        program: what `compile_program` will give, where it was begun in the background.
-        state: of a single seed, to go on from; none: before the first step.
-        caught: a list that a signal's number is put into when it comes.
+        pace: when to stop. All processes of a run stop at the steps of the first one, and see the same signal.
+        program: the future result of `compile_program`, if it was started in the background.
+        state: the state of a single seed to resume from; None: start before the first step.
+        caught: a list that receives a signal's number when it arrives.
     """
     recipe = make_recipe(config, len(data.labels))
     step = 0 if state is None else int(state.step)
     keys, current, placed = _place(recipe, seeds, data, state)  # while the program is compiled
     compiled = program.result() if program else compile_program(config, len(data.labels), len(seeds))
-    multihost_utils.sync_global_devices("compiled")  # before a clock runs
+    multihost_utils.sync_global_devices("compiled")  # before the clock starts
     stop = Stop(current, len(seeds), step, 0, 0.0)
     while stop.step < recipe.steps:
         until = int(_of_all_processes(min(pace(stop), recipe.steps))[0])
@@ -126,14 +126,14 @@ def train(
 
 
 def describe_mode(seeds: int) -> str:
-    """Return in words how `seeds` seeds are trained."""
+    """Describe how `seeds` seeds are trained."""
     return (
         "seeds one by one" if seeds == 1 else f"{seeds} seeds as one vmapped program, on {devices_for(seeds)} devices"
     )
 
 
 def _place(recipe: Recipe, seeds: Sequence[int], data: Split, state: TrainState | None) -> Any:
-    """Keys, state and data on the devices that compute."""
+    """Return keys, state and data, placed on the devices in use."""
     if len(seeds) > 1:
         return init_seeds(recipe, seeds, data)
     keys = split_keys(seeds[0])
@@ -143,8 +143,8 @@ def _place(recipe: Recipe, seeds: Sequence[int], data: Split, state: TrainState 
 
 
 def _of_all_processes(value: int) -> np.ndarray:
-    """Return the value of each process of the run."""
+    """Gather the values of all processes of the run."""
     try:
         return multihost_utils.process_allgather(np.array(value)).reshape(-1)
-    except ValueError as error:  # as Gloo's errors come, where a process is lost
+    except ValueError as error:  # raised by Gloo when a process is lost
         raise jax.errors.JaxRuntimeError(str(error)) from error

@@ -1,30 +1,30 @@
-"""When a run stops, and what is done there."""
+"""When a run stops, and what it does there."""
 
 from dataclasses import dataclass
 
 from mnistsum.train import Recipe
 
-LEARNED = 0.98  # accuracy of an output that has been learned
-WATCH_EXAMPLES = 512  # trained on between two checks of whether it has, at first
-WATCH_IMAGES = 1000  # validation images of such a check
+LEARNED = 0.98  # accuracy at which an output counts as learned
+WATCH_EXAMPLES = 512  # training examples between two checks for it, at first
+WATCH_IMAGES = 1000  # validation images per check
 
 
 @dataclass(frozen=True)
 class Plan:
-    """When a run stops, and what is done there: all in which the programs' runs differ."""
+    """When a run stops and what it does there: everything in which the programs' runs differ."""
 
-    evaluations: int = 1  # an epoch, on all held-out images; the run's end is another
-    max_evaluations: int | None = None  # of a run; None: as many as that makes
-    watches_learning: bool = False  # note at which step each output reaches LEARNED on some validation images
-    pause: float | None = None  # seconds of training between stops that show progress and heed signals; None: none
-    save_every: float | None = None  # seconds between checkpoints, at most; each evaluation saves one; None: none
-    ends_at_fault: bool = False  # a number that is not finite ends the run with an error; else the run counts as failed
-    tests: bool = True  # read the test set at the end; else the validation images give the predictions
+    evaluations: int = 1  # per epoch, on all held-out images; the run's end always has one
+    max_evaluations: int | None = None  # per run; None: no limit
+    watches_learning: bool = False  # note the step at which each output reaches LEARNED on some validation images
+    pause: float | None = None  # seconds of training between stops that show progress and heed signals; None: never
+    save_every: float | None = None  # maximum seconds between checkpoints; each evaluation saves one; None: never
+    ends_at_fault: bool = False  # a non-finite number ends the run with an error; else the run counts as failed
+    tests: bool = True  # evaluate on the test set at the end; else predict the validation images
 
 
 RUN = Plan(pause=1.0, save_every=60.0, ends_at_fault=True)
 COMPARED = Plan(evaluations=4, max_evaluations=64, watches_learning=True)
-VALIDATED = Plan(tests=False)  # of searches and tuning
+VALIDATED = Plan(tests=False)  # for searches and tuning
 
 
 def next_evaluation(step: int, plan: Plan, recipe: Recipe) -> int:
@@ -38,10 +38,10 @@ def next_evaluation(step: int, plan: Plan, recipe: Recipe) -> int:
 
 
 def next_watch(step: int, recipe: Recipe) -> int:
-    """Return the first step after `step` at which it is checked whether an output has been learned.
+    """Return the first step after `step` at which to check whether an output has been learned.
 
-    Such checks are WATCH_EXAMPLES apart at first; from the 32nd on, the distance doubles as often as the steps do.
-    Each ends a call of the program, which takes as long as several steps for the order of its epoch and fresh memory.
+    Checks are WATCH_EXAMPLES apart at first; from the 32nd on, the distance doubles each time the step number does.
+    Each check ends a call of the program. A call costs as much as several steps to order its epoch and allocate memory.
     """
     first = max(WATCH_EXAMPLES // recipe.batch_size, 1)
     between = first << max(0, (step // first).bit_length() - 5)

@@ -1,4 +1,4 @@
-"""One run in many processes, which JAX's own runtime brings together: how they meet, and how they part."""
+"""One run in several processes, connected by JAX's distributed runtime: how they start and how they end."""
 
 import contextlib
 import os
@@ -13,16 +13,16 @@ from experiments.training import exit_message
 from mnistsum.app import errors
 from mnistsum.errors import InputError
 
-HEARTBEAT = 30  # seconds without a sign of life after which a process counts as lost, where no connection breaks
+HEARTBEAT = 30  # seconds without a heartbeat after which a process counts as lost, if no connection breaks
 
 
 @contextlib.contextmanager
 def together(coordinator: str | None, processes: int | None, process: int | None) -> Iterator[None]:
-    """Wait for the run's other processes; of all of them, only the first prints to standard output.
+    """Connect to the run's other processes; only the first process prints to standard output.
 
-    What is None is found from SLURM, Open MPI or the TPU's pod; InputError where there is none of them. An error ends
-    the process at once: if it waited for the others to end, they would wait for its share of a sum. A process that has
-    lost another says so in one line.
+    Arguments that are None are taken from SLURM, Open MPI or the TPU pod; without any of these, InputError is raised.
+    An error ends the process at once: if it waited for the others, they would wait for its share of a sum. A process
+    that loses another reports it in one line.
     """
     told = subprocess.Popen([sys.executable, "-I", exit_message.__file__], stdin=subprocess.PIPE)
     assert told.stdin is not None
@@ -52,7 +52,7 @@ def together(coordinator: str | None, processes: int | None, process: int | None
 
 
 def _check_is_free(coordinator: str) -> None:
-    """Check that this process can listen at HOST:PORT: where it cannot, JAX's service may crash the process."""
+    """Check that this process can listen at HOST:PORT: if it cannot, JAX's service may crash the process."""
     port = coordinator.rpartition(":")[2]
     if not port.isdecimal() or not 0 < int(port) < 2**16:
         raise InputError(f"--coordinator {coordinator}: expected HOST:PORT, with a port of 1 to 65,535")
@@ -64,7 +64,7 @@ def _check_is_free(coordinator: str) -> None:
 
 
 def _leave(told: subprocess.Popen, status: int) -> None:
-    """End the process once what it said is passed on."""
+    """End the process once its standard error has been forwarded."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.close(2)

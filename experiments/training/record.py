@@ -1,6 +1,6 @@
-"""What decides a run beside its config: source code, data, versions and settings, each by name.
+"""What decides a run besides its config: source code, data, versions and settings, each by name.
 
-A run is gone on with, or used again, only where its record is equal to today's; else `differences` says why.
+A run is resumed or reused only if its record equals the current one; otherwise `differences` says why not.
 """
 
 import ast
@@ -21,22 +21,22 @@ from mnistsum import registry
 from mnistsum.config import Config, as_dict
 from mnistsum.types import Data, Split
 
-ROOTS = (Path(__file__).with_name("runs.py"), Path(__file__).with_name("loop.py"))  # import whatever trains and tests
-OURS = ("mnistsum", "experiments")  # read also where they are installed
+ROOTS = (Path(__file__).with_name("runs.py"), Path(__file__).with_name("loop.py"))  # import all that trains and tests
+OURS = ("mnistsum", "experiments")  # hashed even if they are installed
 PARTS = ("data", "sources", "versions", "settings")  # of a record, each a dict
-IGNORED_FIELDS = ("seed", "devices")  # of a config: runs that differ in these alone are of one kind
+IGNORED_FIELDS = ("seed", "devices")  # of a config; runs that differ only in these are of one kind
 
 
 def make_record(
     config: Config, data: Data, own: Path | None = None, init: str | None = None
 ) -> dict[str, dict[str, str]]:
-    """Return what decides a run of a config, as it is now.
+    """Return the current record of what decides a run of `config`.
 
     Args:
-        config: of the run.
-        data: whose content is hashed.
-        own: the user's file that the config came from, if it did.
-        init: the digest of the weights that it begins from; none: they are drawn by its seed.
+        config: the run's config.
+        data: the data set, whose content is hashed.
+        own: the user's file that the config came from, if any.
+        init: the digest of its initial weights; None: the seed draws them.
     """
     return {
         "data": {name: digest(split) for name, split in zip(data._fields, data, strict=True)},
@@ -54,19 +54,19 @@ def make_record(
 
 
 def mark(config: Config, record: dict[str, Any]) -> str:
-    """Return a short hash of all that decides a run but its seed."""
+    """Return a short hash of everything that decides a run except its seed."""
     fields = {name: value for name, value in as_dict(config).items() if name not in IGNORED_FIELDS}
     decisive = {part: record[part] for part in PARTS}
     return hashlib.sha256(json.dumps([fields, decisive], sort_keys=True).encode()).hexdigest()[:12]
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return in words what is not as it was, of two records (or of `run.json`, which holds one)."""
+    """Describe how two records differ; `then` may also be a `run.json`, which holds one."""
     found = []
     for part in PARTS:
         old, new = then.get(part, {}), now[part]
         for name in sorted(old.keys() | new.keys()):
-            # Python is among the versions that a run names, and decides nothing.
+            # A run also names its Python version, which decides nothing.
             if old.get(name) == new.get(name) or (part == "versions" and name not in environment.PACKAGES):
                 continue
             if part == "data":
@@ -80,13 +80,13 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def changed_fields(then: Config, now: Config) -> list[str]:
-    """Return in words which fields of a config are not as they were."""
+    """Describe which fields of a config have changed."""
     old, new = as_dict(then), as_dict(now)
     return [f"{name} was {old[name]}, is {new[name]}" for name in unequal_fields(then, now)]
 
 
 def unequal_fields(one: Config, other: Config) -> list[str]:
-    """Return the fields in which two configs differ, but for those that do not matter."""
+    """Return the fields in which two configs differ, except IGNORED_FIELDS."""
     left, right = as_dict(one), as_dict(other)
     return [name for name in left if left[name] != right[name] and name not in IGNORED_FIELDS]
 
@@ -100,7 +100,7 @@ def digest(split: Split) -> str:
 
 
 def _sources(config: Config, own: Path | None) -> dict[str, str]:
-    """Return the code of every module that a run of the config imports and that is no installed package, by name."""
+    """Return the hashed code of each module that a run of the config imports, by name, without installed packages."""
     files = [*ROOTS, *([own] if own else [])]
     for known, name in (
         (registry.CLASSIFIERS, config.model.classifier),
@@ -120,14 +120,14 @@ def _sources(config: Config, own: Path | None) -> dict[str, str]:
 
 @cache
 def _read_source(file: Path) -> tuple[str, tuple[Path, ...]]:
-    """Return the hash of a file's code, and the files that it imports. Comments and docstrings are no code."""
+    """Return the hash of a file's code, without comments and docstrings, and the files that it imports."""
     tree = ast.parse(file.read_bytes(), str(file))
     imported = tuple(path for name in _imports(tree, file) for path in _files_of(name))
     return registry.digest_code(tree), imported
 
 
 def _imports(tree: ast.Module, file: Path) -> Iterator[str]:
-    """Return the dotted names that a module imports, wherever in it."""
+    """Yield the dotted names that a module imports, anywhere in its code."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -140,7 +140,7 @@ def _imports(tree: ast.Module, file: Path) -> Iterator[str]:
 
 @cache
 def _files_of(name: str) -> tuple[Path, ...]:
-    """Return the source files that importing a dotted name runs, if they are of no installed package."""
+    """Return the source files that importing a dotted name runs; none for an installed package."""
     top, *parts = name.split(".")
     spec = importlib.util.find_spec(top)
     if spec is None or spec.origin is None or not spec.has_location:
@@ -149,7 +149,7 @@ def _files_of(name: str) -> tuple[Path, ...]:
     if top not in OURS and any(file.is_relative_to(folder) for folder in _installed()):
         return ()
     files = [file]
-    for part in parts:  # looked for as files, as finding them by import would run them
+    for part in parts:  # looked up as files, because importlib would run the parent packages
         if files[-1].name != "__init__.py":
             break
         folder = files[-1].parent
@@ -162,13 +162,13 @@ def _files_of(name: str) -> tuple[Path, ...]:
 
 @cache
 def _installed() -> tuple[Path, ...]:
-    """Where Python's own modules and installed packages lie."""
+    """Return the folders of Python's standard library and of installed packages."""
     paths = sysconfig.get_paths()
     return tuple(Path(paths[kind]).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 def _name(file: Path) -> str:
-    """Return a module's dotted name, of a file that lies in a package; else the file's own name."""
+    """Return the dotted name of a module in a package, or else the file's own name."""
     parts = [file.stem] if file.name != "__init__.py" else []
     folder = file.parent
     while (folder / "__init__.py").is_file():

@@ -1,4 +1,4 @@
-"""What runs need of the machine, looked at before any is trained: memory, and a folder that can be written."""
+"""Checks, before any run is trained, that the machine has what runs need: memory, and a writable folder."""
 
 import shutil
 import tempfile
@@ -20,23 +20,23 @@ from mnistsum.registry import ADDERS, CLASSIFIERS, OBJECTIVES, OPTIMIZERS
 from mnistsum.train import Recipe, init_state, make_recipe, split_keys, train_step
 from mnistsum.types import Keys, TrainState
 
-MAX_STEPS = 2**31 - 1  # that a state can count
-IN_MEMORY = 4 * 4  # bytes a parameter at least: a float32 each for it, its gradient, its momentum and its update
-ON_DISK = 3 * 4 * 4  # bytes a parameter: of two checkpoints, and a third while it is written
+MAX_STEPS = 2**31 - 1  # the most that a state can count
+IN_MEMORY = 4 * 4  # bytes per parameter, at least: a float32 each for its value, gradient, momentum and update
+ON_DISK = 3 * 4 * 4  # bytes per parameter: two checkpoints, and a third while it is written
 
 
 def check(configs: Iterable[Config], n: int) -> None:
     """Check that each config can be trained on this machine, on `n` images.
 
     Raises:
-        InputError: where one asks for too much, or a part that the user defines does not fit.
+        InputError: if a config needs too much, or a user-defined part does not fit.
     """
     memory = _memory()
     for config in configs:
         steps = make_recipe(config, n).steps
         if steps > MAX_STEPS:
             raise InputError(f"training.epochs: expected {MAX_STEPS:,} steps at most, found {steps:,}")
-        if own := _own_files(config):  # ours are tested
+        if own := _own_files(config):  # built-in parts are tested
             _check_own_parts(config, n, own)
         needed = IN_MEMORY * count_parameters(config.model)
         if needed > memory:
@@ -47,10 +47,10 @@ def check(configs: Iterable[Config], n: int) -> None:
 
 
 def check_folder(folder: Path, configs: Iterable[Config]) -> None:
-    """Check that a folder can be written, and that its disk takes a run of each config; it is made where it is missing.
+    """Check that a folder, created if missing, is writable and that its disk has room for a run of any of the configs.
 
     Raises:
-        OSError: where that is not so; it names the folder.
+        OSError: if one of the two fails; the message names the folder.
     """
     needed = ON_DISK * max(count_parameters(config.model) for config in configs)
     there = next(place for place in (folder, *folder.parents) if place.exists())
@@ -65,7 +65,7 @@ def check_folder(folder: Path, configs: Iterable[Config]) -> None:
 
 
 def _own_files(config: Config) -> set[Path]:
-    """Return the files of the user's that define a part of what trains."""
+    """Return the user's files that define a part of what is trained."""
     parts = (
         (CLASSIFIERS, config.model.classifier),
         (ADDERS, config.model.adder),
@@ -79,14 +79,14 @@ def _check_own_parts(config: Config, n: int, own: set[Path]) -> None:
     """Build the network and trace a training step, before anything is written or compiled.
 
     Raises:
-        InputError: where a part that the user's files define does not fit; it names the place.
+        InputError: if a part that the user's files define does not fit; the message names the place.
     """
     try:
         check_repeatable(config.model)
         _trace(make_recipe(config, n))
     except InputError:
         raise
-    except Exception as error:  # whatever a user's code raises
+    except Exception as error:  # user code may raise anything
         frames = traceback.extract_tb(error.__traceback__)
         places = [f"{frame.filename}, line {frame.lineno}" for frame in frames if Path(frame.filename) in own]
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
@@ -105,6 +105,6 @@ def _trace(recipe: Recipe) -> None:
 
 
 def _memory() -> int:
-    """Return the bytes of memory of the device that trains."""
+    """Return the memory of the training device, in bytes."""
     of_device = jax.local_devices()[0].memory_stats() or {}
     return of_device.get("bytes_limit") or environment.memory()

@@ -1,4 +1,4 @@
-"""A folder of runs, each named by all that decides it: what is there is used again, what is missing is trained."""
+"""A folder of runs, each named after everything that decides it: existing runs are reused, missing ones trained."""
 
 import dataclasses
 import shutil
@@ -25,12 +25,12 @@ class Wanted(NamedTuple):
     """The runs of one config that a program wants."""
 
     config: Config
-    record: dict[str, Any]  # of what else decides them
-    folders: dict[int, Path]  # of each seed's run, there once the run is finished
+    record: dict[str, Any]  # what else decides them
+    folders: dict[int, Path]  # by seed; each exists once its run is finished
 
 
 def want(folder: Path, config: Config, record: dict[str, Any], seeds: Sequence[int]) -> Wanted:
-    """Return where a config's runs lie in a folder of runs. One devices' program each, so that seeds can be spread."""
+    """Return a config's runs in a folder of runs. Each run uses one device, so that devices can share the seeds."""
     config = dataclasses.replace(config, devices=1)
     name = f"{config.name}-{mark(config, record)}"
     return Wanted(config, record, {seed: folder / f"{name}-{seed}" for seed in seeds})
@@ -45,7 +45,7 @@ def read(wanted: Wanted, seed: int) -> Finished:
     """Return a seed's finished run.
 
     Raises:
-        InputError: where it is damaged, or is not what its name says.
+        InputError: if it is damaged, or is not the run that its name says.
     """
     folder = wanted.folders[seed]
     found = run_folder.read(folder)
@@ -57,7 +57,7 @@ def read(wanted: Wanted, seed: int) -> Finished:
 
 
 def why_missing(wanted: Wanted) -> str | None:
-    """Return in words how the newest run of that name and seed differs; None where there is none."""
+    """Describe how the newest run of that name and seed differs; return None if there is none."""
     seed = missing(wanted)[0]
     folder = wanted.folders[seed]
     others = folder.parent.glob(f"{wanted.config.name}-{'?' * 12}-{seed}/{run_folder.SUMMARY}")
@@ -66,14 +66,14 @@ def why_missing(wanted: Wanted) -> str | None:
         return None
     try:
         config, run = read_config(newest.parent), run_folder.read_json(newest.parent / run_folder.RUN)
-    except InputError as error:  # such as a name that is another by now
+    except InputError as error:  # such as a name that has changed since
         return f"{newest.parent}, its newest run, cannot be read: {error}"
     changed = [*changed_fields(config, wanted.config), *differences(run, wanted.record)]
     return f"{newest.parent}, its newest run, differs: {'; '.join(changed)}"
 
 
 def train_missing(wanted: Wanted, data: Data, plan: Plan, command: str) -> Iterator[tuple[Finished, bool]]:
-    """Train the runs that are missing; yield each run, and whether it was there, in the order of the seeds trained."""
+    """Train the missing runs; yield the existing runs, then the trained ones, each with whether it existed."""
     left = missing(wanted)
     for seed in wanted.folders:
         if seed not in left:
@@ -87,10 +87,10 @@ def train_missing(wanted: Wanted, data: Data, plan: Plan, command: str) -> Itera
 
 
 def _groups(seeds: list[int]) -> list[list[int]]:
-    """Return the seeds that run as one program each time.
+    """Return the groups of seeds that are each trained as one program.
 
-    On CPUs as many as there are devices, as one keeps its device busy and vmapped ones take it longer; on accelerators
-    all that the devices share evenly, and then the rest.
+    On CPUs, a group is one seed per device: a single seed keeps a device busy, and vmapped seeds take longer. On
+    accelerators, the first group is as many seeds as devices can share evenly, and the second is the rest.
     """
     devices = jax.device_count()
     size = devices if jax.default_backend() == "cpu" else max(len(seeds) // devices, 1) * devices
@@ -98,9 +98,9 @@ def _groups(seeds: list[int]) -> list[list[int]]:
 
 
 def _train(wanted: Wanted, seeds: list[int], data: Data, plan: Plan, command: str) -> None:
-    """Train seeds as one program, aside.
+    """Train seeds as one program, in temporary folders.
 
-    Other processes may train the same: whole folders alone appear, and the first to appear stays.
+    Other processes may train the same runs: only complete folders get their final name, and the first one stays.
     """
     partial, locks = {}, []
     for seed in seeds:
@@ -124,11 +124,11 @@ def _train(wanted: Wanted, seeds: list[int], data: Data, plan: Plan, command: st
     finally:
         for lock, folder in zip(locks, partial.values(), strict=True):
             lock.release()
-            shutil.rmtree(folder, ignore_errors=True)  # where it has not been renamed
+            shutil.rmtree(folder, ignore_errors=True)  # if it was not renamed
 
 
 def _clear_away(folder: Path) -> None:
-    """Remove what killed processes left: folders that no process holds."""
+    """Remove what killed processes left behind: temporary folders that no process has locked."""
     for left in folder.glob(f".*/{run_folder.LOCK}"):
         lock = filelock.FileLock(left)
         try:
