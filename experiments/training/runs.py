@@ -1,4 +1,4 @@
-"""Runs that leave a folder each: trained by the one loop, evaluated on held-out images, tested once."""
+"""Runs with a folder each: trained by the shared loop, evaluated on held-out images, tested once."""
 
 import dataclasses
 import time
@@ -26,16 +26,16 @@ NO_TIME = {"train_seconds": 0.0, "wall_seconds": 0.0}
 
 
 class Progress(NamedTuple):
-    """Where runs stand; what it says is on the disk."""
+    """The progress of runs; its evaluations are already on disk."""
 
     stop: Stop | None  # the last one; None: no step was left
     loss: float  # mean of the seeds' training losses since the epoch began
-    scores: list[Scores] | None  # of each seed on the held-out images, where they were evaluated
-    finished: list[Finished] | None  # of each seed, at the end; `summary.json` is written once the caller goes on
+    scores: list[Scores] | None  # per seed, on the held-out images; None: no evaluation
+    finished: list[Finished] | None  # per seed, at the end; `summary.json` is written once the caller goes on
 
 
 def describe_run(config: Config, record: dict[str, Any], command: str, seeds: int = 1) -> dict[str, Any]:
-    """Return what `run.json` says of a run: how it was made, and the record of what decides it."""
+    """Return the content of `run.json`: how the run was made, and the record of what decides it."""
     described = environment.describe(command)
     return {
         **described,
@@ -61,29 +61,29 @@ def train_runs(
     started: float | None = None,
     caught: Sequence[int] = (),
 ) -> Iterator[Progress]:
-    """Train a config with each seed, several as one program, and write each seed's folder; yield where they stop.
+    """Train a config with each seed, several as one program, and write each seed's folder; yield at each stop.
 
-    To be read to its end, as `summary.json` is written last: its seconds count what the caller does with the rest.
+    Exhaust the iterator: `summary.json` is written last, so that its seconds include what the caller does in between.
 
     Args:
-        config: whose seed is not read.
-        folders: of each seed, begun by `run_folder.begin`.
-        data: what is trained on; evaluated on its validation images, or its test images where there are none.
+        config: the config of the runs; its seed is ignored.
+        folders: by seed, each prepared by `run_folder.begin`.
+        data: the data set; evaluations use its validation images, or its test images if there are none.
         plan: when to stop, and what to do there.
-        program: what `loop.compile_program` will give, where it was begun in the background.
-        state: of a single seed, to go on from; none: before the first step.
-        best: the best model before that state, where the best is kept.
-        spent: seconds before this call.
-        started: the clock's reading (`time.perf_counter`) when the command began; none: now.
-        caught: a list that a signal's number is put into; a run that is sent one ends at its next stop.
+        program: the future result of `loop.compile_program`, if it was started in the background.
+        state: the state of a single seed to resume from; None: start before the first step.
+        best: the best model before that state, if the config keeps the best.
+        spent: the seconds spent before this call.
+        started: the clock's reading (`time.perf_counter`) when the command began; None: now.
+        caught: a list that receives a signal's number; the run then ends at its next stop.
 
     Raises:
-        FloatingPointError: where a number is not finite, and the plan ends with it.
+        FloatingPointError: if a number is not finite and the plan ends the run then.
     """
     started = time.perf_counter() if started is None else started
     recipe = make_recipe(config, len(data.train.labels))
     if judges_epochs(config):
-        plan = dataclasses.replace(plan, max_evaluations=None)  # so that each epoch's end is one
+        plan = dataclasses.replace(plan, max_evaluations=None)  # so that each epoch's end is evaluated
     seeds = [SeedRun(dataclasses.replace(config, seed=seed), recipe, folder, best) for seed, folder in folders.items()]
     for seed in seeds:
         seed.train_seconds = spent["train_seconds"]
@@ -93,7 +93,7 @@ def train_runs(
         wall_seconds = spent["wall_seconds"] + time.perf_counter() - started
         return {"train_seconds": seed.train_seconds, "wall_seconds": wall_seconds}
 
-    if state is not None and (int(state.step) == recipe.steps or seeds[0].is_over()):  # it ended before it was tested
+    if state is not None and (int(state.step) == recipe.steps or seeds[0].is_over()):  # trained, but not tested
         seeds[0].note(state, plan)
         seeds[0].evaluate(data, trained_model(state))
     pace = _pace(plan, recipe, seeds)
@@ -101,7 +101,7 @@ def train_runs(
     for stop in train(config, list(folders), data.train, pace, program=program, state=state, caught=caught):
         is_evaluation = stop.step == next_evaluation(stop.step - 1, plan, recipe)
         for seed, state in zip(seeds, stop.states(), strict=True):
-            if seed.is_over():  # from where on nothing more is noted
+            if seed.is_over():  # nothing more is noted then
                 continue
             seed.train_seconds += stop.seconds / len(seeds)
             seed.note(state, plan)
@@ -129,7 +129,7 @@ def train_runs(
 
 
 def _pace(plan: Plan, recipe: Recipe, seeds: list[SeedRun]) -> Pace:
-    """When runs of a plan stop."""
+    """Return when runs that follow a plan stop."""
     pausing = about_every(plan.pause) if plan.pause else None
 
     def pace(stop: Stop) -> int:

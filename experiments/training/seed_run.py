@@ -1,4 +1,4 @@
-"""One seed's run while it is trained: what is noted of it, and what it leaves."""
+"""The run of one seed during training: what is noted of it, and the files that it writes."""
 
 import dataclasses
 import hashlib
@@ -22,30 +22,30 @@ from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.train import Recipe, non_finite, trained_model
 from mnistsum.types import QUANTITIES, Data, Evaluation, Split, TrainState
 
-FAILED = 0.9  # a run below it in the test accuracy of what it was trained for has failed, after an epoch or more
+FAILED = 0.9  # a run of an epoch or more has failed if the test accuracy of an output that it trains is below
 
 
 @dataclass
 class SeedRun:
-    """A seed's run while it is trained."""
+    """The run of one seed during training."""
 
     config: Config
     recipe: Recipe
     folder: Path
-    best: Model | None  # of the best epoch, where it is kept
-    lines: list[dict[str, Any]] = field(init=False)  # of its metrics
-    learned: dict[str, int] = field(default_factory=dict)  # output to the step at which it was
+    best: Model | None  # of the best epoch, if the config keeps it
+    lines: list[dict[str, Any]] = field(init=False)  # of metrics.jsonl
+    learned: dict[str, int] = field(default_factory=dict)  # output to the step at which it was learned
     fault: str | None = None  # what was not finite
-    train_seconds: float = 0.0  # its share of those of its program
+    train_seconds: float = 0.0  # its share of its program's
     state: TrainState = field(init=False)
-    held_out: Evaluation = field(init=False)  # the last one
-    scores: Scores = field(init=False)  # of it
+    held_out: Evaluation = field(init=False)  # the latest on the held-out images
+    scores: Scores = field(init=False)  # of `held_out`
 
     def __post_init__(self):
         self.lines = run_folder.read_lines(self.folder) if leads() else []
 
     def note(self, state: TrainState, plan: Plan) -> None:
-        """Take the state of a stop."""
+        """Store the state at a stop, and check that all numbers are finite."""
         self.state, self.fault = state, non_finite(state)
         if self.fault and plan.ends_at_fault:
             remedy = "a lower optimizer.learning_rate or an optimizer.clip_norm may help"
@@ -54,11 +54,11 @@ class SeedRun:
             raise FloatingPointError(f"{self.fault}; it was not saved; {remedy}")
 
     def is_over(self) -> bool:
-        """Whether nothing more is learned: a number is not finite, or too many epochs have passed since the best."""
+        """Return whether the run is over: a number is not finite, or too many epochs have passed since the best."""
         return self.fault is not None or self.is_stopped()
 
     def is_stopped(self) -> bool:
-        """Whether the run's patience has ended."""
+        """Return whether the run's patience has run out."""
         patience = self.config.training.patience * self.recipe.steps_per_epoch
         if not patience or not (best := self.best_line()):
             return False
@@ -67,8 +67,8 @@ class SeedRun:
     def best_line(self) -> dict[str, Any]:
         """Return the metrics at the end of the epoch with the best validation accuracy, the first of equals.
 
-        It is that of the sum, or of the digit where the sum is not trained. It follows from the metrics, so a run that
-        is resumed needs nothing else to go on. Empty before an epoch's end.
+        This is the sum's accuracy, or the digit's if the sum is not trained. It is computed from the metrics alone, so
+        a resumed run needs nothing else. Empty before the first epoch ends.
         """
         ends = [line for line in self.lines if line["step"] % self.recipe.steps_per_epoch == 0]
         judged_by = f"{trained_outputs(self.config.objective)[-1]}_accuracy"
@@ -79,7 +79,7 @@ class SeedRun:
         return float(self.state.metrics.loss) / int(self.state.metrics.examples)
 
     def watch(self, validation: Split) -> None:
-        """Note the outputs that have been learned by now, from images as they are, as all are in doubt at first."""
+        """Note the outputs that have been learned by now, on unshifted images, as all are in doubt at first."""
         if self.fault or len(self.learned) == len(run_folder.OUTPUTS):
             return
         few = Split(*(part[:WATCH_IMAGES] for part in validation))
@@ -90,7 +90,7 @@ class SeedRun:
                 self.learned.setdefault(output, int(self.state.step))
 
     def evaluate(self, data: Data, model: Model) -> str:
-        """Evaluate a model on the held-out images; the name of their split."""
+        """Evaluate a model on the held-out images; return the name of their split."""
         name = "validation" if self.config.data.validation else "test"
         split = getattr(data, name)
         self.held_out = evaluate(self.config.data, model, split)
@@ -111,12 +111,12 @@ class SeedRun:
         line = {"epoch": step / self.recipe.steps_per_epoch, "step": step, "train": trained}
         self.lines.append(line | {name: _headline(self.scores), "clock": clock})
         if self.config.training.keep == "best" and self.best_line() is self.lines[-1]:
-            self.best = jax.tree.map(jnp.copy, model)  # as the next step uses the state up
+            self.best = jax.tree.map(jnp.copy, model)  # as the next step donates the state's buffers
         if leads():
             run_folder.write_lines(self.folder, self.lines)
 
     def finish(self, data: Data, plan: Plan, mode: str, clock: dict[str, float]) -> Finished:
-        """Test the trained model, and write what its folder still lacks but the summary."""
+        """Test the trained model, and write all remaining files except the summary."""
         config, model = self.config, trained_model(self.state)
         held_out = config.data.validation > 0
         ended = kept = int(self.state.step) / self.recipe.steps_per_epoch
@@ -170,7 +170,7 @@ class SeedRun:
 
 
 def _calibrate(held_out: Evaluation, tested: Evaluation, data: Data) -> dict[str, Any]:
-    """Return each output's temperature, fitted on validation images, and its reliability on test images by it."""
+    """Return each output's temperature, fitted on validation images, and its test reliability before and after it."""
     fitted_on = labeled_logits(held_out, np.asarray(data.validation.labels))
     test = labeled_logits(tested, np.asarray(data.test.labels))
     calibration = {}
@@ -187,19 +187,19 @@ def digest_weights(model: Model) -> str:
 
 
 def describe_failure(objective: ObjectiveConfig, scores: Scores) -> str | None:
-    """Return in words which outputs that the objective trains were not learned; None where all were."""
+    """Describe which outputs that the objective trains were not learned; return None if all were."""
     trained_cells = np.array(scores.sum_accuracy_by_cell)[~held_out_cells(objective)]
-    # The accuracies of a label that has no images are nan.
+    # Accuracies of a label without images are nan.
     accuracies = {"digit": scores.digit_accuracy, "sum": float(np.nanmean(trained_cells))}
     low = [output for output in trained_outputs(objective) if accuracies[output] < FAILED]
     return f"{' and '.join(low)} below {100 * FAILED:.0f} %" if low else None
 
 
 def leads() -> bool:
-    """Whether this process writes for all that train together."""
+    """Return whether this process writes the files of all processes that train together."""
     return jax.process_index() == 0
 
 
 def _headline(scores: Scores) -> dict[str, float]:
-    """Return the scores that are one number each."""
+    """Return the scores that are single numbers."""
     return {name: value for name, value in scores._asdict().items() if isinstance(value, float | int)}

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: noticed at once, also amid a compilation, and heeded at the next stop."""
+"""Signals that ask a run to stop: noticed at once, even during compilation, and heeded at the next stop."""
 
 import os
 import signal
@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 
 def catch_signals(before_exit: Callable[[], object]) -> list[int]:
-    """Return a list that the first SIGINT, SIGTERM or SIGHUP is put into; a second one ends the process at once.
+    """Return a list that receives the first SIGINT, SIGTERM or SIGHUP; a second one ends the process at once.
 
-    A thread listens, as Python's own handlers wait for a compilation or a step to end.
+    A thread listens, because Python's own handlers run only after a compilation or a step has ended.
 
     Args:
         before_exit: called before a second signal ends the process.
@@ -19,14 +19,14 @@ def catch_signals(before_exit: Callable[[], object]) -> list[int]:
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
 
-    def listen(sender=sender):  # which must live as long as the thread does
+    def listen(sender=sender):  # a default, so that it lives as long as the thread
         caught.append(receiver.recv(1)[0])
         second = receiver.recv(1)[0]
         before_exit()
         os._exit(128 + second)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has a hang-up ignored
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup makes a process ignore SIGHUP
             signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(sender.fileno())
     threading.Thread(target=listen, daemon=True).start()

@@ -1,4 +1,4 @@
-"""One run from start to end, shown as it goes: started, resumed, or previewed."""
+"""One run, started, resumed or previewed, with its progress shown."""
 
 import contextlib
 import importlib.util
@@ -33,9 +33,9 @@ from mnistsum.weights import CONFIG
 
 
 def preview(config: Config, init: str | None, profile: Path | None) -> int:
-    """Print what a run would do and how long it would take; write a trace of a second of training if asked to."""
+    """Print what a run would do and how long it would take; write a trace of a few steps if asked to."""
     if init is not None:
-        initial_weights.load(config, init)  # for what a run would refuse
+        initial_weights.load(config, init)  # refuses what a run would refuse
     data = load(config.data)
     recipe, compiling = _compile(config, data, None)
     console.introduce(config, data)
@@ -60,12 +60,12 @@ def start(
     """Train a run from the first step.
 
     Args:
-        config: of the run.
-        folder: where it is written.
-        own: the user's file that the config came from, if it did.
-        init: what weights to begin from; none: the seed's.
-        log: what else the metrics are written for: `tensorboard`.
-        command: that asked for the run, to be written down.
+        config: the run's config.
+        folder: the run's folder.
+        own: the user's file that the config came from, if any.
+        init: the initial weights; None: those that the seed draws.
+        log: an additional log of the metrics: `tensorboard`.
+        command: the command line, for `run.json`.
         started: the clock's reading when the command began.
 
     Returns:
@@ -80,13 +80,13 @@ def start(
     console.introduce(config, data)
     if weights is not None:
         console.say(f"begins from the weights of {init} ({weights[:12]})")
-    state = loop.first_state(recipe, config.seed, model)  # early, as it is waited for
+    state = loop.first_state(recipe, config.seed, model)  # early, as later code waits for it
     with _only_writer(folder):
         if leads():
-            if (folder / CONFIG).exists():  # since the command line was looked at
+            if (folder / CONFIG).exists():  # since the command line was checked
                 raise InputError(f"{folder}: another process has written a run into it; name another")
             record = make_record(config, data, own, weights)
-            # No seed brings back weights that were given. A killed start may have left the like.
+            # Given weights cannot be drawn again from a seed, so save them. A killed start may have left others.
             shutil.rmtree(folder / run_folder.CHECKPOINTS, ignore_errors=True)
             if weights is not None:
                 checkpoint.save(folder / run_folder.CHECKPOINTS, config, state, NO_TIME | {"lines": []})
@@ -95,20 +95,20 @@ def start(
 
 
 def resume(folder: Path, config: Config, own: Path | None, command: str, started: float) -> int:
-    """Train a run on from its newest sound checkpoint, or from its first step where it never came to one.
+    """Resume a run from its newest intact checkpoint, or from its first step if it has none.
 
     Args:
-        folder: of the run.
-        config: of the run; it may train on other devices than the folder's, and for more epochs at a constant rate.
-        own: the user's file that the config came from, if it did.
-        command: that asked for it, to be written down where it changes the run.
+        folder: the run's folder.
+        config: the run's config; it may set other devices than the folder's and, at a constant rate, more epochs.
+        own: the user's file that the config came from, if any.
+        command: the command line, added to `run.json` if it changes the run.
         started: the clock's reading when the command began.
 
     Returns:
         The exit status.
 
     Raises:
-        InputError: where anything that decides the run has changed since it began.
+        InputError: if anything that decides the run has changed since it began.
     """
     caught = catch_signals(console.show_cursor)
     with _only_writer(folder):
@@ -156,7 +156,7 @@ def resume(folder: Path, config: Config, own: Path | None, command: str, started
 
 
 def mend(folder: Path, lines: list[dict[str, Any]]) -> None:
-    """Bring a run's metrics to where its checkpoint stands, and say so where they are not what was written."""
+    """Restore a run's metrics to those of its checkpoint, and report it if they differed."""
     try:
         found = run_folder.read_lines(folder)[: len(lines)]
     except InputError as error:
@@ -168,9 +168,9 @@ def mend(folder: Path, lines: list[dict[str, Any]]) -> None:
 
 
 def _compile(config: Config, data: Data, folder: Path | None) -> tuple[Recipe, Future]:
-    """Return the recipe of a run, and its program, which is compiled while the caller goes on.
+    """Return a run's recipe, and its program, which is compiled in the background.
 
-    What cannot be trained, or not be kept in the folder, is refused before anything is written.
+    A config that cannot be trained, or whose run the folder cannot hold, is refused before anything is written.
     """
     n = len(data.train.labels)
     resources.check([config], n)
@@ -191,10 +191,10 @@ def _show(
     started: float,
     caught: list[int],
 ) -> int:
-    """Train to the end, or to a signal, and show how it goes; the exit status."""
+    """Train to the end or until a signal, show the progress, and return the exit status."""
     recipe = make_recipe(config, len(data.train.labels))
     model = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))
-    evaluation = loop.in_background(compile_evaluation, config.data, model)  # into XLA's cache
+    evaluation = loop.in_background(compile_evaluation, config.data, model)  # to fill XLA's cache
     from experiments.report import html  # Matplotlib loads while XLA compiles
 
     log = None
@@ -204,7 +204,7 @@ def _show(
         log = Log(folder, run, run_folder.read_lines(folder))
 
     first, estimated = 0 if state is None else int(state.step), False
-    alone = False  # whether nothing was compiled beside the last steps, which halves their speed
+    alone = False  # whether the last steps ran without a compilation beside them, which halves their speed
     epochs = -(-recipe.steps // recipe.steps_per_epoch)
     split = "validation" if config.data.validation else "test"
     with console.progress() as bar:
@@ -251,14 +251,14 @@ def _show(
 
 
 def _check_log(log: str | None) -> None:
-    """Check that what the metrics are logged with is installed."""
+    """Check that the package that logs the metrics is installed."""
     if log is not None and importlib.util.find_spec("tensorboardX") is None:
         raise InputError("--log tensorboard: needs tensorboardX; pip install -e '.[tensorboard]'")
 
 
 @contextlib.contextmanager
 def _only_writer(folder: Path) -> Iterator[None]:
-    """Hold the run's folder for this run; InputError, at once, where another one has it."""
+    """Lock the run's folder; raise InputError at once if another process holds it."""
     if not leads():
         yield
         return
@@ -268,7 +268,7 @@ def _only_writer(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     if not lock.is_locked:
         raise InputError(f"{folder}: another process is writing to this run; wait for it, or name another")
-    for left in folder.glob(f"*{PARTIAL}"):  # by a process that was killed
+    for left in folder.glob(f"*{PARTIAL}"):  # left by a killed process
         left.unlink()
     try:
         yield
