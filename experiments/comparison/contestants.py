@@ -20,17 +20,17 @@ class Contestant(NamedTuple):
     """A config that is compared, and how."""
 
     config: Config
-    own: Path | None  # the user's file that it came from, if it did
+    own: Path | None  # the user's file that it came from, if any
     tuned: bool  # whether its learning rate is chosen first, on validation images
     output: Path  # the folder of the comparison's runs/ and tuning/
-    command: str  # that asked for it, to be written down
+    command: str  # the command line, for `run.json`
 
 
 def check_contract(configs: list[Config]) -> None:
-    """Check, in seconds, that every network keeps the quick part of `mnistsum.testing`.
+    """Check, within seconds, that every network passes the quick checks of `mnistsum.testing`.
 
     Raises:
-        InputError: where one does not.
+        InputError: if one does not.
     """
     for model in dict.fromkeys(config.model for config in configs):
         for check in testing.QUICK:
@@ -38,7 +38,7 @@ def check_contract(configs: list[Config]) -> None:
                 check(model)
             except InputError:
                 raise
-            except Exception as error:  # whatever a user's code raises
+            except Exception as error:  # user code may raise anything
                 reason = str(error).strip().splitlines() or [type(error).__name__]
                 raise InputError(
                     f"compare: {model.classifier} with {model.adder} cannot be compared: {check.__name__}: {reason[0]} "
@@ -47,21 +47,21 @@ def check_contract(configs: list[Config]) -> None:
 
 
 def want(contestant: Contestant, data: Data, seeds: Sequence[int]) -> Wanted:
-    """Return the runs that a comparison wants of a contestant."""
+    """Return the runs of a contestant that a comparison needs."""
     record = make_record(contestant.config, data, contestant.own)
-    if contestant.tuned:  # whatever rate it will be
+    if contestant.tuned:  # whichever rate it will be
         record["settings"] |= {"tuned": f"learning rate times 2^k, |k| at most {tuning.MAX_DOUBLINGS}"}
     return reuse.want(contestant.output / "runs", contestant.config, record, seeds)
 
 
 def train(contestant: Contestant, wanted: Wanted, data: Data, advance: Callable[..., None]) -> None:
-    """Train those of a contestant's runs that are missing, tuned first if it is to be.
+    """Train a contestant's missing runs, after tuning it if it is to be tuned.
 
     Args:
-        contestant: what is compared.
+        contestant: the config to train, and how.
         wanted: its runs.
         data: the data set.
-        advance: called with what a progress bar shows.
+        advance: called with the updates of a progress bar.
     """
     name = wanted.config.name
     if reuse.missing(wanted) and (reason := reuse.why_missing(wanted)):

@@ -1,4 +1,4 @@
-"""What a comparison would take, from a measured second of each of its configs."""
+"""The estimated cost of a comparison, from a measured second of each config."""
 
 import dataclasses
 import math
@@ -18,13 +18,13 @@ from mnistsum.models.summary import count_parameters
 from mnistsum.train import make_recipe, trained_model
 from mnistsum.types import Data
 
-RESULT = 24_000  # bytes at most of a run's config, metrics and summary
+RESULT = 24_000  # maximum bytes of a run's config, metrics and summary
 
 
 def show(wanted: list[Wanted], trials: int, data: Data) -> None:
     """Print the runs of each config, and the device time and storage of those that are missing.
 
-    Where any is missing, `trials` trials of tuning, each as long as a run, are counted as well.
+    If any is missing, `trials` tuning trials, each as long as a run, are counted, too.
     """
     table = Table("config", "runs", "finished", "ms a step", "s a run", "device time", "MB", box=None)
     for column in table.columns[1:]:
@@ -52,10 +52,10 @@ def show(wanted: list[Wanted], trials: int, data: Data) -> None:
 
 
 def seconds(config: Config, data: Data) -> tuple[float, float]:
-    """Return the seconds of a step, and of a run: its training and its evaluations, compilation not included.
+    """Return the seconds per step, and per run: its training and its evaluations, without compilation.
 
-    Evaluations are counted as of images as they are: a network of a second's training is in doubt of nearly all, a
-    trained one of few.
+    Evaluations are timed on unshifted images: after a second of training, a network is in doubt about nearly all of
+    them, but a trained one about few.
     """
     recipe = make_recipe(config, len(data.train.labels))
     run = loop.train(config, [config.seed], data.train, loop.about_every(1.0))
@@ -73,7 +73,7 @@ def seconds(config: Config, data: Data) -> tuple[float, float]:
 
 
 def storage(config: Config, data: Data) -> int:
-    """Bytes at most of a run's folder: float32 weights, a digit and ten sums for each test image, text."""
+    """Return the maximum bytes of a run's folder: float32 weights, a digit and ten sums per test image, text."""
     return 4 * count_parameters(config.model) + 11 * len(data.test.labels) + RESULT
 
 

@@ -1,4 +1,4 @@
-"""The pictures of a comparison, as matplotlib figures: panels that stand beside each other where there is room."""
+"""The figures of a comparison, in Matplotlib: panels that stand side by side where there is room."""
 
 import math
 from collections.abc import Callable
@@ -21,7 +21,7 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f
 
 
 def color(i: int) -> str:
-    """Return the color of a config, by its place: from the ninth on, each color again, darker by half."""
+    """Return the color of the i-th config: from the ninth on, the colors repeat at half the brightness."""
     share = 0.5 ** (i // len(COLORS))
     red, green, blue = to_rgb(COLORS[i % len(COLORS)])
     return to_hex((share * red, share * green, share * blue))
@@ -29,7 +29,7 @@ def color(i: int) -> str:
 
 @matplotlib.rc_context(TEXT)
 def intervals(summary: dict[str, Any]) -> Figure:
-    """Mean accuracies with their 95 % intervals over seeds, a row for each config, named above its bars."""
+    """Draw mean accuracies with their 95 % intervals over seeds, one row per config, named above its bars."""
     rows = summary["rows"]
     figure, axes = _panel(WIDTH, 0.9 + 0.55 * len(rows))
     for offset, output, shade in ((0.12, "digit", DIGIT), (0.36, "sum", SUM)):
@@ -70,7 +70,7 @@ def curves(summary: dict[str, Any]) -> list[Figure]:
 
 @matplotlib.rc_context(TEXT)
 def losses(summary: dict[str, Any]) -> Figure:
-    """Draw the validation loss of both outputs beside each other, on one scale, as `curves` does, with a legend."""
+    """Draw the validation loss of both outputs side by side, on one scale, as `curves` does, with a legend."""
     names = [_shortened(row["config"], 100) for row in summary["rows"]]
     figure = Figure(figsize=(2 * WIDTH, 3.4 + 0.2 * len(names)), layout="constrained")
     both = figure.subplots(1, 2, sharey=True)
@@ -101,7 +101,7 @@ def _draw_bands(axes: Axes, summary: dict[str, Any], quantity: str, shown: Calla
 
 @matplotlib.rc_context(TEXT)
 def costs(summary: dict[str, Any]) -> list[Figure]:
-    """Draw sum accuracies with intervals against parameters, multiply-adds and training seconds: a front each."""
+    """Draw sum accuracies with intervals against parameters, multiply-adds and training seconds, with a front each."""
     figures = []
     for name, values in _costs(summary).items():
         figure, axes = _panel(0.8 * WIDTH, 3.2)
@@ -112,7 +112,7 @@ def costs(summary: dict[str, Any]) -> list[Figure]:
 
 @matplotlib.rc_context(TEXT)
 def fronts(summary: dict[str, Any]) -> Figure:
-    """Draw what `costs` does as panels beside each other, on one scale, with a legend."""
+    """Draw the figures of `costs` as panels side by side, on one scale, with a legend."""
     found = _costs(summary)
     figure = Figure(figsize=(2 * WIDTH, 3.4 + 0.2 * math.ceil(len(summary["rows"]) / 3)), layout="constrained")
     panels = figure.subplots(1, len(found), sharey=True)
@@ -124,7 +124,7 @@ def fronts(summary: dict[str, Any]) -> Figure:
 
 
 def _costs(summary: dict[str, Any]) -> dict[str, list[float]]:
-    """Return each config's costs by what an axis calls them."""
+    """Return the configs' costs by the label of their axis."""
     rows = summary["rows"]
     return {
         "parameters": [row["parameters"] for row in rows],
@@ -134,7 +134,7 @@ def _costs(summary: dict[str, Any]) -> dict[str, list[float]]:
 
 
 def _draw_front(axes: Axes, summary: dict[str, Any], name: str, values: list[float]) -> None:
-    """Draw a point for each config, and a line through those than which none is both cheaper and better."""
+    """Draw a point for each config, and a line through the front: configs that none beats in both cost and accuracy."""
     errors, lengths = _bars([row["sum_accuracy"] for row in summary["rows"]])
     order = sorted(range(len(values)), key=lambda i: (values[i], errors[i]))
     front = [i for place, i in enumerate(order) if errors[i] < min(errors[order[:place]], default=np.inf)]
@@ -150,13 +150,13 @@ def _draw_front(axes: Axes, summary: dict[str, Any], name: str, values: list[flo
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_ylim(*sorted(axes.get_ylim(), reverse=True))  # once, though panels share the axis
+    axes.set_ylim(*sorted(axes.get_ylim(), reverse=True))  # not invert_yaxis, as panels share the axis
     finish(axes, axes.yaxis)
 
 
 @matplotlib.rc_context(TEXT)
 def cells(summary: dict[str, Any]) -> list[Figure]:
-    """Draw the sum's accuracy by digit on the image and number, a panel for each config, one scale for all."""
+    """Draw the share of wrong sums by the image's digit and the number, one figure per config, all on one scale."""
     tables = [100 * (1 - np.array(row["cells"])) for row in summary["rows"]]
     highest = max(max(table.max() for table in tables), 0.1)
     figures = []
@@ -184,25 +184,25 @@ def _bars(spreads: list[dict[str, float]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _errors(accuracies: list[float]) -> np.ndarray:
-    """Return the shares that are wrong, as a log scale can show them: none is zero, though few seeds reach below."""
+    """Return the error rates for a log scale: none is zero, but clipped to 1e-4, which few seeds fall below."""
     return np.clip(1 - np.array(accuracies), 1e-4, 1)
 
 
 def _shortened(name: str, length: int) -> str:
-    """Return a config's name without its middle where it is too long: variants differ at the end."""
+    """Return a config's name, without its middle if it is too long: variants differ at the end."""
     half = (length - 5) // 2
     return name if len(name) <= length else f"{name[:half]} ... {name[-half:]}"
 
 
 def _as_accuracy(error: float, _: int) -> str:
-    """Return the label of an error, at a tick."""
+    """Return the tick label of an error rate: its accuracy."""
     return f"{100 * (1 - error):.5g} %"
 
 
 def _ticks(low: float, high: float, apart: float) -> list[float]:
-    """Return values to label on a log scale, the roundest first taken, and none nearer to another than `apart` decades.
+    """Return the values to label on a log scale: the roundest that lie at least `apart` decades from each other.
 
-    Where fewer than three are of one digit, they are those of a linear scale.
+    If fewer than three values of one digit fit, those of a linear scale are taken.
     """
     for values in (
         [digit / 10**power for digit in (1, 2, 5) for power in range(5)],
@@ -219,9 +219,9 @@ def _ticks(low: float, high: float, apart: float) -> list[float]:
 
 
 def finish(axes: Axes, axis: Axis, label: Callable[[float, int], str] = _as_accuracy) -> None:
-    """Label errors, or what else is below ten on a log scale; whatever the range, by two ticks at least."""
+    """Label a log axis of errors, or of other values below ten, with at least two ticks whatever the range."""
     low, high = sorted(axis.get_view_interval())
-    room = 0.1 if axis is axes.xaxis else 0.06  # that a label takes, as a share of the axis
+    room = 0.1 if axis is axes.xaxis else 0.06  # for a label, as a share of the axis
     axis.set_major_locator(FixedLocator(_ticks(low, high, room * np.log10(high / low))))
     axis.set_major_formatter(FuncFormatter(label))
     axis.set_minor_locator(NullLocator())

@@ -1,4 +1,4 @@
-"""What is compared: finished runs grouped by config, from wherever they were trained; how configs differ."""
+"""The runs to compare: finished runs grouped by config, wherever they were trained; how configs differ."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from experiments.training.record import IGNORED_FIELDS, PARTS, unequal_fields
 from mnistsum.config import Config, as_dict
 from mnistsum.errors import InputError
 
-# Fields of a config in which architectures differ, and names.
+# Fields of a config that differ between architectures, and the name.
 ARCHITECTURE = ("name", *(f"model.{field}" for field in initial_weights.ARCHITECTURE))
 
 
@@ -18,16 +18,17 @@ class Kind(NamedTuple):
     """What the runs of a group have in common."""
 
     config: Config  # without seed and devices
-    init: str  # digest of the weights that they began from; empty where their seeds drew them
+    init: str  # digest of their initial weights; empty if the seeds drew them
 
 
 def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[str]]:
-    """Return the runs of each config, by name, ordered by seed; and what a reader must know of them.
+    """Return the runs of each config, by name, ordered by seed, and notes for the reader.
 
-    Only the seeds that every config has are compared, as runs are paired by seed.
+    Only the seeds that all configs have in common are compared, as runs are paired by seed.
 
     Raises:
-        InputError: where the runs do not fit together: other data, a seed twice, fewer than two configs or seeds.
+        InputError: if a run is untested, or if the runs do not fit together: other data, a seed twice, fewer than two
+            configs or seeds.
     """
     data = runs[0].run.get("data")
     for run in runs:
@@ -54,7 +55,7 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
     ]
     for part in PARTS[1:]:
         parts = [run.run.get(part, {}) for of in grouped.values() for run in of]
-        if part == "settings":  # which name no weights where a run began from its seed
+        if part == "settings":  # without `init` if the seed drew the weights
             parts = [{"init": "seed"} | one for one in parts]
         if changed := _differing(parts):
             notes.append(f"the runs differ in their {part}: {', '.join(changed)}; see the run.json of each")
@@ -62,7 +63,7 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
 
 
 def by_kind(runs: list[Finished]) -> dict[Kind, dict[int, Finished]]:
-    """Return the runs of each kind by seed; InputError where one has a seed twice."""
+    """Return the runs of each kind by seed; raise InputError if one has a seed twice."""
     kinds: dict[Kind, dict[int, Finished]] = {}
     for run in runs:
         config = dataclasses.replace(run.config, seed=0, devices="all")
@@ -76,16 +77,16 @@ def by_kind(runs: list[Finished]) -> dict[Kind, dict[int, Finished]]:
 
 
 def _differing(parts: list[dict[str, str]]) -> list[str]:
-    """Return the names that do not stand for the same in all records that have them. Python decides nothing."""
+    """Return the names whose values differ between the records that have them, except Python: it decides nothing."""
     names = sorted({name for part in parts for name in part} - {"python"})
     return [name for name in names if len({part[name] for part in parts if name in part}) > 1]
 
 
 def differing_fields(configs: dict[str, Config]) -> list[str]:
-    """Return in words where configs differ from the first in more than their architecture.
+    """Describe where configs differ from the first in more than their architecture.
 
     Args:
-        configs: by the names that they are shown under.
+        configs: the configs, by displayed name.
     """
     (first, base), *others = configs.items()
     notes = []
@@ -99,7 +100,7 @@ def differing_fields(configs: dict[str, Config]) -> list[str]:
 
 
 def names(kinds: list[Kind]) -> list[str]:
-    """Return a name for each kind: its config's, with what sets it apart from others of that name."""
+    """Return a name for each kind: its config's, plus the fields that set it apart from others of that name."""
     found = []
     for kind in kinds:
         alike = [_fields(other) for other in kinds if other.config.name == kind.config.name]

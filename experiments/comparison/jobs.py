@@ -1,7 +1,7 @@
-"""The runs of a comparison as jobs of submitit, on this machine or on SLURM.
+"""The runs of a comparison as submitit jobs, on this machine or on SLURM.
 
-The comparison's folder is all that jobs and programs share. Its `jobs/` holds submitit's logs, and a record for each
-job: made before the job is submitted, so that two programs never submit the same, it then says which job it became.
+Jobs and programs share only the comparison's folder. Its `jobs/` holds submitit's logs, and a file for each job. The
+file is created before the job is submitted, so that two programs never submit the same job; then it holds the job's ID.
 """
 
 import os
@@ -20,8 +20,8 @@ from mnistsum.errors import InputError
 from mnistsum.registry import load_file
 
 KINDS = {"local": submitit.LocalJob, "slurm": submitit.SlurmJob}
-POLL_FOLDERS = 1.0  # seconds, at the runs' folders
-POLL_STATES = 5.0  # seconds, for the states of jobs
+POLL_FOLDERS = 1.0  # seconds between looks at the runs' folders
+POLL_STATES = 5.0  # seconds between queries of the jobs' states
 SUBMIT_TIMEOUT = 60.0  # seconds that a submission may take
 
 
@@ -29,11 +29,11 @@ class Part(NamedTuple):
     """What one job trains: some seeds of a config."""
 
     contestant: Contestant
-    folders: dict[int, Path]  # of each seed's run, which is there once the run has ended
+    folders: dict[int, Path]  # by seed; each exists once its run has ended
 
     @property
     def name(self) -> str:
-        """Unlike any other part's, and good for a file's name."""
+        """Unique name of the part, valid as a file name."""
         return f"{self.folders[min(self.folders)].name}-{max(self.folders)}"
 
     def missing(self) -> list[int]:
@@ -42,8 +42,8 @@ class Part(NamedTuple):
 
 
 def work(part: Part) -> None:
-    """Train what is missing of a part: what a job does."""
-    if os.environ.get("SUBMITIT_EXECUTOR") == "local":  # else `kill ID` would do nothing, as submitit ignores SIGTERM
+    """Train the missing runs of a part, within a job."""
+    if os.environ.get("SUBMITIT_EXECUTOR") == "local":  # submitit ignores SIGTERM, so `kill ID` would do nothing
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     set_up_compiler()
     contestant = part.contestant
@@ -63,20 +63,20 @@ class Jobs:
         except RuntimeError as error:  # where there is no SLURM
             raise InputError(f"--submit {cluster}: {error}") from None
         self.folder.mkdir(parents=True, exist_ok=True)
-        # A day, the partition's defaults for the rest, and the user's SBATCH_ variables before both.
+        # A time limit of a day, the partition's defaults for the rest; the user's SBATCH_ variables override both.
         self.executor.update_parameters(timeout_min=24 * 60, slurm_job_name="mnistsum")
-        self.own: dict[str, Any] = {}  # by the name of its part, each job that this process has submitted
+        self.own: dict[str, Any] = {}  # the jobs that this process has submitted, by part name
 
     def submit(self, part: Part, again: bool) -> None:
-        """Submit a part's job unless that has been done; where it has ended, only if `again`."""
+        """Submit a part's job unless it was submitted before; if that job has ended, resubmit it only if `again`."""
         record = self.folder / part.name
         if again and record.exists() and self.is_over(part):
             record.unlink()
         try:
             file = record.open("x")
-        except FileExistsError:  # it has been submitted
+        except FileExistsError:  # it was submitted before
             return
-        # Ctrl-C is for the program that waits: a process of this machine inherits that it is ignored.
+        # Ctrl-C is for the waiting program only: a local job inherits from it that SIGINT is ignored.
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         with file:
             try:
@@ -89,20 +89,20 @@ class Jobs:
             file.write(self.own[part.name].job_id)
 
     def is_over(self, part: Part) -> bool:
-        """Whether the part's job runs and waits no more."""
+        """Return whether the part's job is neither running nor waiting to run."""
         job = self._job(part)
         if job is None:
             return time.time() - (self.folder / part.name).stat().st_mtime > SUBMIT_TIMEOUT
         if part.name in self.own or not isinstance(job, submitit.LocalJob):
             return job.done(force_check=True)
-        try:  # another process's child, of which submitit knows nothing
+        try:  # another process's child, whose state submitit does not know
             os.kill(int(job.job_id), 0)
-        except (ProcessLookupError, PermissionError):  # or its number is another user's process by now
+        except (ProcessLookupError, PermissionError):  # or another user's process has its PID by now
             return True
         return False
 
     def explain(self, part: Part) -> str:
-        """Why a part's job has ended without its results, as far as its log tells, and where that is."""
+        """Return why a part's job ended without results, as far as its log shows, and where the log is."""
         job = self._job(part)
         if job is None:
             return "it was never submitted"
@@ -113,7 +113,7 @@ class Jobs:
         return f"{said}; see {job.paths.stderr}"
 
     def wait(self, parts: list[Part], on_finished: Callable[[Part, int], None]) -> list[Part]:
-        """Wait for the parts' jobs; the parts of which runs are missing. `on_finished` is called once for each run."""
+        """Wait for the parts' jobs, call `on_finished` once per finished run, return the parts with missing runs."""
         waiting, failed = list(parts), []
         finished: set[Path] = set()
         asked = -POLL_STATES
@@ -123,7 +123,7 @@ class Jobs:
                 over = {part.name for part in waiting if part.missing() and self.is_over(part)}
                 asked = time.monotonic()
             for part in list(waiting):
-                missing = part.missing()  # looked for after the job's state was asked for
+                missing = part.missing()  # only now: a job may end after its state was asked for
                 for seed, folder in part.folders.items():
                     if seed not in missing and folder not in finished:
                         finished.add(folder)

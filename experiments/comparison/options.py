@@ -1,4 +1,4 @@
-"""The command line of a comparison, understood. JAX is not imported here."""
+"""Parses the command line of a comparison. JAX is not imported here."""
 
 import importlib.util
 import re
@@ -17,31 +17,31 @@ MAX_SEEDS = 1000
 
 @dataclass(frozen=True)
 class Compare:
-    """Trains each config on the same seeds; says which is better than the first, by how much, how sure, at what cost.
+    """Trains each config on the same seeds; reports which beat the first, by how much, how surely, and at what cost.
 
-    Seed k gives every config the same images in the same order with the same numbers. After the first epoch, each
-    config whose training.pressure is above 1, as base's, draws those more often that it finds hard. Overrides such
-    as training.epochs=1 apply to every config. Finished runs in the folder are reused where nothing that decides them
-    has changed, so a comparison that was stopped goes on with the same command. On an accelerator, or several devices,
-    seeds share one program. Given the folders of finished runs, and the .py files of networks of yours among them, it
-    compares those, and trains nothing.
+    Seed k gives every config the same images in the same order with the same numbers. After the first epoch, configs
+    with a training.pressure above 1, such as base, draw images that they find hard more often. Overrides such as
+    training.epochs=1 apply to every config. Finished runs in the folder are reused if nothing that decides them has
+    changed, so the same command continues a comparison that was stopped. On an accelerator, or on several devices,
+    seeds share one program. Given the folders of finished runs, along with the .py files of your own networks, it
+    compares those runs and trains nothing.
     """
 
-    configs: Positional[tuple[str, ...]]  # names, .py files of yours, base+model.adder=shift, or finished runs' folders
+    configs: Positional[tuple[str, ...]]  # names, your .py files, base+model.adder=shift, or finished runs' folders
     seeds: int = 10
-    output: Path = Path("runs/compare")  # a folder: runs/ in it, and a folder for each comparison
+    output: Path = Path("runs/compare")  # folder that holds runs/, and a folder for each comparison
     tune: bool = False  # first choose each config's learning rate on validation images, by halving and doubling it
-    dry_run: bool = False  # print runs, device time and storage, estimated from a measured second of each config; end
-    submit: Literal["local", "slurm"] | None = None  # train in jobs: as processes here, on the CPU, or by SLURM
+    dry_run: bool = False  # print runs, device time and storage, estimated from a second of each config, then exit
+    submit: Literal["local", "slurm"] | None = None  # train in jobs: as local processes, on the CPU, or through SLURM
     seeds_per_job: int = 10  # with --submit: how many seeds of one config a job trains
-    retry_failed: bool = False  # with --submit: submit again what has ended without a result
+    retry_failed: bool = False  # with --submit: resubmit jobs that ended without a result
 
 
 def parse(arguments: list[str]) -> tuple[Compare, list[Config]]:
-    """Return the options and the configs of a command line; no config where it names finished runs.
+    """Parse a command line into the options and the configs; none if it names finished runs.
 
     Raises:
-        InputError: where its parts do not fit each other.
+        InputError: if its parts do not fit together.
     """
     overrides = [argument for argument in arguments if cli.ASSIGNMENT.fullmatch(argument)]
     own = [argument for argument in arguments if argument not in overrides]
@@ -60,13 +60,13 @@ def parse(arguments: list[str]) -> tuple[Compare, list[Config]]:
 
 
 def _is_folder(name: str) -> bool:
-    """Whether a name is that of a run's folder, be it there or not."""
+    """Return whether a name is that of a run's folder, existing or not."""
     place = cli.VARIANT.split(name)[0]
     return not place.endswith(".py") and ("/" in place or (Path(place) / "config.json").exists())
 
 
 def _configure(options: Compare, overrides: list[str]) -> list[Config]:
-    """Return the configs that are compared; InputError where the parts of the command line do not fit each other."""
+    """Return the configs to compare; raise InputError if the parts of the command line do not fit together."""
     if not 2 <= options.seeds <= MAX_SEEDS:
         raise InputError(
             f"--seeds: expected 2 to {MAX_SEEDS:,}, as one run says nothing of another, found {options.seeds:,}"
@@ -79,7 +79,7 @@ def _configure(options: Compare, overrides: list[str]) -> list[Config]:
         raise InputError("--submit: needs submitit; install this project with the extra `slurm`")
     try:
         configs = [cli.load_variant(name, overrides) for name in options.configs]
-    except InputError as error:  # which names the option of the other programs
+    except InputError as error:  # it names the other programs' option
         raise InputError(re.sub("^--config ", "compare: ", str(error))) from None
     names = [config.name for config in configs]
     if len(configs) < 2 or len(set(names)) < len(names):

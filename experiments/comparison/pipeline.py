@@ -1,4 +1,4 @@
-"""A comparison from its command line to its page: trained where runs are missing, summarized, written."""
+"""A comparison from its command line to its page: trains missing runs, summarizes all, writes the results."""
 
 import dataclasses
 import hashlib
@@ -27,16 +27,16 @@ from mnistsum.data import load
 from mnistsum.errors import InputError
 from mnistsum.types import Data
 
-MAX_NAME = 80  # characters of the configs' names in a folder's name
+MAX_NAME = 80  # maximum characters of the configs' names in a folder's name
 
 
 def compare(options: Compare, configs: list[Config], command: str) -> None:
-    """Train what is missing of a comparison, and report it.
+    """Train the missing runs of a comparison, and report it.
 
     Args:
-        options: of the command line.
-        configs: that are compared, in the order of `options.configs`.
-        command: that asked for it, to be written down.
+        options: the options of the command line.
+        configs: the configs to compare, in the order of `options.configs`.
+        command: the command line, which the results name.
     """
     set_up_compiler()
     compared = [
@@ -72,12 +72,12 @@ def compare(options: Compare, configs: list[Config], command: str) -> None:
             )
             want = want._replace(config=config)
         runs[want.config.name] = [reuse.read(want, seed) for seed in want.folders]
-    notes = differing_fields({config.name: config for config in configs})  # before their rates are tuned
+    notes = differing_fields({config.name: config for config in configs})  # before tuning
     _report(options.output, runs, data, command, tuned, notes)
 
 
 def compare_finished(options: Compare, command: str) -> None:
-    """Report runs that are there, grouped by config; of the files among them, their networks alone are taken."""
+    """Report finished runs, grouped by config; .py files among the arguments only define networks."""
     own = [name for name in options.configs if cli.own_file(name)]
     for file in own:
         registry.load_file(file)
@@ -91,7 +91,7 @@ def compare_finished(options: Compare, command: str) -> None:
 
 
 def _submit(options: Compare, compared: list[Contestant], wanted: list[Wanted], advance: Callable[..., None]) -> None:
-    """Have jobs train what is missing, and wait for them; OSError where some end without results."""
+    """Submit jobs for the missing runs and wait for them; raise OSError if some end without results."""
     from experiments.comparison.jobs import Jobs, Part  # needs the extra `slurm`
 
     assert options.submit is not None
@@ -132,7 +132,7 @@ def _report(
     tuned: dict[str, Any],
     notes: list[str],
 ) -> None:
-    """Show what follows from the runs, and write it into a folder of these configs' own, in place of an older one."""
+    """Print a report of the runs and write it to a folder named after the configs, replacing an older report."""
     trained = html.trained_with([run.run for of in runs.values() for run in of])
     made = {"tuned": tuned, "notes": notes, "trained": trained, "command": command}
     found = summary.summarize(runs, np.asarray(data.test.labels)) | made

@@ -1,4 +1,4 @@
-"""Accuracy against cost: runs of ours beside single networks that others have published."""
+"""Accuracy against cost: our runs beside single networks that others have published."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -17,7 +17,7 @@ class Style(NamedTuple):
     mark: str
     color: str
     offset: tuple[int, int]  # of the name, in points
-    align: Literal["left", "center"]  # which part of the name is there
+    align: Literal["left", "center"]  # the part of the name at that offset
 
 
 OUR = Style("o", DIGIT, (7, -3), "left")
@@ -28,13 +28,13 @@ class Point(NamedTuple):
     """A network trained on MNIST, and what it cost."""
 
     name: str
-    accuracy: float  # % of digits on the 10,000 test images; a mean where more than one was trained
-    parameters: int  # that are trained
-    seconds: float | None  # of training one, on a machine of its own; None: not said
+    accuracy: float  # % of digits on the 10,000 test images; a mean if more than one was trained
+    parameters: int  # trainable ones
+    seconds: float | None  # of training one, on its authors' machine; None: not stated
 
 
-# No accuracy is of a network that was chosen by it. Parameters are counted from the layers in the code, but for those
-# of aknakshay, who says them.
+# No network was selected by the accuracy given here. Parameters are counted from the layers in the code, except
+# aknakshay's, which are as stated.
 OTHERS = (
     # github.com/ttdoucet/mnist, mnist.ipynb: the mean of its ten; "about three minutes" each, on a GTX 1080 Ti.
     Point("Doucet", 99.738, 4_732_682, 180),

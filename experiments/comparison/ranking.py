@@ -1,4 +1,4 @@
-"""Recipes ranked by their accuracies on held-out training images: trained where runs are missing, logged, tabulated."""
+"""Ranks recipes by accuracy on held-out training images: trains missing runs, logs them, and tabulates the results."""
 
 import dataclasses
 import json
@@ -21,15 +21,15 @@ from mnistsum.objective import trained_outputs
 
 
 def rank(configs: dict[str, Config], base: str, seeds: int, output: Path, runs: Path, command: str) -> None:
-    """Train what is missing, add a line for each run to a log, and write and print the table of all of its lines.
+    """Train the missing runs, append a line per run to the log, and write and print the table of the whole log.
 
     Args:
-        configs: by their recipe; all hold out the same number of images.
+        configs: the configs by recipe; all hold out the same number of images.
         base: the name of the config that they vary.
-        seeds: of each recipe.
-        output: of the log and the table, .jsonl and .md.
-        runs: where the folders of the runs lie.
-        command: that asked for it, to be written down.
+        seeds: the number of seeds per recipe.
+        output: the path of the log and the table, without .jsonl and .md.
+        runs: the folder for the runs' folders.
+        command: the command line, for `run.json`.
     """
     set_up_compiler()
     log, page = (output.with_name(output.name + suffix) for suffix in (".jsonl", ".md"))
@@ -52,7 +52,7 @@ def rank(configs: dict[str, Config], base: str, seeds: int, output: Path, runs: 
             line |= {"trained": trained_outputs(config.objective), "validation": config.data.validation}
             line |= {"commit": run.run["commit"]}
             print(json.dumps(line), flush=True)
-            with writing(log), log.open("a") as file:  # which another search may add to as well
+            with writing(log), log.open("a") as file:  # another search may append to it, too
                 file.write(json.dumps(line) + "\n")
     table = tabulate(read_json_lines(log), next(iter(configs.values())).data.validation, marks)
     write_whole(page, table)
@@ -76,12 +76,12 @@ def _result(summary: dict[str, Any]) -> dict[str, Any]:
 def tabulate(runs: list[dict[str, Any]], validation: int, marks: dict[tuple[str, str], str]) -> str:
     """Return the recipes as a table, best first by the mean accuracy of the outputs that each trains.
 
-    A recipe that fails with any seed comes after all that never do.
+    A recipe that failed with any seed comes after all that never failed.
 
     Args:
         runs: the lines of a log.
-        validation: images that were held out; runs with another number of them are left out.
-        marks: of each config and recipe whose runs count by today's mark; of any other, the newest mark's count.
+        validation: the number of images held out; runs with another number are left out.
+        marks: the current mark by config and recipe; only runs of that mark count. Of others, the newest mark counts.
     """
     runs = [run for run in runs if run.get("validation", validation) == validation]
     newest = {(run["config"], run["recipe"]): run.get("mark") for run in runs} | marks

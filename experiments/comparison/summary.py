@@ -1,4 +1,4 @@
-"""What the runs of a comparison amount to: numbers and verdicts."""
+"""The numbers and verdicts that follow from the runs of a comparison."""
 
 import math
 from typing import Any
@@ -23,16 +23,16 @@ MEASURES = (  # of each run, summarized over seeds
     "seconds_to_good",
     "images_per_second",
 )
-GOOD = 0.988  # of both accuracies on held-out images
-MAX_SPREAD = 0.01  # accuracies of one config's seeds that differ by more are warned of
+GOOD = 0.988  # threshold for both accuracies on held-out images
+MAX_SPREAD = 0.01  # a larger spread of accuracies between a config's seeds gives a warning
 
 
 def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, Any]:
-    """Return all that the files and the page show. Failed runs are counted, and left out of nothing.
+    """Return all that the files and the page show. Failed runs are counted, and included in every figure.
 
     Args:
-        runs: of each config, by the name that it is shown under, in the order of their seeds, the same for all.
-        labels: of the test images.
+        runs: the runs of each config, by its displayed name, ordered by seed; all configs have the same seeds.
+        labels: the labels of the test images.
     """
     right = {name: _right(of, labels) for name, of in runs.items()}
     first, *others = runs
@@ -55,7 +55,7 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
         }
         for measure in MEASURES:
             row[measure] = _spread([one[measure] for one in measured if one[measure] is not None], len(of))
-        row["adder_lag"]["of"] = sum(run.summary["learned"] is not None for run in of)  # that were watched
+        row["adder_lag"]["of"] = sum(run.summary["learned"] is not None for run in of)  # runs that were watched
         row["errors"] = _attribute(of, labels)
         row["curve"] = _band(of)
         row["cells"] = np.mean([run.summary["test"]["sum_accuracy_by_cell"] for run in of], 0).round(5).tolist()
@@ -78,7 +78,7 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
 
 
 def _measure(run: Finished, labels: np.ndarray) -> dict[str, Any]:
-    """Return the MEASURES of a run; None where it was not watched, or came to no such point."""
+    """Return the MEASURES of a run; None if one does not apply, was not watched, or was not reached."""
     summary, test, learned = run.summary, run.summary["test"], run.summary["learned"] or {}
     cells, not_trained = np.array(test["sum_accuracy_by_cell"]), held_out_cells(run.config.objective)
     permutation = summary["permutation"]
@@ -97,7 +97,7 @@ def _measure(run: Finished, labels: np.ndarray) -> dict[str, Any]:
 
 
 def _held_out(line: dict[str, Any]) -> dict[str, float]:
-    """Return the scores of a line of metrics on the images that were held out, or else on the test images."""
+    """Return the scores of a line of metrics on the validation images, or else on the test images."""
     return line["validation"] if "validation" in line else line["test"]
 
 
@@ -106,7 +106,7 @@ def _worst(line: dict[str, Any]) -> float:
 
 
 def _right(runs: list[Finished], labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Which images each seed reads right [seeds, images], and the share of its ten sums that are."""
+    """Return which digits each seed reads right, and the share of right sums per image, both [seeds, images]."""
     sums = labels[:, None] + np.arange(10)
     for run in runs:
         if run.predictions["sum"].shape != sums.shape:
@@ -128,7 +128,7 @@ def _spread(values: list[float], runs: int) -> dict[str, Any]:
 
 
 def _attribute(runs: list[Finished], labels: np.ndarray) -> dict[str, float]:
-    """Shares of all pairs, over all seeds, in which the sum is wrong or right for a reason of its own."""
+    """Return the shares of all pairs, over all seeds, by why the sum is wrong, or right despite a wrong digit."""
     digit = np.stack([run.predictions["digit"] for run in runs])[..., None] == labels[:, None]
     total = np.stack([run.predictions["sum"] for run in runs]) == labels[:, None] + np.arange(10)
     return {
@@ -139,7 +139,7 @@ def _attribute(runs: list[Finished], labels: np.ndarray) -> dict[str, float]:
 
 
 def _band(runs: list[Finished]) -> dict[str, list[float]]:
-    """Held-out accuracy and loss by epoch: mean, lowest and highest over seeds, wherever all of them were evaluated."""
+    """Return held-out accuracy and loss by epoch: mean, lowest and highest over seeds, where all were evaluated."""
     by_epoch = [{line["epoch"]: _held_out(line) for line in run.lines} for run in runs]
     epochs = sorted(set.intersection(*map(set, by_epoch)))
     band = {"epoch": epochs}

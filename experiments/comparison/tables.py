@@ -13,7 +13,7 @@ from experiments.training.seed_run import FAILED
 from mnistsum.app.errors import printable
 
 GOOD_AFTER = f"s to {100 * GOOD:.1f} %"  # a column
-# What the columns of the first tables say, in their order.
+# Explanations of the first tables' columns, in the order of the tables.
 MEANINGS = (
     "Mean ± standard deviation over seeds, of all pairs of an image and a number. The column “sum = digit + number” is "
     "the share whose sum is the digit that was read plus the number, right or wrong; “on impossible sums” is the mean "
@@ -44,7 +44,7 @@ def percent(spread: dict[str, Any]) -> str:
 
 
 def number(spread: dict[str, Any], form: str) -> str:
-    """Return a spread's mean, with how many seeds reached it where not all did; a dash where none was watched."""
+    """Return a spread's mean, with the number of seeds that reached it unless all did; a dash if none was watched."""
     if spread["mean"] is None:
         return "not reached" if spread["of"] else "-"
     rest = "" if spread["reached"] == spread["of"] else f" ({spread['reached']} of {spread['of']})"
@@ -52,12 +52,12 @@ def number(spread: dict[str, Any], form: str) -> str:
 
 
 def points(contrast: dict[str, Any]) -> str:
-    """Return a difference in points of percent, with its interval."""
+    """Return a difference in percentage points, with its interval."""
     return f"{100 * contrast['mean']:+.2f} [{100 * contrast['low']:+.2f}, {100 * contrast['high']:+.2f}]"
 
 
 def tables(summary: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
-    """Return the tables of the terminal, of the Markdown and of the page: title to header and rows."""
+    """Return the tables for the terminal, Markdown and the page: title to header and rows."""
     rows, first = summary["rows"], summary["first"]
     accuracy, verdicts, cost, errors = [], [], [], []
     for row in rows:
@@ -107,7 +107,7 @@ def tables(summary: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
 
 
 def notes(summary: dict[str, Any]) -> list[str]:
-    """Return what a reader must know beside the tables."""
+    """Return what a reader must know besides the tables."""
     failed = [f"{row['config']}: {'; '.join(row['failed'])}" for row in summary["rows"] if row["failed"]]
     fewest = min(row["n"] for row in summary["rows"])
     few = [f"With {fewest} seeds, only large differences can be detected: the intervals are wide"]
@@ -140,7 +140,7 @@ def show(summary: dict[str, Any]) -> None:
 
 
 def in_markdown(summary: dict[str, Any]) -> str:
-    """Return the tables as Markdown, with how they were made."""
+    """Return the tables as Markdown, with how the runs were made."""
     made = dict(summary["trained"])
     commit, cores, hardware = (made.pop(name) for name in ("commit", "cores", "hardware"))
     versions = ", ".join(f"{name} {version}" for name, version in made.items())
@@ -154,7 +154,7 @@ def in_markdown(summary: dict[str, Any]) -> str:
 
 
 def modes(summary: dict[str, Any]) -> str:
-    """How the seeds were trained."""
+    """Return how the seeds were trained."""
     return "; ".join(sorted({row["mode"] for row in summary["rows"]}))
 
 

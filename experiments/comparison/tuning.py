@@ -14,24 +14,24 @@ from mnistsum.objective import trained_outputs
 from mnistsum.types import Data
 
 MAX_DOUBLINGS = 5  # doublings and halvings of each config's own learning rate that tuning may try
-MIN_TRIALS = 3  # of tuning: the config's own rate, half of it and twice
+MIN_TRIALS = 3  # of tuning: the config's own rate, half of it and twice it
 TUNING_SEED = 4_000_000_000  # far from the seeds that are compared
 
 
 def tune(
     wanted: Wanted, data: Data, output: Path, command: str, advance: Callable[..., None]
 ) -> tuple[Config, dict[str, Any]]:
-    """Return the config at the learning rate that does best on validation images, and what was tried.
+    """Return the config at the learning rate that does best on validation images, and the trials.
 
-    The same rule for every config: its own rate, and then half and twice the best one so far, until the best lies
-    between two that do worse, or its rate has been halved or doubled MAX_DOUBLINGS times.
+    Every config follows the same rule: try its own rate, then half and twice the best one so far, until the best lies
+    between two that do worse, or its own rate has been halved or doubled MAX_DOUBLINGS times.
 
     Args:
-        wanted: the runs of the config that is tuned.
+        wanted: the runs of the config to tune.
         data: the data set.
         output: the folder of the comparison; the trials' runs are kept in its tuning/.
-        command: that asked for it, to be written down.
-        advance: called with what a progress bar shows.
+        command: the command line, for `run.json`.
+        advance: called with the updates of a progress bar.
     """
     tried: dict[int, Config] = {}  # by the number of doublings
     scores: dict[int, dict[str, float]] = {}
