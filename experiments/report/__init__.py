@@ -1,1 +1,1 @@
-"""What people see of runs and comparisons, shared by all programs: console output, figures and HTML pages."""
+"""Output of runs and comparisons for people, shared by all programs: console output, figures and HTML pages."""

@@ -1,4 +1,4 @@
-"""What a person sees of a run in a terminal; plain lines where there is none."""
+"""The terminal output of a run; plain lines if there is no terminal."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from mnistsum.models.summary import count_multiply_adds, count_parameters, summa
 from mnistsum.registry import ADDERS, CLASSIFIERS
 from mnistsum.types import Data
 
-FAULTY_JAXLIB = "0.10.2"  # the release of jaxlib that tests/proofs/test_full_size.py is about
+FAULTY_JAXLIB = "0.10.2"  # the jaxlib release whose fault tests/proofs/test_full_size.py shows
 
 
 def say(text: str) -> None:
@@ -35,7 +35,7 @@ def show_cursor() -> None:
 
 
 def introduce(config: Config, data: Data) -> None:
-    """Device, data and the table of layers."""
+    """Print device, data and the table of layers."""
     sizes = [f"{len(split.labels):,} {name}" for name, split in zip(data._fields, data, strict=True)]
     devices = count(config)
     on = environment.device() if devices == 1 else f"{devices} devices of {environment.device()}"
@@ -72,7 +72,7 @@ def estimate(steps: int, seconds_per_step: float, epochs: float) -> None:
 
 
 def progress() -> Progress:
-    """Return a bar with epoch, loss, images/s and time left; nothing where there is no terminal."""
+    """Return a bar with epoch, loss, images/s and time left; it is hidden without a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -86,7 +86,7 @@ def progress() -> Progress:
 
 
 def runs_progress() -> Progress:
-    """Return a bar over the runs of a comparison, with time left; nothing where there is no terminal."""
+    """Return a bar over the runs of a comparison, with time left; it is hidden without a terminal."""
     return Progress(
         TextColumn("{task.completed:.0f}/{task.total:.0f} runs"),
         BarColumn(),
@@ -118,7 +118,7 @@ def epoch_line(epoch: str, split: str, scores: Scores) -> None:
 
 
 def results(finished: Finished) -> None:
-    """Print the table at the end, and where everything lies."""
+    """Print the final table, and where everything was written."""
     if end := describe_end(finished.config, finished.summary):
         say(end)
     console.print(score_table("test", Scores(**finished.summary["test"])))
@@ -126,7 +126,7 @@ def results(finished: Finished) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person reads them."""
+    """Return a duration in readable units."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

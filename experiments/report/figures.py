@@ -1,4 +1,4 @@
-"""The pictures of a run, as matplotlib figures."""
+"""The figures of a run, in Matplotlib."""
 
 import io
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ def save(figure: Figure, path: Path, **how: Any) -> None:
 
 
 def curves(lines: list[dict[str, Any]]) -> Figure:
-    """Loss and both accuracies by epoch, of training and of the held-out split; `lines` of metrics.jsonl."""
+    """Draw loss and both accuracies by epoch, for training and the held-out split, from `lines` of metrics.jsonl."""
     figure = _figure(10, 4, columns=2, dpi=120)
     _draw_curves(figure.subplots(1, 2), lines)
     return figure
@@ -35,7 +35,7 @@ def curves(lines: list[dict[str, Any]]) -> Figure:
 
 @matplotlib.rc_context(TEXT)
 def curve_panels(lines: list[dict[str, Any]]) -> list[Figure]:
-    """Draw what `curves` does as two figures, for a page."""
+    """Draw the panels of `curves` as two figures, for a page."""
     panels = [_figure(0.9 * WIDTH, 3.6) for _ in range(2)]
     _draw_curves((panel.subplots() for panel in panels), lines)
     return panels
@@ -61,9 +61,9 @@ def _draw_curves(axes: Iterable[Any], lines: list[dict[str, Any]]) -> None:
 
 
 def over_write_up(lines: list[dict[str, Any]], write_up: dict[int, tuple[float, float, float]], band) -> Figure:
-    """Test loss and accuracies by epoch, over a log that gives average loss and both accuracies in % by epoch.
+    """Draw test loss and accuracies by epoch, over a log that gives average loss and both accuracies in % by epoch.
 
-    `band` gives the lowest and highest accuracy that another test of so many images would show.
+    `band` returns the confidence interval of an accuracy on a given number of images.
     """
     epochs = [line["epoch"] for line in lines]
     figure = _figure(10, 4, columns=2, dpi=120)
@@ -84,12 +84,12 @@ def over_write_up(lines: list[dict[str, Any]], write_up: dict[int, tuple[float, 
 
 
 def average_loss(line: dict[str, Any]) -> float:
-    """Return the write-up's loss, the mean of both, of a line of metrics.jsonl on the test set."""
+    """Return the write-up's loss, the mean of both test losses, from a line of metrics.jsonl."""
     return (line["test"]["digit_loss"] + line["test"]["sum_loss"]) / 2
 
 
 def _figure(width: float, height: float, columns: int = 1, dpi: float = 100) -> Figure:
-    """Return a figure with room for the labels of its axes, in inches: a layout that measures them takes a second."""
+    """Return a figure with fixed margins for axis labels, in inches: a layout that measures them takes a second."""
     figure = Figure((width, height), dpi=dpi)
     left, right, bottom, top = 0.75, 0.15, 0.5, 0.4
     each = (width - right) / columns - left
@@ -98,7 +98,7 @@ def _figure(width: float, height: float, columns: int = 1, dpi: float = 100) -> 
 
 
 def _finish_curves(left: Any, right: Any, last: float) -> None:
-    """Label the axes of losses and of accuracies by epoch, up to the last."""
+    """Label the axes of losses and of accuracies by epoch, up to the last epoch."""
     right.set(title="Accuracy (log scale of the error)", xlabel="epoch", ylabel="accuracy", yscale="log")
     right.set_ylim(1, min(right.get_ylim()[0], 1e-2))
     right.yaxis.set_major_locator(FixedLocator([digit / 10**power for power in range(5) for digit in (1, 2, 5)]))
@@ -115,7 +115,7 @@ def _finish_curves(left: Any, right: Any, last: float) -> None:
 
 
 def confusion(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray, " n"]) -> Figure:
-    """Draw counts of true against predicted, 10x10 digits and 19x19 sums (every image with every number)."""
+    """Draw confusion counts of true against predicted, 10x10 digits and 19x19 sums (every image with every number)."""
     figure = _figure(15, 7.4, columns=2, dpi=110)
     _draw_confusion(figure.subplots(1, 2), predictions, labels)
     return figure
@@ -123,7 +123,7 @@ def confusion(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray
 
 @matplotlib.rc_context(TEXT)
 def confusion_panels(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray, " n"]) -> list[Figure]:
-    """Draw what `confusion` does as two figures, for a page."""
+    """Draw the panels of `confusion` as two figures, for a page."""
     panels = [_figure(1.3 * WIDTH, 1.3 * WIDTH) for _ in range(2)]
     _draw_confusion((panel.subplots() for panel in panels), predictions, labels)
     return panels
@@ -152,12 +152,12 @@ def _draw_confusion(axes: Iterable[Any], predictions: dict[str, np.ndarray], lab
 
 
 def examples(predictions: dict[str, np.ndarray], split: Split, each: int = 16) -> Figure:
-    """Random images, each with a number and true and predicted digit and sum, then as many mistakes."""
+    """Draw random images, each with a number and the true and predicted digit and sum, then as many mistakes."""
     images, labels = (np.asarray(field) for field in split)
     digit, sums = predictions["digit"], predictions["sum"]
     random = np.random.default_rng(0)
     numbers = random.integers(0, 10, len(labels))
-    # A mistake shows with a number that makes it: where the digit is right, one for which the sum is wrong.
+    # A mistake is shown with a number for which the sum is wrong, if there is one.
     wrong_sum = sums != labels[:, None] + np.arange(10)
     mistaken = np.flatnonzero((digit != labels) | wrong_sum.any(1))
     chosen = random.permutation(len(labels))[:each]
@@ -165,10 +165,10 @@ def examples(predictions: dict[str, np.ndarray], split: Split, each: int = 16) -
     telling = np.where(wrong_sum.any(1), wrong_sum.argmax(1), numbers)
     figure = Figure((11, 7.6), dpi=110)
     titles = ("Random images", f"Mistakes: {len(shown)} of the {len(mistaken):,} images with one")
-    columns, wide, high = each // 2, 1.35, 1.6  # a tile's place, in widths of an image
+    columns, wide, high = each // 2, 1.35, 1.6  # a tile's size, in widths of an image
     parts = zip((0, 1), titles, (chosen, shown), (numbers, telling), strict=True)
     for part, title, group, paired in parts:
-        # One pair of axes for all tiles, placed by hand: sixteen that lay themselves out take a second to draw.
+        # One Axes for all tiles, placed by hand: sixteen with automatic layout take a second to draw.
         axes = figure.add_axes((0.01, 0.5 - 0.49 * part, 0.98, 0.44))
         axes.set(xlim=(0, columns * wide), ylim=(2 * high, 0), aspect="equal", anchor="NW")
         axes.axis("off")
@@ -188,7 +188,7 @@ def examples(predictions: dict[str, np.ndarray], split: Split, each: int = 16) -
 
 @matplotlib.rc_context(TEXT)
 def reliability(curves: dict[str, Any], output: str) -> Figure:
-    """Draw accuracy by confidence of one output before and after calibration; below, how many answers that is.
+    """Draw one output's accuracy by confidence before and after calibration; below, the number of answers per bin.
 
     A reliability diagram (DeGroot & Fienberg 1983), with the bins of Guo et al. 2017, arXiv:1706.04599.
     """

@@ -1,4 +1,4 @@
-"""HTML pages, each one file that holds its pictures and style: the templates, and a run's report."""
+"""Self-contained HTML pages with pictures and style inline: the templates, and a run's report."""
 
 import base64
 import dataclasses
@@ -32,7 +32,7 @@ TEMPLATES.filters |= {
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a page of this project's style. All values are escaped."""
+    """Return a template's page in this project's style. All values are escaped."""
     style = Markup(STYLE.read_text(encoding="utf-8"))
     return TEMPLATES.get_template(template).render(style=style, **values) + "\n"
 
@@ -52,7 +52,7 @@ def write(finished: Finished, data: Data) -> None:
 
 
 def trained_with(runs: list[dict[str, Any]]) -> dict[str, str]:
-    """Return commit, versions, hardware and cores by name, from the `run.json` of runs; all values where several."""
+    """Return commit, versions, hardware and cores by name, from the `run.json` of runs; different values are joined."""
     found: dict[str, dict[str, None]] = {}
     for run in runs:
         commit = (run["commit"] or "unknown") + (" with changes" if run["clean"] is False else "")
@@ -65,7 +65,7 @@ def trained_with(runs: list[dict[str, Any]]) -> dict[str, str]:
 def report(finished: Finished, labels: Any) -> str:
     """Return the report of a finished run, from its files and the labels of its test images."""
     folder, config, run, _, summary, _ = finished
-    test, calibration = summary["test"], summary.get("calibration")  # which runs of earlier versions lack
+    test, calibration = summary["test"], summary.get("calibration")  # absent in runs of earlier versions
     by_label = zip(test["digit_accuracy_by_label"], test["sum_accuracy_by_cell"], strict=True)
     groups = {name: values for name, values in dataclasses.asdict(config).items() if isinstance(values, dict)}
     return render(

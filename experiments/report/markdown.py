@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], texts: int = 1) -> str:
-    """Return a table of which the first columns, `texts` of them, hold texts, and the others numbers."""
+    """Return a table whose first `texts` columns hold text, and the others right-aligned numbers."""
     marks = ["---"] * texts + ["--:"] * (len(header) - texts)
     return "\n".join([_line(header), f"|{'|'.join(marks)}|", *map(_line, rows)])
 

@@ -1,4 +1,4 @@
-"""Figures as elements of a page: they take the colors of its text, and stand beside each other where there is room."""
+"""Figures as SVG elements of a page: they take its text color, and stand side by side where there is room."""
 
 import html
 import io
@@ -8,14 +8,14 @@ from typing import Any
 from matplotlib.figure import Figure
 
 WIDTH = 5.0  # inches of a panel
-INK = "#010203"  # a color that no plot has; in its place comes that of the page's text
+INK = "#010203"  # a color that no plot uses, to be replaced by the page's text color
 TEXT: Any = {"svg.fonttype": "none", "font.family": "sans-serif"} | dict.fromkeys(
     ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
 )
 
 
 def svg(figure: Figure, name: str) -> str:
-    """Return the figure as an SVG element for a page, in the colors of its text.
+    """Return the figure as an SVG element for a page, in its text color.
 
     Args:
         figure: drawn with the settings of TEXT.
@@ -28,5 +28,5 @@ def svg(figure: Figure, name: str) -> str:
     element = re.sub(
         r".*?<svg ", f'<svg role="img" aria-label="{html.escape(name)}" ', element, count=1, flags=re.DOTALL
     )
-    element = re.sub(r' xmlns(:\w+)?="[^"]*"', "", element)  # unnecessary in HTML, and a page names no address
-    return re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)  # the page decides
+    element = re.sub(r' xmlns(:\w+)?="[^"]*"', "", element)  # unnecessary in HTML, and a page holds no URL
+    return re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)  # the page sets the size

@@ -1,4 +1,4 @@
-"""A run's metrics, pictures and config for TensorBoard, by tensorboardX (extra `tensorboard`)."""
+"""A run's metrics, pictures and config for TensorBoard, through tensorboardX (extra `tensorboard`)."""
 
 from datetime import datetime
 from pathlib import Path
@@ -15,20 +15,20 @@ from mnistsum.config import as_dict
 from mnistsum.files import writing
 
 FOLDER = "tensorboard"  # in a run's folder
-SIZES = ("images", "pairs")  # among the scores, the same in every line
+SIZES = ("images", "pairs")  # scores that are the same in every line
 RESULTS = ("digit_accuracy", "sum_accuracy", "digit_loss", "sum_loss", "consistency")  # shown beside the config
 
 
 class Log:
-    """An open log of a run; it is begun anew with what is known so far, so that no point is in it twice."""
+    """An open log of a run. Opening it rewrites the metrics so far, so that no point is in it twice."""
 
     def __init__(self, folder: Path, run: dict[str, Any], lines: list[dict[str, Any]]):
-        """Open it.
+        """Open the log.
 
         Args:
-            folder: of the run.
-            run: its `run.json`.
-            lines: of its metrics so far.
+            folder: the run's folder.
+            run: the content of its `run.json`.
+            lines: its lines of metrics so far.
         """
         self.began = datetime.fromisoformat(run["clock"]["started"]).timestamp()
         with writing(folder / FOLDER):
@@ -39,7 +39,7 @@ class Log:
             self.add(line)
 
     def add(self, line: dict[str, Any]) -> None:
-        """Add a line of metrics, at the moment at which it was measured."""
+        """Add a line of metrics, at the time when it was measured."""
         moment = self.began + line["clock"]["wall_seconds"]
         for part in line.keys() & {"train", "validation", "test"}:
             for name, value in line[part].items():
@@ -65,5 +65,5 @@ class Log:
 
 
 def _plain(value: Any) -> Any:
-    """Return a field's value as TensorBoard holds it: a number, a truth or a text."""
+    """Return a field's value as a type that TensorBoard accepts: a number, a bool or a string."""
     return value if isinstance(value, bool | int | float | str) else str(value)
