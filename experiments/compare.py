@@ -9,7 +9,7 @@ def command(arguments: list[str]) -> int:
     options, configs = parse(arguments)
     typed = cli.typed("compare", arguments)
 
-    from experiments.comparison import pipeline  # imports JAX, so only once the command line is valid
+    from experiments.comparison import pipeline  # JAX loads only for a valid command line
 
     if configs:
         pipeline.compare(options, configs, typed)

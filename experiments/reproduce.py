@@ -34,7 +34,7 @@ class Reproduce:
 
 def band(accuracy: float, images: int) -> tuple[float, float]:
     """Return the 95 % binomial interval (Wilson) of an accuracy on this number of images."""
-    from scipy.stats import binomtest  # takes a second, so only once the command line is valid
+    from scipy.stats import binomtest  # takes a second: only for valid input
 
     interval = binomtest(round(accuracy * images), images).proportion_ci(0.95, "wilson")
     return interval.low, interval.high
@@ -60,7 +60,7 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 
 def _has_test_scores(line: dict[str, Any]) -> bool:
-    """Return whether a line of metrics holds an epoch and all SCORES of the test set, as numbers."""
+    """Return whether a line of metrics holds the epoch and all test SCORES as numbers."""
     if not isinstance(line.get("test"), dict):
         return False
     values = [line.get("epoch"), *(line["test"].get(key) for key in SCORES)]
@@ -74,7 +74,7 @@ def command(arguments: list[str]) -> int:
     lines = read_json_lines(path)
     if not lines or not all(_has_test_scores(line) for line in lines):
         raise InputError(f"{path}: expected test results of an epoch or more; give the folder of a run of `reference`")
-    from experiments.report import figures  # imports Matplotlib and JAX, so only once the input is valid
+    from experiments.report import figures  # Matplotlib and JAX load only for valid input
 
     figures.save(figures.over_write_up(lines, WRITE_UP, band), folder / "write_up.png")
     print(table(lines))

@@ -27,8 +27,8 @@ class Run:
     profile: Path | None = None  # write a trace of a few steps to this folder, for Perfetto or TensorBoard, then exit
     distributed: bool = False  # train together with the other processes of this SLURM, Open MPI or TPU job
     coordinator: str | None = None  # outside such jobs: HOST:PORT of process 0, the same in each process
-    processes: int | None = None  # outside such jobs: the number of processes
-    process: int | None = None  # outside such jobs: the index of this one, from 0; only process 0 prints and writes
+    processes: int | None = None  # outside such jobs: number of processes
+    process: int | None = None  # outside such jobs: index of this one, from 0; only 0 prints and writes
     settings: cli.Settings = field(default_factory=Config)
 
 
@@ -45,7 +45,7 @@ def command(arguments: list[str]) -> int:
     if options.resume is None and folder.exists() and not _is_new(folder):
         raise InputError(f"--output {folder}: exists and is not an empty folder; name another, or --resume {folder}")
 
-    from experiments.training import processes, single  # imports JAX, so only once the command line is valid
+    from experiments.training import processes, single  # JAX loads only for a valid command line
     from mnistsum.app.compiler import set_up_compiler  # imports JAX, too
 
     set_up_compiler()

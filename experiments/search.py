@@ -15,11 +15,11 @@ from mnistsum.errors import InputError
 class Search:
     """Trains each recipe on each seed, and ranks recipes by the mean validation accuracy of the outputs they train.
 
-    A run is reused if nothing that decides it has changed: its folder is kept, and its log line holds its mark.
+    A run is reused if nothing that decides it has changed: its folder is kept, and its .jsonl line holds its mark.
     """
 
     recipes: Positional[tuple[str, ...]]  # each a quoted list of overrides: "training.epochs=2 model.hidden=64"
-    output: Path  # path to which .jsonl (a line per run) and .md (the table) are appended
+    output: Path  # path to which .jsonl (a line per run) and .md (the table) are added
     config: str = "base"  # the config that the recipes vary
     seeds: int = 2
     validation: int = 10_000  # images held out of training
@@ -39,7 +39,7 @@ def command(arguments: list[str]) -> int:
         raise InputError(f"--output {options.output}: expected a path that .jsonl and .md are added to")
     configs = {recipe: _configure(options, recipe) for recipe in options.recipes}
 
-    from experiments.comparison import ranking  # imports JAX, so only once the command line is valid
+    from experiments.comparison import ranking  # JAX loads only for a valid command line
 
     ranking.rank(configs, options.config, options.seeds, options.output, options.runs, cli.typed("search", arguments))
     return 0

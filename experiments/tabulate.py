@@ -1,4 +1,4 @@
-"""Prints results of finished runs as Markdown: `python -m experiments.tabulate experiments/results/runs/*`."""
+"""Tabulates finished runs in Markdown: `python -m experiments.tabulate experiments/results/runs/*`."""
 
 import sys
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Tabulate:
 
 def group(runs: tuple[Path, ...]) -> Groups:
     """Return the runs' summaries by config; raise InputError if a config has a seed twice."""
-    from experiments.comparison import grouping  # imports JAX, so only once the command line is valid
+    from experiments.comparison import grouping  # JAX loads only for a valid command line
 
     kinds = grouping.by_kind([_read(folder) for folder in runs])
     named = zip(grouping.names(list(kinds)), kinds.values(), strict=True)

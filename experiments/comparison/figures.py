@@ -184,7 +184,7 @@ def _bars(spreads: list[dict[str, float]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _errors(accuracies: list[float]) -> np.ndarray:
-    """Return the error rates for a log scale: none is zero, but clipped to 1e-4, which few seeds fall below."""
+    """Return the error rates for a log scale: clipped to at least 1e-4, which few seeds fall below."""
     return np.clip(1 - np.array(accuracies), 1e-4, 1)
 
 

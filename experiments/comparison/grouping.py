@@ -24,11 +24,11 @@ class Kind(NamedTuple):
 def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[str]]:
     """Return the runs of each config, by name, ordered by seed, and notes for the reader.
 
-    Only the seeds that all configs have in common are compared, as runs are paired by seed.
+    Only seeds that all configs share are compared, as runs are paired by seed.
 
     Raises:
-        InputError: if a run is untested, or if the runs do not fit together: other data, a seed twice, fewer than two
-            configs or seeds.
+        InputError: if a run is untested, or runs do not fit together: other data, a seed twice, fewer than two configs
+            or seeds.
     """
     data = runs[0].run.get("data")
     for run in runs:

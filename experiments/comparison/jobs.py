@@ -1,7 +1,7 @@
 """The runs of a comparison as submitit jobs, on this machine or on SLURM.
 
-Jobs and programs share only the comparison's folder. Its `jobs/` holds submitit's logs, and a file for each job. The
-file is created before the job is submitted, so that two programs never submit the same job; then it holds the job's ID.
+Jobs and programs share only the comparison's folder. Its `jobs/` holds submitit's logs, and a file for each job,
+created before the job is submitted so that two programs never submit the same job. It then holds the job's ID.
 """
 
 import os

@@ -30,7 +30,7 @@ class Point(NamedTuple):
     name: str
     accuracy: float  # % of digits on the 10,000 test images; a mean if more than one was trained
     parameters: int  # trainable ones
-    seconds: float | None  # of training one, on its authors' machine; None: not stated
+    seconds: float | None  # of training one, each on another machine; None: not stated
 
 
 # No network was selected by the accuracy given here. Parameters are counted from the layers in the code, except

@@ -24,11 +24,11 @@ def rank(configs: dict[str, Config], base: str, seeds: int, output: Path, runs: 
     """Train the missing runs, append a line per run to the log, and write and print the table of the whole log.
 
     Args:
-        configs: the configs by recipe; all hold out the same number of images.
+        configs: by recipe; all hold out the same number of images.
         base: the name of the config that they vary.
         seeds: the number of seeds per recipe.
         output: the path of the log and the table, without .jsonl and .md.
-        runs: the folder for the runs' folders.
+        runs: the parent of the runs' folders.
         command: the command line, for `run.json`.
     """
     set_up_compiler()

@@ -24,14 +24,14 @@ MEASURES = (  # of each run, summarized over seeds
     "images_per_second",
 )
 GOOD = 0.988  # threshold for both accuracies on held-out images
-MAX_SPREAD = 0.01  # a larger spread of accuracies between a config's seeds gives a warning
+MAX_SPREAD = 0.01  # a larger spread of accuracy between a config's seeds is warned of
 
 
 def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, Any]:
     """Return all that the files and the page show. Failed runs are counted, and included in every figure.
 
     Args:
-        runs: the runs of each config, by its displayed name, ordered by seed; all configs have the same seeds.
+        runs: each config's, by displayed name, ordered by seed; all configs have the same seeds.
         labels: the labels of the test images.
     """
     right = {name: _right(of, labels) for name, of in runs.items()}
@@ -106,7 +106,7 @@ def _worst(line: dict[str, Any]) -> float:
 
 
 def _right(runs: list[Finished], labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Return which digits each seed reads right, and the share of right sums per image, both [seeds, images]."""
+    """Return whether each digit is right, and the share of its ten sums that are, both [seeds, images]."""
     sums = labels[:, None] + np.arange(10)
     for run in runs:
         if run.predictions["sum"].shape != sums.shape:
@@ -128,7 +128,7 @@ def _spread(values: list[float], runs: int) -> dict[str, Any]:
 
 
 def _attribute(runs: list[Finished], labels: np.ndarray) -> dict[str, float]:
-    """Return the shares of all pairs, over all seeds, by why the sum is wrong, or right despite a wrong digit."""
+    """Return the shares of all pairs, over all seeds, by why the sum is wrong, or right by luck."""
     digit = np.stack([run.predictions["digit"] for run in runs])[..., None] == labels[:, None]
     total = np.stack([run.predictions["sum"] for run in runs]) == labels[:, None] + np.arange(10)
     return {

@@ -28,7 +28,7 @@ class Log:
         Args:
             folder: the run's folder.
             run: the content of its `run.json`.
-            lines: its lines of metrics so far.
+            lines: its metrics so far.
         """
         self.began = datetime.fromisoformat(run["clock"]["started"]).timestamp()
         with writing(folder / FOLDER):

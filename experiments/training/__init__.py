@@ -1,1 +1,1 @@
-"""Training runs: the shared loop, the files that it writes, signals, and runs in several processes."""
+"""Training runs: the shared loop, a run's files, signals, and several processes."""

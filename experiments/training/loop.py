@@ -98,12 +98,12 @@ def train(
     """Train one seed, or several as one program, to the end of the run; yield at each stop of `pace`.
 
     Args:
-        config: the config of the runs; its seed is ignored.
+        config: its seed is ignored.
         seeds: each trains the same run as it would alone (except for the rounding of a vmapped program).
         data: the training images.
         pace: when to stop. All processes of a run stop at the steps of the first one, and see the same signal.
-        program: the future result of `compile_program`, if it was started in the background.
-        state: the state of a single seed to resume from; None: start before the first step.
+        program: a future of `compile_program`, if it was started in the background.
+        state: of a single seed, to resume from; None: start before the first step.
         caught: a list that receives a signal's number when it arrives.
     """
     recipe = make_recipe(config, len(data.labels))

@@ -17,7 +17,7 @@ class Plan:
     max_evaluations: int | None = None  # per run; None: no limit
     watches_learning: bool = False  # note the step at which each output reaches LEARNED on some validation images
     pause: float | None = None  # seconds of training between stops that show progress and heed signals; None: never
-    save_every: float | None = None  # maximum seconds between checkpoints; each evaluation saves one; None: never
+    save_every: float | None = None  # seconds after which a stop saves a checkpoint, as evaluations do; None: never
     ends_at_fault: bool = False  # a non-finite number ends the run with an error; else the run counts as failed
     tests: bool = True  # evaluate on the test set at the end; else predict the validation images
 
@@ -41,7 +41,7 @@ def next_watch(step: int, recipe: Recipe) -> int:
     """Return the first step after `step` at which to check whether an output has been learned.
 
     Checks are WATCH_EXAMPLES apart at first; from the 32nd on, the distance doubles each time the step number does.
-    Each check ends a call of the program. A call costs as much as several steps to order its epoch and allocate memory.
+    Each check ends a call of the program; a call takes as long as several steps, to order its epoch and get memory.
     """
     first = max(WATCH_EXAMPLES // recipe.batch_size, 1)
     between = first << max(0, (step // first).bit_length() - 5)

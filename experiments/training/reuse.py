@@ -89,8 +89,8 @@ def train_missing(wanted: Wanted, data: Data, plan: Plan, command: str) -> Itera
 def _groups(seeds: list[int]) -> list[list[int]]:
     """Return the groups of seeds that are each trained as one program.
 
-    On CPUs, a group is one seed per device: a single seed keeps a device busy, and vmapped seeds take longer. On
-    accelerators, the first group is as many seeds as devices can share evenly, and the second is the rest.
+    On CPUs, a group has one seed per device, as one keeps it busy and vmapped seeds take longer; on accelerators, the
+    first group has all seeds that the devices share evenly, and the second has the rest.
     """
     devices = jax.device_count()
     size = devices if jax.default_backend() == "cpu" else max(len(seeds) // devices, 1) * devices

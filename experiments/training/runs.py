@@ -66,12 +66,12 @@ def train_runs(
     Exhaust the iterator: `summary.json` is written last, so that its seconds include what the caller does in between.
 
     Args:
-        config: the config of the runs; its seed is ignored.
+        config: its seed is ignored.
         folders: by seed, each prepared by `run_folder.begin`.
         data: the data set; evaluations use its validation images, or its test images if there are none.
         plan: when to stop, and what to do there.
-        program: the future result of `loop.compile_program`, if it was started in the background.
-        state: the state of a single seed to resume from; None: start before the first step.
+        program: a future of `loop.compile_program`, if it was started in the background.
+        state: of a single seed, to resume from; None: start before the first step.
         best: the best model before that state, if the config keeps the best.
         spent: the seconds spent before this call.
         started: the clock's reading (`time.perf_counter`) when the command began; None: now.

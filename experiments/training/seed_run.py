@@ -1,4 +1,4 @@
-"""The run of one seed during training: what is noted of it, and the files that it writes."""
+"""The run of one seed during training: its state, metrics and files."""
 
 import dataclasses
 import hashlib
@@ -22,7 +22,7 @@ from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.train import Recipe, non_finite, trained_model
 from mnistsum.types import QUANTITIES, Data, Evaluation, Split, TrainState
 
-FAILED = 0.9  # a run of an epoch or more has failed if the test accuracy of an output that it trains is below
+FAILED = 0.9  # a run of an epoch or more failed if the test accuracy of an output that it trains is below this
 
 
 @dataclass
@@ -67,8 +67,8 @@ class SeedRun:
     def best_line(self) -> dict[str, Any]:
         """Return the metrics at the end of the epoch with the best validation accuracy, the first of equals.
 
-        This is the sum's accuracy, or the digit's if the sum is not trained. It is computed from the metrics alone, so
-        a resumed run needs nothing else. Empty before the first epoch ends.
+        This is the sum's accuracy, or the digit's if the sum is not trained. It follows from the metrics, so a resumed
+        run needs nothing else. Empty before the first epoch ends.
         """
         ends = [line for line in self.lines if line["step"] % self.recipe.steps_per_epoch == 0]
         judged_by = f"{trained_outputs(self.config.objective)[-1]}_accuracy"
@@ -79,7 +79,7 @@ class SeedRun:
         return float(self.state.metrics.loss) / int(self.state.metrics.examples)
 
     def watch(self, validation: Split) -> None:
-        """Note the outputs that have been learned by now, on unshifted images, as all are in doubt at first."""
+        """Note the outputs learned by now, on unshifted images, as all are in doubt at first."""
         if self.fault or len(self.learned) == len(run_folder.OUTPUTS):
             return
         few = Split(*(part[:WATCH_IMAGES] for part in validation))
@@ -187,7 +187,7 @@ def digest_weights(model: Model) -> str:
 
 
 def describe_failure(objective: ObjectiveConfig, scores: Scores) -> str | None:
-    """Describe which outputs that the objective trains were not learned; return None if all were."""
+    """Describe which outputs that the objective trains were not learned; None if all were."""
     trained_cells = np.array(scores.sum_accuracy_by_cell)[~held_out_cells(objective)]
     # Accuracies of a label without images are nan.
     accuracies = {"digit": scores.digit_accuracy, "sum": float(np.nanmean(trained_cells))}
@@ -196,7 +196,7 @@ def describe_failure(objective: ObjectiveConfig, scores: Scores) -> str | None:
 
 
 def leads() -> bool:
-    """Return whether this process writes the files of all processes that train together."""
+    """Return whether this process writes for all that train together."""
     return jax.process_index() == 0
 
 
