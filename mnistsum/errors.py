@@ -1,8 +1,8 @@
-"""The one error that a user's input causes."""
+"""The one exception for wrong user input."""
 
 
 class InputError(Exception):
-    """What the user gave cannot be used: a message of one line that names it, what was expected and what was found.
+    """Raised if user input cannot be used; the one-line message names it, what was expected and what was found.
 
     Examples:
         >>> import mnistsum

@@ -1,4 +1,4 @@
-"""Dataclasses whose fields are checked, by type and by range, whenever one is made.
+"""Dataclasses whose fields are checked for type and range on construction.
 
 JAX is not imported here.
 """
@@ -13,7 +13,7 @@ from mnistsum.errors import InputError
 
 
 class Checked:
-    """A part of a config: its types and ranges are checked whenever one is made, whoever makes it."""
+    """A config or a part of one: types and ranges are checked whenever an instance is created."""
 
     def __post_init__(self):
         for name, hint in hints(type(self)).items():
@@ -26,11 +26,11 @@ class Checked:
                 known.check(getattr(self, name))
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
-        """Field, whether its value is in range, and the range in words."""
+        """Return, for each check, the field, whether its value is in range, and the range in words."""
         return []
 
     def _names(self) -> dict[str, registry.Registry]:
-        """Fields that hold a name, and what the name is looked up in."""
+        """Return the fields that hold a name, and the registry in which the name is looked up."""
         return {}
 
     @classmethod
@@ -47,12 +47,12 @@ def hints(kind: type) -> dict[str, Any]:
 
 
 def _checked(hint: Any, value: Any, key: str) -> Any:
-    """Return the value as its type says: a number is taken as int or float; InputError for what is no such value."""
+    """Return the value, with a number converted to int or float; InputError if it does not have the type."""
     choices = get_args(hint)
     kind = get_origin(hint)
     if kind is Literal:
         return _chosen(choices, value, key)
-    if choices and kind is not tuple:  # a choice or None, or else of a type
+    if choices and kind is not tuple:  # a choice, None, or else a value of a type
         literals = [choice for part in choices for choice in get_args(part)]
         kinds = [part for part in choices if not get_args(part) and part is not type(None)]
         if value in literals or (value is None and type(None) in choices):

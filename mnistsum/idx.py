@@ -1,6 +1,6 @@
 """The four IDX files of a data set: found or downloaded, read, and verified by content.
 
-Format: http://yann.lecun.com/exdb/mnist: a big-endian magic number and sizes, then one byte a value.
+Format: http://yann.lecun.com/exdb/mnist: a big-endian magic number and sizes, then one byte per value.
 """
 
 import gzip
@@ -25,8 +25,8 @@ URLS = {
     "fashion_mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     "kmnist": "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
 }
-# Digests of the decompressed files, in the order of FILES. MNIST: hashed here from the files whose SHA-256 is
-# tensorflow-datasets'. Fashion-MNIST: as EntroMorphic/sstt (Makefile) and SomeB1oody/dataset-core publish them. KMNIST:
+# Digests of the decompressed files, in the order of FILES. MNIST: our own, of the files that have the SHA-256 digests of
+# tensorflow-datasets. Fashion-MNIST: as published by EntroMorphic/sstt (Makefile) and SomeB1oody/dataset-core. KMNIST:
 # the MD5 keys of datasets-mila/datasets--kmnist, since no SHA-256 of its decompressed files is published.
 CONTENT = {
     "mnist": (
@@ -48,7 +48,7 @@ CONTENT = {
         "9f55f451c0988b028eccdf7d5cc265ab",
     ),
 }
-MAX_IMAGES = 300_000  # EMNIST's digits are 240,000; a hostile file cannot fill the memory
+MAX_IMAGES = 300_000  # EMNIST has 240,000 digits; the limit keeps a hostile file from filling the memory
 
 
 def read(
@@ -56,7 +56,7 @@ def read(
 ) -> tuple[
     UInt8[np.ndarray, "n 28 28 1"], Int[np.ndarray, " n"], UInt8[np.ndarray, "m 28 28 1"], Int[np.ndarray, " m"]
 ]:
-    """Training images and labels, test images and labels; InputError names the file, what was expected and found."""
+    """Return training images and labels, then the test's; an InputError names file, expectation and finding."""
     paths = _locate(name, folder)
     try:
         return _read_files(paths, name)
@@ -67,7 +67,7 @@ def read(
 
 
 def _read_files(paths: list[Path], name: str) -> Any:
-    """Return what `read` does of its four files."""
+    """Return the arrays of `read` from the paths of the four files."""
     arrays = []
     for i in (0, 2):
         images = _read_file(paths[i], 2051, name, i).reshape(-1, 28, 28, 1)
@@ -137,13 +137,13 @@ def _read_file(path: Path, magic: int, name: str, index: int) -> UInt8[np.ndarra
 
 
 def _download(name: str) -> list[Path]:
-    """Return the four files in the user's cache, fetched first by tensorflow-datasets if they are not there."""
+    """Return the four files in the user's cache, downloaded by tensorflow-datasets if they are not there."""
     cache = platformdirs.user_cache_path("mnistsum") / name
     paths = [cache / f"{file}.gz" for file in FILES]
     if all(path.is_file() for path in paths):
         return paths
     advice = f"put {', '.join(FILES)} (.gz) into a folder and give it as data.dir"
-    try:  # tensorflow-datasets retries for minutes without a word, so look first whether there is a way at all
+    try:  # tensorflow-datasets retries silently for minutes, so check first that the address can be reached
         urllib.request.urlopen(urllib.request.Request(f"{URLS[name]}{FILES[1]}.gz", method="HEAD"), timeout=10).close()
     except (OSError, http.client.HTTPException, ValueError) as error:  # URLError is an OSError
         raise InputError(f"{URLS[name]}: cannot be reached ({error}), and {cache} holds no copy; {advice}") from None

@@ -1,4 +1,4 @@
-"""JSON that comes from outside: one error, of one line, for whatever is wrong with it. JAX is not imported here."""
+"""JSON from outside: whatever is wrong with it raises an InputError of one line. JAX is not imported here."""
 
 import json
 import math
@@ -7,14 +7,14 @@ from typing import Any
 
 from mnistsum.errors import InputError
 
-MAX_BYTES = 2**26  # bytes of a file
+MAX_BYTES = 2**26  # of a file
 
 
 def parse_json(text: str | bytes, source: str) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        InputError: where it is none: wrong syntax or bytes, nested too deeply, or with a number of thousands of digits.
+        InputError: if it is not JSON, has wrong bytes, is nested too deeply, or has a number of thousands of digits.
     """
     try:
         return json.loads(text.decode() if isinstance(text, bytes) else text)
@@ -23,7 +23,7 @@ def parse_json(text: str | bytes, source: str) -> Any:
 
 
 def finite(value: Any) -> Any:
-    """Return a value for JSON, which knows no number that is not finite: None stands for such.
+    """Return a value for JSON, with None for numbers that are not finite, which JSON does not have.
 
     Examples:
         >>> from mnistsum.json_files import finite
@@ -38,12 +38,12 @@ def finite(value: Any) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """Return the value of a JSON file; InputError where there is none."""
+    """Return the value of a JSON file; InputError if there is none."""
     return parse_json(_read(path), str(path))
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a file that holds one a line; InputError where a line is none."""
+    """Return the objects of a file with one per line; InputError if a line is not an object."""
     lines = [parse_json(line, f"{path}, line {i}") for i, line in enumerate(_read(path).splitlines(), 1)]
     for i, line in enumerate(lines, 1):
         if not isinstance(line, dict):
@@ -53,7 +53,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 def _read(path: Path) -> bytes:
     try:
-        if not path.is_file():  # nor a folder, nor a pipe that nobody writes to
+        if not path.is_file():  # refuses a folder or a pipe, too, which may have no writer
             raise InputError(f"{path}: no such file")
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: expected at most {MAX_BYTES:,} bytes of JSON, found {path.stat().st_size:,}")

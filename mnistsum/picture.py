@@ -1,4 +1,4 @@
-"""Pictures of single digits, of any size and color, brought into MNIST's form."""
+"""Pictures of single digits, of any size and color, converted to MNIST's form."""
 
 import io
 import itertools
@@ -17,14 +17,14 @@ from mnistsum.errors import InputError
 FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 MAX_BYTES, MAX_PIXELS = 50_000_000, 50_000_000  # of a picture
 MAX_SIDE = 2000  # pixels of the longer side; larger pictures are made smaller first
-WORKING_SIDE = 160  # pixels of the longer side at which the digit is looked for, and again in what surrounds it
-MAX_STROKE = 0.4  # of the longer side: strokes are narrower, so that a closing of this width leaves paper alone
-MIN_HAIRLINE = 0.2  # share of the strongest ink that a hairline joined to it has at least
-MIN_INK = 0.06  # share of the light that ink takes from its paper at least
-THINNEST, THICKEST = 0.09, 0.16  # stroke, over the digit's longer side: 6 % of MNIST's are below, a quarter above
+WORKING_SIDE = 160  # pixels of the longer side of the page, and then of the digit's surroundings, when it is searched
+MAX_STROKE = 0.4  # of the longer side; strokes are narrower, so that a closing of this width leaves only paper
+MIN_HAIRLINE = 0.2  # least ink of a hairline that is joined to stronger ink, as a share of the strongest
+MIN_INK = 0.06  # least share of the paper's light that ink absorbs
+THINNEST, THICKEST = 0.09, 0.16  # stroke width over the digit's longer side: 6 % of MNIST's are below, a quarter above
 
 
-# EXIF's orientation to what brings the picture upright.
+# EXIF's orientation to the transposition that turns the picture upright.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -37,16 +37,16 @@ UPRIGHT = {
 
 
 class Picture(NamedTuple):
-    """What was found on a picture."""
+    """What was found in a picture."""
 
-    image: UInt8[np.ndarray, "28 28 1"]  # the digit, as MNIST would hold it
-    warnings: tuple[str, ...]  # why it may be none
+    image: UInt8[np.ndarray, "28 28 1"]  # the digit, in MNIST's form
+    warnings: tuple[str, ...]  # why it may not be a digit
 
 
 def read_picture(
     source: str | Path | BinaryIO | bytes, name: str | None = None, max_pixels: int = MAX_PIXELS
 ) -> UInt8[np.ndarray, "28 28 1"]:
-    """Return the digit in a PNG, JPEG, GIF or BMP file as MNIST would hold it; InputError as `inspect_picture`.
+    """Return the digit in a PNG, JPEG, GIF or BMP file in MNIST's form; raise InputError like `inspect_picture`.
 
     Examples:
         >>> import io
@@ -65,17 +65,17 @@ def read_picture(
 def inspect_picture(
     source: str | Path | BinaryIO | bytes, name: str | None = None, max_pixels: int = MAX_PIXELS
 ) -> Picture:
-    """Return the digit in a PNG, JPEG, GIF or BMP file, and what speaks against there being one.
+    """Return the digit in a PNG, JPEG, GIF or BMP file, and reasons to doubt that it is one.
 
-    Transparency is laid on the paper, white or black, from which the rest stands out; EXIF's rotation is undone.
+    Transparency is laid on white or black paper, from which the rest stands out; EXIF's rotation is undone.
 
     Args:
         source: a path, an open file, or a file's content.
-        name: that errors begin with; by default the path.
+        name: the name at the start of error messages; by default the path.
         max_pixels: larger pictures are refused.
 
     Raises:
-        InputError: where there is none.
+        InputError: if the file is not such a picture, or the page is empty.
 
     Examples:
         >>> import io
@@ -98,11 +98,11 @@ def inspect_picture(
         if image.width * image.height > max_pixels:
             raise Image.DecompressionBombError
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        if image.mode.startswith("I"):  # sixteen bits a pixel, which Pillow would cut off at 255
+        if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow would clip at 255
             image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
         transparent = image.has_transparency_data
         mode = "RGBA" if transparent else "RGB"
-        if image.mode in ("1", "P"):  # of which thumbnail would drop pixels
+        if image.mode in ("1", "P"):  # thumbnail would drop pixels of these
             image = image.convert(mode)
         image.thumbnail((MAX_SIDE, MAX_SIDE))
         if (turn := UPRIGHT.get(orientation)) is not None:  # FLIP_LEFT_RIGHT is 0
@@ -118,7 +118,7 @@ def inspect_picture(
         ) from None
     except Image.DecompressionBombError:
         raise InputError(f"{name}: expected at most {max_pixels:,} pixels, found more") from None
-    except (OSError, SyntaxError, ValueError, AssertionError, struct.error) as error:  # what Pillow makes of damage
+    except (OSError, SyntaxError, ValueError, AssertionError, struct.error) as error:  # what Pillow raises on damage
         reason = next(iter(str(error).splitlines()), "its parts do not fit")
         raise InputError(f"{name}: a damaged image: {reason}") from None
     if not transparent:
@@ -129,9 +129,9 @@ def inspect_picture(
 
 
 def _read(source: Path | BinaryIO, name: str) -> bytes:
-    """Return what a file or stream holds; InputError where it is no file, or longer than MAX_BYTES."""
+    """Return the content of a file or stream; InputError if a path is not a file, or it exceeds MAX_BYTES."""
     if isinstance(source, Path):
-        mode = source.stat().st_mode  # before it is opened: to open a pipe waits for its writer
+        mode = source.stat().st_mode  # before opening, as opening a pipe waits for its writer
         if not stat.S_ISREG(mode):
             kind = "folder" if stat.S_ISDIR(mode) else "pipe or a device"
             raise InputError(f"{name}: expected an image, found a {kind}")
@@ -144,12 +144,12 @@ def _read(source: Path | BinaryIO, name: str) -> bytes:
 
 
 def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture") -> Picture:
-    """Return the digit on a picture, 0-255 in three colors, as MNIST was made; InputError where the page is empty.
+    """Return the digit in a picture, 0-255 in three colors, in MNIST's form; InputError if the page is empty.
 
-    As LeCun et al. 1998, "Gradient-based learning applied to document recognition", section III.A, say: the digit is
-    cropped, its longer side brought to 20 pixels with gray levels, and its center of mass put into the middle of
-    28x28. Before that, ink is what differs from the paper around it, and thin strokes are thickened, as a pen on a
-    large page would else vanish, and thick ones thinned, as they would fill the gaps between them.
+    As in LeCun et al. 1998, "Gradient-based learning applied to document recognition", section III.A, the digit is
+    cropped, scaled to 20 pixels on its longer side with gray levels, and its center of mass moved to the middle of
+    28x28. Before that, ink is separated from the paper around it; thin strokes are thickened, as a pen on a large page
+    would otherwise vanish, and thick ones thinned, as they would fill the gaps between them.
     """
     gray = _gray(pixels)
     scale = max(1, max(gray.shape) / WORKING_SIDE)
@@ -170,7 +170,7 @@ def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture")
 
 
 def _gray(pixels: Float[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width"]:
-    """Return the picture, 0-255, along the direction in which its colors differ most; along gray where none does."""
+    """Project the picture, 0-255, onto the direction in which its colors vary most, or onto gray if they do not."""
     every = max(1, min(pixels.shape[:2]) // 48)
     covariance = np.cov(pixels[::every, ::every].reshape(-1, 3).T, bias=True) + 100
     weights = np.linalg.eigh(covariance)[1][:, -1].astype(np.float32)
@@ -179,17 +179,17 @@ def _gray(pixels: Float[np.ndarray, "height width 3"]) -> Float[np.ndarray, "hei
 
 
 def _find_ink(gray: Float[np.ndarray, "height width"], name: str) -> Float[np.ndarray, "height width"]:
-    """Return the ink at every pixel, over the strongest; InputError where there is none."""
+    """Return the ink at every pixel, relative to the strongest; InputError if there is none."""
     gray = ndimage.gaussian_filter(gray.clip(0, 255), 0.8 * max(gray.shape) / WORKING_SIDE)
     few = min(gray.size, max(4, gray.size // 8000))
     ordered = np.sort(gray, axis=None)
     darkest, lightest = ordered[:few].mean(), ordered[-few:].mean()
-    # Half a border may lie in shadow, and a quarter be ink. Light counts by ratios, as a shadow divides it.
+    # Half of the border may be in shadow, and a quarter may be ink. Light is compared by ratios, as shadow divides it.
     border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
     dark, light = np.quantile(border, (0.25, 0.75))
     if (lightest + 8) / (light + 8) > (dark + 8) / (darkest + 8):  # chalk on a board
         gray, dark = 255 - gray, 255 - light
-    # The closing fills strokes and keeps a shadow's edge. What reaches the border is taken to end there.
+    # The closing fills strokes and keeps a shadow's edge. Strokes that reach the border are assumed to end there.
     width = round(MAX_STROKE * max(gray.shape))
     out = width // 2 + 1
     paper = ndimage.grey_closing(np.pad(gray, out, constant_values=dark), (width, width))[out:-out, out:-out]
@@ -202,14 +202,14 @@ def _find_ink(gray: Float[np.ndarray, "height width"], name: str) -> Float[np.nd
 
 
 def _find_shapes(ink: Float[np.ndarray, "height width"]) -> Int[np.ndarray, "height width"]:
-    """Return the shapes, numbered: what reaches half of the strongest ink, and hairlines that are joined to it."""
+    """Return the shapes, numbered: pixels with half of the strongest ink or more, and hairlines joined to them."""
     labels, count = cast(tuple[np.ndarray, int], ndimage.label(ink > MIN_HAIRLINE, np.ones((3, 3))))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     sizes[np.setdiff1d(np.arange(count + 1), labels[ink > 0.5])] = 0
     sizes[0] = 0
     cut = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     inside = np.where(np.isin(np.arange(count + 1), cut), 0, sizes)
-    if inside.max() > sizes.max() / 4:  # then what the border cuts is a shadow's tip or the page's edge
+    if inside.max() > sizes.max() / 4:  # then shapes cut by the border are a shadow's tip or the page's edge
         sizes = inside
     return np.where(sizes >= 0.05 * sizes.max(), np.arange(count + 1), 0)[labels]  # without specks
 
@@ -222,14 +222,14 @@ def _box(mask: Bool[np.ndarray, "height width"]) -> tuple[slice, slice]:
 def _with_usual_stroke(
     ink: Float[np.ndarray, "height width"], mask: Bool[np.ndarray, "height width"]
 ) -> Float[np.ndarray, "height2 width2"]:
-    """Return the digit, cropped, its hairlines as wide and dark as MNIST's, a thick pen's strokes thinned."""
+    """Return the cropped digit, with hairlines as wide and dark as MNIST's and a thick pen's strokes thinned."""
     pad = WORKING_SIDE // 20
     box = _box(mask)
     ink, mask = np.pad(ink[box], pad), np.pad(mask[box], pad)
     length = max(mask.shape) - 2 * pad
     digit = (1.5 * ink - 0.25).clip(0, 1) * ndimage.binary_dilation(mask, iterations=2)
-    # A thick pen closes the gaps by which 4 and 9 differ. A strip's pixels lie a quarter of its width from its edge on
-    # average; what blurs into a gap is no part of it.
+    # A thick pen closes the gap that tells a 4 from a 9. The pixels of a strip are on average a quarter of its width
+    # from its edge; ink that blurs into a gap does not count.
     strong = mask & (ink > 0.5)
     stroke = 4 * np.asarray(ndimage.distance_transform_edt(strong))[strong].mean() - 1
     less = round((stroke - THICKEST * length) / 2)
@@ -249,7 +249,7 @@ def _with_usual_stroke(
 
 
 def _doubts(shapes: Int[np.ndarray, "height width"]) -> tuple[str, ...]:
-    """Return what speaks against the shapes being one digit."""
+    """Return the reasons to doubt that the shapes are one digit."""
     boxes = [box for box in ndimage.find_objects(shapes) if box is not None]
     lengths = [max(side.stop - side.start for side in box) for box in boxes]
     long = [box for box, length in zip(boxes, lengths, strict=True) if 2 * length >= max(lengths)]

@@ -1,5 +1,5 @@
-"""The console command `mnistsum`: trained networks used, not trained. What prints, or serves a page, is here."""
+"""The console command `mnistsum`, which uses trained networks, and all code that prints or serves a page."""
 
 from pathlib import Path
 
-STYLE = Path(__file__).with_name("style.css")  # of every page
+STYLE = Path(__file__).with_name("style.css")  # for every page

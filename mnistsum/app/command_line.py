@@ -1,4 +1,4 @@
-"""How every program reads its command line: with tyro, with help that fits the terminal, and hints where it cannot.
+"""The command-line parsing of every program: tyro, with help that fits the terminal, and hints at mistakes.
 
 JAX is not imported here.
 """
@@ -21,37 +21,37 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from mnistsum.errors import InputError
 
-FRAME = ("╭", "│", "╰")  # begin the lines that tyro fits to the terminal itself
+FRAME = ("╭", "│", "╰")  # start the lines that tyro itself fits to the terminal
 COLOR = re.compile(r"(?:\x1b\[[0-9;]*m)*")
 NO_DEFAULT = re.compile(rf"\(default:{COLOR.pattern} {COLOR.pattern}\)")
-# A dotted field of a config, and what stands for its value, where a line of help begins with them.
+# A dotted field of a config and the placeholder of its value, at the start of a line of help.
 FIELD = re.compile(
     rf"([│ ]{COLOR.pattern} {COLOR.pattern})--([a-z]+\.[a-z-]+)({COLOR.pattern} {COLOR.pattern}[^ \x1b]+)(?= )"
 )
-# What Python says of a word that is no number, and what is said here.
+# Python's messages for a word that is not a number, and ours.
 NO_NUMBER = (
     ("could not convert string to float: ", "expected a number, found "),
     ("invalid literal for int() with base 10: ", "expected an integer, found "),
 )
-# What is missing, by its name, before its help.
+# The name of a missing argument, before its help.
 MISSING = re.compile(r"(--\S+(?: \{.*?\}| [A-Z|]+)?|[A-Z]+)(?= ).*? \(required\)")
-TYPES = ConstructorRegistry()  # how types are read that tyro's own rules describe with None and nested brackets
+TYPES = ConstructorRegistry()  # rules for types that tyro itself would describe with None and nested brackets
 
 
 def parse(program: Any, arguments: list[str], known: Iterable[str], **options: Any) -> Any:
-    """Return what a command line means.
+    """Return the parsed command line.
 
-    tyro prints help and ends the process.
+    If help is asked for, tyro prints it and ends the process.
 
     Args:
-        program: what tyro reads: a dataclass, or several as subcommands.
-        arguments: of the command line.
-        known: what may stand in it, to be hinted at.
-        options: of `tyro.cli`.
+        program: the type that tyro parses: a dataclass, or a union of several as subcommands.
+        arguments: the words of the command line.
+        known: the valid words, for hints.
+        options: further arguments of `tyro.cli`.
 
     Raises:
-        InputError: on a value that is missing or cannot be read, and on a word that nothing understands, with the
-            nearest that is known.
+        InputError: if a value is missing or cannot be parsed, or a word is not understood; the message then suggests
+            the nearest known one.
     """
     markers = (tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName)
     said = io.StringIO()
@@ -71,10 +71,10 @@ def parse(program: Any, arguments: list[str], known: Iterable[str], **options: A
 
 
 def _in_one_line(box: str) -> str:
-    """Return what tyro says of a mistake in a frame of several lines, with fields as they are typed."""
-    _, *lines = (line.strip("│ ") for line in COLOR.sub("", box).splitlines())  # the first is a title
+    """Return tyro's framed error message of several lines as one line, with fields as they are typed."""
+    _, *lines = (line.strip("│ ") for line in COLOR.sub("", box).splitlines())  # the first line is a title
 
-    def is_rule(line: str) -> bool:  # a terminal without such letters has one below the title, too
+    def is_rule(line: str) -> bool:  # a terminal without these characters has one below the title, too
         return not line.strip("─-")
 
     said = " ".join(itertools.takewhile(lambda line: not is_rule(line), itertools.dropwhile(is_rule, lines)))
@@ -87,17 +87,17 @@ def _in_one_line(box: str) -> str:
 
 
 def options_of(program: type) -> list[str]:
-    """Return the options that a dataclass stands for."""
+    """Return the command-line options of a dataclass."""
     return [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(program)]
 
 
 def shown(word: str) -> str:
-    """Return a word as a line can hold it."""
+    """Return a word in a form that fits on one line."""
     return word if word.isprintable() else ascii(word)
 
 
 def hint(word: str, known: Iterable[str]) -> str:
-    """Return as a question what was meant: a known word that ends so or is abbreviated so, or the nearest one."""
+    """Return a question that suggests a known word: one with this ending or abbreviation, or else the nearest."""
     if word == "--version":
         return "did you mean python -m mnistsum --version? "
     known, last = list(known), word.lstrip("-")
@@ -109,13 +109,13 @@ def hint(word: str, known: Iterable[str]) -> str:
 
 
 def _abbreviate(field: str) -> str:
-    """Return a dotted field with the initials of its name, as optimizer.lr."""
+    """Return a dotted field with its name reduced to initials, such as `optimizer.lr`."""
     section, dot, name = field.rpartition(".")
     return section + dot + "".join(part[:1] for part in name.split("_"))
 
 
 class _Page(io.TextIOWrapper):
-    """Takes what is printed, in the colors and letters that standard output would show."""
+    """A buffer for printed text, in the colors and characters that standard output would show."""
 
     def isatty(self) -> bool:
         """Return whether a terminal reads standard output."""
@@ -124,7 +124,7 @@ class _Page(io.TextIOWrapper):
 
 @contextlib.contextmanager
 def fitted_help() -> Iterator[None]:
-    """Fit the help that tyro prints meanwhile to the terminal."""
+    """Fit the help that tyro prints in this context to the terminal."""
     content = io.BytesIO()
     page = _Page(content, sys.stdout.encoding, errors="backslashreplace", write_through=True)
     try:
@@ -135,9 +135,9 @@ def fitted_help() -> Iterator[None]:
 
 
 def fit(page: str, width: int) -> str:
-    """Return a page of help of which no line is longer than the terminal, which would break it within a word.
+    """Wrap the lines of a help page that are wider than the terminal, which would break them within words.
 
-    tyro fits what is in a frame, but neither usage nor description. Fields of a config are shown as they are typed.
+    tyro fits framed text, but neither usage nor description. Fields of a config are shown as they are typed.
     """
     lines = []
     for line in page.splitlines():
@@ -151,7 +151,7 @@ def fit(page: str, width: int) -> str:
 
 @TYPES.primitive_rule
 def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    """Read `X | None` as an X is read, and the word None as none."""
+    """Read `X | None` like X, and the word None as None."""
     parts = [part for part in get_args(info.type) if part is not NoneType]
     if get_origin(info.type) not in (UnionType, Union) or len(parts) != 1 or NoneType not in get_args(info.type):
         return None

@@ -1,4 +1,4 @@
-"""How programs have XLA compile: kept between runs, and soon rather than best."""
+"""XLA compilation for every program: cached between runs, and quick rather than fully optimized."""
 
 import hashlib
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 import platformdirs
-from jax._src import compilation_cache  # no public module lets the cache be replaced
+from jax._src import compilation_cache  # no public API lets the cache be replaced
 
 from mnistsum.files import write_whole
 
@@ -15,11 +15,11 @@ from mnistsum.files import write_whole
 def set_up_compiler() -> None:
     """Keep compiled programs in the user's cache folder, so that the next run starts at once; safe to delete.
 
-    One folder a machine: a program compiled for one CPU may not run on another that shares the home directory.
-    LLVM is asked for its second level: programs run as fast as at the third, and compile in three quarters of the time.
+    One folder per machine: a program compiled for one CPU may not run on another that shares the home directory.
+    LLVM optimizes at level 2: programs run as fast as at level 3, and compile in three quarters of the time.
     """
     folder = platformdirs.user_cache_path("mnistsum") / f"xla-{platform.node()}"
-    # A JAX that asks for its cache elsewhere keeps nothing: its own cache would be trusted unchecked.
+    # A JAX without this function caches nothing: its own cache would be trusted unchecked.
     if hasattr(compilation_cache, "get_file_cache"):
         compilation_cache.get_file_cache = lambda path: (Programs(Path(path)), path)
         jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -28,17 +28,17 @@ def set_up_compiler() -> None:
 
 
 class Programs:
-    """Compiled programs by JAX's key, a file each: SHA-256, then what JAX keeps.
+    """Compiled programs by JAX's key, one file each: a SHA-256 digest, then JAX's content.
 
-    It takes the place of JAX's own file cache, which hands a damaged file to XLA, which crashes the process, or fails
-    on it again in every run. Each file is checked when it is asked for, as checking all of them at the start would slow
-    the start as the cache grows. A damaged one counts as missing: it is compiled anew, and replaced. Files are replaced
-    whole and never deleted or locked, so that processes that share the folder see the old or the new.
+    This replaces JAX's own file cache, which passes damaged files to XLA, so that the process crashes or every run
+    fails again. Each file is checked when it is read; checking all of them at startup would take longer as the cache
+    grows. A damaged file counts as missing: the program is recompiled, and the file replaced. Files are replaced
+    atomically and never deleted or locked, so processes that share the folder see either the old or the new one.
     """
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder  # the name under which JAX logs it
+        self._path = folder  # JAX reads it by this name, for its log
 
     def get(self, key: str) -> bytes | None:
         try:

@@ -11,12 +11,12 @@ from mnistsum.evaluation import Scores
 
 
 class Console(rich.console.Console):
-    """Takes it for a hang-up where the reader of standard output has gone, as in `| head`."""
+    """A console that treats a standard output whose reader has gone, as in `| head`, as a hang-up."""
 
     def on_broken_pipe(self) -> None:
-        """Have a run that heeds signals save and stop, and tell the rest on standard error; end any other program."""
+        """Make a run that heeds signals save, report on standard error and stop; end any other program."""
         discard_output()
-        if self.file is sys.stderr:  # gone as well
+        if self.file is sys.stderr:  # closed as well
             self.quiet = True
         elif signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
             raise SystemExit(CLOSED_PIPE)
@@ -25,7 +25,7 @@ class Console(rich.console.Console):
             signal.raise_signal(signal.SIGHUP)
 
 
-# Where there is no terminal, tables are as wide as what they hold.
+# Without a terminal, tables are as wide as their content.
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else 10_000)
 
 

@@ -1,4 +1,4 @@
-"""`mnistsum draw`: a local page to draw digits on, answered by a trained network as you draw."""
+"""`mnistsum draw`: a local page for drawing digits, which a trained network reads as you draw."""
 
 import contextlib
 import json
@@ -26,10 +26,10 @@ from mnistsum.picture import read_picture
 from mnistsum.predict import Predictor, load_pretrained
 
 PAGE = Path(__file__).with_name("draw.html")
-MAX_REQUEST_BYTES = 1_000_000  # bytes of a request's body
+MAX_REQUEST_BYTES = 1_000_000  # of a request's body
 MAX_PIXELS = 512 * 512  # of a picture; the page sends 280 x 280
-MAX_CONNECTIONS = 64  # that are open at the same time
-MAX_READERS = 4  # of the pictures that are being read at the same time, as each takes a core and megabytes
+MAX_CONNECTIONS = 64  # open at the same time
+MAX_READERS = 4  # pictures read at the same time, as each takes a core and megabytes
 MAX_SECONDS = 10.0  # from a connection's start to its end
 # The page's own style and script, its own server, and nothing else.
 POLICY = (
@@ -49,7 +49,7 @@ def draw(options: Draw) -> int:
             address = f"http://127.0.0.1:{server.server_port}/"
             print(f"draw at {address} (Ctrl-C ends it)", flush=True)
             if sys.stdout.isatty() and not options.no_browser:
-                # Aside, as a browser in the terminal would be waited for before anything is served.
+                # In a thread, because a browser in the terminal would block before anything is served.
                 threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
             server.serve_forever()
         except KeyboardInterrupt:
@@ -58,17 +58,17 @@ def draw(options: Draw) -> int:
 
 
 class Server(ThreadingHTTPServer):
-    """A thread a connection; what is too many waits, and what takes too long is ended.
+    """A server with a thread per connection; excess connections wait, and those that take too long are ended.
 
-    Connections beyond MAX_CONNECTIONS wait in the system's queue. MAX_SECONDS count from a connection's start, since a
-    timeout of its socket would start anew with every byte.
+    Connections beyond MAX_CONNECTIONS wait in the system's queue. MAX_SECONDS count from a connection's start, because
+    a socket's timeout would restart with every byte.
     """
 
     request_queue_size = 128
 
     def __init__(self, *arguments: Any):
         self.readers = ThreadPoolExecutor(MAX_READERS)
-        self._ends: dict[socket.socket, float] = {}  # of the open connections, on the monotonic clock
+        self._ends: dict[socket.socket, float] = {}  # of open connections, on the monotonic clock
         self._closed = threading.Condition()
         super().__init__(*arguments)
 
@@ -81,12 +81,12 @@ class Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def service_actions(self) -> None:
-        """End what has had its time; called after each connection, and twice a second."""
+        """End connections whose time is up; called after each new connection, and twice a second."""
         with self._closed:
             for request, end in self._ends.items():
                 if end <= time.monotonic():
                     with contextlib.suppress(OSError):  # the client has gone
-                        request.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and closes it
+                        request.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and closes the connection
 
     def shutdown_request(self, request: Any) -> None:
         with self._closed:
@@ -99,13 +99,13 @@ class Server(ThreadingHTTPServer):
         self.readers.shutdown(cancel_futures=True)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a client that has gone or stalls, nor of one that the server's end cuts off."""
+        """Report an error, unless its client has left or stalled, or the server is closing."""
         if self.fileno() != -1 and not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
 
 def serve(predictor: Predictor, port: int) -> Server:
-    """Return a server of the page on loopback, its network compiled; InputError where the port is taken."""
+    """Return a server of the page on loopback, its network compiled; InputError if the port is taken."""
     predictor.predict(np.zeros((1, 28, 28, 1), np.uint8), np.zeros(1, int))
     try:
         return Server(("127.0.0.1", port), partial(Handler, predictor))
@@ -121,16 +121,16 @@ def read(predictor: Predictor, picture: bytes, number: int) -> tuple[list[int], 
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET / is the page; POST /predict?number=N with a picture as its body is answered with the probabilities."""
+    """Serves the page at GET /, and the probabilities for the picture in the body at POST /predict?number=N."""
 
-    default_request_version = "HTTP/1.1"  # of answers to what is no request; HTTP/0.9 knows no status
+    default_request_version = "HTTP/1.1"  # for answers to malformed requests; HTTP/0.9 has no status
 
     def __init__(self, predictor: Predictor, *arguments: Any):
         self.predictor = predictor
         super().__init__(*arguments)
 
     def parse_request(self) -> bool:
-        """Refuse all but HTTP/1.1, on which http.server does not insist."""
+        """Refuse requests other than HTTP/1.1, which http.server would accept."""
         if not super().parse_request():
             return False
         line = re.fullmatch(r"[A-Z]+ [!-~]+ HTTP/1\.1", self.requestline)
@@ -140,7 +140,7 @@ class Handler(BaseHTTPRequestHandler):
         return plain
 
     def finish(self) -> None:
-        """Read on until the client closes: a connection closed with bytes unread is reset, and its answer lost."""
+        """Read until the client closes: closing with bytes unread resets the connection, and the answer is lost."""
         super().finish()
         self.connection.shutdown(socket.SHUT_WR)
         while self.connection.recv(2**16):
@@ -179,9 +179,9 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200, json.dumps({"digit": digit, "sum": total, "image": image}), "application/json")
 
     def _is_foreign(self) -> bool:
-        """Whether another site's page asks, or asks by another name for this machine; refuses if so."""
+        """Return whether a request, which is then refused, is from another site or uses another name for this host."""
         assert isinstance(self.server, Server)
-        port = "" if self.server.server_port == 80 else f":{self.server.server_port}"  # which browsers leave out
+        port = "" if self.server.server_port == 80 else f":{self.server.server_port}"  # browsers omit port 80
         own = {f"{name}{port}" for name in ("127.0.0.1", "localhost")}
         origin = self.headers.get("Origin", f"http://{min(own)}")
         foreign = self.headers.get("Host") not in own or origin not in {f"http://{name}" for name in own}
@@ -200,8 +200,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer as `_send` does, where http.server would send a page of its own."""
+        """Answer like `_send`, instead of with http.server's own error page."""
         self._send(code, message or HTTPStatus(code).phrase)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that http.server gives
-        """Say nothing: each stroke is a request."""
+        """Log nothing: each stroke is a request."""

@@ -1,4 +1,4 @@
-"""How every program ends: an error is one line on standard error, and an exit status."""
+"""How every program ends: with an exit status and, for an error, one line on standard error."""
 
 import contextlib
 import gc
@@ -14,22 +14,22 @@ from pathlib import Path
 from mnistsum.app.command_line import fitted_help
 from mnistsum.errors import InputError
 
-EXPECTED = (InputError, OSError, FloatingPointError)  # errors that are told in one line
-CLOSED_PIPE = 141  # as a shell reports a program that SIGPIPE has ended
-OF_HOME = re.compile(r"(--[\w-]+=|[a-z_.]+=)~(?=/|$)")  # where the shell does not put the home folder's name
+EXPECTED = (InputError, OSError, FloatingPointError)  # errors reported without a traceback
+CLOSED_PIPE = 141  # as a shell reports a program ended by SIGPIPE
+OF_HOME = re.compile(r"(--[\w-]+=|[a-z_.]+=)~(?=/|$)")  # a ~ that the shell does not expand
 
 
 def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
     """Run a program and end the process with its exit status.
 
-    The status is 2 for an InputError, 130 for Ctrl-C, and 1 for what the machine or the numbers do, such as a full disk
-    or a loss that is not finite.
+    The status is 2 for an InputError, 130 for Ctrl-C, 141 for a closed pipe, and 1 for any other error, such as a full
+    disk or a loss that is not finite.
     """
-    # What JAX, Flax and Matplotlib make stays: to look through it for garbage all the time, and again at the end, would
-    # take a second of each command.
+    # The objects of JAX, Flax and Matplotlib stay alive: scanning them for garbage again and again, and once more at
+    # exit, would take a second of each command.
     gc.set_threshold(100_000, 10, 10)
-    os.environ["MPLBACKEND"] = "agg"  # files alone are drawn, and what a notebook asks for may not be installed
-    for stream in (sys.stdout, sys.stderr):  # which may know ASCII alone, while a file may have any name
+    os.environ["MPLBACKEND"] = "agg"  # figures go to files only, and a notebook's backend may not be installed
+    for stream in (sys.stdout, sys.stderr):  # they may only take ASCII, but a file may have any name
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue] - a TextIOWrapper
     warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(str(message))}\n"
@@ -39,7 +39,7 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
             try:
                 sys.exit(command([OF_HOME.sub(lambda found: f"{found[1]}{Path.home()}", each) for each in arguments]))
             finally:
-                _flush_output()  # here, as an error at Python's own end would not be told in a line
+                _flush_output()  # here, as an error at interpreter exit would not be reported in one line
     except BrokenPipeError:
         discard_output()
         sys.exit(CLOSED_PIPE)
@@ -54,7 +54,7 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
 def tell(error: Exception) -> int:
     """Print an error in one line on standard error; return the exit status.
 
-    The traceback of an error that nobody expected goes to a file, which the line names.
+    The traceback of an unexpected error is written to a file, which the line names.
     """
     if isinstance(error, EXPECTED):
         said = str(error)
@@ -64,7 +64,7 @@ def tell(error: Exception) -> int:
     else:
         frames = traceback.extract_tb(error.__traceback__)
         ours = [frame for frame in frames if "site-packages" not in frame.filename]
-        last = (ours or frames)[-1]  # of an installed package, all frames lie there
+        last = (ours or frames)[-1]  # if mnistsum is installed there, no frame is ours
         message = next(iter(str(error).strip().splitlines()), "")
         said = (
             f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {message} ({_keep_traceback(error)})"
@@ -74,7 +74,7 @@ def tell(error: Exception) -> int:
 
 
 def _keep_traceback(error: Exception) -> str:
-    """Write an error's traceback into a file; where it lies, in words."""
+    """Write an error's traceback to a file; return a phrase that says where it is."""
     try:
         with tempfile.NamedTemporaryFile("w", prefix="mnistsum-", suffix=".txt", delete=False) as file:
             traceback.print_exception(error, file=file)
@@ -84,7 +84,7 @@ def _keep_traceback(error: Exception) -> str:
 
 
 def _flush_output() -> None:
-    """Write what Python holds back of standard output; an error names it."""
+    """Flush standard output; an error message names it."""
     if sys.stdout is None:
         return
     try:
@@ -97,17 +97,17 @@ def _flush_output() -> None:
 
 
 def silence_pillow() -> None:
-    """Drop Pillow's warnings of damaged files, for the whole process, as pictures are read in threads."""
+    """Ignore Pillow's warnings about damaged files in the whole process, as threads read the pictures."""
     warnings.filterwarnings("ignore", module="PIL")
 
 
 def discard_output() -> None:
-    """Send to nowhere what Python holds back for a standard output that nobody reads, and writes as it ends."""
+    """Redirect standard output, which nobody reads, to the null device, so that Python can flush it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def printable(text: str) -> str:
-    """Return a text whose control characters are escaped, so that no file's name commands the terminal."""
+    """Return a text with its control characters escaped, so that no file name can control the terminal."""
     return "".join(
         letter if letter.isprintable() or letter == "\t" else letter.encode("unicode_escape").decode("ascii")
         for letter in text

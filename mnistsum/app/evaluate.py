@@ -1,4 +1,4 @@
-"""`mnistsum evaluate`: a trained network on every image of a split, with all ten numbers."""
+"""`mnistsum evaluate`: tests a trained network on every image of a split, with all ten numbers."""
 
 import json
 
@@ -22,7 +22,7 @@ def evaluate(options: Evaluate) -> int:
         raise InputError(f"--split {options.split}: expected images, found none, as the network was trained on all")
     scores = score(answer_all(config.data, model, split), split.labels)
     if options.json:
-        print(json.dumps(finite(scores._asdict()), indent=1, allow_nan=False))  # NaN: of labels without images
+        print(json.dumps(finite(scores._asdict()), indent=1, allow_nan=False))  # NaN: labels without images
     else:
         console.print(f"{config.name}, seed {config.seed}, on {config.data.name}", markup=False)
         console.print(score_table(options.split, scores))

@@ -1,4 +1,4 @@
-"""`mnistsum export`: a trained network for other programs."""
+"""`mnistsum export`: writes a trained network for other programs."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def export(options: Export) -> int:
     if graph is None:
         made_by = _describe(model_path)
         with writing(folder):
-            config_beside.unlink(missing_ok=True)  # of an older export, which earlier versions wrote
+            config_beside.unlink(missing_ok=True)  # from an export by an earlier version
         weights.save(written, config, model, made_by, temperatures, options.rounded)
     else:
         write_whole(written, graph)
@@ -45,6 +45,6 @@ def export(options: Export) -> int:
 
 
 def _describe(model: Path) -> str:
-    """Return in words where a network comes from: as its own weights say, where it has some."""
+    """Describe where a network comes from: as its weights file says, or its path if it has none."""
     file = model / weights.WEIGHTS if model.is_dir() else model
     return load_arrays(file)[1]["made_by"] if file.is_file() else str(model)

@@ -17,7 +17,7 @@ COMMANDS = {"predict": Predict, "evaluate": Evaluate, "export": Export, "draw": 
 
 
 def command(arguments: list[str]) -> int:
-    """Parse a command line and do what it says; return the exit status."""
+    """Parse and run a command line; return the exit status."""
     if arguments == ["--version"]:
         print(f"mnistsum {version('mnistsum')}")
         return 0
@@ -32,7 +32,7 @@ def command(arguments: list[str]) -> int:
         prog="mnistsum",
         description="Use networks that read a handwritten digit and add a number to it.",
     )
-    # Each imports what it needs, JAX among it, only once the command line is right.
+    # Each command imports what it needs, including JAX, only once the command line is valid.
     if isinstance(options, Predict):
         from mnistsum.app import predict
 
@@ -51,6 +51,6 @@ def command(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Run the console command; what a file of a user's own imports is looked for in the working folder, too."""
+    """Run the console command; the imports of a user's file are also looked up in the working folder."""
     sys.path.append("")
     run(command, sys.argv[1:])

@@ -1,4 +1,4 @@
-"""`mnistsum predict`: the digits on pictures, and their sums with numbers."""
+"""`mnistsum predict`: reads the digits in pictures, and adds numbers to them."""
 
 import csv
 import glob
@@ -35,17 +35,17 @@ COLUMNS: tuple[str, ...] = (
     "warnings",
     "error",
 )
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")  # of the files that are taken from a folder
-MAX_NAME = 24  # characters of a file name that a table leaves whole
-UNSURE = 0.8  # a probability of the digit below which it is not to be believed
-CHUNK = 100  # pictures that are held at the same time; with more of them, a bar shows how far it is
+SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")  # of the files read from a folder
+MAX_NAME = 24  # characters of a file name that a table keeps on one line
+UNSURE = 0.8  # a digit with a lower probability is not to be trusted
+CHUNK = 100  # pictures held at the same time; if there are more, a bar shows the progress
 
 
 def predict(options: Predict) -> int:
     """Read pictures and print what they show; return the exit status.
 
     Raises:
-        InputError: at the end, where a picture could not be read.
+        InputError: if the options are wrong or, at the end, if a picture could not be read.
     """
     if options.number is not None and not 0 <= options.number <= 9:
         raise InputError(f"--number: expected 0 to 9, found {options.number}")
@@ -73,7 +73,7 @@ def predict(options: Predict) -> int:
 
 
 def describe(digit: Any, total: Any, number: int, warnings: tuple[str, ...]) -> dict[str, Any]:
-    """Return one prediction in words of JSON: digit and sum, their likeliest values, and why not to believe them."""
+    """Return one prediction for JSON: digit and sum, their likeliest values, and reasons to doubt them."""
     best = {"digit": int(digit.argmax()), "sum": int(total.argmax())}
     three = {
         f"{name}_top3": [{"value": int(i), "probability": float(values[i])} for i in values.argsort()[:-4:-1]]
@@ -86,23 +86,23 @@ def describe(digit: Any, total: Any, number: int, warnings: tuple[str, ...]) -> 
 
 
 def _expand(given: str) -> list[str]:
-    """Return the files that an argument stands for: those of a folder, those that a pattern matches, or itself."""
+    """Return the files that an argument stands for: a folder's pictures, a pattern's matches, or the argument itself."""
     path = Path(given)
     try:
         if path.is_dir():
-            # What a folder lacks is told when it is read as a picture.
+            # A folder without pictures is reported when it is read as one.
             return sorted(str(file) for file in path.iterdir() if file.suffix.lower() in SUFFIXES) or [given]
-        if given == "-" or path.exists():  # whose name may look like a pattern
+        if given == "-" or path.exists():  # even if its name looks like a pattern
             return [given]
-    except OSError:  # such as a name that is too long: told when it is read
+    except OSError:  # such as a name that is too long: reported when it is read
         return [given]
     return sorted(glob.glob(given, recursive=True)) or [given]  # noqa: PTH207 - Path.glob takes no absolute patterns
 
 
 def _answer(predictor: Predictor, files: list[str], numbers: list[int], bad: list[str]) -> Iterator[dict[str, Any]]:
-    """Give a row for each picture and number, or one that says why a picture is bad, which `bad` is told, too.
+    """Yield a row for each picture and number, or one with the error of a bad picture, which is also added to `bad`.
 
-    Few pictures are held at the same time, however many there are.
+    Only CHUNK pictures are held at the same time.
     """
     bar = Progress(
         TextColumn("{task.completed:,.0f}/{task.total:,.0f} pictures"),
@@ -132,7 +132,7 @@ def _answer(predictor: Predictor, files: list[str], numbers: list[int], bad: lis
 
 
 def _read(file: str) -> Picture | str:
-    """Return what is on a picture, or the line that says why there is nothing."""
+    """Return what was found in a picture, or an error message of one line."""
     try:
         if file != "-":
             return inspect_picture(Path(file))
@@ -148,14 +148,14 @@ def _name(file: str) -> str:
 
 
 def _print_json(rows: Iterable[dict[str, Any]]) -> None:
-    """Print a list of objects, each as it comes."""
+    """Print the rows as a list of objects, each as it comes."""
     for row, before in zip(rows, itertools.chain("[", itertools.repeat(",")), strict=False):
         print(before, json.dumps(row, indent=1), sep="\n", end="")
     print("\n]")
 
 
 def _print_csv(rows: Iterable[dict[str, Any]]) -> None:
-    """Print a line of a table for each row, as it comes."""
+    """Print the rows as lines of CSV, each as it comes."""
     table = csv.DictWriter(sys.stdout, COLUMNS, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     for row in rows:
@@ -179,11 +179,11 @@ def _print_table(rows: Iterable[dict[str, Any]]) -> None:
             likely = (likeliest(row[f"{name}_top3"]) for name in NAMES)
             answers = [str(row["number"]), *likely, "yes" if row["agree"] else "[red]no[/red]"]
         lines.append([escape(printable(row["file"])), *answers, said])
-    if len(lines) == 1 and not lines[0][1]:  # which the error says alone
+    if len(lines) == 1 and not lines[0][1]:  # the error message says enough
         return
     answers = [Column(f"{name}, likeliest", no_wrap=True) for name in NAMES]
     width = min(MAX_NAME, max(len(line[0]) for line in lines))
-    doubtful = any(said for *_, said in lines)  # else there is more room for names
+    doubtful = any(said for *_, said in lines)  # if not, names get more room
     file = Column("file", overflow="fold", min_width=width)
     table = Table(file, "number", *answers, "agree", *(["warnings"] if doubtful else []), box=None)
     for *line, said in lines:

@@ -1,5 +1,5 @@
-"""Classifiers, a file each: an image to features and 10 digit logits.
+"""Classifiers, one per file: from an image to features and 10 digit logits.
 
-A class is built as `(config, rngs)`; its attribute `features` is how wide its features are. `mnistsum.registry` gives
-them their names.
+A class is constructed with `(config, rngs)`; its attribute `features` is the width of its features. Their names are in
+`mnistsum.registry`.
 """

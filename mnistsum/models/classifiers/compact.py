@@ -10,15 +10,15 @@ from mnistsum.models.layers import Conv, Dense, Norm, flatten, max_pool, to_maps
 
 
 class Compact(nnx.Module):
-    """A small network for CPUs: few, large products, and no full-resolution map.
+    """A small network for CPUs: few but large products, and no full-resolution map.
 
-    A 5x5 convolution of stride 2 to 12x12, a 3x3 one and a pool to 5x5, padded 3x3 ones for all widths between the
-    second and the last, and a last 3x3 one to 3x3; after each an RMS norm and a ReLU, at the end a dense layer.
+    A 5x5 convolution with stride 2 to 12x12, a 3x3 one and a pool to 5x5, padded 3x3 ones for all widths between the
+    second and the last, and a last 3x3 one to 3x3; each with an RMS norm and a ReLU. The output layer is dense.
     """
 
     @staticmethod
     def widths(config: ModelConfig) -> tuple[int, ...]:
-        """Return the channels of each convolution; InputError where there are fewer than three."""
+        """Return the channels of each convolution; InputError if there are fewer than three."""
         widths = config.widths or (24, 48, 64, 96)
         if len(widths) < 3:
             raise InputError(f"model.widths: expected three or more for compact, found {widths}")

@@ -1,4 +1,4 @@
-"""LeNet-5 with what came after it: batch norm, ReLU and dropout."""
+"""LeNet-5 with later techniques: batch norm, ReLU and dropout."""
 
 import jax
 from flax import nnx
@@ -12,7 +12,7 @@ MOMENTUM = 0.9  # of the batch norms' running statistics
 
 
 class LeNet5BN(nnx.Module):
-    """LeNet-5 with a batch norm before each nonlinearity, ReLU for tanh, and dropout after both dense layers.
+    """LeNet-5 with a batch norm before each nonlinearity, ReLU instead of tanh, and dropout after both hidden layers.
 
     Sources: LeCun et al. 1998, "Gradient-based learning applied to document recognition"; Ioffe & Szegedy 2015,
     "Batch normalization", arXiv:1502.03167; Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks

@@ -11,7 +11,7 @@ from mnistsum.models.layers import Conv, flatten, max_pool, to_maps, widths
 class Reference(nnx.Module):
     """The network of the write-up: seven 3x3 convolutions and 6,379,786 parameters, no norm, no dropout; six widths.
 
-    Source: the write-up gives the total; the layers are inferred from it and from the network of the same count in
+    Source: the write-up gives the total; the layers are inferred from it and from the network with the same count in
     gkdivya/EVA, folder 3_PyTorchNeuralNetwork.
     """
 

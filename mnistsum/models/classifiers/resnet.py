@@ -9,7 +9,7 @@ from mnistsum.models.layers import Conv, Dense, Norm, to_maps
 
 
 class Block(nnx.Module):
-    """Norm, ReLU and convolution, twice, added to the input, or to its strided 1x1 projection where shapes change."""
+    """Norm, ReLU and convolution, twice, added to the input; if shapes change, to a 1x1 projection of the first ReLU."""
 
     def __init__(self, config: ModelConfig, inputs: int, outputs: int, rngs: nnx.Rngs, stride: int):
         self.norm1, self.conv1 = Norm(inputs, rngs), Conv(config, inputs, outputs, 3, rngs, stride)
@@ -23,9 +23,9 @@ class Block(nnx.Module):
 
 
 class ResNet(nnx.Module):
-    """A small pre-activation residual network: a 5x5 stem of stride 2, then a block for each width.
+    """A small pre-activation residual network: a 5x5 stem with stride 2, then one block per width.
 
-    Each block but the first halves height and width. RMS norms stand in for batch norms.
+    Each block but the first halves height and width. RMS norms replace batch norms.
     Source: He et al. 2016, "Identity mappings in deep residual networks", arXiv:1603.05027.
     """
 

@@ -1,4 +1,4 @@
-"""Few parameters."""
+"""A classifier with few parameters."""
 
 import jax
 from flax import nnx
@@ -9,7 +9,7 @@ from mnistsum.models.layers import Conv, Dense, Norm, max_pool, to_maps, widths
 
 
 class Tiny(nnx.Module):
-    """Convolutions and a global average, so that no layer has a parameter for each place; five widths.
+    """Convolutions and a global average, so that no layer has parameters per position; five widths.
 
     Source of the global average: Lin et al. 2013, "Network in network", arXiv:1312.4400.
     """

@@ -1,4 +1,4 @@
-"""Attention between patches."""
+"""A classifier with attention between patches."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ PATCH, HEADS = 4, 4
 
 
 class Position(nnx.Module):
-    """Adds a learned vector for each place."""
+    """Adds a learned vector for each position."""
 
     def __init__(self, places: int, width: int, rngs: nnx.Rngs):
         self.vectors = nnx.Param(0.02 * jax.random.normal(rngs.params(), (places, width)))
@@ -41,7 +41,7 @@ class Block(nnx.Module):
 
 
 class ViT(nnx.Module):
-    """A small vision transformer on the 49 patches of 4x4 pixels, four heads, mean of the tokens; a block a width.
+    """A small vision transformer on the 49 patches of 4x4 pixels: four heads, mean of the tokens; one block per width.
 
     All widths are equal, and divisible by four.
     Source: Dosovitskiy et al. 2020, "An image is worth 16x16 words", arXiv:2010.11929; the mean instead of a class
