@@ -25,7 +25,7 @@ URLS = {
     "fashion_mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     "kmnist": "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
 }
-# Digests of the decompressed files, in the order of FILES. MNIST: our own, of the files that have the SHA-256 digests of
+# Digests of the decompressed files, in the order of FILES. MNIST: our own, of the files with the SHA-256 digests of
 # tensorflow-datasets. Fashion-MNIST: as published by EntroMorphic/sstt (Makefile) and SomeB1oody/dataset-core. KMNIST:
 # the MD5 keys of datasets-mila/datasets--kmnist, since no SHA-256 of its decompressed files is published.
 CONTENT = {

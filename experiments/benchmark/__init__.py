@@ -1,1 +1,1 @@
-"""The benchmark beside PyTorch: both implementations of the same training, and how its cost grows."""
+"""The benchmark against PyTorch: both implementations of the same training, and how its cost grows."""

@@ -1,4 +1,4 @@
-"""Times the networks beside PyTorch on the same work: `python -m experiments.benchmark` (extra `pytorch`)."""
+"""Times the networks against PyTorch on the same work: `python -m experiments.benchmark` (extra `pytorch`)."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from mnistsum.errors import InputError
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Both networks beside PyTorch, warmed up, interleaved, medians of rounds; and how the cost of training grows."""
+    """Time both networks against PyTorch, warmed up and interleaved, and measure how the cost of training grows."""
 
-    rounds: int = 5  # each implementation takes its turn once a round; 2 at least, for a range
-    output: Path = Path("experiments/results/benchmark")  # .json, .md and .png are added
-    quick: bool = False  # steps and evaluations alone, on fewer images, printed and not written; about four minutes
+    rounds: int = 5  # each implementation takes one turn per round; at least 2, for a range
+    output: Path = Path("experiments/results/benchmark")  # .json, .md and .png are appended
+    quick: bool = False  # only steps and evaluations, on fewer images, printed and not written; about four minutes
 
 
 def command(arguments: list[str]) -> int:
-    """Return the exit status of the program."""
+    """Run the program; return the exit status."""
     options = cli.parse_plain(Benchmark, arguments)
     if options.rounds < 2:
         raise InputError(f"--rounds: expected at least 2, found {options.rounds}")
@@ -27,7 +27,7 @@ def command(arguments: list[str]) -> int:
     if importlib.util.find_spec("torch") is None:
         raise InputError("benchmark: PyTorch is not installed; pip install -e '.[pytorch]'")
 
-    from mnistsum.app.compiler import set_up_compiler  # JAX and PyTorch load only once the command line is right
+    from mnistsum.app.compiler import set_up_compiler  # JAX and PyTorch load only once the command line is valid
 
     set_up_compiler()
     from experiments.benchmark import measure

@@ -1,4 +1,4 @@
-"""What holds the convolutions back: their parts, each alone, beside the whole and PyTorch's, in bfloat16."""
+"""Where the convolutions' time goes: each part alone, beside the whole and PyTorch's, in bfloat16."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from experiments.report import markdown
 from mnistsum.models import layers
 
 BATCH = 128
-REPEATS = 8  # of a part within one compiled loop, so that it works in memory that it has touched before
+REPEATS = 8  # of a part within one compiled loop, so that it works in memory already touched
 PARTS = ("whole", "views", "product", "PyTorch")
 EXPLAINED = """\
 Forward, batches of 128, bfloat16, medians. Views: the padded maps as each place of the kernel sees them, copied.
@@ -24,7 +24,7 @@ and the kernel's rearrangement."""
 
 
 class Convolution(NamedTuple):
-    """A layer, on square maps of `side` pixels a side, padded by `edge`."""
+    """A layer on square maps of `side` pixels per side, padded by `edge`."""
 
     network: str
     inputs: int
@@ -41,7 +41,7 @@ class Convolution(NamedTuple):
 
     @property
     def multiply_adds(self) -> int:
-        """Return those of a batch."""
+        """Return the multiply-adds of a batch."""
         side = (self.side + 2 * self.edge - self.size) // self.stride + 1
         return BATCH * side**2 * self.size**2 * self.inputs * self.outputs
 
@@ -60,7 +60,7 @@ CONVOLUTIONS = (
 
 
 def measure(rounds: int) -> list[dict[str, Any]]:
-    """Return, for each convolution, the seconds of its parts in each round; each takes its turn once a round."""
+    """Return, for each convolution, the seconds of its parts in each round; each takes one turn per round."""
     found = []
     for convolution in CONVOLUTIONS:
         parts = _parts(convolution)
@@ -76,7 +76,7 @@ def measure(rounds: int) -> list[dict[str, Any]]:
 
 
 def _parts(convolution: Convolution) -> dict[str, Callable[[], Any]]:
-    """Return each part as a function that does it REPEATS times: forward, on maps and kernels of ones."""
+    """Return each part as a function that runs it REPEATS times: forward, on maps and kernels of ones."""
     _, inputs, outputs, side, size, stride, edge = convolution
     maps = jnp.ones((inputs, side, side, BATCH), jnp.float32)
     kernel = jnp.ones((size, size, inputs, outputs), jnp.float32)
@@ -108,11 +108,11 @@ def _parts(convolution: Convolution) -> dict[str, Callable[[], Any]]:
 
 
 def _repeated(part: Callable[..., jax.Array], first: jax.Array, *rest: jax.Array) -> Callable[[], Any]:
-    """Return a compiled loop over the part, in which each turn's first operand hangs on the result before."""
+    """Return a compiled loop over the part, in which each turn's first operand depends on the previous result."""
 
     def turn(_, carry):
         first, result = carry
-        nothing = (0 * result.ravel()[0]).astype(first.dtype)  # which the compiler must not assume of a float
+        nothing = (0 * result.ravel()[0]).astype(first.dtype)  # 0, but the compiler cannot assume it of a float
         return first + nothing, part(first + nothing, *rest)
 
     loop = jax.jit(lambda first, result: lax.fori_loop(0, REPEATS, turn, (first, result))[1])
@@ -121,7 +121,7 @@ def _repeated(part: Callable[..., jax.Array], first: jax.Array, *rest: jax.Array
 
 
 def tabulate(found: list[dict[str, Any]]) -> str:
-    """Return a table of what `measure` found."""
+    """Return a table of the results of `measure`."""
     rows = []
     for layer in found:
         convolution = Convolution(**{name: layer[name] for name in Convolution._fields})

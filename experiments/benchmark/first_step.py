@@ -1,8 +1,8 @@
-"""The seconds to a first step of one implementation, in a process of its own, from its start on.
+"""The seconds from the start of a process to the first step of one implementation.
 
 `python -m experiments.benchmark.first_step NETWORK IMPLEMENTATION STARTED` trains it and prints, as JSON, the seconds
-from STARTED (seconds since 1970) to the end of its first step, and its peak memory. PyTorch's side reads the data by
-way of mnistsum, so that its seconds include JAX's import, of about one second.
+from STARTED (seconds since 1970) to the end of its first step, and its peak memory. PyTorch's side reads the data
+through mnistsum, so its seconds include about one second for JAX's import.
 """
 
 import json
@@ -27,8 +27,8 @@ def _build(network: str, name: str) -> Implementation:
     """Return the implementation."""
     config = config_of(network)
     if name in OURS:
-        from experiments.benchmark.ours import ours  # imports are timed: each side has its own alone
-        from mnistsum.app.compiler import set_up_compiler  # of JAX, as above
+        from experiments.benchmark.ours import ours  # imports are timed, so each side imports only its own
+        from mnistsum.app.compiler import set_up_compiler  # imports JAX
 
         set_up_compiler()
         return ours(config, OURS[name], 1, 1)

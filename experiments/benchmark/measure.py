@@ -28,15 +28,15 @@ from mnistsum.models.summary import summarize
 class Size(NamedTuple):
     """How much is measured."""
 
-    rounds: int  # each implementation takes its turn once a round
-    images: int  # that an evaluation reads
+    rounds: int  # each implementation takes one turn per round
+    images: int  # of an evaluation
     implementations: tuple[str, ...]
 
 
-Seconds = dict[str, list[float]]  # by what was timed, one for each round
+Seconds = dict[str, list[float]]  # by what was timed, one per round
 
 QUICK = Size(rounds=3, images=1_000, implementations=("mnistsum bfloat16", *PYTORCH))
-PEAK = 2048  # rows and columns of the products that tell the machine's peak
+PEAK = 2048  # rows and columns of the products that measure the machine's peak
 EXPLAINED = """\
 Medians over rounds in which each implementation takes its turn, and their range. A ratio is to the time of the quicker
 mnistsum in the same round: where it is above 1, mnistsum is ahead. Seconds vary by a factor of two between hours on
@@ -45,18 +45,18 @@ shared machines; ratios, and shares of the peak, far less. The peak is that of P
 
 
 def quick() -> None:
-    """Print what a step and an evaluation of both networks take, and write nothing."""
+    """Print the times of a step and an evaluation of both networks; write nothing."""
     for name in STEPS:
         print(_tabulate_together(name, _together(name, QUICK), QUICK), flush=True, end="\n\n")
 
 
 def measure(rounds: int, output: Path, command: str) -> None:
-    """Measure everything; after each part, write JSON and Markdown of what has been measured so far. A figure is last.
+    """Measure everything; write the results so far after each part, as JSON and Markdown, and finally a figure.
 
     Args:
-        rounds: of the interleaved steps and evaluations, and of the processes from their start.
-        output: path of the files, to which their endings are added.
-        command: that asked for it, to be written down.
+        rounds: the rounds of interleaved steps and evaluations, and of processes timed from their start.
+        output: the path of the files, to which their suffixes are appended.
+        command: the command line, for the results.
     """
     size = Size(rounds, 10_000, (*OURS, *PYTORCH))
     results: dict[str, Any] = environment.describe(command)
@@ -64,7 +64,7 @@ def measure(rounds: int, output: Path, command: str) -> None:
     results["gpu"] = "none on this machine" if jax.default_backend() == "cpu" else results["device"]
     with writing(output.parent):
         output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(_with_ending(output, ".json"), json.dumps(results, indent=1) + "\n")  # before hours are spent
+    write_whole(_with_ending(output, ".json"), json.dumps(results, indent=1) + "\n")  # fails before hours are spent
     for name, part in PARTS.items():
         start = time.perf_counter()
         results[name] = part.measure(size)
@@ -76,14 +76,14 @@ def measure(rounds: int, output: Path, command: str) -> None:
 
 
 def _with_ending(output: Path, ending: str) -> Path:
-    """Return the path of one of the files, whose name may have a dot itself."""
+    """Return the path of one of the files; the name before the ending may contain a dot."""
     return output.with_name(output.name + ending)
 
 
 def _first_step(name: str, size: Size) -> dict[str, dict[str, list[float]]]:
-    """By implementation, seconds from the command to the end of its first step and peak memory, each in a process.
+    """Return, by implementation, the seconds from the command to the end of the first step, and the peak memory.
 
-    What JAX and PyTorch compile is kept in a new folder: of two processes, the first is cold, the second warm.
+    Two processes run in turn with a new folder for what JAX and PyTorch compile: the first is cold, the second warm.
     """
     results = {implementation: {"cold": [], "warm": [], "memory": []} for implementation in size.implementations}
     for _ in range(size.rounds):
@@ -103,7 +103,7 @@ def _in_process(name: str, implementation: str, environ: dict[str, str]) -> dict
 
 
 def _together(name: str, size: Size) -> dict[str, Seconds]:
-    """By implementation, the seconds of a step and of an evaluation; by type, those of a product of the peak."""
+    """Return the seconds of a step and an evaluation by implementation, and of the peak's product by type."""
     implementations = _implementations(name, size)
     operands = {dtype: torch.ones(PEAK, PEAK, dtype=getattr(torch, dtype), device=DEVICE) for dtype in OURS.values()}
     step: Seconds = {each: [] for each in implementations}
@@ -121,7 +121,7 @@ def _together(name: str, size: Size) -> dict[str, Seconds]:
 
 
 def _implementations(name: str, size: Size) -> dict[str, Implementation]:
-    """Return the implementations of a network by name, PyTorch's with the weights of ours, which is checked."""
+    """Return the implementations of a network by name, after a check that with our weights PyTorch's answers match."""
     config, steps = config_of(name), STEPS[name]
     exact = ours(config, "float32", steps, size.images)
     implementations = {}
@@ -161,12 +161,12 @@ def _tabulate(results: dict[str, Any]) -> str:
 class Part(NamedTuple):
     """A part of the benchmark."""
 
-    measure: Callable[[Size], Any]  # to what JSON can hold
-    describe: Callable[[Any, dict[str, Any]], list[str]]  # of what it found, and all results: lines of Markdown
+    measure: Callable[[Size], Any]  # returns what JSON can hold
+    describe: Callable[[Any, dict[str, Any]], list[str]]  # from its results and all results to lines of Markdown
 
 
 def _network(name: str) -> Part:
-    """Return the part that times a network beside PyTorch's."""
+    """Return the part that times a network against PyTorch's."""
 
     def describe(found: dict[str, Any], results: dict[str, Any]) -> list[str]:
         rows = []
@@ -228,7 +228,7 @@ PARTS = {
 
 
 def _tabulate_together(name: str, together: dict[str, Seconds], size: Size) -> str:
-    """Return a table of the steps of a network, and one of its evaluations."""
+    """Return a table of a network's steps, and one of its evaluations."""
     config = config_of(name)
     rows = summarize(config.model)
     once = 2 * sum(row.multiply_adds for row in rows)  # floating-point operations of a forward pass

@@ -1,4 +1,4 @@
-"""This project's side of the benchmark, as every program trains."""
+"""This project's side of the benchmark, which trains as every program does."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ def ours(config: Config, dtype: str, steps: int, images: int) -> Implementation:
         config,
         devices=1,
         model=dataclasses.replace(config.model, dtype=dtype),
-        training=dataclasses.replace(config.training, epochs=1e6),  # no round comes to the run's end
+        training=dataclasses.replace(config.training, epochs=1e6),  # no round reaches the run's end
     )
     data = load(config.data)
     compiling = loop.in_background(loop.compile_program, config, len(data.train.labels))

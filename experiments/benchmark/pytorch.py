@@ -18,13 +18,13 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def wait() -> None:
-    """Wait until the device has computed what it was asked for."""
+    """Wait until the device has finished its work."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
 
 
 class RootMeanSquare(nn.Module):
-    """The norm of `compact`: over the whole feature map, one scale a channel."""
+    """The norm of `compact`: over the whole feature map, with one scale per channel."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -35,7 +35,7 @@ class RootMeanSquare(nn.Module):
 
 
 class Twin(nn.Module):
-    """Either network, with the write-up's adder; `names` are the Flax classifier's of its layers that have weights."""
+    """Either network, with the write-up's adder; `names` are the Flax classifier's names of the layers with weights."""
 
     def __init__(self, classifier: nn.Sequential, names: tuple[str, ...], hidden: int):
         super().__init__()
@@ -110,7 +110,7 @@ class TorchTraining:
     """PyTorch's best case of the same training: data in memory, channels_last, fused optimizer."""
 
     def __init__(self, twin: Twin, split: Split, config: OptimizerConfig):
-        twin.to(DEVICE, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - no stub has it
+        twin.to(DEVICE, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing from the stub
         self.twin = twin
         self.images = torch.tensor(split.images, device=DEVICE).permute(0, 3, 1, 2)
         self.labels = torch.tensor(split.labels, dtype=torch.long, device=DEVICE)
@@ -124,7 +124,7 @@ class TorchTraining:
             self.optimizer = torch.optim.SGD(twin.parameters(), config.learning_rate, config.momentum, fused=True)
 
     def train(self, forward: Any, steps: int, batch_size: int, autocast: bool) -> float:
-        """Train that many steps; return the last loss."""
+        """Train for the given steps; return the last loss."""
         order = torch.randperm(len(self.labels), device=DEVICE)[: steps * batch_size].split(batch_size)
         numbers = torch.randint(0, 10, (len(self.labels),), device=DEVICE)
         loss = torch.zeros((), device=DEVICE)
@@ -136,7 +136,7 @@ class TorchTraining:
         return float(loss.detach())
 
     def loss(self, forward: Any, chosen: Tensor, number: Tensor, autocast: bool = False) -> Tensor:
-        """Return the mean of both losses of the chosen images, each with its number."""
+        """Return the mean of both losses over the chosen images, each with its number."""
         label = self.labels[chosen]
         with torch.autocast(DEVICE.type, torch.bfloat16, enabled=autocast):
             digit, total = forward(self.batch(chosen), F.one_hot(number, 10).float())
@@ -144,7 +144,7 @@ class TorchTraining:
 
     @torch.no_grad()
     def evaluate(self, classify: Any, images: int, autocast: bool, batch_size: int = 1000) -> int:
-        """Read the first images, each with all ten numbers; how many sums are right."""
+        """Read the first images, each with all ten numbers; return how many sums are right."""
         right = 0
         for chosen in torch.arange(images, device=DEVICE).split(batch_size):
             with torch.autocast(DEVICE.type, torch.bfloat16, enabled=autocast):
@@ -156,7 +156,7 @@ class TorchTraining:
         return right
 
     def batch(self, chosen: Tensor) -> Tensor:
-        """Images as the network takes them, by their places."""
+        """Return the images at the given indices in the form that the network takes."""
         image = self.images[chosen].to(torch.float32) / 255
         return ((image - 0.1307) / 0.3081).contiguous(memory_format=torch.channels_last)
 
@@ -171,7 +171,7 @@ def twin_of(config: Config) -> Twin:
 def pytorch(
     config: Config, compiled: bool, autocast: bool, steps: int, images: int, weights: Any = None
 ) -> Implementation:
-    """Return PyTorch's side of a case, from the weights of a model of ours if given."""
+    """Return PyTorch's side of a case, with the weights of one of our models if given."""
     twin = twin_of(config)
     if weights is not None:
         copy_weights(weights, twin)

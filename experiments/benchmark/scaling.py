@@ -1,4 +1,4 @@
-"""How the cost of training grows with images, epochs and seeds, and what a step costs beside its network's."""
+"""How the cost of training grows with images, epochs and seeds, and how a whole step compares to its network's."""
 
 import dataclasses
 import json
@@ -28,12 +28,12 @@ from mnistsum.types import Split
 DOUBLINGS = (1, 2, 4, 8, 16)
 DEVICES = (1, 2, 4, 8)
 REPEATS = 3
-WHOLE = {"base": 50, "reference_fast": 4}  # configs whose whole step is timed, to the steps that are timed at once
-BASE = {"images": 3750, "epochs": 2.0, "seeds": 1}  # the smallest; 16 times 3,750 are all 60,000 images
+WHOLE = {"base": 50, "reference_fast": 4}  # configs whose whole step is timed, to the steps timed together
+BASE = {"images": 3750, "epochs": 2.0, "seeds": 1}  # the smallest sizes; 16 times 3,750 is all 60,000 images
 
 
 def measure() -> dict[str, Any]:
-    """Seconds of training `base`'s network over four doublings of each, compilation apart, and the log-log slopes."""
+    """Return training seconds of `base` over four doublings of each size, without compilation, and log-log slopes."""
     results: dict[str, Any] = {}
     for axis, smallest in BASE.items():
         sizes = [smallest * factor for factor in DOUBLINGS]
@@ -45,7 +45,7 @@ def measure() -> dict[str, Any]:
 
 
 def train_seconds(images: int, epochs: float, seeds: int) -> float:
-    """Return the seconds of training `seeds` seeds one by one, as they run on a CPU."""
+    """Return the seconds of training `seeds` seeds one by one, as on a CPU."""
     config = cli.load_config("base")
     training = dataclasses.replace(config.training, epochs=float(epochs))
     data = dataclasses.replace(config.data, validation=0)
@@ -56,7 +56,7 @@ def train_seconds(images: int, epochs: float, seeds: int) -> float:
 
 
 def whole_step(name: str, steps: int, rounds: int = 7) -> list[float]:
-    """Return, by round, the time of a config's step over that of its bare one: with SGD, no distortion, no average."""
+    """Return, by round, the ratio of a config's step time to its bare config's: SGD, no distortion, no average."""
     config = dataclasses.replace(cli.load_config(name), devices=1)
     data = load(config.data).train
     runs = [loop.train(each, [0], data, loop.every(steps)) for each in (config, bare(config))]
@@ -65,7 +65,7 @@ def whole_step(name: str, steps: int, rounds: int = 7) -> list[float]:
 
 
 def over_devices() -> dict[str, dict[str, float]]:
-    """By number of devices, virtual ones of a CPU or all real ones: what `device_steps` measures on them."""
+    """Return the results of `device_steps` by number of devices: virtual ones of a CPU, or all real ones."""
     code = "set_up_compiler(); print(json.dumps(scaling.device_steps()))"
     counts = DEVICES if jax.default_backend() == "cpu" else (jax.device_count(),)
     return {str(devices): _in_a_process_of_its_own(code, devices) for devices in counts}
@@ -74,8 +74,8 @@ def over_devices() -> dict[str, dict[str, float]]:
 def device_steps(steps: int = 40, rounds: int = 5) -> dict[str, float]:
     """Return the milliseconds of a step of `base`'s network, by how it is trained.
 
-    Alone on one device; its batch shared by all devices; and a seed's, where as many seeds as devices, or four on one,
-    are one vmapped program. Medians over rounds in which each takes its turn, after one that warms up.
+    The ways are: alone on one device; with its batch shared by all devices; and per seed, with as many seeds as
+    devices, or four on one, in one vmapped program. The times are medians over interleaved rounds, after a warm-up.
     """
     config = cli.load_config("base")
     data = load(config.data).train
@@ -95,10 +95,10 @@ def device_steps(steps: int = 40, rounds: int = 5) -> dict[str, float]:
 
 
 def finite_check(processes: int = 7, rounds: int = 150) -> dict[str, float]:
-    """Return what the look for numbers that are not finite costs: the mean of `finite_ratio`, and its interval.
+    """Return the cost of the check for numbers that are not finite: the mean of `finite_ratio`, and its interval.
 
-    In fresh processes, as where XLA's buffers come to lie moves a process's ratio by up to two percent; 95 %,
-    Student's t.
+    Each ratio is from a fresh process, as the placement of XLA's buffers moves it by up to two percent. The interval is
+    Student's t, 95 %.
     """
     code = f"set_up_compiler(); print(scaling.finite_ratio({rounds}))"
     ratios = np.array([_in_a_process_of_its_own(code) for _ in range(processes)])
@@ -107,13 +107,13 @@ def finite_check(processes: int = 7, rounds: int = 150) -> dict[str, float]:
 
 
 def finite_ratio(rounds: int, steps: int = 10) -> float:
-    """Return the median ratio, over rounds, of `base`'s steps with and without the check; each goes first in turn."""
+    """Return the median ratio, over rounds, of `base`'s steps with and without the check, in alternating order."""
     config = dataclasses.replace(cli.load_config("base"), devices=1)
     train = jax.device_put(load(config.data).train)
     recipe, keys = make_recipe(config, len(train.labels)), split_keys(0)
     state = jax.jit(init_state, static_argnums=0)(recipe, keys)
 
-    def compiled() -> Any:  # a new function, as JAX keeps what it has traced of an old one
+    def compiled() -> Any:  # a new function, as JAX caches what it has traced of an old one
         program = jax.jit(lambda *arrays: training.advance(recipe, *arrays))
         return program.lower(keys, state, train, jnp.int32(0)).compile()
 
@@ -135,12 +135,12 @@ def finite_ratio(rounds: int, steps: int = 10) -> float:
 
 
 def _peak_memory(epochs: float) -> int:
-    """Bytes."""
+    """Return the peak memory of training, in bytes."""
     return _in_a_process_of_its_own(f"scaling.train_seconds(3750, {epochs}, 1); print(environment.peak_memory())")
 
 
 def _in_a_process_of_its_own(code: str, devices: int = 1) -> Any:
-    """Return what the code prints on `devices` virtual CPU devices."""
+    """Run the code on `devices` virtual CPU devices, in a new process; return the JSON value that it prints."""
     command = [
         sys.executable,
         "-c",
@@ -152,7 +152,7 @@ def _in_a_process_of_its_own(code: str, devices: int = 1) -> Any:
 
 
 def plot(results: dict[str, Any]) -> Figure:
-    """Seconds against images, epochs and seeds, both axes logarithmic."""
+    """Plot seconds against images, epochs and seeds, on logarithmic axes."""
     figure = Figure((10, 3.4), dpi=120, layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     for panel, axis in zip(panels, BASE, strict=True):

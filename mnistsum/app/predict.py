@@ -86,7 +86,7 @@ def describe(digit: Any, total: Any, number: int, warnings: tuple[str, ...]) -> 
 
 
 def _expand(given: str) -> list[str]:
-    """Return the files that an argument stands for: a folder's pictures, a pattern's matches, or the argument itself."""
+    """Return the files that an argument stands for: a folder's pictures, a pattern's matches, or the argument."""
     path = Path(given)
     try:
         if path.is_dir():

@@ -9,7 +9,7 @@ from mnistsum.models.layers import Conv, Dense, Norm, to_maps
 
 
 class Block(nnx.Module):
-    """Norm, ReLU and convolution, twice, added to the input; if shapes change, to a 1x1 projection of the first ReLU."""
+    """Norm, ReLU and convolution, twice, added to the input or, if shapes change, to a projection of the first ReLU."""
 
     def __init__(self, config: ModelConfig, inputs: int, outputs: int, rngs: nnx.Rngs, stride: int):
         self.norm1, self.conv1 = Norm(inputs, rngs), Conv(config, inputs, outputs, 3, rngs, stride)
