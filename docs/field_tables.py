@@ -1,4 +1,4 @@
-"""An extension of griffe: the fields of configs and named tuples become a table, with the comments that trail them."""
+"""A griffe extension: tables of the fields of configs and named tuples, with their trailing comments."""
 
 import html
 import re
@@ -11,10 +11,10 @@ COMMENT = re.compile(r"  # (.*)$")
 
 
 class Fields(griffe.Extension):
-    """Adds a table of their fields to dataclasses and NamedTuples: type, default and trailing comment."""
+    """Adds a table of the fields to dataclasses and NamedTuples: type, default and trailing comment."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
-        """Add the tables; griffe calls this once all of a package has been read."""
+        """Add the tables; griffe calls this once it has read the whole package."""
         for module in _modules(pkg):
             for each in module.classes.values():
                 if not each.is_alias and each.docstring is not None:
@@ -29,7 +29,7 @@ def _modules(module: griffe.Module) -> Iterator[griffe.Module]:
 
 
 def _add_table(described: griffe.Class, docstring: griffe.Docstring) -> None:
-    """Put the table behind the docstring's first section, its text."""
+    """Insert the table after the docstring's first section, its text."""
     fields = [field for field in described.attributes.values() if field.annotation is not None]
     rows = [f"| `{field.name}`<br>{_type(field)}{_default(field)} | {_comment(field)} |" for field in fields]
     if rows:
@@ -38,7 +38,7 @@ def _add_table(described: griffe.Class, docstring: griffe.Docstring) -> None:
 
 
 def _type(field: griffe.Attribute) -> str:
-    """Return the annotation, with a link where it is a class of ours."""
+    """Return the annotation, with a link if it is one of our classes."""
     annotation = field.annotation
     if isinstance(annotation, griffe.ExprName) and annotation.canonical_path.startswith("mnistsum."):
         return f"[{annotation}][{annotation.canonical_path}]"
@@ -48,7 +48,7 @@ def _type(field: griffe.Attribute) -> str:
 
 
 def _default(field: griffe.Attribute) -> str:
-    """Return the default; nothing for a part of a config, whose own fields have theirs."""
+    """Return the default; nothing for a part of a config, whose fields have their own."""
     return "" if field.value is None or str(field.value).startswith("field(") else f" = {field.value}"
 
 

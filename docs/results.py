@@ -1,8 +1,8 @@
-"""Hooks of MkDocs: the files of experiments/results become pages of the site, and so does the model card.
+"""MkDocs hooks: the files of experiments/results and the model card become pages of the site.
 
 The README's table of results is shown where a page says `<!-- results -->`.
 
-Pages link to them where they lie in the repository, so that the links hold there, too.
+Pages link to these files by their paths in the repository, so that the links also work there.
 """
 
 import re
@@ -31,7 +31,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Let a page's links lead to the site's copies, and show the table of results where it is asked for."""
+    """Point a page's links to the site's copies, and insert the table of results where a page asks for it."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     table = [line for line in readme.splitlines() if line.startswith("|")]
     markdown = markdown.replace("<!-- results -->", "\n".join(table))

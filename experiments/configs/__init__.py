@@ -1,1 +1,1 @@
-"""Configs, a file each: its docstring holds claim, result, command and cost."""
+"""Configs, one per file, whose docstring states claim, result, command and cost."""

@@ -2,11 +2,11 @@
 
 Claim: beats the write-up's 98.96 % digit and 98.83 % sum in less than a minute of training on two CPU cores, with
 108,165 parameters. Hard images are drawn more often at first (experiments/results/search-pressure.md). An image whose
-digit has a probability below 0.95, about one in fifty, is answered by the mean over 25 places, moved by up to two
-pixels (experiments/results/shifts.md).
-Result: experiments/results/runs/base-*. What else was tried: experiments/results/search-ideas.md.
+digit has a probability below 0.95, about one in fifty, is answered by the mean over 25 shifts of up to two pixels
+(experiments/results/shifts.md).
+Result: experiments/results/runs/base-*. Other ideas that were tried: experiments/results/search-ideas.md.
 Command: python -m experiments.run --config base
-Cost: 53 s of training, 76 s in all with nothing compiled before, on two cores of an AMD EPYC (medians of ten).
+Cost: 53 s of training, 76 s in all with an empty compilation cache, on two cores of an AMD EPYC (medians of ten).
 """
 
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig

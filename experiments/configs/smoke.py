@@ -1,7 +1,7 @@
-"""A quarter of an epoch of a network that compiles soon: shows that everything works, end to end.
+"""A quarter of an epoch of a network that compiles quickly, to show that everything works end to end.
 
 Claim: none.
-Result: about 90 % digit, 40 % sum: the classifier learns first, the adder long after it.
+Result: about 90 % digit, 40 % sum: the classifier learns first, the adder much later.
 Command: python -m experiments.run --config smoke
 Cost: less than a second of training, ten seconds in all, on two CPU cores.
 """

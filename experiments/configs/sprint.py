@@ -3,7 +3,7 @@
 Claim: more than the write-up's 98.96 % digit and 98.83 % sum, on two CPU cores.
 Result: experiments/results/runs/sprint-*.
 Command: python -m experiments.run --config sprint
-Cost: two to four seconds of training, 11 to 19 in all with nothing compiled before, on two CPU cores (ten runs).
+Cost: two to four seconds of training, 11 to 19 in all with an empty compilation cache, on two CPU cores (ten runs).
 """
 
 from mnistsum.config import AugmentConfig, Config, ModelConfig, OptimizerConfig, TrainingConfig

@@ -1,10 +1,10 @@
-"""Small convolutions, each at every place, and a global average: 13,080 parameters, trained for 40 epochs.
+"""Small convolutions with stride 1 and a global average: 13,080 parameters, trained for 40 epochs.
 
 Claim: within 0.2 points of `base` with an eighth of its parameters. The adder has none (`shift`).
 Result: experiments/results/runs/tiny-*; on validation images, experiments/results/search-small.md. Distortions were
-chosen for a classifier a little narrower: experiments/results/search-tiny.md.
+chosen for a slightly narrower classifier: experiments/results/search-tiny.md.
 Command: python -m experiments.run --config tiny
-Cost: 351 s of training, 386 s in all with nothing compiled before, on two cores of an AMD EPYC (medians of five).
+Cost: 351 s of training, 386 s in all with an empty compilation cache, on two cores of an AMD EPYC (medians of five).
 """
 
 import dataclasses

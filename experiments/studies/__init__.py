@@ -1,1 +1,1 @@
-"""Studies: programs and networks that a table under results/ was made with, and that nothing else needs."""
+"""Studies: programs and networks behind the tables under results/, which nothing else needs."""

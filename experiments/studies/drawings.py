@@ -1,20 +1,20 @@
-"""Digits drawn in handwriting fonts on all kinds of paper: what prediction is judged by, and was never tuned on.
+"""Digits drawn in handwriting fonts on all kinds of paper, to judge predictions, which were never tuned on them.
 
 The fonts of the set `first` are Debian's fonts-bwht, fonts-breip, fonts-dkg-handwriting, fonts-ecolier-court,
-fonts-humor-sans and fonts-kristi, taken before the preprocessing was written. Three versions of it were judged by them:
-93.25 %, 94.50 % (the digit is looked at again from near, and hairlines are followed) and 95.00 % (ink is all or
-nothing, strokes are as thick as MNIST's). What was misread showed what to change; whether and how was decided on
+fonts-humor-sans and fonts-kristi, chosen before the preprocessing was written. Three versions of it were judged on
+them: 93.25 %, 94.50 % (with a second look at the digit from close up, and hairlines followed) and 95.00 % (ink all or
+nothing, strokes as thick as MNIST's). The misread drawings showed what to change; whether and how was decided on
 drawings in other fonts. The set `last`, from fonts-dustin, fonts-kiloji, fonts-rufscript, fonts-sjfonts and
-fonts-tomsontalks, was drawn and read once, when nothing was to be changed any more.
+fonts-tomsontalks, was drawn and read once, when no more changes were planned.
 A fourth version (paper by a closing, grays kept, no thinning), decided on tests/pages.py and further fonts, read
-95.50 % of `first` and 94.50 % of `last`, which then was 95.75 %. What it misread of `first` were thick 4s, 5s and 3s
-whose gaps had closed, and hairlines left gray. A fifth (thick strokes thinned in gray, hairlines widened where they
-are), decided on 1,200 drawings in the fonts of `first`, reads 95.75 % of both. Of `last`, it was read twice: with
-THINNEST and THICKEST at 0.10 and 0.17, 95.50 %. The same with weights of `base` that look again at images in doubt
-reads 97.25 % of `first` and 98.25 % of `last`; with those that were trained with draws by rank, 97.25 and 95.50 %.
+95.50 % of `first` and 94.50 % of `last`, which had been 95.75 %. In `first`, it misread thick 4s, 5s and 3s whose gaps
+had closed, and hairlines left gray. A fifth (thick strokes thinned in gray, hairlines widened in place), decided on
+1,200 drawings in the fonts of `first`, reads 95.75 % of both. It read `last` twice: with THINNEST and THICKEST at 0.10
+and 0.17, 95.50 %. With weights of `base` that take a second look at doubtful images, it reads 97.25 % of `first` and
+98.25 % of `last`; with weights that were trained with draws by rank, 97.25 and 95.50 %.
 
-`python -m experiments.studies.drawings RUNS...` writes what became of them into experiments/results: of the network
-that ships by font, and of runs in all, beside the digits of scikit-learn's `load_digits`, enlarged.
+`python -m experiments.studies.drawings RUNS...` writes the results into experiments/results: the shipped network's by
+font, and each run's in total, beside those on the enlarged digits of scikit-learn's `load_digits`.
 """
 
 import sys
@@ -53,15 +53,15 @@ FOLDER = Path("/usr/share/fonts")
 
 
 class Drawing(NamedTuple):
-    """A picture of one character, and what it is."""
+    """A picture of one character, with its label."""
 
     image: Image.Image
-    label: int | str  # a letter, in thresholds.py
+    label: int | str  # in thresholds.py, a letter
     font: str
 
 
 def draw(name: str, count: int = 400) -> list[Drawing]:
-    """Return a set of digits, each equally often."""
+    """Return the drawings of a set, with each digit equally often."""
     fonts, seed = SETS[name]
     random = np.random.default_rng(seed)
     return [draw_one(random, i % 10, fonts[random.integers(len(fonts))]) for i in range(count)]
@@ -91,7 +91,7 @@ def draw_one(random: np.random.Generator, label: int | str, font: str) -> Drawin
 
 
 def judge(drawn: list[Drawing]) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the network that ships sees of each drawing, and the digit that it reads."""
+    """Return each drawing as the shipped network sees it, and the digit that it reads."""
     seen = np.stack([to_mnist(np.asarray(drawing.image, np.float32)).image for drawing in drawn])
     return seen, _read(seen, "base")
 
@@ -107,7 +107,7 @@ def _read(seen: np.ndarray, network: str) -> np.ndarray:
 
 
 def _by_run(runs: list[str], seen: np.ndarray, labels: list[int | str]) -> str:
-    """Return a table: the shares that each run reads of all drawings, and of the digits of another set."""
+    """Return a table of the shares that each run reads correctly, of all drawings and of `load_digits`."""
     digits, others = load_digits(return_X_y=True)
     enlarged = np.stack([to_mnist(enlarge(digit.reshape(8, 8)).astype(np.float32)).image for digit in digits])
     rows = []
@@ -118,7 +118,7 @@ def _by_run(runs: list[str], seen: np.ndarray, labels: list[int | str]) -> str:
 
 
 def main(runs: list[str]) -> None:
-    """Write the tables, and the picture of what was misread, into experiments/results."""
+    """Write the tables, and a figure of the misread drawings, into experiments/results."""
     results = Path(__file__).parent.parent / "results"
     made_with = environment.describe("python -m experiments.studies.drawings RUNS...")
     lines = [

@@ -1,4 +1,4 @@
-"""Variants of `base`'s network that were tried for it: results/search-ideas.md says what came of them."""
+"""Variants of `base`'s network that were tried; their results are in results/search-ideas.md."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ from mnistsum.models.layers import Dense, average_pool, convolve, flatten, max_p
 
 
 def whitening(filters: int) -> np.ndarray:
-    """Return [5, 5, 1, filters]: the leading principal axes of 5x5 patches over their deviations, and the negatives."""
+    """Return [5, 5, 1, filters]: 5x5 patches' leading principal axes over their deviations, and the negatives."""
     images = mnistsum.load(mnistsum.Config().data).train.images[:5000, :, :, 0].astype(np.float32)
     patches = np.lib.stride_tricks.sliding_window_view((images / 255 - MEAN) / DEVIATION, (5, 5), axis=(1, 2))
     values, vectors = np.linalg.eigh(np.cov(patches[:, ::2, ::2].reshape(-1, 25).T))
@@ -24,13 +24,13 @@ def whitening(filters: int) -> np.ndarray:
 
 
 class Variant(Compact):
-    """`base`'s own network, in parts that can be replaced."""
+    """`base`'s network, with replaceable parts."""
 
     pool = staticmethod(max_pool)
-    edge = 0  # pixels that are cut off each side
+    edge = 0  # pixels cropped from each side
 
     def first(self, maps):
-        """Return the first convolution of an image."""
+        """Apply the first convolution to an image."""
         return self.convs[0](maps)
 
     def __call__(self, image):
@@ -44,23 +44,23 @@ class Variant(Compact):
 
 
 class AveragePool(Variant):
-    """Means for maxima."""
+    """Pools by means instead of maxima."""
 
     pool = staticmethod(average_pool)
 
 
 class Whitened(Variant):
-    """The first kernel whitens patches, and is not trained."""
+    """A first kernel that whitens patches and is not trained."""
 
     def first(self, maps):
-        """Return the convolution with the fixed kernel; the trained one, times zero, is there for the optimizer."""
+        """Apply the fixed kernel; the trained one, times zero, is kept for the optimizer."""
         conv = self.convs[0]
         kernel = whitening(conv.kernel.shape[-1]) + 0 * conv.kernel[...]
         return convolve(maps, kernel, 2, "VALID", conv.dtype) + conv.bias[:, None, None, None]
 
 
 class WhitenedStart(Variant):
-    """The first kernel whitens patches at first."""
+    """A first kernel that whitens patches before training."""
 
     def __init__(self, config, rngs):
         super().__init__(config, rngs)

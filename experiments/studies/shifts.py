@@ -1,4 +1,4 @@
-"""How many more validation images are read right where those in doubt are moved.
+"""How many more validation images are read correctly if doubtful ones are shifted.
 
 `python -m experiments.studies.shifts RUNS...` writes experiments/results/shifts.md. The test set is not read.
 """
@@ -16,12 +16,12 @@ from experiments.report import markdown
 from mnistsum import load, load_run
 from mnistsum.evaluation import evaluate
 
-DOUBTS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)  # probabilities of the digit below which it is moved
-SHIFTS = (1, 2, 3)  # pixels, at most so many
+DOUBTS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)  # digit probabilities below which it is shifted
+SHIFTS = (1, 2, 3)  # maximum shifts, in pixels
 
 
 def main(folders: list[str]) -> None:
-    """Write the table of runs with the same validation images."""
+    """Write the table for runs with the same validation images."""
     count = 0
     moved, right, gains, losses = (defaultdict(list) for _ in range(4))
     for folder in folders:

@@ -1,8 +1,8 @@
-"""What a threshold on the digit's confidence catches, and what it costs: digits of MNIST, drawings, letters and noise.
+"""What a threshold on the digit's confidence catches and costs, on MNIST's digits, drawings, letters and noise.
 
-`python -m experiments.studies.thresholds` writes it into experiments/results. A picture is refused where the calibrated
-probability of its likeliest digit lies below the threshold. Letters are drawn as the digits of drawings.py are, in the
-fonts of its set `first`; some are digits to any eye (O, I, Z, S). Noise is random blots.
+`python -m experiments.studies.thresholds` writes it into experiments/results. A picture is refused if the calibrated
+probability of its likeliest digit is below the threshold. Letters are drawn like the digits of drawings.py, in the
+fonts of its set `first`; some look like digits to anyone (O, I, Z, S). Noise is random blots.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def letters(count: int = 520) -> list[np.ndarray]:
-    """Return drawn letters as images of MNIST's form, each equally often."""
+    """Return drawn letters as images in MNIST's form, each equally often."""
     random = np.random.default_rng(22)
     fonts = drawings.FIRST
     drawn = (drawings.draw_one(random, LETTERS[i % 26], fonts[random.integers(len(fonts))]) for i in range(count))
@@ -29,7 +29,7 @@ def letters(count: int = 520) -> list[np.ndarray]:
 
 
 def noise(count: int = 520) -> list[np.ndarray]:
-    """Return random blots as images of MNIST's form."""
+    """Return random blots as images in MNIST's form."""
     random = np.random.default_rng(23)
     images = []
     for _ in range(count):

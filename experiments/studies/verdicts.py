@@ -2,11 +2,11 @@
 
 `python -m experiments.studies.verdicts` prints the table.
 
-An image is misread by a seed of an architecture with a chance that depends on all three: most images are never
-misread, a few often; half of the images are as hard for every architecture, the others are not; and each seed
-multiplies all of its chances by a gamma variate, so that the seeds' error rates have the stated standard deviation.
-Sums are wrong where the digit is, and in a few pairs beside. All architectures have the same accuracy in expectation,
-or the others are behind the first by just the margin, so that a verdict of no worse is false as well.
+A seed of an architecture misreads an image with a probability that depends on all three: most images are never
+misread, a few often; half of the images are equally hard for every architecture, the others are not; and each seed
+multiplies all of its probabilities by a gamma variate, so that the seeds' error rates have the stated standard
+deviation. Sums are wrong if the digit is, and in a few other pairs. In expectation, either all architectures are
+equally accurate, or the others are behind the first by just over the margin, so that no worse is a false verdict, too.
 """
 
 import itertools
@@ -19,9 +19,9 @@ from scipy.special import gammainc
 from mnistsum.statistics import MARGIN, Difference, difference, interval
 
 ERROR = 0.006  # mean share of misread digits
-HARDNESS = (2 * ERROR, 2 * (1 - ERROR))  # of the beta law of the images' chances
-ADDER_ERROR = 0.0005  # mean share of wrong sums of digits that were read
-CONFIGS = 6  # one and five others
+HARDNESS = (2 * ERROR, 2 * (1 - ERROR))  # of the beta distribution of the images' probabilities
+ADDER_ERROR = 0.0005  # mean share of wrong sums if the digit is right
+CONFIGS = 6  # the first and five others
 SEEDS = (2, 3, 5, 10)
 SPREADS = (0.05, 0.2, 0.4, 0.8)  # standard deviation over seeds, in shares of the error rate
 BEHIND = 1.01 * MARGIN  # just too much for a verdict of no worse to be true
@@ -29,25 +29,25 @@ IMAGES, TRIALS = 10_000, 1000
 
 
 class Rates(NamedTuple):
-    """Shares of the trials; of one other config and of five, both outputs each."""
+    """Shares of the trials, with one other config or five, and both outputs."""
 
     false_of_one: float  # any false verdict
     false_of_five: float
-    covered: float  # intervals of the difference that hold the truth, with one other config
-    mean_covered: float  # intervals of an accuracy over seeds that hold its expectation on these images
+    covered: float  # intervals of the difference that contain the truth, with one other config
+    mean_covered: float  # intervals of an accuracy over seeds that contain its expectation on these images
     decided: float  # any verdict, with one other config
 
 
 def simulate(
     random: np.random.Generator, seeds: int, images: int, spread: float, behind: float
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return what is right of digits and of sums, [configs, seeds, images], and the first's expectation of digits.
+    """Return the right shares of digits and sums, [configs, seeds, images], and the first's expected digit accuracy.
 
     Args:
-        random: the source of chance.
-        seeds: of each config.
-        images: of the test set.
-        spread: standard deviation of the seeds' error rates, as a share of their mean.
+        random: the random number generator.
+        seeds: the number of seeds per config.
+        images: the number of test images.
+        spread: the standard deviation of the seeds' error rates, as a share of their mean.
         behind: how much less accurate, in expectation, all configs but the first are.
     """
     same = random.random(images) < 0.5
@@ -56,7 +56,7 @@ def simulate(
     digit = random.random((CONFIGS, seeds, images)) >= np.minimum(chance[:, None] * factor[0], 1)
     digit[1:] &= random.random((CONFIGS - 1, seeds, images)) >= behind
     lost = random.binomial(10, np.minimum(ADDER_ERROR * factor[1], 1), digit.shape) / 10
-    # The expectation of min(q f, 1) of a gamma variate f.
+    # The expectation of min(q f, 1) for a gamma variate f.
     shape, q = spread**-2, np.maximum(chance[0], 1e-12)
     misread = q * gammainc(shape + 1, shape / q) + 1 - gammainc(shape, shape / q)
     return digit, digit * (1 - lost), 1 - float(misread.mean())
@@ -84,12 +84,12 @@ def rates(seeds: int, spread: float, behind: float, images: int = IMAGES, trials
 
 
 def compare(digit: np.ndarray, total: np.ndarray, others: int) -> list[Difference]:
-    """Return the differences of so many others from the first, both outputs."""
+    """Return the differences of the given number of others from the first, for both outputs."""
     return [difference(of[0], of[other], 2 * others) for other in range(1, others + 1) for of in (digit, total)]
 
 
 def is_false(verdict: str, truth: float) -> bool:
-    """Return whether a verdict is wrong, where the other's true difference is this."""
+    """Return whether a verdict is wrong, given the other's true difference."""
     return {
         "better": truth <= 0,
         "worse": truth >= 0,
@@ -99,7 +99,7 @@ def is_false(verdict: str, truth: float) -> bool:
 
 
 def table() -> Iterator[str]:
-    """Return the lines of a Markdown table: the rates for every number of seeds, spread and truth."""
+    """Yield the lines of a Markdown table: the rates for every number of seeds, spread and truth."""
     yield (
         "| seeds | sd / error rate | truth, points | any false, 1 other | any false, 5 others | difference covered "
         "| mean covered | decided, 1 other |"
