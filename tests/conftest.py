@@ -1,11 +1,11 @@
-"""What several tests share: a small set of real images, and a config small enough to compile and train in seconds."""
+"""Fixtures that tests share: a few real images, and a config small enough to compile and train in seconds."""
 
 import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX: the tests' tolerances are the CPU's
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX is imported: the tests' tolerances are for CPUs
 
 import jax
 import pytest
@@ -20,11 +20,11 @@ from mnistsum.registry import CLASSIFIERS
 from mnistsum.train import Recipe, make_recipe
 from mnistsum.types import Data, Split
 
-# What tests start heeds Ctrl-C and a hang-up, also where they themselves are run in the background or by nohup.
+# Programs that tests start heed Ctrl-C and a hang-up, even if the tests run in the background or under nohup.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-# Most of the suite's time is compilation, of programs that then run for milliseconds. Runs that tests start in
-# processes of their own are optimized as a user's are, but where a test asks for the bits of this one.
+# Most of the suite's time is compilation, of programs that then run for milliseconds. Runs in other processes are
+# optimized like a user's, unless a test needs the same bits as in this process.
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")  # so that no shape fits by accident
 with pytest.MonkeyPatch.context() as patch:
@@ -39,13 +39,13 @@ def mnist() -> Data:
 
 @pytest.fixture(scope="session")
 def train(mnist) -> Split:
-    """The first 256 training images, on the device."""
+    """Return the first 256 training images, on the device."""
     return jax.device_put(Split(mnist.train.images[:256], mnist.train.labels[:256]))
 
 
 @pytest.fixture
 def ended(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
-    """Return what a program's status is, and what it says on standard error, without a process of its own."""
+    """Yield a function that runs a program in this process; it returns the status and standard error."""
 
     def run(command: Callable[[list[str]], int], *arguments: object) -> tuple[int, str]:
         with pytest.raises(SystemExit) as exit_:
@@ -53,7 +53,7 @@ def ended(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
         assert isinstance(exit_.value.code, int)
         return exit_.value.code, capsys.readouterr().err
 
-    # What a program does to its process is undone.
+    # Undo what a program does to its process.
     threshold = gc.get_threshold()
     monkeypatch.setattr(gc, "freeze", lambda: None)
     monkeypatch.setenv("MPLBACKEND", os.environ.get("MPLBACKEND", "agg"))
@@ -63,13 +63,13 @@ def ended(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
 
 @pytest.fixture(scope="session")
 def recipe(config) -> Recipe:
-    """Of the config, on `train`."""
+    """Return the config's recipe on `train`."""
     return make_recipe(config, 256)
 
 
 @pytest.fixture(scope="session")
 def config() -> Config:
-    """Eight steps an epoch on `train`; every part of the state in use."""
+    """Return a config with eight steps per epoch on `train`, and every part of the state in use."""
     return Config(
         augment=AugmentConfig(shift=2, rotation=10.0),
         model=ModelConfig(classifier="mlp", widths=(8,), hidden=16, initialization="torch"),
@@ -79,7 +79,7 @@ def config() -> Config:
 
 
 class Normed(nnx.Module):
-    """One layer with a batch norm and dropout, whose statistics and keys the state carries."""
+    """One layer with a batch norm and dropout, whose statistics and keys are in the state."""
 
     def __init__(self, config, rngs):
         self.features = 8
@@ -95,7 +95,7 @@ class Normed(nnx.Module):
 
 @pytest.fixture(scope="module")
 def normed() -> Iterator[Config]:
-    """A config of `Normed`, which is registered while a module's tests run; eight steps an epoch on `train`."""
+    """Yield a config of `Normed`, registered while a module's tests run; eight steps per epoch on `train`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(CLASSIFIERS._added, "normed", Normed)
         patch.setitem(CLASSIFIERS._sources, "normed", __file__)

@@ -1,8 +1,8 @@
-"""Pages as people photograph and scan them: a digit of MNIST or of a font, on paper that troubles its reading.
+"""Pages as people photograph and scan them: a digit of MNIST or of a font, on paper that makes it hard to read.
 
-What tunes and what judges is set apart: preprocessing is tuned on TUNING's fonts, training images of MNIST and the
-first half of scikit-learn's `load_digits`; it is judged by JUDGING's fonts, test images and the second half. The fonts
-are Matplotlib's own and Debian's that experiments/studies/drawings.py names.
+Tuning and judging use separate data: preprocessing is tuned on TUNING's fonts, MNIST's training images and the first
+half of scikit-learn's `load_digits`; it is judged on JUDGING's fonts, MNIST's test images and the second half. The
+fonts are Matplotlib's and Debian's as in experiments/studies/drawings.py.
 """
 
 import io
@@ -37,11 +37,11 @@ class Page(NamedTuple):
 
 
 def draw(kind: str, count: int, fonts: tuple[Path, ...], images: np.ndarray, labels: np.ndarray) -> list[Page]:
-    """Pages of a kind; every second digit is of MNIST, the others, and all that are turned, of fonts."""
+    """Draw pages of a kind; every second digit is from MNIST, the others, and all turned ones, from fonts."""
     random = np.random.default_rng(sum(map(ord, kind)))
     pages = []
     for i in range(count):
-        # Of a page of 800 to 1,600 pixels, a digit of 28 is a small part.
+        # A digit of 28 pixels is a small part of a page of 800 to 1,600.
         height, width = random.integers(*((800, 1600) if kind == "corner" else (240, 700)), 2)
         length = 28 if kind == "corner" else int(min(width, height) * random.uniform(0.3, 0.6))
         if i % 2 and kind != "turned":
@@ -64,7 +64,7 @@ def draw(kind: str, count: int, fonts: tuple[Path, ...], images: np.ndarray, lab
 
 
 def write(label: int, font: Path, length: int, angle: float = 0.0) -> Image.Image:
-    """A digit whose longer side is `length` pixels, white on black, turned by `angle` degrees."""
+    """Draw a digit whose longer side is `length` pixels, white on black, turned by `angle` degrees."""
     large = Image.new("L", (600, 600))
     ImageDraw.Draw(large).text((300, 300), str(label), 255, ImageFont.truetype(font, 300), anchor="mm")
     large = large.rotate(angle, Image.Resampling.BICUBIC)
@@ -74,7 +74,7 @@ def write(label: int, font: Path, length: int, angle: float = 0.0) -> Image.Imag
 
 
 def _photograph(kind: str, random: np.random.Generator, cover: np.ndarray) -> np.ndarray:
-    """The page in its light, with noise."""
+    """Return the page as a photograph, with light and noise."""
     height, width = cover.shape[:2]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j][..., None]
     paper = np.full((height, width, 3), random.uniform(200, 250) + random.uniform(-10, 5, 3))
@@ -87,7 +87,7 @@ def _photograph(kind: str, random: np.random.Generator, cover: np.ndarray) -> np
         if kind == "squared":
             lines = (np.arange(width) - first) % every < thick
             paper[:, lines] = paper[:, lines] * (0.75, 0.85, 0.95)
-    if kind == "pencil":  # faint, and grainy as paper is rough
+    if kind == "pencil":  # faint, and grainy on rough paper
         pen = paper * random.uniform(0.6, 0.8)
         cover = cover * random.uniform(0.7, 1, cover.shape)
     direction = random.uniform(0, 2 * np.pi)
@@ -107,7 +107,7 @@ def _photograph(kind: str, random: np.random.Generator, cover: np.ndarray) -> np
 
 
 def cut(image: np.ndarray, margin: int, dark: bool) -> np.ndarray:
-    """An image of MNIST's form cut to its ink, with a margin: dark on light or as it is."""
+    """Crop an image in MNIST's form to its ink, with a margin; dark on light if asked for."""
     rows, columns = (np.flatnonzero(image[..., 0].any(axis)) for axis in (1, 0))
     ink = np.pad(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, 0], margin)
     return np.repeat((255 - ink if dark else ink)[..., None], 3, -1)

@@ -1,4 +1,4 @@
-"""Programs started as a user starts them, what their runs leave, and a small data set for them."""
+"""Programs started as by a user, the results of their runs, and a small data set for them."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from mnistsum import checkpoint
 from mnistsum.config import read_config
 
 ROOT = Path(__file__).parent.parent
-# How the tests' own process compiles, as environment variables.
+# The tests' own compiler settings, as environment variables.
 UNOPTIMIZED = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
-if jax.__version_info__ < (0, 11):  # XLA's fusion emitters take it half as long again; later ones have no other
+if jax.__version_info__ < (0, 11):  # XLA's fusion emitters take half as long again; later releases have only them
     UNOPTIMIZED["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 
 def start(*arguments, before=None) -> subprocess.Popen:
-    """`experiments.run` in a process of its own; `before` is called in it first."""
+    """Start `experiments.run` in a process of its own, which calls `before` first."""
     return subprocess.Popen(
         [sys.executable, "-m", "experiments.run", *map(str, arguments)],
         cwd=ROOT,
@@ -33,7 +33,7 @@ def start(*arguments, before=None) -> subprocess.Popen:
 
 
 def finish(process, status=0) -> tuple[str, str]:
-    """What it printed on both streams, once it has ended with this status."""
+    """Return what a process printed on both streams, once it has ended with this status."""
     output, errors = process.communicate(timeout=300)
     assert process.returncode == status, errors
     assert "Traceback" not in errors
@@ -41,7 +41,7 @@ def finish(process, status=0) -> tuple[str, str]:
 
 
 def bits(folder: Path) -> dict[str, object]:
-    """All that a run leaves, but clocks and the pictures and report made of the rest."""
+    """Return all results of a run, without clocks and the figures and report made from the rest."""
     lines = [json.loads(line) | {"clock": None} for line in (folder / "metrics.jsonl").read_text().splitlines()]
     config = read_config(folder)
     state = checkpoint.restore(folder / "checkpoints", config).state
@@ -55,13 +55,13 @@ def bits(folder: Path) -> dict[str, object]:
 
 
 def timeless(folder: Path) -> dict[str, object]:
-    """A run's summary without seconds, and without the digests of files that hold some."""
+    """Return a run's summary without seconds, and without the digests of files that contain some."""
     summary = json.loads((folder / "summary.json").read_text())
     return {key: summary[key] for key in summary.keys() - {"train_seconds", "wall_seconds", "files", "sha256"}}
 
 
 def write_set(folder: Path, train: int = 40, test: int = 20) -> Path:
-    """A sound set of random images, as IDX files."""
+    """Write a valid set of random images, as IDX files."""
     random = np.random.default_rng(0)
     for prefix, n in (("train", train), ("t10k", test)):
         pixels = random.integers(0, 256, (n, 28, 28), np.uint8)

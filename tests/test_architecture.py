@@ -1,4 +1,4 @@
-"""The house: which module imports which, and that no arrow points back."""
+"""The architecture: which module imports which, and that no import points back."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 import mnistsum
 
 ROOT = Path(__file__).parent.parent
-# What each package or module may import of this project: those that stand before it.
+# Each package or module may import only those of this project that are listed before it.
 LIBRARY = (
     ("errors", "registry", "types", "json_files", "field_checks", "config", "files"),
     ("idx", "picture", "statistics", "calibration", "models", "devices"),
@@ -22,7 +22,7 @@ ROOMS = ("run_folder", "environment", "report", "training", "comparison")
 
 
 def imports() -> dict[str, set[str]]:
-    """Module to the project's modules that it imports, wherever in it."""
+    """Map each module to the project's modules that it imports anywhere in its code."""
     files = [file for name in ("mnistsum", "experiments") for file in (ROOT / name).rglob("*.py")]
     names = {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
     found = {}
@@ -32,7 +32,7 @@ def imports() -> dict[str, set[str]]:
             if isinstance(node, ast.Import):
                 targets |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
-                # Of `from a import b`, the module a.b, or else a, whose name b is.
+                # For `from a import b`, the module a.b if there is one, or else a.
                 targets |= {
                     both if (both := f"{node.module}.{alias.name}") in names else node.module for alias in node.names
                 }
@@ -92,7 +92,7 @@ def test_links_between_pages_lead_to_files_of_the_repository():
 
 
 def test_importing_a_program_starts_no_backend():
-    """Else the flags that `set_up_compiler` sets for XLA would come too late, and change bits."""
+    """Otherwise, the XLA flags of `set_up_compiler` would come too late, and bits would change."""
     code = """
 import experiments.comparison.pipeline, experiments.comparison.ranking, experiments.training.single
 import mnistsum.app.draw, mnistsum.app.evaluate, mnistsum.app.export, mnistsum.app.predict, mnistsum.testing

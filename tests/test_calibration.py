@@ -1,4 +1,4 @@
-"""Calibration: temperatures and reliability by hand."""
+"""Calibration: temperatures and reliability, checked by hand."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from mnistsum.calibration import fit_temperature, reliability
 
 
 def answers(*groups: tuple[int, float, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Logits of two classes and labels: so many answers of a confidence, of which so many are right."""
+    """Return two-class logits and labels; a group is a number of answers, their confidence, and how many are right."""
     logits = [[np.log(sure), np.log(1 - sure)] for count, sure, _ in groups for _ in range(count)]
     labels = [int(i >= right) for count, _, right in groups for i in range(count)]
     return np.array(logits), np.array(labels)
@@ -15,7 +15,7 @@ def answers(*groups: tuple[int, float, int]) -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_error_weighs_each_bin_by_its_answers():
     found = reliability(*answers((30, 0.6, 15), (10, 0.9, 6)))
-    assert len(found.answers) == 15  # as Guo et al. take
+    assert len(found.answers) == 15  # as in Guo et al.
     assert sorted(found.answers)[-2:] == [10, 30]
     assert found.error == pytest.approx((30 * abs(0.6 - 0.5) + 10 * abs(0.9 - 0.6)) / 40)
     assert sum(found.confidence) == pytest.approx(0.6 + 0.9)

@@ -1,4 +1,4 @@
-"""Checkpoints: the same bits back, and a refusal where they are not what was asked for."""
+"""Checkpoints: the same bits come back, and those that are not what was asked for are refused."""
 
 import dataclasses
 import errno
@@ -102,14 +102,14 @@ def test_a_checkpoint_of_another_architecture_or_dtype_is_refused(config, states
 
 @pytest.fixture
 def two(config, states, tmp_path):
-    """A folder with the checkpoints of steps 5 and 8."""
+    """Return a folder with the checkpoints of steps 5 and 8."""
     for state in states[1:]:
         checkpoint.save(tmp_path, config, state, {})
     return tmp_path
 
 
 def plant_faults(path, count, seed):
-    """Harm a file in one way after another, each undone before the next."""
+    """Damage a file in one way after another, and undo each before the next."""
     random = np.random.default_rng(seed)
     whole = path.read_bytes()
     for _ in range(count):
@@ -117,7 +117,7 @@ def plant_faults(path, count, seed):
         elsewhere = path.with_name("elsewhere")
         if fault == "flip":
             harmed = bytearray(whole)
-            # Every other flip in the header, which is a hundredth of the file.
+            # Every other flip is in the header, which is a hundredth of the file.
             harmed[random.integers(random.choice([2000, len(whole)]))] ^= 1 << random.integers(8)
             path.write_bytes(harmed)
         elif fault == "truncate":
@@ -155,7 +155,7 @@ def test_none_of_a_thousand_faults_is_silent(config, states, two):
 
 
 def cut_short(path):
-    """Take the last bytes of a file away."""
+    """Remove the last bytes of a file."""
     path.write_bytes(path.read_bytes()[:-7])
 
 
@@ -197,12 +197,12 @@ def test_a_failing_rename_leaves_the_older_checkpoints_and_names_path_and_cause(
 
 
 def test_a_read_only_folder_leaves_the_older_checkpoints_and_names_path_and_cause(config, states):
-    folder = Path(tempfile.mkdtemp())  # not tmp_path, whose parents only this user may enter
+    folder = Path(tempfile.mkdtemp())  # not tmp_path, as only this user may enter its parents
     checkpoint.save(folder, config, states[1], {})
     folder.chmod(0o555)
     user = os.geteuid()
     try:
-        if user == 0:  # nothing is read-only to root
+        if user == 0:  # nothing is read-only for root
             os.seteuid(65534)
         with pytest.raises(OSError, match=f"{folder / '8.safetensors'}: could not be written: Permission denied"):
             checkpoint.save(folder, config, states[2], {})
@@ -243,5 +243,5 @@ def test_load_run_gives_config_and_averaged_model(config, states, tmp_path):
     loaded, model = mnistsum.load_run(tmp_path)
     assert loaded == config
     assert same_bits(model, states[0].average)
-    weights.save(tmp_path / weights.WEIGHTS, config, states[1].average, "a test")  # as a finished run has them
+    weights.save(tmp_path / weights.WEIGHTS, config, states[1].average, "a test")  # as in a finished run
     assert same_bits(mnistsum.load_run(tmp_path)[1], states[1].average)

@@ -1,4 +1,4 @@
-"""The command line: overrides, help, and answers to mistakes, each as a user's shell sees them."""
+"""The command line: overrides, help, and answers to mistakes, as a user sees them in a shell."""
 
 import dataclasses
 import json
@@ -55,7 +55,7 @@ def test_a_config_file_of_the_users_own(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(
         "from __future__ import annotations\nimport dataclasses\nfrom mnistsum.config import Config\n"
-        "@dataclasses.dataclass\nclass Own:\n    size: int\n"  # which looks up its own module
+        "@dataclasses.dataclass\nclass Own:\n    size: int\n"  # the decorator looks up its module
         "config = Config(name='mine', seed=4)\n"
     )
     assert cli.parse(Run, ["--config", str(path)]).settings == Config(name="mine", seed=4)
@@ -92,7 +92,7 @@ config = Config(
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """A function that writes a file which defines a classifier of this name; what it adds is forgotten afterwards."""
+    """Return a function that writes a file with a classifier of a given name; registrations are undone afterwards."""
     for known in registry.OWN.values():
         monkeypatch.setattr(known, "_added", {})
     monkeypatch.setattr(registry, "_files", {})
@@ -148,7 +148,7 @@ def test_a_name_that_two_files_define_is_refused(own):
         cli.load_config(own("b.py", text, name="mine"))
 
 
-PROGRAMS = {  # and what describes them
+PROGRAMS = {  # with the class or module that describes them
     "run": (command, [], Run),
     "compare": (compare.command, [], Compare),
     "search": (search.command, [], search.Search),
@@ -346,7 +346,7 @@ def test_an_error_in_an_installed_package_is_told_in_one_line(tmp_path):
     installed.mkdir()
     (installed / "broken.py").write_text("def command(arguments):\n    raise ZeroDivisionError('by 0')\n")
     script = "import broken; from mnistsum.app import errors; errors.run(broken.command, [])"
-    # Of this project, too, all frames lie in a folder of that name.
+    # All frames of this project are in a folder of that name, too.
     (installed / "mnistsum").symlink_to(ROOT / "mnistsum")
     environment = os.environ | {"PYTHONPATH": str(installed)}
     line = [sys.executable, "-c", script]

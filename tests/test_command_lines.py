@@ -1,4 +1,4 @@
-"""Any command line: understood and possible here, or refused with status 2 and one line of ours or tyro's hint."""
+"""Any command line is understood and can run here, or is refused with status 2 and one line of ours or tyro's hint."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ VALUES: dict[str, st.SearchStrategy[str]] = {
 
 
 def value_of(field: str) -> st.SearchStrategy[str]:
-    """Values that a field may be given, right or wrong."""
+    """Return a strategy of values for a field, right or wrong."""
     right = VALUES.get(field, st.one_of(st.integers().map(str), st.floats().map(str), st.just(str(FIELDS[field]))))
     return st.one_of(right, st.sampled_from(ODD), st.text(max_size=8))
 
@@ -41,7 +41,7 @@ OVERRIDES = st.lists(
 
 
 def understood(parse: Any) -> Any:
-    """Return what a command line means; None where it is refused as it should be."""
+    """Return the parsed command line; None if it is refused as it should be."""
     try:
         return parse()
     except InputError as error:
@@ -52,7 +52,7 @@ def understood(parse: Any) -> Any:
 
 
 def command_lines(examples: int):
-    """Return a test of so many command lines."""
+    """Return a test of the given number of command lines."""
 
     @settings(max_examples=examples, deadline=20_000, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(OVERRIDES)
@@ -65,7 +65,7 @@ def command_lines(examples: int):
 
 
 def possible(config: Config) -> None:
-    """Look at what a run looks at before its first step, but for the data."""
+    """Check what a run checks before its first step, except the data."""
     resources.check([config], 55_000)
     count_parameters(config.model)
     count_multiply_adds(config.model)

@@ -1,4 +1,4 @@
-"""Comparisons, as a user runs them, and what is made of their runs."""
+"""Comparisons, as a user runs them, and the results that are made from their runs."""
 
 import dataclasses
 import itertools
@@ -49,9 +49,9 @@ config = Config(name="{name}", model=ModelConfig(classifier="{classifier}", widt
                 optimizer=OptimizerConfig(name="sgd", learning_rate={rate}, schedule=CONSTANT),
                 training=TrainingConfig(epochs=3.0, batch_size=64))
 """
-# A set of random images, in the folder where the programs are run.
+# A set of random images, in the folder in which the programs run.
 DATA = ("data.name=custom", "data.dir=images", "data.validation=64")
-OUTSIDE = os.environ | UNOPTIMIZED | {"PYTHONPATH": str(ROOT)}  # the programs are run from other folders
+OUTSIDE = os.environ | UNOPTIMIZED | {"PYTHONPATH": str(ROOT)}  # the programs run in other folders
 
 
 def compare(*arguments, cwd) -> subprocess.CompletedProcess:
@@ -74,7 +74,7 @@ def write_own(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """Two configs and one that diverges, two seeds each, compared in this process; what it printed."""
+    """Compare two configs and one that diverges, two seeds each, in this process; return folder, command and output."""
     folder = tmp_path_factory.mktemp("compare")
     write_own(folder)
     command = ("narrow.py", "wide.py", "wild.py", "--output", "out", "--seeds", "2", *DATA)
@@ -88,7 +88,7 @@ def compared(tmp_path_factory):
 
 
 def files_of(folder: Path, *names: str) -> Path:
-    """The folder of the comparison of these configs."""
+    """Return the folder of the comparison of these configs."""
     (found,) = (folder / "out").glob(f"{'-'.join(names)}-??????")
     return found
 
@@ -96,7 +96,7 @@ def files_of(folder: Path, *names: str) -> Path:
 def test_a_comparison_writes_its_files_and_says_what_follows(compared):
     folder, _, output = compared
     files = files_of(folder, "narrow", "wide", "wild")
-    summary = json.loads((files / "comparison.json").read_text(), parse_constant=pytest.fail)  # by NaN and Infinity
+    summary = json.loads((files / "comparison.json").read_text(), parse_constant=pytest.fail)  # on NaN and Infinity
     narrow, wide, wild = summary["rows"]
     assert None in wild["curve"]["sum_loss_mean"]
     assert [row["config"] for row in summary["rows"]] == ["narrow", "wide", "wild"]
@@ -116,7 +116,7 @@ def test_a_comparison_writes_its_files_and_says_what_follows(compared):
     assert (files / "comparison.html").read_text().count('<svg role="img"') == 1 + 4 + 3 + 3  # of three configs
     assert all(Image.open(files / f"{name}.png").width > 500 for name in ("comparison", "losses"))
     assert "Against narrow, points" in output
-    for name in ("comparison.md", "comparison.html"):  # say what their columns are
+    for name in ("comparison.md", "comparison.html"):  # they explain their columns
         for column in ("on impossible sums", "s to 98.8 %"):
             assert f"“{column}” is " in (files / name).read_text()
 
@@ -179,7 +179,7 @@ def test_finished_runs_are_reused_and_a_missing_one_comes_out_the_same(compared)
     runs = sorted((folder / "out" / "runs").iterdir())
     before = run_folder.read(runs[0])
     shutil.rmtree(runs[0])  # as if it had been interrupted: a run's folder appears at its end
-    left = runs[0].with_name(f".{runs[0].name}-0123")  # and what a killed process leaves
+    left = runs[0].with_name(f".{runs[0].name}-0123")  # and as a killed process leaves it
     left.mkdir()
     (left / run_folder.LOCK).touch()
     again = compare(*command, cwd=folder)
@@ -199,7 +199,7 @@ def test_finished_runs_are_compared_without_training_and_no_other_comparison_is_
     before = (whole / "comparison.json").read_bytes()
     runs = [f"out/runs/{path.name}" for name in ("narrow", "wide") for path in (folder / "out/runs").glob(f"{name}-*")]
     assert len(runs) == 4
-    # What their networks are is not known here, before the user names the file that says so.
+    # This process does not know their networks before the user names the file that defines them.
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setattr(registry, "_files", {})
     monkeypatch.setattr(registry.CLASSIFIERS, "_added", {})
@@ -223,7 +223,7 @@ def test_finished_runs_are_compared_without_training_and_no_other_comparison_is_
 
 @pytest.fixture
 def wanted(compared, tmp_path, monkeypatch):
-    """A function that returns a config's runs as this process, in which nothing was loaded yet, wants them."""
+    """Return a function that returns the runs that a config wants, as if nothing had been loaded in this process."""
     folder, *_ = compared
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
@@ -389,7 +389,7 @@ def test_jobs_train_what_a_program_would_and_a_killed_one_is_named_and_retried(c
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     both = [subprocess.Popen(arguments, cwd=tmp_path, env=OUTSIDE, text=True, **pipes) for _ in range(2)]
     kill_task(tmp_path / "out" / "jobs", "wide-*-1")
-    for process in both:  # which share the jobs
+    for process in both:  # the two share the jobs
         output, errors = process.communicate(timeout=300)
         assert process.returncode == 1, output + errors
         assert "wide, seeds [1]: it was killed; see" in output
@@ -423,7 +423,7 @@ def test_an_interrupted_comparison_says_how_it_goes_on(tmp_path):
 
 
 def kill_task(jobs: Path, name: str) -> None:
-    """Kills what trains in a job, as soon as it is there."""
+    """Kill a job's training process as soon as there is one."""
     pid, end = "", time.monotonic() + 100
     while not pid:
         assert time.monotonic() < end, "no job trains"
@@ -524,7 +524,7 @@ def test_checks_whether_an_output_is_learned_come_more_and_more_seldom():
     assert checks[33:35] == [136, 144]
     assert (np.diff(checks)[32:] <= np.array(checks)[32:-1] / 16).all()
     assert len(checks) < 120
-    for check, after in itertools.pairwise(checks):  # wherever else a run stops
+    for check, after in itertools.pairwise(checks):  # no matter where else a run stops
         assert {next_watch(step, recipe) for step in range(check, after)} == {after}
 
 
@@ -545,7 +545,7 @@ def test_a_run_is_evaluated_at_the_ends_of_its_epochs_and_never_twice_at_a_step(
 
 def test_whether_an_output_is_learned_is_checked_on_images_as_they_are(tmp_path):
     network = mnistsum.load_pretrained("base")
-    everywhere = DataConfig(test_shift=14)  # answers over all places, most of which see little of a digit
+    everywhere = DataConfig(test_shift=14)  # answers over all shifts, most of which show little of a digit
     config = dataclasses.replace(network.config, data=everywhere)
     recipe = make_recipe(config, 55_000)
     run_folder.write_lines(tmp_path, [])
@@ -556,7 +556,7 @@ def test_whether_an_output_is_learned_is_checked_on_images_as_they_are(tmp_path)
 
 
 def a_run(name, seed, digit, total, labels, weights, **fields) -> run_folder.Finished:
-    """A finished run with these predictions."""
+    """Return a finished run with these predictions."""
     accuracies = {"digit_accuracy": (digit == labels).mean()}
     accuracies["sum_accuracy"] = (total == labels[:, None] + np.arange(10)).mean()
     test = dict.fromkeys(("consistency", "impossible"), 1.0) | accuracies
@@ -587,9 +587,9 @@ SUMS = LABELS[:, None] + np.arange(10)
 
 def test_errors_are_attributed_and_alarms_raised():
     digit, total = LABELS.copy(), SUMS.copy()
-    digit[0], total[0] = 1, 1 + np.arange(10)  # misread, and its sums follow: 10 pairs
-    total[1, 3] = 18  # the digit right, the sum not: 1 pair
-    digit[2] = 0  # misread, and its sums right all the same: 10 pairs
+    digit[0], total[0] = 1, 1 + np.arange(10)  # misread, and the sums follow it: 10 pairs
+    total[1, 3] = 18  # the digit is right, the sum is not: 1 pair
+    digit[2] = 0  # misread, but the sums are right: 10 pairs
     runs = {name: [a_run(name, seed, digit, total, LABELS, "same") for seed in range(2)] for name in ("a", "b")}
     runs["b"][1] = a_run("b", 1, (LABELS + (np.arange(100) < 5)) % 10, total, LABELS, "other")
     summary = summarize(runs, LABELS)
@@ -598,7 +598,7 @@ def test_errors_are_attributed_and_alarms_raised():
     assert [alarm.split(":")[0] for alarm in summary["alarms"]] == ["a", "b"]
     assert "same weights" in summary["alarms"][0]
     assert "digit accuracy differs by more than a point" in summary["alarms"][1]
-    for of in runs.values():  # where no label of a digit is trained on, digits may be anything
+    for of in runs.values():  # without training on digits' labels, digits may be anything
         of[:] = [run._replace(config=dataclasses.replace(run.config, objective=SUMS_ALONE)) for run in of]
     assert len(summarize(runs, LABELS)["alarms"]) == 1
 
@@ -613,7 +613,7 @@ def test_a_failed_seed_is_named_and_keeps_its_config_from_being_called_no_worse(
 
 
 def test_what_is_measured_of_a_run_by_hand():
-    renaming = np.array([1, 2, 0, 4, 5, 6, 7, 8, 9, 3])  # its own inverse nowhere
+    renaming = np.array([1, 2, 0, 4, 5, 6, 7, 8, 9, 3])  # nowhere its own inverse
     runs = [
         a_run("a", seed, renaming[LABELS], SUMS, LABELS, str(seed), objective=ObjectiveConfig(held_out=3))
         for seed in (0, 1)
@@ -675,7 +675,7 @@ def test_a_run_fails_only_in_what_it_is_trained_for(objective, digit, total, fai
     cells = np.full((10, 10), total / 100)
     if objective.held_out:
         cells = (~held_out_cells(objective)).astype(float)
-    cells[3] = np.nan  # the label of no image
+    cells[3] = np.nan  # a label without images
     unused = dict.fromkeys(Scores._fields, 0.0)
     scores = Scores(**unused | {"digit_accuracy": digit / 100, "sum_accuracy_by_cell": cells.tolist()})
     assert describe_failure(objective, scores) == failure
@@ -734,7 +734,7 @@ def test_curves_are_of_the_epochs_at_which_all_runs_were_evaluated():
     ]
     curve = summarize({"a": [second._replace(lines=halves), first]}, LABELS)["rows"][0]["curve"]
     assert curve["epoch"] == [1]
-    assert curve["sum_loss_mean"] == [pytest.approx(0.6)]  # of 1 and of 0.2
+    assert curve["sum_loss_mean"] == [pytest.approx(0.6)]  # mean of 1 and 0.2
 
 
 def test_finished_runs_of_other_code_or_versions_are_compared_with_a_note():
@@ -743,7 +743,7 @@ def test_finished_runs_of_other_code_or_versions_are_compared_with_a_note():
 
     a = made_with(finished("a", (0, 1)), {"train": "1", "a": "1"}, jax="1", python="1")
     b = made_with(finished("b", (0, 1)), {"train": "1", "b": "1"}, jax="1", python="2")
-    assert group_runs([*a, *b])[1] == []  # what one alone is made of, and Python, do not count
+    assert group_runs([*a, *b])[1] == []  # sources of only one, and Python, do not count
     b = made_with(finished("b", (0, 1)), {"train": "2", "b": "1"}, jax="2", python="1")
     assert group_runs([*a, *b])[1] == [
         "the runs differ in their sources: train; see the run.json of each",

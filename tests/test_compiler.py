@@ -1,4 +1,4 @@
-"""The cache of compiled programs: what is damaged is found before XLA sees it, and compiled anew."""
+"""The cache of compiled programs: damage is found before XLA sees it, and the program is compiled again."""
 
 import platform
 
@@ -14,10 +14,10 @@ from mnistsum.app.compiler import Programs, set_up_compiler
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where every program of this test is kept, as the commands keep theirs."""
+    """Yield the folder that caches every program of this test, as the commands cache theirs."""
     settings = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: getattr(jax.config, name) for name in settings}
-    monkeypatch.setattr(compilation_cache, "get_file_cache", compilation_cache.get_file_cache)  # put back afterwards
+    monkeypatch.setattr(compilation_cache, "get_file_cache", compilation_cache.get_file_cache)  # restored afterwards
     monkeypatch.setattr(platformdirs, "user_cache_path", tmp_path.joinpath)
     monkeypatch.setenv("XLA_FLAGS", "")
     compilation_cache.reset_cache()

@@ -1,4 +1,4 @@
-"""Configs: ranges, JSON there and back, and what is refused."""
+"""Configs: ranges, the round trip through JSON, and refusals."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ from mnistsum.errors import InputError
 
 @pytest.fixture(autouse=True)
 def no_typechecker():
-    """The suite's type checker would refuse wrong types before a config can, as it does for no user."""
+    """Disable the suite's type checker, which users do not have: it would refuse wrong types before a config can."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

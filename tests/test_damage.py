@@ -1,4 +1,4 @@
-"""Damaged files: whatever happens to one, what is read is what was written, or one line says why it cannot be."""
+"""Damaged files: whatever the damage, what was written is read, or one line says why it cannot be."""
 
 import hashlib
 import shutil
@@ -41,7 +41,7 @@ DAMAGE = st.one_of(
 
 @pytest.fixture(scope="module")
 def finished(mnist, config, tmp_path_factory) -> tuple[Path, dict[str, Any], Any]:
-    """A run that has ended, what is read back of it, and what its older checkpoint holds."""
+    """Return a finished run, what is read back from it, and the content of its older checkpoint."""
     folder = tmp_path_factory.mktemp("finished") / "run"
     data = Data(*(Split(*(part[:n] for part in split)) for split, n in zip(mnist, (256, 64, 64), strict=True)))
     run_folder.begin(folder, config, describe_run(config, make_record(config, data), "a test"))
@@ -54,7 +54,7 @@ def finished(mnist, config, tmp_path_factory) -> tuple[Path, dict[str, Any], Any
 
 
 def harm(folder: Path, name: str, damage: tuple) -> None:
-    """Damage a file of a folder."""
+    """Damage a file in a folder."""
     file, (kind, *how) = folder / name, damage
     content = file.read_bytes()
     place = int(how[0] * len(content)) if kind in ("flip", "cut", "add") else 0
@@ -77,14 +77,14 @@ def harm(folder: Path, name: str, damage: tuple) -> None:
 
 
 def read(function: Callable[[], Any]) -> Any:
-    """Return what a function reads; None where it says, in one line, that it cannot."""
+    """Return what a function reads; None if it says, in one line, that it cannot."""
     with warnings.catch_warnings(record=True):
         try:
             return function()
         except InputError as error:
             assert "\n" not in str(error)
             return None
-        except jaxtyping.TypeCheckError:  # the tests' own checks of types, where a config's would refuse
+        except jaxtyping.TypeCheckError:  # the tests' own type checker, before a config's
             return None
 
 
@@ -94,7 +94,7 @@ def content(value: Any) -> str:
 
 
 def readings(folder: Path, config: Config) -> dict[str, Any]:
-    """Return all that is read back of a run: each None where it is refused."""
+    """Return all that is read back from a run, with None for what is refused."""
     run = read(lambda: run_folder.read(folder))
     loaded = read(lambda: checkpoint.load_run(folder))
     return {
@@ -105,13 +105,13 @@ def readings(folder: Path, config: Config) -> dict[str, Any]:
 
 
 def state_in(folder: Path, config: Config) -> Any:
-    """Return what a folder of checkpoints gives; None where it is refused."""
+    """Return the state in a folder of checkpoints; None if it is refused."""
     restored = read(lambda: checkpoint.restore(folder, config))
     return restored and (content(restored.state), restored.kept)
 
 
 def damaged_runs(examples: int):
-    """Return a test of so many damaged runs."""
+    """Return a test of the given number of damaged runs."""
 
     @settings(max_examples=examples, deadline=20_000, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(name=st.sampled_from(FILES), damage=DAMAGE)
@@ -123,11 +123,11 @@ def damaged_runs(examples: int):
             harm(run, name, damage)
             found = readings(run, config)
             for part, value in found.items():
-                # Of two checkpoints, the older one serves where the newer is damaged.
+                # If the newer of two checkpoints is damaged, the older one is used.
                 assert value in (None, expected[part], *([older] if part == "state" else [])), part
             if damage[0] == "flip" and "checkpoints" not in name:
                 assert found["run"] is None
-            if found["state"] is not None and not (run / run_folder.METRICS).is_dir():  # as resume does
+            if found["state"] is not None and not (run / run_folder.METRICS).is_dir():  # as on resume
                 lines = found["state"][1]["lines"]
                 single.mend(run, lines)
                 assert run_folder.read_lines(run) == lines

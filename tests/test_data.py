@@ -54,7 +54,7 @@ def test_images_come_up_by_the_rank_of_their_losses_as_often_as_expected_to_with
 
 
 def pairs_are_uniform(labels: np.ndarray, numbers: np.ndarray) -> bool:
-    """Chi-square at alpha 1e-6: numbers uniform for every digit, over the 10 x 10 table."""
+    """Test whether numbers are uniform for every digit: chi-square over the 10 x 10 table, at alpha 1e-6."""
     table = np.bincount(labels * 10 + numbers, minlength=100).reshape(10, 10)
     expected = np.repeat(table.sum(1, keepdims=True) / 10, 10, 1)
     return bool(chisquare(table.ravel(), expected.ravel(), ddof=9).pvalue > 1e-6)
@@ -77,7 +77,7 @@ def test_validation_and_training_share_nothing_and_are_the_whole_file(mnist):
 
 
 def test_validation_stands_for_the_whole_file(mnist):
-    # Even places hold harder writers than odd ones: a sound draw takes half of each, and of every tenth of it.
+    # Even places have harder writers than odd ones: a fair draw takes as much of each, and of every tenth of the file.
     place = {image: i for i, image in enumerate(map(bytes, load(DataConfig(validation=0)).train.images))}
     places = np.array([place[image] for image in map(bytes, mnist.validation.images)])
     assert abs((places % 2).mean() - 0.5) < 0.03
@@ -139,13 +139,13 @@ def test_a_shift_copies_pixels_exactly_by_every_whole_distance(train):
         assert found
         seen.update(found)
     assert len(seen) == 9
-    # Resampled, with a rotation that rounds away, they are the same pixels.
+    # Resampling, with a rotation that rounds away, gives the same pixels.
     resampled = AUGMENT(AugmentConfig(shift=1, rotation=1e-30), KEYS[2], train.images)
     np.testing.assert_array_equal(pixels, resampled)
 
 
 def test_a_quarter_turn_turns(train):
-    # Rotations are drawn in +-180 degrees; one image repeated finds draws close to 90 degrees either way.
+    # Rotations are drawn within +-180 degrees; repeats of one image include draws close to 90 degrees either way.
     image = jnp.repeat(train.images[:1], 4000, 0)
     turned = np.asarray(AUGMENT(AugmentConfig(rotation=180.0), KEYS[2], image))
     for k in (0, 1, 2, 3):
@@ -155,7 +155,7 @@ def test_a_quarter_turn_turns(train):
 
 @pytest.mark.parametrize("change", [{"scale": 0.3}, {"shear": 0.3}, {"rotation": 30.0}])
 def test_distortion_is_centered_and_differs_by_image_and_key(change):
-    # A disc about the center stays there, whatever is done to its shape.
+    # A disc at the center stays there, however its shape changes.
     y, x = np.mgrid[:28, :28] - 13.5
     disc = np.repeat((np.hypot(y, x) < 8)[None, :, :, None] * np.uint8(255), 64, 0)
     config = dataclasses.replace(AugmentConfig(), **change)
@@ -168,7 +168,7 @@ def test_distortion_is_centered_and_differs_by_image_and_key(change):
 
 
 def moments(config):
-    """Variances along y and x and covariance of 1,000 discs of radius 8, distorted."""
+    """Return the variances along y and x, and the covariance, of 1,000 distorted discs of radius 8."""
     y, x = np.mgrid[:28, :28] - 13.5
     disc = np.repeat((np.hypot(y, x) < 8)[None, :, :, None] * np.uint8(255), 1000, 0)
     pixels = np.asarray(AUGMENT(config, KEYS[2], jnp.asarray(disc)))[..., 0]
@@ -179,9 +179,9 @@ def moments(config):
 def test_scale_stretches_each_axis_by_a_draw_of_its_own():
     plain, stretched = ([np.sqrt(each) for each in list(moments(AugmentConfig(scale=by)))[:2]] for by in (1e-30, 0.3))
     stretches = [after / before for before, after in zip(plain, stretched, strict=True)]
-    for by in stretches:  # read from 0.7 to 1.3 times as far out
+    for by in stretches:  # pixels are read from 0.7 to 1.3 times as far out
         np.testing.assert_allclose([by.min(), by.max()], [1 / 1.3, 1 / 0.7], rtol=0.02)
-    assert abs(np.corrcoef(*stretches)[0, 1]) < 0.12  # 1 in 10,000 of independent draws
+    assert abs(np.corrcoef(*stretches)[0, 1]) < 0.12  # fails for 1 in 10,000 independent draws
 
 
 def test_shear_slants_along_x_by_the_distance_along_y():
@@ -193,14 +193,14 @@ def test_shear_slants_along_x_by_the_distance_along_y():
 
 
 def test_an_elastic_distortion_displaces_smoothly_by_its_standard_deviation_along_each_axis():
-    # On a ramp of 9 levels a pixel, a pixel's change of level tells how far it was displaced along the ramp.
+    # On a ramp of 9 levels per pixel, a pixel's change of level shows how far it was displaced along the ramp.
     along_x = np.tile(np.arange(28, dtype=np.uint8) * 9, (500, 28, 1))
     displaced = []
     for ramp in (along_x, along_x.swapaxes(1, 2)):
         pixels = np.asarray(AUGMENT(AugmentConfig(elastic=0.8), KEYS[2], jnp.asarray(ramp[..., None])))[..., 0]
         displaced.append(((pixels - ramp) / 9)[:, 4:24, 4:24])
     for moved in displaced:
-        assert 0.58 < moved.std() < 0.65  # the draws' own at the grid's points, 0.8, less between them
+        assert 0.58 < moved.std() < 0.65  # 0.8 at the grid's points, less between them
         assert np.abs(moved.mean((0, 1, 2))) < 0.05
         assert np.abs(np.diff(moved, axis=1)).mean() < 0.4 * np.abs(moved).mean()
     assert abs(np.corrcoef(*map(np.ravel, displaced))[0, 1]) < 0.1

@@ -1,4 +1,4 @@
-"""The page to draw on: its server refuses what is not its own, and in a browser it answers as Python does."""
+"""The page to draw on: its server refuses foreign requests, and in a browser it gives the same answers as Python."""
 
 import base64
 import contextlib
@@ -59,7 +59,7 @@ def drawing(image) -> bytes:
 def test_the_page_fetches_nothing_from_elsewhere(server):
     status, page = ask(server, "GET", "/")
     assert status == 200
-    assert b"--accent: " in page  # the shared style is in it
+    assert b"--accent: " in page  # it includes the shared style
     assert not re.search(rb"https?://|(src|href)=\"(?!data:)", page)
 
 
@@ -127,7 +127,7 @@ def test_what_is_not_http_1_1_is_refused_in_one_line(server, request_line, heade
 def test_a_large_picture_is_refused_by_its_header(server):
     file = io.BytesIO()
     Image.new("1", (7000, 7000)).save(file, "PNG")
-    start = file.getvalue()[:100]  # whoever reads on says that it is damaged
+    start = file.getvalue()[:100]  # whatever reads further reports it as damaged
     answer = ask(server, "POST", "/predict?number=1", start)
     assert answer == (400, b"drawing: expected at most 262,144 pixels, found more")
 
@@ -182,7 +182,7 @@ def test_other_pages_and_other_sites_are_refused(server):
 def test_a_client_that_leaves_is_passed_over_in_silence(server, capsys):
     before = set(threading.enumerate())
     with socket.create_connection(("127.0.0.1", server.server_port)) as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it leaves by a reset
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it leaves with a reset
         host = f"Host: 127.0.0.1:{server.server_port}"
         client.sendall(f"POST /predict?number=1 HTTP/1.1\r\n{host}\r\nContent-Length: 500\r\n\r\nabc".encode())
         while not (new := {thread for thread in threading.enumerate() if thread.is_alive()} - before):
@@ -201,7 +201,7 @@ def test_a_port_that_is_taken_is_named(server):
 def test_the_program_says_one_line_and_ends_with_ctrl_c():
     command = [sys.executable, "-m", "mnistsum", "draw"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    # Where the tests run in a shell's background, SIGINT is ignored, and would be by this program too.
+    # If the tests run in a shell's background, SIGINT is ignored, and this program would ignore it too.
     process = subprocess.Popen(
         command, cwd=ROOT, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes
     )
@@ -214,12 +214,12 @@ def test_the_program_says_one_line_and_ends_with_ctrl_c():
 
 @pytest.fixture(params=[1280, 390])
 def browser(server, request):
-    """Chromium, headless, at a desk's and at a phone's width, with the page open."""
+    """Yield headless Chromium, as wide as on a desktop or a phone, with the page open."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="the extra `browser` is not installed")
     options = webdriver.ChromeOptions()
     for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars"):
         options.add_argument(argument)
-    if request.param < 500:  # a window cannot be as narrow
+    if request.param < 500:  # a window cannot be so narrow
         options.add_experimental_option("mobileEmulation", {"deviceMetrics": {"width": 390, "height": 844}})
     options.add_argument("--window-size=1280,900")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
@@ -230,7 +230,7 @@ def browser(server, request):
 
 
 def until_answered(browser, before=""):
-    """What the page answers, once it differs from `before` and no request is on its way."""
+    """Return the page's answer, once it differs from `before` and no request is pending."""
     from selenium.webdriver.support.wait import WebDriverWait
 
     settled = "return asking || again ? '' : document.getElementById('answer').textContent"

@@ -1,4 +1,4 @@
-"""How programs end: one line and a status, whatever happens."""
+"""How programs end: with one line and a status, whatever happens."""
 
 import json
 import os
@@ -97,12 +97,12 @@ def test_a_run_in_an_odd_environment_ends_well_or_in_one_line(tmp_path, environm
         timeout=100,
     )
     assert run.returncode == status
-    assert b"Traceback" not in run.stderr  # JAX and Matplotlib may warn that they cannot keep anything
+    assert b"Traceback" not in run.stderr  # JAX and Matplotlib may warn that they cannot cache anything
     assert status == 0 or run.stderr.count(b"\n") == 1
     assert (tmp_path / "run" / "report.html").exists() == (status == 0)
 
 
-SETTINGS = {  # of the environment: to values that make sense, and others
+SETTINGS = {  # environment variables, to values that make sense and that do not
     "JAX_PLATFORMS": ["", "cpu", "cuda", "bogus", "cpu,tpu"],
     "JAX_ENABLE_X64": ["1", "maybe"],
     "JAX_DEFAULT_PRNG_IMPL": ["rbg", "nope"],
@@ -131,7 +131,7 @@ def seven(mnist, tmp_path_factory) -> Path:
     max_examples=25,
     deadline=20_000,
     derandomize=True,
-    phases=[Phase.explicit, Phase.generate],  # each example is a process: not shrunk
+    phases=[Phase.explicit, Phase.generate],  # not shrunk, as each example is a process
     suppress_health_check=list(HealthCheck),
 )
 @given(st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in SETTINGS.items()}))

@@ -1,4 +1,4 @@
-"""Evaluation: every image with every number, whatever the batch size; scores by hand."""
+"""Evaluation: every image with every number, whatever the batch size; scores are checked by hand."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from mnistsum.types import Evaluation, Split
 
 @pytest.fixture(scope="module")
 def model(config):
-    """One whose sums follow from the features, too."""
+    """Return a model whose sums also depend on the features."""
     return build(dataclasses.replace(config.model, adder="direct"), jax.random.key(1))
 
 
@@ -71,7 +71,7 @@ def test_images_in_doubt_alone_are_looked_at_again(config, model, train, shift):
     shifted = dataclasses.replace(config.data, test_shift=shift)
     passes = (2 * shift + 1) ** 2
     every = evaluate(shifted, model, split, 8)
-    for batch_size in (8, 3) if shift > 1 else (8, 40, 3):  # an image's answer does not depend on its batch
+    for batch_size in (8, 3) if shift > 1 else (8, 40, 3):  # answers do not depend on the batch
         some = evaluate(dataclasses.replace(shifted, test_doubt=doubt), model, split, batch_size)
         expected = np.where((sure < doubt)[:, None], every.digit_logits, plain.digit_logits)
         np.testing.assert_allclose(some.digit_logits, expected, rtol=1e-4, atol=1e-5)
@@ -91,9 +91,9 @@ def test_no_images_have_no_answers(config, model, train):
 def test_scores_by_hand():
     labels = np.array([0, 3, 3, 9])
     digit = np.array([0, 3, 5, 9])  # the third is misread
-    sums = digit[:, None] + np.arange(10)  # consistent with what was read
+    sums = digit[:, None] + np.arange(10)  # consistent with the digits as read
     sums[0, 4] = 7  # the adder errs once
-    sums[2, 0] = 3  # and is right by luck once
+    sums[2, 0] = 3  # and is once right by luck
     losses, impossible = np.array([1.0, 2.0, 3.0, 6.0]), np.linspace(0, 0.5, 40).reshape(4, 10)
     rest = np.zeros((4, 10), np.float32), np.zeros((4, 10, 19), np.float32), np.array([1, 1, 10, 10])
     scores = score(Evaluation(digit, sums, losses, np.full((4, 10), 0.5), impossible, *rest), labels)

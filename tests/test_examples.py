@@ -1,4 +1,4 @@
-"""The examples in the docstrings: each runs, and gives what it shows."""
+"""The examples in the docstrings: each runs, and gives the output shown."""
 
 import doctest
 import importlib
@@ -20,7 +20,7 @@ MODULES = sorted(  # that have an example
 def examples(name: str) -> list[doctest.DocTest]:
     """Return the examples of the functions and classes that a module defines.
 
-    The finder's own choice of them would miss functions that jaxtyping has wrapped.
+    The finder itself would miss functions that jaxtyping has wrapped.
     """
     module = importlib.import_module(f"mnistsum.{name}")
     found = []

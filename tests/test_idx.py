@@ -1,4 +1,4 @@
-"""IDX files: found, read and verified, or refused in one line that names the file."""
+"""IDX files are found, read and verified, or refused in one line that names the file."""
 
 import gzip
 import http.server
@@ -83,7 +83,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, file, change, message):
 
 @st.composite
 def hostile_files(draw) -> tuple[str, bytes]:
-    """One of the four names, and content that begins as an IDX file may and ends anyhow, gzipped or not."""
+    """Draw one of the four names, and content that may begin like an IDX file and end anyhow, gzipped or not."""
     name = draw(st.sampled_from(idx.FILES))
     numbers = st.one_of(st.sampled_from([2049, 2051, 28, 10, 40, 2**31, 2**32 - 1]), st.integers(0, 2**32 - 1))
     words = 4 if "images" in name else 2
@@ -140,7 +140,7 @@ def test_validation_must_leave_images_to_train_on(tmp_path):
 
 @pytest.fixture
 def proxy(tmp_path, monkeypatch):
-    """A web that answers every plain-http request with the same wrong bytes, and an empty cache folder."""
+    """Set up a proxy that answers every plain-http request with the same wrong bytes, and an empty cache folder."""
 
     class Wrong(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -170,7 +170,7 @@ def test_a_download_of_other_content_is_refused_and_not_kept(proxy, tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("port", ["9", "port"])  # the discard port, which refuses at once, and none
+@pytest.mark.parametrize("port", ["9", "port"])  # the discard port, which refuses at once, and an invalid one
 def test_without_network_the_error_names_address_folder_and_files(tmp_path, monkeypatch, port):
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
     monkeypatch.setattr("urllib.request._opener", None)  # which keeps the proxy of the first request

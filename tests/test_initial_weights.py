@@ -1,4 +1,4 @@
-"""Runs that begin from given weights: taken bit for bit, refused where they do not fit, exact under resume."""
+"""Runs that begin from given weights: used bit for bit, refused if they do not fit, exact under resume."""
 
 import dataclasses
 import json
@@ -38,7 +38,7 @@ def test_a_run_begins_with_the_bits_of_the_weights_however_it_trains_and_compute
     state = loop.first_state(recipe, 0, loaded)
     assert arrays(state.model) == arrays(state.average) == given
     seeded = jax.eval_shape(lambda: init_state(recipe, split_keys(0)))
-    assert jax.tree.structure(state) == jax.tree.structure(seeded)  # so that the same program takes it
+    assert jax.tree.structure(state) == jax.tree.structure(seeded)  # so that the same program accepts it
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_run_from_given_weights_resumes_with_the_same_bits_and_without_them(tm
     assert bits(stopped) == bits(whole)
     records = [json.loads((run / "run.json").read_text()) for run in (stopped, whole)]
     assert records[0]["settings"] == records[1]["settings"]
-    # The seed does not bring them back.
+    # The seed cannot restore them.
     (whole / "summary.json").unlink()
     shutil.rmtree(whole / "checkpoints")
     assert "start a new run with --init" in finish(start("--resume", whole), status=2)[1]

@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped, starved of disk or started twice: nothing is lost, and nothing is said wrongly."""
+"""Runs that are killed, stopped, out of disk space or started twice lose nothing, and report nothing wrong."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ from mnistsum.config import read_config
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory) -> list[str]:
-    """Twelve epochs of eight steps: twelve evaluations and checkpoints in a few seconds."""
+    """Return arguments for twelve epochs of eight steps: twelve evaluations and checkpoints in a few seconds."""
     folder = write_set(tmp_path_factory.mktemp("data"), train=576, test=64)
     data = ["data.name=custom", f"data.dir={folder}", "data.validation=64"]
     return ["--config", "smoke", *data, "training.batch_size=64", "training.epochs=12"]
@@ -29,14 +29,14 @@ def arguments(tmp_path_factory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def whole(arguments, tmp_path_factory) -> Path:
-    """The run that nothing happens to."""
+    """Return the folder of an undisturbed run."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     finish(start(*arguments, "--output", folder))
     return folder
 
 
 def survive_kills(arguments, folder: Path, kills: int, seed: int) -> int:
-    """Kills a run at random moments and resumes it, so many times; new runs are begun as they end. The runs made."""
+    """Kill and resume a run at random moments, with a new run after each that ends; return the number of runs."""
     random, runs = np.random.default_rng(seed), 1
     run = folder / "1"
     while kills:
@@ -70,7 +70,7 @@ def test_a_hundred_kills_at_random_moments_lose_nothing(arguments, whole, tmp_pa
 
 @pytest.fixture
 def stopped(arguments, tmp_path) -> Path:
-    """A run stopped by SIGTERM after some epochs."""
+    """Return the folder of a run stopped by SIGTERM after some epochs."""
     folder = tmp_path / "stopped"
     process = start(*arguments, "--output", folder)
     assert process.stdout is not None
@@ -109,7 +109,7 @@ def test_of_two_runs_in_one_folder_one_is_refused_at_once(arguments, whole, tmp_
 
 def test_a_run_is_not_resumed_where_what_decides_it_has_changed(stopped):
     run = json.loads((stopped / "run.json").read_text())
-    run["sources"]["mnistsum.objective"] = "0"  # as if it had been another
+    run["sources"]["mnistsum.objective"] = "0"  # as if it had been different
     run["settings"]["prng"] = "rbg"
     (stopped / "run.json").write_text(json.dumps(run))
     labels = Path(read_config(stopped).data.dir or "") / "train-labels-idx1-ubyte"
@@ -166,14 +166,14 @@ def test_a_signal_that_is_ignored_from_the_start_stops_nothing(arguments, tmp_pa
 def test_a_second_signal_ends_the_run_at_once_even_amid_a_compilation(tmp_path):
     process = start("--config", "reference", "--output", tmp_path / "run")
     assert process.stdout is not None
-    while not process.stdout.readline().strip().startswith("total"):  # next it compiles, for seconds
+    while not process.stdout.readline().strip().startswith("total"):  # next, it compiles for seconds
         assert process.poll() is None
     while process.poll() is None:
         process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=0.1)
     assert process.returncode == 128 + signal.SIGINT
-    assert not (tmp_path / "run" / "checkpoints").exists()  # a first signal alone would have saved one
+    assert not (tmp_path / "run" / "checkpoints").exists()  # the first signal alone would have saved one
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Training and evaluation of every config lower for accelerators, none of which has to be here."""
+"""Training and evaluation of every config lower for accelerators, none of which needs to be present."""
 
 import jax
 import jax.numpy as jnp
@@ -22,17 +22,17 @@ def images(n: int) -> Split:
 
 @pytest.mark.parametrize(
     "name",
-    # Networks that differ from another one's in their sizes alone are left to the slow tests.
+    # Networks that differ from another one only in size are left to the slow tests.
     [pytest.param(name, marks=[pytest.mark.slow] * (name in SIZES_ALONE)) for name in cli.config_names()],
 )
 def test_training_and_evaluation_lower_for_accelerators(name, monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # by which layers choose their convolution
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # layers choose their convolution by it
     config = cli.load_config(name)
     recipe = make_recipe(config, N)
     keys = jax.eval_shape(lambda: split_keys(0))
     state = jax.eval_shape(lambda keys: init_state(recipe, keys), keys)
     model = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))
-    # As functions of this test, as JAX keeps what it has traced for the CPU.
+    # New functions, as JAX caches what it has traced for the CPU.
     training = jax.jit(lambda *arguments: advance(recipe, *arguments))
     evaluation = jax.jit(lambda *arguments: evaluate_batch(config.data, *arguments))
     for traced in (

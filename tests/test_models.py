@@ -1,4 +1,4 @@
-"""Models: what they are made of, how they start, and what holds for any of them."""
+"""Models: their parts, their initialization, and properties that all of them share."""
 
 import dataclasses
 import itertools
@@ -47,7 +47,7 @@ def test_the_table_adds_up_and_shows_the_vectors_of_10_10_20_and_19():
 
 
 class Tower(nnx.Module):
-    """One that answers twice, and takes a keyword."""
+    """A layer with two outputs and a keyword argument."""
 
     def __init__(self, width, rngs):
         self.hidden, self.output = nnx.Linear(784, width, rngs=rngs), nnx.Linear(width, 10, rngs=rngs)
@@ -58,7 +58,7 @@ class Tower(nnx.Module):
 
 
 class Towers(nnx.Module):
-    """What a network of a user's may do with its layers: keep them in a dict, read them, call one of them twice."""
+    """Uses layers as a user's network may: keeps them in a dict, reads their weights, calls one of them twice."""
 
     def __init__(self, config, rngs):
         self.features = 5
@@ -85,7 +85,7 @@ def test_the_table_shows_networks_that_do_more_with_their_layers_than_call_them(
 
 
 class Recurrent(nnx.Module):
-    """One that reads an image row by row; its layer asks for random keys that it does not use."""
+    """A network that reads an image row by row; its layer requests random keys that it does not use."""
 
     named = True
 
@@ -99,7 +99,7 @@ class Recurrent(nnx.Module):
 
 
 class Rematerialized(nnx.Module):
-    """An adder whose layer is computed again for its gradient."""
+    """An adder whose layer is recomputed for its gradient."""
 
     def __init__(self, config, features, rngs):
         self.output = nnx.Linear(20, 19, rngs=rngs)
@@ -199,7 +199,7 @@ def test_max_pool_by_hand():
 
 
 class Named:
-    """A part of a module that is equal to itself alone."""
+    """A part of a module that is equal only to itself."""
 
 
 SIZES = {
@@ -279,7 +279,7 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_logits():
 def test_size_and_work_of_each_classifier_with_an_adder_of_no_parameters(classifier, parameters, multiply_adds):
     config = ModelConfig(classifier=classifier, adder="shift")
     assert count_parameters(config) == parameters
-    assert count_multiply_adds(config) == multiply_adds  # which a lost pool or stride changes
+    assert count_multiply_adds(config) == multiply_adds  # a lost pool or stride would change them
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_the_contract_catches_a_network_that_is_no_function_of_its_inputs(monkey
     class Impure(mlp):
         def __init__(self, config, rngs):
             super().__init__(config, rngs)
-            self.named = Named()  # equal to no other model's, so that each compiles anew
+            self.named = Named()  # not equal to any other model's, so that each is compiled
 
         def __call__(self, image):
             features, digit = super().__call__(image)
@@ -347,7 +347,7 @@ def test_shift_moves_the_digits_probabilities_by_the_number():
 
 
 def layer(dense, x):
-    """A fully connected layer in NumPy."""
+    """Compute a fully connected layer in NumPy."""
     return np.asarray(x) @ np.asarray(dense.kernel[...]) + np.asarray(dense.bias[...])
 
 
@@ -407,7 +407,7 @@ def test_widths_that_a_classifier_cannot_have_are_refused_by_name(classifier, wi
 
 
 class Unsupported(nnx.Module):
-    """A classifier that holds what `kind` says."""
+    """A classifier that contains what `kind` says."""
 
     kind = ""
 
@@ -526,10 +526,10 @@ def test_dropout_layers_draw_masks_of_their_own_in_training_and_none_in_evaluati
     first, second = in_training(Masks(nnx.Rngs(0)), KEY)(ones)
     assert (first != second).any()
     again, _ = in_training(Masks(nnx.Rngs(1)), KEY)(ones)
-    assert (first == again).all()  # the key alone decides
+    assert (first == again).all()  # only the key matters
     evaluated = in_evaluation(Masks(nnx.Rngs(0)))
     assert all((out == ones).all() for out in evaluated(ones))
-    assert not jax.tree.leaves(evaluated)  # nor does it hold a key
+    assert not jax.tree.leaves(evaluated)  # nor does it contain a key
 
 
 def test_statistics_of_batch_norms_are_no_parameters():
@@ -540,7 +540,7 @@ def test_statistics_of_batch_norms_are_no_parameters():
 
 
 class Forgetful(CLASSIFIERS["lenet5_bn"]):
-    """One that evaluates with the statistics of each batch."""
+    """A network that evaluates with the statistics of each batch."""
 
     def __call__(self, image):
         self.train()

@@ -1,4 +1,4 @@
-"""Optimizers: schedules by hand, and each rule's first step."""
+"""Optimizers: schedules checked by hand, and each rule's first step."""
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ def test_a_schedule_may_be_all_warm_up():
 
 
 def second_update(*lengths, **fields):
-    """The update by a gradient of the second length, after one of the first."""
+    """Return the update for a gradient of the second length, after one of the first."""
     rule = optimizer(OptimizerConfig(**({"schedule": "constant", "learning_rate": 0.1} | fields)), 100)
     state, update = rule.init(PARAMS), jax.jit(rule.update)
     for length in lengths:
@@ -96,7 +96,7 @@ def test_muon_orthogonalizes_kernels_as_matrices_of_height_width_input_by_output
     for name in ("kernel", "matrix"):
         rows = np.asarray(update[name]).reshape(-1, update[name].shape[-1])
         singular = np.linalg.svd(rows, compute_uv=False)
-        assert singular.max() / singular.min() < 2  # Newton-Schulz leaves them within 0.7 to 1.2 or so
+        assert singular.max() / singular.min() < 2  # Newton-Schulz brings them to between about 0.7 and 1.2
         gradient = np.asarray(GRADIENT[name]).reshape(rows.shape)
         ratios = np.linalg.svd(gradient, compute_uv=False)
         assert ratios.max() / ratios.min() > 1.3 * singular.max() / singular.min()
@@ -138,7 +138,7 @@ def test_clipping_bounds_the_norm_of_the_whole_gradient():
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_clipping_comes_before_the_rule(name):
-    # To rules that do not mind a gradient's length, one a hundred times as long as that before is as long once clipped.
+    # Clipped, a gradient a hundred times as long as the last has its length, and these rules give the same update.
     equal, clipped = (second_update(*lengths, name=name, clip_norm=0.1)["bias"] for lengths in ((1, 1), (1, 100)))
     np.testing.assert_allclose(clipped, equal, rtol=1e-4)
     assert (abs(second_update(1, 100, name=name)["bias"] - equal) > 0.003).all()

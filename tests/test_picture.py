@@ -1,4 +1,4 @@
-"""Pictures brought into MNIST's form, and what is no picture of a digit."""
+"""Pictures converted to MNIST's form, and files that are not pictures of a digit."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
 
 
 def seven(ink="black", paper="white", size=300, mode="RGB") -> Image.Image:
-    """A seven, off the middle, in a square of this size."""
+    """Draw a seven, off center, in a square of this size."""
     image = Image.new(mode, (size, size), paper)
     points = [(at[0] * size // 300, at[1] * size // 300) for at in ((60, 50), (170, 50), (100, 210))]
     ImageDraw.Draw(image).line(points, fill=ink, width=size // 15, joint="curve")
@@ -33,7 +33,7 @@ def seven(ink="black", paper="white", size=300, mode="RGB") -> Image.Image:
 
 
 def differs(image, other) -> float:
-    """The mean difference over the mean, at the best of nine places, as centring rounds to whole pixels."""
+    """Return the mean difference over the mean, at the best of nine shifts, as centering rounds to whole pixels."""
     moves = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
     return min(np.abs(np.roll(image.astype(float), move, (0, 1)) - other).mean() for move in moves) / other.mean()
 
@@ -184,7 +184,7 @@ def test_an_odd_exif_turns_the_picture_as_it_says():
 
 
 def test_a_damaged_exif_is_passed_over_in_silence():
-    exif = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">HHHII", 1, 0x10E, 2, 1000, 26)  # a text that lies behind its end
+    exif = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">HHHII", 1, 0x10E, 2, 1000, 26)  # a text beyond its end
     with warnings.catch_warnings(action="error"):
         silence_pillow()
         assert differs(read_picture(encode(seven(), "JPEG", exif=exif), "seven"), SEVEN) < 0.2
@@ -208,7 +208,7 @@ def test_a_palette_that_is_missing_is_a_damaged_image():
 
 @pytest.mark.parametrize(("shape", "ink"), [((2, 60), 40), ((3, 108), 40), ((3, 359), 80), ((60, 2), 40)])
 def test_a_strip_of_a_few_pixels_is_read_or_empty(shape, ink):
-    """Half of its width is a bar along its edge, which is thinner than a stroke is made."""
+    """A bar along the edge of the strip is thinner than strokes are made."""
     strip = np.full((min(shape), max(shape), 3), 200.0)
     strip[-1, max(shape) // 2 :][:ink] = 40
     with warnings.catch_warnings(action="error"), contextlib.suppress(InputError):

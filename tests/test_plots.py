@@ -1,4 +1,4 @@
-"""Pictures and report: drawn from any finished evaluation, and never a way in for HTML."""
+"""Figures and report: drawn from any finished evaluation, and never a way to inject HTML."""
 
 import dataclasses
 import itertools
@@ -33,7 +33,7 @@ def test_examples_name_every_mistake_there_is(mnist, wrong):
 
 
 def test_random_images_are_not_chosen_by_their_mistakes(mnist):
-    """Each image is read right, and one of its ten sums is wrong."""
+    """Each image is read correctly, and one of its ten sums is wrong."""
     split = Split(*(array[:100] for array in mnist.test))
     answers = predictions(np.asarray(split.labels))
     answers["sum"][:, 3] += 1

@@ -1,4 +1,4 @@
-"""Predictions by the networks that ship, in Python and on the command line, and judged by drawings."""
+"""Predictions by the shipped networks, in Python and on the command line, and judged on drawings."""
 
 import csv
 import dataclasses
@@ -56,7 +56,7 @@ def test_a_network_that_ships_is_small_and_reads_the_test_set_as_its_published_r
     assert f"digit {said:.2%}" in made_by
     network = mnistsum.load_pretrained(name)
     evaluation = evaluate(network.config.data, network.model, mnist.test)
-    assert abs((evaluation.digit == mnist.test.labels).mean() - said) < 5e-4  # another CPU may round a few images over
+    assert abs((evaluation.digit == mnist.test.labels).mean() - said) < 5e-4  # another CPU's rounding may change a few
 
 
 def test_the_model_card_gives_the_figures_of_the_published_runs():
@@ -81,7 +81,7 @@ def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnis
         alone = base.predict(images[i : i + 1], numbers[i : i + 1])
         for a, b in zip(together, alone, strict=True):
             np.testing.assert_allclose(a[i], b[0], rtol=1e-4, atol=1e-6)
-    # No more where the page's tests have run before in this process.
+    # None is added if the page's tests have already run in this process.
     assert predict._probabilities._cache_size() <= traced + 1
     for probabilities in together:
         np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
@@ -131,7 +131,7 @@ def test_several_pictures_and_standard_input_as_json_on_the_command_line(base, m
 
 @pytest.fixture
 def album(mnist, tmp_path) -> Path:
-    """A folder of six digits, a picture that is none, and a file that does not look like one."""
+    """Return a folder of six digits, a .png file that is no image, and a file not named like a picture."""
     for i, image in enumerate(mnist.test.images[:6]):
         Image.fromarray(image[..., 0]).save(tmp_path / f"{i}.PNG")
     (tmp_path / "bad.png").write_text("no picture")
@@ -142,7 +142,7 @@ def album(mnist, tmp_path) -> Path:
 def test_a_folder_and_a_pattern_give_a_row_for_each_picture_and_bad_ones_their_reason(
     album, capsys, ended, monkeypatch
 ):
-    monkeypatch.setattr("mnistsum.app.predict.CHUNK", 4)  # so that there are two
+    monkeypatch.setattr("mnistsum.app.predict.CHUNK", 4)  # so that there are two chunks
     reason = "expected a PNG, JPEG, GIF or BMP image, found another kind of file"
     files = [*(str(album / f"{i}.PNG") for i in range(6)), str(album / "bad.png")]
     for given in (album, album / "*[Pp][Nn][Gg]"):
@@ -194,7 +194,7 @@ def test_the_temperatures_that_ship_are_those_of_the_validation_images(base, mni
         for split in (mnist.validation, mnist.test)
     )
     for output, shipped in base.temperatures._asdict().items():
-        assert fit_temperature(*held_out[output]) == pytest.approx(shipped, rel=0.02)  # another CPU rounds otherwise
+        assert fit_temperature(*held_out[output]) == pytest.approx(shipped, rel=0.02)  # another CPU rounds differently
         assert reliability(*test[output], shipped).error < reliability(*test[output]).error
 
 
@@ -213,7 +213,7 @@ def test_evaluate_says_what_scores_say(base, mnist, split, capsys):
     images, labels = getattr(mnist, split)
     expected = score(evaluate(base.config.data, base.model, Split(images, labels)), labels)
     assert said["images"] == len(labels)
-    assert said["digit_accuracy"] == pytest.approx(expected.digit_accuracy, abs=5e-4)  # compiled otherwise
+    assert said["digit_accuracy"] == pytest.approx(expected.digit_accuracy, abs=5e-4)  # compiled differently
 
 
 def test_labels_without_images_are_null_in_json(tmp_path, capsys, monkeypatch):
@@ -291,7 +291,7 @@ def test_bad_input_is_answered_in_one_line(arguments, answer, monkeypatch):
 
 def test_a_picture_that_may_not_be_read_is_not_called_damaged(monkeypatch):
     def denied(self, *_):
-        raise PermissionError(errno.EACCES, "Permission denied")  # as root, whom CI runs as, is never told
+        raise PermissionError(errno.EACCES, "Permission denied")  # root, as in CI, never gets it
 
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(Path, "open", denied)

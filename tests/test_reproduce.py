@@ -1,4 +1,4 @@
-"""A run laid over the write-up's log."""
+"""A run compared with the write-up's log."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a machine cannot do is said before anything is trained or written."""
+"""What a machine cannot do is reported before anything is trained or written."""
 
 import dataclasses
 import shutil

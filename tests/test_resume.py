@@ -21,7 +21,7 @@ START = jax.jit(init_state, static_argnums=0)
 
 
 def run(config, train, folder, stops, fault=None):
-    """The state after all steps, saved and restored at each stop; a fault alters (keys, state) after each."""
+    """Return the state after all steps, saved and restored at each stop; a fault alters (keys, state) after each."""
     recipe = make_recipe(config, len(train.labels))
     keys, state = KEYS, START(recipe, KEYS)
     for stop in stops:
@@ -34,7 +34,7 @@ def run(config, train, folder, stops, fault=None):
 
 
 def bits(config, state, train) -> list[bytes]:
-    """All of a run: every array of its state, and what it predicts."""
+    """Return all of a run: every array of its state, and its predictions."""
     predicted = evaluation.evaluate(config.data, trained_model(state), train)
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((state, predicted))]
 
@@ -72,7 +72,7 @@ FAULTS = {
         state._replace(metrics=jax.tree.map(lambda total: 2 * total, state.metrics)),
     ),
     "augmentation key reused": lambda config, keys, state: (
-        keys._replace(augment=keys.dropout),  # as if another purpose's key had been taken
+        keys._replace(augment=keys.dropout),  # as if the key for another purpose had been used
         state,
     ),
 }
@@ -190,7 +190,7 @@ def test_all_keys_that_a_run_derives_are_distinct():
     @jax.jit
     def derive(key, indices):
         folded = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
-        parts = jax.vmap(lambda key: jax.random.split(key, 3))(folded)  # as augment splits it
+        parts = jax.vmap(lambda key: jax.random.split(key, 3))(folded)  # as in augment
         return jax.random.key_data(folded), jax.random.key_data(parts).reshape(-1, 2)
 
     for seed in range(runs):

@@ -1,4 +1,4 @@
-"""Runs from end to end, in processes of their own, as a user starts them; their files read back."""
+"""Runs from end to end, in processes of their own, as a user starts them; their files are read back."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def finish(process: subprocess.Popen) -> str:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """What the promise of equal bits covers: everything but clocks, and the pictures and report made of the rest."""
+    """Return what must have equal bits: everything but clocks, and the figures and report made from the rest."""
     lines = [json.loads(line) | {"clock": None} for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return {
         "config": (folder / "config.json").read_bytes(),
@@ -50,7 +50,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory) -> tuple[Path, str]:
-    """A finished run of `smoke`, and what it printed."""
+    """Return a finished run of `smoke`, and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "smoke"
     return folder, finish(start("--config", "smoke", "--output", folder))
 
@@ -101,7 +101,7 @@ def test_the_summary_agrees_with_the_predictions_and_the_model(smoke):
     assert (summary["test"]["images"], summary["test"]["pairs"]) == (10_000, 100_000)
     evaluation = evaluate(config.data, model, test)
     assert (evaluation.digit == predictions["digit"]).all()
-    # This process compiles otherwise than the run did, and rounds otherwise: only ties may differ.
+    # This process compiles, and so rounds, differently from the run: only ties may differ.
     for i, number in np.argwhere(evaluation.sum != predictions["sum"]):
         logits = model(scale(config.data, jnp.asarray(test.images[i : i + 1])), jnp.eye(10)[number][None])
         assert abs(np.subtract(*logits.sum[0, [evaluation.sum[i, number], predictions["sum"][i, number]]])) < 1e-4
@@ -111,7 +111,7 @@ def test_the_report_holds_everything_in_one_file(smoke):
     folder, _ = smoke
     report = (folder / "report.html").read_text()
     assert report.count("data:image/png;base64,") == 1
-    assert not re.search(r"(src|href)=\"(?!data:|#)", report)  # nothing but itself
+    assert not re.search(r"(src|href)=\"(?!data:|#)", report)  # no references outside itself
     assert report.count("<svg") == 6
     calibration = json.loads((folder / "summary.json").read_text())["calibration"]
     temperatures = weights.load(folder).temperatures
@@ -132,7 +132,7 @@ def test_the_report_holds_everything_in_one_file(smoke):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.slow
 def test_a_run_elsewhere_stopped_by_a_signal_resumes_to_the_same_bits(smoke, tmp_path, number):
-    """Nor do the working directory, PYTHONHASHSEED and a folder's odd name change a bit."""
+    """The working directory, PYTHONHASHSEED and an odd folder name do not change a bit, either."""
     folder, _ = smoke
     parts = "its two parts"
     elsewhere = {"cwd": tmp_path, "PYTHONHASHSEED": "7"}
@@ -208,7 +208,7 @@ def test_ten_fresh_processes_give_the_same_bits(smoke, tmp_path):
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory) -> Path:
-    """The architecture that the README shows: one file, as a process takes a name from no other."""
+    """Return one file with the README's architecture for all tests, as a process takes a name from only one file."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (block,) = [block for block in blocks if "CLASSIFIERS" in block]
     file = tmp_path_factory.mktemp("own") / "wide.py"
@@ -235,7 +235,7 @@ def test_the_architecture_of_the_readme_keeps_the_contract_and_resumes(wide, tmp
     testing.check(cli.load_config(str(wide)).model)
     finish(start("--config", wide, "--output", "out", "training.epochs=0.05", cwd=tmp_path))
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["parameters"] == 784 * 512 + 512 + 5130 + 5139
-    # Its code is loaded because it is typed, never because the run's folder names it.
+    # Its code is loaded because the user names it, never because the run's folder does.
     alone = start("--resume", "out", cwd=tmp_path)
     assert "if it is your own, give the file that defines it, too: --config FILE.py" in alone.communicate(timeout=60)[1]
     assert alone.returncode == 2

@@ -37,7 +37,7 @@ def test_recipes_are_ranked_on_validation_images_and_finished_ones_are_not_repea
     assert slow in second
     assert search(*typed).returncode == 0
     assert (tmp_path / "table.jsonl").read_text() == log
-    # Of a search that logs beside this one, what is there counts; dots of a name stay.
+    # Results that another search has logged in the same file count; dots in a name stay.
     beside = {"recipe": "another", "mark": "0", "seed": 0} | {"validation": 10_000}
     (tmp_path / "v0.5.jsonl").write_text(json.dumps(runs[0] | beside) + "\n")
     dotted = search(quick, "--output", tmp_path / "v0.5", "--runs", tmp_path / "runs", "--seeds", 1)
@@ -45,7 +45,7 @@ def test_recipes_are_ranked_on_validation_images_and_finished_ones_are_not_repea
     assert "another" in (tmp_path / "v0.5.md").read_text()
     fewer = (*typed, "--validation", 5000)
     assert search(*fewer).returncode == 0
-    assert len((tmp_path / "table.jsonl").read_text().splitlines()) == 4  # other validation images are another result
+    assert len((tmp_path / "table.jsonl").read_text().splitlines()) == 4  # other validation images give another result
     assert " | 1 | " in (tmp_path / "table.md").read_text()
     wrong = search("training.epoch=2", "--output", tmp_path / "other")
     assert wrong.returncode == 2

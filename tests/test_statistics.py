@@ -1,4 +1,4 @@
-"""Statistics: by hand, and their error rates by simulation."""
+"""Statistics: checked by hand, and their error rates by simulation."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ TRIALS = 2000
 
 
 def simulate(seeds, images, noise, mean=0.0, n=10, m=200):
-    """Comparisons of accuracies with crossed effects of n seeds and m images, and a rest."""
+    """Yield comparisons of accuracies with crossed effects of n seeds and m images, and a residual."""
     random = np.random.default_rng(5)
     for _ in range(TRIALS):
         effects = seeds * random.standard_normal((n, 1)) + images * random.standard_normal((1, m))
@@ -27,7 +27,7 @@ def test_interval_by_hand():
 
 
 def test_difference_by_hand():
-    # Seeds' means 1/2, 0, 1: variance 1/4, over 3. Images' means 2/3, 1/3: variance 1/18, over 2. The rest: squares
+    # Seeds' means 1/2, 0, 1: variance 1/4, over 3. Images' means 2/3, 1/3: variance 1/18, over 2. Residual: squares
     # that sum to 1/3, over 2 degrees of freedom, over 6. t(2) 0.975 = 4.302653 for the seeds; for images 1/36 - 1/36.
     d = difference(np.zeros((3, 2)), np.array([[1.0, 0], [0, 0], [1, 1]]))
     assert d.mean == pytest.approx(0.5)
@@ -36,21 +36,21 @@ def test_difference_by_hand():
 
 
 def test_seeds_and_images_each_have_their_own_quantile():
-    # Seeds that all differ alike: their variance is nil, and the interval that of a paired t over images.
+    # If all seeds differ alike, their variance is zero, and the interval is that of a paired t-test over images.
     d = np.array([[0.0, 1, 1, 0, 1]] * 3)
     low, high = stats.ttest_1samp(d[0], 0).confidence_interval()
     np.testing.assert_allclose(difference(np.zeros((3, 5)), d)[1:3], [low, high], rtol=1e-6)
-    # Images that all differ alike: that of a paired t over seeds.
+    # If all images differ alike, it is that of a paired t-test over seeds.
     low, high = stats.ttest_1samp([0.0, 1, 1], 0).confidence_interval()
     d = np.array([[0.0] * 5, [1.0] * 5, [1.0] * 5])
     np.testing.assert_allclose(difference(np.zeros((3, 5)), d)[1:3], [low, high], rtol=1e-6)
 
 
 def test_seeds_that_agree_by_chance_do_not_narrow_the_interval():
-    # Both seeds' means are 1/2, and both images': what is left is the rest, 1 over one degree of freedom, over 4.
+    # Both seeds' means are 1/2, as are both images': only the residual is left, 1 over one degree of freedom, over 4.
     d = difference(np.zeros((2, 2)), np.eye(2))
     np.testing.assert_allclose([d.low, d.high], 0.5 + np.array([-1, 1]) * 12.706205 * np.sqrt(1 / 4), rtol=1e-6)
-    # Of two contrasts, each holds at 97.5 %: the quantile at 1 - 0.0125.
+    # For two contrasts, each interval is at 97.5 %: the quantile at 1 - 0.0125.
     d = difference(np.zeros((2, 2)), np.eye(2), contrasts=2)
     np.testing.assert_allclose([d.low, d.high], 0.5 + np.array([-1, 1]) * 25.4517 * np.sqrt(1 / 4), rtol=1e-5)
 
@@ -87,14 +87,14 @@ def test_the_simulation_finds_an_interval_that_is_too_narrow(monkeypatch):
 
 
 def test_seeds_alone_would_call_equal_architectures_different():
-    # Why images count as samples too: on one fixed test set, luck with its images looks like skill.
+    # This is why images count as samples, too: on a fixed test set, luck with its images looks like skill.
     called = [stats.ttest_1samp((b - a).mean(1), 0).pvalue < 0.05 for a, b in simulate(0.1, 10, 3)]
     assert np.mean(called) > 0.5
 
 
 @pytest.mark.parametrize(("half", "verdict"), [(0.0009, "no worse by 0.1 points"), (0.0011, "undecided")])
 def test_no_worse_is_said_of_an_interval_that_lies_within_a_tenth_of_a_point(half, verdict):
-    effect = half * 3 / stats.t.ppf(0.975, 9)  # of each seed, up or down in turn
+    effect = half * 3 / stats.t.ppf(0.975, 9)  # of each seed, alternately up and down
     other = np.tile(effect * (-1.0) ** np.arange(10)[:, None], (1, 500))
     found = difference(np.zeros_like(other), other)
     assert found.high == pytest.approx(half)

@@ -1,4 +1,4 @@
-"""The results table: what the README shows is what the committed runs say."""
+"""The results table: the README shows the figures of the committed runs."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ def test_a_published_run_is_of_the_config_that_bears_its_name():
 
 
 def a_run(folder: Path, config: Config, accuracy: float, passes: float) -> Path:
-    """A finished run's folder, as far as a table reads it."""
+    """Return a folder with what a table reads of a finished run."""
     test = {"digit_accuracy": accuracy, "sum_accuracy": accuracy - 0.01, "passes": passes}
     costs = {"parameters": 1000, "multiply_adds": 20, "train_seconds": config.seed, "wall_seconds": 3}
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""What TensorBoard would read of a run: each point once, whatever happened to the run."""
+"""What TensorBoard would read from a run: each point once, whatever happened to the run."""
 
 import importlib.util
 import io
@@ -23,7 +23,7 @@ from mnistsum.errors import InputError
 
 
 def values(folder: Path) -> list:
-    """Step and value of all that the event files of a run hold; each record has its length before it, and checksums."""
+    """Return all values in a run's event files, with their steps; a record has a length before it, and checksums."""
     found = []
     for file in sorted((folder / "tensorboard").glob("events.*")):
         content, place = file.read_bytes(), 0
@@ -36,7 +36,7 @@ def values(folder: Path) -> list:
 
 
 def scalars(folder: Path) -> dict:
-    """Points by tag and step, each of which occurs once."""
+    """Return the points by tag and step, each of which occurs once."""
     points = [(value.tag, step) for step, _, value in values(folder)]
     assert set(Counter(points).values()) == {1}
     return {
@@ -62,13 +62,13 @@ def test_a_log_begun_anew_holds_each_point_once_at_the_moment_of_its_measurement
     first = Log(tmp_path, RUN, [])
     for line in lines(1, 2, 3):
         first.add(line)
-    second = Log(tmp_path, RUN, lines(1, 2))  # as a run does that was killed and goes on from its second epoch
+    second = Log(tmp_path, RUN, lines(1, 2))  # as in a killed run that resumes from its second epoch
     second.add(lines(3)[0])
     second.writer.close()
     found = scalars(tmp_path)
     assert found["loss/train", 24] == pytest.approx(1 / 3)
     assert found["sum_accuracy/validation", 8] == 0.25
-    assert len(found) == 3 * 4  # loss, two accuracies and the epoch: no sizes
+    assert len(found) == 3 * 4  # loss, two accuracies and the epoch, but no sizes
     times = {step: time for step, time, _ in values(tmp_path)}
     assert times[16] - times[8] == pytest.approx(2.0)
 

@@ -1,4 +1,4 @@
-"""Training: what a step sees and does, and that stopping, compiling or stacking seeds changes nothing."""
+"""Training: what a step sees and does, and that stopping, compiling or stacking seeds changes no result."""
 
 import dataclasses
 import itertools
@@ -129,7 +129,7 @@ def test_stopping_anywhere_gives_the_bits_of_single_steps(recipe, keys, start, t
 
 @pytest.mark.parametrize("few", [0, pytest.param(128, marks=pytest.mark.slow)])
 def test_draws_by_rank_see_each_image_once_and_then_by_the_losses_that_it_had(config, keys, train, few):
-    """The learning rate is as good as zero and no image is distorted: losses are those of the first weights."""
+    """The learning rate is practically zero and no image is distorted: losses are those of the first weights."""
     still = OptimizerConfig(name="sgd", learning_rate=1e-30, momentum=0.0, schedule="constant")
     once = dataclasses.replace(config, augment=AugmentConfig(), optimizer=still, data=DataConfig(train_images=few))
     ranked = dataclasses.replace(once, training=dataclasses.replace(config.training, pressure=20.0))
@@ -158,7 +158,7 @@ def test_an_image_that_is_in_a_batch_twice_is_remembered_by_its_larger_loss():
 
 
 def test_a_step_of_sgd_by_hand(config, keys, train):
-    """Weights less the learning rate times the gradient of the loss, which `jax.grad` of the plain model gives, too."""
+    """Weights minus the learning rate times the loss's gradient, which `jax.grad` of the plain model also gives."""
     plain = dataclasses.replace(
         config,
         optimizer=OptimizerConfig(name="sgd", learning_rate=0.1, momentum=0.0, schedule="constant"),
@@ -190,7 +190,7 @@ def test_an_epoch_counts_its_examples_and_starts_anew(recipe, keys, start, train
 
 
 def test_every_step_distorts_anew(config, keys, train):
-    # All images are one: only the distortion can tell two of them apart.
+    # All images are the same: only the distortion can make them differ.
     copies = jax.tree.map(lambda array: jnp.repeat(array[:1], N, 0), train)
     epoch = EPOCH(keys.order, keys.number, 0, N)
 
@@ -294,14 +294,14 @@ def test_a_gradient_that_is_not_finite_is_named_where_the_loss_still_is(config, 
 
     monkeypatch.setattr(training, "objective", edged)
     recipe = make_recipe(dataclasses.replace(config, augment=AugmentConfig(), optimizer=OptimizerConfig(name="sgd")), N)
-    # A new function, as JAX keeps what it has traced of an old one.
+    # A new function, as JAX caches what it has traced of an old one.
     state = jax.jit(lambda *arrays: advance(recipe, *arrays))(keys, START(recipe, keys), train, jnp.int32(3))
     assert non_finite(state) == "gradient not finite at step 1"
 
 
 @pytest.fixture(scope="module")
 def normed_start(normed):
-    """A recipe with batch norms and dropout, and its state before the first step."""
+    """Return a recipe with batch norms and dropout, and its state before the first step."""
     recipe = make_recipe(normed, N)
     return recipe, START(recipe, split_keys(0))
 
@@ -325,7 +325,7 @@ def test_dropout_draws_anew_each_step_from_the_runs_own_key(normed_start, keys, 
     first = loss(start, keys.dropout)
     assert first == loss(start, keys.dropout)
     assert first != loss(start, keys.augment)
-    moved = start._replace(step=jnp.int32(8))  # an epoch on, so that the metrics begin anew; all else is the same
+    moved = start._replace(step=jnp.int32(8))  # an epoch later, so that the metrics restart; all else is the same
     assert first != loss(moved, keys.dropout)
 
 
@@ -343,7 +343,7 @@ def test_a_trained_network_with_batch_norms_and_dropout_answers_the_same_every_t
 
 
 def test_a_golden_run(recipe, train):
-    """What this very recipe gives, on two versions of JAX: a change of the algorithm shows here first."""
+    """The recipe's results on two versions of JAX: a change of the algorithm shows here first."""
     keys = split_keys(3)
     found = []
     for until in (1, 2, 8, 24):

@@ -1,4 +1,4 @@
-"""Exported networks: loaded back bit for bit, the same answers as graphs, and refused where they are something else."""
+"""Exported networks: loaded back bit for bit, with the same answers as graphs, and refused if they are not exports."""
 
 import dataclasses
 import itertools
@@ -87,7 +87,7 @@ def test_an_export_over_another_is_the_new_one_whatever_the_old_one_left(network
 
 
 def test_an_export_of_a_network_that_ships_says_where_it_comes_from(network, folder, tmp_path, monkeypatch):
-    folder.rename(tmp_path / "base")  # of the same name, and another network
+    folder.rename(tmp_path / "base")  # the same name, but another network
     monkeypatch.chdir(tmp_path)
     assert command(["export", "base", "--to", "safetensors", "--output", "out"]) == 0
     written, ships = (load_arrays(path / weights.WEIGHTS)[1] for path in (tmp_path / "out", PRETRAINED / "base"))
@@ -263,7 +263,7 @@ def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(mnist, name, adder):
     for a, b in zip(answers, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
         assert (a.argmax(-1) == b.argmax(-1)).all()
-    if name == "base":  # nor does bfloat16 turn an answer
+    if name == "base":  # nor does bfloat16 change an answer
         for a, b in zip(answers, load_pretrained("base").predict(images, numbers), strict=True):
             assert (a.argmax(-1) == b.argmax(-1)).all()
 

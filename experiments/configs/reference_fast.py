@@ -4,7 +4,7 @@ Claim: the write-up's 98.96 % digit and 98.83 % sum in less than one of its twen
 Result: digit 99.41 %, sum 99.14 %, one seed: experiments/results/runs/reference_fast-0. In float32, at commit e7b4349,
 99.31 and 99.05 %.
 Command: python -m experiments.run --config reference_fast
-Cost: 113 s of training, 140 s in all with an empty compilation cache, on two CPU cores with bfloat16 products (Intel AMX).
+Cost: 113 s of training, 140 s in all with an empty compilation cache, on two cores that multiply bfloat16 (Intel AMX).
 """
 
 from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig

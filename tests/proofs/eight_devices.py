@@ -1,4 +1,4 @@
-"""What eight virtual devices do, as JSON, for test_devices: they have to be there before JAX is loaded."""
+"""The results of eight virtual devices, as JSON, for test_devices: they must be set up before JAX is loaded."""
 
 import dataclasses
 import json
@@ -40,13 +40,13 @@ def on(devices: int, config: Config) -> Config:
 
 
 def difference(a: TrainState, b: TrainState) -> float:
-    """The largest between two states' parameters."""
+    """Return the largest difference between two states' parameters."""
     pairs = zip(jax.tree.leaves(a.model), jax.tree.leaves(b.model), strict=True)
     return max(float(np.abs(np.asarray(x) - np.asarray(y)).max()) for x, y in pairs)
 
 
 def communication(text: str) -> dict[str, int]:
-    """How many operations of each kind a compiled program holds in which devices talk to each other."""
+    """Count a compiled program's operations of each kind by which devices communicate."""
     return {kind: len(re.findall(rf"{kind}(-start)?\(", text)) for kind in COMMUNICATION}
 
 
@@ -64,11 +64,11 @@ def refusal(config: Config) -> str:
 
 def main(folder: Path) -> dict:
     mnist = load(CONFIG.data).train
-    data = Split(mnist.images[:640], mnist.labels[:640])  # ten steps an epoch
+    data = Split(mnist.images[:640], mnist.labels[:640])  # ten steps per epoch
     n, keys = len(data.labels), split_keys(0)
 
     def train(config: Config, state: TrainState, *until: int) -> list[TrainState]:
-        """The states at these steps."""
+        """Return the states at these steps."""
         recipe = make_recipe(config, n)
         states, compiled = [], compile_advance(recipe, n)
         placed, state, images = put_on_each(recipe.devices, (keys, state, data))
@@ -99,7 +99,7 @@ def main(folder: Path) -> dict:
     ]
 
     def of_seeds(config: Config, until: int) -> float:
-        """The difference of a seed trained beside seven others from the same seed alone."""
+        """Return the difference between a seed trained beside seven others and the same seed alone."""
         recipe = make_recipe(on(1, config), n)
         seeds = init_seeds(recipe, range(8), data)
         beside = unstack(compile_advance_seeds(recipe, n, 8)(*seeds, np.int32(until)), 8)[3]

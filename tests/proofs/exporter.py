@@ -1,4 +1,4 @@
-"""Exports two networks over each other, again and again, until it is killed: for test_export."""
+"""Exports two networks over each other repeatedly, until it is killed: for test_export."""
 
 import itertools
 import sys

@@ -1,6 +1,6 @@
-"""What the compiler makes of a step and an evaluation at full size, as JSON, for test_full_size.
+"""Measures how the compiler changes a step and an evaluation at full size, as JSON, for test_full_size.
 
-In a process of its own: tests compile without most optimizations, which are what is looked at here.
+It runs in a process of its own, as tests compile without most of the optimizations that are examined here.
 """
 
 import json
@@ -23,7 +23,7 @@ TYPES = ("float32", "bfloat16")
 
 
 def main() -> None:
-    """Print, by dtype, what the network of the command line is found to do."""
+    """Print, by dtype, the results for the network named on the command line."""
     train = load(DataConfig()).train
     split = Split(jnp.asarray(train.images[:BATCH]), jnp.asarray(train.labels[:BATCH]))
     batch = pair(scale(DataConfig(), split.images), split.labels, jnp.arange(BATCH) % 10)
@@ -38,20 +38,20 @@ def main() -> None:
 
 
 def step(model: Model, batch: Batch) -> dict[str, float]:
-    """By parameter, how far its gradient compiled is from the one computed operation by operation, in norms."""
+    """Return, by parameter, the relative distance of its compiled gradient from its eager one, in norms."""
     of = jax.value_and_grad(lambda params: loss(with_parameters(model, params), batch))
     (compiled, gradient), (eager, expected) = jax.jit(of)(parameters(model)), of(parameters(model))
     found = {"loss": abs(float(compiled) - float(eager)) / float(eager)}
     leaves = zip(jax.tree.leaves_with_path(gradient), jax.tree.leaves(expected), strict=True)
     total = float(jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(expected))))
     for (path, a), b in leaves:
-        # Beside the whole gradient, as that of a bias before a batch norm is rounding alone.
+        # Relative to the whole gradient as well, as that of a bias before a batch norm is only rounding.
         found[jax.tree_util.keystr(path)] = float(jnp.linalg.norm(a - b)) / (float(jnp.linalg.norm(b)) + 1e-4 * total)
     return found
 
 
 def evaluation(model: Model, split: Split) -> dict[str, float]:
-    """By field, the largest difference between compiled and not; of answers, the share that differs."""
+    """Return, by field, the largest difference between compiled and eager; for answers, the share that differs."""
     compiled = jax.jit(evaluate_batch, static_argnums=0)(DataConfig(), model, split)
     eager = evaluate_batch(DataConfig(), model, split)
     found = {}
@@ -83,7 +83,7 @@ def loss(model: Model, batch: Batch) -> jax.Array:
 
 
 def numpy_loss(model: Model, batch: Batch) -> float:
-    """Return the loss of `compact` and `concat`, written again in NumPy from what their docstrings say."""
+    """Return the loss of `compact` and `concat`, rewritten in NumPy from their docstrings."""
     number, label, total = (np.asarray(part) for part in (batch.number, batch.label, batch.sum))
     maps = np.asarray(batch.image, np.float64).transpose(3, 1, 2, 0)  # channels, height, width, batch
     for i, (conv, norm) in enumerate(zip(model.classifier.convs, model.classifier.norms, strict=True)):
@@ -103,7 +103,7 @@ def numpy_loss(model: Model, batch: Batch) -> float:
 
 
 def negative_log_likelihood(logits: np.ndarray, label: np.ndarray) -> float:
-    """Return its mean over the examples, in float64."""
+    """Return the mean over the examples, in float64."""
     logits = logits - logits.max(1, keepdims=True)
     return float((np.log(np.exp(logits).sum(1)) - logits[np.arange(len(label)), label]).mean())
 

@@ -1,4 +1,4 @@
-"""One run and many seeds on eight virtual devices: the same figures as on one, and where devices talk."""
+"""One run and many seeds on eight virtual devices: the same figures as on one, and when devices communicate."""
 
 import json
 import subprocess
@@ -21,9 +21,9 @@ def found(tmp_path_factory) -> dict:
 
 def test_fifty_steps_on_eight_devices_agree_with_one(found):
     assert found["devices"] == 8
-    assert found["moved"] > 0.1  # so that a tolerance says something
+    assert found["moved"] > 0.1  # so that the tolerances mean something
     assert found["difference"] < 1e-5  # SGD; sums over the batch in another order
-    assert found["muon"] < 0.02  # its orthogonalization amplifies them
+    assert found["muon"] < 0.02  # its orthogonalization amplifies the differences
 
 
 def test_metrics_on_eight_devices_are_of_the_whole_batch(found):

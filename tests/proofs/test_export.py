@@ -1,4 +1,4 @@
-"""Exports that are killed as they replace an older one."""
+"""Exports that are killed while they replace an older one."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from mnistsum import weights
 from mnistsum.config import Config, ModelConfig
 from mnistsum.models import build
 
-pytestmark = pytest.mark.slow  # a process for each kill
+pytestmark = pytest.mark.slow  # one process per kill
 ROOT = Path(__file__).parents[2]
 KILLS = 10
 
@@ -37,11 +37,11 @@ def test_a_killed_export_leaves_the_old_one_or_the_new_one_whole(tmp_path):
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
         )
-        process.stdout.readline()  # of an export: all is compiled
+        process.stdout.readline()  # after one export, all is compiled
         began = time.monotonic()
         for _ in range(2):
             process.stdout.readline()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # at any moment of the next two
+        with contextlib.suppress(subprocess.TimeoutExpired):  # at any moment in the next two exports
             process.wait(random.uniform(0, time.monotonic() - began))
         process.kill()
         process.communicate()

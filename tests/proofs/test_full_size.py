@@ -1,7 +1,7 @@
-"""Compiled programs at full size compute what they say: every network of the zoo beside itself, not compiled.
+"""Compiled programs at full size compute what they should: every network is compared with itself, not compiled.
 
-jaxlib 0.10.2, the last for Python 3.11, errs on CPUs in some products of more than 32,768 rows (jax-ml/jax#39103). The
-release before it does not, but takes half as long again or more for a training step of `base`.
+jaxlib 0.10.2, the last for Python 3.11, is wrong on CPUs in some products of more than 32,768 rows (jax-ml/jax#39103).
+The release before it is right, but takes half as long again or more for a training step of `base`.
 """
 
 import json
@@ -19,7 +19,7 @@ from mnistsum.registry import CLASSIFIERS
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
-BOUNDS = {"float32": 1e-4, "bfloat16": 0.02}  # of norms; in bfloat16, another order of sums rounds otherwise
+BOUNDS = {"float32": 1e-4, "bfloat16": 0.02}  # on norms; in bfloat16, sums in another order round differently
 
 
 @pytest.mark.parametrize("classifier", CLASSIFIERS)
@@ -45,4 +45,4 @@ def test_jaxlib_0_10_2_alone_errs_in_products_of_many_rows():
         return jax.vmap(lambda row: jnp.sum((jnp.eye(3) @ row) ** 2))(rows)
 
     errs = bool(np.abs(jax.jit(squares)(rows) / squares(rows) - 1)[1:].max() > 1e-3)
-    assert errs == (jaxlib.__version__ == "0.10.2")  # once it does not, `cli` need not warn of it
+    assert errs == (jaxlib.__version__ == "0.10.2")  # once it does not err, `cli` need not warn of it

@@ -1,4 +1,4 @@
-"""One run in two processes on the loopback: the figures of one process, and what is left if one is lost."""
+"""One run in two processes on the loopback: the figures of one process, and what remains if one is lost."""
 
 import json
 import re
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 def start_two(*arguments) -> list:
-    """Both processes of a run."""
+    """Start both processes of a run."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         meeting = ["--distributed", "--coordinator", f"127.0.0.1:{free.getsockname()[1]}", "--processes", "2"]
@@ -30,7 +30,7 @@ def wait_for_epoch(process, epoch: int) -> None:
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory) -> list[str]:
-    """Steps by SGD, on which the order of a sum has little effect."""
+    """Return arguments for SGD, on which the order of a sum has little effect."""
     folder = write_set(tmp_path_factory.mktemp("data"), train=576, test=64)
     data = ["data.name=custom", f"data.dir={folder}", "data.validation=64"]
     return ["--config", "smoke", *data, "training.batch_size=64", "training.epochs=12", "optimizer.name=sgd"]
@@ -38,12 +38,12 @@ def arguments(tmp_path_factory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def whole(arguments, tmp_path_factory) -> Path:
-    """A run in two processes that nothing happens to."""
+    """Return an undisturbed run in two processes."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     first, second = start_two(*arguments, "--output", folder)
     finish(first)
     output, errors = finish(second)
-    assert output == errors == ""  # the first alone prints
+    assert output == errors == ""  # only the first prints
     return folder
 
 
@@ -68,7 +68,7 @@ def test_a_lost_process_ends_the_other_and_leaves_a_whole_checkpoint(arguments, 
     assert other.returncode != 0
     assert re.fullmatch(r"error: parted from another process of this run \(.*\); .* --resume\n", errors)
     assert checkpoint.load_run(folder)
-    resumed = start("--resume", folder)  # by one process alone
+    resumed = start("--resume", folder)  # in a single process
     wait_for_epoch(resumed, 5)
     resumed.send_signal(signal.SIGTERM)
     finish(resumed, 128 + signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The networks of the benchmark are those of its PyTorch side: the same loss, the same gradient of every weight."""
+"""Both sides of the benchmark have the same networks: the same loss, and the same gradient of every weight."""
 
 import dataclasses
 
@@ -43,6 +43,6 @@ def test_the_twins_have_the_same_loss_and_the_same_gradient_of_every_weight(netw
     np.testing.assert_allclose(float(ours), theirs.item(), rtol=1e-5)
     copy_weights(gradient, gradient_twin)  # our gradient, in their layout
     for (name, leaf), expected in zip(gradient_twin.named_parameters(), twin.parameters(), strict=True):
-        # As a whole: where a ReLU's input is all but zero, rounding decides whether single gradients pass.
+        # As a whole: if a ReLU's input is almost zero, rounding decides whether single gradients pass.
         assert torch.linalg.norm(leaf - expected.grad) <= 1e-3 * torch.linalg.norm(expected.grad), name
         assert torch.linalg.norm(expected.grad) > 0, name
