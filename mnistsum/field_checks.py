@@ -13,7 +13,7 @@ from mnistsum.errors import InputError
 
 
 class Checked:
-    """A config or a part of one: types and ranges are checked whenever an instance is created."""
+    """A config or a part of one: its types and ranges are checked on every construction."""
 
     def __post_init__(self):
         for name, hint in hints(type(self)).items():
@@ -26,11 +26,11 @@ class Checked:
                 known.check(getattr(self, name))
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
-        """Return, for each check, the field, whether its value is in range, and the range in words."""
+        """Return fields, whether their values are in range, and the ranges in words."""
         return []
 
     def _names(self) -> dict[str, registry.Registry]:
-        """Return the fields that hold a name, and the registry in which the name is looked up."""
+        """Return the fields that hold a name, and the registries of the names."""
         return {}
 
     @classmethod

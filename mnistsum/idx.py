@@ -48,7 +48,7 @@ CONTENT = {
         "9f55f451c0988b028eccdf7d5cc265ab",
     ),
 }
-MAX_IMAGES = 300_000  # EMNIST has 240,000 digits; the limit keeps a hostile file from filling the memory
+MAX_IMAGES = 300_000  # EMNIST has 240,000 digits; a hostile file cannot fill the memory
 
 
 def read(
@@ -67,7 +67,7 @@ def read(
 
 
 def _read_files(paths: list[Path], name: str) -> Any:
-    """Return the arrays of `read` from the paths of the four files."""
+    """Return the arrays of `read` from the four files."""
     arrays = []
     for i in (0, 2):
         images = _read_file(paths[i], 2051, name, i).reshape(-1, 28, 28, 1)

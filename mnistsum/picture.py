@@ -17,14 +17,14 @@ from mnistsum.errors import InputError
 FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 MAX_BYTES, MAX_PIXELS = 50_000_000, 50_000_000  # of a picture
 MAX_SIDE = 2000  # pixels of the longer side; larger pictures are made smaller first
-WORKING_SIDE = 160  # pixels of the longer side of the page, and then of the digit's surroundings, when it is searched
+WORKING_SIDE = 160  # pixels of the longer side, of the page and then the digit's surroundings, in the search
 MAX_STROKE = 0.4  # of the longer side; strokes are narrower, so that a closing of this width leaves only paper
-MIN_HAIRLINE = 0.2  # least ink of a hairline that is joined to stronger ink, as a share of the strongest
+MIN_HAIRLINE = 0.2  # least share of the strongest ink for a hairline joined to it
 MIN_INK = 0.06  # least share of the paper's light that ink absorbs
 THINNEST, THICKEST = 0.09, 0.16  # stroke width over the digit's longer side: 6 % of MNIST's are below, a quarter above
 
 
-# EXIF's orientation to the transposition that turns the picture upright.
+# EXIF's orientation to what turns the picture upright.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -46,7 +46,7 @@ class Picture(NamedTuple):
 def read_picture(
     source: str | Path | BinaryIO | bytes, name: str | None = None, max_pixels: int = MAX_PIXELS
 ) -> UInt8[np.ndarray, "28 28 1"]:
-    """Return the digit in a PNG, JPEG, GIF or BMP file in MNIST's form; raise InputError like `inspect_picture`.
+    """Return the digit in a PNG, JPEG, GIF or BMP file in MNIST's form; InputError as in `inspect_picture`.
 
     Examples:
         >>> import io
@@ -71,11 +71,11 @@ def inspect_picture(
 
     Args:
         source: a path, an open file, or a file's content.
-        name: the name at the start of error messages; by default the path.
+        name: the start of error messages; by default the path.
         max_pixels: larger pictures are refused.
 
     Raises:
-        InputError: if the file is not such a picture, or the page is empty.
+        InputError: if it is no such file, or an empty page.
 
     Examples:
         >>> import io
@@ -129,7 +129,7 @@ def inspect_picture(
 
 
 def _read(source: Path | BinaryIO, name: str) -> bytes:
-    """Return the content of a file or stream; InputError if a path is not a file, or it exceeds MAX_BYTES."""
+    """Return the content of a file or stream; InputError if it is no file, or exceeds MAX_BYTES."""
     if isinstance(source, Path):
         mode = source.stat().st_mode  # before opening, as opening a pipe waits for its writer
         if not stat.S_ISREG(mode):
@@ -184,7 +184,7 @@ def _find_ink(gray: Float[np.ndarray, "height width"], name: str) -> Float[np.nd
     few = min(gray.size, max(4, gray.size // 8000))
     ordered = np.sort(gray, axis=None)
     darkest, lightest = ordered[:few].mean(), ordered[-few:].mean()
-    # Half of the border may be in shadow, and a quarter may be ink. Light is compared by ratios, as shadow divides it.
+    # Half of the border may be in shadow, and a quarter may be ink. Light counts by ratios, as a shadow divides it.
     border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
     dark, light = np.quantile(border, (0.25, 0.75))
     if (lightest + 8) / (light + 8) > (dark + 8) / (darkest + 8):  # chalk on a board
@@ -202,7 +202,7 @@ def _find_ink(gray: Float[np.ndarray, "height width"], name: str) -> Float[np.nd
 
 
 def _find_shapes(ink: Float[np.ndarray, "height width"]) -> Int[np.ndarray, "height width"]:
-    """Return the shapes, numbered: pixels with half of the strongest ink or more, and hairlines joined to them."""
+    """Return the shapes, numbered: what has half of the strongest ink, and hairlines joined to it."""
     labels, count = cast(tuple[np.ndarray, int], ndimage.label(ink > MIN_HAIRLINE, np.ones((3, 3))))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     sizes[np.setdiff1d(np.arange(count + 1), labels[ink > 0.5])] = 0
@@ -228,8 +228,8 @@ def _with_usual_stroke(
     ink, mask = np.pad(ink[box], pad), np.pad(mask[box], pad)
     length = max(mask.shape) - 2 * pad
     digit = (1.5 * ink - 0.25).clip(0, 1) * ndimage.binary_dilation(mask, iterations=2)
-    # A thick pen closes the gap that tells a 4 from a 9. The pixels of a strip are on average a quarter of its width
-    # from its edge; ink that blurs into a gap does not count.
+    # A thick pen closes the gap that tells a 4 from a 9. A strip's pixels are on average a quarter of its width from
+    # its edge; ink that blurs into a gap does not count.
     strong = mask & (ink > 0.5)
     stroke = 4 * np.asarray(ndimage.distance_transform_edt(strong))[strong].mean() - 1
     less = round((stroke - THICKEST * length) / 2)

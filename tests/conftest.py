@@ -39,7 +39,7 @@ def mnist() -> Data:
 
 @pytest.fixture(scope="session")
 def train(mnist) -> Split:
-    """Return the first 256 training images, on the device."""
+    """The first 256 training images, on the device."""
     return jax.device_put(Split(mnist.train.images[:256], mnist.train.labels[:256]))
 
 
@@ -63,13 +63,13 @@ def ended(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
 
 @pytest.fixture(scope="session")
 def recipe(config) -> Recipe:
-    """Return the config's recipe on `train`."""
+    """The config's recipe on `train`."""
     return make_recipe(config, 256)
 
 
 @pytest.fixture(scope="session")
 def config() -> Config:
-    """Return a config with eight steps per epoch on `train`, and every part of the state in use."""
+    """A config with eight steps per epoch on `train`; every part of the state is in use."""
     return Config(
         augment=AugmentConfig(shift=2, rotation=10.0),
         model=ModelConfig(classifier="mlp", widths=(8,), hidden=16, initialization="torch"),
@@ -95,7 +95,7 @@ class Normed(nnx.Module):
 
 @pytest.fixture(scope="module")
 def normed() -> Iterator[Config]:
-    """Yield a config of `Normed`, registered while a module's tests run; eight steps per epoch on `train`."""
+    """A config of `Normed`, registered while a module's tests run; eight steps per epoch on `train`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(CLASSIFIERS._added, "normed", Normed)
         patch.setitem(CLASSIFIERS._sources, "normed", __file__)

@@ -2,7 +2,7 @@
 
 Tuning and judging use separate data: preprocessing is tuned on TUNING's fonts, MNIST's training images and the first
 half of scikit-learn's `load_digits`; it is judged on JUDGING's fonts, MNIST's test images and the second half. The
-fonts are Matplotlib's and Debian's as in experiments/studies/drawings.py.
+fonts are Matplotlib's and Debian's (see experiments/studies/drawings.py).
 """
 
 import io
@@ -74,7 +74,7 @@ def write(label: int, font: Path, length: int, angle: float = 0.0) -> Image.Imag
 
 
 def _photograph(kind: str, random: np.random.Generator, cover: np.ndarray) -> np.ndarray:
-    """Return the page as a photograph, with light and noise."""
+    """Return the page with light and noise."""
     height, width = cover.shape[:2]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j][..., None]
     paper = np.full((height, width, 3), random.uniform(200, 250) + random.uniform(-10, 5, 3))

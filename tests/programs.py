@@ -33,7 +33,7 @@ def start(*arguments, before=None) -> subprocess.Popen:
 
 
 def finish(process, status=0) -> tuple[str, str]:
-    """Return what a process printed on both streams, once it has ended with this status."""
+    """Return what it printed on both streams, once it has ended with this status."""
     output, errors = process.communicate(timeout=300)
     assert process.returncode == status, errors
     assert "Traceback" not in errors
@@ -41,7 +41,7 @@ def finish(process, status=0) -> tuple[str, str]:
 
 
 def bits(folder: Path) -> dict[str, object]:
-    """Return all results of a run, without clocks and the figures and report made from the rest."""
+    """Return a run's results, without clocks and the figures and report made from the rest."""
     lines = [json.loads(line) | {"clock": None} for line in (folder / "metrics.jsonl").read_text().splitlines()]
     config = read_config(folder)
     state = checkpoint.restore(folder / "checkpoints", config).state

@@ -9,7 +9,7 @@ from pathlib import Path
 import mnistsum
 
 ROOT = Path(__file__).parent.parent
-# Each package or module may import only those of this project that are listed before it.
+# Each package or module may import only those listed before it.
 LIBRARY = (
     ("errors", "registry", "types", "json_files", "field_checks", "config", "files"),
     ("idx", "picture", "statistics", "calibration", "models", "devices"),
@@ -22,7 +22,7 @@ ROOMS = ("run_folder", "environment", "report", "training", "comparison")
 
 
 def imports() -> dict[str, set[str]]:
-    """Map each module to the project's modules that it imports anywhere in its code."""
+    """Map each module to the project's modules that it imports anywhere."""
     files = [file for name in ("mnistsum", "experiments") for file in (ROOT / name).rglob("*.py")]
     names = {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
     found = {}

@@ -1,4 +1,4 @@
-"""Calibration: temperatures and reliability, checked by hand."""
+"""Calibration: temperatures and reliability by hand."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from mnistsum.calibration import fit_temperature, reliability
 
 
 def answers(*groups: tuple[int, float, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return two-class logits and labels; a group is a number of answers, their confidence, and how many are right."""
+    """Return two-class logits and labels, from groups of a count, a confidence, and how many are right."""
     logits = [[np.log(sure), np.log(1 - sure)] for count, sure, _ in groups for _ in range(count)]
     labels = [int(i >= right) for count, _, right in groups for i in range(count)]
     return np.array(logits), np.array(labels)

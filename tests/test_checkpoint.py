@@ -102,7 +102,7 @@ def test_a_checkpoint_of_another_architecture_or_dtype_is_refused(config, states
 
 @pytest.fixture
 def two(config, states, tmp_path):
-    """Return a folder with the checkpoints of steps 5 and 8."""
+    """A folder with the checkpoints of steps 5 and 8."""
     for state in states[1:]:
         checkpoint.save(tmp_path, config, state, {})
     return tmp_path

@@ -92,7 +92,7 @@ config = Config(
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """Return a function that writes a file with a classifier of a given name; registrations are undone afterwards."""
+    """A function that writes a file with a classifier of a given name; registrations are undone afterwards."""
     for known in registry.OWN.values():
         monkeypatch.setattr(known, "_added", {})
     monkeypatch.setattr(registry, "_files", {})
@@ -148,7 +148,7 @@ def test_a_name_that_two_files_define_is_refused(own):
         cli.load_config(own("b.py", text, name="mine"))
 
 
-PROGRAMS = {  # with the class or module that describes them
+PROGRAMS = {  # and their descriptions
     "run": (command, [], Run),
     "compare": (compare.command, [], Compare),
     "search": (search.command, [], search.Search),

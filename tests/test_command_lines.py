@@ -52,7 +52,7 @@ def understood(parse: Any) -> Any:
 
 
 def command_lines(examples: int):
-    """Return a test of the given number of command lines."""
+    """Return a test of `examples` command lines."""
 
     @settings(max_examples=examples, deadline=20_000, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(OVERRIDES)

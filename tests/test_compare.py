@@ -1,4 +1,4 @@
-"""Comparisons, as a user runs them, and the results that are made from their runs."""
+"""Comparisons, as a user runs them, and the results of their runs."""
 
 import dataclasses
 import itertools
@@ -74,7 +74,7 @@ def write_own(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """Compare two configs and one that diverges, two seeds each, in this process; return folder, command and output."""
+    """Two configs and one that diverges, two seeds each, compared in this process: folder, command, output."""
     folder = tmp_path_factory.mktemp("compare")
     write_own(folder)
     command = ("narrow.py", "wide.py", "wild.py", "--output", "out", "--seeds", "2", *DATA)
@@ -223,7 +223,7 @@ def test_finished_runs_are_compared_without_training_and_no_other_comparison_is_
 
 @pytest.fixture
 def wanted(compared, tmp_path, monkeypatch):
-    """Return a function that returns the runs that a config wants, as if nothing had been loaded in this process."""
+    """A function that returns the runs that a config wants, as if nothing had been loaded in this process."""
     folder, *_ = compared
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)

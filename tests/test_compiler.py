@@ -1,4 +1,4 @@
-"""The cache of compiled programs: damage is found before XLA sees it, and the program is compiled again."""
+"""The cache of compiled programs: damage is found before XLA sees it, and the program is recompiled."""
 
 import platform
 
@@ -14,7 +14,7 @@ from mnistsum.app.compiler import Programs, set_up_compiler
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Yield the folder that caches every program of this test, as the commands cache theirs."""
+    """The folder that caches all programs of this test, as the commands do theirs."""
     settings = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: getattr(jax.config, name) for name in settings}
     monkeypatch.setattr(compilation_cache, "get_file_cache", compilation_cache.get_file_cache)  # restored afterwards

@@ -22,7 +22,7 @@ from mnistsum.errors import InputError
 
 @pytest.fixture(autouse=True)
 def no_typechecker():
-    """Disable the suite's type checker, which users do not have: it would refuse wrong types before a config can."""
+    """Disable the suite's type checker, which users lack and which would refuse wrong types before a config can."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

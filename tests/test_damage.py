@@ -41,7 +41,7 @@ DAMAGE = st.one_of(
 
 @pytest.fixture(scope="module")
 def finished(mnist, config, tmp_path_factory) -> tuple[Path, dict[str, Any], Any]:
-    """Return a finished run, what is read back from it, and the content of its older checkpoint."""
+    """A finished run, what is read back from it, and the content of its older checkpoint."""
     folder = tmp_path_factory.mktemp("finished") / "run"
     data = Data(*(Split(*(part[:n] for part in split)) for split, n in zip(mnist, (256, 64, 64), strict=True)))
     run_folder.begin(folder, config, describe_run(config, make_record(config, data), "a test"))
@@ -111,7 +111,7 @@ def state_in(folder: Path, config: Config) -> Any:
 
 
 def damaged_runs(examples: int):
-    """Return a test of the given number of damaged runs."""
+    """Return a test of `examples` damaged runs."""
 
     @settings(max_examples=examples, deadline=20_000, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(name=st.sampled_from(FILES), damage=DAMAGE)

@@ -54,7 +54,7 @@ def test_images_come_up_by_the_rank_of_their_losses_as_often_as_expected_to_with
 
 
 def pairs_are_uniform(labels: np.ndarray, numbers: np.ndarray) -> bool:
-    """Test whether numbers are uniform for every digit: chi-square over the 10 x 10 table, at alpha 1e-6."""
+    """Test that numbers are uniform for every digit, by chi-square over the 10 x 10 table at alpha 1e-6."""
     table = np.bincount(labels * 10 + numbers, minlength=100).reshape(10, 10)
     expected = np.repeat(table.sum(1, keepdims=True) / 10, 10, 1)
     return bool(chisquare(table.ravel(), expected.ravel(), ddof=9).pvalue > 1e-6)
@@ -168,7 +168,7 @@ def test_distortion_is_centered_and_differs_by_image_and_key(change):
 
 
 def moments(config):
-    """Return the variances along y and x, and the covariance, of 1,000 distorted discs of radius 8."""
+    """Return the variances along y and x, and covariance, of 1,000 distorted discs of radius 8."""
     y, x = np.mgrid[:28, :28] - 13.5
     disc = np.repeat((np.hypot(y, x) < 8)[None, :, :, None] * np.uint8(255), 1000, 0)
     pixels = np.asarray(AUGMENT(config, KEYS[2], jnp.asarray(disc)))[..., 0]
@@ -179,9 +179,9 @@ def moments(config):
 def test_scale_stretches_each_axis_by_a_draw_of_its_own():
     plain, stretched = ([np.sqrt(each) for each in list(moments(AugmentConfig(scale=by)))[:2]] for by in (1e-30, 0.3))
     stretches = [after / before for before, after in zip(plain, stretched, strict=True)]
-    for by in stretches:  # pixels are read from 0.7 to 1.3 times as far out
+    for by in stretches:  # read from 0.7 to 1.3 times as far out
         np.testing.assert_allclose([by.min(), by.max()], [1 / 1.3, 1 / 0.7], rtol=0.02)
-    assert abs(np.corrcoef(*stretches)[0, 1]) < 0.12  # fails for 1 in 10,000 independent draws
+    assert abs(np.corrcoef(*stretches)[0, 1]) < 0.12  # 1 in 10,000 for independent draws
 
 
 def test_shear_slants_along_x_by_the_distance_along_y():

@@ -1,4 +1,4 @@
-"""The page to draw on: its server refuses foreign requests, and in a browser it gives the same answers as Python."""
+"""The page to draw on: its server refuses foreign requests, and in a browser it answers as Python does."""
 
 import base64
 import contextlib
@@ -214,7 +214,7 @@ def test_the_program_says_one_line_and_ends_with_ctrl_c():
 
 @pytest.fixture(params=[1280, 390])
 def browser(server, request):
-    """Yield headless Chromium, as wide as on a desktop or a phone, with the page open."""
+    """Headless Chromium, as wide as on a desktop or a phone, with the page open."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="the extra `browser` is not installed")
     options = webdriver.ChromeOptions()
     for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars"):

@@ -30,7 +30,7 @@ EPOCH = 8  # steps
 
 @pytest.fixture(scope="module")
 def impatient(config):
-    """Return a config of twelve epochs at most, at a learning rate that makes accuracy go up and down."""
+    """At most twelve epochs, at a learning rate that makes accuracy fluctuate."""
     return dataclasses.replace(
         config,
         augment=AugmentConfig(),
@@ -45,7 +45,7 @@ def few(mnist) -> Data:
 
 
 class ByDeviation(MLP):
-    """An MLP that divides each image by its deviation, which is 0 if the image is all black."""
+    """Divides each image by its deviation, which is 0 if it is all black."""
 
     def __call__(self, image):
         return super().__call__(image / image.std((1, 2, 3), keepdims=True))
@@ -70,7 +70,7 @@ def train(config, data, folder: Path, kill_at: int | None = None) -> None:
 
 @pytest.fixture(scope="module")
 def whole(impatient, few, tmp_path_factory) -> Path:
-    """Return the folder of an undisturbed run."""
+    """An undisturbed run."""
     folder = begin(impatient, few, tmp_path_factory.mktemp("ends") / "whole")
     train(impatient, few, folder)
     return folder
@@ -113,7 +113,7 @@ def test_each_seed_of_a_shared_program_ends_by_its_own_patience(impatient, few, 
         best = int(np.argmax(sums)) + 1
         assert summary["ended"] == {"epoch": min(best + 2, 12), "best": best, "kept": best}
         assert lines[-1]["epoch"] == summary["ended"]["epoch"]
-        assert summary["train_seconds"] == lines[-1]["clock"]["train_seconds"]  # without those of the seeds that go on
+        assert summary["train_seconds"] == lines[-1]["clock"]["train_seconds"]  # without the seeds that go on
         assert summary["validation"]["sum_accuracy"] == max(sums)
         ends.add(lines[-1]["epoch"])
     assert len(ends) > 1
@@ -169,7 +169,7 @@ def test_a_finished_run_that_is_given_more_epochs_ends_as_if_it_had_had_them(tmp
     finish(start("--resume", tmp_path / "short", "training.epochs=4"))
     assert bits(tmp_path / "short") == bits(tmp_path / "long")
     assert json.loads((tmp_path / "short" / "run.json").read_text())["command"].endswith("training.epochs=4")
-    # Killed as soon as it has been extended, the run keeps its new length.
+    # Killed as soon as it is extended, it stays so.
     shorter = run_folder.read_config(tmp_path / "killed")
     longer = dataclasses.replace(shorter, training=dataclasses.replace(shorter.training, epochs=4.0))
     run_folder.reopen(tmp_path / "killed", longer, run_folder.read_json(tmp_path / "killed" / "run.json"))

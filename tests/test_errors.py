@@ -102,7 +102,7 @@ def test_a_run_in_an_odd_environment_ends_well_or_in_one_line(tmp_path, environm
     assert (tmp_path / "run" / "report.html").exists() == (status == 0)
 
 
-SETTINGS = {  # environment variables, to values that make sense and that do not
+SETTINGS = {  # environment variables, to values good and bad
     "JAX_PLATFORMS": ["", "cpu", "cuda", "bogus", "cpu,tpu"],
     "JAX_ENABLE_X64": ["1", "maybe"],
     "JAX_DEFAULT_PRNG_IMPL": ["rbg", "nope"],

@@ -1,4 +1,4 @@
-"""Evaluation: every image with every number, whatever the batch size; scores are checked by hand."""
+"""Evaluation: every image with every number, whatever the batch size; scores by hand."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from mnistsum.types import Evaluation, Split
 
 @pytest.fixture(scope="module")
 def model(config):
-    """Return a model whose sums also depend on the features."""
+    """A model whose sums also depend on the features."""
     return build(dataclasses.replace(config.model, adder="direct"), jax.random.key(1))
 
 

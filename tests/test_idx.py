@@ -140,7 +140,7 @@ def test_validation_must_leave_images_to_train_on(tmp_path):
 
 @pytest.fixture
 def proxy(tmp_path, monkeypatch):
-    """Set up a proxy that answers every plain-http request with the same wrong bytes, and an empty cache folder."""
+    """A proxy that answers all plain-http requests with the same wrong bytes, and an empty cache folder."""
 
     class Wrong(http.server.BaseHTTPRequestHandler):
         def do_GET(self):

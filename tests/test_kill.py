@@ -21,7 +21,7 @@ from mnistsum.config import read_config
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory) -> list[str]:
-    """Return arguments for twelve epochs of eight steps: twelve evaluations and checkpoints in a few seconds."""
+    """Twelve epochs of eight steps: twelve evaluations and checkpoints in a few seconds."""
     folder = write_set(tmp_path_factory.mktemp("data"), train=576, test=64)
     data = ["data.name=custom", f"data.dir={folder}", "data.validation=64"]
     return ["--config", "smoke", *data, "training.batch_size=64", "training.epochs=12"]
@@ -29,7 +29,7 @@ def arguments(tmp_path_factory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def whole(arguments, tmp_path_factory) -> Path:
-    """Return the folder of an undisturbed run."""
+    """An undisturbed run."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     finish(start(*arguments, "--output", folder))
     return folder
@@ -70,7 +70,7 @@ def test_a_hundred_kills_at_random_moments_lose_nothing(arguments, whole, tmp_pa
 
 @pytest.fixture
 def stopped(arguments, tmp_path) -> Path:
-    """Return the folder of a run stopped by SIGTERM after some epochs."""
+    """A run stopped by SIGTERM after some epochs."""
     folder = tmp_path / "stopped"
     process = start(*arguments, "--output", folder)
     assert process.stdout is not None

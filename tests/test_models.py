@@ -58,7 +58,7 @@ class Tower(nnx.Module):
 
 
 class Towers(nnx.Module):
-    """Uses layers as a user's network may: keeps them in a dict, reads their weights, calls one of them twice."""
+    """Uses layers as a user's network may: keeps them in a dict, reads their weights, calls one twice."""
 
     def __init__(self, config, rngs):
         self.features = 5

@@ -1,4 +1,4 @@
-"""The objective: values checked by hand, and what it does not depend on."""
+"""The objective: values by hand, and what it does not depend on."""
 
 import jax
 import jax.numpy as jnp

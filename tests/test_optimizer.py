@@ -1,4 +1,4 @@
-"""Optimizers: schedules checked by hand, and each rule's first step."""
+"""Optimizers: schedules by hand, and each rule's first step."""
 
 import jax
 import jax.numpy as jnp

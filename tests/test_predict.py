@@ -131,7 +131,7 @@ def test_several_pictures_and_standard_input_as_json_on_the_command_line(base, m
 
 @pytest.fixture
 def album(mnist, tmp_path) -> Path:
-    """Return a folder of six digits, a .png file that is no image, and a file not named like a picture."""
+    """A folder of six digits, a .png file that is no image, and a file not named like a picture."""
     for i, image in enumerate(mnist.test.images[:6]):
         Image.fromarray(image[..., 0]).save(tmp_path / f"{i}.PNG")
     (tmp_path / "bad.png").write_text("no picture")

@@ -50,7 +50,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory) -> tuple[Path, str]:
-    """Return a finished run of `smoke`, and what it printed."""
+    """A finished run of `smoke`, and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "smoke"
     return folder, finish(start("--config", "smoke", "--output", folder))
 
@@ -101,7 +101,7 @@ def test_the_summary_agrees_with_the_predictions_and_the_model(smoke):
     assert (summary["test"]["images"], summary["test"]["pairs"]) == (10_000, 100_000)
     evaluation = evaluate(config.data, model, test)
     assert (evaluation.digit == predictions["digit"]).all()
-    # This process compiles, and so rounds, differently from the run: only ties may differ.
+    # This process compiles, and so rounds, unlike the run: only ties may differ.
     for i, number in np.argwhere(evaluation.sum != predictions["sum"]):
         logits = model(scale(config.data, jnp.asarray(test.images[i : i + 1])), jnp.eye(10)[number][None])
         assert abs(np.subtract(*logits.sum[0, [evaluation.sum[i, number], predictions["sum"][i, number]]])) < 1e-4
@@ -208,7 +208,7 @@ def test_ten_fresh_processes_give_the_same_bits(smoke, tmp_path):
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory) -> Path:
-    """Return one file with the README's architecture for all tests, as a process takes a name from only one file."""
+    """The README's architecture, in one file for all tests, as a process takes a name from only one."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (block,) = [block for block in blocks if "CLASSIFIERS" in block]
     file = tmp_path_factory.mktemp("own") / "wide.py"

@@ -1,4 +1,4 @@
-"""Statistics: checked by hand, and their error rates by simulation."""
+"""Statistics by hand, and their error rates by simulation."""
 
 import numpy as np
 import pytest
@@ -36,11 +36,11 @@ def test_difference_by_hand():
 
 
 def test_seeds_and_images_each_have_their_own_quantile():
-    # If all seeds differ alike, their variance is zero, and the interval is that of a paired t-test over images.
+    # If all seeds differ alike, their variance is zero: the interval of a paired t-test over images.
     d = np.array([[0.0, 1, 1, 0, 1]] * 3)
     low, high = stats.ttest_1samp(d[0], 0).confidence_interval()
     np.testing.assert_allclose(difference(np.zeros((3, 5)), d)[1:3], [low, high], rtol=1e-6)
-    # If all images differ alike, it is that of a paired t-test over seeds.
+    # If all images differ alike: that of a paired t-test over seeds.
     low, high = stats.ttest_1samp([0.0, 1, 1], 0).confidence_interval()
     d = np.array([[0.0] * 5, [1.0] * 5, [1.0] * 5])
     np.testing.assert_allclose(difference(np.zeros((3, 5)), d)[1:3], [low, high], rtol=1e-6)
@@ -87,7 +87,7 @@ def test_the_simulation_finds_an_interval_that_is_too_narrow(monkeypatch):
 
 
 def test_seeds_alone_would_call_equal_architectures_different():
-    # This is why images count as samples, too: on a fixed test set, luck with its images looks like skill.
+    # Why images count as samples, too: on a fixed test set, luck with its images looks like skill.
     called = [stats.ttest_1samp((b - a).mean(1), 0).pvalue < 0.05 for a, b in simulate(0.1, 10, 3)]
     assert np.mean(called) > 0.5
 

@@ -301,7 +301,7 @@ def test_a_gradient_that_is_not_finite_is_named_where_the_loss_still_is(config, 
 
 @pytest.fixture(scope="module")
 def normed_start(normed):
-    """Return a recipe with batch norms and dropout, and its state before the first step."""
+    """A recipe with batch norms and dropout, and its state before the first step."""
     recipe = make_recipe(normed, N)
     return recipe, START(recipe, split_keys(0))
 

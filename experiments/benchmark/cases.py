@@ -1,4 +1,4 @@
-"""The cases that are timed: both networks, and implementations by name. JAX and PyTorch are not imported here."""
+"""The cases that are timed: networks and implementations by name. JAX and PyTorch are not imported here."""
 
 import dataclasses
 from collections.abc import Callable
@@ -21,10 +21,10 @@ PYTORCH = {  # to (compiled, autocast to bfloat16)
 
 @dataclass(frozen=True)
 class Implementation:
-    """One implementation of a network."""
+    """One implementation of a case."""
 
     train: Callable[[], Any]  # the steps that are timed together
-    evaluate: Callable[[], Any]  # the images of an evaluation, each with all ten numbers
+    evaluate: Callable[[], Any]  # some images, each with all ten numbers
     answer: Callable[[], Any]  # digit and sum logits of the first 64 training images, with the numbers 0-9 in turn
     model: Any
 

@@ -54,8 +54,8 @@ def measure(rounds: int, output: Path, command: str) -> None:
     """Measure everything; write the results so far after each part, as JSON and Markdown, and finally a figure.
 
     Args:
-        rounds: the rounds of interleaved steps and evaluations, and of processes timed from their start.
-        output: the path of the files, to which their suffixes are appended.
+        rounds: rounds of interleaved steps and evaluations, and of processes timed from their start.
+        output: path of the files, to which their suffixes are appended.
         command: the command line, for the results.
     """
     size = Size(rounds, 10_000, (*OURS, *PYTORCH))
@@ -76,7 +76,7 @@ def measure(rounds: int, output: Path, command: str) -> None:
 
 
 def _with_ending(output: Path, ending: str) -> Path:
-    """Return the path of one of the files; the name before the ending may contain a dot."""
+    """Return the path of one of the files, whose name may contain dots."""
     return output.with_name(output.name + ending)
 
 

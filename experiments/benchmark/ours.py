@@ -1,4 +1,4 @@
-"""This project's side of the benchmark, which trains as every program does."""
+"""This project's side of the benchmark, trained as by every program."""
 
 import dataclasses
 

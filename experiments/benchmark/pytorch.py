@@ -35,7 +35,7 @@ class RootMeanSquare(nn.Module):
 
 
 class Twin(nn.Module):
-    """Either network, with the write-up's adder; `names` are the Flax classifier's names of the layers with weights."""
+    """Either network, with the write-up's adder; `names` are the Flax classifier's, of the layers with weights."""
 
     def __init__(self, classifier: nn.Sequential, names: tuple[str, ...], hidden: int):
         super().__init__()
@@ -124,7 +124,7 @@ class TorchTraining:
             self.optimizer = torch.optim.SGD(twin.parameters(), config.learning_rate, config.momentum, fused=True)
 
     def train(self, forward: Any, steps: int, batch_size: int, autocast: bool) -> float:
-        """Train for the given steps; return the last loss."""
+        """Train for some steps; return the last loss."""
         order = torch.randperm(len(self.labels), device=DEVICE)[: steps * batch_size].split(batch_size)
         numbers = torch.randint(0, 10, (len(self.labels),), device=DEVICE)
         loss = torch.zeros((), device=DEVICE)
@@ -156,7 +156,7 @@ class TorchTraining:
         return right
 
     def batch(self, chosen: Tensor) -> Tensor:
-        """Return the images at the given indices in the form that the network takes."""
+        """Return the images at these indices, as the network takes them."""
         image = self.images[chosen].to(torch.float32) / 255
         return ((image - 0.1307) / 0.3081).contiguous(memory_format=torch.channels_last)
 

@@ -74,8 +74,8 @@ def over_devices() -> dict[str, dict[str, float]]:
 def device_steps(steps: int = 40, rounds: int = 5) -> dict[str, float]:
     """Return the milliseconds of a step of `base`'s network, by how it is trained.
 
-    The ways are: alone on one device; with its batch shared by all devices; and per seed, with as many seeds as
-    devices, or four on one, in one vmapped program. The times are medians over interleaved rounds, after a warm-up.
+    Alone on one device; with its batch shared by all devices; and per seed, with as many seeds as devices, or four on
+    one, in one vmapped program. Medians over interleaved rounds, after one that warms up.
     """
     config = cli.load_config("base")
     data = load(config.data).train
@@ -97,8 +97,7 @@ def device_steps(steps: int = 40, rounds: int = 5) -> dict[str, float]:
 def finite_check(processes: int = 7, rounds: int = 150) -> dict[str, float]:
     """Return the cost of the check for numbers that are not finite: the mean of `finite_ratio`, and its interval.
 
-    Each ratio is from a fresh process, as the placement of XLA's buffers moves it by up to two percent. The interval is
-    Student's t, 95 %.
+    Each process is fresh, as the placement of XLA's buffers moves its ratio by up to two percent; 95 %, Student's t.
     """
     code = f"set_up_compiler(); print(scaling.finite_ratio({rounds}))"
     ratios = np.array([_in_a_process_of_its_own(code) for _ in range(processes)])
@@ -135,12 +134,12 @@ def finite_ratio(rounds: int, steps: int = 10) -> float:
 
 
 def _peak_memory(epochs: float) -> int:
-    """Return the peak memory of training, in bytes."""
+    """Return the peak memory in bytes."""
     return _in_a_process_of_its_own(f"scaling.train_seconds(3750, {epochs}, 1); print(environment.peak_memory())")
 
 
 def _in_a_process_of_its_own(code: str, devices: int = 1) -> Any:
-    """Run the code on `devices` virtual CPU devices, in a new process; return the JSON value that it prints."""
+    """Return the JSON value that the code prints on `devices` virtual CPU devices."""
     command = [
         sys.executable,
         "-c",

@@ -1,10 +1,10 @@
-"""A network that sees every pixel: pairs of 3x3 convolutions, starting at full resolution, trained for nine minutes.
+"""A network that sees every pixel: pairs of 3x3 convolutions from full resolution down, trained for nine minutes.
 
 Claim: the best that a single network of ours achieves in about nine minutes on two CPU cores. Its adder has no
 parameters (`shift`). An image whose digit has a probability below 0.95 is answered by the mean over 25 shifts of up to
 two pixels.
 Result: experiments/results/runs/best-*. The searches behind it are in experiments/results/search-best.md. On the
-validation images, with one or two seeds each, these were no better beyond chance: label smoothing (0.05), dropout
+validation images, with one or two seeds each, these gave no gain beyond chance: label smoothing (0.05), dropout
 (0.3), a distortion that fades toward the end, norms after the pools, and a wider `tiny` network trained for as long.
 Command: python -m experiments.run --config best
 Cost: 550 s of training, 573 s in all with an empty compilation cache, on two cores of an AMD EPYC (medians of five).
@@ -18,7 +18,7 @@ from mnistsum.config import DataConfig, ModelConfig, TrainingConfig
 config = dataclasses.replace(
     base,
     name="best",
-    # Settings were chosen on 10,000 images; 400 are enough to show that it trains.
+    # Settings were chosen on 10,000 images; 400 show that it trains.
     data=DataConfig(validation=400, test_shift=2, test_doubt=0.95),
     augment=dataclasses.replace(base.augment, elastic=0.7),
     model=ModelConfig(classifier="vgg", adder="shift", dtype="bfloat16"),

@@ -61,7 +61,7 @@ class Drawing(NamedTuple):
 
 
 def draw(name: str, count: int = 400) -> list[Drawing]:
-    """Return the drawings of a set, with each digit equally often."""
+    """Return a set of drawings, each digit equally often."""
     fonts, seed = SETS[name]
     random = np.random.default_rng(seed)
     return [draw_one(random, i % 10, fonts[random.integers(len(fonts))]) for i in range(count)]

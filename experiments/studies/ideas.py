@@ -44,7 +44,7 @@ class Variant(Compact):
 
 
 class AveragePool(Variant):
-    """Pools by means instead of maxima."""
+    """Means instead of maxima."""
 
     pool = staticmethod(average_pool)
 

@@ -6,7 +6,7 @@ A seed of an architecture misreads an image with a probability that depends on a
 misread, a few often; half of the images are equally hard for every architecture, the others are not; and each seed
 multiplies all of its probabilities by a gamma variate, so that the seeds' error rates have the stated standard
 deviation. Sums are wrong if the digit is, and in a few other pairs. In expectation, either all architectures are
-equally accurate, or the others are behind the first by just over the margin, so that no worse is a false verdict, too.
+equally accurate, or the others are just over the margin behind the first, so that no worse is a false verdict, too.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from scipy.special import gammainc
 from mnistsum.statistics import MARGIN, Difference, difference, interval
 
 ERROR = 0.006  # mean share of misread digits
-HARDNESS = (2 * ERROR, 2 * (1 - ERROR))  # of the beta distribution of the images' probabilities
+HARDNESS = (2 * ERROR, 2 * (1 - ERROR))  # of the images' probabilities, a beta distribution
 ADDER_ERROR = 0.0005  # mean share of wrong sums if the digit is right
 CONFIGS = 6  # the first and five others
 SEEDS = (2, 3, 5, 10)
@@ -44,10 +44,10 @@ def simulate(
     """Return the right shares of digits and sums, [configs, seeds, images], and the first's expected digit accuracy.
 
     Args:
-        random: the random number generator.
-        seeds: the number of seeds per config.
-        images: the number of test images.
-        spread: the standard deviation of the seeds' error rates, as a share of their mean.
+        random: the source of randomness.
+        seeds: seeds per config.
+        images: test images.
+        spread: standard deviation of the seeds' error rates, as a share of their mean.
         behind: how much less accurate, in expectation, all configs but the first are.
     """
     same = random.random(images) < 0.5
@@ -84,7 +84,7 @@ def rates(seeds: int, spread: float, behind: float, images: int = IMAGES, trials
 
 
 def compare(digit: np.ndarray, total: np.ndarray, others: int) -> list[Difference]:
-    """Return the differences of the given number of others from the first, for both outputs."""
+    """Return the differences of `others` configs from the first, for both outputs."""
     return [difference(of[0], of[other], 2 * others) for other in range(1, others + 1) for of in (digit, total)]
 
 

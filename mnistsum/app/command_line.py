@@ -41,17 +41,16 @@ TYPES = ConstructorRegistry()  # rules for types that tyro itself would describe
 def parse(program: Any, arguments: list[str], known: Iterable[str], **options: Any) -> Any:
     """Return the parsed command line.
 
-    If help is asked for, tyro prints it and ends the process.
+    On --help, tyro prints help and ends the process.
 
     Args:
-        program: the type that tyro parses: a dataclass, or a union of several as subcommands.
-        arguments: the words of the command line.
-        known: the valid words, for hints.
-        options: further arguments of `tyro.cli`.
+        program: what tyro parses: a dataclass, or a union of them as subcommands.
+        arguments: the command line's words.
+        known: valid words, for hints.
+        options: options of `tyro.cli`.
 
     Raises:
-        InputError: if a value is missing or cannot be parsed, or a word is not understood; the message then suggests
-            the nearest known one.
+        InputError: if a value is missing or cannot be parsed, or a word is not understood, with the nearest known one.
     """
     markers = (tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName)
     said = io.StringIO()
@@ -92,12 +91,12 @@ def options_of(program: type) -> list[str]:
 
 
 def shown(word: str) -> str:
-    """Return a word in a form that fits on one line."""
+    """Return a word in a form that can be printed."""
     return word if word.isprintable() else ascii(word)
 
 
 def hint(word: str, known: Iterable[str]) -> str:
-    """Return a question that suggests a known word: one with this ending or abbreviation, or else the nearest."""
+    """Return a question that suggests a known word: one with this ending or abbreviation, or the nearest."""
     if word == "--version":
         return "did you mean python -m mnistsum --version? "
     known, last = list(known), word.lstrip("-")

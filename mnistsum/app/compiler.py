@@ -1,4 +1,4 @@
-"""XLA compilation for every program: cached between runs, and quick rather than fully optimized."""
+"""XLA compilation for every program: cached between runs, and quick rather than optimal."""
 
 import hashlib
 import os

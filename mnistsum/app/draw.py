@@ -49,7 +49,7 @@ def draw(options: Draw) -> int:
             address = f"http://127.0.0.1:{server.server_port}/"
             print(f"draw at {address} (Ctrl-C ends it)", flush=True)
             if sys.stdout.isatty() and not options.no_browser:
-                # In a thread, because a browser in the terminal would block before anything is served.
+                # In a thread, as a browser in the terminal would block before anything is served.
                 threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
             server.serve_forever()
         except KeyboardInterrupt:
@@ -58,7 +58,7 @@ def draw(options: Draw) -> int:
 
 
 class Server(ThreadingHTTPServer):
-    """A server with a thread per connection; excess connections wait, and those that take too long are ended.
+    """A server with a thread per connection; excess connections wait, and slow ones are ended.
 
     Connections beyond MAX_CONNECTIONS wait in the system's queue. MAX_SECONDS count from a connection's start, because
     a socket's timeout would restart with every byte.
@@ -179,7 +179,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200, json.dumps({"digit": digit, "sum": total, "image": image}), "application/json")
 
     def _is_foreign(self) -> bool:
-        """Return whether a request, which is then refused, is from another site or uses another name for this host."""
+        """Return whether a request is another site's or uses another name for this host; if so, refuse it."""
         assert isinstance(self.server, Server)
         port = "" if self.server.server_port == 80 else f":{self.server.server_port}"  # browsers omit port 80
         own = {f"{name}{port}" for name in ("127.0.0.1", "localhost")}

@@ -45,7 +45,7 @@ def predict(options: Predict) -> int:
     """Read pictures and print what they show; return the exit status.
 
     Raises:
-        InputError: if the options are wrong or, at the end, if a picture could not be read.
+        InputError: if an option is wrong or, at the end, a picture could not be read.
     """
     if options.number is not None and not 0 <= options.number <= 9:
         raise InputError(f"--number: expected 0 to 9, found {options.number}")

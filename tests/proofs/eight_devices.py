@@ -40,7 +40,7 @@ def on(devices: int, config: Config) -> Config:
 
 
 def difference(a: TrainState, b: TrainState) -> float:
-    """Return the largest difference between two states' parameters."""
+    """Return the largest difference of two states' parameters."""
     pairs = zip(jax.tree.leaves(a.model), jax.tree.leaves(b.model), strict=True)
     return max(float(np.abs(np.asarray(x) - np.asarray(y)).max()) for x, y in pairs)
 
@@ -99,7 +99,7 @@ def main(folder: Path) -> dict:
     ]
 
     def of_seeds(config: Config, until: int) -> float:
-        """Return the difference between a seed trained beside seven others and the same seed alone."""
+        """Return the difference of a seed trained beside seven others from the same seed alone."""
         recipe = make_recipe(on(1, config), n)
         seeds = init_seeds(recipe, range(8), data)
         beside = unstack(compile_advance_seeds(recipe, n, 8)(*seeds, np.int32(until)), 8)[3]

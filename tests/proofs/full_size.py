@@ -1,6 +1,6 @@
 """Measures how the compiler changes a step and an evaluation at full size, as JSON, for test_full_size.
 
-It runs in a process of its own, as tests compile without most of the optimizations that are examined here.
+It has a process of its own, as tests compile without most of the optimizations examined here.
 """
 
 import json
@@ -51,7 +51,7 @@ def step(model: Model, batch: Batch) -> dict[str, float]:
 
 
 def evaluation(model: Model, split: Split) -> dict[str, float]:
-    """Return, by field, the largest difference between compiled and eager; for answers, the share that differs."""
+    """Return, by field, the largest difference of compiled and eager; for answers, the share that differs."""
     compiled = jax.jit(evaluate_batch, static_argnums=0)(DataConfig(), model, split)
     eager = evaluate_batch(DataConfig(), model, split)
     found = {}

@@ -41,7 +41,7 @@ def test_a_killed_export_leaves_the_old_one_or_the_new_one_whole(tmp_path):
         began = time.monotonic()
         for _ in range(2):
             process.stdout.readline()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # at any moment in the next two exports
+        with contextlib.suppress(subprocess.TimeoutExpired):  # at any moment in the next two
             process.wait(random.uniform(0, time.monotonic() - began))
         process.kill()
         process.communicate()

@@ -1,4 +1,4 @@
-"""Compiled programs at full size compute what they should: every network is compared with itself, not compiled.
+"""Compiled programs at full size compute what they should: every network is compared with itself in eager mode.
 
 jaxlib 0.10.2, the last for Python 3.11, is wrong on CPUs in some products of more than 32,768 rows (jax-ml/jax#39103).
 The release before it is right, but takes half as long again or more for a training step of `base`.

@@ -30,7 +30,7 @@ def wait_for_epoch(process, epoch: int) -> None:
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory) -> list[str]:
-    """Return arguments for SGD, on which the order of a sum has little effect."""
+    """Steps of SGD, on which the order of a sum has little effect."""
     folder = write_set(tmp_path_factory.mktemp("data"), train=576, test=64)
     data = ["data.name=custom", f"data.dir={folder}", "data.validation=64"]
     return ["--config", "smoke", *data, "training.batch_size=64", "training.epochs=12", "optimizer.name=sgd"]
@@ -38,7 +38,7 @@ def arguments(tmp_path_factory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def whole(arguments, tmp_path_factory) -> Path:
-    """Return an undisturbed run in two processes."""
+    """An undisturbed run in two processes."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     first, second = start_two(*arguments, "--output", folder)
     finish(first)

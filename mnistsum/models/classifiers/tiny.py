@@ -1,4 +1,4 @@
-"""A classifier with few parameters."""
+"""A network with few parameters."""
 
 import jax
 from flax import nnx

@@ -11,8 +11,8 @@ from mnistsum.models.layers import Conv, Dense, Norm, flatten, max_pool, to_maps
 class VGG(nnx.Module):
     """Three pairs of 3x3 convolutions, the first at full resolution, with a pool after each of the first two pairs.
 
-    Maps of 26x26 and 24x24, pooled to 12x12; 12x12 and 10x10, pooled to 5x5; 5x5 and 3x3. Each convolution is followed
-    by an RMS norm and a ReLU; the output layer is dense.
+    Maps of 26x26 and 24x24, pooled to 12x12; 12x12 and 10x10, pooled to 5x5; 5x5 and 3x3. An RMS norm and a ReLU follow
+    each convolution; the output layer is dense.
     Source: Simonyan & Zisserman 2015, arXiv:1409.1556, for stacks of 3x3 convolutions; norms replace its dropout.
     """
 

@@ -1,4 +1,4 @@
-"""A classifier with attention between patches."""
+"""Attention between patches."""
 
 import jax
 import jax.numpy as jnp
