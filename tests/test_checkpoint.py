@@ -1,4 +1,4 @@
-"""Checkpoints: the same bits come back, and those that are not what was asked for are refused."""
+"""Checkpoints: the same bits come back, and all but what was asked for is refused."""
 
 import dataclasses
 import errno

@@ -310,7 +310,7 @@ def test_the_contract_catches_a_network_that_is_no_function_of_its_inputs(monkey
     class Impure(mlp):
         def __init__(self, config, rngs):
             super().__init__(config, rngs)
-            self.named = Named()  # not equal to any other model's, so that each is compiled
+            self.named = Named()  # unlike any other model's, so that each is compiled
 
         def __call__(self, image):
             features, digit = super().__call__(image)

@@ -121,7 +121,7 @@ def _together(name: str, size: Size) -> dict[str, Seconds]:
 
 
 def _implementations(name: str, size: Size) -> dict[str, Implementation]:
-    """Return the implementations of a network by name, after a check that with our weights PyTorch's answers match."""
+    """Return a network's implementations by name, after a check that PyTorch's, with our weights, answer alike."""
     config, steps = config_of(name), STEPS[name]
     exact = ours(config, "float32", steps, size.images)
     implementations = {}

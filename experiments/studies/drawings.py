@@ -11,7 +11,7 @@ A fourth version (paper by a closing, grays kept, no thinning), decided on tests
 had closed, and hairlines left gray. A fifth (thick strokes thinned in gray, hairlines widened in place), decided on
 1,200 drawings in the fonts of `first`, reads 95.75 % of both. It read `last` twice: with THINNEST and THICKEST at 0.10
 and 0.17, 95.50 %. With weights of `base` that take a second look at doubtful images, it reads 97.25 % of `first` and
-98.25 % of `last`; with weights that were trained with draws by rank, 97.25 and 95.50 %.
+98.25 % of `last`; with weights trained with draws by rank, 97.25 and 95.50 %.
 
 `python -m experiments.studies.drawings RUNS...` writes the results into experiments/results: the shipped network's by
 font, and each run's in total, beside those on the enlarged digits of scikit-learn's `load_digits`.

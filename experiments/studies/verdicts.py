@@ -6,7 +6,7 @@ A seed of an architecture misreads an image with a probability that depends on a
 misread, a few often; half of the images are equally hard for every architecture, the others are not; and each seed
 multiplies all of its probabilities by a gamma variate, so that the seeds' error rates have the stated standard
 deviation. Sums are wrong if the digit is, and in a few other pairs. In expectation, either all architectures are
-equally accurate, or the others are just over the margin behind the first, so that no worse is a false verdict, too.
+equally accurate, or the others are just over the margin behind the first, so that a verdict of no worse is false.
 """
 
 import itertools

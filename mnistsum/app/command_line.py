@@ -1,4 +1,4 @@
-"""The command-line parsing of every program: tyro, with help that fits the terminal, and hints at mistakes.
+"""The command-line parsing of every program: tyro, with help that fits the terminal, and hints on mistakes.
 
 JAX is not imported here.
 """

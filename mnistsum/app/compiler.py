@@ -33,7 +33,7 @@ class Programs:
     This replaces JAX's own file cache, which passes damaged files to XLA, so that the process crashes or every run
     fails again. Each file is checked when it is read; checking all of them at startup would take longer as the cache
     grows. A damaged file counts as missing: the program is recompiled, and the file replaced. Files are replaced
-    atomically and never deleted or locked, so processes that share the folder see either the old or the new one.
+    atomically and never deleted or locked, so processes that share the folder see the old or the new one.
     """
 
     def __init__(self, folder: Path):

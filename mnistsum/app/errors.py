@@ -25,8 +25,8 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
     The status is 2 for an InputError, 130 for Ctrl-C, 141 for a closed pipe, and 1 for any other error, such as a full
     disk or a loss that is not finite.
     """
-    # The objects of JAX, Flax and Matplotlib stay alive: scanning them for garbage again and again, and once more at
-    # exit, would take a second of each command.
+    # The objects of JAX, Flax and Matplotlib stay alive: scanning them for garbage repeatedly, and again at exit, would
+    # take a second of each command.
     gc.set_threshold(100_000, 10, 10)
     os.environ["MPLBACKEND"] = "agg"  # figures go to files only, and a notebook's backend may not be installed
     for stream in (sys.stdout, sys.stderr):  # they may only take ASCII, but a file may have any name
