@@ -20,8 +20,6 @@ WRITE_UP = {
     19: (0.129, 98.90, 98.54),
     20: (0.110, 98.96, 98.83),
 }
-
-
 SCORES = ("digit_loss", "sum_loss", "digit_accuracy", "sum_accuracy", "images")  # required in each line of metrics
 
 

@@ -50,7 +50,7 @@ def table(groups: Groups) -> str:
 
 def _draw(groups: Groups, path: Path) -> None:
     from experiments.comparison import published  # imports Matplotlib and JAX, so only to draw a chart
-    from experiments.report import figures
+    from experiments.report import figures  # imports Matplotlib, too
 
     points = []
     for name, runs in groups.items():

@@ -70,7 +70,7 @@ def save(
     if temperatures:
         metadata["temperatures"] = json.dumps(temperatures._asdict())
     if own := _own_code(config):
-        metadata["code"] = json.dumps(own)
+        metadata["code"] = own
     save_arrays(file, arrays, metadata)
 
 
@@ -90,10 +90,8 @@ def load(path: Path) -> Weights:
     beside = file.with_name(CONFIG)
     if beside.exists() and read_config(file.parent) != config:
         raise InputError(f"{beside}: not the config that the weights beside it were saved with; delete or restore it")
-    now = _own_code(config)
-    for part, digest in parse_json(metadata.get("code", "{}"), f"{file}, code").items():
-        if now.get(part) != digest:
-            warnings.warn(f"{file}: the code of its {part} has changed since it was trained", stacklevel=2)
+    if metadata.get("code") not in (None, _own_code(config)):
+        warnings.warn(f"{file}: the code of its network has changed since it was trained", stacklevel=2)
     like = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))
     expected = named(like)
     for name in sorted(expected.keys() | arrays.keys()):
@@ -108,14 +106,11 @@ def load(path: Path) -> Weights:
     return Weights(config, jax.tree.unflatten(jax.tree.structure(like), leaves), fitted)
 
 
-def _own_code(config: Config) -> dict[str, str]:
-    """Return a digest of the code for each part of the network that a user's file defines."""
-    parts = {"classifier": (CLASSIFIERS, config.model.classifier), "adder": (ADDERS, config.model.adder)}
-    return {
-        part: digest_code(ast.parse(known.file_of(name).read_bytes()))
-        for part, (known, name) in parts.items()
-        if known.is_added(name)
-    }
+def _own_code(config: Config) -> str:
+    """Return the digests of the files that define a user's own classifier and adder; empty if both are ours."""
+    parts = (CLASSIFIERS, config.model.classifier), (ADDERS, config.model.adder)
+    files = (known.file_of(name) for known, name in parts if known.is_added(name))
+    return " ".join(digest_code(ast.parse(file.read_bytes())) for file in files)
 
 
 def _temperatures(text: str, file: Path) -> Temperatures:

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX is imported: the tests' tolerances are for CPUs
@@ -56,6 +57,7 @@ def ended(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
     # Undo what a program does to its process.
     threshold = gc.get_threshold()
     monkeypatch.setattr(gc, "freeze", lambda: None)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     monkeypatch.setenv("MPLBACKEND", os.environ.get("MPLBACKEND", "agg"))
     yield run
     gc.set_threshold(*threshold)

@@ -452,6 +452,7 @@ def test_what_training_cannot_carry_is_refused_in_one_line(monkeypatch, kind, an
     ("answer", "expected"),
     [
         (lambda f, d: (f[:, 1:], d), r"Wrong, features: expected \[n, 32\] of n images, found \[n, 31\]"),
+        (lambda f, d: (f[:, :2], d), r"Wrong, features: expected \[n, 32\] of n images, found \[n, 2\]"),
         (lambda f, d: (f, d[:, 1:]), r"Wrong, digit logits: expected \[n, 10\] of n images, found \[n, 9\]"),
         (lambda f, d: (f, d[1:]), r"Wrong, digit logits: expected \[n, 10\] of n images, found \[1, 10\]"),
         (lambda f, d: (f, d[0]), r"Wrong, digit logits: expected \[n, 10\] of n images, found \[10\]"),

@@ -70,7 +70,7 @@ def test_a_network_of_ones_own_whose_code_has_changed_is_warned_of(monkeypatch, 
     with warnings.catch_warnings(action="error"):
         assert weights.load(file).config == config
     source.write_text("scale = 2")
-    with pytest.warns(UserWarning, match=f"{file}: the code of its classifier has changed since it was trained"):
+    with pytest.warns(UserWarning, match=f"{file}: the code of its network has changed since it was trained"):
         weights.load(file)
 
 

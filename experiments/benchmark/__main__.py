@@ -30,7 +30,7 @@ def command(arguments: list[str]) -> int:
     from mnistsum.app.compiler import set_up_compiler  # JAX and PyTorch load only once the command line is valid
 
     set_up_compiler()
-    from experiments.benchmark import measure
+    from experiments.benchmark import measure  # after XLA's flags are set, as it may start JAX
 
     if options.quick:
         measure.quick()

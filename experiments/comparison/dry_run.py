@@ -43,11 +43,11 @@ def show(wanted: list[Wanted], trials: int, data: Data) -> None:
     table.add_row("all", f"{sums[0]:,}", f"{sums[1]:,}", "", "", *_time_and_mb(sums), style="bold")
     console.show(table)
     console.say(f"device time: of one {environment.device()}; nothing was trained or written")
-    if any(want.config.data.test_shift for want in wanted):
-        passes = max(1 + (2 * want.config.data.test_shift + 1) ** 2 for want in wanted)
+    if shift := max(want.config.data.test_shift for want in wanted):
+        passes = 1 + (2 * shift + 1) ** 2
         console.say(
-            f"evaluation is counted at one pass an image; after less than an epoch it may take {passes}, as most "
-            "images are in doubt; data.test_shift=0 takes one"
+            f"evaluation is counted at one pass an image; after less than an epoch it may take {passes}, as the "
+            "network is sure of few; data.test_shift=0 takes one"
         )
 
 

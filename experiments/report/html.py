@@ -14,7 +14,7 @@ from experiments.report.svg import svg
 from experiments.run_folder import Finished, describe_end
 from mnistsum.app import STYLE
 from mnistsum.calibration import BINS
-from mnistsum.files import write_whole, writing
+from mnistsum.files import write_whole
 from mnistsum.types import Data
 
 PICTURES = ("curves", "confusion", "examples")  # of a run, .png in its folder
@@ -40,15 +40,14 @@ def render(template: str, **values: Any) -> str:
 def write(finished: Finished, data: Data) -> None:
     """Draw the pictures of a tested run and write its report into its folder."""
     folder, labels = finished.folder, data.test.labels
-    with writing(folder):
-        drawn = (
-            figures.curves(finished.lines),
-            figures.confusion(finished.predictions, labels),
-            figures.examples(finished.predictions, data.test),
-        )
-        for name, figure in zip(PICTURES, drawn, strict=True):
-            figures.save(figure, folder / f"{name}.png")
-        write_whole(folder / "report.html", report(finished, labels))
+    drawn = (
+        figures.curves(finished.lines),
+        figures.confusion(finished.predictions, labels),
+        figures.examples(finished.predictions, data.test),
+    )
+    for name, figure in zip(PICTURES, drawn, strict=True):
+        figures.save(figure, folder / f"{name}.png")
+    write_whole(folder / "report.html", report(finished, labels))
 
 
 def trained_with(runs: list[dict[str, Any]]) -> dict[str, str]:

@@ -49,7 +49,8 @@ class SeedRun:
         self.state, self.fault = state, non_finite(state)
         if self.fault and plan.ends_at_fault:
             remedy = "a lower optimizer.learning_rate or an optimizer.clip_norm may help"
-            if int(state.first_bad.step) == 0 and self.fault.startswith(QUANTITIES[:2]):
+            step, quantity = (int(of) for of in state.first_bad)
+            if step == 0 and QUANTITIES[quantity] != "parameters":
                 remedy = "nothing had been updated: the network or the objective gives it"
             raise FloatingPointError(f"{self.fault}; it was not saved; {remedy}")
 

@@ -19,7 +19,6 @@ import numpy as np
 
 from mnistsum.app import STYLE
 from mnistsum.app.compiler import set_up_compiler
-from mnistsum.app.errors import silence_pillow
 from mnistsum.app.options import Draw
 from mnistsum.errors import InputError
 from mnistsum.picture import read_picture
@@ -42,7 +41,6 @@ def draw(options: Draw) -> int:
     """Serve the page until Ctrl-C; return the exit status."""
     if not 0 <= options.port < 2**16:
         raise InputError(f"--port: expected 0 to 65535, found {options.port}")
-    silence_pillow()
     set_up_compiler()
     with serve(load_pretrained(options.model, options.config), options.port) as server:
         try:

@@ -33,6 +33,7 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue] - a TextIOWrapper
     warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(str(message))}\n"
+    warnings.filterwarnings("ignore", module="PIL")  # of damaged pictures, which are refused in a line or read
     asks_help = not {"-h", "--help"}.isdisjoint(arguments)
     try:
         with fitted_help() if asks_help else contextlib.nullcontext():
@@ -94,11 +95,6 @@ def _flush_output() -> None:
     except OSError as error:
         discard_output()
         raise OSError(f"standard output: {error.strerror or error}") from None
-
-
-def silence_pillow() -> None:
-    """Ignore Pillow's warnings about damaged files in the whole process, as threads read the pictures."""
-    warnings.filterwarnings("ignore", module="PIL")
 
 
 def discard_output() -> None:

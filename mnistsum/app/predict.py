@@ -17,7 +17,7 @@ from rich.table import Column, Table
 
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import console
-from mnistsum.app.errors import printable, silence_pillow
+from mnistsum.app.errors import printable
 from mnistsum.app.options import Predict
 from mnistsum.errors import InputError
 from mnistsum.picture import Picture, inspect_picture
@@ -54,7 +54,6 @@ def predict(options: Predict) -> int:
     if not options.files:
         raise InputError("predict: expected one picture or more, found none")
     files = [file for given in options.files for file in _expand(given)]
-    silence_pillow()
     set_up_compiler()
     predictor = load_pretrained(options.model, options.config)
     numbers = list(range(10)) if options.number is None else [options.number]

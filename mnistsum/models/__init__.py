@@ -200,7 +200,8 @@ def _check_shape(what: str, found: Any, expected: tuple[Any, int]) -> None:
     # In an export, the batch size is symbolic, and equal sizes are not always recognized as equal.
     sizes = [size for size in (n, *(shape or ())[:1]) if isinstance(size, int)]
     if shape is None or len(shape) != 2 or shape[1] != width or len(set(sizes)) > 1:
-        shown = type(found).__name__ if shape is None else f"[{', '.join('n' if i == n else str(i) for i in shape)}]"
+        axes = ["n" if place == 0 and size == n else str(size) for place, size in enumerate(shape or ())]
+        shown = type(found).__name__ if shape is None else f"[{', '.join(axes)}]"
         raise InputError(f"{what}: expected [n, {width}] of n images, found {shown}")
 
 
