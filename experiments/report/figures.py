@@ -205,7 +205,7 @@ def reliability(curves: dict[str, Any], output: str) -> Figure:
         edges = np.linspace(0, 1, len(count) + 1)
         lower.stairs(count, edges, color=shade, linewidth=1.4)
     upper.set(title=output, ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
-    upper.legend(frameon=False, fontsize=9, loc="upper left")
+    upper.legend(frameon=False, fontsize=9, loc="lower right")
     lower.set(xlabel="confidence", ylabel="answers", yscale="log", ylim=(0.7, None))
     for axes in (upper, lower):
         axes.grid(alpha=0.25)
