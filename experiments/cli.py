@@ -14,7 +14,7 @@ import tyro
 from mnistsum import registry
 from mnistsum.app import command_line
 from mnistsum.app.errors import printable, run
-from mnistsum.config import Config, as_dict, check_names
+from mnistsum.config import Config, as_dict
 from mnistsum.errors import InputError
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -52,7 +52,9 @@ def load_config(name: str) -> Config:
     config = getattr(module, "config", None)
     if not isinstance(config, Config):
         raise InputError(f"--config {name}: expected a variable `config` of type mnistsum.Config, found {config!r}")
-    return check_names(config)
+    for known, chosen in config.names():  # not checked while the file was being run
+        known.check(chosen)
+    return config
 
 
 def typed(program: str, arguments: list[str]) -> str:

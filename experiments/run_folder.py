@@ -14,7 +14,7 @@ import numpy as np
 
 from mnistsum import json_files, weights
 from mnistsum.calibration import Temperatures
-from mnistsum.config import Config, judges_epochs, read_config, to_json
+from mnistsum.config import CONFIG, Config, judges_epochs, read_config, to_json
 from mnistsum.errors import InputError
 from mnistsum.files import write_whole, writing
 from mnistsum.models import Model
@@ -24,7 +24,7 @@ RUN, METRICS, PREDICTIONS, SUMMARY = "run.json", "metrics.jsonl", "predictions.n
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"  # held by the process that trains the run
 OUTPUTS = ("digit", "sum")  # what a network predicts
-CHECKED = (weights.CONFIG, RUN, METRICS, PREDICTIONS, weights.WEIGHTS)  # against the summary's digests
+CHECKED = (CONFIG, RUN, METRICS, PREDICTIONS, weights.WEIGHTS)  # against the summary's digests
 DIGEST = "sha256"  # key of the summary's own digest
 REMEDY = "a damaged run: delete its folder"
 
@@ -46,7 +46,7 @@ def begin(folder: Path, config: Config, run: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RUN, run)
     write_lines(folder, [])
-    write_whole(folder / weights.CONFIG, to_json(config))
+    write_whole(folder / CONFIG, to_json(config))
 
 
 def reopen(folder: Path, config: Config, run: dict[str, Any]) -> None:
@@ -55,7 +55,7 @@ def reopen(folder: Path, config: Config, run: dict[str, Any]) -> None:
         for name in (SUMMARY, weights.WEIGHTS, PREDICTIONS):  # summary first: without it, the run is unfinished
             (folder / name).unlink(missing_ok=True)
     write_json(folder / RUN, run)
-    write_whole(folder / weights.CONFIG, to_json(config))
+    write_whole(folder / CONFIG, to_json(config))
 
 
 def describe_end(config: Config, summary: dict[str, Any]) -> str:
@@ -64,7 +64,7 @@ def describe_end(config: Config, summary: dict[str, Any]) -> str:
         return ""
     end, best, kept = (summary["ended"][name] for name in ("epoch", "best", "kept"))
     how = "stopped early" if end < config.training.epochs else "ended"
-    by = "" if best is None else f"; the best sum on validation images was at epoch {best:g}"
+    by = "" if best is None else f"; the best accuracy on validation images was at epoch {best:g}"
     return f"{how} at epoch {end:g} of {config.training.epochs:g}{by}; kept: the weights of epoch {kept:g}"
 
 

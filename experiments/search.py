@@ -48,6 +48,8 @@ def command(arguments: list[str]) -> int:
 def _configure(options: Search, recipe: str) -> Config:
     typed, held_out = recipe.split(), f"data.validation={options.validation}"
     for assignment in typed:
+        if not cli.ASSIGNMENT.fullmatch(assignment):
+            raise InputError(f"{assignment}: expected a recipe of overrides such as training.epochs=2")
         if assignment.startswith(("seed=", "devices=", "data.validation=")):
             raise InputError(
                 f"{assignment}: expected no seed, devices or data.validation in a recipe; --seeds and --validation set "

@@ -39,7 +39,9 @@ class Restored(NamedTuple):
 
 
 def save(folder: Path, config: Config, state: TrainState, kept: dict[str, Any], best: Model | None = None) -> None:
-    """Write a checkpoint named after the state's step, whole or not at all, and delete all older ones but one.
+    """Write a checkpoint named after the state's step, whole or not at all, and delete all others but the one before.
+
+    Newer ones are deleted, too: they are there only if they could not be used when the run was resumed.
 
     Args:
         folder: the run's folder of checkpoints; created if missing.
@@ -75,7 +77,9 @@ def save(folder: Path, config: Config, state: TrainState, kept: dict[str, Any], 
     arrays = _flat(state) | ({} if best is None else _flat_best(best))
     save_arrays(path, arrays, {"config": to_json(config), "kept": json.dumps(kept)})
     with writing(path):
-        for step in steps(folder)[KEPT:]:
+        found = steps(folder)
+        at = found.index(int(state.step))
+        for step in (*found[:at], *found[at + KEPT :]):
             path_of(folder, step).unlink()
 
 

@@ -16,6 +16,7 @@ from mnistsum.errors import InputError
 from mnistsum.field_checks import Checked, hints
 from mnistsum.json_files import parse_json, read_json
 
+CONFIG = "config.json"  # the name of a config's file in its run's folder
 RENAMED = {"model.initialisation": "initialization"}  # key in older JSON -> current name
 # Fields that older JSON lacks; their defaults keep the earlier behavior.
 ADDED = (
@@ -249,16 +250,6 @@ def spans_epochs(config: Config) -> bool:
     return config.optimizer.schedule != "constant" or config.training.pressure > 1
 
 
-def check_names(config: Config) -> Config:
-    """Return a user file's config, its names checked now that the file's own are known.
-
-    Raises:
-        InputError: if a name is unknown.
-    """
-    parts = {part: dataclasses.replace(getattr(config, part)) for part in ("model", "objective", "optimizer")}
-    return dataclasses.replace(config, **parts)
-
-
 def to_json(config: Config) -> str:
     """Return the config as indented JSON; `from_json` restores an equal config."""
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
@@ -280,7 +271,7 @@ def from_json(text: str, source: str) -> Config:
 
 def read_config(folder: Path) -> Config:
     """Return the config of a run's folder; raise InputError if it has none."""
-    path = folder / "config.json"
+    path = folder / CONFIG
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected the folder of a run")
     return _from_value(read_json(path), str(path))

@@ -1,4 +1,4 @@
-"""The one exception for wrong user input."""
+"""The one exception for wrong user input, and the words of others."""
 
 
 class InputError(Exception):
@@ -12,3 +12,14 @@ class InputError(Exception):
         ...     print(error)
         model.hidden: expected 1 to a million, found 0
     """
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of an error's text, or the name of its type if it has none.
+
+    Examples:
+        >>> from mnistsum.errors import first_line
+        >>> first_line(ValueError("one\ntwo")), first_line(ValueError())
+        ('one', 'ValueError')
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -18,7 +18,7 @@ from jax import export
 from mnistsum.calibration import Temperatures
 from mnistsum.config import Config
 from mnistsum.errors import InputError
-from mnistsum.models import Model, build, with_fixed_calls
+from mnistsum.models import Model, abstract_model, with_fixed_calls
 from mnistsum.predict import probabilities
 
 OPSET = 21  # of ONNX
@@ -72,7 +72,7 @@ def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = No
     except ModuleNotFoundError:
         raise InputError("--to onnx: needs jax2onnx; pip install -e '.[onnx]'") from None
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)
-    like = build(dataclasses.replace(config.model, dtype="float32"), jax.random.key(0))
+    like = abstract_model(dataclasses.replace(config.model, dtype="float32"))
     model = with_fixed_calls(jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(model)))
     inputs = [
         jax.ShapeDtypeStruct(("n", *shape), dtype) for shape, dtype in (((28, 28, 1), jnp.uint8), ((), jnp.int32))

@@ -22,8 +22,14 @@ class Checked:
             if not holds:
                 raise InputError(f"{self._key(name)}: expected {expected}, found {getattr(self, name)!r}")
         if not registry.is_loading():
-            for name, known in self._names().items():
-                known.check(getattr(self, name))
+            for known, name in self.names():
+                known.check(name)
+
+    def names(self) -> list[tuple[registry.Registry, str]]:
+        """Return each name that a field holds, its parts' fields included, after the registry that it belongs to."""
+        parts = [part for part in vars(self).values() if isinstance(part, Checked)]
+        own = [(known, getattr(self, field)) for field, known in self._names().items()]
+        return [*own, *(pair for part in parts for pair in part.names())]
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         """Return fields, whether their values are in range, and the ranges in words."""

@@ -13,7 +13,7 @@ import numpy as np
 import safetensors
 import safetensors.flax
 
-from mnistsum.errors import InputError
+from mnistsum.errors import InputError, first_line
 
 PARTIAL = ".partial"  # suffix of files that are being written or were left by a killed process
 DIGEST = "sha256"  # metadata key for the digest of arrays and metadata
@@ -81,7 +81,7 @@ def load_arrays(path: Path) -> tuple[dict[str, jax.Array], dict[str, str]]:
             metadata = dict(file.metadata() or {})
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path}: cannot be read as safetensors: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path}: cannot be read as safetensors: {first_line(error)}") from None
     if metadata.get("format") != FORMAT:
         found = metadata.get("format", "none")
         raise InputError(f"{path}: expected format {FORMAT} of mnistsum, found {found}; use the version that wrote it")

@@ -17,7 +17,7 @@ import numpy as np
 import platformdirs
 from jaxtyping import Int, UInt8
 
-from mnistsum.errors import InputError
+from mnistsum.errors import InputError, first_line
 from mnistsum.files import write_whole
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -158,7 +158,7 @@ def _download(name: str) -> list[Path]:
         try:
             fetched = [Path(manager.download(f"{URLS[name]}{path.name}")) for path in paths]
         except (OSError, DownloadError, NonMatchingChecksumError) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise InputError(f"{URLS[name]}: download failed ({reason}); {advice}") from None
         for source, path in zip(fetched, paths, strict=True):
             write_whole(path, source.read_bytes())

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from mnistsum.errors import InputError
+from mnistsum.errors import InputError, first_line
 
 MAX_BYTES = 2**26  # of a file
 
@@ -19,7 +19,7 @@ def parse_json(text: str | bytes, source: str) -> Any:
     try:
         return json.loads(text.decode() if isinstance(text, bytes) else text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{source}: not JSON: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{source}: not JSON: {first_line(error)}") from None
 
 
 def finite(value: Any) -> Any:

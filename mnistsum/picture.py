@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 from scipy import ndimage
 
-from mnistsum.errors import InputError
+from mnistsum.errors import InputError, first_line
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 MAX_BYTES, MAX_PIXELS = 50_000_000, 50_000_000  # of a picture
@@ -119,7 +119,7 @@ def inspect_picture(
     except Image.DecompressionBombError:
         raise InputError(f"{name}: expected at most {max_pixels:,} pixels, found more") from None
     except (OSError, SyntaxError, ValueError, AssertionError, struct.error) as error:  # what Pillow raises on damage
-        reason = next(iter(str(error).splitlines()), "its parts do not fit")
+        reason = first_line(error)
         raise InputError(f"{name}: a damaged image: {reason}") from None
     if not transparent:
         return to_mnist(pixels, name)

@@ -50,8 +50,8 @@ class Registry(Mapping[str, Any]):
     def __contains__(self, name: object) -> bool:
         return name in self._places or name in self._added
 
-    def add(self, named: Mapping[str, Any], source: str) -> None:
-        """Add names.
+    def check_free(self, named: Mapping[str, Any], source: str) -> None:
+        """Check that names can be added.
 
         Args:
             named: name to class or function.
@@ -66,6 +66,9 @@ class Registry(Mapping[str, Any]):
                 raise InputError(
                     f"{source}: defines {self.key} {name}, which {owner} defines already; choose another name"
                 )
+
+    def add(self, named: Mapping[str, Any], source: str) -> None:
+        """Add names, which must be free."""
         self._added.update(named)
         self._sources.update(dict.fromkeys(named, source))
 
@@ -174,10 +177,10 @@ def load_file(path: str | Path) -> ModuleType:
         try:
             with _deferred(file), _named(path):
                 spec.loader.exec_module(module)
+            add_names(module, str(path))
         except BaseException:
             del sys.modules[name]
             raise
-        add_names(module, str(path))
         _files[file] = source, module
     loaded, module = _files[file]
     if loaded != source:
@@ -224,11 +227,20 @@ def load_module(name: str) -> ModuleType:
 
 
 def add_names(module: ModuleType, source: str) -> None:
-    """Add the names that a module defines as CLASSIFIERS, ADDERS, OPTIMIZERS and OBJECTIVES."""
+    """Add the names that a module defines as CLASSIFIERS, ADDERS, OPTIMIZERS and OBJECTIVES: all of them or none."""
+    defined = []
     for variable, registry in OWN.items():
         named = vars(module).get(variable, {})
-        if named is not registry:  # the module may have imported the registry itself
-            registry.add(named, source)
+        if named is registry:  # the module imported it
+            continue
+        if not isinstance(named, dict):
+            raise InputError(
+                f"{source}: expected {variable} to be a dict from name to class or function, found {named!r}"
+            )
+        registry.check_free(named, source)
+        defined.append((registry, named))
+    for registry, named in defined:
+        registry.add(named, source)
 
 
 @contextlib.contextmanager

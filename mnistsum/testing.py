@@ -17,7 +17,7 @@ from mnistsum.config import AugmentConfig, DataConfig, ModelConfig, ObjectiveCon
 from mnistsum.data import pair
 from mnistsum.errors import InputError
 from mnistsum.evaluation import evaluate
-from mnistsum.models import Model, build, in_training, parameters, with_parameters
+from mnistsum.models import Model, abstract_model, build, in_training, parameters, with_parameters
 from mnistsum.models.summary import count_parameters
 from mnistsum.objective import objective
 from mnistsum.train import Recipe, init_state, split_keys, train_step
@@ -53,7 +53,7 @@ def check(config: ModelConfig, parameters: int | None = None) -> None:
 
 def check_shapes(config: ModelConfig) -> None:
     """Check that leaves are float32, logits [batch, 10] and [batch, 19] in both modes, features as wide as declared."""
-    model = jax.eval_shape(partial(build, config), jax.random.key(SEED))
+    model = abstract_model(config)
     assert {leaf.dtype for leaf in jax.tree.leaves(model)} == {jnp.dtype("float32")}, "a leaf is not float32"
     batch = examples()
     for mode in (lambda model: model, lambda model: in_training(model, jax.random.key(SEED))):

@@ -93,7 +93,7 @@ def init_state(recipe: Recipe, keys: Keys, model: Model | None = None) -> TrainS
         opt_state=optimizer(recipe.optimizer, recipe.steps).init(parameters(model)),
         average=jax.tree.map(jnp.copy, model) if recipe.optimizer.average else None,
         draws=Draws(jnp.zeros(n, jnp.int32), jnp.full(n, jnp.inf)) if recipe.pressure > 1 else None,
-        metrics=jax.tree.map(jnp.zeros_like, Metrics(jnp.int32(0), jnp.float32(0), jnp.int32(0), jnp.int32(0))),
+        metrics=Metrics(jnp.int32(0), jnp.float32(0), jnp.int32(0), jnp.int32(0)),
         first_bad=FirstBad(step=jnp.int32(-1), quantity=jnp.int32(0)),
     )
 

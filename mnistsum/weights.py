@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from mnistsum.calibration import Temperatures
-from mnistsum.config import Config, from_json, read_config, to_json
+from mnistsum.config import CONFIG, Config, from_json, read_config, to_json
 from mnistsum.errors import InputError
 from mnistsum.files import load_arrays, save_arrays
 from mnistsum.json_files import parse_json
-from mnistsum.models import Model, build
-from mnistsum.registry import ADDERS, CLASSIFIERS, digest_code
+from mnistsum.models import Model, abstract_model
+from mnistsum.registry import digest_code
 
-WEIGHTS, CONFIG = "weights.safetensors", "config.json"
+WEIGHTS = "weights.safetensors"
 
 
 class Weights(NamedTuple):
@@ -92,7 +92,7 @@ def load(path: Path) -> Weights:
         raise InputError(f"{beside}: not the config that the weights beside it were saved with; delete or restore it")
     if metadata.get("code") not in (None, _own_code(config)):
         warnings.warn(f"{file}: the code of its network has changed since it was trained", stacklevel=2)
-    like = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))
+    like = abstract_model(config.model)
     expected = named(like)
     for name in sorted(expected.keys() | arrays.keys()):
         want, have = (tuple(side[name].shape) if name in side else "absent" for side in (expected, arrays))
@@ -108,8 +108,7 @@ def load(path: Path) -> Weights:
 
 def _own_code(config: Config) -> str:
     """Return the digests of the files that define a user's own classifier and adder; empty if both are ours."""
-    parts = (CLASSIFIERS, config.model.classifier), (ADDERS, config.model.adder)
-    files = (known.file_of(name) for known, name in parts if known.is_added(name))
+    files = (known.file_of(name) for known, name in config.model.names() if known.is_added(name))
     return " ".join(digest_code(ast.parse(file.read_bytes())) for file in files)
 
 

@@ -185,6 +185,12 @@ def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(config, stat
     assert checkpoint.restore(two, config).refused == ()
 
 
+def test_a_newer_checkpoint_that_could_not_be_used_does_not_outlast_the_next_one(config, states, two):
+    cut_short(checkpoint.path_of(two, 8))
+    checkpoint.save(two, config, states[0]._replace(step=jnp.int32(6)), {})  # as after resuming from 5
+    assert checkpoint.steps(two) == [6, 5]
+
+
 def test_a_failing_rename_leaves_the_older_checkpoints_and_names_path_and_cause(config, states, two, monkeypatch):
     def fail(self, target):
         raise OSError(errno.EIO, "Input/output error")

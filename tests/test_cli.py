@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from experiments import cli, compare, configs, reproduce, search, tabulate
-from experiments.comparison.options import Compare
+from experiments.comparison.options import Compare, parse
 from experiments.run import Run, command
 from mnistsum import registry
 from mnistsum.app import errors, main
@@ -135,6 +135,23 @@ def test_a_name_of_ours_is_never_given_another_meaning(own):
     assert registry.CLASSIFIERS["compact"].__name__ == "Compact"
 
 
+def test_of_a_file_that_is_refused_nothing_is_added(own):
+    with pytest.raises(InputError, match=r"own.py: defines model.adder shift, which mnistsum defines already"):
+        cli.load_config(own("own.py", OWN.replace('"moved"', '"shift"'), name="own"))
+    assert "own" not in registry.CLASSIFIERS
+    assert cli.load_config(own("own.py", name="own")).model.classifier == "own"  # once it is mended
+    with pytest.raises(InputError, match=r"list.py: expected CLASSIFIERS to be a dict .*, found \[.*MLP.*\]"):
+        cli.load_config(own("list.py", OWN.replace('{"%(name)s": MLP}', "[MLP]"), name="own"))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_config_may_use_what_the_file_of_another_defines(own, order):
+    names = [own("own.py", name="own"), "base+model.classifier=own"][::order]
+    _, compared = parse(names)
+    assert [config.model.classifier for config in compared] == ["own", "own"]
+    assert compared[0].name == ("own" if order == 1 else "base-classifier-own")
+
+
 def test_a_file_that_is_named_without_its_ending_is_hinted_at(own):
     file = own("mixer.py", name="mixer")
     with pytest.raises(InputError, match=r"no such config; did you mean .*mixer\.py\?"):
@@ -186,6 +203,12 @@ loaded = {"jax", "matplotlib", "scipy"} & set(sys.modules)
 assert not loaded, loaded
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=20)
+
+
+def test_help_is_no_error_without_a_standard_output():
+    for program in ("mnistsum", "experiments.run"):
+        run = subprocess.run(f"{sys.executable} -m {program} --help >&-", shell=True, capture_output=True, text=True)
+        assert (run.returncode, run.stderr) == (0, "")
 
 
 def test_help_lists_every_field_with_type_default_and_meaning():
@@ -327,7 +350,8 @@ def test_a_variant_is_the_config_so_changed_and_named_by_its_changes(text, name,
 
 
 def test_widths_of_nothing_are_the_classifiers_own():
-    assert cli.load_variant("base+model.classifier=mlp+model.widths=").model.widths == ()
+    for widths in ("", "none"):  # as --help shows it
+        assert cli.load_variant(f"base+model.classifier=mlp+model.widths={widths}").model.widths == ()
 
 
 @pytest.mark.slow

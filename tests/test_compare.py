@@ -26,11 +26,11 @@ from experiments.comparison.summary import summarize
 from experiments.comparison.tables import number
 from experiments.report import html
 from experiments.training import record, reuse
-from experiments.training.plan import COMPARED, RUN, next_evaluation, next_watch
+from experiments.training.plan import COMPARED, RUN, next_evaluation, next_watch, plan_for
 from experiments.training.seed_run import SeedRun, describe_failure
 from mnistsum import registry
 from mnistsum.app.console import console
-from mnistsum.config import Config, DataConfig, ObjectiveConfig
+from mnistsum.config import Config, DataConfig, ObjectiveConfig, TrainingConfig
 from mnistsum.data import load
 from mnistsum.errors import InputError
 from mnistsum.evaluation import Scores
@@ -277,6 +277,32 @@ def test_an_edited_module_of_the_users_own_retrains_what_imports_it(wanted):
         assert reuse.why_missing(wanted(name)).endswith("differs: rates.py has changed")
 
 
+@pytest.mark.parametrize("edited", ["own.py", "parts/deep/blocks.py", "parts/deep/side.py", "others/blocks.py"])
+def test_code_in_folders_without_an_init_file_decides_a_run_too(tmp_path, monkeypatch, edited):
+    monkeypatch.syspath_prepend(tmp_path)
+    files = {
+        "own.py": "import others.blocks\nfrom parts.deep.blocks import WIDTH\n",
+        "parts/deep/blocks.py": "from . import side\nWIDTH = 8\n",
+        "parts/deep/side.py": "RATE = 0.1\n",
+        "others/blocks.py": "DEPTH = 2\n",
+    }
+    for file, text in files.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+
+    def sources():
+        record._read_source.cache_clear()
+        record._files_of.cache_clear()
+        return record.make_record(Config(), Data(*[Split(np.zeros(0), np.zeros(0))] * 3), tmp_path / "own.py")[
+            "sources"
+        ]
+
+    before = sources()
+    (tmp_path / edited).write_text(files[edited] + "MORE = 1\n")
+    changed = {name for name, code in sources().items() if before[name] != code}
+    assert changed == {Path(edited).name}
+
+
 def test_an_edited_library_retrains_and_a_report_does_not(wanted, monkeypatch):
     changed = wanted("narrow").record
     assert "mnistsum.optimizer" in changed["sources"]
@@ -373,10 +399,11 @@ def test_a_network_that_breaks_the_contract_is_refused_before_anything_is_traine
     monkeypatch.setattr(registry.CLASSIFIERS, "_added", {})
     monkeypatch.setattr(registry, "_files", {})
     (tmp_path / "net.py").write_text(NET.format(returned=returned))
-    with pytest.raises(InputError, match=f"^{answer}") as refusal:
-        program.command([str(tmp_path / "net.py"), "smoke", "--output", str(tmp_path / "out")])
-    assert "\n" not in str(refusal.value)
-    assert not (tmp_path / "out").exists()
+    for options in ([], ["--dry-run"]):
+        with pytest.raises(InputError, match=f"^{answer}") as refusal:
+            program.command([str(tmp_path / "net.py"), "smoke", "--output", str(tmp_path / "out"), *options])
+        assert "\n" not in str(refusal.value)
+        assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
@@ -405,6 +432,21 @@ def test_jobs_train_what_a_program_would_and_a_killed_one_is_named_and_retried(c
     for run in sorted((folder / "out" / "runs").iterdir()):
         jobs, alone = (run_folder.read(place / run.name).summary for place in (runs, run.parent))
         assert jobs["weights"] == alone["weights"]
+    (one,) = runs.glob("narrow-*-1")
+    shutil.rmtree(one)
+    halved = compare(*command[:-1], 2, cwd=tmp_path)  # its other seed is of the same job
+    assert halved.returncode == 0, halved.stderr
+    assert halved.stdout.count("(reused)") == 5
+
+
+@pytest.mark.slow
+def test_a_job_finds_what_another_config_s_file_defines(tmp_path):
+    pytest.importorskip("submitit", reason="an extra of the project")
+    write_own(tmp_path)
+    variant = "smoke+model.classifier=perceptron+model.widths=4"
+    arguments = ("wide.py", variant, "--output", "out", "--seeds", 2, "--submit", "local", *DATA)
+    run = compare(*arguments, cwd=tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 @pytest.mark.slow
@@ -445,6 +487,11 @@ def test_a_dry_run_says_what_is_missing_and_writes_nothing(compared):
         ["all", "9", "6"]
     ]
     assert float(rows[4][-1]) == pytest.approx(sum(float(row[-1]) for row in rows[1:4]), abs=0.2)  # MB
+    assert "one pass an image" not in run.stdout
+    all_shifted = compare(*command, "--dry-run", "data.test_shift=1", cwd=folder)
+    assert "one pass an image" not in all_shifted.stdout  # they are timed as they are
+    some_shifted = compare(*command, "--dry-run", "data.test_shift=1", "data.test_doubt=0.9", cwd=folder)
+    assert "it may take 10" in some_shifted.stdout
     assert sorted(folder.rglob("*")) == before
 
 
@@ -541,6 +588,12 @@ def test_a_run_is_evaluated_at_the_ends_of_its_epochs_and_never_twice_at_a_step(
     assert len(at) - 1 <= min(plan.evaluations * epochs + 1, plan.max_evaluations or steps, steps)
     if plan.max_evaluations is None:
         assert set(range(per_epoch, steps + 1, per_epoch)) <= set(at)
+
+
+def test_runs_that_are_judged_by_their_epochs_have_no_limit_of_evaluations():
+    patient = Config(training=TrainingConfig(patience=3))
+    assert plan_for(patient, COMPARED) == dataclasses.replace(COMPARED, max_evaluations=None)
+    assert plan_for(Config(), COMPARED) == COMPARED
 
 
 def test_whether_an_output_is_learned_is_checked_on_images_as_they_are(tmp_path):

@@ -21,12 +21,12 @@ from experiments.training.plan import RUN
 from experiments.training.record import make_record
 from experiments.training.runs import describe_run, train_runs
 from mnistsum import checkpoint, weights
-from mnistsum.config import Config
+from mnistsum.config import CONFIG, Config
 from mnistsum.errors import InputError
 from mnistsum.types import Data, Split
 
 FILES = (
-    *(weights.CONFIG, run_folder.RUN, run_folder.METRICS, run_folder.PREDICTIONS, run_folder.SUMMARY, weights.WEIGHTS),
+    *(CONFIG, run_folder.RUN, run_folder.METRICS, run_folder.PREDICTIONS, run_folder.SUMMARY, weights.WEIGHTS),
     *("checkpoints/16.safetensors", "checkpoints/24.safetensors"),
 )
 DAMAGE = st.one_of(

@@ -123,6 +123,12 @@ def test_a_recipe_that_sets_what_is_the_same_for_all_is_refused(ended, field):
     assert f"error: {field}: expected no seed, devices or data.validation in a recipe; --seeds and" in said
 
 
+def test_a_recipe_of_anything_but_overrides_is_refused(ended):
+    for word in ("--seed=7", "epochs"):
+        status, said = ended(command, f"training.epochs=1 {word}", "--output", "found")
+        assert (status, said) == (2, f"error: {word}: expected a recipe of overrides such as training.epochs=2\n")
+
+
 def test_a_search_of_nothing_is_refused(ended):
     assert ended(command, "--output", "found") == (
         2,

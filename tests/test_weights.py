@@ -76,7 +76,7 @@ def test_a_network_of_ones_own_whose_code_has_changed_is_warned_of(monkeypatch, 
 
 def test_an_export_over_another_is_the_new_one_whatever_the_old_one_left(network, folder, tmp_path, capsys):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / weights.CONFIG).write_text(to_json(Config()))
+    (tmp_path / "out" / "config.json").write_text(to_json(Config()))
     (tmp_path / "out" / weights.WEIGHTS).write_bytes(b"older")
     for to in ("safetensors", "stablehlo"):
         assert command(["export", str(folder), "--to", to, "--output", str(tmp_path / "out")]) == 0
@@ -166,10 +166,10 @@ def without(arrays, name="adder.hidden.bias"):
             "expected the folder of a run, found neither weights.safetensors nor",
         ),
         (
-            lambda f: (f / weights.CONFIG).write_text(to_json(Config())),
+            lambda f: (f / "config.json").write_text(to_json(Config())),
             "not the config that the weights beside it were",
         ),
-        (lambda f: (f / weights.CONFIG).write_text("{}"), "config.json: a config of this version: expected the fields"),
+        (lambda f: (f / "config.json").write_text("{}"), "config.json: a config of this version: expected the fields"),
     ],
     ids=[
         "format",

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from experiments.benchmark.cases import Implementation
 from mnistsum.config import Config, OptimizerConfig
-from mnistsum.data import load
+from mnistsum.data import DEVIATION, MEAN, load
 from mnistsum.models import Model
 from mnistsum.models.classifiers.compact import Compact
 from mnistsum.types import Split
@@ -158,7 +158,7 @@ class TorchTraining:
     def batch(self, chosen: Tensor) -> Tensor:
         """Return the images at these indices, as the network takes them."""
         image = self.images[chosen].to(torch.float32) / 255
-        return ((image - 0.1307) / 0.3081).contiguous(memory_format=torch.channels_last)
+        return ((image - MEAN) / DEVIATION).contiguous(memory_format=torch.channels_last)
 
 
 def twin_of(config: Config) -> Twin:

@@ -12,7 +12,7 @@ from experiments.training.record import make_record
 from experiments.training.reuse import Wanted
 from mnistsum import testing
 from mnistsum.config import Config
-from mnistsum.errors import InputError
+from mnistsum.errors import InputError, first_line
 from mnistsum.types import Data
 
 
@@ -39,10 +39,9 @@ def check_contract(configs: list[Config]) -> None:
             except InputError:
                 raise
             except Exception as error:  # user code may raise anything
-                reason = str(error).strip().splitlines() or [type(error).__name__]
                 raise InputError(
-                    f"compare: {model.classifier} with {model.adder} cannot be compared: {check.__name__}: {reason[0]} "
-                    "(mnistsum.testing.check shows where)"
+                    f"compare: {model.classifier} with {model.adder} cannot be compared: {check.__name__}: "
+                    f"{first_line(error)} (mnistsum.testing.check shows where)"
                 ) from None
 
 

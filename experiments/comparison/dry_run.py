@@ -10,7 +10,7 @@ from rich.table import Table
 from experiments import environment
 from experiments.report import console
 from experiments.training import loop, reuse
-from experiments.training.plan import COMPARED
+from experiments.training.plan import COMPARED, plan_for
 from experiments.training.reuse import Wanted
 from mnistsum.config import Config
 from mnistsum.evaluation import evaluate
@@ -43,7 +43,7 @@ def show(wanted: list[Wanted], trials: int, data: Data) -> None:
     table.add_row("all", f"{sums[0]:,}", f"{sums[1]:,}", "", "", *_time_and_mb(sums), style="bold")
     console.show(table)
     console.say(f"device time: of one {environment.device()}; nothing was trained or written")
-    if shift := max(want.config.data.test_shift for want in wanted):
+    if shift := max((want.config.data.test_shift for want in wanted if _shifts_few(want.config)), default=0):
         passes = 1 + (2 * shift + 1) ** 2
         console.say(
             f"evaluation is counted at one pass an image; after less than an epoch it may take {passes}, as the "
@@ -54,22 +54,28 @@ def show(wanted: list[Wanted], trials: int, data: Data) -> None:
 def seconds(config: Config, data: Data) -> tuple[float, float]:
     """Return the seconds per step, and per run: its training and its evaluations, without compilation.
 
-    Evaluations are timed on unshifted images: after a second of training, a network is in doubt about nearly all of
-    them, but a trained one about few.
+    If only low-confidence images are shifted, evaluations are timed on unshifted ones: after a second of training,
+    a network is in doubt about nearly all of them, but a trained one about few.
     """
     recipe = make_recipe(config, len(data.train.labels))
     run = loop.train(config, [config.seed], data.train, loop.about_every(1.0))
     stop = next(stop for stop in run if stop.is_timing(recipe.steps))
     model = trained_model(stop.state)
-    as_they_are = dataclasses.replace(config.data, test_shift=0)
-    evaluate(as_they_are, model, data.validation)  # compiles
+    how = dataclasses.replace(config.data, test_shift=0) if _shifts_few(config) else config.data
+    evaluate(how, model, data.validation)  # compiles
     start = time.perf_counter()
-    evaluate(as_they_are, model, data.validation)
+    evaluate(how, model, data.validation)
     evaluation = time.perf_counter() - start
     step = stop.seconds / stop.steps
     tested = evaluation * len(data.test.labels) / len(data.validation.labels)
-    evaluations = min(COMPARED.evaluations * config.training.epochs, COMPARED.max_evaluations or math.inf)
+    limit = plan_for(config, COMPARED).max_evaluations or math.inf
+    evaluations = min(COMPARED.evaluations * config.training.epochs, limit)
     return step, recipe.steps * step + evaluations * evaluation + tested
+
+
+def _shifts_few(config: Config) -> bool:
+    """Return whether only low-confidence images are shifted."""
+    return config.data.test_shift > 0 and config.data.test_doubt < 1
 
 
 def storage(config: Config, data: Data) -> int:

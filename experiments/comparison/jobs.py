@@ -30,6 +30,7 @@ class Part(NamedTuple):
 
     contestant: Contestant
     folders: dict[int, Path]  # by seed; each exists once its run has ended
+    files: tuple[Path, ...]  # the user's, which define names that the config may use
 
     @property
     def name(self) -> str:
@@ -46,9 +47,9 @@ def work(part: Part) -> None:
     if os.environ.get("SUBMITIT_EXECUTOR") == "local":  # submitit ignores SIGTERM, so `kill ID` would do nothing
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     set_up_compiler()
+    for file in part.files:
+        load_file(file)
     contestant = part.contestant
-    if contestant.own is not None:
-        load_file(contestant.own)
     data = load(contestant.config.data)
     train(contestant, want(contestant, data, list(part.folders)), data, lambda **_: None)
 
@@ -65,7 +66,7 @@ class Jobs:
         self.folder.mkdir(parents=True, exist_ok=True)
         # A time limit of a day, the partition's defaults for the rest; the user's SBATCH_ variables override both.
         self.executor.update_parameters(timeout_min=24 * 60, slurm_job_name="mnistsum")
-        self.own: dict[str, Any] = {}  # the jobs that this process has submitted, by part name
+        self.submitted: dict[str, Any] = {}  # by this process; part name to job
 
     def submit(self, part: Part, again: bool) -> None:
         """Submit a part's job unless it was submitted before; if that job has ended, resubmit it only if `again`."""
@@ -80,20 +81,21 @@ class Jobs:
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         with file:
             try:
-                self.own[part.name] = self.executor.submit(work, part)
+                self.submitted[part.name] = self.executor.submit(work, part)
             except Exception as error:
                 record.unlink()
-                raise OSError(f"{self.executor.cluster}: took no job: {str(error).strip().splitlines()[-1]}") from error
+                said = str(error).strip().splitlines() or [type(error).__name__]
+                raise OSError(f"{self.executor.cluster}: took no job: {said[-1]}") from error
             finally:
                 signal.signal(signal.SIGINT, interrupt)
-            file.write(self.own[part.name].job_id)
+            file.write(self.submitted[part.name].job_id)
 
     def is_over(self, part: Part) -> bool:
         """Return whether the part's job is neither running nor waiting to run."""
         job = self._job(part)
         if job is None:
             return time.time() - (self.folder / part.name).stat().st_mtime > SUBMIT_TIMEOUT
-        if part.name in self.own or not isinstance(job, submitit.LocalJob):
+        if part.name in self.submitted or not isinstance(job, submitit.LocalJob):
             return job.done(force_check=True)
         try:  # another process's child, whose state submitit does not know
             os.kill(int(job.job_id), 0)
@@ -137,7 +139,7 @@ class Jobs:
 
     def _job(self, part: Part) -> Any:
         """Return a part's job; None while it is being submitted."""
-        if part.name in self.own:
-            return self.own[part.name]
+        if part.name in self.submitted:
+            return self.submitted[part.name]
         job_id = (self.folder / part.name).read_text()
         return KINDS[self.executor.cluster](self.executor.folder, job_id) if job_id else None

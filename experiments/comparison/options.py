@@ -9,7 +9,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from experiments import cli
-from mnistsum.config import Config
+from mnistsum.config import CONFIG, Config
 from mnistsum.errors import InputError
 
 MAX_SEEDS = 1000
@@ -44,9 +44,9 @@ def parse(arguments: list[str]) -> tuple[Compare, list[Config]]:
         InputError: if its parts do not fit together.
     """
     overrides = [argument for argument in arguments if cli.ASSIGNMENT.fullmatch(argument)]
-    own = [argument for argument in arguments if argument not in overrides]
-    options = cli.parse_plain(Compare, own)
-    if (options.output / "config.json").exists():
+    others = [argument for argument in arguments if argument not in overrides]
+    options = cli.parse_plain(Compare, others)
+    if (options.output / CONFIG).exists():
         raise InputError(f"--output {options.output}: a run's folder; name another")
     if any(_is_folder(name) for name in options.configs):
         names = [name for name in options.configs if not _is_folder(name) and not cli.own_file(name)]
@@ -62,7 +62,7 @@ def parse(arguments: list[str]) -> tuple[Compare, list[Config]]:
 def _is_folder(name: str) -> bool:
     """Return whether a name is that of a run's folder, existing or not."""
     place = cli.VARIANT.split(name)[0]
-    return not place.endswith(".py") and ("/" in place or (Path(place) / "config.json").exists())
+    return not place.endswith(".py") and ("/" in place or (Path(place) / CONFIG).exists())
 
 
 def _configure(options: Compare, overrides: list[str]) -> list[Config]:
@@ -78,9 +78,11 @@ def _configure(options: Compare, overrides: list[str]) -> list[Config]:
     if options.submit and importlib.util.find_spec("submitit") is None:
         raise InputError("--submit: needs submitit; install this project with the extra `slurm`")
     try:
-        configs = [cli.load_variant(name, overrides) for name in options.configs]
+        own_first = sorted(options.configs, key=lambda name: cli.own_file(name) is None)  # others may use their names
+        loaded = {name: cli.load_variant(name, overrides) for name in own_first}
     except InputError as error:  # it names the other programs' option
         raise InputError(re.sub("^--config ", "compare: ", str(error))) from None
+    configs = [loaded[name] for name in options.configs]
     names = [config.name for config in configs]
     if len(configs) < 2 or len(set(names)) < len(names):
         raise InputError(

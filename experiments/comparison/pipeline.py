@@ -45,11 +45,11 @@ def compare(options: Compare, configs: list[Config], command: str) -> None:
     ]
     data = load(configs[0].data)
     wanted = [contestants.want(contestant, data, range(options.seeds)) for contestant in compared]
+    resources.check([want.config for want in wanted], len(data.train.labels))
+    contestants.check_contract([want.config for want in wanted if reuse.missing(want)])
     if options.dry_run:
         dry_run.show(wanted, tuning.MIN_TRIALS if options.tune else 0, data)
         return
-    resources.check([want.config for want in wanted], len(data.train.labels))
-    contestants.check_contract([want.config for want in wanted if reuse.missing(want)])
     resources.check_folder(options.output, [want.config for want in wanted])
     with console.runs_progress() as bar:
         task = bar.add_task("", total=len(wanted) * options.seeds)
@@ -97,20 +97,21 @@ def _submit(options: Compare, compared: list[Contestant], wanted: list[Wanted], 
     assert options.submit is not None
     jobs = Jobs(options.submit, options.output)
     parts = []
+    files = tuple(contestant.own for contestant in compared if contestant.own)
     for contestant, want in zip(compared, wanted, strict=True):
         folders = list(want.folders.items())
         size = options.seeds_per_job
-        parts += [Part(contestant, dict(folders[i : i + size])) for i in range(0, len(folders), size)]
-    begun = [part for part in parts if not part.missing()]
+        parts += [Part(contestant, dict(folders[i : i + size]), files) for i in range(0, len(folders), size)]
+    existed = {folder for want in wanted for folder in want.folders.values() if folder.exists()}
+    finished = sum(not part.missing() for part in parts)
     for part in parts:
         if part.missing():
             jobs.submit(part, options.retry_failed)
-    console.say(f"jobs: {len(parts)}, finished {len(begun)}; logs in {jobs.executor.folder}")
+    console.say(f"jobs: {len(parts)}, finished {finished}; logs in {jobs.executor.folder}")
 
     def on_finished(part: Part, seed: int) -> None:
-        console.run_line(
-            part.contestant.config.name, seed, run_folder.read(part.folders[seed]).summary, reused=part in begun
-        )
+        folder = part.folders[seed]
+        console.run_line(part.contestant.config.name, seed, run_folder.read(folder).summary, folder in existed)
         advance(advance=1, description=f"{len(parts)} jobs")
 
     try:

@@ -65,7 +65,7 @@ def tables(summary: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
         shares = [percent(row[key]) for key in ("digit_accuracy", "sum_accuracy", "consistency", "impossible")]
         accuracy.append([name, str(row["n"]), *shares, str(len(row["failed"]))])
         if name != first:
-            contrasts = [row["against_first"][output] for output in ("digit", "sum")]
+            contrasts = [row["against_first"][output] for output in OUTPUTS]
             verdicts.append([name, *(text for one in contrasts for text in (points(one), one["verdict"]))])
         forms = {"train_seconds": ".1f", "seconds_to_good": ".1f", "images_per_second": ",.0f", "adder_lag": ",.0f"}
         sizes = [f"{row['parameters']:,}", f"{row['multiply_adds']:,}"]
@@ -96,10 +96,14 @@ def tables(summary: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
         ),
     }
     tried = [
-        [name, f"{trial['learning_rate']:g}", *(f"{100 * trial[output]:.2f}" for output in OUTPUTS), taken]
+        [
+            name,
+            f"{trial['learning_rate']:g}",
+            *(f"{100 * trial[output]:.2f}" for output in OUTPUTS),
+            "taken" if trial["taken"] else "",
+        ]
         for name, one in summary["tuned"].items()
         for trial in one["trials"]
-        for taken in ["taken" if trial["taken"] else ""]
     ]
     if tried:
         found["Learning rates tried, % of validation images"] = (["config", "learning rate", *OUTPUTS, ""], tried)
@@ -168,7 +172,7 @@ def flat(summary: dict[str, Any]) -> list[dict[str, Any]]:
         line["failed"] = len(row["failed"])
         for measure in MEASURES:
             line |= {f"{measure}_{part}": row[measure][part] for part in ("mean", "sd", "low", "high")}
-        for output in ("digit", "sum"):
+        for output in OUTPUTS:
             contrast = row.get("against_first", {}).get(output, {})
             line |= {f"{output}_difference_{part}": contrast.get(part) for part in ("mean", "low", "high", "verdict")}
         rows.append(line)

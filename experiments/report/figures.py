@@ -16,7 +16,8 @@ from experiments.report.svg import TEXT, WIDTH
 from mnistsum.files import write_whole
 from mnistsum.types import Split
 
-DIGIT, SUM, RIGHT, WRONG, INK = "#0072b2", "#d55e00", "#333333", "#c1121f", "#333333"  # Okabe & Ito's blue, vermilion
+DIGIT, SUM, WRONG, INK = "#0072b2", "#d55e00", "#c1121f", "#333333"  # Okabe & Ito's blue, vermilion
+TILES = 16  # images in each half of a run's examples
 
 
 def save(figure: Figure, path: Path, **how: Any) -> None:
@@ -151,7 +152,7 @@ def _draw_confusion(axes: Iterable[Any], predictions: dict[str, np.ndarray], lab
         each.tick_params(length=0)
 
 
-def examples(predictions: dict[str, np.ndarray], split: Split, each: int = 16) -> Figure:
+def examples(predictions: dict[str, np.ndarray], split: Split) -> Figure:
     """Draw random images, each with a number and the true and predicted digit and sum, then as many mistakes."""
     images, labels = (np.asarray(field) for field in split)
     digit, sums = predictions["digit"], predictions["sum"]
@@ -160,12 +161,12 @@ def examples(predictions: dict[str, np.ndarray], split: Split, each: int = 16) -
     # A mistake is shown with a number for which the sum is wrong, if there is one.
     wrong_sum = sums != labels[:, None] + np.arange(10)
     mistaken = np.flatnonzero((digit != labels) | wrong_sum.any(1))
-    chosen = random.permutation(len(labels))[:each]
-    shown = random.permutation(mistaken)[:each]
+    chosen = random.permutation(len(labels))[:TILES]
+    shown = random.permutation(mistaken)[:TILES]
     telling = np.where(wrong_sum.any(1), wrong_sum.argmax(1), numbers)
     figure = Figure((11, 7.6), dpi=110)
     titles = ("Random images", f"Mistakes: {len(shown)} of the {len(mistaken):,} images with one")
-    columns, wide, high = each // 2, 1.35, 1.6  # a tile's size, in widths of an image
+    columns, wide, high = TILES // 2, 1.35, 1.6  # a tile's size, in widths of an image
     parts = zip((0, 1), titles, (chosen, shown), (numbers, telling), strict=True)
     for part, title, group, paired in parts:
         # One Axes for all tiles, placed by hand: sixteen with automatic layout take a second to draw.
@@ -181,7 +182,7 @@ def examples(predictions: dict[str, np.ndarray], split: Split, each: int = 16) -
             good = digit[i] == true and said == true + number
             text = f"{true} + {number} = {true + number}"
             text += "" if good else f"\nread {digit[i]}, sum {said}"
-            axes.text(left + 0.5, top - 0.05, text, fontsize=10, color=RIGHT if good else WRONG, ha="center")
+            axes.text(left + 0.5, top - 0.05, text, fontsize=10, color=INK if good else WRONG, ha="center")
         axes.set(xlim=(0, columns * wide), ylim=(2 * high, 0))
     return figure
 

@@ -1,7 +1,6 @@
 """Self-contained HTML pages with pictures and style inline: the templates, and a run's report."""
 
 import base64
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from experiments.report.svg import svg
 from experiments.run_folder import Finished, describe_end
 from mnistsum.app import STYLE
 from mnistsum.calibration import BINS
+from mnistsum.config import as_dict
 from mnistsum.files import write_whole
 from mnistsum.types import Data
 
@@ -66,7 +66,6 @@ def report(finished: Finished, labels: Any) -> str:
     folder, config, run, _, summary, _ = finished
     test, calibration = summary["test"], summary.get("calibration")  # absent in runs of earlier versions
     by_label = zip(test["digit_accuracy_by_label"], test["sum_accuracy_by_cell"], strict=True)
-    groups = {name: values for name, values in dataclasses.asdict(config).items() if isinstance(values, dict)}
     return render(
         "run.html",
         config=config,
@@ -100,5 +99,5 @@ def report(finished: Finished, labels: Any) -> str:
         command=run["command"],
         made_with=trained_with([run])
         | ({"began from weights": init} if (init := run.get("settings", {}).get("init")) else {}),
-        fields={f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()},
+        fields={name: value for name, value in as_dict(config).items() if "." in name},
     )

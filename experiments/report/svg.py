@@ -8,9 +8,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 WIDTH = 5.0  # inches of a panel
-INK = "#010203"  # a color that no plot uses, to be replaced by the page's text color
+PLACEHOLDER = "#010203"  # a color that no plot uses, to be replaced by the page's text color
 TEXT: Any = {"svg.fonttype": "none", "font.family": "sans-serif"} | dict.fromkeys(
-    ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
+    ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), PLACEHOLDER
 )
 
 
@@ -24,7 +24,7 @@ def svg(figure: Figure, name: str) -> str:
     file = io.StringIO()
     unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(file, format="svg", transparent=True, metadata=unsaid)
-    element = file.getvalue().replace(INK, "currentColor")
+    element = file.getvalue().replace(PLACEHOLDER, "currentColor")
     element = re.sub(
         r".*?<svg ", f'<svg role="img" aria-label="{html.escape(name)}" ', element, count=1, flags=re.DOTALL
     )

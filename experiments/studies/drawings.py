@@ -18,6 +18,7 @@ font, and each run's in total, beside those on the enlarged digits of scikit-lea
 """
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,10 +97,10 @@ def judge(drawn: list[Drawing]) -> tuple[np.ndarray, np.ndarray]:
     return seen, _read(seen, "base")
 
 
-def enlarge(image: np.ndarray, margin: int = 0) -> np.ndarray:
-    """Return an image of scikit-learn's `load_digits`, 8x8 of 0-16, enlarged to 80x80, with a margin."""
+def enlarge(image: np.ndarray) -> np.ndarray:
+    """Return an image of scikit-learn's `load_digits`, 8x8 of 0-16, enlarged to 80x80."""
     large = Image.fromarray((image * 255 / 16).astype(np.uint8)).resize((80, 80), Image.Resampling.BICUBIC)
-    return np.repeat(np.pad(np.asarray(large), margin)[..., None], 3, -1)
+    return np.repeat(np.asarray(large)[..., None], 3, -1)
 
 
 def _read(seen: np.ndarray, network: str) -> np.ndarray:
@@ -131,11 +132,10 @@ def main(runs: list[str]) -> None:
         drawn = draw(name)
         seen, read = judge(drawn)
         fonts, right = [one.font for one in drawn], [one.label == digit for one, digit in zip(drawn, read, strict=True)]
+        wrong = Counter(font for font, good in zip(fonts, right, strict=True) if not good)
+        rows = [[font, drawings, wrong[font]] for font, drawings in sorted(Counter(fonts).items())]
         lines += ["", f"Set `{name}`: {sum(right)} of {len(right)} are read right, {np.mean(right):.2%}.", ""]
-        lines += ["| font | drawings | misread |", "|---|--:|--:|"]
-        for font in sorted(set(fonts)):
-            wrong = sum(one == font and not good for one, good in zip(fonts, right, strict=True))
-            lines.append(f"| {font} | {fonts.count(font)} | {wrong} |")
+        lines.append(markdown.table(["font", "drawings", "misread"], rows))
         images.append(seen)
         labels += [one.label for one in drawn]
         misread += [(drawn[i], seen[i], read[i]) for i in np.flatnonzero(np.logical_not(right))]

@@ -17,22 +17,23 @@ from mnistsum import load, load_pretrained
 from mnistsum.picture import to_mnist
 
 THRESHOLDS = (0.5, 0.8, 0.95, 0.99)
+COUNT = 520  # letters, and images of noise: twenty of each letter
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def letters(count: int = 520) -> list[np.ndarray]:
+def letters() -> list[np.ndarray]:
     """Return drawn letters as images in MNIST's form, each equally often."""
     random = np.random.default_rng(22)
     fonts = drawings.FIRST
-    drawn = (drawings.draw_one(random, LETTERS[i % 26], fonts[random.integers(len(fonts))]) for i in range(count))
+    drawn = (drawings.draw_one(random, LETTERS[i % 26], fonts[random.integers(len(fonts))]) for i in range(COUNT))
     return [to_mnist(np.asarray(each.image, np.float32)).image for each in drawn]
 
 
-def noise(count: int = 520) -> list[np.ndarray]:
+def noise() -> list[np.ndarray]:
     """Return random blots as images in MNIST's form."""
     random = np.random.default_rng(23)
     images = []
-    for _ in range(count):
+    for _ in range(COUNT):
         plane = ndimage.gaussian_filter(random.normal(size=(200, 200)), random.uniform(6, 20))
         dark = plane > np.quantile(plane, random.uniform(0.7, 0.95))
         images.append(to_mnist(np.repeat(np.where(dark, 30.0, 230.0)[..., None], 3, -1)).image)
@@ -45,7 +46,7 @@ def main() -> None:
     test = load(predictor.config.data).test
     drawn = [one for name in drawings.SETS for one in drawings.draw(name)]
     seen = [to_mnist(np.asarray(one.image, np.float32)).image for one in drawn]
-    none = np.full(520, -1)
+    none = np.full(COUNT, -1)
     sets = {
         "MNIST, test set": (test.images, np.asarray(test.labels)),
         "drawings of digits": (np.stack(seen), np.array([one.label for one in drawn])),

@@ -4,7 +4,7 @@ import jax
 
 from mnistsum.config import Config, ModelConfig
 from mnistsum.errors import InputError
-from mnistsum.models import Model, build
+from mnistsum.models import Model, abstract_model
 from mnistsum.predict import load_pretrained
 from mnistsum.weights import named
 
@@ -27,7 +27,7 @@ def load(config: Config, init: str) -> Model:
         theirs, model, _ = load_pretrained(init)
     except InputError as error:
         raise InputError(f"--init {error}") from None
-    ours = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))
+    ours = abstract_model(config.model)
     found, expected = ({name: leaf.shape for name, leaf in named(each).items()} for each in (model, ours))
     if found == expected and all(getattr(theirs.model, name) == getattr(config.model, name) for name in MEANING):
         return jax.tree.unflatten(jax.tree.structure(ours), jax.tree.leaves(model))

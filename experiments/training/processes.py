@@ -11,7 +11,7 @@ import jax
 
 from experiments.training import exit_message
 from mnistsum.app import errors
-from mnistsum.errors import InputError
+from mnistsum.errors import InputError, first_line
 
 HEARTBEAT = 30  # seconds without a heartbeat after which a process counts as lost, if no connection breaks
 
@@ -45,7 +45,7 @@ def together(coordinator: str | None, processes: int | None, process: int | None
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        print(exit_message.PARTED.format(str(error).splitlines()[0]), file=sys.stderr)
+        print(exit_message.PARTED.format(first_line(error)), file=sys.stderr)
         _leave(told, 1)
     except Exception as error:
         _leave(told, errors.tell(error))

@@ -101,41 +101,39 @@ def digest(split: Split) -> str:
 
 def _sources(config: Config, own: Path | None) -> dict[str, str]:
     """Return the hashed code of each module that a run of the config imports, by name, without installed packages."""
-    files = [*ROOTS, *([own] if own else [])]
-    for known, name in (
-        (registry.CLASSIFIERS, config.model.classifier),
-        (registry.ADDERS, config.model.adder),
-        (registry.OPTIMIZERS, config.optimizer.name),
-        (registry.OBJECTIVES, config.objective.name),
-    ):
-        files.append(known.file_of(name))
+    files = [*ROOTS, *([own] if own else []), *(known.file_of(name) for known, name in config.names())]
     found: dict[Path, str] = {}
     while files:
         file = files.pop().resolve()
         if file not in found:
             found[file], imported = _read_source(file)
             files += imported
-    return dict(sorted((_name(file), code) for file, code in found.items()))
+    named: dict[str, str] = {}
+    for name, code in sorted((_name(file), code) for file, code in found.items()):
+        named[name] = f"{named[name]} {code}" if name in named else code  # two files may have one name
+    return named
 
 
 @cache
 def _read_source(file: Path) -> tuple[str, tuple[Path, ...]]:
     """Return the hash of a file's code, without comments and docstrings, and the files that it imports."""
     tree = ast.parse(file.read_bytes(), str(file))
-    imported = tuple(path for name in _imports(tree, file) for path in _files_of(name))
-    return registry.digest_code(tree), imported
+    return registry.digest_code(tree), tuple(_imported(tree, file))
 
 
-def _imports(tree: ast.Module, file: Path) -> Iterator[str]:
-    """Yield the dotted names that a module imports, anywhere in its code."""
+def _imported(tree: ast.Module, file: Path) -> Iterator[Path]:
+    """Yield the source files that a module imports, anywhere in its code."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            for alias in node.names:
+                yield from _files_of(alias.name)
         elif isinstance(node, ast.ImportFrom):
-            parts = _name(file).split(".")
-            above = len(parts) - node.level + (file.name == "__init__.py")
-            base = ".".join([*(parts[:above] if node.level else []), *([node.module] if node.module else [])])
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            base = node.module.split(".") if node.module else []
+            for alias in node.names:
+                if node.level:
+                    yield from _inner([file.parents[node.level - 1]], [*base, alias.name])
+                else:
+                    yield from _files_of(".".join([*base, alias.name]))
 
 
 @cache
@@ -143,21 +141,25 @@ def _files_of(name: str) -> tuple[Path, ...]:
     """Return the source files that importing a dotted name runs; none for an installed package."""
     top, *parts = name.split(".")
     spec = importlib.util.find_spec(top)
-    if spec is None or spec.origin is None or not spec.has_location:
+    if spec is None:
         return ()
-    file = Path(spec.origin).resolve()
-    if top not in OURS and any(file.is_relative_to(folder) for folder in _installed()):
+    own = [Path(spec.origin).resolve()] if spec.origin and spec.has_location else []
+    folders = [Path(folder).resolve() for folder in spec.submodule_search_locations or ()]
+    if top not in OURS and any(path.is_relative_to(place) for path in [*own, *folders] for place in _installed()):
         return ()
-    files = [file]
-    for part in parts:  # looked up as files, because importlib would run the parent packages
-        if files[-1].name != "__init__.py":
-            break
-        folder = files[-1].parent
-        inner = [path for path in (folder / part / "__init__.py", folder / f"{part}.py") if path.is_file()]
-        if not inner:
-            break
-        files.append(inner[0])
-    return tuple(path for path in files if path.suffix == ".py")
+    return (*(path for path in own if path.suffix == ".py"), *_inner(folders, parts))
+
+
+def _inner(folders: list[Path], parts: list[str]) -> Iterator[Path]:
+    """Yield the files of `a`, `a.b`, ... in a package's folders; `parts` may end in a name that is no module.
+
+    They are looked up as files, because importlib would run the parent packages, and also where a folder has no
+    `__init__.py`.
+    """
+    for part in parts:
+        inner = [path for folder in folders for path in (folder / part / "__init__.py", folder / f"{part}.py")]
+        yield from [path for path in inner if path.is_file()][:1]
+        folders = [folder / part for folder in folders]
 
 
 @cache

@@ -12,11 +12,10 @@ import jax.numpy as jnp
 from experiments import environment
 from mnistsum.config import Config
 from mnistsum.data import pair
-from mnistsum.errors import InputError
+from mnistsum.errors import InputError, first_line
 from mnistsum.files import writing
 from mnistsum.models import check_repeatable
 from mnistsum.models.summary import count_parameters
-from mnistsum.registry import ADDERS, CLASSIFIERS, OBJECTIVES, OPTIMIZERS
 from mnistsum.train import Recipe, init_state, make_recipe, split_keys, train_step
 from mnistsum.types import Keys, TrainState
 
@@ -66,13 +65,7 @@ def check_folder(folder: Path, configs: Iterable[Config]) -> None:
 
 def _own_files(config: Config) -> set[Path]:
     """Return the user's files that define a part of what is trained."""
-    parts = (
-        (CLASSIFIERS, config.model.classifier),
-        (ADDERS, config.model.adder),
-        (OPTIMIZERS, config.optimizer.name),
-        (OBJECTIVES, config.objective.name),
-    )
-    return {known.file_of(name).resolve() for known, name in parts if known.is_added(name)}
+    return {known.file_of(name).resolve() for known, name in config.names() if known.is_added(name)}
 
 
 def _check_own_parts(config: Config, n: int, own: set[Path]) -> None:
@@ -89,8 +82,7 @@ def _check_own_parts(config: Config, n: int, own: set[Path]) -> None:
     except Exception as error:  # user code may raise anything
         frames = traceback.extract_tb(error.__traceback__)
         places = [f"{frame.filename}, line {frame.lineno}" for frame in frames if Path(frame.filename) in own]
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(f"{(places or [config.name])[-1]}: {reason}") from None
+        raise InputError(f"{(places or [config.name])[-1]}: {first_line(error)}") from None
 
 
 def _trace(recipe: Recipe) -> None:

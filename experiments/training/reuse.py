@@ -103,10 +103,10 @@ def _train(wanted: Wanted, seeds: list[int], data: Data, plan: Plan, command: st
     Other processes may train the same runs: only complete folders get their final name, and the first one stays.
     """
     partial, locks = {}, []
+    run = describe_run(wanted.config, wanted.record, command, len(seeds))
     for seed in seeds:
         folder = wanted.folders[seed]
         partial[seed] = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-        run = describe_run(wanted.config, wanted.record, command, len(seeds))
         with writing(folder):
             partial[seed].mkdir(parents=True)
             locks.append(filelock.FileLock(partial[seed] / run_folder.LOCK))
@@ -133,7 +133,7 @@ def _clear_away(folder: Path) -> None:
         lock = filelock.FileLock(left)
         try:
             lock.acquire(timeout=0)
-        except filelock.Timeout:
+        except (filelock.Timeout, PermissionError):  # in use, or not ours to remove
             continue
         shutil.rmtree(left.parent, ignore_errors=True)
         lock.release()

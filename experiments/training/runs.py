@@ -12,10 +12,10 @@ import numpy as np
 from experiments import environment, run_folder
 from experiments.run_folder import Finished
 from experiments.training.loop import Pace, Stop, about_every, describe_mode, train
-from experiments.training.plan import Plan, next_evaluation, next_watch
+from experiments.training.plan import Plan, next_evaluation, next_watch, plan_for
 from experiments.training.seed_run import SeedRun, leads
 from mnistsum import checkpoint
-from mnistsum.config import Config, judges_epochs
+from mnistsum.config import Config
 from mnistsum.evaluation import Scores
 from mnistsum.models import Model
 from mnistsum.models.summary import count_multiply_adds, count_parameters
@@ -82,61 +82,62 @@ def train_runs(
     """
     started = time.perf_counter() if started is None else started
     recipe = make_recipe(config, len(data.train.labels))
-    if judges_epochs(config):
-        plan = dataclasses.replace(plan, max_evaluations=None)  # so that each epoch's end is evaluated
-    seeds = [SeedRun(dataclasses.replace(config, seed=seed), recipe, folder, best) for seed, folder in folders.items()]
-    for seed in seeds:
-        seed.train_seconds = spent["train_seconds"]
+    plan = plan_for(config, plan)
+    runs = [SeedRun(dataclasses.replace(config, seed=seed), recipe, folder, best) for seed, folder in folders.items()]
+    for run in runs:
+        run.train_seconds = spent["train_seconds"]
     saved = time.perf_counter()
 
-    def clock(seed: SeedRun) -> dict[str, float]:
+    def clock(run: SeedRun) -> dict[str, float]:
         wall_seconds = spent["wall_seconds"] + time.perf_counter() - started
-        return {"train_seconds": seed.train_seconds, "wall_seconds": wall_seconds}
+        return {"train_seconds": run.train_seconds, "wall_seconds": wall_seconds}
 
-    if state is not None and (int(state.step) == recipe.steps or seeds[0].is_over()):  # trained, but not tested
-        seeds[0].note(state, plan)
-        seeds[0].evaluate(data, trained_model(state))
-    pace = _pace(plan, recipe, seeds)
+    def loss() -> float:
+        return float(np.mean([run.loss() for run in runs]))
+
+    if state is not None and (int(state.step) == recipe.steps or runs[0].is_over()):  # trained, but not tested
+        runs[0].note(state, plan)
+        runs[0].evaluate(data, trained_model(state))
+    pace = _pace(plan, recipe, runs)
     stop = None
     for stop in train(config, list(folders), data.train, pace, program=program, state=state, caught=caught):
         is_evaluation = stop.step == next_evaluation(stop.step - 1, plan, recipe)
-        for seed, state in zip(seeds, stop.states(), strict=True):
-            if seed.is_over():  # nothing more is noted then
+        for run, reached in zip(runs, stop.states(), strict=True):
+            if run.is_over():  # nothing more is noted then
                 continue
-            seed.train_seconds += stop.seconds / len(seeds)
-            seed.note(state, plan)
+            run.train_seconds += stop.seconds / len(runs)
+            run.note(reached, plan)
             if plan.watches_learning:
-                seed.watch(data.validation)
-            if is_evaluation or seed.fault:
-                seed.log_metrics(data, clock(seed))
+                run.watch(data.validation)
+            if is_evaluation or run.fault:
+                run.log_metrics(data, clock(run))
         if plan.save_every and (is_evaluation or stop.signal or time.perf_counter() - saved > plan.save_every):
             if leads():
-                first = seeds[0]
+                first = runs[0]
                 kept = clock(first) | {"lines": first.lines}  # so that a damaged history can be mended
                 checkpoint.save(first.folder / run_folder.CHECKPOINTS, first.config, stop.state, kept, first.best)
             saved = time.perf_counter()
-        loss = float(np.mean([seed.loss() for seed in seeds]))
-        scores = [seed.scores for seed in seeds] if is_evaluation else None
-        yield Progress(stop, loss, scores, None)  # pyright: ignore[reportArgumentType]: each has been evaluated
+        scores = [run.scores for run in runs] if is_evaluation else None
+        yield Progress(stop, loss(), scores, None)  # pyright: ignore[reportArgumentType]: each has been evaluated
         if stop.signal and stop.step < recipe.steps:
             return
     if leads():
-        mode = describe_mode(len(seeds))
-        finished = [seed.finish(data, plan, mode, clock(seed)) for seed in seeds]
-        yield Progress(stop, seeds[0].loss(), None, finished)
-        for seed, run in zip(seeds, finished, strict=True):
-            run_folder.write_summary(run.folder, run.summary | clock(seed))
+        mode = describe_mode(len(runs))
+        finished = [run.finish(data, plan, mode, clock(run)) for run in runs]
+        yield Progress(stop, loss(), None, finished)
+        for run, end in zip(runs, finished, strict=True):
+            run_folder.write_summary(end.folder, end.summary | clock(run))
 
 
-def _pace(plan: Plan, recipe: Recipe, seeds: list[SeedRun]) -> Pace:
+def _pace(plan: Plan, recipe: Recipe, runs: list[SeedRun]) -> Pace:
     """Return when runs that follow a plan stop."""
     pausing = about_every(plan.pause) if plan.pause else None
 
     def pace(stop: Stop) -> int:
-        if all(seed.is_over() for seed in seeds):
+        if all(run.is_over() for run in runs):
             return stop.step
         steps = [next_evaluation(stop.step, plan, recipe)]
-        if plan.watches_learning and any(not seed.is_over() and len(seed.learned) < 2 for seed in seeds):
+        if plan.watches_learning and any(not run.is_over() and len(run.learned) < 2 for run in runs):
             steps.append(next_watch(stop.step, recipe))
         if pausing is not None:
             steps.append(pausing(stop))

@@ -25,9 +25,9 @@ def catch_signals(before_exit: Callable[[], object]) -> list[int]:
         before_exit()
         os._exit(128 + second)
 
+    signal.set_wakeup_fd(sender.fileno())
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup makes a process ignore SIGHUP
             signal.signal(number, lambda *_: None)
-    signal.set_wakeup_fd(sender.fileno())
     threading.Thread(target=listen, daemon=True).start()
     return caught

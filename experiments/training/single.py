@@ -21,15 +21,14 @@ from experiments.training.runs import NO_TIME, describe_run, train_runs
 from experiments.training.seed_run import digest_weights, leads
 from experiments.training.signals import catch_signals
 from mnistsum import checkpoint
-from mnistsum.config import Config, read_config
+from mnistsum.config import CONFIG, Config, read_config
 from mnistsum.data import load
 from mnistsum.errors import InputError
 from mnistsum.evaluation import compile_evaluation
 from mnistsum.files import PARTIAL, writing
-from mnistsum.models import Model, build
+from mnistsum.models import Model, abstract_model
 from mnistsum.train import Recipe, make_recipe
 from mnistsum.types import Data, TrainState
-from mnistsum.weights import CONFIG
 
 
 def preview(config: Config, init: str | None, profile: Path | None) -> int:
@@ -193,7 +192,7 @@ def _show(
 ) -> int:
     """Train to the end or until a signal, show the progress, and return the exit status."""
     recipe = make_recipe(config, len(data.train.labels))
-    model = jax.eval_shape(lambda: build(config.model, jax.random.key(0)))
+    model = abstract_model(config.model)
     evaluation = loop.in_background(compile_evaluation, config.data, model)  # to fill XLA's cache
     from experiments.report import html  # Matplotlib loads while XLA compiles
 

@@ -125,7 +125,8 @@ class _Page(io.TextIOWrapper):
 def fitted_help() -> Iterator[None]:
     """Fit the help that tyro prints in this context to the terminal."""
     content = io.BytesIO()
-    page = _Page(content, sys.stdout.encoding, errors="backslashreplace", write_through=True)
+    encoding = sys.stdout.encoding if sys.stdout else "utf-8"  # None if the command was started with it closed
+    page = _Page(content, encoding, errors="backslashreplace", write_through=True)
     try:
         with contextlib.redirect_stdout(page):
             yield
@@ -175,7 +176,7 @@ def _many(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     return PrimitiveConstructorSpec(
         nargs="*",
         metavar=f"{spec.metavar},...",
-        instance_from_str=lambda words: tuple(spec.instance_from_str([word]) for word in words),
+        instance_from_str=lambda words: tuple(spec.instance_from_str([word]) for word in words if words != ["none"]),
         is_instance=lambda value: isinstance(value, tuple) and all(map(spec.is_instance, value)),
         str_from_instance=lambda value: [
             ",".join(word for one in value for word in spec.str_from_instance(one)) or "none"

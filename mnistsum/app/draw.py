@@ -46,7 +46,7 @@ def draw(options: Draw) -> int:
         try:
             address = f"http://127.0.0.1:{server.server_port}/"
             print(f"draw at {address} (Ctrl-C ends it)", flush=True)
-            if sys.stdout.isatty() and not options.no_browser:
+            if sys.stdout and sys.stdout.isatty() and not options.no_browser:
                 # In a thread, as a browser in the terminal would block before anything is served.
                 threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
             server.serve_forever()

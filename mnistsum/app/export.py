@@ -5,6 +5,7 @@ from pathlib import Path
 from mnistsum import weights
 from mnistsum.app.console import console
 from mnistsum.app.options import Export
+from mnistsum.config import CONFIG
 from mnistsum.errors import InputError
 from mnistsum.export import to_onnx, to_stablehlo
 from mnistsum.files import load_arrays, write_whole, writing
@@ -22,14 +23,13 @@ def export(options: Export) -> int:
     folder = options.output or model_path / "export"
     if (folder / "run.json").exists():
         raise InputError(f"--output {folder}: a run's folder, whose own files would be lost; name another")
-    if options.rounded and options.to in GRAPHS:
+    to_graph = GRAPHS.get(options.to)
+    if options.rounded and to_graph:
         raise InputError(f"--rounded: expected with --to safetensors, found --to {options.to}")
-    config_beside, older = folder / weights.CONFIG, folder / weights.WEIGHTS
-    if options.to not in GRAPHS and config_beside.exists() and not older.exists():
-        raise InputError(f"--output {folder}: holds a {weights.CONFIG} that is not of an export; name another")
-    graph = (
-        GRAPHS[options.to](config, model, temperatures) if options.to in GRAPHS else None
-    )  # before anything is written
+    config_beside, older = folder / CONFIG, folder / weights.WEIGHTS
+    if to_graph is None and config_beside.exists() and not older.exists():
+        raise InputError(f"--output {folder}: holds a {CONFIG} that is not of an export; name another")
+    graph = to_graph(config, model, temperatures) if to_graph else None  # before anything is written
     written = folder / (weights.WEIGHTS if graph is None else f"model.{options.to}")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,6 @@ it is in evaluation mode and holds no random keys.
 
 import inspect
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 import jax
@@ -96,6 +95,18 @@ def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
     return in_evaluation(model)
 
 
+def abstract_model(config: ModelConfig) -> Model:
+    """Return the network of a config without its arrays: a shape and a type for each.
+
+    Examples:
+        >>> from mnistsum.config import ModelConfig
+        >>> from mnistsum.models import abstract_model
+        >>> abstract_model(ModelConfig(classifier="mlp", widths=(32,))).classifier.output.kernel.shape
+        (32, 10)
+    """
+    return jax.eval_shape(lambda: build(config, jax.random.key(0)))
+
+
 def check_repeatable(config: ModelConfig) -> None:
     """Check that each build gives the same network, because a program is compiled for one of them.
 
@@ -107,8 +118,7 @@ def check_repeatable(config: ModelConfig) -> None:
         >>> from mnistsum.models import check_repeatable
         >>> check_repeatable(ModelConfig(classifier="mlp"))
     """
-    key = jax.random.key(0)
-    once, again = (jax.tree.structure(jax.eval_shape(partial(build, config), key)) for _ in range(2))
+    once, again = (jax.tree.structure(abstract_model(config)) for _ in range(2))
     if once != again:
         raise InputError(
             f"model: two networks of {config.classifier} and {config.adder} differ in more than their arrays; make a "

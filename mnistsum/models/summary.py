@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from mnistsum.config import ModelConfig
-from mnistsum.models import build, parameters, rebuilt
+from mnistsum.models import abstract_model, build, parameters, rebuilt
 
 TRACED = 7919  # batch size, traced but never computed: no other axis has this size, so it is found in any layout
 
@@ -91,16 +91,15 @@ def count_parameters(config: ModelConfig) -> int:
         >>> count_parameters(ModelConfig(classifier="reference"))
         6384925
     """
-    key, *_ = _inputs(1)
-    return _count(jax.eval_shape(lambda key: build(config, key), key))
+    return _count(abstract_model(config))
 
 
 @cache
 def count_multiply_adds(config: ModelConfig) -> int:
     """Return the multiply-adds of matrix products and convolutions in a forward pass of one image and one number."""
-    key, *inputs = _inputs(1)
-    model = jax.eval_shape(lambda key: build(config, key), key)
-    return multiply_adds(jax.make_jaxpr(lambda model, *inputs: model(*inputs))(model, *inputs).jaxpr)
+    _, *inputs = _inputs(1)
+    program = jax.make_jaxpr(lambda model, *inputs: model(*inputs))(abstract_model(config), *inputs)
+    return multiply_adds(program.jaxpr)
 
 
 def _layers(module: nnx.Module) -> Iterator[tuple[str, nnx.Module]]:
