@@ -203,6 +203,9 @@ class TrainingConfig(Checked):
 class Config(Checked):
     """Everything that determines a result; `dataclasses.replace` makes a variant.
 
+    The defaults are not the config `base`, which is in experiments/configs/base.py: they neither distort images nor
+    average weights, for example.
+
     Examples:
         >>> import dataclasses
         >>> from mnistsum import Config, ModelConfig

@@ -74,6 +74,8 @@ def draw_epoch(
         (6,)
     """
     images = images or n
+    if images > n:
+        raise InputError(f"draw_epoch: expected at most n={n:,} images, found {images:,}")
     if places is None:
         places = permute(order_key, epoch, images)
     if images < n:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from mnistsum.config import DataConfig
 from mnistsum.data import scale
+from mnistsum.errors import InputError
 from mnistsum.models import Model, rebuilt
 from mnistsum.models.adders import ADDS_UP
 from mnistsum.objective import negative_log_likelihood
@@ -32,7 +33,7 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
     Args:
         config: the `data` part of the run's config; only scaling and test-time shifts are read.
         model: in evaluation mode, as `build`, `load_run` and `trained_model` give it.
-        split: the images and labels.
+        split: raw images, uint8 0-255, and their labels.
         batch_size: images at a time; it affects answers only by rounding.
 
     Examples:
@@ -47,6 +48,7 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
         >>> evaluation.digit.shape, evaluation.sum.shape
         ((50,), (50, 10))
     """
+    check_raw(split.images)
     n, at_once = len(split.labels), BATCHES * batch_size
     parts = []
     for start in range(0, max(n, 1), at_once):
@@ -57,6 +59,16 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
         batches = jax.tree.map(lambda field: field.reshape(BATCHES, batch_size, *field.shape[1:]), padded)
         parts.append(_evaluate_batches(config, model, batches, np.int32(count)))
     return jax.tree.map(lambda *fields: np.concatenate(fields).reshape(-1, *fields[0].shape[2:])[:n], *parts)
+
+
+def check_raw(images: Any) -> None:
+    """Check that images are as MNIST stores them.
+
+    Raises:
+        InputError: if they are not.
+    """
+    if images.dtype != np.uint8 or images.shape[1:] != (28, 28, 1):
+        raise InputError(f"images: expected uint8 [n, 28, 28, 1], found {images.dtype} {list(images.shape)}")
 
 
 class Classified(NamedTuple):
@@ -81,6 +93,7 @@ def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28
         images: 0-255.
         loops: False if the compiler does not support loops; then all images are shifted, with the same answers.
     """
+    images = jnp.asarray(images)
     shifts = (2 * config.test_shift + 1) ** 2
     if shifts == 1 or config.test_doubt == 1:
         features, digit = _over_shifts(config, model, images)
@@ -230,7 +243,8 @@ def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> Scor
         >>> scores.digit_accuracy, scores.sum_accuracy, scores.consistency
         (0.5, 0.5, 1.0)
     """
-    digit, sums, digit_loss, sum_loss, impossible, *_, passes = (np.asarray(field) for field in evaluation)
+    evaluation = Evaluation(*(np.asarray(field) for field in evaluation))
+    digit, sums = evaluation.digit, evaluation.sum
     labels = np.asarray(labels)
     digit_right = digit == labels
     sum_right = sums == labels[:, None] + np.arange(10)
@@ -241,11 +255,11 @@ def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> Scor
     return Scores(
         digit_accuracy=float(digit_right.mean()),
         sum_accuracy=float(sum_right.mean()),
-        digit_loss=float(digit_loss.mean(dtype=np.float64)),
-        sum_loss=float(sum_loss.mean(dtype=np.float64)),
+        digit_loss=float(evaluation.digit_loss.mean(dtype=np.float64)),
+        sum_loss=float(evaluation.sum_loss.mean(dtype=np.float64)),
         consistency=float((sums == digit[:, None] + np.arange(10)).mean()),
-        impossible=float(impossible.mean(dtype=np.float64)),
-        passes=float(passes.mean()),
+        impossible=float(evaluation.impossible.mean(dtype=np.float64)),
+        passes=float(evaluation.passes.mean()),
         images=digit_right.size,
         pairs=sum_right.size,
         digit_accuracy_by_label=by_label.tolist(),

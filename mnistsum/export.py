@@ -94,7 +94,7 @@ def _function(config: Config, model: Model, temperatures: Temperatures | None, l
     """Return the function to export; StableHLO keeps its name, which describes the probabilities."""
 
     def function(images: Any, numbers: Any) -> tuple[Any, ...]:
-        return tuple(probabilities(config.data, model, temperatures or Temperatures(), images, numbers, loops))
+        return tuple(probabilities(config.data, model, temperatures, images, numbers, loops))
 
     function.__name__ = ", ".join(f"{key}: {value}" for key, value in describe(config, temperatures).items())
     return function

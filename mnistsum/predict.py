@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
@@ -12,7 +11,7 @@ from mnistsum import checkpoint, weights
 from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, DataConfig
 from mnistsum.errors import InputError
-from mnistsum.evaluation import classify
+from mnistsum.evaluation import check_raw, classify
 from mnistsum.models import Model, rebuilt
 from mnistsum.registry import load_file
 
@@ -30,13 +29,14 @@ class Prediction(NamedTuple):
 def probabilities(
     config: DataConfig,
     model: Model,
-    temperatures: Temperatures,
+    temperatures: Temperatures | None,
     images: UInt8[Array, "batch 28 28 1"],
     numbers: Int[Array, " batch"],
     loops: bool = True,
 ) -> Prediction:
     """Return the probabilities for a batch of images 0-255 and numbers 0-9, traceable; `loops` as in `classify`."""
-    features, digit, _ = classify(config, model, jnp.asarray(images), loops)
+    temperatures = temperatures or Temperatures()
+    features, digit, _ = classify(config, model, images, loops)
     total = rebuilt(model).add(features, digit, jax.nn.one_hot(numbers, 10))
     return Prediction(jax.nn.softmax(digit / temperatures.digit), jax.nn.softmax(total / temperatures.sum))
 
@@ -58,21 +58,19 @@ class Predictor(NamedTuple):
             images: one or more.
             numbers: 0-9, one for each image or one for all.
         """
+        check_raw(images)
         n, numbers = len(images), np.asarray(numbers)
         if not numbers.ndim:
             numbers = np.full(n, numbers)
-        if images.dtype != np.uint8 or images.shape[1:] != (28, 28, 1):
-            raise InputError(f"images: expected uint8 [n, 28, 28, 1], found {images.dtype} {list(images.shape)}")
         is_whole = np.issubdtype(numbers.dtype, np.integer)
         if numbers.shape != (n,) or not is_whole or not ((numbers >= 0) & (numbers <= 9)).all():
             raise InputError(f"numbers: expected {n} of 0-9, one an image, found {numbers.tolist()}")
-        temperatures = self.temperatures or Temperatures()
         parts = []
         for start in range(0, max(n, 1), PAIRS):
             part = slice(start, start + PAIRS)
             padding = PAIRS - len(numbers[part])
             padded = np.pad(images[part], [(0, padding), (0, 0), (0, 0), (0, 0)]), np.pad(numbers[part], (0, padding))
-            parts.append(_probabilities(self.config.data, self.model, temperatures, *padded))
+            parts.append(_probabilities(self.config.data, self.model, self.temperatures, *padded))
         return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *parts)
 
 

@@ -68,7 +68,8 @@ class Registry(Mapping[str, Any]):
                 )
 
     def add(self, named: Mapping[str, Any], source: str) -> None:
-        """Add names, which must be free."""
+        """Add names; raise InputError if one already stands for something else."""
+        self.check_free(named, source)
         self._added.update(named)
         self._sources.update(dict.fromkeys(named, source))
 
@@ -171,12 +172,12 @@ def load_file(path: str | Path) -> ModuleType:
     if file not in _files:
         name = f"{file.stem}_{len(_loading)}_{len(_files)}"  # unlike any other module's
         spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None and spec.loader is not None, "a .py suffix always has a loader"
+        assert spec is not None, "a .py suffix always has a loader"
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module  # dataclasses and others look up a class's module there
         try:
-            with _deferred(file), _named(path):
-                spec.loader.exec_module(module)
+            with _deferred(file), _named(path):  # not its loader, which may run bytecode of an older source
+                exec(compile(source, file, "exec", dont_inherit=True), vars(module))
             add_names(module, str(path))
         except BaseException:
             del sys.modules[name]

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -98,11 +99,55 @@ def init_state(recipe: Recipe, keys: Keys, model: Model | None = None) -> TrainS
     )
 
 
-def draw_batch(recipe: Recipe, keys: Keys, step: Int[Array, ""], data: Split, epoch: Epoch) -> Batch:
-    """Return a step's batch: the next images of the epoch, distorted and scaled, each with its number."""
+def begin_epoch(recipe: Recipe, keys: Keys, state: TrainState, n: int) -> tuple[TrainState, Epoch]:
+    """Return what `draw_batch` needs for the epoch that the state is in, out of `n` images.
+
+    The state that is returned knows the places of the images in this epoch, if losses decide how often each is drawn.
+    """
+    index = state.step // recipe.steps_per_epoch
+    places = None
+    if state.draws is not None:
+        places = _epoch_places(recipe, keys, state, state.draws)
+        state = state._replace(draws=state.draws._replace(places=places))
+    return state, draw_epoch(keys.order, keys.number, index, n, recipe.images, places)
+
+
+def draw_batch(recipe: Recipe, keys: Keys, step: Int[Array, ""] | int, data: Split, epoch: Epoch) -> Batch:
+    """Return a step's batch: the next images of the epoch, distorted and scaled, each with its number.
+
+    Args:
+        recipe: the static part of the config.
+        keys: the run's keys.
+        step: counted from 0 over the whole run, as distortions are drawn anew at each step.
+        data: the training images.
+        epoch: of this step, as `begin_epoch` returns it.
+
+    Examples:
+        A training loop of your own, equal to `advance`:
+
+        >>> import jax, jax.numpy as jnp
+        >>> from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig
+        >>> from mnistsum.train import begin_epoch, draw_batch, init_state, make_recipe, split_keys, train_step
+        >>> from mnistsum.types import Split
+        >>> data = Split(jnp.zeros((64, 28, 28, 1), jnp.uint8), jnp.arange(64) % 10)
+        >>> model, rule = ModelConfig(classifier="mlp", widths=(8,)), OptimizerConfig(name="sgd")
+        >>> training = TrainingConfig(epochs=2.0, batch_size=16)
+        >>> recipe = make_recipe(Config(devices=1, model=model, optimizer=rule, training=training), 64)
+        >>> keys = split_keys(0)
+        >>> state = init_state(recipe, keys)
+        >>> for epoch in range(2):
+        ...     state, drawn = begin_epoch(recipe, keys, state, len(data.labels))
+        ...     for _ in range(recipe.steps_per_epoch):
+        ...         batch = draw_batch(recipe, keys, state.step, data, drawn)
+        ...         state = train_step(recipe, keys.dropout, state, batch)
+        >>> int(state.step)
+        8
+    """
+    chex.assert_shape([epoch.order, epoch.numbers], [(recipe.images,), data.labels.shape])
+    images, labels = (jnp.asarray(field) for field in data)
     chosen = share(recipe.devices, _batch_places(recipe, step, epoch.order))
-    pixels = augment(recipe.augment, jax.random.fold_in(keys.augment, step), data.images[chosen])
-    return pair(scale(recipe.scaling, pixels), data.labels[chosen], epoch.numbers[chosen])
+    pixels = augment(recipe.augment, jax.random.fold_in(keys.augment, step), images[chosen])
+    return pair(scale(recipe.scaling, pixels), labels[chosen], epoch.numbers[chosen])
 
 
 def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Batch) -> TrainState:
@@ -149,8 +194,8 @@ def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Ba
     return TrainState(state.step + 1, model, opt_state, average, draws, metrics, first_bad)
 
 
-def advance(recipe: Recipe, keys: Keys, state: TrainState, data: Split, until: Int[Array, ""]) -> TrainState:
-    """Return the state at step `until`, with the same bits however many calls lead there.
+def advance(recipe: Recipe, keys: Keys, state: TrainState, data: Split, until: Int[Array, ""] | int) -> TrainState:
+    """Return the state at step `until`, at most `recipe.steps`, with the same bits however many calls lead there.
 
     Under jit it compiles once for a whole run because `until` is traced.
 
@@ -176,11 +221,7 @@ def advance(recipe: Recipe, keys: Keys, state: TrainState, data: Split, until: I
 
     def to_end_of_epoch(state: TrainState) -> TrainState:
         index = state.step // recipe.steps_per_epoch
-        places = None
-        if state.draws is not None:
-            places = _epoch_places(recipe, keys, state, state.draws)
-            state = state._replace(draws=state.draws._replace(places=places))
-        epoch = draw_epoch(keys.order, keys.number, index, len(data.labels), recipe.images, places)
+        state, epoch = begin_epoch(recipe, keys, state, len(data.labels))
 
         def step(_: Any, state: TrainState) -> TrainState:
             return train_step(recipe, keys.dropout, state, draw_batch(recipe, keys, state.step, data, epoch))
@@ -219,7 +260,7 @@ def trained_model(state: TrainState) -> Model:
     return state.model if state.average is None else state.average
 
 
-def _batch_places(recipe: Recipe, step: Int[Array, ""], order: Int[Array, " images"]) -> Int[Array, " batch"]:
+def _batch_places(recipe: Recipe, step: Int[Array, ""] | int, order: Int[Array, " images"]) -> Int[Array, " batch"]:
     """Return the part of an epoch's order that a step sees."""
     place = step % recipe.steps_per_epoch
     return lax.dynamic_slice(order, (place * recipe.batch_size,), (recipe.batch_size,))

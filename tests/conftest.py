@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX is imported: the tests' tolerances are for CPUs
 
 import jax
+import jaxtyping
 import pytest
 from flax import nnx
 from programs import UNOPTIMIZED
@@ -106,3 +107,11 @@ def normed() -> Iterator[Config]:
             optimizer=OptimizerConfig(name="sgd", average=0.9),
             training=TrainingConfig(epochs=3.0, batch_size=32),
         )
+
+
+@pytest.fixture
+def no_typechecker():
+    """Disable the suite's type checker, which users lack and which would refuse wrong types before our own checks."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

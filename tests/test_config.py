@@ -3,7 +3,6 @@
 import dataclasses
 import json
 
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -19,13 +18,7 @@ from mnistsum.config import (
 )
 from mnistsum.errors import InputError
 
-
-@pytest.fixture(autouse=True)
-def no_typechecker():
-    """Disable the suite's type checker, which users lack and which would refuse wrong types before a config can."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+pytestmark = pytest.mark.usefixtures("no_typechecker")
 
 
 def test_json_gives_an_equal_config_back(config):

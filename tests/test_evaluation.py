@@ -9,6 +9,7 @@ import pytest
 
 import mnistsum
 from mnistsum.data import scale
+from mnistsum.errors import InputError
 from mnistsum.evaluation import best_permutation, evaluate, score
 from mnistsum.models import build
 from mnistsum.objective import negative_log_likelihood
@@ -86,6 +87,12 @@ def test_images_in_doubt_alone_are_looked_at_again(config, model, train, shift):
 def test_no_images_have_no_answers(config, model, train):
     evaluation = evaluate(config.data, model, Split(train.images[:0], train.labels[:0]))
     assert (evaluation.digit.shape, evaluation.sum_logits.shape) == ((0,), (0, 10, 19))
+
+
+@pytest.mark.parametrize("change", [lambda images: images / 255, lambda images: images[..., 0]])
+def test_images_that_are_not_as_mnist_stores_them_are_refused(config, model, train, change):
+    with pytest.raises(InputError, match=r"images: expected uint8 \[n, 28, 28, 1\], found"):
+        evaluate(config.data, model, Split(change(train.images), train.labels))
 
 
 def test_scores_by_hand():

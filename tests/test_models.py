@@ -18,7 +18,7 @@ from mnistsum.errors import InputError
 from mnistsum.export import to_stablehlo
 from mnistsum.models import Model, build, check_repeatable, in_evaluation, in_training, parameters
 from mnistsum.models.classifiers.resnet import Block
-from mnistsum.models.layers import average_pool, convolve, max_pool
+from mnistsum.models.layers import Conv, average_pool, convolve, max_pool
 from mnistsum.models.summary import count_multiply_adds, count_parameters, multiply_adds, summarize
 from mnistsum.registry import ADDERS, CLASSIFIERS
 from mnistsum.types import Logits
@@ -335,6 +335,37 @@ def test_the_contract_catches_a_digit_that_sees_the_number(monkeypatch):
     monkeypatch.setattr(Model, "__call__", cheat)
     with pytest.raises(AssertionError, match="the digit depends on the number"):
         testing.check_digit_ignores_number(MLP)
+
+
+class Embedded(nnx.Module):
+    """An adder that looks its number up, so that no derivative with respect to it is other than zero."""
+
+    def __init__(self, config, features, rngs):
+        self.embedding = nnx.Embed(10, 19, rngs=rngs)
+        self.output = nnx.Linear(10, 19, rngs=rngs)
+
+    def __call__(self, features, digit, number):
+        return self.output(digit) + self.embedding(number.argmax(-1))
+
+
+class Deaf(Embedded):
+    def __call__(self, features, digit, number):
+        return self.output(digit)
+
+
+def test_the_contract_knows_whether_the_sum_depends_on_the_number(monkeypatch):
+    monkeypatch.setattr(ADDERS, "_added", {"embedded": Embedded, "deaf": Deaf})
+    testing.check_digit_ignores_number(dataclasses.replace(MLP, adder="embedded"))
+    with pytest.raises(AssertionError, match="the sum does not depend on the number"):
+        testing.check_digit_ignores_number(dataclasses.replace(MLP, adder="deaf"))
+
+
+def test_images_that_are_not_scaled_or_not_maps_are_refused_in_one_line(no_typechecker):
+    image = jnp.zeros((1, 28, 28, 1), jnp.uint8)
+    with pytest.raises(InputError, match=r"image: expected scaled pixels, found uint8; mnistsum.data.scale"):
+        build(MLP, KEY).classify(image)
+    with pytest.raises(InputError, match=r"Conv: expected \[2, height, .* found \[1, 28, 28, 1\]; to_maps"):
+        Conv(MLP, 2, 4, 3, nnx.Rngs(0))(image.astype(jnp.float32))
 
 
 def test_shift_moves_the_digits_probabilities_by_the_number():

@@ -52,6 +52,12 @@ def test_logits_of_another_shape_are_refused(logits):
         objective(ObjectiveConfig(), logits, BATCH)
 
 
+def test_numbers_that_are_not_one_hot_are_refused():
+    logits = Logits(jnp.zeros((2, 10)), jnp.zeros((2, 19)))
+    with pytest.raises(AssertionError, match="shape"):
+        objective(ObjectiveConfig(held_out=3), logits, BATCH._replace(number=BATCH.number.argmax(-1)))
+
+
 def test_held_out_cells_have_no_sum_loss_and_lie_three_in_each_row_and_column():
     config = ObjectiveConfig(digit_weight=0.0, held_out=3)
     cells = held_out_cells(config)

@@ -25,6 +25,7 @@ from mnistsum.objective import objective, weighted_by_example
 from mnistsum.seeds import compile_advance_seeds, init_seeds, unstack
 from mnistsum.train import (
     advance,
+    begin_epoch,
     compile_advance,
     draw_batch,
     init_state,
@@ -34,7 +35,7 @@ from mnistsum.train import (
     train_step,
     trained_model,
 )
-from mnistsum.types import Draws
+from mnistsum.types import Draws, Split
 
 N = 256
 ADVANCE = jax.jit(advance, static_argnums=0)
@@ -149,6 +150,36 @@ def test_draws_by_rank_see_each_image_once_and_then_by_the_losses_that_it_had(co
     expected = draw_by_rank(first.draws.losses, jnp.log(20.0) * 2 / 3)  # a third of the run is over
     np.testing.assert_array_equal(np.sort(second), np.sort(expected))
     assert (second != expected).any()  # shuffled
+
+
+def test_a_loop_of_ones_own_trains_as_advance_does_also_with_draws_by_rank(config, keys, train):
+    ranked = dataclasses.replace(config, training=dataclasses.replace(config.training, pressure=20.0))
+    recipe = make_recipe(ranked, N)
+    state = START(recipe, keys)
+    whole = ADVANCE(recipe, keys, state, train, jnp.int32(2 * recipe.steps_per_epoch))
+    begin = jax.jit(begin_epoch, static_argnums=(0, 3))
+    for _ in range(2):
+        state, epoch = begin(recipe, keys, state, N)
+        for _ in range(recipe.steps_per_epoch):
+            state = STEP(recipe, keys.dropout, state, DRAW(recipe, keys, state.step, train, epoch))
+    np.testing.assert_array_equal(state.draws.places, whole.draws.places)
+    chex.assert_trees_all_close(state, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_data_of_another_size_than_the_recipes_are_refused(config, keys, train):
+    recipe = make_recipe(config, 2 * N)
+    with pytest.raises(InputError, match="expected at most n=256 images, found 512"):
+        ADVANCE(recipe, keys, START(recipe, keys), train, jnp.int32(1))
+    few = make_recipe(dataclasses.replace(config, data=DataConfig(train_images=64)), N)
+    with pytest.raises(AssertionError, match="shape"):
+        DRAW(few, keys, jnp.int32(0), train, EPOCH(keys.order, keys.number, 0, N))
+
+
+def test_a_batch_of_numpy_arrays_is_that_of_jax_arrays_under_jit(recipe, keys, train):
+    plain = Split(*map(np.asarray, train))
+    epoch = EPOCH(keys.order, keys.number, 0, N)
+    closed = jax.jit(lambda step: draw_batch(recipe, keys, step, plain, epoch))(jnp.int32(3))
+    assert equal(closed.label, DRAW(recipe, keys, jnp.int32(3), train, epoch).label)
 
 
 def test_an_image_that_is_in_a_batch_twice_is_remembered_by_its_larger_loss():

@@ -52,6 +52,8 @@ class Model(nnx.Module):
         self, image: Float[Array, "batch 28 28 1"]
     ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
         """Return features and digit logits, neither of which depends on the number."""
+        if not jnp.issubdtype(image.dtype, jnp.floating):
+            raise InputError(f"image: expected scaled pixels, found {image.dtype}; mnistsum.data.scale makes them")
         answer = self.classifier(image)
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise InputError(f"{type(self.classifier).__name__}: expected to return features and digit logits")

@@ -145,6 +145,11 @@ class Conv(nnx.Module):
         self.stride, self.padding, self.dtype = stride, padding, config.dtype
 
     def __call__(self, maps: Float[Array, "inputs height width batch"]) -> Float[Array, "outputs height2 width2 batch"]:
+        inputs = self.kernel.shape[2]
+        if maps.ndim != 4 or maps.shape[0] != inputs:
+            raise InputError(
+                f"Conv: expected [{inputs}, height, width, batch], found {list(maps.shape)}; to_maps converts images"
+            )
         out = convolve(maps, self.kernel[...], self.stride, self.padding, self.dtype)
         return out + self.bias[:, None, None, None]
 
