@@ -125,8 +125,8 @@ def check_padding(config: ModelConfig) -> None:
 def check_digit_ignores_number(config: ModelConfig) -> None:
     """Check that other numbers change the sum logits of each example, but not its digit logits."""
     model, batch = build(config, jax.random.key(SEED)), examples()
-    forward = jax.jit(lambda number: model(batch.image[:2], number))
-    before, after = (forward(number) for number in (batch.number[:2], jnp.roll(batch.number[:2], 1, axis=-1)))
+    forward = jax.jit(lambda model, number: model(batch.image[:2], number))
+    before, after = (forward(model, number) for number in (batch.number[:2], jnp.roll(batch.number[:2], 1, axis=-1)))
     assert (before.digit == after.digit).all(), "the digit depends on the number"
     assert (before.sum != after.sum).any(-1).all(), "the sum does not depend on the number"
 
