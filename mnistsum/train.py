@@ -133,13 +133,13 @@ def draw_batch(recipe: Recipe, keys: Keys, step: Int[Array, ""] | int, data: Spl
         >>> model, rule = ModelConfig(classifier="mlp", widths=(8,)), OptimizerConfig(name="sgd")
         >>> training = TrainingConfig(epochs=2.0, batch_size=16)
         >>> recipe = make_recipe(Config(devices=1, model=model, optimizer=rule, training=training), 64)
+        >>> draw, step = (jax.jit(function, static_argnums=0) for function in (draw_batch, train_step))
         >>> keys = split_keys(0)
         >>> state = init_state(recipe, keys)
-        >>> for epoch in range(2):
-        ...     state, drawn = begin_epoch(recipe, keys, state, len(data.labels))
+        >>> for _ in range(2):
+        ...     state, epoch = begin_epoch(recipe, keys, state, len(data.labels))
         ...     for _ in range(recipe.steps_per_epoch):
-        ...         batch = draw_batch(recipe, keys, state.step, data, drawn)
-        ...         state = train_step(recipe, keys.dropout, state, batch)
+        ...         state = step(recipe, keys.dropout, state, draw(recipe, keys, state.step, data, epoch))
         >>> int(state.step)
         8
     """
