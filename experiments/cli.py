@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import tyro
@@ -35,13 +36,18 @@ def own_file(name: str) -> Path | None:
     return Path(file) if file.endswith(".py") else None
 
 
+def load_own(file: Path) -> ModuleType:
+    """Return the user's .py file as a module, the names that it defines added."""
+    try:
+        return registry.load_file(file)
+    except InputError as error:
+        raise InputError(f"--config {error}") from None
+
+
 def load_config(name: str) -> Config:
     """Return the `config` variable of experiments/configs/NAME.py, or of the user's .py file."""
     if name.endswith(".py"):
-        try:
-            module = registry.load_file(name)
-        except InputError as error:
-            raise InputError(f"--config {error}") from None
+        module = load_own(Path(name))
     elif name in config_names():
         module = registry.load_module(f"experiments.configs.{name}")
     else:
@@ -132,7 +138,7 @@ def _as_flags(settings: Config, arguments: list[str]) -> list[str]:
             near = command_line.hint(key, fields)
             raise InputError(f"{key}: no such field of a config; {near}--help of experiments.run lists them")
         if isinstance(fields[key], tuple):
-            flags += [f"--{key}", *(value.split(",") if value else [])]
+            flags += [f"--{key}", *(value.split(",") if value not in ("", "none") else [])]
         else:
             flags.append(f"--{key}={value}")
     return flags

@@ -119,7 +119,7 @@ def inspect_picture(
     except Image.DecompressionBombError:
         raise InputError(f"{name}: expected at most {max_pixels:,} pixels, found more") from None
     except (OSError, SyntaxError, ValueError, AssertionError, struct.error) as error:  # what Pillow raises on damage
-        reason = first_line(error)
+        reason = first_line(error) if str(error) else "its parts do not fit"
         raise InputError(f"{name}: a damaged image: {reason}") from None
     if not transparent:
         return to_mnist(pixels, name)

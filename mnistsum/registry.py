@@ -97,7 +97,7 @@ class Registry(Mapping[str, Any]):
         lead = f"did you mean {near[0]}? If" if near else "if"
         raise InputError(
             f"{self.key}: expected one of {', '.join(self)}, found {name}; {lead} it is your own, give the file that "
-            "defines it, too: --config FILE.py; FILE.py beside the folders of compare and tabulate; in Python, "
+            "defines it, too: --config FILE.py; FILE.py among the arguments of compare and tabulate; in Python, "
             "mnistsum.load_file(FILE)"
         )
 

@@ -123,7 +123,7 @@ def draw_batch(recipe: Recipe, keys: Keys, step: Int[Array, ""] | int, data: Spl
         epoch: of this step, as `begin_epoch` returns it.
 
     Examples:
-        A training loop of your own, equal to `advance`:
+        A training loop of your own, which trains as `advance` does, up to rounding:
 
         >>> import jax, jax.numpy as jnp
         >>> from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig

@@ -146,10 +146,11 @@ def test_of_a_file_that_is_refused_nothing_is_added(own):
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_config_may_use_what_the_file_of_another_defines(own, order):
-    names = [own("own.py", name="own"), "base+model.classifier=own"][::order]
+    user = own("user.py", "from mnistsum import Config, ModelConfig\nconfig = Config('user', model=ModelConfig('own'))")
+    names = [own("own.py", name="own"), "base+model.classifier=own", user][::order]
     _, compared = parse(names)
-    assert [config.model.classifier for config in compared] == ["own", "own"]
-    assert compared[0].name == ("own" if order == 1 else "base-classifier-own")
+    assert [config.name for config in compared] == ["own", "base-classifier-own", "user"][::order]
+    assert {config.model.classifier for config in compared} == {"own"}
 
 
 def test_a_file_that_is_named_without_its_ending_is_hinted_at(own):
@@ -207,7 +208,8 @@ assert not loaded, loaded
 
 def test_help_is_no_error_without_a_standard_output():
     for program in ("mnistsum", "experiments.run"):
-        run = subprocess.run(f"{sys.executable} -m {program} --help >&-", shell=True, capture_output=True, text=True)
+        line = ["sh", "-c", 'exec "$0" -m "$1" --help >&-', sys.executable, program]
+        run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=20)
         assert (run.returncode, run.stderr) == (0, "")
 
 

@@ -285,6 +285,7 @@ def test_code_in_folders_without_an_init_file_decides_a_run_too(tmp_path, monkey
         "parts/deep/blocks.py": "from . import side\nWIDTH = 8\n",
         "parts/deep/side.py": "RATE = 0.1\n",
         "others/blocks.py": "DEPTH = 2\n",
+        "parts/deep/blocks/WIDTH.py": "",  # never imported, as blocks.py is in its way
     }
     for file, text in files.items():
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
@@ -298,6 +299,7 @@ def test_code_in_folders_without_an_init_file_decides_a_run_too(tmp_path, monkey
         ]
 
     before = sources()
+    assert "WIDTH.py" not in before
     (tmp_path / edited).write_text(files[edited] + "MORE = 1\n")
     changed = {name for name, code in sources().items() if before[name] != code}
     assert changed == {Path(edited).name}
@@ -362,6 +364,7 @@ NET = """
 import jax.numpy as jnp
 from flax import nnx
 from mnistsum import Config, ModelConfig
+from mnistsum.models.layers import Conv
 
 class Net(nnx.Module):
     def __init__(self, config, rngs):
@@ -391,6 +394,7 @@ REFUSED = "compare: net with concat cannot be compared: "
             f"{REFUSED}check_permutation: .* depends on an example",
         ),
         ("digit, digit @ jnp.ones(3)", r".*/net.py, line \d+: dot_general requires contracting dimensions"),
+        ("digit, Conv(ModelConfig(), 3, 4, 3, nnx.Rngs(0))(image)", r".*/net.py, line \d+: Conv: expected \[3, height"),
     ],
 )
 def test_a_network_that_breaks_the_contract_is_refused_before_anything_is_trained(
@@ -489,6 +493,7 @@ def test_a_dry_run_says_what_is_missing_and_writes_nothing(compared):
     assert float(rows[4][-1]) == pytest.approx(sum(float(row[-1]) for row in rows[1:4]), abs=0.2)  # MB
     assert "one pass an image" not in run.stdout
     all_shifted = compare(*command, "--dry-run", "data.test_shift=1", cwd=folder)
+    assert all_shifted.returncode == 0, all_shifted.stderr
     assert "one pass an image" not in all_shifted.stdout  # they are timed as they are
     some_shifted = compare(*command, "--dry-run", "data.test_shift=1", "data.test_doubt=0.9", cwd=folder)
     assert "it may take 10" in some_shifted.stdout

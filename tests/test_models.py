@@ -364,8 +364,10 @@ def test_images_that_are_not_scaled_or_not_maps_are_refused_in_one_line(no_typec
     image = jnp.zeros((1, 28, 28, 1), jnp.uint8)
     with pytest.raises(InputError, match=r"image: expected scaled pixels, found uint8; mnistsum.data.scale"):
         build(MLP, KEY).classify(image)
-    with pytest.raises(InputError, match=r"Conv: expected \[2, height, .* found \[1, 28, 28, 1\]; to_maps"):
-        Conv(MLP, 2, 4, 3, nnx.Rngs(0))(image.astype(jnp.float32))
+    with pytest.raises(InputError, match=r"Conv: expected \[1, height, .* found \[2, 28, 28, 1\]; to_maps"):
+        Conv(MLP, 1, 4, 3, nnx.Rngs(0))(jnp.zeros((2, 28, 28, 1)))
+    with pytest.raises(InputError, match=r"Conv: expected \[3, height, .* found \[2, 28, 28, 1\]$"):
+        Conv(MLP, 3, 4, 3, nnx.Rngs(0))(jnp.zeros((2, 28, 28, 1)))
 
 
 def test_shift_moves_the_digits_probabilities_by_the_number():

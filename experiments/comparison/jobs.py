@@ -30,7 +30,7 @@ class Part(NamedTuple):
 
     contestant: Contestant
     folders: dict[int, Path]  # by seed; each exists once its run has ended
-    files: tuple[Path, ...]  # the user's, which define names that the config may use
+    files: tuple[Path, ...]  # the user's, which define names that the config uses
 
     @property
     def name(self) -> str:

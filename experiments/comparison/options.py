@@ -78,11 +78,11 @@ def _configure(options: Compare, overrides: list[str]) -> list[Config]:
     if options.submit and importlib.util.find_spec("submitit") is None:
         raise InputError("--submit: needs submitit; install this project with the extra `slurm`")
     try:
-        own_first = sorted(options.configs, key=lambda name: cli.own_file(name) is None)  # others may use their names
-        loaded = {name: cli.load_variant(name, overrides) for name in own_first}
+        for file in filter(None, map(cli.own_file, options.configs)):  # first, as any config may use their names
+            cli.load_own(file)
+        configs = [cli.load_variant(name, overrides) for name in options.configs]
     except InputError as error:  # it names the other programs' option
         raise InputError(re.sub("^--config ", "compare: ", str(error))) from None
-    configs = [loaded[name] for name in options.configs]
     names = [config.name for config in configs]
     if len(configs) < 2 or len(set(names)) < len(names):
         raise InputError(

@@ -97,10 +97,11 @@ def _submit(options: Compare, compared: list[Contestant], wanted: list[Wanted], 
     assert options.submit is not None
     jobs = Jobs(options.submit, options.output)
     parts = []
-    files = tuple(contestant.own for contestant in compared if contestant.own)
+    size = options.seeds_per_job
     for contestant, want in zip(compared, wanted, strict=True):
         folders = list(want.folders.items())
-        size = options.seeds_per_job
+        used = {known.file_of(name) for known, name in want.config.names() if known.is_added(name)}
+        files = tuple(used | ({contestant.own} if contestant.own else set()))
         parts += [Part(contestant, dict(folders[i : i + size]), files) for i in range(0, len(folders), size)]
     existed = {folder for want in wanted for folder in want.folders.values() if folder.exists()}
     finished = sum(not part.missing() for part in parts)

@@ -104,9 +104,9 @@ def _sources(config: Config, own: Path | None) -> dict[str, str]:
     files = [*ROOTS, *([own] if own else []), *(known.file_of(name) for known, name in config.names())]
     found: dict[Path, str] = {}
     while files:
-        file = files.pop().resolve()
-        if file not in found:
-            found[file], imported = _read_source(file)
+        file = files.pop().absolute()
+        if file.resolve() not in found:
+            found[file.resolve()], imported = _read_source(file)
             files += imported
     named: dict[str, str] = {}
     for name, code in sorted((_name(file), code) for file, code in found.items()):
@@ -143,10 +143,10 @@ def _files_of(name: str) -> tuple[Path, ...]:
     spec = importlib.util.find_spec(top)
     if spec is None:
         return ()
-    own = [Path(spec.origin).resolve()] if spec.origin and spec.has_location else []
-    folders = [Path(folder).resolve() for folder in spec.submodule_search_locations or ()]
-    if top not in OURS and any(path.is_relative_to(place) for path in [*own, *folders] for place in _installed()):
-        return ()
+    own = [Path(spec.origin)] if spec.origin and spec.has_location else []
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    if top not in OURS:
+        own, folders = ([path for path in paths if not _is_installed(path)] for paths in (own, folders))
     return (*(path for path in own if path.suffix == ".py"), *_inner(folders, parts))
 
 
@@ -157,16 +157,22 @@ def _inner(folders: list[Path], parts: list[str]) -> Iterator[Path]:
     `__init__.py`.
     """
     for part in parts:
-        inner = [path for folder in folders for path in (folder / part / "__init__.py", folder / f"{part}.py")]
-        yield from [path for path in inner if path.is_file()][:1]
-        folders = [folder / part for folder in folders]
+        places = [path for folder in folders for path in (folder / part / "__init__.py", folder / f"{part}.py")]
+        file = next((path for path in places if path.is_file()), None)
+        if file is None:
+            folders = [folder / part for folder in folders]
+            continue
+        yield file
+        if file.name != "__init__.py":
+            return
+        folders = [file.parent]
 
 
-@cache
-def _installed() -> tuple[Path, ...]:
-    """Return the folders of Python's standard library and of installed packages."""
+def _is_installed(path: Path) -> bool:
+    """Return whether a path is in Python's standard library or among installed packages."""
     paths = sysconfig.get_paths()
-    return tuple(Path(paths[kind]).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
+    places = (Path(paths[kind]).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
+    return any(path.resolve().is_relative_to(place) for place in places)
 
 
 def _name(file: Path) -> str:

@@ -77,11 +77,11 @@ def _check_own_parts(config: Config, n: int, own: set[Path]) -> None:
     try:
         check_repeatable(config.model)
         _trace(make_recipe(config, n))
-    except InputError:
-        raise
     except Exception as error:  # user code may raise anything
         frames = traceback.extract_tb(error.__traceback__)
         places = [f"{frame.filename}, line {frame.lineno}" for frame in frames if Path(frame.filename) in own]
+        if isinstance(error, InputError) and not places:
+            raise
         raise InputError(f"{(places or [config.name])[-1]}: {first_line(error)}") from None
 
 

@@ -176,7 +176,7 @@ def _many(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     return PrimitiveConstructorSpec(
         nargs="*",
         metavar=f"{spec.metavar},...",
-        instance_from_str=lambda words: tuple(spec.instance_from_str([word]) for word in words if words != ["none"]),
+        instance_from_str=lambda words: tuple(spec.instance_from_str([word]) for word in words),
         is_instance=lambda value: isinstance(value, tuple) and all(map(spec.is_instance, value)),
         str_from_instance=lambda value: [
             ",".join(word for one in value for word in spec.str_from_instance(one)) or "none"
