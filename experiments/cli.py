@@ -110,6 +110,9 @@ def load_variant(text: str, overrides: Sequence[str] = ()) -> Config:
     A variant's own changes become part of its name, as in base-adder-shift.
     """
     name, *assignments = VARIANT.split(text)
+    keys = [assignment.partition("=")[0] for assignment in assignments]
+    if twice := [each for each in overrides if each.partition("=")[0] in keys]:
+        raise InputError(f"{twice[0]}: expected a field that {text} does not set itself; drop one of the two")
     config = override(load_config(name), [*assignments, *overrides])
     changes = [f"{short_name(key)}-{value}" for key, _, value in (each.partition("=") for each in assignments)]
     return dataclasses.replace(config, name=re.sub(r"[^\w.-]", "_", "-".join([config.name, *changes])))

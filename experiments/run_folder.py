@@ -63,7 +63,9 @@ def describe_end(config: Config, summary: dict[str, Any]) -> str:
     if not judges_epochs(config):
         return ""
     end, best, kept = (summary["ended"][name] for name in ("epoch", "best", "kept"))
-    how = "stopped early" if end < config.training.epochs else "ended"
+    steps_per_epoch = round(summary["steps"] / end)
+    is_early = summary["steps"] < round(config.training.epochs * steps_per_epoch)
+    how = "stopped early" if is_early else "ended"
     by = "" if best is None else f"; the best accuracy on validation images was at epoch {best:g}"
     return f"{how} at epoch {end:g} of {config.training.epochs:g}{by}; kept: the weights of epoch {kept:g}"
 

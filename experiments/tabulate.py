@@ -100,6 +100,8 @@ def command(arguments: list[str]) -> int:
     for folder in folders:
         if folder not in finished:
             print(f"passed over: {folder}: no finished run", file=sys.stderr)
+    if options.chart and (other := [run for run in finished if read_config(run).data.name != "mnist"]):
+        raise InputError(f"--chart: expected runs on MNIST, as the published networks are, found {other[0]}")
     groups = group(tuple(finished))
     print(table(groups))
     if options.chart:

@@ -153,7 +153,7 @@ def _read(path: Path, config: Config) -> tuple[TrainState, dict[str, Any], Model
     arrays, metadata = load_arrays(path)
     if "kept" not in metadata:
         raise InputError(f"{path}: expected a checkpoint, found weights")
-    saved = as_dict(from_json(metadata["config"], str(path)))
+    saved = as_dict(from_json(metadata.get("config", ""), str(path)))
     may_differ = {"devices"} | (set() if spans_epochs(config) else {"training.epochs"})
     for name, value in as_dict(config).items():
         if name not in may_differ and saved[name] != value:

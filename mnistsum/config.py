@@ -104,7 +104,7 @@ class ModelConfig(Checked):
     adder_gradient: bool = True  # whether the sum's gradient reaches the classifier
     hidden: int = 128  # units of the adder's hidden layer, in concat and direct
     initialization: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults; he: variance 2 / fan-in, biases 0
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of product operands and dense biases; all else is float32
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of operands of layers' products, dense biases; else float32
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         return [

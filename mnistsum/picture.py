@@ -15,6 +15,8 @@ from scipy import ndimage
 from mnistsum.errors import InputError, first_line
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP")
+# What Pillow raises on damaged files.
+DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, AssertionError, struct.error)
 MAX_BYTES, MAX_PIXELS = 50_000_000, 50_000_000  # of a picture
 MAX_SIDE = 2000  # pixels of the longer side; larger pictures are made smaller first
 WORKING_SIDE = 160  # pixels of the longer side, of the page and then the digit's surroundings, in the search
@@ -62,6 +64,14 @@ def read_picture(
     return inspect_picture(source, name, max_pixels).image
 
 
+def _orientation(image: Image.Image) -> int:
+    """Return how EXIF says that a picture is turned; 1, upright, if it cannot be read."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except DAMAGE:
+        return 1
+
+
 def inspect_picture(
     source: str | Path | BinaryIO | bytes, name: str | None = None, max_pixels: int = MAX_PIXELS
 ) -> Picture:
@@ -97,7 +107,9 @@ def inspect_picture(
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > max_pixels:
             raise Image.DecompressionBombError
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        if image.format == "PNG":  # whose EXIF may come after the pixels
+            image.load()
+        orientation = _orientation(image)
         if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow would clip at 255
             image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
         transparent = image.has_transparency_data
@@ -118,7 +130,7 @@ def inspect_picture(
         ) from None
     except Image.DecompressionBombError:
         raise InputError(f"{name}: expected at most {max_pixels:,} pixels, found more") from None
-    except (OSError, SyntaxError, ValueError, AssertionError, struct.error) as error:  # what Pillow raises on damage
+    except DAMAGE as error:
         reason = first_line(error) if str(error) else "its parts do not fit"
         raise InputError(f"{name}: a damaged image: {reason}") from None
     if not transparent:

@@ -2,7 +2,6 @@
 
 import ast
 import json
-import math
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from mnistsum.models import Model, abstract_model
 from mnistsum.registry import digest_code
 
 WEIGHTS = "weights.safetensors"
+MAX_TEMPERATURE = 1e30  # a float32 holds it
 
 
 class Weights(NamedTuple):
@@ -86,7 +86,7 @@ def load(path: Path) -> Weights:
     arrays, metadata = load_arrays(file)
     if "made_by" not in metadata:
         raise InputError(f"{file}: expected weights, found a checkpoint")
-    config = from_json(metadata["config"], str(file))
+    config = from_json(metadata.get("config", ""), str(file))
     beside = file.with_name(CONFIG)
     if beside.exists() and read_config(file.parent) != config:
         raise InputError(f"{beside}: not the config that the weights beside it were saved with; delete or restore it")
@@ -119,7 +119,7 @@ def _temperatures(text: str, file: Path) -> Temperatures:
     if not isinstance(said, dict) or said.keys() != set(fields):
         raise InputError(f"{file}, temperatures: expected the fields {', '.join(fields)}, found {text[:60]!r}")
     for name, value in said.items():
-        if not isinstance(value, int | float) or not 0 < value < math.inf:
+        if not isinstance(value, int | float) or not 0 < value < MAX_TEMPERATURE:
             raise InputError(f"{file}, temperatures: {name}: expected a number above 0, found {str(value)[:60]!r}")
     return Temperatures(**said)
 

@@ -403,5 +403,11 @@ def test_what_a_file_of_ones_own_gets_wrong_is_told_with_its_path(tmp_path, text
         cli.load_config(str(tmp_path / "own.py"))
 
 
+def test_what_a_variant_sets_itself_is_not_set_for_all():
+    answer = r"^training.epochs=1: expected a field that base\+training.epochs=16 does not set itself"
+    with pytest.raises(InputError, match=answer):
+        cli.load_variant("base+training.epochs=16", ["training.epochs=1"])
+
+
 def test_what_is_set_for_all_helps_a_variant_that_needs_it():
     assert cli.load_variant("reference+training.keep=best", ["data.validation=5000"]).training.keep == "best"

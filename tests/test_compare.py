@@ -21,7 +21,8 @@ from programs import UNOPTIMIZED, write_set
 import mnistsum
 from experiments import cli, environment, run_folder
 from experiments import compare as program
-from experiments.comparison.grouping import group_runs
+from experiments.comparison import figures
+from experiments.comparison.grouping import by_kind, group_runs
 from experiments.comparison.summary import summarize
 from experiments.comparison.tables import number
 from experiments.report import html
@@ -782,6 +783,36 @@ def test_finished_runs_are_grouped_by_config_and_paired_by_seed():
     assert group_runs([*finished("a", (0, 1)), *begun])[1] == [
         "the runs differ in their settings: init; see the run.json of each"
     ]
+
+
+def test_runs_of_one_config_on_different_images_are_not_one_kind():
+    first, second = finished("a", (0, 1))
+    other = second._replace(run={"data": {"test": "1"}})
+    with pytest.raises(InputError, match="a-0 and a-1: of one config, but of different images"):
+        by_kind([first, other])
+
+
+def test_the_images_that_curves_are_of_are_named():
+    for validation, name in ((5000, "validation"), (0, "test")):
+        runs = finished("a", (0, 1), data=DataConfig(validation=validation))
+        summary = summarize({"a": runs}, LABELS)
+        assert summary["held_out"] == name
+        assert figures.curves(summary)[0].axes[0].get_ylabel() == f"{name} accuracy"
+
+
+def test_a_label_without_images_leaves_the_scale_of_wrong_sums_as_it_is():
+    cells = np.full((10, 10), 0.9)
+    cells[3] = np.nan
+    (figure,) = figures.cells({"rows": [{"config": "a", "cells": cells.tolist()}]})
+    assert figure.axes[0].images[0].get_clim() == pytest.approx((0, 10))
+
+
+def test_a_run_that_ends_between_two_epochs_is_not_called_stopped_early():
+    config = Config(training=TrainingConfig(epochs=2.5, keep="best"))
+    steps = make_recipe(config, 55_000).steps
+    for end, how in ((steps, "ended at"), (429, "stopped early at")):
+        summary = {"steps": end, "ended": {"epoch": end / 429, "best": 1.0, "kept": 1.0}}
+        assert run_folder.describe_end(config, summary).startswith(how)
 
 
 def test_curves_are_of_the_epochs_at_which_all_runs_were_evaluated():

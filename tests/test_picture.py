@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
+from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
 
 from mnistsum.errors import InputError
@@ -184,6 +185,14 @@ def test_an_odd_exif_turns_the_picture_as_it_says():
 
 # Its text is said to end behind its own end.
 DAMAGED_EXIF = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">HHHII", 1, 0x10E, 2, 1000, 26)
+
+
+def test_a_png_whose_exif_is_erased_is_read_and_one_of_odd_texts_refused():
+    assert differs(read_picture(encode(seven(), exif=bytes(40)), "seven"), SEVEN) < 0.2
+    odd = PngInfo()
+    odd.add_text("transparency", "none")
+    with pytest.raises(InputError, match="seven: a damaged image"):
+        read_picture(encode(seven(), pnginfo=odd), "seven")
 
 
 def test_a_program_reads_a_picture_of_damaged_exif_in_silence(ended):

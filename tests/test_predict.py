@@ -1,11 +1,14 @@
 """Predictions by the shipped networks, in Python and on the command line, and judged on drawings."""
 
+import contextlib
 import csv
 import dataclasses
 import errno
+import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +27,7 @@ from experiments import tabulate
 from experiments.studies import drawings
 from mnistsum import predict, weights
 from mnistsum.app.main import command
-from mnistsum.app.predict import describe
+from mnistsum.app.predict import _print_csv, describe
 from mnistsum.calibration import Temperatures, fit_temperature, reliability
 from mnistsum.errors import InputError
 from mnistsum.evaluation import evaluate, labeled_logits, score
@@ -108,6 +111,17 @@ def test_numbers_are_one_an_image_and_0_to_9(base, numbers):
         base.predict(np.zeros((1, 28, 28, 1), np.uint8), np.array(numbers))
 
 
+def test_lines_of_csv_follow_standard_output_where_a_bar_replaces_it(capsys):
+    shown = io.StringIO()
+
+    def rows():
+        with contextlib.redirect_stdout(shown):
+            yield {"file": "a.png", "error": "none"}
+
+    _print_csv(rows())
+    assert shown.getvalue() == "a.png,,,,,,,,none\n"
+
+
 def test_several_pictures_and_standard_input_as_json_on_the_command_line(base, mnist, tmp_path):
     paths = [tmp_path / name for name in ("a.png", "b.jpg")]
     for path, image in zip(paths, mnist.test.images, strict=False):
@@ -152,7 +166,8 @@ def test_a_folder_and_a_pattern_give_a_row_for_each_picture_and_bad_ones_their_r
         assert [row["file"] for row in rows] == files
         assert [row["digit"] for row in rows[:-1]] == [7, 2, 1, 0, 4, 1]
         assert rows[-1] == {"file": files[-1], "error": reason}
-    with pytest.raises(InputError):
+    shutil.copy(album / "0.PNG", album / "._0.PNG")  # as macOS writes beside pictures
+    with pytest.raises(InputError, match=r"1 of 7 pictures"):
         command(["predict", str(album), "--number", "1", "--csv"])
     lines = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [(line["file"], line["sum"]) for line in lines] == list(

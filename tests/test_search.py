@@ -56,8 +56,8 @@ def test_recipes_are_ranked_on_validation_images_and_finished_ones_are_not_repea
 def test_a_recipe_that_fails_with_a_seed_comes_last_however_well_it_does_else():
     line = {"config": "base", "mark": "0", "parameters": 1, "steps": 1, "train_seconds": 1.0, "validation": 64}
     lines = [
-        line | {"recipe": recipe, "digit_accuracy": accuracy, "sum_accuracy": accuracy, "failure": failure}
-        for recipe, accuracy, failure in (("wild", 1.0, None), ("wild", 1.0, "loss"), ("slow", 0.1, None))
+        line | {"recipe": recipe, "seed": seed, "digit_accuracy": score, "sum_accuracy": score, "failure": failure}
+        for recipe, seed, score, failure in (("wild", 0, 1.0, None), ("wild", 1, 1.0, "loss"), ("slow", 0, 0.1, None))
     ]
     first, second = tabulate(lines, 64, {}).splitlines()[4:]
     assert "slow" in first
@@ -68,7 +68,7 @@ def test_a_recipe_that_fails_with_a_seed_comes_last_however_well_it_does_else():
 def test_recipes_are_ranked_by_the_outputs_that_they_train():
     line = {"config": "base", "mark": "0", "parameters": 1, "steps": 1, "train_seconds": 1.0, "validation": 64}
     lines = [
-        line | {"recipe": recipe, "trained": trained, "digit_accuracy": digit, "sum_accuracy": total}
+        line | {"recipe": recipe, "seed": 0, "trained": trained, "digit_accuracy": digit, "sum_accuracy": total}
         for recipe, trained, digit, total in (
             ("both", ["digit", "sum"], 0.97, 0.97),
             ("digits", ["digit"], 0.98, 0.1),
@@ -87,13 +87,22 @@ def test_steps_are_timed_run_by_run_and_commits_are_told():
     line = {"config": "base", "recipe": "", "mark": "0", "parameters": 1, "validation": 64, "failure": None}
     line |= {"digit_accuracy": 1.0, "sum_accuracy": 1.0}
     runs = [(10, 1.0, "a" * 40), (100, 1.0, "b" * 40), (100, 1.0, "b" * 40)]
-    lines = [line | {"steps": steps, "train_seconds": seconds, "commit": commit} for steps, seconds, commit in runs]
+    lines = [
+        line | {"seed": seed, "steps": steps, "train_seconds": seconds, "commit": commit}
+        for seed, (steps, seconds, commit) in enumerate(runs)
+    ]
     row = tabulate(lines, 64, {}).splitlines()[-1]
     assert row.endswith("| 1 | 100 | 1.0 | 10.0 | aaaaaaa, bbbbbbb |")
 
 
+def test_a_run_that_two_searches_logged_counts_once():
+    line = {"config": "base", "recipe": "", "mark": "0", "parameters": 1, "validation": 64, "failure": None, "seed": 0}
+    line |= {"digit_accuracy": 1.0, "sum_accuracy": 1.0, "steps": 1, "train_seconds": 1.0, "commit": "a" * 40}
+    assert tabulate([line, line], 64, {}).splitlines()[-1].split(" | ")[3] == "1"
+
+
 def test_the_runs_of_todays_code_count_also_where_those_of_other_code_were_logged_later():
-    line = {"config": "base", "recipe": "", "parameters": 1, "steps": 1, "train_seconds": 1.0, "failure": None}
+    line = {"config": "base", "recipe": "", "seed": 0, "parameters": 1, "steps": 1, "train_seconds": 1.0}
     lines = [line | {"mark": "0", "digit_accuracy": 1, "sum_accuracy": 1}]
     lines += [line | {"mark": "1", "digit_accuracy": 0, "sum_accuracy": 1}]
     for marks, accuracy in (({}, "0.00"), ({("base", ""): "0"}, "100.00")):

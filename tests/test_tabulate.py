@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,15 @@ def test_a_chart_is_written_beside_the_table(tmp_path, capsys):
     assert command([*map(str, runs), "--chart", str(tmp_path / "chart.png")]) == 0
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
     assert "`base`" in capsys.readouterr().out
+
+
+def test_a_chart_of_other_images_is_refused(tmp_path):
+    run = tmp_path / "base-0"
+    shutil.copytree(ROOT / "experiments" / "results" / "runs" / "base-0", run)
+    config = run / "config.json"
+    config.write_text(config.read_text().replace('"mnist"', '"kmnist"'))
+    with pytest.raises(InputError, match="--chart: expected runs on MNIST, as the published networks are, found"):
+        command([str(run), "--chart", str(tmp_path / "chart.png")])
 
 
 def test_a_chart_of_another_kind_is_refused(tmp_path):

@@ -158,6 +158,10 @@ def without(arrays, name="adder.hidden.bias"):
             lambda f: rewrite(f, temperatures='{"digit": NaN, "sum": 1}'),
             "digit: expected a number above 0, found 'nan'",
         ),
+        (
+            lambda f: rewrite(f, temperatures=f'{{"digit": 1{"0" * 400}, "sum": 1}}'),
+            "temperatures: digit: expected a number above 0",
+        ),
         (lambda f: rewrite(f, temperatures='{"digit": 1}'), "temperatures: expected the fields digit, sum"),
         (lambda f: rewrite(f, temperatures="[" * 100_000), "temperatures: not JSON"),
         (lambda f: (f / weights.WEIGHTS).write_bytes(b"no weights"), "cannot be read as safetensors"),
@@ -179,6 +183,7 @@ def without(arrays, name="adder.hidden.bias"):
         "flipped bit",
         "a temperature of 0",
         "a temperature that is no number",
+        "a temperature that no float holds",
         "one temperature",
         "nested temperatures",
         "no safetensors",

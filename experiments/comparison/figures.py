@@ -16,7 +16,6 @@ from experiments.report.figures import DIGIT, SUM
 from experiments.report.svg import TEXT, WIDTH
 from experiments.run_folder import OUTPUTS
 
-LOSS = "validation loss, nats"
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#b2df8a")  # Okabe & Ito's first
 
 
@@ -51,38 +50,42 @@ def intervals(summary: dict[str, Any]) -> Figure:
 
 @matplotlib.rc_context(TEXT)
 def curves(summary: dict[str, Any]) -> list[Figure]:
-    """Draw the validation accuracy of both outputs by epoch, then the loss: mean, and band from lowest to highest."""
+    """Draw the held-out accuracy of both outputs by epoch, then the loss: mean, and band from lowest to highest."""
     figures = []
     for output in OUTPUTS:
         figure, axes = _panel(WIDTH, 3.6)
         _draw_bands(axes, summary, f"{output}_accuracy", _errors)
-        axes.set(title=output, ylabel="validation accuracy")
+        axes.set(title=output, ylabel=f"{summary['held_out']} accuracy")
         axes.invert_yaxis()
         finish(axes, axes.yaxis)
         figures.append(figure)
     for output in OUTPUTS:
         figure, axes = _panel(WIDTH, 3.6)
         _draw_losses(axes, summary, output)
-        axes.set_ylabel(LOSS)
+        axes.set_ylabel(_loss(summary))
         figures.append(figure)
     return figures
 
 
 @matplotlib.rc_context(TEXT)
 def losses(summary: dict[str, Any]) -> Figure:
-    """Draw the validation loss of both outputs side by side, on one scale, as `curves` does, with a legend."""
+    """Draw the held-out loss of both outputs side by side, on one scale, as `curves` does, with a legend."""
     names = [_shortened(row["config"], 100) for row in summary["rows"]]
     figure = Figure(figsize=(2 * WIDTH, 3.4 + 0.2 * len(names)), layout="constrained")
     both = figure.subplots(1, 2, sharey=True)
     for axes, output in zip(both, OUTPUTS, strict=True):
         _draw_losses(axes, summary, output)
-    both[0].set_ylabel(LOSS)
+    both[0].set_ylabel(_loss(summary))
     figure.legend(both[0].lines, names, loc="outside upper left", frameon=False, fontsize=9)
     return figure
 
 
+def _loss(summary: dict[str, Any]) -> str:
+    return f"{summary['held_out']} loss, nats"
+
+
 def _draw_losses(axes: Axes, summary: dict[str, Any], output: str) -> None:
-    """Draw the validation loss of an output by epoch, as plain numbers on a log scale."""
+    """Draw the held-out loss of an output by epoch, as plain numbers on a log scale."""
     _draw_bands(axes, summary, f"{output}_loss", np.array)
     axes.set_title(output)
     finish(axes, axes.yaxis, lambda loss, _: f"{loss:g}")
@@ -158,7 +161,7 @@ def _draw_front(axes: Axes, summary: dict[str, Any], name: str, values: list[flo
 def cells(summary: dict[str, Any]) -> list[Figure]:
     """Draw the share of wrong sums by the image's digit and the number, one figure per config, all on one scale."""
     tables = [100 * (1 - np.array(row["cells"])) for row in summary["rows"]]
-    highest = max(max(table.max() for table in tables), 0.1)
+    highest = max(np.nanmax(tables), 0.1)  # a label without images has none
     figures = []
     for row, table in zip(summary["rows"], tables, strict=True):
         figure, axes = _panel(0.7 * WIDTH, 2.9)

@@ -1,6 +1,7 @@
 """The runs to compare: finished runs grouped by config, wherever they were trained; how configs differ."""
 
 import dataclasses
+import json
 from typing import Any, NamedTuple
 
 from experiments import cli
@@ -63,7 +64,7 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
 
 
 def by_kind(runs: list[Finished]) -> dict[Kind, dict[int, Finished]]:
-    """Return the runs of each kind by seed; raise InputError if one has a seed twice."""
+    """Return the runs of each kind by seed; raise InputError if one has a seed twice, or other images in another."""
     kinds: dict[Kind, dict[int, Finished]] = {}
     for run in runs:
         config = dataclasses.replace(run.config, seed=0, devices="all")
@@ -73,6 +74,9 @@ def by_kind(runs: list[Finished]) -> dict[Kind, dict[int, Finished]]:
                 f"{run.folder}: the same config and seed as {seeds[run.config.seed].folder}; give one of them"
             )
         seeds[run.config.seed] = run
+        of_images = {json.dumps(one.run["data"]): one.folder for one in seeds.values() if "data" in one.run}
+        if len(of_images) > 1:
+            raise InputError(f"{' and '.join(map(str, of_images.values()))}: of one config, but of different images")
     return kinds
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import submitit
 
 from experiments.comparison.contestants import Contestant, train, want
+from experiments.training.record import differences
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.data import load
 from mnistsum.errors import InputError
@@ -30,6 +31,7 @@ class Part(NamedTuple):
 
     contestant: Contestant
     folders: dict[int, Path]  # by seed; each exists once its run has ended
+    record: dict[str, Any]  # of what decides these runs, where the jobs are submitted
     files: tuple[Path, ...]  # the user's, which define names that the config uses
 
     @property
@@ -51,7 +53,11 @@ def work(part: Part) -> None:
         load_file(file)
     contestant = part.contestant
     data = load(contestant.config.data)
-    train(contestant, want(contestant, data, list(part.folders)), data, lambda **_: None)
+    wanted = want(contestant, data, list(part.folders))
+    if wanted.folders != part.folders:
+        found = "; ".join(differences(part.record, wanted.record))
+        raise InputError(f"not the run that was asked for: {found}; submit from a machine of the job's kind")
+    train(contestant, wanted, data, lambda **_: None)
 
 
 class Jobs:
@@ -99,9 +105,10 @@ class Jobs:
             return job.done(force_check=True)
         try:  # another process's child, whose state submitit does not know
             os.kill(int(job.job_id), 0)
-        except (ProcessLookupError, PermissionError):  # or another user's process has its PID by now
+            command = Path(f"/proc/{job.job_id}/cmdline")
+            return command.exists() and b"submitit" not in command.read_bytes()  # another process has its PID by now
+        except OSError:  # it has ended, or its PID is another user's process by now
             return True
-        return False
 
     def explain(self, part: Part) -> str:
         """Return why a part's job ended without results, as far as its log shows, and where the log is."""

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from experiments import cli, run_folder
@@ -38,6 +39,8 @@ def compare(options: Compare, configs: list[Config], command: str) -> None:
         configs: the configs to compare, in the order of `options.configs`.
         command: the command line, which the results name.
     """
+    if options.submit == "local":
+        jax.config.update("jax_platforms", "cpu")  # as submitit's local jobs see no GPU
     set_up_compiler()
     compared = [
         Contestant(config, cli.own_file(name), options.tune, options.output, command)
@@ -102,7 +105,9 @@ def _submit(options: Compare, compared: list[Contestant], wanted: list[Wanted], 
         folders = list(want.folders.items())
         used = {known.file_of(name) for known, name in want.config.names() if known.is_added(name)}
         files = tuple(used | ({contestant.own} if contestant.own else set()))
-        parts += [Part(contestant, dict(folders[i : i + size]), files) for i in range(0, len(folders), size)]
+        parts += [
+            Part(contestant, dict(folders[i : i + size]), want.record, files) for i in range(0, len(folders), size)
+        ]
     existed = {folder for want in wanted for folder in want.folders.values() if folder.exists()}
     finished = sum(not part.missing() for part in parts)
     for part in parts:

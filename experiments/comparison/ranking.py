@@ -84,6 +84,8 @@ def tabulate(runs: list[dict[str, Any]], validation: int, marks: dict[tuple[str,
         marks: the current mark by config and recipe; only runs of that mark count. Of others, the newest mark counts.
     """
     runs = [run for run in runs if run.get("validation", validation) == validation]
+    # Two searches at once may log the same run.
+    runs = list({(run["config"], run["recipe"], run.get("mark"), run["seed"]): run for run in runs}.values())
     newest = {(run["config"], run["recipe"]): run.get("mark") for run in runs} | marks
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in runs:

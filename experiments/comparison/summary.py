@@ -73,8 +73,15 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
             if max(values) - min(values) > MAX_SPREAD:
                 spread = f"{min(values):.2%} to {max(values):.2%}"
                 alarms.append(f"{name}: {output} accuracy differs by more than a point between seeds: {spread}")
-    dataset = next(iter(runs.values()))[0].config.data.name
-    return {"first": first, "dataset": dataset, "images": len(labels), "rows": rows, "alarms": alarms}
+    data = next(iter(runs.values()))[0].config.data
+    return {
+        "first": first,
+        "dataset": data.name,
+        "images": len(labels),
+        "held_out": "validation" if data.validation else "test",  # the images that curves and times are of
+        "rows": rows,
+        "alarms": alarms,
+    }
 
 
 def _measure(run: Finished, labels: np.ndarray) -> dict[str, Any]:

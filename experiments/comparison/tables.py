@@ -25,7 +25,7 @@ MEANINGS = (
     "Better or worse: the interval lies on one side of zero. No worse by 0.1 points: it lies above -0.1, and no seed "
     "failed. Undecided: anything else.",
     "“training, s” is seconds of training alone, without compilation and evaluation; of seeds in one program, a seed's "
-    f"share. “{GOOD_AFTER}” is such seconds until both outputs had read {100 * GOOD:.1f} % of the validation images "
+    f"share. “{GOOD_AFTER}” is such seconds until both outputs had read {100 * GOOD:.1f} % of the held-out images "
     f"right. The adder lag is the steps from {100 * LEARNED:.0f} % of digits to {100 * LEARNED:.0f} % of sums, on "
     f"{WATCH_IMAGES:,} validation images as they are, evaluated every {WATCH_EXAMPLES} examples at first, and ever "
     "more seldom; runs of experiments.run are not (-).",

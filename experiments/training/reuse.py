@@ -68,6 +68,9 @@ def why_missing(wanted: Wanted) -> str | None:
         config, run = read_config(newest.parent), run_folder.read_json(newest.parent / run_folder.RUN)
     except InputError as error:  # such as a name that has changed since
         return f"{newest.parent}, its newest run, cannot be read: {error}"
+    if "tuned" in run.get("settings", {}) and "tuned" in wanted.record["settings"]:  # the rate is yet to be chosen
+        rate = wanted.config.optimizer.learning_rate
+        config = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, learning_rate=rate))
     changed = [*changed_fields(config, wanted.config), *differences(run, wanted.record)]
     return f"{newest.parent}, its newest run, differs: {'; '.join(changed)}"
 
@@ -81,9 +84,11 @@ def train_missing(wanted: Wanted, data: Data, plan: Plan, command: str) -> Itera
     if left:
         _clear_away(next(iter(wanted.folders.values())).parent)
     for seeds in _groups(left):
-        _train(wanted, seeds, data, plan, command)
+        todo = [seed for seed in seeds if not wanted.folders[seed].exists()]  # another program may have trained some
+        if todo:
+            _train(wanted, todo, data, plan, command)
         for seed in seeds:
-            yield read(wanted, seed), False
+            yield read(wanted, seed), seed not in todo
 
 
 def _groups(seeds: list[int]) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -161,7 +162,7 @@ def mend(folder: Path, lines: list[dict[str, Any]]) -> None:
     except InputError as error:
         console.say(f"{error}; mended from the checkpoint")
     else:
-        if found != lines:
+        if json.dumps(found) != json.dumps(lines):  # as a loss may be NaN, which is unequal to itself
             console.say(f"{folder / run_folder.METRICS}: altered; mended from the checkpoint")
     run_folder.write_lines(folder, lines)
 

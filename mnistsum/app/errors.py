@@ -10,6 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mnistsum.app.command_line import fitted_help
 from mnistsum.errors import InputError
@@ -76,8 +77,9 @@ def tell(error: Exception) -> int:
 
 def _keep_traceback(error: Exception) -> str:
     """Write an error's traceback to a file; return a phrase that says where it is."""
+    named: dict[str, Any] = {"prefix": "mnistsum-", "suffix": ".txt", "delete": False}
     try:
-        with tempfile.NamedTemporaryFile("w", prefix="mnistsum-", suffix=".txt", delete=False) as file:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="backslashreplace", **named) as file:
             traceback.print_exception(error, file=file)
     except OSError as failure:
         return f"no file could take the traceback: {failure.strerror or failure}"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mnistsum import weights
 from mnistsum.app.console import console
+from mnistsum.app.errors import printable
 from mnistsum.app.options import Export
 from mnistsum.config import CONFIG
 from mnistsum.errors import InputError
@@ -40,11 +41,11 @@ def export(options: Export) -> int:
         weights.save(written, config, model, made_by, temperatures, options.rounded)
     else:
         write_whole(written, graph)
-    console.print(f"{written}: {written.stat().st_size:,} bytes", markup=False)
+    console.print(f"{printable(str(written))}: {written.stat().st_size:,} bytes", markup=False)
     return 0
 
 
 def _describe(model: Path) -> str:
     """Describe where a network comes from: as its weights file says, or its path if it has none."""
     file = model / weights.WEIGHTS if model.is_dir() else model
-    return load_arrays(file)[1]["made_by"] if file.is_file() else str(model)
+    return load_arrays(file)[1]["made_by"] if file.is_file() else printable(str(model))

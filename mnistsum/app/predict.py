@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -84,13 +85,17 @@ def describe(digit: Any, total: Any, number: int, warnings: tuple[str, ...]) -> 
     return best | {"agree": agree, "warnings": said} | three
 
 
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")  # such as macOS's companions
+
+
 def _expand(given: str) -> list[str]:
     """Return the files that an argument stands for: a folder's pictures, a pattern's matches, or the argument."""
     path = Path(given)
     try:
         if path.is_dir():
             # A folder without pictures is reported when it is read as one.
-            return sorted(str(file) for file in path.iterdir() if file.suffix.lower() in SUFFIXES) or [given]
+            return sorted(str(file) for file in path.iterdir() if _is_picture(file)) or [given]
         if given == "-" or path.exists():  # even if its name looks like a pattern
             return [given]
     except OSError:  # such as a name that is too long: reported when it is read
@@ -155,7 +160,9 @@ def _print_json(rows: Iterable[dict[str, Any]]) -> None:
 
 def _print_csv(rows: Iterable[dict[str, Any]]) -> None:
     """Print the rows as lines of CSV, each as it comes."""
-    table = csv.DictWriter(sys.stdout, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    # A bar that is shown replaces sys.stdout.
+    output: Any = SimpleNamespace(write=lambda text: sys.stdout.write(text))
+    table = csv.DictWriter(output, COLUMNS, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     for row in rows:
         if "error" not in row:

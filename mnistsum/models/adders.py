@@ -80,4 +80,5 @@ class Shift(nnx.Module):
         self, features: Float[Array, "batch f"], digit: Float[Array, "batch 10"], number: Float[Array, "batch 10"]
     ) -> Float[Array, "batch 19"]:
         above_floor = jax.nn.log_softmax(digit) - FLOOR
-        return FLOOR + jnp.einsum("bn,bd,nds->bs", number, above_floor, ADDS_UP)
+        # Accelerators would round the operands by default, and the sum would no longer be exact.
+        return FLOOR + jnp.einsum("bn,bd,nds->bs", number, above_floor, ADDS_UP, precision="highest")
