@@ -235,6 +235,7 @@ def test_every_step_distorts_anew(config, keys, train):
     assert all((a != b).any() for a, b in [*zip(first, second, strict=True), *itertools.pairwise(first)])
 
 
+@pytest.mark.slow
 def test_seeds_of_one_program_draw_by_rank_each_its_own_images(config, train):
     by_rank = dataclasses.replace(
         config, optimizer=OptimizerConfig(name="sgd"), training=dataclasses.replace(config.training, pressure=20.0)
