@@ -62,7 +62,7 @@ def curves(summary: dict[str, Any]) -> list[Figure]:
     for output in OUTPUTS:
         figure, axes = _panel(WIDTH, 3.6)
         _draw_losses(axes, summary, output)
-        axes.set_ylabel(_loss(summary))
+        axes.set_ylabel(_loss_label(summary))
         figures.append(figure)
     return figures
 
@@ -75,12 +75,12 @@ def losses(summary: dict[str, Any]) -> Figure:
     both = figure.subplots(1, 2, sharey=True)
     for axes, output in zip(both, OUTPUTS, strict=True):
         _draw_losses(axes, summary, output)
-    both[0].set_ylabel(_loss(summary))
+    both[0].set_ylabel(_loss_label(summary))
     figure.legend(both[0].lines, names, loc="outside upper left", frameon=False, fontsize=9)
     return figure
 
 
-def _loss(summary: dict[str, Any]) -> str:
+def _loss_label(summary: dict[str, Any]) -> str:
     return f"{summary['held_out']} loss, nats"
 
 

@@ -168,11 +168,15 @@ def _inner(folders: list[Path], parts: list[str]) -> Iterator[Path]:
         folders = [file.parent]
 
 
-def _is_installed(path: Path) -> bool:
-    """Return whether a path is in Python's standard library or among installed packages."""
+@cache
+def _installed() -> tuple[Path, ...]:
+    """Return the folders of Python's standard library and of installed packages."""
     paths = sysconfig.get_paths()
-    places = (Path(paths[kind]).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
-    return any(path.resolve().is_relative_to(place) for place in places)
+    return tuple(Path(paths[kind]).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+
+def _is_installed(path: Path) -> bool:
+    return any(path.resolve().is_relative_to(folder) for folder in _installed())
 
 
 def _name(file: Path) -> str:
