@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -50,6 +51,36 @@ config = Config(name="{name}", model=ModelConfig(classifier="{classifier}", widt
                 optimizer=OptimizerConfig(name="sgd", learning_rate={rate}, schedule=CONSTANT),
                 training=TrainingConfig(epochs=3.0, batch_size=64))
 """
+# SLURM's commands, as far as submitit uses them. `srun` ends job 2 as the kernel would for want of memory, and `sacct`
+# records which program asked it, and in which second.
+SLURM = {
+    "sbatch": r"""
+id=1
+until mkdir "$place/job-$id" 2> /dev/null; do id=$((id + 1)); done
+export SLURM_JOB_ID=$id SLURM_NTASKS=1 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_PROCID=0 SLURM_JOB_NUM_NODES=1
+bash "$1" > /dev/null 2>&1 &
+echo $! > "$place/job-$id/pid"
+echo "Submitted batch job $id"
+""",
+    "srun": r"""
+shift  # --unbuffered --output FILE --error FILE COMMAND
+output=${2//%j/$SLURM_JOB_ID}
+errors=${4//%j/$SLURM_JOB_ID}
+exec > "${output//%t/0}" 2> "${errors//%t/0}"
+[ $SLURM_JOB_ID = 2 ] && echo "slurmstepd: error: Detected 1 oom_kill event" >&2 && exit 1
+exec "${@:5}"
+""",
+    "sacct": r"""
+echo "$PPID $(date +%s)" >> "$place/asked"
+echo "JobID|State|NodeList"
+while [ $# -gt 0 ]; do
+    if [ "$1" = -j ]; then
+        kill -0 "$(cat "$place/job-$2/pid")" 2> /dev/null && echo "$2|RUNNING|here" || echo "$2|OUT_OF_MEMORY|here"
+    fi
+    shift
+done
+""",
+}
 # A set of random images, in the folder in which the programs run.
 DATA = ("data.name=custom", "data.dir=images", "data.validation=64")
 OUTSIDE = os.environ | UNOPTIMIZED | {"PYTHONPATH": str(ROOT)}  # the programs run in other folders
@@ -449,6 +480,35 @@ def test_jobs_train_what_a_program_would_and_a_killed_one_is_named_and_retried(c
     halved = compare(*command[:-1], 2, cwd=tmp_path)  # its other seed is of the same job
     assert halved.returncode == 0, halved.stderr
     assert halved.stdout.count("(reused)") == 5
+
+
+@pytest.mark.slow
+def test_jobs_of_slurm_are_waited_for_named_and_retried(monkeypatch, tmp_path):
+    pytest.importorskip("submitit", reason="an extra of the project")
+    write_own(tmp_path)
+    place = tmp_path / "slurm"
+    place.mkdir()
+    for name, text in SLURM.items():
+        (place / name).write_text(f'#!/bin/bash\nplace=$(dirname "$0")\n{text}')
+        (place / name).chmod(0o755)
+    monkeypatch.setitem(OUTSIDE, "PATH", f"{place}:{os.environ['PATH']}")
+    configs = ("narrow.py", "wide.py", "--output", "out", "--seeds", 2, *DATA)
+    arguments = (*configs, "--submit", "slurm", "--seeds-per-job", 1)
+    with ThreadPoolExecutor() as programs:
+        both = list(programs.map(lambda _: compare(*arguments, cwd=tmp_path), range(2)))
+    for run in both:  # the two share the jobs
+        assert run.returncode == 1, run.stdout + run.stderr
+        assert ": OUT_OF_MEMORY (slurmstepd: error: Detected 1 oom_kill event); see" in run.stdout
+        assert run.stderr == "error: 1 of 4 jobs ended without results; --retry-failed submits them again\n"
+    asked = [tuple(map(int, line.split())) for line in (place / "asked").read_text().splitlines()]
+    for program_id in {program_id for program_id, _ in asked}:
+        first, *later = [second for by, second in asked if by == program_id]
+        later = [second for second in later if second > first + 2]  # after the first poll, in which it meets the jobs
+        assert len(set(later)) == len(later)  # of all jobs at once, not of each in turn
+    retried = compare(*arguments, "--retry-failed", cwd=tmp_path)
+    assert retried.returncode == 0, retried.stdout + retried.stderr
+    assert retried.stdout.count("(reused)") == 3
+    assert len(list(place.glob("job-*"))) == 5
 
 
 @pytest.mark.slow

@@ -73,6 +73,7 @@ class Jobs:
         # A time limit of a day, the partition's defaults for the rest; the user's SBATCH_ variables override both.
         self.executor.update_parameters(timeout_min=24 * 60, slurm_job_name="mnistsum")
         self.submitted: dict[str, Any] = {}  # by this process; part name to job
+        self.others: dict[str, Any] = {}  # submitted by other processes; ID to job
 
     def submit(self, part: Part, again: bool) -> None:
         """Submit a part's job unless it was submitted before; if that job has ended, resubmit it only if `again`."""
@@ -102,7 +103,7 @@ class Jobs:
         if job is None:
             return time.time() - (self.folder / part.name).stat().st_mtime > SUBMIT_TIMEOUT
         if part.name in self.submitted or not isinstance(job, submitit.LocalJob):
-            return job.done(force_check=True)
+            return job.done()  # SLURM is asked for all jobs at once, and ever more seldom
         try:  # another process's child, whose state submitit does not know
             os.kill(int(job.job_id), 0)
             command = Path(f"/proc/{job.job_id}/cmdline")
@@ -149,4 +150,6 @@ class Jobs:
         if part.name in self.submitted:
             return self.submitted[part.name]
         job_id = (self.folder / part.name).read_text()
-        return KINDS[self.executor.cluster](self.executor.folder, job_id) if job_id else None
+        if job_id and job_id not in self.others:
+            self.others[job_id] = KINDS[self.executor.cluster](self.executor.folder, job_id)
+        return self.others.get(job_id)
