@@ -25,7 +25,7 @@ from experiments import compare as program
 from experiments.comparison import figures
 from experiments.comparison.grouping import by_kind, group_runs
 from experiments.comparison.summary import summarize
-from experiments.comparison.tables import number
+from experiments.comparison.tables import notes, number
 from experiments.report import html
 from experiments.training import record, reuse
 from experiments.training.plan import COMPARED, RUN, next_evaluation, next_watch, plan_for
@@ -727,6 +727,15 @@ def test_errors_are_attributed_and_alarms_raised():
     for of in runs.values():  # without training on digits' labels, digits may be anything
         of[:] = [run._replace(config=dataclasses.replace(run.config, objective=SUMS_ALONE)) for run in of]
     assert len(summarize(runs, LABELS)["alarms"]) == 1
+
+
+def test_curves_that_end_with_the_first_seed_to_stop_are_noted():
+    runs = {"a": finished("a", (0, 1)), "b": finished("b", (0, 1))}
+    longer = runs["b"][1]
+    runs["b"][1] = longer._replace(lines=[*longer.lines, longer.lines[0] | {"epoch": 2.5}])
+    summary = summarize(runs, LABELS) | {"tuned": {}, "notes": []}
+    _few_seeds, cut = notes(summary)
+    assert cut == "b: the curves end at epoch 1, the last that all its seeds reached; the longest run ended at 2.5"
 
 
 def test_a_failed_seed_is_named_and_keeps_its_config_from_being_called_no_worse():

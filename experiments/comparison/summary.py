@@ -58,6 +58,7 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
         row["adder_lag"]["of"] = sum(run.summary["learned"] is not None for run in of)  # runs that were watched
         row["errors"] = _attribute(of, labels)
         row["curve"] = _band(of)
+        row["longest"] = max(line["epoch"] for run in of for line in run.lines)
         row["cells"] = np.mean([run.summary["test"]["sum_accuracy_by_cell"] for run in of], 0).round(5).tolist()
         if name != first:
             failures = len(rows[0]["failed"]) + len(row["failed"])

@@ -113,12 +113,19 @@ def tables(summary: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
 def notes(summary: dict[str, Any]) -> list[str]:
     """Return what a reader must know besides the tables."""
     failed = [f"{row['config']}: {'; '.join(row['failed'])}" for row in summary["rows"] if row["failed"]]
+    cut = [
+        f"{row['config']}: the curves end at epoch {max(row['curve']['epoch'], default=0):g}, the last that all its "
+        f"seeds reached; the longest run ended at {row['longest']:g}"
+        for row in summary["rows"]
+        if row["longest"] not in row["curve"]["epoch"]
+    ]
     fewest = min(row["n"] for row in summary["rows"])
     few = [f"With {fewest} seeds, only large differences can be detected: the intervals are wide"]
     return (
         [f"Warning: {alarm}" for alarm in summary["alarms"]]
         + (few if fewest < FEW_SEEDS else [])
         + [f"Failed, and counted in every figure: {seeds}" for seeds in failed]
+        + cut
         + [
             f"{name}: the learning rate that was taken is the last that tuning may try; a better one may lie beyond"
             for name, one in summary["tuned"].items()
