@@ -40,6 +40,37 @@ def config_of(name: str) -> Config:
 
 def bare(config: Config) -> Config:
     """Return a config whose step is its network's alone: plain SGD, no distortion, draws by rank or average."""
-    optimizer = OptimizerConfig(name="sgd", momentum=0.0, schedule="constant")
-    training = dataclasses.replace(config.training, pressure=1.0)
-    return dataclasses.replace(config, augment=AugmentConfig(), optimizer=optimizer, training=training)
+    for part in REMOVED.values():
+        config = part(config)
+    return config
+
+
+def without_a_part(config: Config) -> dict[str, Config]:
+    """Return the config without each part that `bare` takes away and that it has, by the part's name."""
+    variants = {f"without {name}": part(config) for name, part in REMOVED.items()}
+    return {name: variant for name, variant in variants.items() if variant != config}
+
+
+def _plain_sgd(config: Config) -> Config:
+    plain = OptimizerConfig(name="sgd", momentum=0.0, schedule="constant", average=config.optimizer.average)
+    return dataclasses.replace(config, optimizer=plain)
+
+
+def _without_average(config: Config) -> Config:
+    return dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, average=0.0))
+
+
+def _without_distortion(config: Config) -> Config:
+    return dataclasses.replace(config, augment=AugmentConfig())
+
+
+def _without_draws_by_rank(config: Config) -> Config:
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, pressure=1.0))
+
+
+REMOVED = {
+    "distortion": _without_distortion,
+    "draws by rank": _without_draws_by_rank,
+    "average": _without_average,
+    "its optimizer (plain SGD)": _plain_sgd,
+}

@@ -1,12 +1,13 @@
 """Where the convolutions' time goes: each part alone, beside the whole and PyTorch's, in bfloat16."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import torch
 from jax import lax
 
@@ -16,11 +17,13 @@ from mnistsum.models import layers
 
 BATCH = 128
 REPEATS = 8  # of a part within one compiled loop, so that it works in memory already touched
-PARTS = ("whole", "views", "product", "PyTorch")
 EXPLAINED = """\
-Forward, batches of 128, bfloat16, medians. Views: the padded maps as each place of the kernel sees them, copied.
-Product: that of the kernel and these views, with float32 sums. The rest is the rounding of maps and kernel to bfloat16,
-and the kernel's rearrangement."""
+Batches of 128, bfloat16, medians over rounds; shares and ratios are those of a round, and sums are over its layers.
+Views: the padded maps as each position of the kernel sees them, copied. Product: that of the kernel and these views,
+with float32 sums. The rest is the rounding of the maps to bfloat16. Forward, the kernel is rounded and transposed once
+in eight times, as evaluation does once in ten batches. Training is forward and the gradients to kernel and maps (not to
+the image); its products include the rounding of kernel and gradient. PyTorch's time to the products' alone is the ratio
+that mnistsum would reach if it did nothing else."""
 
 
 class Convolution(NamedTuple):
@@ -63,7 +66,7 @@ def measure(rounds: int) -> list[dict[str, Any]]:
     """Return, for each convolution, the seconds of its parts in each round; each takes one turn per round."""
     found = []
     for convolution in CONVOLUTIONS:
-        parts = _parts(convolution)
+        parts = _forward(convolution) | _training(convolution)
         seconds: dict[str, list[float]] = {name: [] for name in parts}
         for _ in range(rounds + 1):
             for name, part in parts.items():
@@ -75,15 +78,12 @@ def measure(rounds: int) -> list[dict[str, Any]]:
     return found
 
 
-def _parts(convolution: Convolution) -> dict[str, Callable[[], Any]]:
+def _forward(convolution: Convolution) -> dict[str, Callable[[], Any]]:
     """Return each part as a function that runs it REPEATS times: forward, on maps and kernels of ones."""
-    _, inputs, outputs, side, size, stride, edge = convolution
-    maps = jnp.ones((inputs, side, side, BATCH), jnp.float32)
-    kernel = jnp.ones((size, size, inputs, outputs), jnp.float32)
-    pads = ((edge, edge), (edge, edge))
+    maps, kernel, pads = _operands(convolution)
+    size, stride = convolution.size, convolution.stride
     rounded = maps.astype(jnp.bfloat16)
     views = layers.stack_views(rounded, (size, size), stride, pads)
-    rows = kernel.reshape(-1, outputs).T.astype(jnp.bfloat16)
 
     def whole(maps, kernel):
         return layers.convolve(maps, kernel, stride, convolution.padding, "bfloat16")
@@ -94,49 +94,115 @@ def _parts(convolution: Convolution) -> dict[str, Callable[[], Any]]:
     def multiply(rows, views):
         return layers.product(rows, views, ((1,), (0,)))
 
-    form = {"dtype": torch.bfloat16, "device": DEVICE}
-    nchw = torch.ones(BATCH, inputs, side, side, **form).to(memory_format=torch.channels_last)
-    weight = torch.ones(outputs, inputs, size, size, **form).to(memory_format=torch.channels_last)
-
     @torch.no_grad()
     def pytorch():
         for _ in range(REPEATS):
-            torch.nn.functional.conv2d(nchw, weight, None, stride, edge)
+            torch.nn.functional.conv2d(nchw, weight, None, stride, convolution.edge)
 
-    parts = (_repeated(whole, maps, kernel), _repeated(stack, rounded), _repeated(multiply, rows, views), pytorch)
-    return dict(zip(PARTS, parts, strict=True))
+    nchw, weight = _torch_operands(convolution)
+    return {
+        "whole": _repeated(whole, maps, fixed=[kernel]),
+        "views": _repeated(stack, rounded),
+        "product": _repeated(multiply, kernel.reshape(-1, kernel.shape[-1]).T.astype(jnp.bfloat16), fixed=[views]),
+        "PyTorch": pytorch,
+    }
 
 
-def _repeated(part: Callable[..., jax.Array], first: jax.Array, *rest: jax.Array) -> Callable[[], Any]:
-    """Return a compiled loop over the part, in which each turn's first operand depends on the previous result."""
+def _training(convolution: Convolution) -> dict[str, Callable[[], Any]]:
+    """Return the same of training: with the gradients to the kernel and, unless they are an image, to the maps."""
+    maps, kernel, pads = _operands(convolution)
+    of_image = convolution.inputs == 1
+    views = layers.stack_views(maps.astype(jnp.bfloat16), kernel.shape[:2], convolution.stride, pads)
+    gradient = jnp.ones((convolution.outputs, *views.shape[1:]), jnp.float32)
 
-    def turn(_, carry):
-        first, result = carry
-        nothing = (0 * result.ravel()[0]).astype(first.dtype)  # 0, but the compiler cannot assume it of a float
-        return first + nothing, part(first + nothing, *rest)
+    def whole(maps, kernel, gradient):
+        def forward(maps, kernel):
+            return layers.convolve(maps, kernel, convolution.stride, convolution.padding, "bfloat16")
 
-    loop = jax.jit(lambda first, result: lax.fori_loop(0, REPEATS, turn, (first, result))[1])
-    result = part(first, *rest)
-    return lambda: loop(first, result).block_until_ready()
+        out, backward = jax.vjp(forward, maps, kernel)
+        to_maps, to_kernel = backward(gradient)
+        return (out, to_kernel) if of_image else (out, to_kernel, to_maps)
+
+    def multiply(kernel, gradient, views):
+        matrix, gradient = kernel.reshape(-1, kernel.shape[-1]).astype(jnp.bfloat16), gradient.astype(jnp.bfloat16)
+        out = layers.product(lax.optimization_barrier(matrix.T), views, ((1,), (0,)))
+        to_kernel = layers.product(views, gradient, ((1, 2, 3), (1, 2, 3)))
+        return (out, to_kernel) if of_image else (out, to_kernel, layers.product(matrix, gradient, ((1,), (0,))))
+
+    def pytorch():
+        for _ in range(REPEATS):
+            out = torch.nn.functional.conv2d(nchw, weight, None, convolution.stride, convolution.edge)
+            torch.autograd.grad(out, wanted, outer)
+
+    nchw, weight = _torch_operands(convolution)
+    outer = torch.ones_like(torch.nn.functional.conv2d(nchw, weight, None, convolution.stride, convolution.edge))
+    wanted = [each.requires_grad_() for each in ((weight,) if of_image else (weight, nchw))]
+    return {
+        "training": _repeated(whole, maps, kernel, gradient),
+        "products of training": _repeated(multiply, kernel, gradient, fixed=[views]),
+        "PyTorch's training": pytorch,
+    }
+
+
+def _operands(convolution: Convolution) -> tuple[jax.Array, jax.Array, tuple[tuple[int, int], ...]]:
+    """Return maps and a kernel of ones, and the padding."""
+    _, inputs, outputs, side, size, _, edge = convolution
+    maps = jnp.ones((inputs, side, side, BATCH), jnp.float32)
+    return maps, jnp.ones((size, size, inputs, outputs), jnp.float32), ((edge, edge), (edge, edge))
+
+
+def _torch_operands(convolution: Convolution) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return PyTorch's maps and kernel."""
+    _, inputs, outputs, side, size, _, _ = convolution
+    form = {"dtype": torch.bfloat16, "device": DEVICE}
+    maps = torch.ones(BATCH, inputs, side, side, **form).to(memory_format=torch.channels_last)
+    return maps, torch.ones(outputs, inputs, size, size, **form).to(memory_format=torch.channels_last)
+
+
+def _repeated(part: Callable[..., Any], *changing: jax.Array, fixed: Sequence[jax.Array] = ()) -> Callable[[], Any]:
+    """Return a compiled loop over a part, whose work on the changing operands is done anew in each turn."""
+
+    def loop(changing, fixed, results):
+        def turn(_, results):
+            # 0, but the compiler cannot assume it of floats.
+            nothing = sum(0 * result.ravel()[0].astype(jnp.float32) for result in jax.tree.leaves(results))
+            return part(*(each + jnp.asarray(nothing, each.dtype) for each in changing), *fixed)
+
+        return lax.fori_loop(0, REPEATS, turn, results)
+
+    compiled, results = jax.jit(loop), part(*changing, *fixed)
+    return lambda: jax.block_until_ready(compiled(changing, fixed, results))
 
 
 def tabulate(found: list[dict[str, Any]]) -> str:
-    """Return a table of the results of `measure`."""
-    rows = []
-    for layer in found:
-        convolution = Convolution(**{name: layer[name] for name in Convolution._fields})
-        taken = {name: median(seconds) for name, seconds in layer["seconds"].items()}
-        rate = 2 * convolution.multiply_adds / taken["product"] / 1e9
-        rest = 1 - (taken["views"] + taken["product"]) / taken["whole"]
-        rows.append(
-            [
-                f"{convolution.network}, {convolution.inputs} to {convolution.outputs} at {convolution.side}",
-                *(f"{1e3 * taken[name]:.2f}" for name in PARTS),
-                f"{taken['views'] / taken['whole']:.0%}",
-                f"{taken['product'] / taken['whole']:.0%}",
-                f"{rest:.0%}",
-                f"{rate:,.0f}",
-            ]
-        )
-    header = ["channels and side", *(f"{name}, ms" for name in PARTS), "views", "product", "rest", "product, GFLOP/s"]
-    return markdown.table(header, rows)
+    """Return the tables of the results of `measure`: forward, and training."""
+    forward, training = [], []
+    for name, convolutions in _rows_of(found).items():
+        seconds = {part: np.sum([layer["seconds"][part] for layer in convolutions], 0) for part in found[0]["seconds"]}
+        whole, views, product = (seconds[part] for part in ("whole", "views", "product"))
+        layers = [Convolution(**{field: layer[field] for field in Convolution._fields}) for layer in convolutions]
+        rate = 2 * sum(layer.multiply_adds for layer in layers) / median(product) / 1e9
+        shares = [f"{median(part / whole):.0%}" for part in (views, product, whole - views - product)]
+        forward.append([name, *_milliseconds(whole, seconds["PyTorch"]), *shares, f"{rate:,.0f}"])
+        whole, products, pytorch = (seconds[f"{part}training"] for part in ("", "products of ", "PyTorch's "))
+        ratios = [f"{median(pytorch / part):.2f}" for part in (whole, products)]
+        training.append([name, *_milliseconds(whole, pytorch), f"{median(products / whole):.0%}", *ratios])
+    both = ["ms", "PyTorch, ms"]
+    columns = [*both, "views", "product", "rest", "product, GFLOP/s"]
+    tables = [markdown.table(["forward, channels and side", *columns], forward)]
+    columns = [*both, "products", "PyTorch's time to ours", "to the products' alone"]
+    tables.append(markdown.table(["training, channels and side", *columns], training))
+    return "\n\n".join(tables)
+
+
+def _rows_of(found: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of a table by name: each layer, and all layers of each network."""
+    rows = {f"{one['network']}, {one['inputs']} to {one['outputs']} at {one['side']}": [one] for one in found}
+    for network in dict.fromkeys(one["network"] for one in found):
+        of_network = [one for one in found if one["network"] == network]
+        rows[f"{network}, these {len(of_network)}"] = of_network
+    return rows
+
+
+def _milliseconds(*parts: np.ndarray) -> list[str]:
+    return [f"{1e3 * median(seconds):.2f}" for seconds in parts]

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from experiments import cli
-from experiments.benchmark.cases import bare
+from experiments.benchmark.cases import bare, without_a_part
 from experiments.training import loop
 from mnistsum import train as training
 from mnistsum.data import load
@@ -55,13 +55,19 @@ def train_seconds(images: int, epochs: float, seeds: int) -> float:
     return sum(stop.seconds for seed in range(seeds) for stop in loop.train(config, [seed], train, at_the_end))
 
 
-def whole_step(name: str, steps: int, rounds: int = 7) -> list[float]:
-    """Return, by round, the ratio of a config's step time to its bare config's: SGD, no distortion, no average."""
+def whole_step(name: str, steps: int, rounds: int = 7) -> dict[str, list[float]]:
+    """Return, by round, the ratio of a config's step time to its bare config's; so, too, with one part taken away."""
     config = dataclasses.replace(cli.load_config(name), devices=1)
     data = load(config.data).train
-    runs = [loop.train(each, [0], data, loop.every(steps)) for each in (config, bare(config))]
-    taken = [[next(run).seconds for run in runs] for _ in range(rounds + 1)]
-    return [whole / alone for whole, alone in taken[1:]]  # the first round warms up
+    variants = {"whole": config} | without_a_part(config)
+    runs = {each: loop.train(variant, [0], data, loop.every(steps)) for each, variant in variants.items()}
+    bare_run = loop.train(bare(config), [0], data, loop.every(steps))
+    ratios: dict[str, list[float]] = {each: [] for each in runs}
+    for _ in range(rounds + 1):
+        alone = next(bare_run).seconds
+        for each, run in runs.items():
+            ratios[each].append(next(run).seconds / alone)
+    return {each: taken[1:] for each, taken in ratios.items()}  # the first round warms up
 
 
 def over_devices() -> dict[str, dict[str, float]]:
