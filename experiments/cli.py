@@ -53,8 +53,7 @@ def load_config(name: str) -> Config:
     else:
         own = Path(f"{name}.py").is_file()
         near = f"did you mean {name}.py? " if own else command_line.hint(name, config_names())
-        shown = command_line.shown(name)
-        raise InputError(f"--config {shown}: no such config; {near}one of {', '.join(config_names())}, or a .py file")
+        raise InputError(f"--config {name}: no such config; {near}one of {', '.join(config_names())}, or a .py file")
     config = getattr(module, "config", None)
     if not isinstance(config, Config):
         raise InputError(f"--config {name}: expected a variable `config` of type mnistsum.Config, found {config!r}")
@@ -110,11 +109,12 @@ def load_variant(text: str, overrides: Sequence[str] = ()) -> Config:
     A variant's own changes become part of its name, as in base-adder-shift.
     """
     name, *assignments = VARIANT.split(text)
-    keys = [assignment.partition("=")[0] for assignment in assignments]
+    pairs = [assignment.split("=", 1) for assignment in assignments]
+    keys = [key for key, _ in pairs]
     if twice := [each for each in overrides if each.partition("=")[0] in keys]:
         raise InputError(f"{twice[0]}: expected a field that {text} does not set itself; drop one of the two")
     config = override(load_config(name), [*assignments, *overrides])
-    changes = [f"{short_name(key)}-{value}" for key, _, value in (each.partition("=") for each in assignments)]
+    changes = [f"{short_name(key)}-{value}" for key, value in pairs]
     return dataclasses.replace(config, name=re.sub(r"[^\w.-]", "_", "-".join([config.name, *changes])))
 
 
@@ -135,7 +135,7 @@ def _as_flags(settings: Config, arguments: list[str]) -> list[str]:
             continue
         key, value = assignment.groups()
         if "\n" in value:
-            raise InputError(f"{key}: expected a value of one line, found {command_line.shown(value)}")
+            raise InputError(f"{key}: expected a value of one line, found {value!r}")
         fields = as_dict(settings)
         if key not in fields:
             near = command_line.hint(key, fields)

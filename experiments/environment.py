@@ -30,6 +30,17 @@ def describe(command: str) -> dict[str, Any]:
     }
 
 
+def trained_with(runs: list[dict[str, Any]]) -> dict[str, str]:
+    """Return commit, versions, hardware and cores by name, from the `run.json` of runs; different values are joined."""
+    found: dict[str, dict[str, None]] = {}
+    for run in runs:
+        commit = (run["commit"] or "unknown") + (" with changes" if run["clean"] is False else "")
+        made = {"commit": commit, **run["versions"], "hardware": run["hardware"], "cores": run["cores"]}
+        for name, value in made.items():
+            found.setdefault(name, {})[str(value)] = None
+    return {name: ", ".join(values) for name, values in found.items()}
+
+
 def memory() -> int:
     """Return the bytes of this machine's memory."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

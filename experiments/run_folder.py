@@ -81,7 +81,7 @@ def write_results(
     """Write the predictions and weights of a run after training; `write_summary` writes the rest."""
     file = io.BytesIO()
     predictions = {name: np.asarray(getattr(evaluation, name), np.uint8) for name in OUTPUTS}
-    np.savez_compressed(file, allow_pickle=False, **predictions)
+    np.savez_compressed(file, digit=predictions["digit"], sum=predictions["sum"])
     write_whole(folder / PREDICTIONS, file.getvalue())
     scores = summary.get("test") or summary["validation"]
     read = f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%} of {scores['images']:,} images"

@@ -74,7 +74,7 @@ def save(folder: Path, config: Config, state: TrainState, kept: dict[str, Any], 
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(f"*{PARTIAL}"):  # left by a killed process
             left.unlink()
-    arrays = _flat(state) | ({} if best is None else _flat_best(best))
+    arrays = _flat(state) | ({} if best is None else _flat({"best": best}))
     save_arrays(path, arrays, {"config": to_json(config), "kept": json.dumps(kept)})
     with writing(path):
         found = steps(folder)
@@ -162,7 +162,7 @@ def _read(path: Path, config: Config) -> tuple[TrainState, dict[str, Any], Model
     images = len(arrays.get("draws.losses", ())) or config.data.train_images or config.training.batch_size
     # The devices shape no array, and those of the run may not exist here.
     like = jax.eval_shape(lambda: init_state(make_recipe(config, images, devices=1), split_keys(0)))
-    of_state, of_best = _flat(like), _flat_best(like.model)
+    of_state, of_best = _flat(like), _flat({"best": like.model})
     wanted = of_state | (of_best if arrays.keys() & of_best.keys() else {})
     for name in sorted(wanted.keys() | arrays.keys()):
         want, got = (_describe(side.get(name)) for side in (wanted, arrays))
@@ -177,10 +177,6 @@ def _read(path: Path, config: Config) -> tuple[TrainState, dict[str, Any], Model
     if wanted != of_state:
         best = jax.tree.unflatten(jax.tree.structure(like.model), [arrays[name] for name in of_best])
     return state, parse_json(metadata["kept"], str(path)), best
-
-
-def _flat_best(model: Model) -> dict[str, Any]:
-    return {f"best.{name}": leaf for name, leaf in _flat(model).items()}
 
 
 def _flat(tree: Any) -> dict[str, Any]:

@@ -44,6 +44,11 @@ def load(config: DataConfig) -> Data:
     )
 
 
+def abstract_split(images: int) -> Split:
+    """Return the shapes and types of a split of this many images."""
+    return jax.eval_shape(lambda: Split(jnp.zeros((images, 28, 28, 1), jnp.uint8), jnp.zeros(images, jnp.int32)))
+
+
 def draw_epoch(
     order_key: Key[Array, ""],
     number_key: Key[Array, ""],
@@ -138,9 +143,8 @@ def augment(
     if config == AugmentConfig(shift=config.shift):  # same pixels as below, but compiles a second faster
         edge = (config.shift, config.shift)
         padded = jnp.pad(pixels[..., 0], ((0, 0), edge, edge))
-        return jax.vmap(lambda image, start: lax.dynamic_slice(image, start, (28, 28)))(padded, shift + config.shift)[
-            ..., None
-        ]
+        crop = jax.vmap(lambda image, start: lax.dynamic_slice(image, start, (28, 28)))
+        return crop(padded, shift + config.shift)[..., None]
     angle, scale_y, scale_x, shear = jax.random.uniform(affine_key, (4, len(images)), minval=-1.0, maxval=1.0)
     angle = jnp.deg2rad(config.rotation * angle)
     scale_y, scale_x, shear = 1 + config.scale * scale_y, 1 + config.scale * scale_x, config.shear * shear

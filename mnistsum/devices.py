@@ -5,7 +5,7 @@ from typing import Any
 import jax
 from jax import lax
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Array
 
 from mnistsum.config import Config
@@ -48,6 +48,11 @@ def share(devices: int, array: Array) -> Array:
 def on_each(devices: int) -> NamedSharding:
     """Return the sharding that replicates arrays (keys, state and data) on each of `devices` devices."""
     return NamedSharding(mesh(devices, "batch"), PartitionSpec())
+
+
+def placed(tree: Any, sharding: Sharding) -> Any:
+    """Return the shapes and types of arrays, with this sharding."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
 
 
 def put_on_each(devices: int, tree: Any) -> Any:

@@ -74,12 +74,10 @@ def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = No
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)
     like = abstract_model(dataclasses.replace(config.model, dtype="float32"))
     model = with_fixed_calls(jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(model)))
-    inputs = [
-        jax.ShapeDtypeStruct(("n", *shape), dtype) for shape, dtype in (((28, 28, 1), jnp.uint8), ((), jnp.int32))
-    ]
+    images, numbers = jax.ShapeDtypeStruct(("n", 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct(("n",), jnp.int32)
     graph = jax2onnx.to_onnx(
         _function(config, model, temperatures, loops=False),
-        inputs,
+        [images, numbers],
         opset=OPSET,
         model_name="mnistsum",
         input_names=["image", "number"],

@@ -6,6 +6,7 @@ JAX is not imported here.
 import difflib
 import functools
 import numbers
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mnistsum import registry
@@ -30,6 +31,10 @@ class Checked:
         parts = [part for part in vars(self).values() if isinstance(part, Checked)]
         own = [(known, getattr(self, field)) for field, known in self._names().items()]
         return [*own, *(pair for part in parts for pair in part.names())]
+
+    def own_files(self) -> list[Path]:
+        """Return the user's files that define what these names stand for."""
+        return [known.file_of(name) for known, name in self.names() if known.is_added(name)]
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         """Return fields, whether their values are in range, and the ranges in words."""

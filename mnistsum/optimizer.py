@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from mnistsum.config import OptimizerConfig
 from mnistsum.errors import InputError
+from mnistsum.models.layers import product
 from mnistsum.registry import OPTIMIZERS
 
 NEWTON_SCHULZ_STEPS = 3  # of the Newton-Schulz iteration in Muon
@@ -104,23 +105,22 @@ def _orthogonalize(kernel: Float[Array, "..."], dtype: str) -> Float[Array, "...
         An array of the kernel's shape, times sqrt(columns / rows) if there are more columns, as in Muon's source.
     """
 
-    def product(left, right, contracted=((1,), (0,))):
-        operands = (left.astype(dtype), right.astype(dtype))
-        return lax.dot_general(*operands, (contracted, ((), ())), preferred_element_type=jnp.float32)
+    def multiply(left, right, contracted=((1,), (0,))):
+        return product(left.astype(dtype), right.astype(dtype), contracted)
 
     x = kernel.reshape(-1, kernel.shape[-1])
     rows, columns = x.shape
     is_wide = rows <= columns
-    gram = product(x, x, ((1,), (1,)) if is_wide else ((0,), (0,)))
+    gram = multiply(x, x, ((1,), (1,)) if is_wide else ((0,), (0,)))
     scale = lax.rsqrt(jnp.abs(gram).sum(0).clip(TINY))
     gram *= scale[None] * scale[:, None]
     a, b, c = QUINTIC
     identity = jnp.eye(len(gram))
     total = identity
     for step in range(NEWTON_SCHULZ_STEPS):
-        factor = a * identity + b * gram + c * product(gram, gram)
-        total = product(factor, total) if step else factor
-        gram = product(factor, product(factor, gram))
+        factor = a * identity + b * gram + c * multiply(gram, gram)
+        total = multiply(factor, total) if step else factor
+        gram = multiply(factor, multiply(factor, gram))
     if is_wide:
-        return (math.sqrt(columns / rows) * product(total * scale[None], x)).reshape(kernel.shape)
-    return product(x, scale[:, None] * total).reshape(kernel.shape)
+        return (math.sqrt(columns / rows) * multiply(total * scale[None], x)).reshape(kernel.shape)
+    return multiply(x, scale[:, None] * total).reshape(kernel.shape)

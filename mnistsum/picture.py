@@ -45,9 +45,7 @@ class Picture(NamedTuple):
     warnings: tuple[str, ...]  # why it may not be a digit
 
 
-def read_picture(
-    source: str | Path | BinaryIO | bytes, name: str | None = None, max_pixels: int = MAX_PIXELS
-) -> UInt8[np.ndarray, "28 28 1"]:
+def read_picture(source: str | Path | BinaryIO | bytes, name: str | None = None) -> UInt8[np.ndarray, "28 28 1"]:
     """Return the digit in a PNG, JPEG, GIF or BMP file in MNIST's form; InputError as in `inspect_picture`.
 
     Examples:
@@ -61,7 +59,7 @@ def read_picture(
         >>> image.shape, image.dtype
         ((28, 28, 1), dtype('uint8'))
     """
-    return inspect_picture(source, name, max_pixels).image
+    return inspect_picture(source, name).image
 
 
 def _orientation(image: Image.Image) -> int:

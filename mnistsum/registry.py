@@ -68,8 +68,7 @@ class Registry(Mapping[str, Any]):
                 )
 
     def add(self, named: Mapping[str, Any], source: str) -> None:
-        """Add names; raise InputError if one already stands for something else."""
-        self.check_free(named, source)
+        """Add names, which `check_free` has passed."""
         self._added.update(named)
         self._sources.update(dict.fromkeys(named, source))
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Integer
 
-from mnistsum.devices import mesh
+from mnistsum.data import abstract_split
+from mnistsum.devices import mesh, placed
 from mnistsum.train import Recipe, advance, init_state, split_keys
 from mnistsum.types import Keys, Split, TrainState
 
@@ -50,8 +51,8 @@ def compile_advance_seeds(recipe: Recipe, n: int, seeds: int) -> Any:
         check_vma=False,  # the check rejects a user's network whose loops or branches start from constants
     )
     keys, state = jax.eval_shape(partial(_stacked, recipe), jax.ShapeDtypeStruct((seeds,), jnp.uint32))
-    data = jax.eval_shape(lambda: Split(jnp.zeros((n, 28, 28, 1), jnp.uint8), jnp.zeros(n, jnp.int32)))
-    shapes = (_like(keys, each), TrainState(_like(state[0], whole), *_like(state[1:], each)), _like(data, whole))
+    state = TrainState(placed(state[0], whole), *placed(state[1:], each))
+    shapes = (placed(keys, each), state, placed(abstract_split(n), whole))
     return jax.jit(program, donate_argnums=1).lower(*shapes, jax.ShapeDtypeStruct((), jnp.int32)).compile()
 
 
@@ -65,11 +66,6 @@ def _stacked(recipe: Recipe, seeds: Integer[Array, " seeds"]) -> tuple[Keys, Tra
     """Return the keys of several seeds, and their states before the first step."""
     keys = jax.vmap(split_keys)(seeds)
     return keys, jax.vmap(partial(init_state, recipe), out_axes=_by_part(None, 0))(keys)
-
-
-def _like(tree: Any, sharding: NamedSharding) -> Any:
-    """Return the shapes and types of arrays, with this sharding."""
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
 
 
 def _by_part(step: Any, rest: Any) -> Any:

@@ -28,8 +28,8 @@ class Difference(NamedTuple):
     verdict: str  # better, worse, no worse by 0.1 points, or undecided
 
 
-def interval(values: Float[np.ndarray, " seeds"], confidence: float = 0.95) -> Interval:
-    """Return the mean over seeds and its Student's t interval, which is infinite for a single value.
+def interval(values: Float[np.ndarray, " seeds"]) -> Interval:
+    """Return the mean over seeds and its 95 % Student's t interval, which is infinite for a single value.
 
     Examples:
         >>> import numpy as np
@@ -40,7 +40,7 @@ def interval(values: Float[np.ndarray, " seeds"], confidence: float = 0.95) -> I
     mean, n = float(np.mean(values)), len(values)
     if n < 2:
         return Interval(mean, -math.inf, math.inf)
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+    half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
     return Interval(mean, mean - half, mean + half)
 
 

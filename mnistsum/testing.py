@@ -13,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from mnistsum.config import AugmentConfig, DataConfig, ModelConfig, ObjectiveConfig, OptimizerConfig
+from mnistsum.config import Config, DataConfig, ModelConfig, ObjectiveConfig, OptimizerConfig, TrainingConfig
 from mnistsum.data import pair
 from mnistsum.errors import InputError
 from mnistsum.evaluation import evaluate
 from mnistsum.models import Model, abstract_model, build, in_training, parameters, with_parameters
 from mnistsum.models.summary import count_parameters
 from mnistsum.objective import objective
-from mnistsum.train import Recipe, init_state, split_keys, train_step
+from mnistsum.train import Recipe, init_state, make_recipe, split_keys, train_step
 from mnistsum.types import Batch, Split, TrainState
 
 SEED = 0  # of the key, made on demand: at import, it would start JAX before a program has configured it
@@ -178,19 +178,8 @@ CHECKS: tuple[Callable[[ModelConfig], None], ...] = (
 
 def _recipe(config: ModelConfig, optimizer: OptimizerConfig, steps: int) -> Recipe:
     """Return a recipe that trains on all of the examples in each step."""
-    return Recipe(
-        scaling=DataConfig(),
-        augment=AugmentConfig(),
-        model=config,
-        objective=ObjectiveConfig(),
-        optimizer=optimizer,
-        images=N,
-        batch_size=N,
-        pressure=1.0,
-        steps_per_epoch=steps,
-        steps=steps,
-        devices=1,
-    )
+    training = TrainingConfig(epochs=float(steps), batch_size=N)
+    return make_recipe(Config(model=config, optimizer=optimizer, training=training), N, devices=1)
 
 
 def _split() -> Split:

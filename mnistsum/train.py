@@ -13,8 +13,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Integer, Key
 
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, ObjectiveConfig, OptimizerConfig
-from mnistsum.data import augment, draw_by_rank, draw_epoch, pair, permute, scale
-from mnistsum.devices import count, on_each, share
+from mnistsum.data import abstract_split, augment, draw_by_rank, draw_epoch, pair, permute, scale
+from mnistsum.devices import count, on_each, placed, share
 from mnistsum.errors import InputError
 from mnistsum.models import Model, build, in_evaluation, in_training, parameters, with_parameters
 from mnistsum.objective import measure, objective, weighted_by_example
@@ -241,10 +241,7 @@ def compile_advance(recipe: Recipe, n: int) -> Any:
     """
     keys = jax.eval_shape(lambda: split_keys(0))
     state = jax.eval_shape(lambda keys: init_state(recipe, keys), keys)
-    data = jax.eval_shape(lambda: Split(jnp.zeros((n, 28, 28, 1), jnp.uint8), jnp.zeros(n, jnp.int32)))
-    keys, state, data = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=on_each(recipe.devices)), (keys, state, data)
-    )
+    keys, state, data = placed((keys, state, abstract_split(n)), on_each(recipe.devices))
     compiled = jax.jit(advance, static_argnums=0, donate_argnames="state")
     return compiled.lower(recipe, keys, state, data, jax.ShapeDtypeStruct((), jnp.int32)).compile()
 

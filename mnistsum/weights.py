@@ -108,8 +108,7 @@ def load(path: Path) -> Weights:
 
 def _own_code(config: Config) -> str:
     """Return the digests of the files that define a user's own classifier and adder; empty if both are ours."""
-    files = (known.file_of(name) for known, name in config.model.names() if known.is_added(name))
-    return " ".join(digest_code(ast.parse(file.read_bytes())) for file in files)
+    return " ".join(digest_code(ast.parse(file.read_bytes())) for file in config.model.own_files())
 
 
 def _temperatures(text: str, file: Path) -> Temperatures:

@@ -1,8 +1,8 @@
 """Pages as people photograph and scan them: a digit of MNIST or of a font, on paper that makes it hard to read.
 
-Tuning and judging use separate data: preprocessing is tuned on TUNING's fonts, MNIST's training images and the first
-half of scikit-learn's `load_digits`; it is judged on JUDGING's fonts, MNIST's test images and the second half. The
-fonts are Matplotlib's and Debian's (see experiments/studies/drawings.py).
+Preprocessing is judged on these fonts, MNIST's test images and the second half of scikit-learn's `load_digits`. It was
+tuned on other fonts, MNIST's training images and the first half. The fonts are Matplotlib's and Debian's (see
+experiments/studies/drawings.py).
 """
 
 import io
@@ -14,11 +14,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 OWN, DEBIAN = Path(matplotlib.get_data_path(), "fonts", "ttf"), Path("/usr/share/fonts")
-TUNING = (
-    *(OWN / f"{name}.ttf" for name in ("STIXGeneral", "cmss10", "cmtt10")),
-    *(DEBIAN / f"truetype/dustin/{name}.ttf" for name in ("Dustismo", "dustismo_bold", "Dustismo_Roman")),
-    *(DEBIAN / f"truetype/dustin/{name}.ttf" for name in ("Dustismo_Roman_Italic", "El_Abogado_Loco", "Junkyard")),
-)
 JUDGING = (
     *(OWN / f"{name}.ttf" for name in ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSerif", "cmr10")),
     *(DEBIAN / f"opentype/bwht/BecauseWe{name}-Regular.otf" for name in ("Connect", "Create")),

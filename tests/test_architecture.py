@@ -4,11 +4,11 @@ import ast
 import re
 import subprocess
 import sys
-from pathlib import Path
+
+from programs import ROOT
 
 import mnistsum
 
-ROOT = Path(__file__).parent.parent
 # Each package or module may import only those listed before it.
 LIBRARY = (
     ("errors", "registry", "types", "json_files", "field_checks", "config", "files"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from programs import ROOT
 
 from experiments import cli, compare, configs, reproduce, search, tabulate
 from experiments.comparison.options import Compare, parse
@@ -17,8 +18,6 @@ from mnistsum import registry
 from mnistsum.app import errors, main
 from mnistsum.config import Config
 from mnistsum.errors import InputError
-
-ROOT = Path(__file__).parent.parent
 
 
 def shell(*arguments, cwd=ROOT, timeout=20) -> subprocess.CompletedProcess:

@@ -17,16 +17,16 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from programs import UNOPTIMIZED, write_set
+from programs import ROOT, UNOPTIMIZED, write_set
 
 import mnistsum
 from experiments import cli, environment, run_folder
 from experiments import compare as program
-from experiments.comparison import figures
+from experiments.comparison import figures, tables
 from experiments.comparison.grouping import by_kind, group_runs
+from experiments.comparison.options import parse
 from experiments.comparison.summary import summarize
 from experiments.comparison.tables import notes, number
-from experiments.report import html
 from experiments.training import record, reuse
 from experiments.training.plan import COMPARED, RUN, next_evaluation, next_watch, plan_for
 from experiments.training.seed_run import SeedRun, describe_failure
@@ -41,7 +41,6 @@ from mnistsum.statistics import difference
 from mnistsum.train import init_state, make_recipe, split_keys
 from mnistsum.types import Data, Split
 
-ROOT = Path(__file__).parent.parent
 OWN = """
 from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig
 from mnistsum.models.classifiers.mlp import MLP
@@ -738,6 +737,22 @@ def test_curves_that_end_with_the_first_seed_to_stop_are_noted():
     assert cut == "b: the curves end at epoch 1, the last that all its seeds reached; the longest run ended at 2.5"
 
 
+def test_names_are_printed_as_they_are():
+    name = "base+dir=/data/[v1]"
+    summary = summarize({name: finished("a", (0, 1)), "b": finished("b", (0, 1))}, LABELS)
+    with console.capture() as captured:
+        tables.show(summary | {"tuned": {}, "notes": []})
+    assert captured.get().count("/data/[v1]") == 4  # three rows, and the title of the second table
+
+
+def test_a_folder_does_not_hide_the_config_of_its_name(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").touch()
+    assert [config.name for config in parse(["base", "mlp"])[1]] == ["base", "mlp"]
+    assert parse(["./base", "./other"])[1] == []
+
+
 def test_a_failed_seed_is_named_and_keeps_its_config_from_being_called_no_worse():
     first, other = finished("a", (0, 1)), finished("b", (0, 1))
     assert summarize({"a": first, "b": other}, LABELS)["rows"][1]["against_first"]["digit"]["verdict"] != "undecided"
@@ -779,9 +794,9 @@ def test_what_is_measured_of_a_run_by_hand():
 def test_all_is_told_that_runs_were_trained_with():
     run = {"commit": "a", "clean": True, "versions": {"jax": "1"}, "hardware": "CPU", "cores": 2}
     others = [run | {"commit": "b", "clean": False}, run | {"cores": 1}, run | {"commit": None, "clean": None}]
-    assert html.trained_with([run]) == {"commit": "a", "jax": "1", "hardware": "CPU", "cores": "2"}
+    assert environment.trained_with([run]) == {"commit": "a", "jax": "1", "hardware": "CPU", "cores": "2"}
     told = {"commit": "a, b with changes, unknown", "jax": "1", "hardware": "CPU", "cores": "2, 1"}
-    assert html.trained_with([run, *others]) == told
+    assert environment.trained_with([run, *others]) == told
 
 
 @pytest.mark.parametrize(

@@ -13,18 +13,16 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from programs import ROOT
 
 from mnistsum.app import draw
 from mnistsum.errors import InputError
 from mnistsum.picture import read_picture
 from mnistsum.predict import load_pretrained
-
-ROOT = Path(__file__).parent.parent
 
 
 @contextlib.contextmanager

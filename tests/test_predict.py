@@ -18,7 +18,7 @@ import numpy as np
 import pages
 import pytest
 from PIL import Image, ImageDraw
-from programs import write_set
+from programs import ROOT, write_set
 from safetensors import safe_open
 from sklearn.datasets import load_digits
 
@@ -34,8 +34,6 @@ from mnistsum.evaluation import evaluate, labeled_logits, score
 from mnistsum.picture import read_picture, to_mnist
 from mnistsum.predict import load_pretrained
 from mnistsum.types import Split
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")

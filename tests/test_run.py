@@ -12,7 +12,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from programs import timeless, write_set
+from programs import ROOT, timeless, write_set
 
 import mnistsum
 from experiments import cli
@@ -21,8 +21,6 @@ from mnistsum import testing, weights
 from mnistsum.calibration import fit_temperature
 from mnistsum.data import load, scale
 from mnistsum.evaluation import evaluate, labeled_logits
-
-ROOT = Path(__file__).parent.parent
 
 
 def start(*arguments, cwd=ROOT, **environment) -> subprocess.Popen:

@@ -3,14 +3,12 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from programs import ROOT
 
 from experiments.comparison.ranking import tabulate
 from experiments.search import command
-
-ROOT = Path(__file__).parent.parent
 
 
 def search(*arguments) -> subprocess.CompletedProcess:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from programs import ROOT
 
 from experiments.cli import load_config
 from experiments.comparison import published
 from experiments.tabulate import command, group, table
 from mnistsum.config import Config, ModelConfig, TrainingConfig, read_config, to_json
 from mnistsum.errors import InputError
-
-ROOT = Path(__file__).parent.parent
 
 
 def test_the_table_of_the_readme_is_that_of_the_committed_runs():

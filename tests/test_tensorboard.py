@@ -118,7 +118,7 @@ def test_a_run_that_is_stopped_and_resumed_logs_what_its_files_hold(tmp_path):
 
 
 def test_without_the_extra_one_line_says_how_to_install_it_before_anything_is_written(monkeypatch, tmp_path):
-    monkeypatch.setattr(single, "catch_signals", lambda _: [])
+    monkeypatch.setattr(single, "catch_signals", list)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"needs tensorboardX; pip install -e '\.\[tensorboard\]'"):
         single.start(Config(), tmp_path / "run", None, None, "tensorboard", "a test", 0.0)

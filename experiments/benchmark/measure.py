@@ -232,14 +232,14 @@ PARTS = {
 def _tabulate_together(name: str, together: dict[str, Seconds], size: Size) -> str:
     """Return a table of a network's steps, and one of its evaluations."""
     config = config_of(name)
-    rows = summarize(config.model)
-    once = 2 * sum(row.multiply_adds for row in rows)  # floating-point operations of a forward pass
-    adder = 2 * sum(row.multiply_adds for row in rows if row.name.startswith("adder"))
+    layers = summarize(config.model)
+    once = 2 * sum(layer.multiply_adds for layer in layers)  # floating-point operations of a forward pass
+    adder = 2 * sum(layer.multiply_adds for layer in layers if layer.name.startswith("adder"))
     batch = config.training.batch_size
     tables = []
-    for what, unit, digits, images, operations in (
-        ("step", "ms", 2, batch, 3 * once * batch),
-        ("evaluation", "s", 2, size.images, (once + 9 * adder) * size.images),
+    for what, unit, scale, images, operations in (
+        ("step", "ms", 1e3, batch, 3 * once * batch),
+        ("evaluation", "s", 1, size.images, (once + 9 * adder) * size.images),
     ):
         taken = together[what]
         best = min((each for each in taken if each in OURS), key=lambda each: median(taken[each]))
@@ -249,8 +249,7 @@ def _tabulate_together(name: str, together: dict[str, Seconds], size: Size) -> s
             rates = [operations / second for second in seconds]
             shares = [rate * second / (2 * PEAK**3) for rate, second in zip(rates, peak, strict=True)]
             ratios = [second / ours for second, ours in zip(seconds, taken[best], strict=True)]
-            scale = 1e3 if unit == "ms" else 1
-            row = [each, _range([scale * second for second in seconds], digits), _range(ratios, 2)]
+            row = [each, _range([scale * second for second in seconds], 2), _range(ratios, 2)]
             row += [f"{images / median(seconds):,.0f}", f"{median(rates) / 1e9:,.0f}", f"{median(shares):.0%}"]
             rows.append(row)
         counted = f"{what} of {images:,} images"

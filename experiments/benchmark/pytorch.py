@@ -14,6 +14,7 @@ from mnistsum.models import Model
 from mnistsum.models.classifiers.compact import Compact
 from mnistsum.types import Split
 
+EVALUATED = 1000  # images at a time
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -48,7 +49,7 @@ class Twin(nn.Module):
         return digit, self.adder(torch.cat([digit, number.to(digit.dtype)], 1))
 
 
-def reference_twin(hidden: int = 128) -> Twin:
+def reference_twin(hidden: int) -> Twin:
     """Return the write-up's network."""
     layers: list[nn.Module] = []
     for inputs, outputs, padding, pool in (
@@ -64,7 +65,7 @@ def reference_twin(hidden: int = 128) -> Twin:
     return Twin(nn.Sequential(*layers, nn.Conv2d(1024, 10, 3), nn.Flatten()), names, hidden)
 
 
-def compact_twin(channels: tuple[int, ...], hidden: int = 128) -> Twin:
+def compact_twin(channels: tuple[int, ...], hidden: int) -> Twin:
     """Return the network of `base`."""
     layers: list[nn.Module] = []
     names: list[str] = []
@@ -143,10 +144,10 @@ class TorchTraining:
         return (F.cross_entropy(digit.float(), label) + F.cross_entropy(total.float(), label + number)) / 2
 
     @torch.no_grad()
-    def evaluate(self, classify: Any, images: int, autocast: bool, batch_size: int = 1000) -> int:
+    def evaluate(self, classify: Any, images: int, autocast: bool) -> int:
         """Read the first images, each with all ten numbers; return how many sums are right."""
         right = 0
-        for chosen in torch.arange(images, device=DEVICE).split(batch_size):
+        for chosen in torch.arange(images, device=DEVICE).split(EVALUATED):
             with torch.autocast(DEVICE.type, torch.bfloat16, enabled=autocast):
                 digit = classify(self.batch(chosen))
                 for number in range(10):

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from typing import Any
+from typing import NamedTuple
 
 from rich.table import Table
 
@@ -21,6 +21,15 @@ from mnistsum.types import Data
 RESULT = 24_000  # maximum bytes of a run's config, metrics and summary
 
 
+class Cost(NamedTuple):
+    """What the runs of a config cost; seconds and megabytes are of those that are missing."""
+
+    runs: int
+    finished: int
+    seconds: float
+    megabytes: float
+
+
 def show(wanted: list[Wanted], trials: int, data: Data) -> None:
     """Print the runs of each config, and the device time and storage of those that are missing.
 
@@ -29,18 +38,17 @@ def show(wanted: list[Wanted], trials: int, data: Data) -> None:
     table = Table("config", "runs", "finished", "ms a step", "s a run", "device time", "MB", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
-    sums = [0, 0, 0.0, 0.0]
+    costs = []
     for want in wanted:
         missing = len(reuse.missing(want))
         step, run = seconds(want.config, data)
         count = len(want.folders)
         trained = missing + (trials if missing else 0)
-        row = (count, count - missing, trained * run, trained * storage(want.config, data) / 1e6)
-        sums = [total + one for total, one in zip(sums, row, strict=True)]
-        sizes = [f"{row[0]:,}", f"{row[1]:,}", f"{step * 1e3:.1f}", f"{run:.0f}"]
-        table.add_row(want.config.name, *sizes, *_time_and_mb(row))
+        cost = Cost(count, count - missing, trained * run, trained * storage(want.config, data) / 1e6)
+        costs.append(cost)
+        _add_row(table, want.config.name, cost, f"{step * 1e3:.1f}", f"{run:.0f}")
     table.add_section()
-    table.add_row("all", f"{sums[0]:,}", f"{sums[1]:,}", "", "", *_time_and_mb(sums), style="bold")
+    _add_row(table, "all", Cost(*map(sum, zip(*costs, strict=True))), "", "", style="bold")
     console.show(table)
     console.say(f"device time: of one {environment.device()}; nothing was trained or written")
     if shift := max((want.config.data.test_shift for want in wanted if _shifts_few(want.config)), default=0):
@@ -83,5 +91,6 @@ def storage(config: Config, data: Data) -> int:
     return 4 * count_parameters(config.model) + 11 * len(data.test.labels) + RESULT
 
 
-def _time_and_mb(row: Any) -> tuple[str, str]:
-    return console.duration(row[2]), f"{row[3]:.1f}"
+def _add_row(table: Table, name: str, cost: Cost, step: str, run: str, style: str | None = None) -> None:
+    sizes = [f"{cost.runs:,}", f"{cost.finished:,}", step, run]
+    table.add_row(name, *sizes, console.duration(cost.seconds), f"{cost.megabytes:.1f}", style=style)

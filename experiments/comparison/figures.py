@@ -139,8 +139,10 @@ def _costs(summary: dict[str, Any]) -> dict[str, list[float]]:
 def _draw_front(axes: Axes, summary: dict[str, Any], name: str, values: list[float]) -> None:
     """Draw a point for each config, and a line through the front: configs that none beats in both cost and accuracy."""
     errors, lengths = _bars([row["sum_accuracy"] for row in summary["rows"]])
-    order = sorted(range(len(values)), key=lambda i: (values[i], errors[i]))
-    front = [i for place, i in enumerate(order) if errors[i] < min(errors[order[:place]], default=np.inf)]
+    front: list[int] = []
+    for i in sorted(range(len(values)), key=lambda i: (values[i], errors[i])):
+        if not front or errors[i] < errors[front[-1]]:
+            front.append(i)
     axes.plot([values[i] for i in front], errors[front], "-", color="#999999", zorder=0)
     for i, row in enumerate(summary["rows"]):
         label, length = _shortened(row["config"], 60), lengths[:, [i]]

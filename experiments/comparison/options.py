@@ -60,9 +60,11 @@ def parse(arguments: list[str]) -> tuple[Compare, list[Config]]:
 
 
 def _is_folder(name: str) -> bool:
-    """Return whether a name is that of a run's folder, existing or not."""
+    """Return whether a name is that of a run's folder, existing or not; a config's name comes first."""
     place = cli.VARIANT.split(name)[0]
-    return not place.endswith(".py") and ("/" in place or (Path(place) / CONFIG).exists())
+    if place.endswith(".py") or place in cli.config_names():
+        return False
+    return "/" in place or (Path(place) / CONFIG).exists()
 
 
 def _configure(options: Compare, overrides: list[str]) -> list[Config]:

@@ -11,12 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import cli, run_folder
+from experiments import cli, environment, run_folder
 from experiments.comparison import contestants, dry_run, page, summary, tables, tuning
 from experiments.comparison.contestants import Contestant
 from experiments.comparison.grouping import differing_fields, group_runs
 from experiments.comparison.options import Compare
-from experiments.report import console, html
+from experiments.report import console
 from experiments.run_folder import Finished
 from experiments.training import resources, reuse
 from experiments.training.record import digest
@@ -103,8 +103,7 @@ def _submit(options: Compare, compared: list[Contestant], wanted: list[Wanted], 
     size = options.seeds_per_job
     for contestant, want in zip(compared, wanted, strict=True):
         folders = list(want.folders.items())
-        used = {known.file_of(name) for known, name in want.config.names() if known.is_added(name)}
-        files = tuple(used | ({contestant.own} if contestant.own else set()))
+        files = tuple({*want.config.own_files(), *filter(None, [contestant.own])})
         parts += [
             Part(contestant, dict(folders[i : i + size]), want.record, files) for i in range(0, len(folders), size)
         ]
@@ -140,7 +139,7 @@ def _report(
     notes: list[str],
 ) -> None:
     """Print a report of the runs and write it to a folder named after the configs, replacing an older report."""
-    trained = html.trained_with([run.run for of in runs.values() for run in of])
+    trained = environment.trained_with([run.run for of in runs.values() for run in of])
     made = {"tuned": tuned, "notes": notes, "trained": trained, "command": command}
     found = summary.summarize(runs, np.asarray(data.test.labels)) | made
     tables.show(found)

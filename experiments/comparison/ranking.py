@@ -34,7 +34,7 @@ def rank(configs: dict[str, Config], base: str, seeds: int, output: Path, runs: 
     set_up_compiler()
     log, page = (output.with_name(output.name + suffix) for suffix in (".jsonl", ".md"))
     lines = read_json_lines(log) if log.exists() else []
-    loaded = {config.data: load(config.data) for config in configs.values()}
+    loaded = {data: load(data) for data in {config.data for config in configs.values()}}
     for config in configs.values():
         resources.check([dataclasses.replace(config, devices=1)], len(loaded[config.data].train.labels))
     for folder in (log.parent, runs):

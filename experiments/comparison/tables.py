@@ -3,6 +3,7 @@
 from itertools import zip_longest
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from experiments.comparison.summary import GOOD, MEASURES
@@ -112,38 +113,38 @@ def tables(summary: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
 
 def notes(summary: dict[str, Any]) -> list[str]:
     """Return what a reader must know besides the tables."""
-    failed = [f"{row['config']}: {'; '.join(row['failed'])}" for row in summary["rows"] if row["failed"]]
-    cut = [
-        f"{row['config']}: the curves end at epoch {max(row['curve']['epoch'], default=0):g}, the last that all its "
-        f"seeds reached; the longest run ended at {row['longest']:g}"
-        for row in summary["rows"]
-        if row["longest"] not in row["curve"]["epoch"]
-    ]
+    found = [f"Warning: {alarm}" for alarm in summary["alarms"]]
     fewest = min(row["n"] for row in summary["rows"])
-    few = [f"With {fewest} seeds, only large differences can be detected: the intervals are wide"]
-    return (
-        [f"Warning: {alarm}" for alarm in summary["alarms"]]
-        + (few if fewest < FEW_SEEDS else [])
-        + [f"Failed, and counted in every figure: {seeds}" for seeds in failed]
-        + cut
-        + [
-            f"{name}: the learning rate that was taken is the last that tuning may try; a better one may lie beyond"
-            for name, one in summary["tuned"].items()
-            if one["at_the_edge"]
-        ]
-        + summary["notes"]
-    )
+    if fewest < FEW_SEEDS:
+        found.append(f"With {fewest} seeds, only large differences can be detected: the intervals are wide")
+    for row in summary["rows"]:
+        if row["failed"]:
+            found.append(f"Failed, and counted in every figure: {row['config']}: {'; '.join(row['failed'])}")
+    for row in summary["rows"]:
+        if row["longest"] not in row["curve"]["epoch"]:
+            end = max(row["curve"]["epoch"], default=0)
+            found.append(
+                f"{row['config']}: the curves end at epoch {end:g}, the last that all its seeds reached; the longest "
+                f"run ended at {row['longest']:g}"
+            )
+    for name, tuned in summary["tuned"].items():
+        if tuned["at_the_edge"]:
+            found.append(
+                f"{name}: the learning rate that was taken is the last that tuning may try; a better one may lie beyond"
+            )
+    return found + summary["notes"]
 
 
 def show(summary: dict[str, Any]) -> None:
     """Print the tables."""
     for title, (header, rows) in tables(summary).items():
-        table = Table(*header, title=title, title_justify="left", title_style="bold", box=None, header_style="bold")
+        style = {"title_justify": "left", "title_style": "bold", "box": None, "header_style": "bold"}
+        table = Table(*header, title=escape(title), **style)
         table.columns[0].overflow = "fold"
         for column in table.columns[1:]:
             column.justify = "right"
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*(escape(printable(cell)) for cell in row))
         console.show(table)
         console.say("")
     for note in notes(summary):

@@ -19,7 +19,7 @@ TUNING_SEED = 4_000_000_000  # far from the seeds that are compared
 
 
 def tune(
-    wanted: Wanted, data: Data, output: Path, command: str, advance: Callable[..., None]
+    wanted: Wanted, data: Data, folder: Path, command: str, advance: Callable[..., None]
 ) -> tuple[Config, dict[str, Any]]:
     """Return the config at the learning rate that does best on validation images, and the trials.
 
@@ -29,7 +29,7 @@ def tune(
     Args:
         wanted: the runs of the config to tune.
         data: the data set.
-        output: the folder of the comparison; the trials' runs are kept in its tuning/.
+        folder: that of the comparison; the trials' runs are kept in its tuning/.
         command: the command line, for `run.json`.
         advance: called with the updates of a progress bar.
     """
@@ -43,7 +43,7 @@ def tune(
             optimizer = dataclasses.replace(wanted.config.optimizer, learning_rate=rate)
             tried[doublings] = dataclasses.replace(wanted.config, optimizer=optimizer)
             advance(description=f"{wanted.config.name}: learning rate {rate:g}")
-            trial = reuse.want(output / "tuning", tried[doublings], wanted.record, [TUNING_SEED])
+            trial = reuse.want(folder / "tuning", tried[doublings], wanted.record, [TUNING_SEED])
             ((run, _),) = reuse.train_missing(trial, data, VALIDATED, command)
             scores[doublings] = {output: run.summary["validation"][f"{output}_accuracy"] for output in OUTPUTS}
         best = max(scores, key=lambda doublings: sum(scores[doublings][output] for output in trained))

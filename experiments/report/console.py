@@ -13,7 +13,6 @@ from mnistsum.config import Config
 from mnistsum.devices import count
 from mnistsum.evaluation import Scores
 from mnistsum.models.summary import count_multiply_adds, count_parameters, summarize
-from mnistsum.registry import ADDERS, CLASSIFIERS
 from mnistsum.types import Data
 
 FAULTY_JAXLIB = "0.10.2"  # the jaxlib release whose fault tests/proofs/test_full_size.py shows
@@ -27,11 +26,6 @@ def say(text: str) -> None:
 def show(table: Table) -> None:
     """Print a table."""
     console.print(table)
-
-
-def show_cursor() -> None:
-    """Show the cursor again, which a progress bar hides."""
-    console.show_cursor()
 
 
 def introduce(config: Config, data: Data) -> None:
@@ -55,8 +49,7 @@ def introduce(config: Config, data: Data) -> None:
     console.print(table)
     if config.name == "base":
         console.print("The write-up's network of 6,384,925 parameters is --config reference.")
-    added = CLASSIFIERS.is_added(config.model.classifier) or ADDERS.is_added(config.model.adder)
-    if added and environment.version("jaxlib") == FAULTY_JAXLIB and environment.device() == "cpu":
+    if config.model.own_files() and environment.version("jaxlib") == FAULTY_JAXLIB and environment.device() == "cpu":
         console.print(
             f"jaxlib {FAULTY_JAXLIB} miscompiles some reductions of large matrix products for CPUs (jax-ml/jax#39103): "
             "none in the networks of mnistsum, perhaps one in yours. Python 3.12 or newer gets a later release."

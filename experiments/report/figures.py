@@ -183,7 +183,6 @@ def examples(predictions: dict[str, np.ndarray], split: Split) -> Figure:
             text = f"{true} + {number} = {true + number}"
             text += "" if good else f"\nread {digit[i]}, sum {said}"
             axes.text(left + 0.5, top - 0.05, text, fontsize=10, color=INK if good else WRONG, ha="center")
-        axes.set(xlim=(0, columns * wide), ylim=(2 * high, 0))
     return figure
 
 

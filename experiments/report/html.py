@@ -8,6 +8,7 @@ import jinja2
 from markupsafe import Markup
 
 from experiments import run_folder
+from experiments.environment import trained_with
 from experiments.report import figures
 from experiments.report.svg import svg
 from experiments.run_folder import Finished, describe_end
@@ -48,17 +49,6 @@ def write(finished: Finished, data: Data) -> None:
     for name, figure in zip(PICTURES, drawn, strict=True):
         figures.save(figure, folder / f"{name}.png")
     write_whole(folder / "report.html", report(finished, labels))
-
-
-def trained_with(runs: list[dict[str, Any]]) -> dict[str, str]:
-    """Return commit, versions, hardware and cores by name, from the `run.json` of runs; different values are joined."""
-    found: dict[str, dict[str, None]] = {}
-    for run in runs:
-        commit = (run["commit"] or "unknown") + (" with changes" if run["clean"] is False else "")
-        made = {"commit": commit, **run["versions"], "hardware": run["hardware"], "cores": run["cores"]}
-        for name, value in made.items():
-            found.setdefault(name, {})[str(value)] = None
-    return {name: ", ".join(values) for name, values in found.items()}
 
 
 def report(finished: Finished, labels: Any) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]], texts: int = 1) -> str:
-    """Return a table whose first `texts` columns hold text, and the others right-aligned numbers."""
-    marks = ["---"] * texts + ["--:"] * (len(header) - texts)
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table whose first column holds text, and the others right-aligned numbers."""
+    marks = ["---", *["--:"] * (len(header) - 1)]
     return "\n".join([_line(header), f"|{'|'.join(marks)}|", *map(_line, rows)])
 
 

@@ -35,7 +35,7 @@ def check(configs: Iterable[Config], n: int) -> None:
         steps = make_recipe(config, n).steps
         if steps > MAX_STEPS:
             raise InputError(f"training.epochs: expected {MAX_STEPS:,} steps at most, found {steps:,}")
-        if own := _own_files(config):  # built-in parts are tested
+        if own := {file.resolve() for file in config.own_files()}:  # built-in parts are tested
             _check_own_parts(config, n, own)
         needed = IN_MEMORY * count_parameters(config.model)
         if needed > memory:
@@ -61,11 +61,6 @@ def check_folder(folder: Path, configs: Iterable[Config]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-
-
-def _own_files(config: Config) -> set[Path]:
-    """Return the user's files that define a part of what is trained."""
-    return {known.file_of(name).resolve() for known, name in config.names() if known.is_added(name)}
 
 
 def _check_own_parts(config: Config, n: int, own: set[Path]) -> None:

@@ -38,9 +38,8 @@ def describe_run(config: Config, record: dict[str, Any], command: str, seeds: in
     """Return the content of `run.json`: how the run was made, and the record of what decides it."""
     described = environment.describe(command)
     return {
-        **described,
         **record,
-        "versions": described["versions"],
+        **described,
         "mode": describe_mode(seeds),
         "parameters": count_parameters(config.model),
         "multiply_adds": count_multiply_adds(config.model),

@@ -4,16 +4,14 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+
+from mnistsum.app.console import console
 
 
-def catch_signals(before_exit: Callable[[], object]) -> list[int]:
+def catch_signals() -> list[int]:
     """Return a list that receives the first SIGINT, SIGTERM or SIGHUP; a second one ends the process at once.
 
     A thread listens, because Python's own handlers run only after a compilation or a step has ended.
-
-    Args:
-        before_exit: called before a second signal ends the process.
     """
     caught: list[int] = []
     receiver, sender = socket.socketpair()
@@ -22,7 +20,7 @@ def catch_signals(before_exit: Callable[[], object]) -> list[int]:
     def listen(sender=sender):  # a default, so that it lives as long as the thread
         caught.append(receiver.recv(1)[0])
         second = receiver.recv(1)[0]
-        before_exit()
+        console.show_cursor()  # which a progress bar hides
         os._exit(128 + second)
 
     signal.set_wakeup_fd(sender.fileno())

@@ -71,7 +71,7 @@ def start(
     Returns:
         The exit status.
     """
-    caught = catch_signals(console.show_cursor)
+    caught = catch_signals()
     _check_log(log)
     model = None if init is None else initial_weights.load(config, init)
     weights = None if model is None else digest_weights(model)
@@ -110,7 +110,7 @@ def resume(folder: Path, config: Config, own: Path | None, command: str, started
     Raises:
         InputError: if anything that decides the run has changed since it began.
     """
-    caught = catch_signals(console.show_cursor)
+    caught = catch_signals()
     with _only_writer(folder):
         data = load(config.data)
         recipe, compiling = _compile(config, data, folder)

@@ -65,7 +65,7 @@ def parse(program: Any, arguments: list[str], known: Iterable[str], **options: A
         raise InputError(_in_one_line(said.getvalue())) from None
     if unknown:
         word = unknown[0].partition("=")[0]
-        raise InputError(f"{shown(word)}: not understood; {hint(word, known)}--help lists what there is")
+        raise InputError(f"{word}: not understood; {hint(word, known)}--help lists what there is")
     return parsed
 
 
@@ -88,11 +88,6 @@ def _in_one_line(box: str) -> str:
 def options_of(program: type) -> list[str]:
     """Return the command-line options of a dataclass."""
     return [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(program)]
-
-
-def shown(word: str) -> str:
-    """Return a word in a form that can be printed."""
-    return word if word.isprintable() else ascii(word)
 
 
 def hint(word: str, known: Iterable[str]) -> str:

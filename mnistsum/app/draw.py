@@ -21,7 +21,7 @@ from mnistsum.app import STYLE
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.options import Draw
 from mnistsum.errors import InputError
-from mnistsum.picture import read_picture
+from mnistsum.picture import inspect_picture
 from mnistsum.predict import Predictor, load_pretrained
 
 PAGE = Path(__file__).with_name("draw.html")
@@ -113,7 +113,7 @@ def serve(predictor: Predictor, port: int) -> Server:
 
 def read(predictor: Predictor, picture: bytes, number: int) -> tuple[list[int], list[float], list[float]]:
     """Return the image that the network sees, and the probabilities of the digits and of the sums."""
-    image = read_picture(picture, "drawing", MAX_PIXELS)
+    image = inspect_picture(picture, "drawing", MAX_PIXELS).image
     digit, total = predictor.predict(image[None], np.array([number]))
     return image.ravel().tolist(), digit[0].tolist(), total[0].tolist()
 
@@ -181,8 +181,8 @@ class Handler(BaseHTTPRequestHandler):
         assert isinstance(self.server, Server)
         port = "" if self.server.server_port == 80 else f":{self.server.server_port}"  # browsers omit port 80
         own = {f"{name}{port}" for name in ("127.0.0.1", "localhost")}
-        origin = self.headers.get("Origin", f"http://{min(own)}")
-        foreign = self.headers.get("Host") not in own or origin not in {f"http://{name}" for name in own}
+        origins = {None, *(f"http://{name}" for name in own)}  # None: a page without another's scripts
+        foreign = self.headers.get("Host") not in own or self.headers.get("Origin") not in origins
         if foreign:
             self._send(403, "only this page may ask")
         return foreign

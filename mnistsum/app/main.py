@@ -24,7 +24,7 @@ def command(arguments: list[str]) -> int:
     first = arguments[0] if arguments else "--help"
     if first not in (*COMMANDS, "-h", "--help"):
         near = command_line.hint(first, [*COMMANDS, "--version", "--help"])
-        raise InputError(f"mnistsum {command_line.shown(first)}: no such command; {near}(one of {', '.join(COMMANDS)})")
+        raise InputError(f"mnistsum {first}: no such command; {near}(one of {', '.join(COMMANDS)})")
     options = command_line.parse(
         functools.reduce(operator.or_, [Annotated[kind, subcommand(name)] for name, kind in COMMANDS.items()]),
         arguments,

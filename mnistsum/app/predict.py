@@ -2,7 +2,6 @@
 
 import csv
 import glob
-import itertools
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -153,8 +152,10 @@ def _name(file: str) -> str:
 
 def _print_json(rows: Iterable[dict[str, Any]]) -> None:
     """Print the rows as a list of objects, each as it comes."""
-    for row, before in zip(rows, itertools.chain("[", itertools.repeat(",")), strict=False):
+    before = "["
+    for row in rows:
         print(before, json.dumps(row, indent=1), sep="\n", end="")
+        before = ","
     print("\n]")
 
 

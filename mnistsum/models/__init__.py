@@ -146,8 +146,7 @@ def parameters(module: nnx.Module) -> PyTree:
 def with_parameters(model: Module, params: PyTree) -> Module:
     """Return a copy of the model with these parameters."""
     graph, _, rest = nnx.split(model, nnx.Param, ...)
-    # Rebuilt because Flax lets a transformation change only the variables that were created inside it.
-    return nnx.merge(graph, *jax.tree.map(lambda leaf: leaf, (params, rest)))
+    return nnx.merge(graph, *rebuilt((params, rest)))
 
 
 def rebuilt(model: Tree) -> Tree:

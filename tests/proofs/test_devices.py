@@ -3,12 +3,11 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from programs import ROOT
 
 pytestmark = pytest.mark.slow  # half a minute of compilation
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -5,19 +5,18 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import chex
 import jax
 import numpy as np
 import pytest
+from programs import ROOT
 
 from mnistsum import weights
 from mnistsum.config import Config, ModelConfig
 from mnistsum.models import build
 
 pytestmark = pytest.mark.slow  # one process per kill
-ROOT = Path(__file__).parents[2]
 KILLS = 10
 
 

@@ -7,18 +7,17 @@ The release before it is right, but takes half as long again or more for a train
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import jaxlib
 import numpy as np
 import pytest
+from programs import ROOT
 
 from mnistsum.registry import CLASSIFIERS
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
 BOUNDS = {"float32": 1e-4, "bfloat16": 0.02}  # on norms; in bfloat16, sums in another order round differently
 
 
