@@ -37,11 +37,11 @@ def group(runs: tuple[Path, ...]) -> Groups:
 
 
 def table(groups: Groups) -> str:
-    """Return a Markdown table: accuracies as mean +- sd over seeds (n), multiply-adds per answer, median seconds."""
+    """Return a Markdown table: mean accuracies +- sd over seeds, multiply-adds per answer, median seconds and range."""
     rows = []
     for name, runs in groups.items():
         accuracies = [_spread([100 * run["test"][key] for run in runs]) for key in ACCURACIES]
-        seconds = [f"{median(run[key] for run in runs):.0f}" for key in ("train_seconds", "wall_seconds")]
+        seconds = [_range([run[key] for run in runs]) for key in ("train_seconds", "wall_seconds")]
         work = mean(run["multiply_adds"] for run in runs)
         rows.append([f"`{name}`", f"{runs[0]['parameters']:,}", f"{work:,.0f}", *accuracies, *seconds])
     header = ["config", "parameters", "multiply-adds", "digit, %", "sum, %", "training, s", "whole command, s"]
@@ -82,6 +82,12 @@ def _spread(values: list[float]) -> str:
     if len(values) == 1:
         return f"{values[0]:.2f} (n = 1)"
     return f"{mean(values):.2f} ± {stdev(values):.2f} (n = {len(values)})"
+
+
+def _range(values: list[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.0f}"
+    return f"{median(values):.0f} ({min(values):.0f}-{max(values):.0f})"
 
 
 def command(arguments: list[str]) -> int:
