@@ -62,14 +62,6 @@ def read_picture(source: str | Path | BinaryIO | bytes, name: str | None = None)
     return inspect_picture(source, name).image
 
 
-def _orientation(image: Image.Image) -> int:
-    """Return how EXIF says that a picture is turned; 1, upright, if it cannot be read."""
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except DAMAGE:
-        return 1
-
-
 def inspect_picture(
     source: str | Path | BinaryIO | bytes, name: str | None = None, max_pixels: int = MAX_PIXELS
 ) -> Picture:
@@ -102,22 +94,7 @@ def inspect_picture(
         name = str(source) if isinstance(source, Path) else "picture"
     try:
         content = source if isinstance(source, bytes) else _read(source, name)
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-        if image.width * image.height > max_pixels:
-            raise Image.DecompressionBombError
-        if image.format == "PNG":  # whose EXIF may come after the pixels
-            image.load()
-        orientation = _orientation(image)
-        if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow would clip at 255
-            image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-        transparent = image.has_transparency_data
-        mode = "RGBA" if transparent else "RGB"
-        if image.mode in ("1", "P"):  # thumbnail would drop pixels of these
-            image = image.convert(mode)
-        image.thumbnail((MAX_SIDE, MAX_SIDE))
-        if (turn := UPRIGHT.get(orientation)) is not None:  # FLIP_LEFT_RIGHT is 0
-            image = image.transpose(turn)
-        pixels = np.asarray(image.convert(mode), np.float32)
+        pixels = _decode(content, max_pixels)
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
     except PermissionError:
@@ -131,11 +108,43 @@ def inspect_picture(
     except DAMAGE as error:
         reason = first_line(error) if str(error) else "its parts do not fit"
         raise InputError(f"{name}: a damaged image: {reason}") from None
-    if not transparent:
-        return to_mnist(pixels, name)
+    return to_mnist(_on_paper(pixels), name)
+
+
+def _decode(content: bytes, max_pixels: int) -> Float[np.ndarray, "height width channels"]:
+    """Return a picture's colors, 0 to 255, upright and at most MAX_SIDE wide and high; a fourth channel is opacity."""
+    image = Image.open(io.BytesIO(content), formats=FORMATS)
+    if image.width * image.height > max_pixels:
+        raise Image.DecompressionBombError
+    if image.format == "PNG":  # whose EXIF may come after the pixels
+        image.load()
+    orientation = _orientation(image)
+    if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow would clip at 255
+        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    if image.mode in ("1", "P"):  # thumbnail would drop pixels of these
+        image = image.convert(mode)
+    image.thumbnail((MAX_SIDE, MAX_SIDE))
+    if (turn := UPRIGHT.get(orientation)) is not None:  # FLIP_LEFT_RIGHT is 0
+        image = image.transpose(turn)
+    return np.asarray(image.convert(mode), np.float32)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return how EXIF says that a picture is turned; 1, upright, if it cannot be read."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except DAMAGE:
+        return 1
+
+
+def _on_paper(pixels: Float[np.ndarray, "height width channels"]) -> Float[np.ndarray, "height width 3"]:
+    """Return the colors on white or black paper, from which the opaque parts stand out."""
+    if pixels.shape[-1] == 3:
+        return pixels
     cover, color = pixels[..., 3:] / 255, pixels[..., :3]
     paper = 255.0 if (cover * color).sum() < 3 * 127.5 * cover.sum() else 0.0
-    return to_mnist(cover * color + (1 - cover) * paper, name)
+    return cover * color + (1 - cover) * paper
 
 
 def _read(source: Path | BinaryIO, name: str) -> bytes:

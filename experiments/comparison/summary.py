@@ -39,27 +39,8 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
     contrasts = len(others) * len(OUTPUTS)
     rows, alarms = [], []
     for name, of in runs.items():
-        config = of[0].config
         measured = [_measure(run, labels) for run in of]
-        row: dict[str, Any] = {
-            "config": name,
-            "classifier": config.model.classifier,
-            "adder": config.model.adder,
-            "parameters": of[0].summary["parameters"],
-            "multiply_adds": round(np.mean([answer_multiply_adds(run.summary) for run in of])),
-            "epochs": config.training.epochs,
-            "n": len(of),
-            "seeds": [run.config.seed for run in of],
-            "failed": [f"seed {run.config.seed}: {run.summary['failure']}" for run in of if run.summary["failure"]],
-            "mode": "; ".join(sorted({run.summary["mode"] for run in of})),
-        }
-        for measure in MEASURES:
-            row[measure] = _spread([one[measure] for one in measured if one[measure] is not None], len(of))
-        row["adder_lag"]["of"] = sum(run.summary["learned"] is not None for run in of)  # runs that were watched
-        row["errors"] = _attribute(of, labels)
-        row["curve"] = _band(of)
-        row["longest"] = max(line["epoch"] for run in of for line in run.lines)
-        row["cells"] = np.mean([run.summary["test"]["sum_accuracy_by_cell"] for run in of], 0).round(5).tolist()
+        row = _row(name, of, measured, labels)
         if name != first:
             failures = len(rows[0]["failed"]) + len(row["failed"])
             row["against_first"] = {
@@ -67,13 +48,7 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
                 for output in OUTPUTS
             }
         rows.append(row)
-        if len({run.summary["weights"] for run in of}) < len(of):
-            alarms.append(f"{name}: two seeds ended with the same weights, bit for bit")
-        for output in trained_outputs(config.objective):
-            values = [one[f"{output}_accuracy"] for one in measured]
-            if max(values) - min(values) > MAX_SPREAD:
-                spread = f"{min(values):.2%} to {max(values):.2%}"
-                alarms.append(f"{name}: {output} accuracy differs by more than a point between seeds: {spread}")
+        alarms += _alarms(name, of, measured)
     data = next(iter(runs.values()))[0].config.data
     return {
         "first": first,
@@ -85,6 +60,44 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
     }
 
 
+def _row(name: str, of: list[Finished], measured: list[dict[str, Any]], labels: np.ndarray) -> dict[str, Any]:
+    """Return what is told of one config: its runs, and their measures over seeds."""
+    config = of[0].config
+    row: dict[str, Any] = {
+        "config": name,
+        "classifier": config.model.classifier,
+        "adder": config.model.adder,
+        "parameters": of[0].summary["parameters"],
+        "multiply_adds": round(np.mean([answer_multiply_adds(run.summary) for run in of])),
+        "epochs": config.training.epochs,
+        "n": len(of),
+        "seeds": [run.config.seed for run in of],
+        "failed": [f"seed {run.config.seed}: {run.summary['failure']}" for run in of if run.summary["failure"]],
+        "mode": "; ".join(sorted({run.summary["mode"] for run in of})),
+    }
+    for measure in MEASURES:
+        row[measure] = _spread([one[measure] for one in measured if one[measure] is not None], len(of))
+    row["adder_lag"]["of"] = sum(run.summary["learned"] is not None for run in of)  # runs that were watched
+    row["errors"] = _attribute(of, labels)
+    row["curve"] = _band(of)
+    row["longest"] = max(line["epoch"] for run in of for line in run.lines)
+    row["cells"] = np.mean([run.summary["test"]["sum_accuracy_by_cell"] for run in of], 0).round(5).tolist()
+    return row
+
+
+def _alarms(name: str, of: list[Finished], measured: list[dict[str, Any]]) -> list[str]:
+    """Return what is suspicious about the seeds of a config."""
+    alarms = []
+    if len({run.summary["weights"] for run in of}) < len(of):
+        alarms.append(f"{name}: two seeds ended with the same weights, bit for bit")
+    for output in trained_outputs(of[0].config.objective):
+        values = [one[f"{output}_accuracy"] for one in measured]
+        if max(values) - min(values) > MAX_SPREAD:
+            spread = f"{min(values):.2%} to {max(values):.2%}"
+            alarms.append(f"{name}: {output} accuracy differs by more than a point between seeds: {spread}")
+    return alarms
+
+
 def _measure(run: Finished, labels: np.ndarray) -> dict[str, Any]:
     """Return the MEASURES of a run; None if one does not apply, was not watched, or was not reached."""
     summary, test, learned = run.summary, run.summary["test"], run.summary["learned"] or {}
@@ -93,8 +106,9 @@ def _measure(run: Finished, labels: np.ndarray) -> dict[str, Any]:
     good = (line["clock"]["train_seconds"] for line in run.lines if _worst(line) >= GOOD)
     return {
         **{name: test[name] for name in ("digit_accuracy", "sum_accuracy", "consistency", "impossible")},
-        "digit_accuracy_permuted": permutation
-        and float((np.array(permutation)[run.predictions["digit"]] == labels).mean()),
+        "digit_accuracy_permuted": None
+        if permutation is None
+        else float((np.array(permutation)[run.predictions["digit"]] == labels).mean()),
         "sum_accuracy_held_out": float(np.nanmean(cells[not_trained])) if not_trained.any() else None,
         "sum_accuracy_trained_cells": float(np.nanmean(cells[~not_trained])),
         "adder_lag": learned["sum"] - learned["digit"] if len(learned) == len(OUTPUTS) else None,
