@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from mnistsum import weights
 from mnistsum.config import Config, as_dict, from_json, read_config, spans_epochs, to_json
 from mnistsum.errors import InputError
-from mnistsum.files import PARTIAL, load_arrays, save_arrays, writing
+from mnistsum.files import PARTIAL, first_difference, load_arrays, save_arrays, writing
 from mnistsum.json_files import parse_json
 from mnistsum.models import Model
 from mnistsum.registry import load_file
@@ -164,10 +163,8 @@ def _read(path: Path, config: Config) -> tuple[TrainState, dict[str, Any], Model
     like = jax.eval_shape(lambda: init_state(make_recipe(config, images, devices=1), split_keys(0)))
     of_state, of_best = _flat(like), _flat({"best": like.model})
     wanted = of_state | (of_best if arrays.keys() & of_best.keys() else {})
-    for name in sorted(wanted.keys() | arrays.keys()):
-        want, got = (_describe(side.get(name)) for side in (wanted, arrays))
-        if want != got:
-            raise InputError(f"{path}: of another architecture: expected {name} to be {want}, found {got}")
+    if differs := first_difference(wanted, arrays):
+        raise InputError(f"{path}: of another architecture: {differs}")
     leaves = [
         jax.random.wrap_key_data(arrays[name]) if _is_key(leaf) else arrays[name]
         for name, leaf in zip(of_state, jax.tree.leaves(like), strict=True)
@@ -196,7 +193,3 @@ def _data(leaf: Any) -> Any:
 def _is_key(leaf: Any) -> bool:
     """Return whether an array holds random keys."""
     return jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _describe(array: Any) -> str:
-    return "absent" if array is None else f"{np.dtype(array.dtype).name}{list(array.shape)}"

@@ -100,3 +100,16 @@ def _digest(arrays: dict[str, Any], metadata: dict[str, str]) -> str:
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + np.asarray(array).tobytes())
     return digest.hexdigest()
+
+
+def first_difference(expected: dict[str, Any], found: dict[str, Any]) -> str | None:
+    """Return which array, the first by name, differs in type or shape, and how; None if all agree."""
+    for name in sorted(expected.keys() | found.keys()):
+        want, have = (_describe(side.get(name)) for side in (expected, found))
+        if want != have:
+            return f"expected {name} to be {want}, found {have}"
+    return None
+
+
+def _describe(array: Any) -> str:
+    return "absent" if array is None else f"{np.dtype(array.dtype).name}{list(array.shape)}"

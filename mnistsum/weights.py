@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from mnistsum.calibration import Temperatures
 from mnistsum.config import CONFIG, Config, from_json, read_config, to_json
 from mnistsum.errors import InputError
-from mnistsum.files import load_arrays, save_arrays
+from mnistsum.files import first_difference, load_arrays, save_arrays
 from mnistsum.json_files import parse_json
 from mnistsum.models import Model, abstract_model
 from mnistsum.registry import digest_code
@@ -94,14 +94,13 @@ def load(path: Path) -> Weights:
         warnings.warn(f"{file}: the code of its network has changed since it was trained", stacklevel=2)
     like = abstract_model(config.model)
     expected = named(like)
-    for name in sorted(expected.keys() | arrays.keys()):
-        want, have = (tuple(side[name].shape) if name in side else "absent" for side in (expected, arrays))
-        if want != have:
-            raise InputError(
-                f"{file}: of another architecture: expected {name} to be {want}, found {have}; the code of the network "
-                "has changed: use the version that wrote it"
-            )
-    leaves = [jnp.asarray(arrays[name], jnp.float32) for name in expected]
+    found = {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}  # kernels may be rounded
+    if differs := first_difference(expected, found):
+        raise InputError(
+            f"{file}: of another architecture: {differs}; the code of the network has changed: use the version that "
+            "wrote it"
+        )
+    leaves = [found[name] for name in expected]
     fitted = _temperatures(metadata["temperatures"], file) if "temperatures" in metadata else None
     return Weights(config, jax.tree.unflatten(jax.tree.structure(like), leaves), fitted)
 

@@ -4,6 +4,7 @@ import jax
 
 from mnistsum.config import Config, ModelConfig
 from mnistsum.errors import InputError
+from mnistsum.files import first_difference
 from mnistsum.models import Model, abstract_model
 from mnistsum.predict import load_pretrained
 from mnistsum.weights import named
@@ -28,8 +29,8 @@ def load(config: Config, init: str) -> Model:
     except InputError as error:
         raise InputError(f"--init {error}") from None
     ours = abstract_model(config.model)
-    found, expected = ({name: leaf.shape for name, leaf in named(each).items()} for each in (model, ours))
-    if found == expected and all(getattr(theirs.model, name) == getattr(config.model, name) for name in MEANING):
+    arrays_differ = first_difference(named(ours), named(model))
+    if arrays_differ is None and all(getattr(theirs.model, name) == getattr(config.model, name) for name in MEANING):
         return jax.tree.unflatten(jax.tree.structure(ours), jax.tree.leaves(model))
     differ = [name for name in ARCHITECTURE if getattr(theirs.model, name) != getattr(config.model, name)]
     if differ:
@@ -38,11 +39,9 @@ def load(config: Config, init: str) -> Model:
             f"--init {init}: of another architecture: expected model.{differ[0]} to be {want!r}, found {have!r}; "
             f"add {' '.join(_assignment(theirs.model, name) for name in differ)} or give other weights"
         )
-    name = min(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
-    have, want = (list(side[name]) if name in side else "absent" for side in (found, expected))
     raise InputError(
-        f"--init {init}: of another architecture: expected {name} to be {want}, found {have}; "
-        "the code of the network has changed: give other weights"
+        f"--init {init}: of another architecture: {arrays_differ}; the code of the network has changed: give other "
+        "weights"
     )
 
 
