@@ -50,7 +50,7 @@ def on_each(devices: int) -> NamedSharding:
     return NamedSharding(mesh(devices, "batch"), PartitionSpec())
 
 
-def placed(tree: Any, sharding: Sharding) -> Any:
+def abstract_on(tree: Any, sharding: Sharding) -> Any:
     """Return the shapes and types of arrays, with this sharding."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
 

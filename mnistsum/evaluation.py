@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from mnistsum.config import DataConfig
 from mnistsum.data import scale
-from mnistsum.devices import placed
+from mnistsum.devices import abstract_on
 from mnistsum.errors import InputError
 from mnistsum.models import Model, rebuilt
 from mnistsum.models.adders import ADDS_UP
@@ -195,7 +195,7 @@ _evaluate_batches = jax.jit(evaluate_batches, static_argnums=0)
 def compile_evaluation(config: DataConfig, model: Model) -> Any:
     """Return `evaluate_batches` compiled as `evaluate` calls it in this process; the model may hold only shapes."""
     here = SingleDeviceSharding(jax.local_devices()[0])
-    model = placed(model, here)
+    model = abstract_on(model, here)
     shape = (BATCHES, BATCH_SIZE)
     batches = Split(np.zeros((*shape, 28, 28, 1), np.uint8), np.zeros(shape, np.int32))
     return _evaluate_batches.lower(config, model, batches, np.int32(0)).compile()

@@ -33,7 +33,7 @@ class Checked:
         return [*own, *(pair for part in parts for pair in part.names())]
 
     def own_files(self) -> list[Path]:
-        """Return the user's files that define what these names stand for."""
+        """Return the user's files that define the names in this config."""
         return [known.file_of(name) for known, name in self.names() if known.is_added(name)]
 
     def _ranges(self) -> list[tuple[str, bool, str]]:

@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Integer
 
 from mnistsum.data import abstract_split
-from mnistsum.devices import mesh, placed
+from mnistsum.devices import abstract_on, mesh
 from mnistsum.train import Recipe, advance, init_state, split_keys
 from mnistsum.types import Keys, Split, TrainState
 
@@ -51,8 +51,8 @@ def compile_advance_seeds(recipe: Recipe, n: int, seeds: int) -> Any:
         check_vma=False,  # the check rejects a user's network whose loops or branches start from constants
     )
     keys, state = jax.eval_shape(partial(_stacked, recipe), jax.ShapeDtypeStruct((seeds,), jnp.uint32))
-    state = TrainState(placed(state[0], whole), *placed(state[1:], each))
-    shapes = (placed(keys, each), state, placed(abstract_split(n), whole))
+    state = TrainState(abstract_on(state[0], whole), *abstract_on(state[1:], each))
+    shapes = (abstract_on(keys, each), state, abstract_on(abstract_split(n), whole))
     return jax.jit(program, donate_argnums=1).lower(*shapes, jax.ShapeDtypeStruct((), jnp.int32)).compile()
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer, Key
 
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, ObjectiveConfig, OptimizerConfig
 from mnistsum.data import abstract_split, augment, draw_by_rank, draw_epoch, pair, permute, scale
-from mnistsum.devices import count, on_each, placed, share
+from mnistsum.devices import abstract_on, count, on_each, share
 from mnistsum.errors import InputError
 from mnistsum.models import Model, build, in_evaluation, in_training, parameters, with_parameters
 from mnistsum.objective import measure, objective, weighted_by_example
@@ -241,7 +241,7 @@ def compile_advance(recipe: Recipe, n: int) -> Any:
     """
     keys = jax.eval_shape(lambda: split_keys(0))
     state = jax.eval_shape(lambda keys: init_state(recipe, keys), keys)
-    keys, state, data = placed((keys, state, abstract_split(n)), on_each(recipe.devices))
+    keys, state, data = abstract_on((keys, state, abstract_split(n)), on_each(recipe.devices))
     compiled = jax.jit(advance, static_argnums=0, donate_argnames="state")
     return compiled.lower(recipe, keys, state, data, jax.ShapeDtypeStruct((), jnp.int32)).compile()
 

@@ -39,19 +39,19 @@ def config_of(name: str) -> Config:
 
 
 def bare(config: Config) -> Config:
-    """Return a config whose step is its network's alone: plain SGD, no distortion, draws by rank or average."""
-    for part in REMOVED.values():
-        config = part(config)
+    """Return a config whose step is its network's alone: plain SGD, no distortion, no draws by rank, no average."""
+    for remove in REMOVALS.values():
+        config = remove(config)
     return config
 
 
 def without_a_part(config: Config) -> dict[str, Config]:
-    """Return the config without each part that `bare` takes away and that it has, by the part's name."""
-    variants = {f"without {name}": part(config) for name, part in REMOVED.items()}
+    """Return, by name, the config without each of the parts that `bare` removes, if it has that part."""
+    variants = {name: remove(config) for name, remove in REMOVALS.items()}
     return {name: variant for name, variant in variants.items() if variant != config}
 
 
-def _plain_sgd(config: Config) -> Config:
+def _with_plain_sgd(config: Config) -> Config:
     plain = OptimizerConfig(name="sgd", momentum=0.0, schedule="constant", average=config.optimizer.average)
     return dataclasses.replace(config, optimizer=plain)
 
@@ -68,9 +68,9 @@ def _without_draws_by_rank(config: Config) -> Config:
     return dataclasses.replace(config, training=dataclasses.replace(config.training, pressure=1.0))
 
 
-REMOVED = {
-    "distortion": _without_distortion,
-    "draws by rank": _without_draws_by_rank,
-    "average": _without_average,
-    "its optimizer (plain SGD)": _plain_sgd,
+REMOVALS = {
+    "without distortion": _without_distortion,
+    "without draws by rank": _without_draws_by_rank,
+    "without average": _without_average,
+    "with plain SGD": _with_plain_sgd,
 }

@@ -19,11 +19,11 @@ BATCH = 128
 REPEATS = 8  # of a part within one compiled loop, so that it works in memory already touched
 EXPLAINED = """\
 Batches of 128, bfloat16, medians over rounds; shares and ratios are those of a round, and sums are over its layers.
-Views: the padded maps as each position of the kernel sees them, copied. Product: that of the kernel and these views,
-with float32 sums. The rest is the rounding of the maps to bfloat16. Forward, the kernel is rounded and transposed once
-in eight times, as evaluation does once in ten batches. Training is forward and the gradients to kernel and maps (not to
-the image); its products include the rounding of kernel and gradient. PyTorch's time to the products' alone is the ratio
-that mnistsum would reach if it did nothing else."""
+Views: the maps, rounded, padded and copied as each position of the kernel sees them. Product: that of the kernel and
+these views, with float32 sums. Forward, the kernel is rounded and transposed once in eight times, as evaluation does
+once in ten batches. Training is forward and the gradients to kernel and maps (not to the image); its products include
+the rounding of kernel and gradient. PyTorch's operands and results are bfloat16; those of mnistsum are float32, rounded
+within the time. PyTorch's time to the products' alone is the ratio that mnistsum would reach if it did nothing else."""
 
 
 class Convolution(NamedTuple):
@@ -82,14 +82,13 @@ def _forward(convolution: Convolution) -> dict[str, Callable[[], Any]]:
     """Return each part as a function that runs it REPEATS times: forward, on maps and kernels of ones."""
     maps, kernel, pads = _operands(convolution)
     size, stride = convolution.size, convolution.stride
-    rounded = maps.astype(jnp.bfloat16)
-    views = layers.stack_views(rounded, (size, size), stride, pads)
+    views = layers.stack_views(maps.astype(jnp.bfloat16), (size, size), stride, pads)
 
     def whole(maps, kernel):
         return layers.convolve(maps, kernel, stride, convolution.padding, "bfloat16")
 
     def stack(maps):
-        return layers.stack_views(maps, (size, size), stride, pads)
+        return layers.stack_views(maps.astype(jnp.bfloat16), (size, size), stride, pads)
 
     def multiply(rows, views):
         return layers.product(rows, views, ((1,), (0,)))
@@ -102,7 +101,7 @@ def _forward(convolution: Convolution) -> dict[str, Callable[[], Any]]:
     nchw, weight = _torch_operands(convolution)
     return {
         "whole": _repeated(whole, maps, fixed=[kernel]),
-        "views": _repeated(stack, rounded),
+        "views": _repeated(stack, maps),
         "product": _repeated(multiply, kernel.reshape(-1, kernel.shape[-1]).T.astype(jnp.bfloat16), fixed=[views]),
         "PyTorch": pytorch,
     }
@@ -163,12 +162,13 @@ def _repeated(part: Callable[..., Any], *changing: jax.Array, fixed: Sequence[ja
     """Return a compiled loop over a part, whose work on the changing operands is done anew in each turn."""
 
     def loop(changing, fixed, results):
-        def turn(_, results):
+        def turn(_, carry):
+            nothing, _ = carry
+            results = part(*(each + nothing.astype(each.dtype) for each in changing), *fixed)
             # 0, but the compiler cannot assume it of floats.
-            nothing = sum(0 * result.ravel()[0].astype(jnp.float32) for result in jax.tree.leaves(results))
-            return part(*(each + jnp.asarray(nothing, each.dtype) for each in changing), *fixed)
+            return sum(0 * result.ravel()[0].astype(jnp.float32) for result in jax.tree.leaves(results)), results
 
-        return lax.fori_loop(0, REPEATS, turn, results)
+        return lax.fori_loop(0, REPEATS, turn, (jnp.float32(0), results))
 
     compiled, results = jax.jit(loop), part(*changing, *fixed)
     return lambda: jax.block_until_ready(compiled(changing, fixed, results))
@@ -180,8 +180,8 @@ def tabulate(found: list[dict[str, Any]]) -> str:
     for name, convolutions in _rows_of(found).items():
         seconds = {part: np.sum([layer["seconds"][part] for layer in convolutions], 0) for part in found[0]["seconds"]}
         whole, views, product = (seconds[part] for part in ("whole", "views", "product"))
-        layers = [Convolution(**{field: layer[field] for field in Convolution._fields}) for layer in convolutions]
-        rate = 2 * sum(layer.multiply_adds for layer in layers) / median(product) / 1e9
+        of_row = [Convolution(**{field: layer[field] for field in Convolution._fields}) for layer in convolutions]
+        rate = 2 * sum(layer.multiply_adds for layer in of_row) / median(product) / 1e9
         shares = [f"{median(part / whole):.0%}" for part in (views, product, whole - views - product)]
         forward.append([name, *_milliseconds(whole, seconds["PyTorch"]), *shares, f"{rate:,.0f}"])
         whole, products, pytorch = (seconds[f"{part}training"] for part in ("", "products of ", "PyTorch's "))
@@ -200,7 +200,7 @@ def _rows_of(found: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     rows = {f"{one['network']}, {one['inputs']} to {one['outputs']} at {one['side']}": [one] for one in found}
     for network in dict.fromkeys(one["network"] for one in found):
         of_network = [one for one in found if one["network"] == network]
-        rows[f"{network}, these {len(of_network)}"] = of_network
+        rows[f"{network}, all {len(of_network)} above"] = of_network
     return rows
 
 

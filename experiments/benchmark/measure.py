@@ -182,10 +182,13 @@ def _network(name: str) -> Part:
 
 def _describe_whole_step(found: dict[str, dict[str, list[float]]], results: dict[str, Any]) -> list[str]:
     rows = [
-        [name, variant, _range(ratios, 2)] for name, variants in found.items() for variant, ratios in variants.items()
+        [f"{name}, {variant}", _range(ratios, 2)]
+        for name, variants in found.items()
+        for variant, ratios in variants.items()
     ]
-    table = markdown.table(["config", "step", "time to that of a step without all of these"], rows)
-    return [f"## What a step of mnistsum costs, of {results['cores']} cores", "", table]
+    table = markdown.table(["step", "time to that of a step without any of these parts"], rows)
+    draws = "Draws by rank: the record of the losses; the draw itself, once an epoch, is not among the timed steps."
+    return [f"## What a step of mnistsum costs, of {results['cores']} cores", "", table, "", draws]
 
 
 def _describe_convolutions(found: list[dict[str, Any]], results: dict[str, Any]) -> list[str]:
@@ -211,7 +214,7 @@ def _describe_devices(found: dict[str, dict[str, float]], results: dict[str, Any
     for devices, step in found.items():
         together = f"{step['seeds_together']:.1f} ({step['seeds']} seeds)"
         rows.append([devices, f"{step['alone']:.1f}", f"{step['shared']:.1f}", together])
-    header = ["devices", "alone, on one", "its batch shared by all", "a seed's, of as many in one program"]
+    header = ["devices", "alone, on one", "its batch shared by all", "per seed, with as many seeds in one program"]
     said = "Milliseconds of a step of `base`, on virtual devices that share the cores:"
     return [said, "", markdown.table(header, rows)]
 

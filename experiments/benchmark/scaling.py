@@ -56,7 +56,7 @@ def train_seconds(images: int, epochs: float, seeds: int) -> float:
 
 
 def whole_step(name: str, steps: int, rounds: int = 7) -> dict[str, list[float]]:
-    """Return, by round, the ratio of a config's step time to its bare config's; so, too, with one part taken away."""
+    """Return, by round, the ratio of a config's step time to its bare config's; and of variants that lack one part."""
     config = dataclasses.replace(cli.load_config(name), devices=1)
     data = load(config.data).train
     variants = {"whole": config} | without_a_part(config)

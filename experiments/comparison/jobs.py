@@ -22,7 +22,7 @@ from mnistsum.registry import load_file
 
 KINDS = {"local": submitit.LocalJob, "slurm": submitit.SlurmJob}
 POLL_FOLDERS = 1.0  # seconds between looks at the runs' folders
-POLL_STATES = 5.0  # seconds between queries of the jobs' states
+POLL_STATES = 5.0  # seconds between looks at the jobs' states; submitit asks SLURM less and less often
 SUBMIT_TIMEOUT = 60.0  # seconds that a submission may take
 
 
@@ -103,7 +103,7 @@ class Jobs:
         if job is None:
             return time.time() - (self.folder / part.name).stat().st_mtime > SUBMIT_TIMEOUT
         if part.name in self.submitted or not isinstance(job, submitit.LocalJob):
-            return job.done()  # SLURM is asked for all jobs at once, and ever more seldom
+            return job.done()  # submitit asks SLURM for all jobs at once, less and less often
         try:  # another process's child, whose state submitit does not know
             os.kill(int(job.job_id), 0)
             command = Path(f"/proc/{job.job_id}/cmdline")
@@ -130,6 +130,8 @@ class Jobs:
         while waiting:
             over: set[str] = set()
             if time.monotonic() - asked >= POLL_STATES:
+                for part in waiting:
+                    self._job(part)  # registers it, so that SLURM is asked for all at once
                 over = {part.name for part in waiting if part.missing() and self.is_over(part)}
                 asked = time.monotonic()
             for part in list(waiting):

@@ -61,7 +61,7 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
 
 
 def _row(name: str, of: list[Finished], measured: list[dict[str, Any]], labels: np.ndarray) -> dict[str, Any]:
-    """Return what is told of one config: its runs, and their measures over seeds."""
+    """Return a config's row: its runs, and their measures over seeds."""
     config = of[0].config
     row: dict[str, Any] = {
         "config": name,

@@ -139,7 +139,7 @@ def show(summary: dict[str, Any]) -> None:
     """Print the tables."""
     for title, (header, rows) in tables(summary).items():
         style = {"title_justify": "left", "title_style": "bold", "box": None, "header_style": "bold"}
-        table = Table(*header, title=escape(title), **style)
+        table = Table(*header, title=escape(printable(title)), **style)
         table.columns[0].overflow = "fold"
         for column in table.columns[1:]:
             column.justify = "right"

@@ -1,8 +1,7 @@
 """An older commit beside today's, in turn on one machine: whole commands, first steps, steps and evaluations.
 
 `python -m experiments.studies.beside CHECKOUT` writes results/beside.json and .md. CHECKOUT is a clone at commit
-202fbd7, whose benchmark had other names. Both sides run on the same interpreter and packages, and start with an empty
-cache.
+202fbd7, whose benchmark had other names. Both sides run on the same interpreter and packages.
 """
 
 import json
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import environment
+from experiments.benchmark.cases import STEPS
 from experiments.report.markdown import table
 from mnistsum import load, statistics
 from mnistsum.config import Config
@@ -31,8 +31,9 @@ COMMANDS = {"sprint": 10, "base": 5}  # configs whose whole command is timed, to
 FIRST_STEPS = 5  # pairs of processes, cold and then warm
 ROUNDS = {"compact": 7, "reference": 5}  # of a step and an evaluation, in bfloat16, after one that warms up
 EXPLAINED = """\
-Medians over pairs that ran in turn, in alternating order, each with an empty cache, and the range of the pairs' ratios.
-Whole commands train seeds 0, 1, 2, ... of the config; steps and evaluations are in bfloat16."""
+Medians over pairs that ran in turn, in alternating order, and the range of the pairs' ratios. Whole commands, which
+train seeds 0, 1, 2, ... of the config, and cold first steps start with an empty cache; a warm first step follows a cold
+one. Steps and evaluations are in bfloat16."""
 
 
 class Side(NamedTuple):
@@ -118,12 +119,13 @@ def served(side: Side, network: str, steps: int) -> Iterator[subprocess.Popen]:
         "def timed(action):\n    start = time.perf_counter(); action(); return time.perf_counter() - start\n"
         "for _ in sys.stdin: print(json.dumps([timed(train) / steps, timed(evaluate)]), flush=True)"
     )
-    environ = os.environ | {"PYTHONPATH": str(side.folder)}
     command, pipe = [sys.executable, "-c", code], subprocess.PIPE
-    with subprocess.Popen(command, cwd=side.folder, env=environ, stdin=pipe, stdout=pipe, text=True) as process:
-        yield process
-        assert process.stdin is not None
-        process.stdin.close()
+    with tempfile.TemporaryDirectory() as cache:
+        environ = os.environ | {"PYTHONPATH": str(side.folder), "XDG_CACHE_HOME": cache}
+        with subprocess.Popen(command, cwd=side.folder, env=environ, stdin=pipe, stdout=pipe, text=True) as process:
+            yield process
+            assert process.stdin is not None
+            process.stdin.close()
 
 
 def steps_and_evaluations(pair: dict[str, Side], network: str, steps: int, rounds: int) -> dict[str, Any]:
@@ -179,8 +181,7 @@ def main(checkout: str) -> None:
     results["old"] = subprocess.run(head, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     seconds = {f"first step of `compact`, {kind}": taken for kind, taken in first_steps(pair).items()}
     for network, rounds in ROUNDS.items():
-        steps = {"compact": 100, "reference": 4}[network]
-        for what, taken in steps_and_evaluations(pair, network, steps, rounds).items():
+        for what, taken in steps_and_evaluations(pair, network, STEPS[network], rounds).items():
             seconds[f"{what} of `{network}`"] = taken
     results |= {"seconds": seconds, "accuracies": {}}
     for config, pairs in COMMANDS.items():

@@ -1,7 +1,8 @@
 """Distillation of `base` from a committee of others, which was tried; its results are in results/search-ideas.md.
 
 The teachers are the runs in runs/teachers, from `python -m experiments.search training.epochs=8 --seeds 5 --runs
-runs/teachers --output FILE`. They see the image as the network that is trained does, distorted.
+runs/teachers --output FILE`. They see the image as the network that is trained does, distorted. A run's record does not
+hold their weights: with other teachers, delete the runs.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ TEACHERS = Path("runs/teachers")
 def teachers():
     """Return the trained networks."""
     with jax.ensure_compile_time_eval():
-        return [mnistsum.load_run(folder)[1] for folder in sorted(TEACHERS.iterdir())]
+        return [mnistsum.load_run(folder)[1] for folder in sorted(TEACHERS.glob("[!.]*"))]
 
 
 def distilled(config, logits, batch, share):

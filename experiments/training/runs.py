@@ -39,7 +39,7 @@ def describe_run(config: Config, record: dict[str, Any], command: str, seeds: in
     described = environment.describe(command)
     return {
         **record,
-        **described,
+        **described,  # whose versions replace the record's, as they include Python's
         "mode": describe_mode(seeds),
         "parameters": count_parameters(config.model),
         "multiply_adds": count_multiply_adds(config.model),

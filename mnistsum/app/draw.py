@@ -181,7 +181,7 @@ class Handler(BaseHTTPRequestHandler):
         assert isinstance(self.server, Server)
         port = "" if self.server.server_port == 80 else f":{self.server.server_port}"  # browsers omit port 80
         own = {f"{name}{port}" for name in ("127.0.0.1", "localhost")}
-        origins = {None, *(f"http://{name}" for name in own)}  # None: a page without another's scripts
+        origins = {None, *(f"http://{name}" for name in own)}  # None: a request that no other page's script sent
         foreign = self.headers.get("Host") not in own or self.headers.get("Origin") not in origins
         if foreign:
             self._send(403, "only this page may ask")

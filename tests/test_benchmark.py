@@ -1,0 +1,28 @@
+"""The benchmark's cases; its timings are not tested."""
+
+import dataclasses
+
+import pytest
+
+from experiments.benchmark.cases import bare, without_a_part
+from experiments.cli import load_config
+from mnistsum.config import AugmentConfig, OptimizerConfig
+
+PARTS = {
+    "base": ["without distortion", "without draws by rank", "without average", "with plain SGD"],
+    "reference_fast": ["with plain SGD"],
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_bare_config_has_none_of_the_parts_and_each_variant_lacks_one(name):
+    config = load_config(name)
+    plain = OptimizerConfig(name="sgd", momentum=0.0, schedule="constant")
+    training = dataclasses.replace(config.training, pressure=1.0)
+    expected = dataclasses.replace(config, augment=AugmentConfig(), optimizer=plain, training=training)
+    assert bare(config) == expected
+    variants = without_a_part(config)
+    assert list(variants) == PARTS[name]
+    assert all(bare(variant) == expected for variant in variants.values())
+    if name == "base":
+        assert variants["with plain SGD"].optimizer == dataclasses.replace(plain, average=config.optimizer.average)
