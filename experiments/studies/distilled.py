@@ -1,4 +1,4 @@
-"""Distillation of `base` from a committee of others, which was tried; its results are in results/search-ideas.md.
+"""Distillation of `base` from a committee of others, which did not help: see results/search-distilled.md.
 
 The teachers are the runs in runs/teachers, from `python -m experiments.search training.epochs=8 --seeds 5 --runs
 runs/teachers --output FILE`. They see the image as the network that is trained does, distorted. A run's record does not
