@@ -27,7 +27,7 @@ def test_examples_name_every_mistake_there_is(mnist, wrong):
     digit = np.where(np.arange(100) < wrong, (labels + 1) % 10, labels)
     figure = figures.examples(predictions(digit), split)
     _, lower = figure.axes
-    assert lower.get_title("left") == f"Mistakes: {min(wrong, 16)} of the {wrong} images with one"
+    assert lower.get_title("left") == f"Mistakes: {min(wrong, 16)} of the {wrong} images with a wrong digit or sum"
     assert len(lower.images) == len(lower.texts) == min(wrong, 16)
     assert all("read" in text.get_text() for text in lower.texts)
 

@@ -165,7 +165,7 @@ def examples(predictions: dict[str, np.ndarray], split: Split) -> Figure:
     shown = random.permutation(mistaken)[:TILES]
     telling = np.where(wrong_sum.any(1), wrong_sum.argmax(1), numbers)
     figure = Figure((11, 7.6), dpi=110)
-    titles = ("Random images", f"Mistakes: {len(shown)} of the {len(mistaken):,} images with one")
+    titles = ("Random images", f"Mistakes: {len(shown)} of the {len(mistaken):,} images with a wrong digit or sum")
     columns, wide, high = TILES // 2, 1.35, 1.6  # a tile's size, in widths of an image
     parts = zip((0, 1), titles, (chosen, shown), (numbers, telling), strict=True)
     for part, title, group, paired in parts:
