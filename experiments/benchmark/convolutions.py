@@ -20,11 +20,11 @@ REPEATS = 8  # of a part within one compiled loop, so that it works in memory al
 EXPLAINED = """\
 Batches of 128, bfloat16, medians over rounds; shares and ratios are those of a round, and sums are over its layers.
 Views: the maps, rounded, padded and copied as each position of the kernel sees them. Product: that of the kernel and
-these views, with float32 sums; both timed apart, so that they need not add up. Forward, the kernel is rounded and
-transposed once in eight times, as evaluation does once in ten batches. Training is forward and the gradients to
-kernel and maps (not to the image); its products include the rounding of kernel and gradient. PyTorch's operands and
-results are bfloat16; those of mnistsum are float32, rounded within the time. PyTorch's time to the products' alone is
-the ratio that mnistsum would reach if it did nothing else."""
+these views, with float32 sums; the two are timed apart, so they need not add up to the whole. Forward, the kernel is
+rounded and transposed once in eight times, as evaluation does once in ten batches. Training is forward and the
+gradients to kernel and maps (not to the image); its products include the rounding of kernel and gradient. PyTorch's
+operands and results are bfloat16; those of mnistsum are float32, rounded within the time. PyTorch's time to the
+products' alone is the ratio that mnistsum would reach if it did nothing else."""
 
 
 class Convolution(NamedTuple):

@@ -99,7 +99,9 @@ class Jobs:
 
     def is_over(self, part: Part) -> bool:
         """Return whether the part's job is neither running nor waiting to run."""
-        job = self._job(part)
+        return self._has_ended(part, self._job(part))
+
+    def _has_ended(self, part: Part, job: Any) -> bool:
         if job is None:
             return time.time() - (self.folder / part.name).stat().st_mtime > SUBMIT_TIMEOUT
         if part.name in self.submitted or not isinstance(job, submitit.LocalJob):
@@ -130,9 +132,9 @@ class Jobs:
         while waiting:
             over: set[str] = set()
             if time.monotonic() - asked >= POLL_STATES:
-                for part in waiting:
-                    self._job(part)  # registers it, so that SLURM is asked for all at once
-                over = {part.name for part in waiting if part.missing() and self.is_over(part)}
+                jobs = {part.name: self._job(part) for part in waiting if part.missing()}
+                # Only now, when submitit knows all jobs, so that it asks SLURM once.
+                over = {part.name for part in waiting if part.name in jobs and self._has_ended(part, jobs[part.name])}
                 asked = time.monotonic()
             for part in list(waiting):
                 missing = part.missing()  # only now: a job may end after its state was asked for

@@ -1,8 +1,8 @@
-"""Distillation of `base` from a committee of others, which did not help: see results/search-distilled.md.
+"""Distillation from a committee of networks of `base`, not shown to help: see results/search-distilled.md.
 
 The teachers are the runs in runs/teachers, from `python -m experiments.search training.epochs=8 --seeds 5 --runs
-runs/teachers --output FILE`. They see the image as the network that is trained does, distorted. A run's record does not
-hold their weights: with other teachers, delete the runs.
+runs/teachers --output FILE`. They see the image as the network that is trained does, distorted. A run's mark does not
+depend on their weights: with other teachers, use another --runs and another --output.
 """
 
 import dataclasses
