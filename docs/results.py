@@ -33,7 +33,8 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Point a page's links to the site's copies, and insert the table of results where a page asks for it."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = [line for line in readme.splitlines() if line.startswith("|")]
+    # Numbers and ranges are put below their figures, so that the table fits beside both lists of contents.
+    table = [line.replace(" (", "<br>(") for line in readme.splitlines() if line.startswith("|")]
     markdown = markdown.replace("<!-- results -->", "\n".join(table))
     for link, page in LINKS:
         markdown = link.sub(page, markdown)
