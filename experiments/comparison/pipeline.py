@@ -103,7 +103,8 @@ def _submit(options: Compare, compared: list[Contestant], wanted: list[Wanted], 
     size = options.seeds_per_job
     for contestant, want in zip(compared, wanted, strict=True):
         folders = list(want.folders.items())
-        files = tuple({*want.config.own_files(), *filter(None, [contestant.own])})
+        given = [] if contestant.own is None else [contestant.own]
+        files = tuple({*given, *want.config.own_files()})
         parts += [
             Part(contestant, dict(folders[i : i + size]), want.record, files) for i in range(0, len(folders), size)
         ]
