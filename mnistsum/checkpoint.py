@@ -113,7 +113,9 @@ def restore(folder: Path, config: Config) -> Restored:
 
 
 def load_run(folder: str | Path, own: str | Path | None = None) -> tuple[Config, Model]:
-    """Return the config and model of a run's folder: its final model, else that of its newest checkpoint.
+    """Return the config and model of a run's folder: its final model, else the one it would keep if it ended now.
+
+    That is its newest checkpoint's, or the best so far if `training.keep` is best.
 
     A warning names each checkpoint that could not be used.
 
@@ -145,7 +147,7 @@ def load_run(folder: str | Path, own: str | Path | None = None) -> tuple[Config,
     restored = restore(folder / "checkpoints", config)
     for line in restored.refused:
         warnings.warn(f"{line}; the checkpoint before it was loaded", stacklevel=2)
-    return config, trained_model(restored.state)
+    return config, trained_model(restored.state) if restored.best is None else restored.best
 
 
 def _read(path: Path, config: Config) -> tuple[TrainState, dict[str, Any], Model | None]:

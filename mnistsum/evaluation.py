@@ -50,6 +50,8 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
         ((50,), (50, 10))
     """
     check_raw(split.images)
+    if len(split.images) != len(split.labels):
+        raise InputError(f"split: expected a label for each of {len(split.images)} images, found {len(split.labels)}")
     n, at_once = len(split.labels), BATCHES * batch_size
     parts = []
     for start in range(0, max(n, 1), at_once):
@@ -162,8 +164,8 @@ def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation
     numbers = jnp.broadcast_to(jnp.eye(10)[:, None], (10, len(labels), 10))
     sums = jax.vmap(lambda number: rebuilt(model).add(features, digit, number), out_axes=1)(numbers)
     return Evaluation(
-        digit=digit.argmax(-1),
-        sum=sums.argmax(-1),
+        digit=digit.argmax(-1).astype(jnp.int32),  # in 64-bit mode, indices are longer
+        sum=sums.argmax(-1).astype(jnp.int32),
         digit_loss=negative_log_likelihood(digit, labels),
         sum_loss=negative_log_likelihood(sums, labels[:, None] + jnp.arange(10)[None]),
         impossible=jnp.where(ADDS_UP.any(1)[None], 0, jax.nn.softmax(sums)).sum(-1),

@@ -70,7 +70,7 @@ class Registry(Mapping[str, Any]):
     def add(self, named: Mapping[str, Any], source: str) -> None:
         """Add names, which `check_free` has passed."""
         self._added.update(named)
-        self._sources.update(dict.fromkeys(named, source))
+        self._sources.update(dict.fromkeys(named, str(Path(source).absolute())))
 
     def is_added(self, name: str) -> bool:
         """Return whether a user, not this project, defined a name."""

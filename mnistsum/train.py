@@ -93,7 +93,7 @@ def init_state(recipe: Recipe, keys: Keys, model: Model | None = None) -> TrainS
         model=model,
         opt_state=optimizer(recipe.optimizer, recipe.steps).init(parameters(model)),
         average=jax.tree.map(jnp.copy, model) if recipe.optimizer.average else None,
-        draws=Draws(jnp.zeros(n, jnp.int32), jnp.full(n, jnp.inf)) if recipe.pressure > 1 else None,
+        draws=Draws(jnp.zeros(n, jnp.int32), jnp.full(n, jnp.inf, jnp.float32)) if recipe.pressure > 1 else None,
         metrics=Metrics(jnp.int32(0), jnp.float32(0), jnp.int32(0), jnp.int32(0)),
         first_bad=FirstBad(step=jnp.int32(-1), quantity=jnp.int32(0)),
     )
@@ -195,7 +195,7 @@ def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Ba
 
 
 def advance(recipe: Recipe, keys: Keys, state: TrainState, data: Split, until: Int[Array, ""] | int) -> TrainState:
-    """Return the state at step `until`, at most `recipe.steps`, with the same bits however many calls lead there.
+    """Return the state at step `until`, or at the last step, with the same bits however many calls lead there.
 
     Under jit it compiles once for a whole run because `until` is traced.
 
@@ -218,6 +218,7 @@ def advance(recipe: Recipe, keys: Keys, state: TrainState, data: Split, until: I
         >>> int(state.step), int(state.metrics.examples)
         (8, 64)
     """
+    until = jnp.minimum(until, recipe.steps)
 
     def to_end_of_epoch(state: TrainState) -> TrainState:
         index = state.step // recipe.steps_per_epoch
@@ -273,7 +274,7 @@ def _epoch_places(recipe: Recipe, keys: Keys, state: TrainState, draws: Draws) -
     def drawn() -> Int[Array, " images"]:
         once = permute(keys.order, index, recipe.images)
         by_rank = draw_by_rank(draws.losses, math.log(recipe.pressure) * (1 - state.step / recipe.steps))
-        return jnp.where(index == 0, once, by_rank[once])
+        return jnp.where(index == 0, once, by_rank[once]).astype(jnp.int32)  # in 64-bit mode, indices are longer
 
     # A branch, so that a call that resumes within an epoch skips the draw, which takes as long as several steps.
     return lax.cond(state.step % recipe.steps_per_epoch == 0, drawn, lambda: draws.places)

@@ -46,7 +46,8 @@ def save(
         made_by: a note in the file on where the weights come from.
         temperatures: the temperatures that calibrate the model's probabilities, if fitted.
         rounded: store kernels in bfloat16, at half the size. If the config computes in bfloat16, products round them
-            anyway, so answers stay the same, except through matrices that are not kernels, such as `vit`'s positions.
+            anyway, so answers stay the same, except through matrices that are not kernels, such as `vit`'s positions,
+            and through layers that ignore `model.dtype`, such as `nnx.Linear`.
 
     Examples:
         >>> import tempfile
@@ -77,7 +78,7 @@ def save(
 def load(path: Path) -> Weights:
     """Return the content of a file that `save` wrote, given its path or its folder.
 
-    A warning tells if the code of a user's own network has changed since it was trained.
+    A warning tells if the file that defines a user's own network has changed since it was trained.
 
     Raises:
         InputError: on another format, an architecture that is not the config's, or a different `config.json` beside it.

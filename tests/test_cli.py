@@ -122,6 +122,15 @@ def test_a_config_among_ours_may_define_a_network_as_well(own, tmp_path, monkeyp
         sys.modules.pop("experiments.configs.among_ours", None)
 
 
+def test_the_file_that_defines_a_name_is_found_from_another_folder(own, tmp_path, monkeypatch):
+    file = Path(own("own.py", name="own"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    registry.load_file(file.name)
+    monkeypatch.chdir("elsewhere")
+    assert registry.CLASSIFIERS.file_of("own").samefile(file)
+
+
 def test_a_name_that_a_config_does_not_define_is_refused_once_its_file_has_run(own):
     file = own("own.py", OWN.replace('name="signs"', 'name="adam"'), name="own")
     with pytest.raises(InputError, match=r"optimizer.name: .* found adam; did you mean adamw"):

@@ -46,7 +46,7 @@ def test_every_image_meets_every_number(config, model, train):
 
 
 def test_with_a_shift_the_answer_is_that_of_the_mean_over_moved_images(config, model, train):
-    images, labels = np.asarray(train.images[:20]), train.labels[:20]
+    images, labels = 255 - np.asarray(train.images[:20]), train.labels[:20]  # inverted: their borders are not black
     moved = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
     parts = [
         jax.jit(type(model).classify)(model, scale(config.data, jnp.asarray(moved[:, y : y + 28, x : x + 28])))
@@ -93,6 +93,11 @@ def test_no_images_have_no_answers(config, model, train):
 def test_images_that_are_not_as_mnist_stores_them_are_refused(config, model, train, change):
     with pytest.raises(InputError, match=r"images: expected uint8 \[n, 28, 28, 1\], found"):
         evaluate(config.data, model, Split(change(train.images), train.labels))
+
+
+def test_another_number_of_labels_than_of_images_is_refused(config, model, train):
+    with pytest.raises(InputError, match=r"split: expected a label for each of 256 images, found 255"):
+        evaluate(config.data, model, Split(train.images, train.labels[1:]))
 
 
 def test_scores_by_hand():

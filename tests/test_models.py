@@ -160,7 +160,7 @@ def test_he_initialization_has_variance_two_over_fan_in():
         for case in itertools.product((1, 3, 4, 5), (1, 2, 3))
     ],
 )
-def test_convolution_and_its_gradients_equal_lax(padding, stride, size):
+def test_convolution_and_its_gradients_equal_lax(padding, stride, size, monkeypatch):
     maps, kernel = jax.random.normal(KEY, (3, 9, 10, 2)), jax.random.normal(KEY, (size, size, 3, 4))
 
     def expected(maps, kernel):
@@ -174,10 +174,11 @@ def test_convolution_and_its_gradients_equal_lax(padding, stride, size):
 
         return jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))(maps, kernel)
 
-    assert jax.default_backend() == "cpu"  # elsewhere, convolve is lax's own
-    ours = value(lambda maps, kernel: convolve(maps, kernel, stride, padding, "float32"))
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(value(expected)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    for backend in ("cpu", "gpu"):  # convolve chooses its way by it
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        ours = value(lambda maps, kernel: convolve(maps, kernel, stride, padding, "float32"))
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(value(expected)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_a_bfloat16_convolution_rounds_its_operands_and_sums_in_float32():
@@ -456,6 +457,10 @@ class Unsupported(nnx.Module):
             self.again.kernel = self.output.kernel
         elif self.kind == "rounded":
             self.offset = nnx.Param(jnp.ones(10, jnp.bfloat16))
+        elif self.kind == "several":
+            self.offset = nnx.Param({"a": jnp.ones(10), "b": jnp.ones(10)})
+        elif self.kind == "number":
+            self.offset = nnx.Param(1.0)
         elif self.kind == "lambda":
             self.activation = lambda x: x
 
@@ -471,6 +476,8 @@ class Unsupported(nnx.Module):
         ("array", r"classifier.offset: a bare array, which training does not carry"),
         ("shared", r"classifier.output.kernel: the same variable as classifier.again.kernel"),
         ("rounded", r"classifier.offset: expected float32, found bfloat16"),
+        ("several", r"classifier.offset: expected an array, found a dict"),
+        ("number", r"classifier.offset: expected an array, found a float"),
     ],
 )
 def test_what_training_cannot_carry_is_refused_in_one_line(monkeypatch, kind, answer):
@@ -515,6 +522,17 @@ def test_an_adder_of_another_shape_is_refused_in_one_line(monkeypatch):
     model = build(dataclasses.replace(MLP, adder="short"), KEY)
     with pytest.raises(InputError, match=r"Short, sum logits: expected \[n, 19\] of n images, found \[n, 18\]"):
         model(jnp.zeros((2, 28, 28, 1)), jnp.eye(10)[:2])
+
+
+def test_features_that_are_no_width_are_refused_in_one_line(monkeypatch):
+    class Deep(nnx.Module):
+        def __init__(self, config, rngs):
+            self.features = nnx.Sequential(nnx.Linear(2, 3, rngs=rngs))
+
+    monkeypatch.setattr(CLASSIFIERS, "_added", {"deep": Deep})
+    answer = r"classifier deep: expected an attribute `features`, the width of its features, found Sequential$"
+    with pytest.raises(InputError, match=answer):
+        build(dataclasses.replace(MLP, classifier="deep"), KEY)
 
 
 def test_a_class_that_is_built_from_other_arguments_is_refused_in_one_line(monkeypatch):

@@ -155,6 +155,7 @@ def test_a_folder_and_a_pattern_give_a_row_for_each_picture_and_bad_ones_their_r
     album, capsys, ended, monkeypatch
 ):
     monkeypatch.setattr("mnistsum.app.predict.CHUNK", 4)  # so that there are two chunks
+    (album / "a folder, not a.png").mkdir()
     reason = "expected a PNG, JPEG, GIF or BMP image, found another kind of file"
     files = [*(str(album / f"{i}.PNG") for i in range(6)), str(album / "bad.png")]
     for given in (album, album / "*[Pp][Nn][Gg]"):

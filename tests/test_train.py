@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import cli
 from mnistsum import train as training
 from mnistsum.config import (
     AugmentConfig,
@@ -18,8 +19,9 @@ from mnistsum.config import (
     OptimizerConfig,
     TrainingConfig,
 )
-from mnistsum.data import draw_by_rank, draw_epoch, pair, scale
+from mnistsum.data import abstract_split, draw_by_rank, draw_epoch, pair, scale
 from mnistsum.errors import InputError
+from mnistsum.evaluation import evaluate_batch
 from mnistsum.models import build
 from mnistsum.objective import objective, weighted_by_example
 from mnistsum.seeds import compile_advance_seeds, init_seeds, unstack
@@ -305,6 +307,28 @@ def test_the_compiled_program_gives_the_same_bits_and_uses_its_state_up(recipe, 
         given = compiled(keys, given, train, np.int32(until))
         assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.model))
     assert equal(given, kept)
+
+
+def test_no_step_follows_the_last(recipe, keys, start, train):
+    last = ADVANCE(recipe, keys, start, train, jnp.int32(recipe.steps))
+    assert equal(ADVANCE(recipe, keys, start, train, jnp.int32(recipe.steps + 3)), last)
+
+
+@pytest.mark.parametrize("name", ["base", "mlp", "vit"])
+def test_64_bit_mode_trains_and_evaluates_the_same_types(name):
+    config = cli.load_config(name)
+
+    def types() -> list[str]:
+        recipe = make_recipe(config, N)
+        keys = jax.eval_shape(lambda: split_keys(0))
+        state = jax.eval_shape(partial(init_state, recipe), keys)
+        state = jax.eval_shape(partial(advance, recipe), keys, state, abstract_split(N), recipe.steps)
+        batch = jax.eval_shape(partial(evaluate_batch, config.data), trained_model(state), abstract_split(8))
+        return [str(leaf.dtype) for leaf in jax.tree.leaves((state, batch))]
+
+    expected = types()
+    with jax.enable_x64(True):
+        assert types() == expected
 
 
 def test_the_first_number_that_is_not_finite_is_named_with_its_step(recipe, keys, start, train):

@@ -85,7 +85,8 @@ def describe(digit: Any, total: Any, number: int, warnings: tuple[str, ...]) -> 
 
 
 def _is_picture(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")  # such as macOS's companions
+    hidden = file.name.startswith(".")  # such as macOS's companions
+    return file.suffix.lower() in SUFFIXES and not hidden and not file.is_dir()
 
 
 def _expand(given: str) -> list[str]:
@@ -99,7 +100,8 @@ def _expand(given: str) -> list[str]:
             return [given]
     except OSError:  # such as a name that is too long: reported when it is read
         return [given]
-    return sorted(glob.glob(given, recursive=True)) or [given]  # noqa: PTH207 - Path.glob takes no absolute patterns
+    found = sorted(glob.glob(given, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
+    return [file for file in found if not Path(file).is_dir()] or [given]
 
 
 def _answer(predictor: Predictor, files: list[str], numbers: list[int], bad: list[str]) -> Iterator[dict[str, Any]]:

@@ -40,11 +40,12 @@ class Model(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         self.classifier = _made(CLASSIFIERS, config.classifier, config=config, rngs=rngs)
-        if not hasattr(self.classifier, "features"):
+        features = getattr(self.classifier, "features", None)
+        if not isinstance(features, int):
             raise InputError(
-                f"classifier {config.classifier}: expected an attribute `features`, the width of its features"
+                f"classifier {config.classifier}: expected an attribute `features`, the width of its features, found "
+                f"{type(features).__name__}"
             )
-        features = self.classifier.features
         self.adder = _made(ADDERS, config.adder, config=config, features=features, rngs=rngs)
         self.adder_gradient = config.adder_gradient
 
@@ -233,6 +234,9 @@ def _check_variables(model: Model) -> None:
                 "keys of nnx.Dropout"
             )
         leaves = [] if isinstance(node, nnx.RngState) else jax.tree.leaves(node)
+        if len(leaves) > 1 or not all(hasattr(leaf, "dtype") for leaf in leaves):
+            kind = type(node.get_raw_value()).__name__
+            raise InputError(f"{name}: expected an array, found a {kind}; a network's variables hold one array each")
         if found := {str(leaf.dtype) for leaf in leaves} - {"float32"}:
             raise InputError(
                 f"{name}: expected float32, found {found.pop()}; a network keeps float32 arrays, and model.dtype is "

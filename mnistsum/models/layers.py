@@ -140,8 +140,8 @@ class Conv(nnx.Module):
         self, config: ModelConfig, inputs: int, outputs: int, size: int, rngs: nnx.Rngs, stride=1, padding="SAME"
     ):
         kernel_init, bias_init = initializers(config, size * size * inputs)
-        self.kernel = nnx.Param(kernel_init(rngs.params(), (size, size, inputs, outputs)))
-        self.bias = nnx.Param(bias_init(rngs.params(), (outputs,)))
+        self.kernel = nnx.Param(kernel_init(rngs.params(), (size, size, inputs, outputs), jnp.float32))
+        self.bias = nnx.Param(bias_init(rngs.params(), (outputs,), jnp.float32))
         self.stride, self.padding, self.dtype = stride, padding, config.dtype
 
     def __call__(self, maps: Float[Array, "inputs height width batch"]) -> Float[Array, "outputs height2 width2 batch"]:

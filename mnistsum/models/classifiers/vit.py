@@ -16,7 +16,7 @@ class Position(nnx.Module):
     """Adds a learned vector for each position."""
 
     def __init__(self, places: int, width: int, rngs: nnx.Rngs):
-        self.vectors = nnx.Param(0.02 * jax.random.normal(rngs.params(), (places, width)))
+        self.vectors = nnx.Param(0.02 * jax.random.normal(rngs.params(), (places, width), jnp.float32))
 
     def __call__(self, tokens: Float[Array, "batch n width"]) -> Float[Array, "batch n width"]:
         return tokens + self.vectors[None]
