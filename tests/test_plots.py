@@ -101,7 +101,11 @@ def test_no_two_configs_share_a_color():
 )
 def test_the_labels_of_accuracies_are_two_at_least_and_do_not_overlap(accuracies):
     spreads = [{"mean": mean, "low": mean - 2e-4, "high": mean + 2e-4} for mean in accuracies]
-    rows = [{"config": "a", "digit_accuracy": spread, "sum_accuracy": spread} for spread in spreads]
+    held_out = {"mean": None}
+    rows = [
+        {"config": "a", "digit_accuracy": spread, "sum_accuracy": spread, "sum_accuracy_held_out": held_out}
+        for spread in spreads
+    ]
     figure = comparison_figures.intervals({"rows": rows})
     figure.draw_without_rendering()
     (axes,) = figure.axes
@@ -109,6 +113,24 @@ def test_the_labels_of_accuracies_are_two_at_least_and_do_not_overlap(accuracies
     assert len(boxes) >= 2
     for left, right in itertools.pairwise(sorted(boxes, key=lambda box: box.x0)):
         assert left.x1 < right.x0
+
+
+def test_held_out_pairs_have_bars_of_their_own_at_the_configs_that_hold_pairs_out():
+    digit, total, trained, held_out = (
+        {"mean": mean, "low": mean - 0.01, "high": mean + 0.01} for mean in (0.98, 0.7, 0.97, 0.02)
+    )
+    whole = {"config": "a", "digit_accuracy": digit, "sum_accuracy": total, "sum_accuracy_trained_cells": total}
+    rows = [
+        whole | {"sum_accuracy_held_out": {"mean": None}},
+        whole | {"config": "b", "sum_accuracy_trained_cells": trained, "sum_accuracy_held_out": held_out},
+    ]
+    (axes,) = comparison_figures.intervals({"rows": rows}).axes
+    errors = {str(bar.get_label()): bar[0].get_xdata() for bar in axes.containers}
+    assert list(errors) == ["digit", "sum, trained pairs", "sum, held-out pairs"]
+    np.testing.assert_allclose(errors["sum, trained pairs"], [0.3, 0.03])
+    np.testing.assert_allclose(errors["sum, held-out pairs"], [0.98])
+    places = [float(place) for bar in axes.containers for place in np.atleast_1d(bar[0].get_ydata())]
+    assert len(set(places)) == len(places) == 5  # no two bars lie on each other
 
 
 def test_a_front_has_every_config_with_its_interval_and_joins_those_that_none_beats():

@@ -19,6 +19,9 @@ from experiments.run_folder import OUTPUTS
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#b2df8a")  # Okabe & Ito's first
 
 
+HELD_OUT = COLORS[2]  # of pairs that were never trained
+
+
 def color(i: int) -> str:
     """Return the color of the i-th config: from the ninth on, the colors repeat at half the brightness."""
     share = 0.5 ** (i // len(COLORS))
@@ -28,23 +31,32 @@ def color(i: int) -> str:
 
 @matplotlib.rc_context(TEXT)
 def intervals(summary: dict[str, Any]) -> Figure:
-    """Draw mean accuracies with their 95 % intervals over seeds, one row per config, named above its bars."""
+    """Draw mean accuracies with their 95 % intervals over seeds, one row per config, named above its bars.
+
+    Where pairs are held out, sums of trained pairs and of held-out pairs have bars of their own.
+    """
     rows = summary["rows"]
-    figure, axes = _panel(WIDTH, 0.9 + 0.55 * len(rows))
-    for offset, output, shade in ((0.12, "digit", DIGIT), (0.36, "sum", SUM)):
-        means, lengths = _bars([row[f"{output}_accuracy"] for row in rows])
-        places = np.arange(len(rows)) + offset
-        axes.errorbar(means, places, xerr=lengths, fmt="o", ms=4, color=shade, capsize=3, label=output)
+    measures = [("digit_accuracy", "digit", DIGIT), ("sum_accuracy", "sum", SUM)]
+    if any(row["sum_accuracy_held_out"]["mean"] is not None for row in rows):
+        measures[1:] = [
+            ("sum_accuracy_trained_cells", "sum, trained pairs", SUM),
+            ("sum_accuracy_held_out", "sum, held-out pairs", HELD_OUT),
+        ]
+    figure, axes = _panel(WIDTH, 0.9 + (0.31 + 0.12 * len(measures)) * len(rows))
+    for i, (measure, label, shade) in enumerate(measures):
+        places = np.array([place for place, row in enumerate(rows) if row[measure]["mean"] is not None])
+        means, lengths = _bars([rows[place][measure] for place in places])
+        axes.errorbar(means, places + 0.1 + 0.2 * i, xerr=lengths, fmt="o", ms=4, color=shade, capsize=3, label=label)
     axes.set(xlabel="test accuracy", xscale="log")
     axes.margins(x=0.1)
     axes.invert_xaxis()
     for place, row in enumerate(rows):
         name = _shortened(row["config"], 60)
         axes.text(0.01, place - 0.12, name, transform=axes.get_yaxis_transform(), fontsize=9, va="center")
-    axes.set(ylim=(len(rows) - 0.4, -0.4), yticks=[])
+    axes.set(ylim=(len(rows) - 0.9 + 0.2 * len(measures), -0.4), yticks=[])
     finish(axes, axes.xaxis)
     axes.spines["left"].set_visible(False)
-    figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=9)
+    figure.legend(loc="outside upper right", ncols=len(measures), frameon=False, fontsize=9)
     return figure
 
 
