@@ -70,7 +70,7 @@ def command(arguments: list[str]) -> int:
     folder = cli.parse_plain(Reproduce, arguments).run
     path = folder / "metrics.jsonl"
     lines = read_json_lines(path)
-    if not lines or not all(_has_test_scores(line) for line in lines):
+    if not lines or not all(_has_test_scores(line) for line in lines) or lines[-1]["epoch"] < 1:
         raise InputError(f"{path}: expected test results of an epoch or more; give the folder of a run of `reference`")
     from experiments.report import figures  # Matplotlib and JAX load only for valid input
 

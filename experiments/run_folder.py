@@ -7,6 +7,7 @@ written last, `summary.json`, which marks the run as finished. A resumable run a
 import hashlib
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,8 +113,11 @@ def read(folder: Path) -> Finished:
             raise InputError(f"{path}: missing, from a run that was published without it, or from {REMEDY}")
         if _digest(path.read_bytes()) != summary["files"][name]:
             raise InputError(f"{path}: altered: not what the run wrote; {REMEDY}")
-    with np.load(folder / PREDICTIONS) as file:
-        predictions = {name: file[name] for name in OUTPUTS}
+    try:
+        with np.load(folder / PREDICTIONS) as file:
+            predictions = {name: file[name] for name in OUTPUTS}
+    except (ValueError, KeyError, zipfile.BadZipFile) as error:  # digests do not stop someone who wrote them, too
+        raise InputError(f"{folder / PREDICTIONS}: expected predictions, found another content: {error}") from None
     return Finished(folder, read_config(folder), read_json(folder / RUN), read_lines(folder), summary, predictions)
 
 

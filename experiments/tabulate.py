@@ -11,6 +11,7 @@ import tyro
 from experiments import cli
 from experiments.report import markdown
 from mnistsum import registry
+from mnistsum.app.errors import printable
 from mnistsum.config import read_config
 from mnistsum.errors import InputError
 
@@ -105,7 +106,7 @@ def command(arguments: list[str]) -> int:
         raise InputError(f"tabulate: expected folders of finished runs, found none among {len(folders):,} paths")
     for folder in folders:
         if folder not in finished:
-            print(f"passed over: {folder}: no finished run", file=sys.stderr)
+            print(f"passed over: {printable(str(folder))}: no finished run", file=sys.stderr)
     if options.chart and (other := [run for run in finished if read_config(run).data.name != "mnist"]):
         raise InputError(f"--chart: expected runs on MNIST, as the published networks are, found {other[0]}")
     groups = group(tuple(finished))

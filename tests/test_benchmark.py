@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from experiments.benchmark.__main__ import command
 from experiments.benchmark.cases import bare, without_a_part
 from experiments.cli import load_config
 from mnistsum.config import AugmentConfig, OptimizerConfig
@@ -12,6 +13,15 @@ PARTS = {
     "base": ["without distortion", "without draws by rank", "without average", "with plain SGD"],
     "reference_fast": ["with plain SGD"],
 }
+
+
+def test_quick_takes_no_other_option(ended):
+    for option in ("--rounds=9", "--output=elsewhere"):
+        status, said = ended(command, "--quick", option)
+        assert (status, said) == (
+            2,
+            "error: --quick: expected no other option, as it takes three rounds and writes nothing\n",
+        )
 
 
 @pytest.mark.parametrize("name", PARTS)

@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import filelock
 import jax
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from experiments.comparison.options import parse
 from experiments.comparison.summary import summarize
 from experiments.comparison.tables import notes, number
 from experiments.training import record, reuse
-from experiments.training.plan import COMPARED, RUN, next_evaluation, next_watch, plan_for
+from experiments.training.plan import COMPARED, RUN, VALIDATED, next_evaluation, next_watch, plan_for
 from experiments.training.seed_run import SeedRun, describe_failure
 from mnistsum import registry
 from mnistsum.app.console import console
@@ -363,9 +364,11 @@ def test_another_version_retrains_and_is_named(wanted, monkeypatch):
     [
         ("jax_default_prng_impl", "rbg", "prng was threefry2x32, is rbg"),
         ("jax_threefry_partitionable", False, "threefry_partitionable was True, is False"),
+        ("jax_enable_x64", True, "enable_x64 was False, is True"),
+        ("jax_default_matmul_precision", "float32", "matmul_precision was default, is float32"),
     ],
 )
-def test_another_source_of_randomness_retrains(wanted, setting, value, said):
+def test_another_setting_of_jax_retrains(wanted, setting, value, said):
     before = jax.config.values[setting]
     try:
         jax.config.update(setting, value)
@@ -388,7 +391,55 @@ def test_a_run_that_is_not_what_its_name_says_is_refused(wanted):
     (folder / "run.json").write_text(json.dumps(harmed))
     run_folder.write_summary(folder, run_folder.read_json(folder / "summary.json") | {"sha256": None})  # as if so made
     with pytest.raises(InputError, match=r"not the run that its name says \(the test split has changed\); delete it"):
-        reuse.read(want, 0)
+        reuse.read(want, 0, COMPARED)
+
+
+def test_a_folder_that_a_program_trains_in_is_not_cleared_away(tmp_path):
+    folders = [tmp_path / f".narrow-{i}" for i in range(2)]
+    for folder in folders:
+        folder.mkdir()
+        (folder / ".lock").touch()
+    with filelock.FileLock(folders[0] / ".lock"):
+        reuse._clear_away(tmp_path)
+        assert [folder.exists() for folder in folders] == [True, False]
+
+
+def test_on_accelerators_all_seeds_that_the_devices_share_evenly_are_one_program(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 4)
+    assert reuse._groups(list(range(10))) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert reuse._groups(list(range(10))) == [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9]]
+
+
+def test_a_job_on_a_machine_of_another_kind_says_so(wanted, tmp_path, monkeypatch):
+    pytest.importorskip("submitit", reason="an extra of the project")
+    from experiments.comparison.contestants import Contestant
+    from experiments.comparison.jobs import Part, work
+
+    want = wanted("narrow")
+    record = want.record | {"settings": want.record["settings"] | {"backend": "gpu"}}
+    elsewhere = reuse.want(tmp_path / "elsewhere", want.config, record, [0])
+    contestant = Contestant(want.config, Path("narrow.py"), False, tmp_path, "a test")
+    with pytest.raises(InputError, match=r"not the run that was asked for: backend was gpu, is cpu; submit from"):
+        work(Part(contestant, elsewhere.folders, record, (Path("narrow.py"),)))
+
+
+def test_a_run_of_a_comparison_is_none_of_a_search(wanted):
+    want = wanted("narrow")
+    assert reuse.read(want, 0, COMPARED).config.seed == 0
+    with pytest.raises(InputError, match=r"of a comparison, which a search cannot use; give it another folder"):
+        reuse.read(want, 0, VALIDATED)
+
+
+def test_a_tuned_run_that_began_at_another_rate_is_named(wanted):
+    want = wanted("narrow")
+    run = run_folder.read_json(want.folders[0] / "run.json")
+    for of in (run, want.record):
+        of["settings"] |= {"tuned": "by halves"}
+    (want.folders[0] / "run.json").write_text(json.dumps(run))
+    config = dataclasses.replace(want.config, optimizer=dataclasses.replace(want.config.optimizer, learning_rate=0.5))
+    other = reuse.want(want.folders[0].parent, config, want.record, [0])
+    assert reuse.why_missing(other).endswith("differs: tuning began at another learning rate")
 
 
 NET = """
@@ -457,7 +508,7 @@ def test_jobs_train_what_a_program_would_and_a_killed_one_is_named_and_retried(c
     arguments = [sys.executable, "-m", "experiments.compare", *map(str, command)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     both = [subprocess.Popen(arguments, cwd=tmp_path, env=OUTSIDE, text=True, **pipes) for _ in range(2)]
-    kill_task(tmp_path / "out" / "jobs", "wide-*-1")
+    kill_task(tmp_path / "out" / "jobs" / "local", "wide-*-1")
     for process in both:  # the two share the jobs
         output, errors = process.communicate(timeout=300)
         assert process.returncode == 1, output + errors
@@ -465,7 +516,7 @@ def test_jobs_train_what_a_program_would_and_a_killed_one_is_named_and_retried(c
         assert errors == "error: 1 of 6 jobs ended without results; --retry-failed submits them again\n"
     runs = tmp_path / "out" / "runs"
     assert len(list(runs.iterdir())) == 5
-    assert len(list((tmp_path / "out" / "jobs" / "logs").glob("*_submitted.pkl"))) == 6
+    assert len(list((tmp_path / "out" / "jobs" / "local" / "logs").glob("*_submitted.pkl"))) == 6
     again = compare(*command, cwd=tmp_path)
     assert again.returncode == 1
     assert again.stdout.count("(reused)") == 5
@@ -510,13 +561,15 @@ def test_jobs_of_slurm_are_waited_for_named_and_retried(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_job_finds_what_another_config_s_file_defines(tmp_path):
+def test_a_job_finds_what_another_config_s_file_defines_and_tunes_for_all_its_seeds(tmp_path, monkeypatch):
     pytest.importorskip("submitit", reason="an extra of the project")
+    monkeypatch.setitem(OUTSIDE, "JAX_PLATFORMS", "cuda")  # local jobs see only the CPU
     write_own(tmp_path)
     variant = "smoke+model.classifier=perceptron+model.widths=4"
-    arguments = ("wide.py", variant, "--output", "out", "--seeds", 2, "--submit", "local", *DATA)
-    run = compare(*arguments, cwd=tmp_path)
+    arguments = ("wide.py", variant, "--output", "out", "--seeds", 2, "--tune", *DATA)
+    run = compare(*arguments, "--submit", "local", "--seeds-per-job", 1, cwd=tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
+    assert "jobs: 2, finished 0;" in run.stdout
 
 
 @pytest.mark.slow
@@ -582,6 +635,15 @@ def test_seeds_that_share_a_program_over_devices_end_as_they_do_alone(compared, 
             assert together["test"][accuracy] == pytest.approx(alone["test"][accuracy], abs=0.005)
 
 
+def test_predictions_that_could_hold_code_are_refused_though_their_digests_are_right(compared, tmp_path):
+    folder, *_ = compared
+    run = shutil.copytree(sorted((folder / "out" / "runs").iterdir())[1], tmp_path / "run")
+    np.savez(run / "predictions.npz", digit=np.array([{}], object), sum=np.zeros((1, 10)))
+    run_folder.write_summary(run, run_folder.read_json(run / "summary.json") | {"sha256": None})
+    with pytest.raises(InputError, match=r"predictions.npz: expected predictions, found another content: .*pickle"):
+        run_folder.read(run)
+
+
 def test_no_flipped_bit_of_a_finished_run_is_silent(compared, tmp_path):
     folder, *_ = compared
     run = shutil.copytree(sorted((folder / "out" / "runs").iterdir())[1], tmp_path / "run")
@@ -619,6 +681,7 @@ def test_no_flipped_bit_of_a_finished_run_is_silent(compared, tmp_path):
         (["base", "mlp", "seed=3"], "compare: expected no seed"),
         (["base", "mlp", "devices=2"], "compare: expected no devices"),
         (["base", "mlp", "--retry-failed"], "--retry-failed: expected only with --submit"),
+        (["base", "mlp", "--seeds-per-job", "2"], "--seeds-per-job: expected only with --submit"),
         (["base", "mlp", "training.epoch=1"], "training.epochs"),
         (["base", "mlp", "model.classifier=conv"], "model.classifier: expected one of reference, compact"),
     ],

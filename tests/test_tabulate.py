@@ -80,10 +80,12 @@ def test_an_unfinished_run_is_refused_by_name(tmp_path):
 
 def test_what_is_no_finished_run_is_passed_over_with_a_line(tmp_path, capsys):
     run = a_run(tmp_path / "done", Config("x"), 0.98, 1)
-    assert command([str(run), str(tmp_path), str(ROOT / "README.md")]) == 0
+    others = [str(tmp_path), str(ROOT / "README.md"), "red\x1b[31m"]
+    assert command([str(run), *others]) == 0
     said = capsys.readouterr()
     assert "| `x` |" in said.out
-    assert said.err.splitlines() == [f"passed over: {path}: no finished run" for path in (tmp_path, ROOT / "README.md")]
+    others[-1] = "red\\x1b[31m"
+    assert said.err.splitlines() == [f"passed over: {path}: no finished run" for path in others]
 
 
 def test_a_chart_shows_each_network_at_its_costs():

@@ -20,6 +20,8 @@ class Benchmark:
 def command(arguments: list[str]) -> int:
     """Run the program; return the exit status."""
     options = cli.parse_plain(Benchmark, arguments)
+    if options.quick and options != Benchmark(quick=True):
+        raise InputError("--quick: expected no other option, as it takes three rounds and writes nothing")
     if options.rounds < 2:
         raise InputError(f"--rounds: expected at least 2, found {options.rounds}")
     if not options.output.name:

@@ -21,7 +21,8 @@ from experiments.benchmark.cases import OURS, PYTORCH, STEPS, Implementation, co
 from experiments.benchmark.ours import ours
 from experiments.benchmark.pytorch import DEVICE, pytorch, wait
 from experiments.report import figures, markdown
-from mnistsum.files import write_whole, writing
+from experiments.training import resources
+from mnistsum.files import write_whole
 from mnistsum.models.summary import summarize
 
 
@@ -62,9 +63,7 @@ def measure(rounds: int, output: Path, command: str) -> None:
     results: dict[str, Any] = environment.describe(command)
     results |= {"torch": torch.__version__, "threads": torch.get_num_threads(), "size": size._asdict()}
     results["gpu"] = "none on this machine" if jax.default_backend() == "cpu" else results["device"]
-    with writing(output.parent):
-        output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(_with_ending(output, ".json"), json.dumps(results, indent=1) + "\n")  # fails before hours are spent
+    resources.check_writable(output.parent)
     for name, part in PARTS.items():
         start = time.perf_counter()
         results[name] = part.measure(size)
@@ -132,7 +131,8 @@ def _implementations(name: str, size: Size) -> dict[str, Implementation]:
             implementations[each] = pytorch(config, *PYTORCH[each], steps, size.images, exact.model)
     answers = zip(exact.answer(), implementations["PyTorch float32"].answer(), strict=True)
     difference = max(float(np.abs(np.asarray(a) - b.numpy()).max()) for a, b in answers)
-    assert difference < 1e-4, f"the two networks are not the same: their outputs differ by {difference}"
+    rounding = 1e-4 if jax.default_backend() == "cpu" else 0.05  # accelerators round the operands of float32 products
+    assert difference < rounding, f"the two networks are not the same: their outputs differ by {difference}"
     return implementations
 
 

@@ -63,7 +63,7 @@ def train(contestant: Contestant, wanted: Wanted, data: Data, advance: Callable[
         advance: called with the updates of a progress bar.
     """
     name = wanted.config.name
-    if reuse.missing(wanted) and (reason := reuse.why_missing(wanted)):
+    if reason := reuse.why_missing(wanted):
         console.say(f"{name}: trained anew, as {reason}")
     if contestant.tuned:
         config, _ = tuning.tune(wanted, data, contestant.output, contestant.command, advance)

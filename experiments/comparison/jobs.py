@@ -1,7 +1,8 @@
 """The runs of a comparison as submitit jobs, on this machine or on SLURM.
 
-Jobs and programs share only the comparison's folder. Its `jobs/` holds submitit's logs, and a file for each job,
-created before the job is submitted so that two programs never submit the same job. It then holds the job's ID.
+Jobs and programs share only the comparison's folder. Its `jobs/local` or `jobs/slurm` holds submitit's logs, and a file
+for each job, created before the job is submitted so that two programs never submit the same job. It then holds the
+job's ID.
 """
 
 import os
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import filelock
 import submitit
 
 from experiments.comparison.contestants import Contestant, train, want
@@ -64,7 +66,7 @@ class Jobs:
     """The jobs of a comparison's folder, on `local` or `slurm`."""
 
     def __init__(self, cluster: str, folder: Path):
-        self.folder = folder / "jobs"
+        self.folder = folder / "jobs" / cluster  # an ID says nothing to the other
         try:
             self.executor = submitit.AutoExecutor(self.folder / "logs", cluster=cluster)
         except RuntimeError as error:  # where there is no SLURM
@@ -78,12 +80,13 @@ class Jobs:
     def submit(self, part: Part, again: bool) -> None:
         """Submit a part's job unless it was submitted before; if that job has ended, resubmit it only if `again`."""
         record = self.folder / part.name
-        if again and record.exists() and self.is_over(part):
-            record.unlink()
-        try:
-            file = record.open("x")
-        except FileExistsError:  # it was submitted before
-            return
+        with filelock.FileLock(self.folder / "lock"):  # or a program could remove what another has just submitted
+            if again and record.exists() and self.is_over(part):
+                record.unlink()
+            try:
+                file = record.open("x")
+            except FileExistsError:  # it was submitted before
+                return
         # Ctrl-C is for the waiting program only: a local job inherits from it that SIGINT is ignored.
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         with file:
@@ -103,7 +106,8 @@ class Jobs:
 
     def _has_ended(self, part: Part, job: Any) -> bool:
         if job is None:
-            return time.time() - (self.folder / part.name).stat().st_mtime > SUBMIT_TIMEOUT
+            record = self.folder / part.name
+            return not record.exists() or time.time() - record.stat().st_mtime > SUBMIT_TIMEOUT
         if part.name in self.submitted or not isinstance(job, submitit.LocalJob):
             return job.done()  # submitit asks SLURM for all jobs at once, less and less often
         try:  # another process's child, whose state submitit does not know
@@ -150,10 +154,11 @@ class Jobs:
         return failed
 
     def _job(self, part: Part) -> Any:
-        """Return a part's job; None while it is being submitted."""
+        """Return a part's job; None while it is being submitted, or if the cluster took none."""
         if part.name in self.submitted:
             return self.submitted[part.name]
-        job_id = (self.folder / part.name).read_text()
+        record = self.folder / part.name
+        job_id = record.read_text() if record.exists() else ""  # another program removes it if the cluster takes no job
         if job_id and job_id not in self.others:
             self.others[job_id] = KINDS[self.executor.cluster](self.executor.folder, job_id)
         return self.others.get(job_id)

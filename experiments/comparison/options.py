@@ -33,7 +33,7 @@ class Compare:
     tune: bool = False  # first choose each config's learning rate on validation images, by halving and doubling it
     dry_run: bool = False  # print runs, device time and storage, estimated from a second of each config, then exit
     submit: Literal["local", "slurm"] | None = None  # train in jobs: as local processes, on the CPU, or through SLURM
-    seeds_per_job: int = 10  # with --submit: how many seeds of one config a job trains
+    seeds_per_job: int = 10  # with --submit: how many seeds of one config a job trains; with --tune, all
     retry_failed: bool = False  # with --submit: resubmit jobs that ended without a result
 
 
@@ -75,8 +75,13 @@ def _configure(options: Compare, overrides: list[str]) -> list[Config]:
         )
     if options.seeds_per_job < 1:
         raise InputError(f"--seeds-per-job: expected at least 1, found {options.seeds_per_job}")
-    if options.retry_failed and options.submit is None:
-        raise InputError("--retry-failed: expected only with --submit")
+    if options.submit is None:
+        for option, given in (
+            ("--retry-failed", options.retry_failed),
+            ("--seeds-per-job", options.seeds_per_job != Compare.seeds_per_job),
+        ):
+            if given:
+                raise InputError(f"{option}: expected only with --submit")
     if options.submit and importlib.util.find_spec("submitit") is None:
         raise InputError("--submit: needs submitit; install this project with the extra `slurm`")
     try:

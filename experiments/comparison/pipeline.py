@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +20,7 @@ from experiments.comparison.options import Compare
 from experiments.report import console
 from experiments.run_folder import Finished
 from experiments.training import resources, reuse
+from experiments.training.plan import COMPARED
 from experiments.training.record import digest
 from experiments.training.reuse import Wanted
 from mnistsum import registry
@@ -40,7 +42,8 @@ def compare(options: Compare, configs: list[Config], command: str) -> None:
         command: the command line, which the results name.
     """
     if options.submit == "local":
-        jax.config.update("jax_platforms", "cpu")  # as submitit's local jobs see no GPU
+        jax.config.update("jax_platforms", "cpu")
+        os.environ["JAX_PLATFORMS"] = "cpu"  # of the jobs
     set_up_compiler()
     compared = [
         Contestant(config, cli.own_file(name), options.tune, options.output, command)
@@ -53,7 +56,7 @@ def compare(options: Compare, configs: list[Config], command: str) -> None:
     if options.dry_run:
         dry_run.show(wanted, tuning.MIN_TRIALS if options.tune else 0, data)
         return
-    resources.check_folder(options.output, [want.config for want in wanted])
+    resources.check_folder(options.output, [want.config for want in wanted], resources.WEIGHTS)
     with console.runs_progress() as bar:
         task = bar.add_task("", total=len(wanted) * options.seeds)
         advance = partial(bar.update, task)
@@ -74,7 +77,7 @@ def compare(options: Compare, configs: list[Config], command: str) -> None:
                 want, data, contestant.output, contestant.command, lambda **_: None
             )
             want = want._replace(config=config)
-        runs[want.config.name] = [reuse.read(want, seed) for seed in want.folders]
+        runs[want.config.name] = [reuse.read(want, seed, COMPARED) for seed in want.folders]
     notes = differing_fields({config.name: config for config in configs})  # before tuning
     _report(options.output, runs, data, command, tuned, notes)
 
@@ -100,20 +103,16 @@ def _submit(options: Compare, compared: list[Contestant], wanted: list[Wanted], 
     assert options.submit is not None
     jobs = Jobs(options.submit, options.output)
     parts = []
-    size = options.seeds_per_job
+    size = options.seeds if options.tune else options.seeds_per_job  # one job tunes a config
     for contestant, want in zip(compared, wanted, strict=True):
         folders = list(want.folders.items())
-        given = [] if contestant.own is None else [contestant.own]
+        given = [] if contestant.own is None else [contestant.own.absolute()]
         files = tuple({*given, *want.config.own_files()})
         parts += [
             Part(contestant, dict(folders[i : i + size]), want.record, files) for i in range(0, len(folders), size)
         ]
     existed = {folder for want in wanted for folder in want.folders.values() if folder.exists()}
     finished = sum(not part.missing() for part in parts)
-    for part in parts:
-        if part.missing():
-            jobs.submit(part, options.retry_failed)
-    console.say(f"jobs: {len(parts)}, finished {finished}; logs in {jobs.executor.folder}")
 
     def on_finished(part: Part, seed: int) -> None:
         folder = part.folders[seed]
@@ -121,6 +120,10 @@ def _submit(options: Compare, compared: list[Contestant], wanted: list[Wanted], 
         advance(advance=1, description=f"{len(parts)} jobs")
 
     try:
+        for part in parts:
+            if part.missing():
+                jobs.submit(part, options.retry_failed)
+        console.say(f"jobs: {len(parts)}, finished {finished}; logs in {jobs.executor.folder}")
         failed = jobs.wait(parts, on_finished)
     except KeyboardInterrupt:
         console.say("the jobs go on; the same command waits for them")

@@ -38,7 +38,7 @@ def rank(configs: dict[str, Config], base: str, seeds: int, output: Path, runs: 
     for config in configs.values():
         resources.check([dataclasses.replace(config, devices=1)], len(loaded[config.data].train.labels))
     for folder in (log.parent, runs):
-        resources.check_folder(folder, configs.values())
+        resources.check_folder(folder, configs.values(), resources.WEIGHTS)
     done = {(line["recipe"], line.get("mark"), line["seed"]) for line in lines}
     marks = {}
     for recipe, config in configs.items():

@@ -30,8 +30,9 @@ MEANINGS = (
     f"right. The adder lag is the steps from {100 * LEARNED:.0f} % of digits to {100 * LEARNED:.0f} % of sums, on "
     f"{WATCH_IMAGES:,} validation images as they are, evaluated every {WATCH_EXAMPLES} examples at first, and ever "
     "more seldom; runs of experiments.run are not (-).",
-    "“digit, permuted” counts digits under their best one-to-one renaming, fitted on validation; “held-out cells” are "
-    "sums of the (digit, number) pairs that were never trained.",
+    "The first three are of all pairs; a sum is right by luck if its digit is misread. “digit, permuted” counts digits "
+    "under their best one-to-one renaming, fitted on validation; “held-out cells” are sums of the (digit, number) "
+    "pairs that were never trained.",
 )
 FEW_SEEDS = 5  # seeds; fewer decide little
 

@@ -15,6 +15,7 @@ from experiments import environment
 from experiments.report import markdown
 from mnistsum import load, load_run
 from mnistsum.evaluation import evaluate
+from mnistsum.files import write_whole
 
 DOUBTS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)  # digit probabilities below which it is shifted
 SHIFTS = (1, 2, 3)  # maximum shifts, in pixels
@@ -22,6 +23,8 @@ SHIFTS = (1, 2, 3)  # maximum shifts, in pixels
 
 def main(folders: list[str]) -> None:
     """Write the table for runs with the same validation images."""
+    if len(folders) < 2:
+        sys.exit(f"shifts: expected the folders of two runs or more, found {len(folders)}")
     count = 0
     moved, right, gains, losses = (defaultdict(list) for _ in range(4))
     for folder in folders:
@@ -57,7 +60,7 @@ def main(folders: list[str]) -> None:
         f"`{made['command']}`, {made['hardware']}, jax {made['versions']['jax']}, commit {made['commit']}."
     )
     table = f"{said}\n\n{markdown.table(header, rows)}\n"
-    (Path(__file__).parent.parent / "results" / "shifts.md").write_text(table)
+    write_whole(Path(__file__).parent.parent / "results" / "shifts.md", table)
     print(table)
 
 

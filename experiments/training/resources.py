@@ -21,7 +21,8 @@ from mnistsum.types import Keys, TrainState
 
 MAX_STEPS = 2**31 - 1  # the most that a state can count
 IN_MEMORY = 4 * 4  # bytes per parameter, at least: a float32 each for its value, gradient, momentum and update
-ON_DISK = 3 * 4 * 4  # bytes per parameter: two checkpoints, and a third while it is written
+CHECKPOINTS = 3 * 4 * 4  # bytes per parameter on disk: two checkpoints, and a third while it is written
+WEIGHTS = 4  # bytes per parameter on disk, of a run without checkpoints
 
 
 def check(configs: Iterable[Config], n: int) -> None:
@@ -45,18 +46,28 @@ def check(configs: Iterable[Config], n: int) -> None:
             )
 
 
-def check_folder(folder: Path, configs: Iterable[Config]) -> None:
+def check_folder(folder: Path, configs: Iterable[Config], kept: int) -> None:
     """Check that a folder, created if missing, is writable and that its disk has room for a run of any of the configs.
+
+    Args:
+        folder: where the runs will be.
+        configs: those of the runs.
+        kept: bytes per parameter that a run keeps: CHECKPOINTS or WEIGHTS.
 
     Raises:
         OSError: if one of the two fails; the message names the folder.
     """
-    needed = ON_DISK * max(count_parameters(config.model) for config in configs)
+    needed = kept * max(count_parameters(config.model) for config in configs)
     there = next(place for place in (folder, *folder.parents) if place.exists())
     with writing(folder):
         free = shutil.disk_usage(there).free
     if needed > free:
         raise OSError(f"{folder}: its disk has {free / 1e9:,.2f} GB left, and a run takes {needed / 1e9:,.2f}")
+    check_writable(folder)
+
+
+def check_writable(folder: Path) -> None:
+    """Check that a folder, created if missing, is writable; raise OSError, which names it, if not."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -41,11 +41,11 @@ def missing(wanted: Wanted) -> list[int]:
     return [seed for seed, folder in wanted.folders.items() if not folder.exists()]
 
 
-def read(wanted: Wanted, seed: int) -> Finished:
+def read(wanted: Wanted, seed: int, plan: Plan) -> Finished:
     """Return a seed's finished run.
 
     Raises:
-        InputError: if it is damaged, or is not the run that its name says.
+        InputError: if it is damaged, is not the run that its name says, or was made for another purpose.
     """
     folder = wanted.folders[seed]
     found = run_folder.read(folder)
@@ -53,12 +53,18 @@ def read(wanted: Wanted, seed: int) -> Finished:
     changed = [*changed_fields(found.config, config), *differences(found.run, wanted.record)]
     if changed or found.config.seed != seed:
         raise InputError(f"{folder}: not the run that its name says ({'; '.join(changed) or 'seed'}); delete it")
+    if ("test" in found.summary) != plan.tests:
+        maker, reader = ("search", "comparison") if plan.tests else ("comparison", "search")
+        raise InputError(f"{folder}: of a {maker}, which a {reader} cannot use; give it another folder")
     return found
 
 
 def why_missing(wanted: Wanted) -> str | None:
-    """Describe how the newest run of that name and seed differs; return None if there is none."""
-    seed = missing(wanted)[0]
+    """Describe how the newest run of a missing one's name and seed differs; return None if there is none."""
+    left = missing(wanted)
+    if not left:
+        return None
+    seed = left[0]
     folder = wanted.folders[seed]
     others = folder.parent.glob(f"{wanted.config.name}-{'?' * 12}-{seed}/{run_folder.SUMMARY}")
     newest = max(others, key=lambda path: path.stat().st_mtime, default=None)
@@ -72,7 +78,7 @@ def why_missing(wanted: Wanted) -> str | None:
         rate = wanted.config.optimizer.learning_rate
         config = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, learning_rate=rate))
     changed = [*changed_fields(config, wanted.config), *differences(run, wanted.record)]
-    return f"{newest.parent}, its newest run, differs: {'; '.join(changed)}"
+    return f"{newest.parent}, its newest run, differs: {'; '.join(changed) or 'tuning began at another learning rate'}"
 
 
 def train_missing(wanted: Wanted, data: Data, plan: Plan, command: str) -> Iterator[tuple[Finished, bool]]:
@@ -80,7 +86,7 @@ def train_missing(wanted: Wanted, data: Data, plan: Plan, command: str) -> Itera
     left = missing(wanted)
     for seed in wanted.folders:
         if seed not in left:
-            yield read(wanted, seed), True
+            yield read(wanted, seed, plan), True
     if left:
         _clear_away(next(iter(wanted.folders.values())).parent)
     for seeds in _groups(left):
@@ -88,7 +94,7 @@ def train_missing(wanted: Wanted, data: Data, plan: Plan, command: str) -> Itera
         if todo:
             _train(wanted, todo, data, plan, command)
         for seed in seeds:
-            yield read(wanted, seed), seed not in todo
+            yield read(wanted, seed, plan), seed not in todo
 
 
 def _groups(seeds: list[int]) -> list[list[int]]:

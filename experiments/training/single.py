@@ -175,7 +175,7 @@ def _compile(config: Config, data: Data, folder: Path | None) -> tuple[Recipe, F
     n = len(data.train.labels)
     resources.check([config], n)
     if folder is not None and leads():
-        resources.check_folder(folder, [config])
+        resources.check_folder(folder, [config], resources.CHECKPOINTS)
     return make_recipe(config, n), loop.in_background(loop.compile_program, config, n)
 
 
