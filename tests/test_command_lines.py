@@ -77,12 +77,11 @@ test_more_overrides = pytest.mark.slow(command_lines(800))
 
 @settings(max_examples=30, deadline=20_000, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(
-    st.lists(
-        st.one_of(
-            st.sampled_from(["base", "mlp", "base+model.adder=shift", "runs", "--tune", "--seeds"]), st.text(max_size=6)
-        )
-    ),
-    OVERRIDES,
+    st.sampled_from([["base", "mlp"], []]),
+    st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=6)), max_size=3),
+    st.one_of(st.just([]), OVERRIDES),
 )
-def test_any_comparison_is_possible_or_refused_in_a_line(arguments, overrides):
-    understood(lambda: comparison.parse([*arguments, *overrides]))
+def test_any_comparison_is_possible_or_refused_in_a_line(configs, words, overrides):
+    parsed = understood(lambda: comparison.parse([*configs, *words, *overrides]))
+    for config in parsed[1] if parsed else []:
+        understood(lambda config=config: possible(config))

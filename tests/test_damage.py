@@ -1,7 +1,9 @@
 """Damaged files: whatever the damage, what was written is read, or one line says why it cannot be."""
 
 import hashlib
+import os
 import shutil
+import stat
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from experiments.training.runs import describe_run, train_runs
 from mnistsum import checkpoint, weights
 from mnistsum.config import CONFIG, Config
 from mnistsum.errors import InputError
+from mnistsum.files import write_whole
 from mnistsum.types import Data, Split
 
 FILES = (
@@ -137,3 +140,21 @@ def damaged_runs(examples: int):
 
 test_a_damaged_run_is_read_as_it_was_or_refused_in_a_line = damaged_runs(40)
 test_more_damaged_runs = pytest.mark.slow(damaged_runs(1200))
+
+
+def test_a_file_is_on_disk_before_it_gets_its_name_and_its_name_after(tmp_path, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        calls.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "content")
+        fsync(descriptor)
+
+    def named(path: Path, target: Path) -> Path:
+        calls.append("name")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", named)
+    write_whole(tmp_path / "file", "content")
+    assert calls == ["content", "name", "folder"]

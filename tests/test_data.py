@@ -1,13 +1,16 @@
 """Examples: order, numbers, pairs and distortion as pure functions of keys."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from programs import ROOT
 from scipy.stats import chisquare
 
+from experiments.training.record import digest
 from mnistsum.config import AugmentConfig, DataConfig
 from mnistsum.data import Pairs, augment, draw_by_rank, draw_epoch, load, pair, scale
 
@@ -76,6 +79,11 @@ def test_validation_and_training_share_nothing_and_are_the_whole_file(mnist):
     assert sorted(train + validation) == sorted(map(bytes, whole.train.images))
 
 
+def test_the_split_is_that_of_every_published_run(mnist):
+    published = json.loads((ROOT / "experiments" / "results" / "runs" / "base-0" / "run.json").read_text())["data"]
+    assert {name: digest(split) for name, split in mnist._asdict().items()} == published
+
+
 def test_validation_stands_for_the_whole_file(mnist):
     # Even places have harder writers than odd ones: a fair draw takes as much of each, and of every tenth of the file.
     place = {image: i for i, image in enumerate(map(bytes, load(DataConfig(validation=0)).train.images))}
@@ -131,8 +139,9 @@ def test_no_distortion_leaves_pixels_as_they_are(train):
 
 
 def test_a_shift_copies_pixels_exactly_by_every_whole_distance(train):
-    pixels = np.asarray(AUGMENT(AugmentConfig(shift=1), KEYS[2], train.images))
-    padded = np.pad(np.asarray(train.images), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    inverted = 1 - train.images  # so that borders are not black
+    pixels = np.asarray(AUGMENT(AugmentConfig(shift=1), KEYS[2], inverted))
+    padded = np.pad(np.asarray(inverted), ((0, 0), (1, 1), (1, 1), (0, 0)))
     seen = set()
     for i in range(len(pixels)):
         found = [(y, x) for y in range(3) for x in range(3) if (padded[i, y : y + 28, x : x + 28] == pixels[i]).all()]
@@ -140,7 +149,7 @@ def test_a_shift_copies_pixels_exactly_by_every_whole_distance(train):
         seen.update(found)
     assert len(seen) == 9
     # Resampling, with a rotation that rounds away, gives the same pixels.
-    resampled = AUGMENT(AugmentConfig(shift=1, rotation=1e-30), KEYS[2], train.images)
+    resampled = AUGMENT(AugmentConfig(shift=1, rotation=1e-30), KEYS[2], inverted)
     np.testing.assert_array_equal(pixels, resampled)
 
 

@@ -59,6 +59,7 @@ def test_the_page_fetches_nothing_from_elsewhere(server):
     assert status == 200
     assert b"--accent: " in page  # it includes the shared style
     assert not re.search(rb"https?://|(src|href)=\"(?!data:)", page)
+    assert server.server_address[0] == "127.0.0.1"  # nor is it served to elsewhere
 
 
 def test_a_drawing_is_answered_as_python_answers(server, mnist):

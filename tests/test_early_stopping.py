@@ -68,6 +68,15 @@ def train(config, data, folder: Path, kill_at: int | None = None) -> None:
             return
 
 
+def test_checkpoints_are_also_saved_within_an_epoch(config, few, tmp_path):
+    folder = begin(config, few, tmp_path / "run")
+    often = dataclasses.replace(RUN, pause=1e-9, save_every=1e-9)
+    saved = set()
+    for _ in train_runs(config, {0: folder}, few, often):
+        saved.update(checkpoint.steps(folder / "checkpoints"))
+    assert any(step % EPOCH for step in saved)
+
+
 @pytest.fixture(scope="module")
 def whole(impatient, few, tmp_path_factory) -> Path:
     """An undisturbed run."""

@@ -11,6 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 from programs import ROOT, bits, finish, start, write_set
@@ -35,9 +36,13 @@ def whole(arguments, tmp_path_factory) -> Path:
     return folder
 
 
-def survive_kills(arguments, folder: Path, kills: int, seed: int) -> int:
-    """Kill and resume a run at random moments, with a new run after each that ends; return the number of runs."""
-    random, runs = np.random.default_rng(seed), 1
+def survive_kills(arguments, folder: Path, kills: int, seed: int) -> tuple[int, int]:
+    """Kill and resume a run at random moments, with a new run after each that ends.
+
+    Returns:
+        The number of runs, and how many kills came after a first checkpoint.
+    """
+    random, runs, amid = np.random.default_rng(seed), 1, 0
     run = folder / "1"
     while kills:
         began = (run / "config.json").exists()
@@ -50,12 +55,13 @@ def survive_kills(arguments, folder: Path, kills: int, seed: int) -> int:
             finished = False
             kills -= 1
         process.communicate()
+        amid += not finished and bool(checkpoint.steps(run / "checkpoints"))
         if finished and kills:
             runs += 1
             run = folder / str(runs)
     if not (run / "summary.json").exists():
         finish(start("--resume", run) if (run / "config.json").exists() else start(*arguments, "--output", run))
-    return runs
+    return runs, amid
 
 
 @pytest.mark.slow
@@ -63,7 +69,8 @@ def test_a_hundred_kills_at_random_moments_lose_nothing(arguments, whole, tmp_pa
     with ThreadPoolExecutor(2) as pool:
         folders = [tmp_path / name for name in ("a", "b")]
         counts = list(pool.map(lambda i: survive_kills(arguments, folders[i], 50, seed=i + 1), range(2)))
-    for folder, runs in zip(folders, counts, strict=True):
+    assert sum(amid for _, amid in counts) >= 10
+    for folder, (runs, _) in zip(folders, counts, strict=True):
         for run in range(1, runs + 1):
             assert bits(folder / str(run)) == bits(whole)
 
@@ -74,7 +81,7 @@ def stopped(arguments, tmp_path) -> Path:
     folder = tmp_path / "stopped"
     process = start(*arguments, "--output", folder)
     assert process.stdout is not None
-    while not process.stdout.readline().startswith("epoch 3/12"):
+    while not process.stdout.readline().startswith("epoch 2/12"):
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
@@ -94,6 +101,13 @@ def test_a_full_disk_ends_the_run_in_words_and_leaves_the_older_checkpoint(stopp
         rf"^error: {stopped}/checkpoints/\d+.safetensors: could not be written: File too large", errors, re.M
     )
     assert checkpoint.steps(stopped / "checkpoints") == steps
+
+
+@pytest.mark.slow
+def test_a_run_that_another_process_writes_is_not_resumed(stopped):
+    with filelock.FileLock(stopped / ".lock"):
+        _, errors = finish(start("--resume", stopped), status=2)
+    assert errors == f"error: {stopped}: another process is writing to this run; wait for it, or name another\n"
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 from jax.errors import KeyReuseError
 
 from mnistsum import checkpoint, evaluation
+from mnistsum.config import AugmentConfig
 from mnistsum.data import NO_EPOCH
 from mnistsum.errors import InputError
 from mnistsum.train import advance, init_state, make_recipe, split_keys, trained_model
@@ -174,7 +175,8 @@ def test_training_and_evaluation_are_traced_once_over_seeds_epochs_and_resumes(c
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "normed"])
 def test_no_key_is_used_twice(config, normed, train, name):
-    recipe = make_recipe(normed if name == "normed" else config, len(train.labels))
+    distorted = dataclasses.replace(config, augment=AugmentConfig(shift=2, rotation=10.0, elastic=0.5))
+    recipe = make_recipe(normed if name == "normed" else distorted, len(train.labels))
     with jax.debug_key_reuse(True):
         state = START(recipe, KEYS)
         for step in (1, 9):

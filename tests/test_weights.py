@@ -202,6 +202,7 @@ def test_what_is_not_this_networks_weights_is_refused_in_one_line(folder, harm, 
 def test_the_graph_of_stablehlo_answers_the_same_for_any_batch(network, folder, mnist):
     assert command(["export", str(folder), "--to", "stablehlo"]) == 0
     graph = jax_export.deserialize(bytearray((folder / "export" / "model.stablehlo").read_bytes()))
+    assert set(graph.platforms) == {"cpu", "cuda", "rocm", "tpu"}
     assert graph.fun_name.startswith("probabilities: calibrated, ") and "means over 9 shifts" in graph.fun_name
     for n in (1, 20):
         answers = graph.call(mnist.test.images[:n], NUMBERS[:n])
