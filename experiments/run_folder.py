@@ -7,7 +7,6 @@ written last, `summary.json`, which marks the run as finished. A resumable run a
 import hashlib
 import io
 import json
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ import numpy as np
 from mnistsum import json_files, weights
 from mnistsum.calibration import Temperatures
 from mnistsum.config import CONFIG, Config, judges_epochs, read_config, to_json
-from mnistsum.errors import InputError
+from mnistsum.errors import InputError, first_line
 from mnistsum.files import write_whole, writing
 from mnistsum.models import Model
 from mnistsum.types import Evaluation
@@ -116,8 +115,10 @@ def read(folder: Path) -> Finished:
     try:
         with np.load(folder / PREDICTIONS) as file:
             predictions = {name: file[name] for name in OUTPUTS}
-    except (ValueError, KeyError, zipfile.BadZipFile) as error:  # digests do not stop someone who wrote them, too
-        raise InputError(f"{folder / PREDICTIONS}: expected predictions, found another content: {error}") from None
+    except Exception as error:  # of several kinds, if someone wrote the file and its digest
+        raise InputError(
+            f"{folder / PREDICTIONS}: expected predictions, found another content: {first_line(error)}"
+        ) from None
     return Finished(folder, read_config(folder), read_json(folder / RUN), read_lines(folder), summary, predictions)
 
 

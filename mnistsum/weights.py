@@ -78,7 +78,7 @@ def save(
 def load(path: Path) -> Weights:
     """Return the content of a file that `save` wrote, given its path or its folder.
 
-    A warning tells if the file that defines a user's own network has changed since it was trained.
+    A warning tells if the code in the file that defines a user's own network has changed since it was trained.
 
     Raises:
         InputError: on another format, an architecture that is not the config's, or a different `config.json` beside it.

@@ -1,6 +1,7 @@
 """Comparisons, as a user runs them, and the results of their runs."""
 
 import dataclasses
+import io
 import itertools
 import json
 import os
@@ -391,7 +392,7 @@ def test_a_run_that_is_not_what_its_name_says_is_refused(wanted):
     (folder / "run.json").write_text(json.dumps(harmed))
     run_folder.write_summary(folder, run_folder.read_json(folder / "summary.json") | {"sha256": None})  # as if so made
     with pytest.raises(InputError, match=r"not the run that its name says \(the test split has changed\); delete it"):
-        reuse.read(want, 0, COMPARED)
+        reuse.read(want, 0)
 
 
 def test_a_folder_that_a_program_trains_in_is_not_cleared_away(tmp_path):
@@ -424,11 +425,14 @@ def test_a_job_on_a_machine_of_another_kind_says_so(wanted, tmp_path, monkeypatc
         work(Part(contestant, elsewhere.folders, record, (Path("narrow.py"),)))
 
 
-def test_a_run_of_a_comparison_is_none_of_a_search(wanted):
+def test_a_search_and_a_comparison_do_not_take_each_others_runs(wanted):
     want = wanted("narrow")
-    assert reuse.read(want, 0, COMPARED).config.seed == 0
-    with pytest.raises(InputError, match=r"of a comparison, which a search cannot use; give it another folder"):
-        reuse.read(want, 0, VALIDATED)
+    reuse.check(want, COMPARED)
+    with pytest.raises(InputError, match=rf"{want.folders[0]}: of a comparison; name another --runs"):
+        reuse.check(want, VALIDATED)
+    (want.folders[1] / "summary.json").write_text("{}")
+    with pytest.raises(InputError, match=rf"{want.folders[1]}: of a search; name another --output"):
+        reuse.check(want, COMPARED)
 
 
 def test_a_tuned_run_that_began_at_another_rate_is_named(wanted):
@@ -566,8 +570,8 @@ def test_a_job_finds_what_another_config_s_file_defines_and_tunes_for_all_its_se
     monkeypatch.setitem(OUTSIDE, "JAX_PLATFORMS", "cuda")  # local jobs see only the CPU
     write_own(tmp_path)
     variant = "smoke+model.classifier=perceptron+model.widths=4"
-    arguments = ("wide.py", variant, "--output", "out", "--seeds", 2, "--tune", *DATA)
-    run = compare(*arguments, "--submit", "local", "--seeds-per-job", 1, cwd=tmp_path)
+    arguments = ("wide.py", variant, "--output", "out", "--seeds", 11, "--tune", *DATA)
+    run = compare(*arguments, "--submit", "local", cwd=tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "jobs: 2, finished 0;" in run.stdout
 
@@ -635,13 +639,16 @@ def test_seeds_that_share_a_program_over_devices_end_as_they_do_alone(compared, 
             assert together["test"][accuracy] == pytest.approx(alone["test"][accuracy], abs=0.005)
 
 
-def test_predictions_that_could_hold_code_are_refused_though_their_digests_are_right(compared, tmp_path):
+def test_predictions_of_another_content_are_refused_though_their_digests_are_right(compared, tmp_path):
     folder, *_ = compared
     run = shutil.copytree(sorted((folder / "out" / "runs").iterdir())[1], tmp_path / "run")
-    np.savez(run / "predictions.npz", digit=np.array([{}], object), sum=np.zeros((1, 10)))
-    run_folder.write_summary(run, run_folder.read_json(run / "summary.json") | {"sha256": None})
-    with pytest.raises(InputError, match=r"predictions.npz: expected predictions, found another content: .*pickle"):
-        run_folder.read(run)
+    objects = io.BytesIO()
+    np.savez(objects, digit=np.array([{}], object), sum=np.zeros((1, 10)))
+    for content, reason in ((objects.getvalue(), "Object arrays cannot be loaded"), (b"", "No data left in file")):
+        (run / "predictions.npz").write_bytes(content)
+        run_folder.write_summary(run, run_folder.read_json(run / "summary.json") | {"sha256": None})
+        with pytest.raises(InputError, match=f"predictions.npz: expected predictions, found another content: {reason}"):
+            run_folder.read(run)
 
 
 def test_no_flipped_bit_of_a_finished_run_is_silent(compared, tmp_path):
@@ -682,6 +689,10 @@ def test_no_flipped_bit_of_a_finished_run_is_silent(compared, tmp_path):
         (["base", "mlp", "devices=2"], "compare: expected no devices"),
         (["base", "mlp", "--retry-failed"], "--retry-failed: expected only with --submit"),
         (["base", "mlp", "--seeds-per-job", "2"], "--seeds-per-job: expected only with --submit"),
+        (
+            ["base", "mlp", "--seeds-per-job", "2", "--tune", "--submit", "local"],
+            "--seeds-per-job: expected only without --tune",
+        ),
         (["base", "mlp", "training.epoch=1"], "training.epochs"),
         (["base", "mlp", "model.classifier=conv"], "model.classifier: expected one of reference, compact"),
     ],

@@ -24,13 +24,13 @@ def test_more_steps_than_can_be_counted_are_refused():
 
 
 def test_a_full_disk_and_a_folder_that_cannot_be_made_are_named(tmp_path, monkeypatch):
-    resources.check_folder(tmp_path / "new" / "runs", [Config()], resources.CHECKPOINTS)
+    resources.check_folder(tmp_path / "new" / "runs", 1_000_000)
     assert list((tmp_path / "new" / "runs").iterdir()) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file/runs: could not be written: Not a directory"):
-        resources.check_folder(tmp_path / "file" / "runs", [Config()], resources.CHECKPOINTS)
+        resources.check_folder(tmp_path / "file" / "runs", 1_000_000)
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1_000_000))
     with pytest.raises(OSError, match=r"runs: its disk has 0.00 GB left, and a run takes 0.01"):
-        resources.check_folder(tmp_path / "runs", [Config()], resources.CHECKPOINTS)
-    resources.check_folder(tmp_path / "runs", [Config()], resources.WEIGHTS)
+        resources.check_folder(tmp_path / "runs", 6_000_000)
+    resources.check_folder(tmp_path / "runs", resources.storage(Config(), 10_000))  # 108,165 parameters

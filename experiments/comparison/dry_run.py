@@ -9,16 +9,13 @@ from rich.table import Table
 
 from experiments import environment
 from experiments.report import console
-from experiments.training import loop, reuse
+from experiments.training import loop, resources, reuse
 from experiments.training.plan import COMPARED, plan_for
 from experiments.training.reuse import Wanted
 from mnistsum.config import Config
 from mnistsum.evaluation import evaluate
-from mnistsum.models.summary import count_parameters
 from mnistsum.train import make_recipe, trained_model
 from mnistsum.types import Data
-
-RESULT = 24_000  # maximum bytes of a run's config, metrics and summary
 
 
 class Cost(NamedTuple):
@@ -44,7 +41,8 @@ def show(wanted: list[Wanted], trials: int, data: Data) -> None:
         step, run = seconds(want.config, data)
         count = len(want.folders)
         trained = missing + (trials if missing else 0)
-        cost = Cost(count, count - missing, trained * run, trained * storage(want.config, data) / 1e6)
+        stored = trained * resources.storage(want.config, len(data.test.labels))
+        cost = Cost(count, count - missing, trained * run, stored / 1e6)
         costs.append(cost)
         _add_row(table, want.config.name, cost, f"{step * 1e3:.1f}", f"{run:.0f}")
     table.add_section()
@@ -84,11 +82,6 @@ def seconds(config: Config, data: Data) -> tuple[float, float]:
 def _shifts_few(config: Config) -> bool:
     """Return whether only low-confidence images are shifted."""
     return config.data.test_shift > 0 and config.data.test_doubt < 1
-
-
-def storage(config: Config, data: Data) -> int:
-    """Return the maximum bytes of a run's folder: float32 weights, a digit and ten sums per test image, text."""
-    return 4 * count_parameters(config.model) + 11 * len(data.test.labels) + RESULT
 
 
 def _add_row(table: Table, name: str, cost: Cost, step: str, run: str, style: str | None = None) -> None:

@@ -80,25 +80,26 @@ class Jobs:
     def submit(self, part: Part, again: bool) -> None:
         """Submit a part's job unless it was submitted before; if that job has ended, resubmit it only if `again`."""
         record = self.folder / part.name
-        with filelock.FileLock(self.folder / "lock"):  # or a program could remove what another has just submitted
-            if again and record.exists() and self.is_over(part):
-                record.unlink()
-            try:
-                file = record.open("x")
-            except FileExistsError:  # it was submitted before
-                return
         # Ctrl-C is for the waiting program only: a local job inherits from it that SIGINT is ignored.
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        with file:
-            try:
-                self.submitted[part.name] = self.executor.submit(work, part)
-            except Exception as error:
-                record.unlink()
-                said = str(error).strip().splitlines() or [type(error).__name__]
-                raise OSError(f"{self.executor.cluster}: took no job: {said[-1]}") from error
-            finally:
-                signal.signal(signal.SIGINT, interrupt)
-            file.write(self.submitted[part.name].job_id)
+        try:
+            with filelock.FileLock(self.folder / "lock"):  # or a program could remove what another has just submitted
+                if again and record.exists() and self.is_over(part):
+                    record.unlink()
+                try:
+                    file = record.open("x")
+                except FileExistsError:  # it was submitted before
+                    return
+            with file:
+                try:
+                    self.submitted[part.name] = self.executor.submit(work, part)
+                except Exception as error:
+                    record.unlink(missing_ok=True)
+                    said = str(error).strip().splitlines() or [type(error).__name__]
+                    raise OSError(f"{self.executor.cluster}: took no job: {said[-1]}") from error
+                file.write(self.submitted[part.name].job_id)
+        finally:
+            signal.signal(signal.SIGINT, interrupt)
 
     def is_over(self, part: Part) -> bool:
         """Return whether the part's job is neither running nor waiting to run."""
@@ -106,8 +107,10 @@ class Jobs:
 
     def _has_ended(self, part: Part, job: Any) -> bool:
         if job is None:
-            record = self.folder / part.name
-            return not record.exists() or time.time() - record.stat().st_mtime > SUBMIT_TIMEOUT
+            try:
+                return time.time() - (self.folder / part.name).stat().st_mtime > SUBMIT_TIMEOUT
+            except FileNotFoundError:  # the cluster took no job
+                return True
         if part.name in self.submitted or not isinstance(job, submitit.LocalJob):
             return job.done()  # submitit asks SLURM for all jobs at once, less and less often
         try:  # another process's child, whose state submitit does not know
@@ -157,8 +160,10 @@ class Jobs:
         """Return a part's job; None while it is being submitted, or if the cluster took none."""
         if part.name in self.submitted:
             return self.submitted[part.name]
-        record = self.folder / part.name
-        job_id = record.read_text() if record.exists() else ""  # another program removes it if the cluster takes no job
+        try:
+            job_id = (self.folder / part.name).read_text()
+        except FileNotFoundError:  # another program removed it, as the cluster took no job
+            return None
         if job_id and job_id not in self.others:
             self.others[job_id] = KINDS[self.executor.cluster](self.executor.folder, job_id)
         return self.others.get(job_id)

@@ -82,6 +82,10 @@ def _configure(options: Compare, overrides: list[str]) -> list[Config]:
         ):
             if given:
                 raise InputError(f"{option}: expected only with --submit")
+    if options.tune and options.seeds_per_job != Compare.seeds_per_job:
+        raise InputError(
+            "--seeds-per-job: expected only without --tune, as one job tunes a config and trains its seeds"
+        )
     if options.submit and importlib.util.find_spec("submitit") is None:
         raise InputError("--submit: needs submitit; install this project with the extra `slurm`")
     try:

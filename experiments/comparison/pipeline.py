@@ -51,12 +51,16 @@ def compare(options: Compare, configs: list[Config], command: str) -> None:
     ]
     data = load(configs[0].data)
     wanted = [contestants.want(contestant, data, range(options.seeds)) for contestant in compared]
+    for want in wanted:
+        reuse.check(want, COMPARED)
     resources.check([want.config for want in wanted], len(data.train.labels))
     contestants.check_contract([want.config for want in wanted if reuse.missing(want)])
     if options.dry_run:
         dry_run.show(wanted, tuning.MIN_TRIALS if options.tune else 0, data)
         return
-    resources.check_folder(options.output, [want.config for want in wanted], resources.WEIGHTS)
+    resources.check_folder(
+        options.output, max(resources.storage(want.config, len(data.test.labels)) for want in wanted)
+    )
     with console.runs_progress() as bar:
         task = bar.add_task("", total=len(wanted) * options.seeds)
         advance = partial(bar.update, task)
@@ -77,7 +81,7 @@ def compare(options: Compare, configs: list[Config], command: str) -> None:
                 want, data, contestant.output, contestant.command, lambda **_: None
             )
             want = want._replace(config=config)
-        runs[want.config.name] = [reuse.read(want, seed, COMPARED) for seed in want.folders]
+        runs[want.config.name] = [reuse.read(want, seed) for seed in want.folders]
     notes = differing_fields({config.name: config for config in configs})  # before tuning
     _report(options.output, runs, data, command, tuned, notes)
 
@@ -126,7 +130,7 @@ def _submit(options: Compare, compared: list[Contestant], wanted: list[Wanted], 
         console.say(f"jobs: {len(parts)}, finished {finished}; logs in {jobs.executor.folder}")
         failed = jobs.wait(parts, on_finished)
     except KeyboardInterrupt:
-        console.say("the jobs go on; the same command waits for them")
+        console.say("submitted jobs go on; the same command submits the rest and waits")
         raise
     for part in failed:
         console.say(f"{part.contestant.config.name}, seeds {part.missing()}: {jobs.explain(part)}")

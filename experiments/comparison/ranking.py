@@ -37,14 +37,16 @@ def rank(configs: dict[str, Config], base: str, seeds: int, output: Path, runs: 
     loaded = {data: load(data) for data in {config.data for config in configs.values()}}
     for config in configs.values():
         resources.check([dataclasses.replace(config, devices=1)], len(loaded[config.data].train.labels))
+    needed = max(resources.storage(config, config.data.validation) for config in configs.values())
     for folder in (log.parent, runs):
-        resources.check_folder(folder, configs.values(), resources.WEIGHTS)
+        resources.check_folder(folder, needed)
     done = {(line["recipe"], line.get("mark"), line["seed"]) for line in lines}
     marks = {}
     for recipe, config in configs.items():
         data = loaded[config.data]
         record = make_record(config, data, cli.own_file(base))
         wanted = reuse.want(runs, config, record, range(seeds))
+        reuse.check(wanted, VALIDATED)
         marked = marks[base, recipe] = mark(wanted.config, record)
         left = {seed: folder for seed, folder in wanted.folders.items() if (recipe, marked, seed) not in done}
         for run, _ in reuse.train_missing(wanted._replace(folders=left), data, VALIDATED, command):

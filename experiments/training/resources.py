@@ -22,7 +22,7 @@ from mnistsum.types import Keys, TrainState
 MAX_STEPS = 2**31 - 1  # the most that a state can count
 IN_MEMORY = 4 * 4  # bytes per parameter, at least: a float32 each for its value, gradient, momentum and update
 CHECKPOINTS = 3 * 4 * 4  # bytes per parameter on disk: two checkpoints, and a third while it is written
-WEIGHTS = 4  # bytes per parameter on disk, of a run without checkpoints
+TEXT = 24_000  # maximum bytes of a run's config, metrics and summary
 
 
 def check(configs: Iterable[Config], n: int) -> None:
@@ -46,18 +46,20 @@ def check(configs: Iterable[Config], n: int) -> None:
             )
 
 
-def check_folder(folder: Path, configs: Iterable[Config], kept: int) -> None:
-    """Check that a folder, created if missing, is writable and that its disk has room for a run of any of the configs.
+def storage(config: Config, images: int) -> int:
+    """Return the maximum bytes of a run's folder without checkpoints and report.
 
-    Args:
-        folder: where the runs will be.
-        configs: those of the runs.
-        kept: bytes per parameter that a run keeps: CHECKPOINTS or WEIGHTS.
+    They are float32 weights, a digit and ten sums for each image that the run predicts, and text.
+    """
+    return 4 * count_parameters(config.model) + 11 * images + TEXT
+
+
+def check_folder(folder: Path, needed: int) -> None:
+    """Check that a folder, created if missing, is writable and that its disk has room for a run of `needed` bytes.
 
     Raises:
         OSError: if one of the two fails; the message names the folder.
     """
-    needed = kept * max(count_parameters(config.model) for config in configs)
     there = next(place for place in (folder, *folder.parents) if place.exists())
     with writing(folder):
         free = shutil.disk_usage(there).free

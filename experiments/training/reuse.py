@@ -41,11 +41,23 @@ def missing(wanted: Wanted) -> list[int]:
     return [seed for seed, folder in wanted.folders.items() if not folder.exists()]
 
 
-def read(wanted: Wanted, seed: int, plan: Plan) -> Finished:
+def check(wanted: Wanted, plan: Plan) -> None:
+    """Check that existing runs were made for this purpose: on the test set, or for a search.
+
+    Raises:
+        InputError: if one was not.
+    """
+    for folder in wanted.folders.values():
+        if folder.exists() and ("test" in run_folder.read_summary(folder)) != plan.tests:
+            remedy = "of a search; name another --output" if plan.tests else "of a comparison; name another --runs"
+            raise InputError(f"{folder}: {remedy}")
+
+
+def read(wanted: Wanted, seed: int) -> Finished:
     """Return a seed's finished run.
 
     Raises:
-        InputError: if it is damaged, is not the run that its name says, or was made for another purpose.
+        InputError: if it is damaged, or is not the run that its name says.
     """
     folder = wanted.folders[seed]
     found = run_folder.read(folder)
@@ -53,9 +65,6 @@ def read(wanted: Wanted, seed: int, plan: Plan) -> Finished:
     changed = [*changed_fields(found.config, config), *differences(found.run, wanted.record)]
     if changed or found.config.seed != seed:
         raise InputError(f"{folder}: not the run that its name says ({'; '.join(changed) or 'seed'}); delete it")
-    if ("test" in found.summary) != plan.tests:
-        maker, reader = ("search", "comparison") if plan.tests else ("comparison", "search")
-        raise InputError(f"{folder}: of a {maker}, which a {reader} cannot use; give it another folder")
     return found
 
 
@@ -86,7 +95,7 @@ def train_missing(wanted: Wanted, data: Data, plan: Plan, command: str) -> Itera
     left = missing(wanted)
     for seed in wanted.folders:
         if seed not in left:
-            yield read(wanted, seed, plan), True
+            yield read(wanted, seed), True
     if left:
         _clear_away(next(iter(wanted.folders.values())).parent)
     for seeds in _groups(left):
@@ -94,7 +103,7 @@ def train_missing(wanted: Wanted, data: Data, plan: Plan, command: str) -> Itera
         if todo:
             _train(wanted, todo, data, plan, command)
         for seed in seeds:
-            yield read(wanted, seed, plan), seed not in todo
+            yield read(wanted, seed), seed not in todo
 
 
 def _groups(seeds: list[int]) -> list[list[int]]:

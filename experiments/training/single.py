@@ -28,6 +28,7 @@ from mnistsum.errors import InputError
 from mnistsum.evaluation import compile_evaluation
 from mnistsum.files import PARTIAL, writing
 from mnistsum.models import Model, abstract_model
+from mnistsum.models.summary import count_parameters
 from mnistsum.train import Recipe, make_recipe
 from mnistsum.types import Data, TrainState
 
@@ -175,7 +176,8 @@ def _compile(config: Config, data: Data, folder: Path | None) -> tuple[Recipe, F
     n = len(data.train.labels)
     resources.check([config], n)
     if folder is not None and leads():
-        resources.check_folder(folder, [config], resources.CHECKPOINTS)
+        checkpoints = resources.CHECKPOINTS * count_parameters(config.model)
+        resources.check_folder(folder, checkpoints + resources.storage(config, len(data.test.labels)))
     return make_recipe(config, n), loop.in_background(loop.compile_program, config, n)
 
 

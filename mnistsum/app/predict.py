@@ -101,7 +101,7 @@ def _expand(given: str) -> list[str]:
     except OSError:  # such as a name that is too long: reported when it is read
         return [given]
     found = sorted(glob.glob(given, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
-    return [file for file in found if not Path(file).is_dir()] or [given]
+    return [file for file in found if not Path(file).is_dir()] or found or [given]
 
 
 def _answer(predictor: Predictor, files: list[str], numbers: list[int], bad: list[str]) -> Iterator[dict[str, Any]]:

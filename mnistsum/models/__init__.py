@@ -5,6 +5,7 @@ it is in evaluation mode and holds no random keys.
 """
 
 import inspect
+import numbers
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -41,10 +42,11 @@ class Model(nnx.Module):
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         self.classifier = _made(CLASSIFIERS, config.classifier, config=config, rngs=rngs)
         features = getattr(self.classifier, "features", None)
-        if not isinstance(features, int):
+        if not isinstance(features, numbers.Integral):
+            found = "none" if features is None else type(features).__name__
             raise InputError(
                 f"classifier {config.classifier}: expected an attribute `features`, the width of its features, found "
-                f"{type(features).__name__}"
+                f"{found}"
             )
         self.adder = _made(ADDERS, config.adder, config=config, features=features, rngs=rngs)
         self.adder_gradient = config.adder_gradient
