@@ -690,7 +690,7 @@ def test_no_flipped_bit_of_a_finished_run_is_silent(compared, tmp_path):
         (["base", "mlp", "--retry-failed"], "--retry-failed: expected only with --submit"),
         (["base", "mlp", "--seeds-per-job", "2"], "--seeds-per-job: expected only with --submit"),
         (
-            ["base", "mlp", "--seeds-per-job", "2", "--tune", "--submit", "local"],
+            ["base", "mlp", "--seeds-per-job", "2", "--tune", "--submit", "local", "data.validation=0"],
             "--seeds-per-job: expected only without --tune",
         ),
         (["base", "mlp", "training.epoch=1"], "training.epochs"),
