@@ -14,7 +14,7 @@ class Benchmark:
 
     rounds: int = 5  # each implementation takes one turn per round; at least 2, for a range
     output: Path = Path("experiments/results/benchmark")  # .json, .md and .png are appended
-    quick: bool = False  # only steps and evaluations, on fewer images, printed and not written; about four minutes
+    quick: bool = False  # only steps and evaluations, on fewer images, printed and not written; two to four minutes
 
 
 def command(arguments: list[str]) -> int:
