@@ -68,6 +68,7 @@ def train(config, data, folder: Path, kill_at: int | None = None) -> None:
             return
 
 
+@pytest.mark.slow
 def test_checkpoints_are_also_saved_within_an_epoch(config, few, tmp_path):
     folder = begin(config, few, tmp_path / "run")
     often = dataclasses.replace(RUN, pause=1e-9, save_every=1e-9)

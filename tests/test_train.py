@@ -314,7 +314,7 @@ def test_no_step_follows_the_last(recipe, keys, start, train):
     assert equal(ADVANCE(recipe, keys, start, train, jnp.int32(recipe.steps + 3)), last)
 
 
-@pytest.mark.parametrize("name", ["base", "mlp", "vit"])
+@pytest.mark.parametrize("name", ["base", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mlp", "vit"))])
 def test_64_bit_mode_trains_and_evaluates_the_same_types(name):
     config = cli.load_config(name)
 
