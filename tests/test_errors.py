@@ -129,9 +129,9 @@ def seven(mnist, tmp_path_factory) -> Path:
 @pytest.mark.slow
 @settings(
     max_examples=25,
-    deadline=None,  # each example is a process
+    deadline=20_000,
     derandomize=True,
-    phases=[Phase.explicit, Phase.generate],  # not shrunk, for the same reason
+    phases=[Phase.explicit, Phase.generate],  # not shrunk, as each example is a process
     suppress_health_check=list(HealthCheck),
 )
 @given(st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in SETTINGS.items()}))

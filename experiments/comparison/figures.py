@@ -17,8 +17,6 @@ from experiments.report.svg import TEXT, WIDTH
 from experiments.run_folder import OUTPUTS
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#b2df8a")  # Okabe & Ito's first
-
-
 HELD_OUT = COLORS[2]  # of pairs that were never trained
 
 
