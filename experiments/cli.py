@@ -37,7 +37,7 @@ def own_file(name: str) -> Path | None:
 
 
 def load_own(file: Path) -> ModuleType:
-    """Return the user's .py file as a module, the names that it defines added."""
+    """Load the user's .py file as a module, and add the names that it defines to the registries."""
     try:
         return registry.load_file(file)
     except InputError as error:
@@ -76,7 +76,7 @@ def parse(program: Any, arguments: list[str]) -> Any:
     finder.add_argument("--config", default="base", nargs="?", const="base")  # tyro reports a missing value
     settings = load_config(finder.parse_known_args(arguments)[0].config)
     docstring = (program.__doc__ or "") + (
-        "\n\nFields of the config are overridden bare: optimizer.learning_rate=3e-4 training.epochs=2"
+        "\n\nOverride fields of the config without dashes: optimizer.learning_rate=3e-4 training.epochs=2"
         f"\n\nConfigs: {', '.join(config_names())}, or a .py file of yours with a variable `config`."
     )
     files = [f"--config {word}" for word in arguments if word in config_names() or word.endswith(".py")]
@@ -104,7 +104,7 @@ def override(config: Config, assignments: list[str]) -> Config:
 
 
 def load_variant(text: str, overrides: Sequence[str] = ()) -> Config:
-    """Return the config of NAME or NAME+field=value+..., with the overrides of all configs applied.
+    """Return the config of NAME or NAME+field=value+..., with the overrides that apply to all configs.
 
     A variant's own changes become part of its name, as in base-adder-shift.
     """

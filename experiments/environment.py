@@ -41,6 +41,11 @@ def trained_with(runs: list[dict[str, Any]]) -> dict[str, str]:
     return {name: ", ".join(values) for name, values in found.items()}
 
 
+def machine(cores: int | str, hardware: str) -> str:
+    """Describe, for a table, the machine of a run, such as "2 cores of AMD EPYC"."""
+    return f"{cores} {'core' if str(cores) == '1' else 'cores'} of {hardware}"
+
+
 def memory() -> int:
     """Return the bytes of this machine's memory."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -49,6 +54,12 @@ def memory() -> int:
 def matmul_precision() -> str:
     """Return JAX's precision setting for float32 matrix products."""
     return jax.config.values["jax_default_matmul_precision"] or "default"
+
+
+def xla_flags() -> str:
+    """Return the XLA flags that are set, without the number of virtual devices, which affects no result."""
+    flags = set(os.environ.get("XLA_FLAGS", "").split())
+    return " ".join(sorted(flag for flag in flags if "force_host_platform_device_count" not in flag)) or "none"
 
 
 def hardware() -> str:

@@ -117,7 +117,7 @@ def read(folder: Path) -> Finished:
             predictions = {name: file[name] for name in OUTPUTS}
     except Exception as error:  # of several kinds, if someone wrote the file and its digest
         raise InputError(
-            f"{folder / PREDICTIONS}: expected predictions, found another content: {first_line(error)}"
+            f"{folder / PREDICTIONS}: expected predictions, found other content: {first_line(error)}"
         ) from None
     return Finished(folder, read_config(folder), read_json(folder / RUN), read_lines(folder), summary, predictions)
 
@@ -139,7 +139,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 def answer_multiply_adds(summary: dict[str, Any]) -> float:
     """Return the multiply-adds per answer: those of one pass times the mean number of passes per test image."""
-    return summary["multiply_adds"] * summary["test"].get("passes", 1)  # runs without the entry made one
+    return summary["multiply_adds"] * summary["test"].get("passes", 1)  # early versions made one pass per image
 
 
 def read_json(path: Path) -> dict[str, Any]:

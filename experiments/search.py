@@ -1,4 +1,4 @@
-"""Compares recipes on held-out training images; never reads the test set: `python -m experiments.search --help`."""
+"""Compares recipes on held-out training images, never on the test set: `python -m experiments.search --help`."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -55,9 +55,10 @@ def _draw(groups: Groups, path: Path) -> None:
 
     points = []
     for name, runs in groups.items():
-        accuracy = mean(100 * run["test"]["digit_accuracy"] for run in runs)
+        accuracies = [100 * run["test"]["digit_accuracy"] for run in runs]
+        spread = stdev(accuracies) if len(runs) > 1 else None
         seconds = median(run["train_seconds"] for run in runs)
-        points.append(published.Point(name, accuracy, runs[0]["parameters"], seconds))
+        points.append(published.Point(name, mean(accuracies), spread, runs[0]["parameters"], seconds))
     figures.save(published.chart(points), path)
 
 
@@ -106,7 +107,7 @@ def command(arguments: list[str]) -> int:
         raise InputError(f"tabulate: expected folders of finished runs, found none among {len(folders):,} paths")
     for folder in folders:
         if folder not in finished:
-            print(f"passed over: {printable(str(folder))}: no finished run", file=sys.stderr)
+            print(f"skipped: {printable(str(folder))}: not a finished run", file=sys.stderr)
     if options.chart and (other := [run for run in finished if read_config(run).data.name != "mnist"]):
         raise InputError(f"--chart: expected runs on MNIST, as the published networks are, found {other[0]}")
     groups = group(tuple(finished))

@@ -22,21 +22,21 @@ class Reliability(NamedTuple):
     answers: list[int]  # [15], how many have their confidence in each bin
     confidence: list[float]  # [15], mean confidence in each bin; 0 if it is empty
     accuracy: list[float]  # [15], share of right answers in each bin; 0 if it is empty
-    error: float  # expected calibration error: mean distance of the two, weighted by answers
+    error: float  # expected calibration error: mean |confidence - accuracy|, weighted by answers
 
 
 def fit_temperature(logits: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]) -> float:
     """Return the temperature that minimizes the negative log-likelihood on held-out answers (Guo et al. 2017).
 
     Guo et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599. The temperature changes no answer. It
-    is 1 if all answers are right: the likelihood would then rise without limit as the temperature falls, and says
+    is 1 if all answers are right: the likelihood would then keep rising as the temperature falls to zero, and would say
     nothing about the error rate.
 
     Examples:
         >>> import numpy as np
         >>> from mnistsum.calibration import fit_temperature
-        >>> logits = np.tile([4.0, 0.0], (100, 1))  # as sure as 98 %
-        >>> labels = np.arange(100) % 4 == 0  # and right in 75 %
+        >>> logits = np.tile([4.0, 0.0], (100, 1))  # confidence 98 %
+        >>> labels = np.arange(100) % 4 == 0  # accuracy 75 %
         >>> round(fit_temperature(logits, labels.astype(int)), 2)
         3.64
     """

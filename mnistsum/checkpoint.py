@@ -115,8 +115,7 @@ def restore(folder: Path, config: Config) -> Restored:
 def load_run(folder: str | Path, own: str | Path | None = None) -> tuple[Config, Model]:
     """Return the config and model of a run's folder: its final model, else the one it would keep if it ended now.
 
-    That is its newest checkpoint's, or the best so far if `training.keep` is best.
-
+    An unfinished run would keep the model of its newest checkpoint, or the best so far if `training.keep` is best.
     A warning names each checkpoint that could not be used.
 
     Args:
@@ -158,10 +157,10 @@ def _read(path: Path, config: Config) -> tuple[TrainState, dict[str, Any], Model
     may_differ = {"devices"} | (set() if spans_epochs(config) else {"training.epochs"})
     for name, value in as_dict(config).items():
         if name not in may_differ and saved[name] != value:
-            raise InputError(f"{path}: of another config: expected {name} to be {value!r}, found {saved[name]!r}")
+            raise InputError(f"{path}: from another config: expected {name} to be {value!r}, found {saved[name]!r}")
     # The count of images shapes only the draws by rank; without them, any count will do.
     images = len(arrays.get("draws.losses", ())) or config.data.train_images or config.training.batch_size
-    # The devices shape no array, and those of the run may not exist here.
+    # No array's shape depends on the number of devices, and the run's devices may not exist here.
     like = jax.eval_shape(lambda: init_state(make_recipe(config, images, devices=1), split_keys(0)))
     of_state, of_best = _flat(like), _flat({"best": like.model})
     wanted = of_state | (of_best if arrays.keys() & of_best.keys() else {})

@@ -104,7 +104,7 @@ class ModelConfig(Checked):
     adder_gradient: bool = True  # whether the sum's gradient reaches the classifier
     hidden: int = 128  # units of the adder's hidden layer, in concat and direct
     initialization: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults; he: variance 2 / fan-in, biases 0
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of operands of layers' products, dense biases; else float32
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of product operands and dense biases; all else is float32
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         return [
@@ -153,7 +153,7 @@ class OptimizerConfig(Checked):
     name: str = "muon"  # sgd, adamw, muon (for matrices and kernels; Adam for the rest), or your own
     learning_rate: float = 0.02  # the schedule's peak
     momentum: float = 0.95  # of sgd, and of muon's matrices and kernels; b1 of adamw
-    weight_decay: float = 0.0  # decoupled, scaled by the learning rate; adamw, and muon's matrices and kernels
+    weight_decay: float = 0.0  # decoupled, scaled by the learning rate; with muon, of matrices and kernels only
     schedule: Literal["constant", "one_cycle", "cosine"] = "one_cycle"  # linear rise, then linear or cosine decay to 0
     warmup: float = 0.2  # fraction of steps in which the rate rises; one_cycle and cosine
     average: float = 0.0  # decay of the weights' moving average, which is evaluated and saved; 0: no average
@@ -237,7 +237,7 @@ class Config(Checked):
     def _ranges(self) -> list[tuple[str, bool, str]]:
         in_name = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."
         return [
-            ("name", in_name, "letters, digits, '-', '_' and '.', which is not first"),
+            ("name", in_name, "letters, digits, '-', '_' and '.', but no '.' at the start"),
             ("seed", 0 <= self.seed < 2**32, "0 to 4294967295"),
             ("devices", self.devices == "all" or self.devices >= 1, "all, or at least 1"),
         ]
@@ -301,7 +301,7 @@ def _build(kind: Any, values: Any, path: str) -> Any:
     if isinstance(values, dict):
         old = {key: RENAMED[f"{path}.{key}"] for key in values if f"{path}.{key}" in RENAMED}
         for key, name in old.items():
-            warnings.warn(f"the config's {path}.{key} is read as {path}.{name}, its name by now", stacklevel=4)
+            warnings.warn(f"the config's {path}.{key} is read as {path}.{name}, its current name", stacklevel=4)
         values = {old.get(key, key): value for key, value in values.items()}
     optional = {name for name in expected if f"{path}.{name}" in ADDED}
     if not isinstance(values, dict) or not expected.keys() - optional <= values.keys() <= expected.keys():

@@ -1,4 +1,4 @@
-"""The task's examples: images are read once, and pure functions of keys order, pair and distort them."""
+"""The task's examples: images are read once, then ordered, paired and distorted by pure functions of random keys."""
 
 import jax
 import jax.numpy as jnp

@@ -16,7 +16,8 @@ def count(config: Config) -> int:
     """Return how many devices share each batch.
 
     Raises:
-        InputError: if JAX does not find as many, or they cannot share a batch evenly.
+        InputError: if JAX finds fewer, if a run of several processes would not use all of them, or if they cannot
+            share a batch evenly.
     """
     there, size = jax.device_count(), config.training.batch_size
     devices = there if config.devices == "all" else config.devices

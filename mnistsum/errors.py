@@ -1,4 +1,4 @@
-"""The one exception for wrong user input, and the words of others."""
+"""`InputError`, the exception for wrong user input, and the messages of other exceptions in one line."""
 
 
 class InputError(Exception):

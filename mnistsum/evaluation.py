@@ -85,10 +85,10 @@ class Classified(NamedTuple):
 def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"], loops: bool = True) -> Classified:
     """Return a trained model's features and digit logits for raw images, and how many passes each image took.
 
-    With `test_shift`, they are means over all shifts of the image by up to that many whole pixels along each axis, with
-    black outside: test-time augmentation (Krizhevsky et al. 2012, "ImageNet classification with deep convolutional
-    neural networks"). With `test_doubt` below 1, only images whose most likely digit is less probable than that are
-    shifted. No image's answer depends on the others in its batch.
+    With `test_shift`, features and logits are means over all shifts of the image by up to that many whole pixels along
+    each axis, with black outside: test-time augmentation (Krizhevsky et al. 2012, "ImageNet classification with deep
+    convolutional neural networks"). With `test_doubt` below 1, only images whose most likely digit is less probable
+    than that are shifted. No image's answer depends on the others in its batch.
 
     Args:
         config: its scaling and test-time augmentation are read.

@@ -27,7 +27,7 @@ class Checked:
                 known.check(name)
 
     def names(self) -> list[tuple[registry.Registry, str]]:
-        """Return each name that a field holds, its parts' fields included, after the registry that it belongs to."""
+        """Return a pair of registry and name for each field, here or in a part, that holds a registered name."""
         parts = [part for part in vars(self).values() if isinstance(part, Checked)]
         own = [(known, getattr(self, field)) for field, known in self._names().items()]
         return [*own, *(pair for part in parts for pair in part.names())]
@@ -59,7 +59,7 @@ def hints(kind: type) -> dict[str, Any]:
 
 def _checked(hint: Any, value: Any, key: str) -> Any:
     """Return the value, with a number converted to int or float; InputError if it does not have the type."""
-    choices = get_args(hint)
+    choices, literals = get_args(hint), []
     kind = get_origin(hint)
     if kind is Literal:
         return _chosen(choices, value, key)
@@ -82,11 +82,12 @@ def _checked(hint: Any, value: Any, key: str) -> Any:
         return int(value)
     if hint not in (int, float) and isinstance(value, hint):
         return value
-    raise InputError(f"{key}: expected {hint.__name__}, found {value!r}")
+    expected = " or ".join([*map(str, literals), hint.__name__])
+    raise InputError(f"{key}: expected {expected}, found {value!r}")
 
 
 def _chosen(choices: tuple[Any, ...], value: Any, key: str) -> Any:
     if value in choices:
         return value
-    near = difflib.get_close_matches(str(value), choices, 1, 0.0)[0]
-    raise InputError(f"{key}: expected one of {', '.join(choices)}, found {value!r}; did you mean {near}?")
+    near = "".join(f"; did you mean {name}?" for name in difflib.get_close_matches(str(value), choices, 1))
+    raise InputError(f"{key}: expected one of {', '.join(choices)}, found {value!r}{near}")

@@ -103,7 +103,7 @@ def _digest(arrays: dict[str, Any], metadata: dict[str, str]) -> str:
 
 
 def first_difference(expected: dict[str, Any], found: dict[str, Any]) -> str | None:
-    """Return which array, the first by name, differs in type or shape, and how; None if all agree."""
+    """Describe the first array, in the order of names, whose type or shape differs; return None if none does."""
     for name in sorted(expected.keys() | found.keys()):
         want, have = (_describe(side.get(name)) for side in (expected, found))
         if want != have:

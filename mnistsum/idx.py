@@ -56,14 +56,18 @@ def read(
 ) -> tuple[
     UInt8[np.ndarray, "n 28 28 1"], Int[np.ndarray, " n"], UInt8[np.ndarray, "m 28 28 1"], Int[np.ndarray, " m"]
 ]:
-    """Return training images and labels, then the test's; an InputError names file, expectation and finding."""
+    """Return training images and labels, then test images and labels.
+
+    Raises:
+        InputError: if a file cannot be used; the message names it, what was expected and what was found.
+    """
     paths = _locate(name, folder)
     try:
         return _read_files(paths, name)
     except InputError as error:
         if folder is not None or name == "mnist":
             raise
-        raise InputError(f"{error}; delete {paths[0].parent}, and it is downloaded anew") from None
+        raise InputError(f"{error}; delete {paths[0].parent} to download it again") from None
 
 
 def _read_files(paths: list[Path], name: str) -> Any:
@@ -88,7 +92,7 @@ def _locate(name: str, folder: str | None) -> list[Path]:
     try:
         root = Path(__file__).parent / "mnist" if folder is None else Path(folder).expanduser()
     except RuntimeError:
-        raise InputError(f"data.dir: expected a folder, found the home of no user: {folder}") from None
+        raise InputError(f"data.dir: expected a folder, found the home of an unknown user: {folder}") from None
     if not root.is_dir():
         raise InputError(f"data.dir: expected a folder of four IDX files, found no folder {root}")
     paths = []
@@ -126,7 +130,7 @@ def _read_file(path: Path, magic: int, name: str, index: int) -> UInt8[np.ndarra
         raise InputError(f"{path}: expected a whole {'gzip ' if zipped else ''}file, found: {error}") from None
     if len(content) != count * size:
         more = "more" if len(content) > count * size else len(content)
-        raise InputError(f"{path}: expected the {count * size} bytes that its count {count} says, found {more}")
+        raise InputError(f"{path}: expected the {count * size} bytes that its count {count} implies, found {more}")
     if name in CONTENT:
         expected = CONTENT[name][index]
         algorithm = "sha256" if len(expected) == 64 else "md5"

@@ -14,7 +14,8 @@ def parse_json(text: str | bytes, source: str) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        InputError: if it is not JSON, has wrong bytes, is nested too deeply, or has a number of thousands of digits.
+        InputError: if it is not JSON, has invalid bytes, is nested too deeply, or holds a number with thousands of
+            digits.
     """
     try:
         return json.loads(text.decode() if isinstance(text, bytes) else text)
@@ -38,7 +39,7 @@ def finite(value: Any) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """Return the value of a JSON file; InputError if there is none."""
+    """Return the value of a JSON file; raise InputError if the file is missing, too large or not JSON."""
     return parse_json(_read(path), str(path))
 
 

@@ -62,8 +62,10 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
 
 
 def sgd(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransformation:
-    """Return stochastic gradient descent with momentum."""
-    return optax.sgd(rate, config.momentum or None)
+    """Return stochastic gradient descent with momentum and decoupled weight decay (the same paper as `adamw`'s)."""
+    momentum = optax.trace(config.momentum) if config.momentum else optax.identity()
+    decay = optax.add_decayed_weights(config.weight_decay) if config.weight_decay else optax.identity()
+    return optax.chain(momentum, decay, optax.scale_by_learning_rate(rate))
 
 
 def adamw(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransformation:
@@ -72,7 +74,7 @@ def adamw(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransf
 
 
 def muon(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransformation:
-    """Return Muon for matrices and kernels, Adam for vectors.
+    """Return Muon for matrices and kernels, and Adam with Nesterov momentum for vectors.
 
     Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon.
     """

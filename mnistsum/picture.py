@@ -19,7 +19,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, AssertionError, struct.error)
 MAX_BYTES, MAX_PIXELS = 50_000_000, 50_000_000  # of a picture
 MAX_SIDE = 2000  # pixels of the longer side; larger pictures are made smaller first
-WORKING_SIDE = 160  # pixels of the longer side, of the page and then the digit's surroundings, in the search
+WORKING_SIDE = 160  # pixels of the longer side to which the page, then the digit's surroundings, are scaled for search
 MAX_STROKE = 0.4  # of the longer side; strokes are narrower, so that a closing of this width leaves only paper
 MIN_HAIRLINE = 0.2  # least share of the strongest ink for a hairline joined to it
 MIN_INK = 0.06  # least share of the paper's light that ink absorbs
@@ -67,7 +67,7 @@ def inspect_picture(
 ) -> Picture:
     """Return the digit in a PNG, JPEG, GIF or BMP file, and reasons to doubt that it is one.
 
-    Transparency is laid on white or black paper, from which the rest stands out; EXIF's rotation is undone.
+    Transparent parts become white or black paper, whichever contrasts with the rest; EXIF's rotation is undone.
 
     Args:
         source: a path, an open file, or a file's content.
@@ -75,7 +75,7 @@ def inspect_picture(
         max_pixels: larger pictures are refused.
 
     Raises:
-        InputError: if it is no such file, or an empty page.
+        InputError: if the source cannot be read as one of these formats, or shows an empty page.
 
     Examples:
         >>> import io
@@ -167,8 +167,8 @@ def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture")
 
     As in LeCun et al. 1998, "Gradient-based learning applied to document recognition", section III.A, the digit is
     cropped, scaled to 20 pixels on its longer side with gray levels, and its center of mass moved to the middle of
-    28x28. Before that, ink is separated from the paper around it; thin strokes are thickened, as a pen on a large page
-    would otherwise vanish, and thick ones thinned, as they would fill the gaps between them.
+    28x28. Before that, ink is separated from the paper around it; thin strokes, as of a pen on a large page, are
+    thickened, because they would vanish, and thick ones thinned, because they would fill the gaps between them.
     """
     gray = _gray(pixels)
     scale = max(1, max(gray.shape) / WORKING_SIDE)
@@ -221,7 +221,7 @@ def _find_ink(gray: Float[np.ndarray, "height width"], name: str) -> Float[np.nd
 
 
 def _find_shapes(ink: Float[np.ndarray, "height width"]) -> Int[np.ndarray, "height width"]:
-    """Return the shapes, numbered: what has half of the strongest ink, and hairlines joined to it."""
+    """Label the shapes: regions with over half of the strongest ink, together with hairlines joined to them."""
     labels, count = cast(tuple[np.ndarray, int], ndimage.label(ink > MIN_HAIRLINE, np.ones((3, 3))))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     sizes[np.setdiff1d(np.arange(count + 1), labels[ink > 0.5])] = 0

@@ -1,5 +1,6 @@
 """Predictions of a trained network for pairs of an image and a number."""
 
+import reprlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +65,7 @@ class Predictor(NamedTuple):
             numbers = np.full(n, numbers)
         is_whole = np.issubdtype(numbers.dtype, np.integer)
         if numbers.shape != (n,) or not is_whole or not ((numbers >= 0) & (numbers <= 9)).all():
-            raise InputError(f"numbers: expected {n} of 0-9, one an image, found {numbers.tolist()}")
+            raise InputError(f"numbers: expected {n} of 0-9, one per image, found {reprlib.repr(numbers.tolist())}")
         parts = []
         for start in range(0, max(n, 1), PAIRS):
             part = slice(start, start + PAIRS)

@@ -70,7 +70,7 @@ def check_jit_equals_eager(config: ModelConfig) -> None:
     # The bound is looser with bfloat16 operands because another order of sums rounds differently.
     bound = 1e-4 if config.dtype == "float32" else 0.1
     pairs = list(_pairs(jax.jit(of)(params), of(params)))
-    # Gradients that are zero except for rounding, as of a bias before a batch norm, have no digits to compare.
+    # Gradients that are zero except for rounding, such as a bias's before a batch norm, have no significant digits.
     rounding = 1e-6 * max(float(np.abs(b).max()) for _, _, b in pairs[1:])
     for path, a, b in pairs:
         if max(np.abs(a).max(), np.abs(b).max()) <= rounding:

@@ -102,7 +102,7 @@ def init_state(recipe: Recipe, keys: Keys, model: Model | None = None) -> TrainS
 def begin_epoch(recipe: Recipe, keys: Keys, state: TrainState, n: int) -> tuple[TrainState, Epoch]:
     """Return what `draw_batch` needs for the epoch that the state is in, out of `n` images.
 
-    The state that is returned knows the places of the images in this epoch, if losses decide how often each is drawn.
+    With draws by rank, the state that is returned also holds the images drawn for this epoch.
     """
     index = state.step // recipe.steps_per_epoch
     places = None

@@ -87,9 +87,9 @@ class TrainState(NamedTuple):
     """Everything that a run carries: with its config and seed, it determines every later step."""
 
     step: Int[Array, ""]
-    model: Any  # parameters, as a mnistsum.models.Model
+    model: Any  # a mnistsum.models.Model: parameters and the statistics of batch norms
     opt_state: PyTree
-    average: Any  # moving average of the parameters, or None
+    average: Any  # moving average of `model`, or None
     draws: Draws | None  # None unless images are drawn by rank
     metrics: Metrics
     first_bad: FirstBad  # carried so that a stop can report the exact step

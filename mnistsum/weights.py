@@ -78,10 +78,11 @@ def save(
 def load(path: Path) -> Weights:
     """Return the content of a file that `save` wrote, given its path or its folder.
 
-    A warning tells if the code in the file that defines a user's own network has changed since it was trained.
+    A warning is issued if the code that defines a user's own network has changed since the network was trained.
 
     Raises:
-        InputError: on another format, an architecture that is not the config's, or a different `config.json` beside it.
+        InputError: if the file has another format or another architecture than its config, or if a different
+            `config.json` lies beside it.
     """
     file = path / WEIGHTS if path.is_dir() else path
     arrays, metadata = load_arrays(file)

@@ -33,7 +33,7 @@ def start(*arguments, before=None) -> subprocess.Popen:
 
 
 def finish(process, status=0) -> tuple[str, str]:
-    """Return what it printed on both streams, once it has ended with this status."""
+    """Wait until a process ends, check its exit status, and return its standard output and standard error."""
     output, errors = process.communicate(timeout=300)
     assert process.returncode == status, errors
     assert "Traceback" not in errors

@@ -9,7 +9,7 @@ from programs import ROOT
 
 import mnistsum
 
-# Each package or module may import only those listed before it.
+# Each package or module may import only those in its own line or in a line above it.
 LIBRARY = (
     ("errors", "registry", "types", "json_files", "field_checks", "config", "files"),
     ("idx", "picture", "statistics", "calibration", "models", "devices"),
@@ -63,7 +63,7 @@ def test_the_library_imports_no_program_and_flax_is_imported_by_models_alone():
             assert "flax" not in file.read_text().replace("safetensors.flax", "").replace('"flax"', ""), file
 
 
-def test_arrows_within_the_library_point_to_the_ground():
+def test_modules_of_the_library_import_only_from_their_own_layer_and_lower_ones():
     level = {name: i for i, names in enumerate(LIBRARY) for name in names}
     for name, targets in imports().items():
         if not name.startswith("mnistsum."):
@@ -73,14 +73,14 @@ def test_arrows_within_the_library_point_to_the_ground():
             assert here == there or there == "__init__" or level[there] <= level[here], f"{name} imports {target}"
 
 
-def test_rooms_import_no_door_and_only_the_rooms_before_them():
+def test_packages_of_experiments_import_no_program_and_only_the_packages_listed_before_them():
     doors = {file.stem for file in (ROOT / "experiments").glob("*.py")} - {*ROOMS, "cli", "__init__"}
     for name, targets in imports().items():
         room = name.split(".")[1] if name.startswith("experiments.") else ""
         for target in targets:
             part = target.split(".")[1] if target.startswith("experiments.") else ""
             if room in ROOMS:
-                assert part not in doors, f"{name} imports the door {target}"
+                assert part not in doors, f"{name} imports the program {target}"
                 assert part not in ROOMS or ROOMS.index(part) <= ROOMS.index(room), f"{name} imports {target}"
 
 

@@ -91,7 +91,7 @@ def test_a_checkpoint_of_another_config_is_refused(config, states, tmp_path, gro
     if group is not None:
         change = {group: dataclasses.replace(getattr(config, group), **change)}
     other = dataclasses.replace(config, **change)
-    with pytest.raises(InputError, match=f"{tmp_path}/3.safetensors: of another config: expected .*{named}"):
+    with pytest.raises(InputError, match=f"{tmp_path}/3.safetensors: from another config: expected .*{named}"):
         checkpoint.restore(tmp_path, other)
 
 
@@ -165,7 +165,7 @@ def cut_short(path):
     path.write_bytes(path.read_bytes()[:-7])
 
 
-def test_load_run_warns_of_what_it_passes_over(config, states, two):
+def test_load_run_warns_of_checkpoints_that_it_skips(config, states, two):
     folder = two / "run"
     folder.mkdir()
     (folder / "config.json").write_text(to_json(config))

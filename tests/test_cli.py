@@ -37,7 +37,7 @@ def test_bare_overrides_are_typed_and_start_from_the_named_config():
     assert cli.parse(Run, ["--config=smoke", "data.dir=/some/where"]).settings.data.dir == "/some/where"
 
 
-def test_a_bare_override_of_truth_reaches_run_and_compare():
+def test_a_boolean_override_reaches_run_and_compare():
     override = "model.adder_gradient=False"
     assert not cli.parse(Run, [override]).settings.model.adder_gradient
     assert not cli.load_variant(f"base+{override}").model.adder_gradient
@@ -137,13 +137,13 @@ def test_a_name_that_a_config_does_not_define_is_refused_once_its_file_has_run(o
         cli.load_config(file)
 
 
-def test_a_name_of_ours_is_never_given_another_meaning(own):
+def test_a_built_in_name_is_never_redefined(own):
     with pytest.raises(InputError, match=r"own.py: defines model.classifier compact, which mnistsum defines already"):
         cli.load_config(own("own.py", name="compact"))
     assert registry.CLASSIFIERS["compact"].__name__ == "Compact"
 
 
-def test_of_a_file_that_is_refused_nothing_is_added(own):
+def test_a_refused_file_adds_no_name(own):
     with pytest.raises(InputError, match=r"own.py: defines model.adder shift, which mnistsum defines already"):
         cli.load_config(own("own.py", OWN.replace('"moved"', '"shift"'), name="own"))
     assert "own" not in registry.CLASSIFIERS
@@ -303,7 +303,7 @@ def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(
         ),
     ],
 )
-def test_so_are_mistakes_of_other_programs(ended, program, arguments, answer):
+def test_invalid_arguments_of_other_programs_exit_with_status_2(ended, program, arguments, answer):
     status, said = ended(PROGRAMS[program][0], *arguments)
     assert status == 2
     assert answer in said
@@ -327,7 +327,7 @@ def test_so_are_mistakes_of_other_programs(ended, program, arguments, answer):
         (["training.batch_size=60000"], "training.batch_size: expected at most the 55000 training images"),
     ],
 )
-def test_so_is_one_that_is_found_once_jax_is_loaded(tmp_path, arguments, answer):
+def test_invalid_arguments_found_after_jax_has_loaded_exit_with_status_2(tmp_path, arguments, answer):
     run = shell(*arguments, cwd=tmp_path)
     assert run.returncode == 2, run.stderr
     assert answer in run.stderr
@@ -359,7 +359,7 @@ def test_a_variant_is_the_config_so_changed_and_named_by_its_changes(text, name,
     assert cli.load_variant(text) == cli.override(named, changes)
 
 
-def test_widths_of_nothing_are_the_classifiers_own():
+def test_empty_widths_stand_for_the_classifiers_defaults():
     for widths in ("", "none"):  # as --help shows it
         assert cli.load_variant(f"base+model.classifier=mlp+model.widths={widths}").model.widths == ()
 
@@ -375,7 +375,7 @@ def test_the_command_finds_what_a_file_of_ones_own_imports(tmp_path, mnist):
     assert json.loads(run.stdout)[0]["sum"] == 8
 
 
-def test_an_error_in_an_installed_package_is_told_in_one_line(tmp_path):
+def test_an_error_in_an_installed_package_is_reported_in_one_line(tmp_path):
     installed = tmp_path / "site-packages"
     installed.mkdir()
     (installed / "broken.py").write_text("def command(arguments):\n    raise ZeroDivisionError('by 0')\n")
@@ -405,7 +405,7 @@ def test_a_file_that_is_no_python_is_refused_by_name(tmp_path):
         ),
     ],
 )
-def test_what_a_file_of_ones_own_gets_wrong_is_told_with_its_path(tmp_path, text, answer):
+def test_a_mistake_in_a_users_file_is_reported_with_its_path(tmp_path, text, answer):
     (tmp_path / "own.py").write_text(text)
     with pytest.raises(InputError, match=rf"--config {tmp_path}/{answer}"):
         cli.load_config(str(tmp_path / "own.py"))

@@ -338,7 +338,7 @@ def test_code_in_folders_without_an_init_file_decides_a_run_too(tmp_path, monkey
     assert changed == {Path(edited).name}
 
 
-def test_an_edited_library_retrains_and_a_report_does_not(wanted, monkeypatch):
+def test_an_edit_of_the_library_retrains_and_one_of_a_report_does_not(wanted, monkeypatch):
     changed = wanted("narrow").record
     assert "mnistsum.optimizer" in changed["sources"]
     assert not {name for name in changed["sources"] if "report" in name or "figures" in name or "comparison" in name}
@@ -376,6 +376,16 @@ def test_another_setting_of_jax_retrains(wanted, setting, value, said):
         assert reuse.why_missing(wanted("narrow")).endswith(f"differs: {said}")
     finally:
         jax.config.update(setting, before)
+
+
+def test_another_xla_flag_retrains_and_virtual_devices_do_not(wanted, monkeypatch):
+    flags = os.environ["XLA_FLAGS"]
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count=3 {flags}")
+    assert not reuse.missing(wanted("narrow"))
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_cpu_enable_fast_math=true {flags}")
+    assert re.search(
+        r"differs: xla_flags was .*, is .*--xla_cpu_enable_fast_math=true", reuse.why_missing(wanted("narrow"))
+    )
 
 
 def test_other_images_under_the_same_name_retrain(wanted):
@@ -428,10 +438,12 @@ def test_a_job_on_a_machine_of_another_kind_says_so(wanted, tmp_path, monkeypatc
 def test_a_search_and_a_comparison_do_not_take_each_others_runs(wanted):
     want = wanted("narrow")
     reuse.check(want, COMPARED)
-    with pytest.raises(InputError, match=rf"{want.folders[0]}: of a comparison; name another --runs"):
+    with pytest.raises(InputError, match=rf"{want.folders[0]}: holds a tested run of a comparison; use another --runs"):
         reuse.check(want, VALIDATED)
     (want.folders[1] / "summary.json").write_text("{}")
-    with pytest.raises(InputError, match=rf"{want.folders[1]}: of a search; name another --output"):
+    with pytest.raises(
+        InputError, match=rf"{want.folders[1]}: holds an untested run of a search; use another --output"
+    ):
         reuse.check(want, COMPARED)
 
 
@@ -614,12 +626,12 @@ def test_a_dry_run_says_what_is_missing_and_writes_nothing(compared):
         ["all", "9", "6"]
     ]
     assert float(rows[4][-1]) == pytest.approx(sum(float(row[-1]) for row in rows[1:4]), abs=0.2)  # MB
-    assert "one pass an image" not in run.stdout
+    assert "one pass per image" not in run.stdout
     all_shifted = compare(*command, "--dry-run", "data.test_shift=1", cwd=folder)
     assert all_shifted.returncode == 0, all_shifted.stderr
-    assert "one pass an image" not in all_shifted.stdout  # they are timed as they are
+    assert "one pass per image" not in all_shifted.stdout  # they are timed with their shifts
     some_shifted = compare(*command, "--dry-run", "data.test_shift=1", "data.test_doubt=0.9", cwd=folder)
-    assert "it may take 10" in some_shifted.stdout
+    assert "uncertain and take 10;" in some_shifted.stdout
     assert sorted(folder.rglob("*")) == before
 
 
@@ -639,7 +651,7 @@ def test_seeds_that_share_a_program_over_devices_end_as_they_do_alone(compared, 
             assert together["test"][accuracy] == pytest.approx(alone["test"][accuracy], abs=0.005)
 
 
-def test_predictions_of_another_content_are_refused_though_their_digests_are_right(compared, tmp_path):
+def test_predictions_with_other_content_are_refused_even_if_their_digests_match(compared, tmp_path):
     folder, *_ = compared
     run = shutil.copytree(sorted((folder / "out" / "runs").iterdir())[1], tmp_path / "run")
     objects = io.BytesIO()
@@ -647,7 +659,7 @@ def test_predictions_of_another_content_are_refused_though_their_digests_are_rig
     for content, reason in ((objects.getvalue(), "Object arrays cannot be loaded"), (b"", "No data left in file")):
         (run / "predictions.npz").write_bytes(content)
         run_folder.write_summary(run, run_folder.read_json(run / "summary.json") | {"sha256": None})
-        with pytest.raises(InputError, match=f"predictions.npz: expected predictions, found another content: {reason}"):
+        with pytest.raises(InputError, match=f"predictions.npz: expected predictions, found other content: {reason}"):
             run_folder.read(run)
 
 
@@ -679,7 +691,7 @@ def test_no_flipped_bit_of_a_finished_run_is_silent(compared, tmp_path):
         (["base", "lenet"], "did you mean lenet5?"),
         (["base", "runs/b-*"], "expected no name of a config and no option but --output beside folders"),
         (["runs/a-*", "runs/b-*"], "runs/a-*/summary.json: no such file; expected the folder of a finished run"),
-        (["base", "mlp", "--seeds", "1"], "--seeds: expected 2 to 1,000, as one run says nothing of another, found 1"),
+        (["base", "mlp", "--seeds", "1"], "--seeds: expected 2 to 1,000, as one run shows no spread, found 1"),
         (["base"], "expected two configs or more of different names, found base"),
         (["base", "base"], "expected two configs or more of different names, found base, base"),
         (["base", "reference"], "compare: expected the data of base"),
@@ -707,7 +719,7 @@ def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_checks_whether_an_output_is_learned_come_more_and_more_seldom():
+def test_checks_whether_an_output_is_learned_become_less_and_less_frequent():
     recipe = make_recipe(Config(), 55_000)  # of 3,432 steps of 128 examples
     checks = [0]
     while checks[-1] < recipe.steps:
@@ -864,7 +876,7 @@ def test_what_is_measured_of_a_run_by_hand():
     assert row["seconds_to_good"]["mean"] == 20.0
 
 
-def test_all_is_told_that_runs_were_trained_with():
+def test_every_commit_and_version_of_the_runs_is_reported():
     run = {"commit": "a", "clean": True, "versions": {"jax": "1"}, "hardware": "CPU", "cores": 2}
     others = [run | {"commit": "b", "clean": False}, run | {"cores": 1}, run | {"commit": None, "clean": None}]
     assert environment.trained_with([run]) == {"commit": "a", "jax": "1", "hardware": "CPU", "cores": "2"}

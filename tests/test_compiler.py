@@ -9,6 +9,7 @@ import platformdirs
 import pytest
 from jax._src import compilation_cache
 
+from mnistsum.app import compiler
 from mnistsum.app.compiler import Programs, set_up_compiler
 
 
@@ -65,9 +66,13 @@ def test_every_flipped_bit_and_every_cut_is_found(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
 
 
-def test_a_jax_whose_cache_cannot_be_replaced_keeps_nothing(monkeypatch):
+@pytest.mark.parametrize("lacks", ["function", "module"])
+def test_a_jax_whose_cache_cannot_be_replaced_keeps_nothing(monkeypatch, lacks):
     before = jax.config.jax_compilation_cache_dir
-    monkeypatch.delattr(compilation_cache, "get_file_cache")
+    if lacks == "module":
+        monkeypatch.setattr(compiler, "compilation_cache", None)
+    else:
+        monkeypatch.delattr(compilation_cache, "get_file_cache")
     monkeypatch.setenv("XLA_FLAGS", "")
     set_up_compiler()
     assert jax.config.jax_compilation_cache_dir == before

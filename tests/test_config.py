@@ -77,10 +77,7 @@ def test_a_key_that_was_renamed_is_read_and_said():
             lambda: OptimizerConfig(schedule="linear"),
             "optimizer.schedule: expected one of constant, one_cycle, cosine, found 'linear'",
         ),
-        (
-            lambda: DataConfig(scaling="none"),
-            "data.scaling: expected one of unit, standard, found 'none'; did you mean",
-        ),
+        (lambda: DataConfig(scaling="none"), "data.scaling: expected one of unit, standard, found 'none'$"),
         (lambda: ModelConfig(classifier="resnet18"), "model.classifier: .* found resnet18; did you mean resnet?"),
         (lambda: ModelConfig(widths=[8, 16]), r"model.widths: expected a tuple of int, found \[8, 16\]"),
         (lambda: ModelConfig(hidden=12.0), "model.hidden: expected int, found 12.0"),
@@ -95,7 +92,7 @@ def test_a_key_that_was_renamed_is_read_and_said():
         (lambda: ObjectiveConfig(name="likely"), "objective.name: expected one of weighted"),
         (lambda: TrainingConfig(epochs=-1), "training.epochs: expected above 0, and a million at most, found -1.0"),
         (lambda: Config(model=OptimizerConfig()), "model: expected ModelConfig, found"),
-        (lambda: Config(devices="some"), "devices: expected int, found 'some'"),
+        (lambda: Config(devices="some"), "devices: expected all or int, found 'some'"),
     ],
 )
 def test_a_config_is_checked_when_it_is_made(make, answer):

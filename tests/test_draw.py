@@ -147,7 +147,7 @@ def test_a_client_that_sends_byte_by_byte_is_ended(monkeypatch):
     pytest.fail("the connection is still open")
 
 
-def test_connections_beyond_the_most_wait_for_one_to_end(monkeypatch):
+def test_connections_beyond_the_maximum_wait_until_one_ends(monkeypatch):
     monkeypatch.setattr(draw, "MAX_CONNECTIONS", 2)
     with serving() as server, contextlib.ExitStack() as stack:
         address = "127.0.0.1", server.server_port
@@ -178,7 +178,7 @@ def test_other_pages_and_other_sites_are_refused(server):
     assert ask(server, "PUT", "/")[0] == 501
 
 
-def test_a_client_that_leaves_is_passed_over_in_silence(server, capsys):
+def test_a_client_that_disconnects_causes_no_error_message(server, capsys):
     before = set(threading.enumerate())
     with socket.create_connection(("127.0.0.1", server.server_port)) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it leaves with a reset

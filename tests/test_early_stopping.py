@@ -208,7 +208,7 @@ def test_the_best_epoch_is_judged_by_what_is_trained(impatient, tmp_path):
         (7, "loss", "a lower optimizer.learning_rate"),
     ],
 )
-def test_a_number_that_is_not_finite_is_told_with_what_may_help(impatient, tmp_path, step, quantity, remedy):
+def test_a_number_that_is_not_finite_is_reported_with_a_remedy(impatient, tmp_path, step, quantity, remedy):
     run_folder.write_lines(tmp_path, [])
     recipe = make_recipe(impatient, 256)
     bad = FirstBad(jnp.int32(step), jnp.int32(QUANTITIES.index(quantity)))

@@ -41,12 +41,12 @@ def test_an_unexpected_error_is_one_line_that_names_where_its_traceback_lies(end
     file.unlink()
 
 
-def test_nothing_that_is_said_commands_the_terminal(ended):
+def test_no_message_sends_control_characters_to_the_terminal(ended):
     _, said = ended(raises(InputError("\x1b[31mred\x07.png: no such file \u2028")))
     assert said == "error: \\x1b[31mred\\x07.png: no such file \\u2028\n"
 
 
-def test_home_is_found_behind_an_equals_sign_and_nowhere_else(ended, monkeypatch):
+def test_a_tilde_is_expanded_after_an_equals_sign_and_nowhere_else(ended, monkeypatch):
     monkeypatch.setenv("HOME", "/home/ada")
     seen = []
 
@@ -148,7 +148,7 @@ def test_any_environment_gives_the_same_answer_or_one_line(seven, environment):
 
 
 @pytest.mark.slow
-def test_a_run_in_a_folder_whose_name_is_no_text_ends_well(tmp_path):
+def test_a_run_in_a_folder_whose_name_is_not_valid_unicode_ends_well(tmp_path):
     folder = os.fsencode(tmp_path) + b"/\xff\x1b[31m"
     command = [sys.executable, "-m", "experiments.run", "--config", "smoke", "training.epochs=0.1", "--output", folder]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=100)
@@ -177,7 +177,7 @@ def test_a_run_whose_reader_leaves_saves_and_stops(tmp_path):
 
 
 @pytest.mark.parametrize("output", ["full", "closed"])
-def test_what_python_holds_back_at_the_end_is_written_or_told_in_a_line(output):
+def test_output_buffered_until_exit_is_written_or_its_loss_is_reported_in_one_line(output):
     held_back = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     if output == "full":
         place = os.open("/dev/full", os.O_WRONLY)
@@ -191,13 +191,13 @@ def test_what_python_holds_back_at_the_end_is_written_or_told_in_a_line(output):
     assert (run.returncode, run.stderr) == ({"full": 1, "closed": 141}[output], said)
 
 
-def test_a_line_is_told_where_no_file_can_take_the_traceback(ended, monkeypatch, tmp_path):
+def test_an_error_is_one_line_even_if_its_traceback_cannot_be_written(ended, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
     status, said = ended(raises(ZeroDivisionError("by zero")))
     assert status == 1
-    assert said.endswith("by zero (no file could take the traceback: No such file or directory)\n")
+    assert said.endswith("by zero (the traceback could not be written: No such file or directory)\n")
     assert said.count("\n") == 1
 
 
-def test_a_file_s_name_of_two_lines_is_told_in_one(ended):
+def test_a_file_name_with_a_line_break_is_printed_in_one_line(ended):
     assert ended(raises(InputError("a\nerror: b.png: no such file")))[1] == "error: a\\nerror: b.png: no such file\n"

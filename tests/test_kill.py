@@ -151,11 +151,11 @@ def test_a_run_is_not_resumed_where_what_decides_it_has_changed(stopped):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("harm", [lambda whole: b"", lambda whole: whole[:-20], lambda whole: b"\0" + whole])
-def test_harmed_metrics_are_mended_from_the_checkpoint_aloud(stopped, whole, harm):
+def test_damaged_metrics_are_restored_from_the_checkpoint_with_a_notice(stopped, whole, harm):
     metrics = stopped / "metrics.jsonl"
     metrics.write_bytes(harm(metrics.read_bytes()))
     output, _ = finish(start("--resume", stopped))
-    assert re.search(rf"^{metrics}.*; mended from the checkpoint$", output, re.M)
+    assert re.search(rf"^{metrics}.*; restored from the checkpoint$", output, re.M)
     assert bits(stopped) == bits(whole)
 
 

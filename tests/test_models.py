@@ -555,7 +555,7 @@ def test_a_function_made_anew_for_each_network_is_refused_in_one_line(monkeypatc
         check_repeatable(config)
 
 
-def test_of_branches_the_dearest_counts():
+def test_only_the_costliest_branch_counts():
     def either(x, kernel):
         return lax.cond(x.sum() > 0, lambda: (x @ kernel) @ kernel, lambda: x @ kernel)
 

@@ -79,9 +79,17 @@ def test_muon_decays_matrices_alone():
     np.testing.assert_array_equal(decayed["bias"], plain["bias"])
 
 
-def test_sgd_steps_against_the_gradient():
-    for update, gradient in zip(*map(jax.tree.leaves, (first_update(name="sgd"), GRADIENT)), strict=True):
+def test_sgd_steps_against_the_gradient_and_decays():
+    plain, decayed = first_update(name="sgd"), first_update(name="sgd", weight_decay=0.5)
+    for update, decayed_update, gradient in zip(*map(jax.tree.leaves, (plain, decayed, GRADIENT)), strict=True):
         np.testing.assert_allclose(update, -0.1 * gradient, rtol=1e-6)
+        np.testing.assert_allclose(decayed_update, -0.1 * (gradient + 0.5), rtol=1e-5)
+
+
+def test_the_decay_of_sgd_does_not_enter_its_momentum():
+    fields = {"name": "sgd", "momentum": 0.7, "weight_decay": 0.5}
+    for update, gradient in zip(*map(jax.tree.leaves, (second_update(1, 1, **fields), GRADIENT)), strict=True):
+        np.testing.assert_allclose(update, -0.1 * ((1 + 0.7) * gradient + 0.5), rtol=1e-5, atol=1e-7)
 
 
 def test_adamw_steps_by_the_sign_and_decays():
@@ -112,7 +120,7 @@ def orthogonalized(gradient, dtype="float32"):
 
 
 @pytest.mark.parametrize("shape", [(40, 8), (8, 8), (8, 40)])
-def test_muon_computes_what_optax_does_by_longer_products(shape):
+def test_muon_matches_optax_which_uses_longer_products(shape):
     gradient = jax.random.normal(jax.random.key(0), shape) * jnp.geomspace(0.01, 100, shape[1])[None]
     longer = optax.contrib.muon(1.0, beta=0.0, ns_steps=3, preconditioning="aol")
     expected = -jax.jit(longer.update)(gradient, longer.init(gradient), gradient)[0]

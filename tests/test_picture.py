@@ -133,7 +133,7 @@ def test_the_hard_edge_of_a_shadow_is_no_ink(angle):
     assert differs(to_mnist(light * np.asarray(seven())).image, SEVEN) < 0.2
 
 
-def test_what_is_no_single_digit_is_warned_of():
+def test_a_picture_of_anything_but_a_single_digit_gives_a_warning():
     assert inspect_picture(encode(seven()), "seven").warnings == ()
     two = Image.new("RGB", (600, 300), "white")
     two.paste(seven(), (0, 0))
@@ -183,7 +183,7 @@ def test_an_odd_exif_turns_the_picture_as_it_says():
     assert differs(read_picture(turned, "seven"), SEVEN) < 0.2
 
 
-# Its text is said to end behind its own end.
+# Its text entry claims more bytes than there are.
 DAMAGED_EXIF = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">HHHII", 1, 0x10E, 2, 1000, 26)
 
 

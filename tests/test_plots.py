@@ -155,7 +155,7 @@ def test_a_front_has_every_config_with_its_interval_and_joins_those_that_none_be
         assert bottom > top  # the best is above
 
 
-def test_a_report_escapes_what_it_is_told(tmp_path, config):
+def test_a_report_escapes_all_values(tmp_path, config):
     folder = RUNS / "base-0"
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     figures.curves(lines).savefig(tmp_path / "examples.png")

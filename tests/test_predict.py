@@ -104,8 +104,8 @@ def test_one_number_serves_all_images(base, mnist):
 
 
 @pytest.mark.parametrize("numbers", [[10], [-1], [1, 2]])
-def test_numbers_are_one_an_image_and_0_to_9(base, numbers):
-    with pytest.raises(InputError, match=r"numbers: expected 1 of 0-9, one an image, found \["):
+def test_numbers_are_one_per_image_and_0_to_9(base, numbers):
+    with pytest.raises(InputError, match=r"numbers: expected 1 of 0-9, one per image, found \["):
         base.predict(np.zeros((1, 28, 28, 1), np.uint8), np.array(numbers))
 
 
@@ -191,7 +191,7 @@ def test_few_pictures_are_held_at_the_same_time(base, album, monkeypatch):
     assert len(list(rows)) == 5
 
 
-def test_temperatures_scale_the_logits_and_turn_no_answer(base, mnist):
+def test_temperatures_scale_the_logits_and_change_no_answer(base, mnist):
     images, numbers = mnist.test.images[:20], np.arange(20) % 10
     plain = base._replace(temperatures=None).predict(images, numbers)
     warm = base._replace(temperatures=Temperatures(2.0, 3.0)).predict(images, numbers)
@@ -272,7 +272,7 @@ def test_low_confidence_and_disagreement_are_doubts(digit, number, warnings):
 
 
 @pytest.mark.parametrize(("name", "printed"), [("[red]x[!bold].png", "[red]x[!bold].png"), ("\x1b[2J", r"\x1b[2J")])
-def test_a_name_is_printed_as_it_is_and_commands_no_terminal(mnist, tmp_path, monkeypatch, capsys, name, printed):
+def test_a_name_is_printed_literally_without_control_characters(mnist, tmp_path, monkeypatch, capsys, name, printed):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(mnist.test.images[0, ..., 0]).save(name, "PNG")
     assert command(["predict", name, "--number", "1"]) == 0

@@ -10,9 +10,9 @@ from mnistsum.config import Config, ModelConfig, TrainingConfig
 from mnistsum.errors import InputError
 
 
-def test_a_network_larger_than_the_memory_is_refused_in_no_time():
+def test_a_network_larger_than_the_memory_is_refused_before_it_is_built():
     large = Config(model=ModelConfig(classifier="mlp", widths=(10**6, 10**6)))
-    with pytest.raises(InputError, match=r"model: training base takes [\d,.]+ GB at least, and there are"):
+    with pytest.raises(InputError, match=r"model: training base takes [\d,.]+ GB at least, but this machine has"):
         resources.check([large], 55_000)
     resources.check([Config()], 55_000)
 

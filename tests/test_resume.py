@@ -137,7 +137,7 @@ def test_a_checkpoint_of_fewer_epochs_is_of_the_run_where_nothing_spans_them(con
     if pressure == 1:
         assert checkpoint.restore(tmp_path, more).state.step == 0
     else:
-        with pytest.raises(InputError, match=r"of another config: expected training.epochs to be 4.0, found 3.0"):
+        with pytest.raises(InputError, match=r"from another config: expected training.epochs to be 4.0, found 3.0"):
             checkpoint.restore(tmp_path, more)
 
 

@@ -81,15 +81,16 @@ def test_recipes_are_ranked_by_the_outputs_that_they_train():
     ]
 
 
-def test_steps_are_timed_run_by_run_and_commits_are_told():
+def test_steps_are_timed_run_by_run_and_commits_and_machines_are_told():
     line = {"config": "base", "recipe": "", "mark": "0", "parameters": 1, "validation": 64, "failure": None}
     line |= {"digit_accuracy": 1.0, "sum_accuracy": 1.0}
     runs = [(10, 1.0, "a" * 40), (100, 1.0, "b" * 40), (100, 1.0, "b" * 40)]
     lines = [
-        line | {"seed": seed, "steps": steps, "train_seconds": seconds, "commit": commit}
+        line | {"seed": seed, "steps": steps, "train_seconds": seconds, "commit": commit, "machine": "1 core of A CPU"}
         for seed, (steps, seconds, commit) in enumerate(runs)
     ]
-    row = tabulate(lines, 64, {}).splitlines()[-1]
+    head, *_, row = tabulate(lines, 64, {}).splitlines()
+    assert head.endswith(". Trained on 1 core of A CPU.")
     assert row.endswith("| 1 | 100 | 1.0 | 10.0 | aaaaaaa, bbbbbbb |")
 
 

@@ -78,18 +78,18 @@ def test_an_unfinished_run_is_refused_by_name(tmp_path):
         group((tmp_path,))
 
 
-def test_what_is_no_finished_run_is_passed_over_with_a_line(tmp_path, capsys):
+def test_a_path_that_is_not_a_finished_run_is_skipped_with_a_notice(tmp_path, capsys):
     run = a_run(tmp_path / "done", Config("x"), 0.98, 1)
     others = [str(tmp_path), str(ROOT / "README.md"), "red\x1b[31m"]
     assert command([str(run), *others]) == 0
     said = capsys.readouterr()
     assert "| `x` |" in said.out
     others[-1] = "red\\x1b[31m"
-    assert said.err.splitlines() == [f"passed over: {path}: no finished run" for path in others]
+    assert said.err.splitlines() == [f"skipped: {path}: not a finished run" for path in others]
 
 
-def test_a_chart_shows_each_network_at_its_costs():
-    ours = [published.Point("ours", 99.5, 1_000, 30.0)]
+def test_a_chart_shows_each_network_at_its_costs_with_its_spread():
+    ours = [published.Point("ours", 99.5, 0.1, 1_000, 30.0)]
     by_parameters, by_seconds = published.chart(ours).axes
     everyone = [*published.OTHERS, *ours]
     for axes, costs in (
@@ -99,6 +99,8 @@ def test_a_chart_shows_each_network_at_its_costs():
         shown = sorted((x, y) for line in axes.lines for x, y in line.get_xydata())
         expected = sorted((cost, 1 - point.accuracy / 100) for point, cost in costs.items())
         np.testing.assert_allclose(shown, expected)
+        *_, (bars,) = axes.containers[-1]
+        np.testing.assert_allclose(bars.get_segments()[0][:, 1], [0.004, 0.006])  # a standard deviation each way
     assert [text.get_text() for text in by_parameters.texts] == [point.name for point in everyone]
 
 

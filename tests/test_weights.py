@@ -96,10 +96,10 @@ def test_an_export_of_a_network_that_ships_says_where_it_comes_from(network, fol
         command(["export", "base", "--to", "safetensors"])
 
 
-def test_an_export_loses_no_config_of_something_else(folder, tmp_path):
+def test_an_export_keeps_a_config_that_does_not_belong_to_an_export(folder, tmp_path):
     config = tmp_path / "config.json"
     config.write_text("of something else")
-    with pytest.raises(InputError, match=r"holds a config.json that is not of an export; name another"):
+    with pytest.raises(InputError, match=r"holds a config.json that does not belong to an export; name another"):
         command(["export", str(folder), "--to", "safetensors", "--output", str(tmp_path)])
     assert config.read_text() == "of something else"
     assert not (tmp_path / weights.WEIGHTS).exists()

@@ -30,7 +30,10 @@ class Implementation:
 
 
 def config_of(name: str) -> Config:
-    """Return the config of `compact` or `reference`, less what one side lacks: distortion, average and shift."""
+    """Return the config of `compact` or `reference`, without what PyTorch's side lacks.
+
+    That is distortion, draws by rank, the average, test-time shifts, unit scaling, and Muon, which Adam replaces.
+    """
     config = cli.load_config("reference" if name == "reference" else "base")
     data = dataclasses.replace(config.data, scaling="standard", test_shift=0)
     optimizer = config.optimizer if name == "reference" else ADAM
@@ -39,7 +42,7 @@ def config_of(name: str) -> Config:
 
 
 def bare(config: Config) -> Config:
-    """Return a config whose step is its network's alone: plain SGD, no distortion, no draws by rank, no average."""
+    """Return a config whose step only trains its network: plain SGD, no distortion, no draws by rank, no average."""
     for remove in REMOVALS.values():
         config = remove(config)
     return config

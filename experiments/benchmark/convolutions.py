@@ -21,7 +21,7 @@ EXPLAINED = """\
 Batches of 128, bfloat16, medians over rounds; shares and ratios are those of a round, and sums are over its layers.
 Views: the maps, rounded, padded and copied as each position of the kernel sees them. Product: that of the kernel and
 these views, with float32 sums; the two are timed apart, so they need not add up to the whole. Forward, the kernel is
-rounded and transposed once in eight times, as evaluation does once in ten batches. Training is forward and the
+rounded and transposed once for eight convolutions, as in evaluation once for ten batches. Training is forward and the
 gradients to kernel and maps (not to the image); its products include the rounding of kernel and gradient. PyTorch's
 operands and results are bfloat16; those of mnistsum are float32, rounded within the time. PyTorch's time to the
 products' alone is the ratio that mnistsum would reach if it did nothing else."""
@@ -109,7 +109,7 @@ def _forward(convolution: Convolution) -> dict[str, Callable[[], Any]]:
 
 
 def _training(convolution: Convolution) -> dict[str, Callable[[], Any]]:
-    """Return the same of training: with the gradients to the kernel and, unless they are an image, to the maps."""
+    """Return the parts of training likewise, with gradients to the kernel and, unless an image, to the maps."""
     maps, kernel, pads = _operands(convolution)
     of_image = convolution.inputs == 1
     views = layers.stack_views(maps.astype(jnp.bfloat16), kernel.shape[:2], convolution.stride, pads)
@@ -160,13 +160,13 @@ def _torch_operands(convolution: Convolution) -> tuple[torch.Tensor, torch.Tenso
 
 
 def _repeated(part: Callable[..., Any], *changing: jax.Array, fixed: Sequence[jax.Array] = ()) -> Callable[[], Any]:
-    """Return a compiled loop over a part, whose work on the changing operands is done anew in each turn."""
+    """Return a compiled loop over a part that repeats all work on the changing operands in every iteration."""
 
     def loop(changing, fixed, results):
         def turn(_, carry):
             nothing, _ = carry
             results = part(*(each + nothing.astype(each.dtype) for each in changing), *fixed)
-            # 0, but the compiler cannot assume it of floats.
+            # This is 0, but the compiler may not assume so, as 0 times infinity is not.
             return sum(0 * result.ravel()[0].astype(jnp.float32) for result in jax.tree.leaves(results)), results
 
         return lax.fori_loop(0, REPEATS, turn, (jnp.float32(0), results))

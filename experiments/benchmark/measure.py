@@ -120,7 +120,7 @@ def _together(name: str, size: Size) -> dict[str, Seconds]:
 
 
 def _implementations(name: str, size: Size) -> dict[str, Implementation]:
-    """Return a network's implementations by name, after a check that PyTorch's, with our weights, answer alike."""
+    """Return a network's implementations by name; check that PyTorch's gives the same answers with our weights."""
     config, steps = config_of(name), STEPS[name]
     exact = ours(config, "float32", steps, size.images)
     implementations = {}

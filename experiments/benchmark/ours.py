@@ -1,4 +1,4 @@
-"""This project's side of the benchmark, trained as by every program."""
+"""This project's side of the benchmark, trained by the loop that all programs share."""
 
 import dataclasses
 

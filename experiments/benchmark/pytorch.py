@@ -36,7 +36,7 @@ class RootMeanSquare(nn.Module):
 
 
 class Twin(nn.Module):
-    """Either network, with the write-up's adder; `names` are the Flax classifier's, of the layers with weights."""
+    """Either network, with the write-up's adder; `names` are those of the Flax classifier's layers with weights."""
 
     def __init__(self, classifier: nn.Sequential, names: tuple[str, ...], hidden: int):
         super().__init__()

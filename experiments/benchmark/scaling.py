@@ -56,7 +56,7 @@ def train_seconds(images: int, epochs: float, seeds: int) -> float:
 
 
 def whole_step(name: str, steps: int, rounds: int = 7) -> dict[str, list[float]]:
-    """Return, by round, the ratio of a config's step time to its bare config's; and of variants that lack one part."""
+    """Return the ratios, by round, of the step times of a config and of its variants to that of its bare config."""
     config = dataclasses.replace(cli.load_config(name), devices=1)
     data = load(config.data).train
     variants = {"whole": config} | without_a_part(config)
@@ -103,7 +103,8 @@ def device_steps(steps: int = 40, rounds: int = 5) -> dict[str, float]:
 def finite_check(processes: int = 7, rounds: int = 150) -> dict[str, float]:
     """Return the cost of the check for numbers that are not finite: the mean of `finite_ratio`, and its interval.
 
-    Each process is fresh, as the placement of XLA's buffers moves its ratio by up to two percent; 95 %, Student's t.
+    Each ratio is from a new process, as the placement of XLA's buffers changes it by up to two percent. The interval
+    is Student's t at 95 %.
     """
     code = f"set_up_compiler(); print(scaling.finite_ratio({rounds}))"
     ratios = np.array([_in_a_process_of_its_own(code) for _ in range(processes)])

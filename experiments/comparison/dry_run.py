@@ -48,12 +48,12 @@ def show(wanted: list[Wanted], trials: int, data: Data) -> None:
     table.add_section()
     _add_row(table, "all", Cost(*map(sum, zip(*costs, strict=True))), "", "", style="bold")
     console.show(table)
-    console.say(f"device time: of one {environment.device()}; nothing was trained or written")
+    console.say(f"device time on one {environment.device()}; no run was trained or written")
     if shift := max((want.config.data.test_shift for want in wanted if _shifts_few(want.config)), default=0):
         passes = 1 + (2 * shift + 1) ** 2
         console.say(
-            f"evaluation is counted at one pass an image; after less than an epoch it may take {passes}, as the "
-            "network is sure of few; data.test_shift=0 takes one"
+            f"the estimate assumes one pass per image in evaluation; after less than an epoch most images are "
+            f"uncertain and take {passes}; data.test_shift=0 takes one"
         )
 
 

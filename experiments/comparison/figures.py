@@ -114,7 +114,7 @@ def _draw_bands(axes: Axes, summary: dict[str, Any], quantity: str, shown: Calla
 
 @matplotlib.rc_context(TEXT)
 def costs(summary: dict[str, Any]) -> list[Figure]:
-    """Draw sum accuracies with intervals against parameters, multiply-adds and training seconds, with a front each."""
+    """Draw sum accuracies with intervals and Pareto fronts against parameters, multiply-adds and training seconds."""
     figures = []
     for name, values in _costs(summary).items():
         figure, axes = _panel(0.8 * WIDTH, 3.2)
@@ -147,7 +147,7 @@ def _costs(summary: dict[str, Any]) -> dict[str, list[float]]:
 
 
 def _draw_front(axes: Axes, summary: dict[str, Any], name: str, values: list[float]) -> None:
-    """Draw a point for each config, and a line through the front: configs that none beats in both cost and accuracy."""
+    """Draw a point for each config, and the Pareto front: a line through those that none beats in cost and accuracy."""
     errors, lengths = _bars([row["sum_accuracy"] for row in summary["rows"]])
     front: list[int] = []
     for i in sorted(range(len(values)), key=lambda i: (values[i], errors[i])):

@@ -34,9 +34,7 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
     data = runs[0].run.get("data")
     for run in runs:
         if "test" not in run.summary:
-            raise InputError(
-                f"{run.folder}: a run that was not tested, as of a search; give runs of `run` or `compare`"
-            )
+            raise InputError(f"{run.folder}: an untested run, such as one of a search; give runs of `run` or `compare`")
         if data is None or run.run.get("data") != data:
             raise InputError(f"{run.folder}: not trained and tested on the data of {runs[0].folder}")
     kinds = by_kind(runs)
@@ -64,7 +62,7 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
 
 
 def by_kind(runs: list[Finished]) -> dict[Kind, dict[int, Finished]]:
-    """Return the runs of each kind by seed; raise InputError if one has a seed twice, or other images in another."""
+    """Return the runs of each kind by seed; raise InputError if a kind has a seed twice or runs on different images."""
     kinds: dict[Kind, dict[int, Finished]] = {}
     for run in runs:
         config = dataclasses.replace(run.config, seed=0, devices="all")

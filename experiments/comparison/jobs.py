@@ -33,7 +33,7 @@ class Part(NamedTuple):
 
     contestant: Contestant
     folders: dict[int, Path]  # by seed; each exists once its run has ended
-    record: dict[str, Any]  # of what decides these runs, where the jobs are submitted
+    record: dict[str, Any]  # the record of what decides these runs, made by the submitting program
     files: tuple[Path, ...]  # the user's, which define names that the config uses
 
     @property
@@ -66,7 +66,7 @@ class Jobs:
     """The jobs of a comparison's folder, on `local` or `slurm`."""
 
     def __init__(self, cluster: str, folder: Path):
-        self.folder = folder / "jobs" / cluster  # an ID says nothing to the other
+        self.folder = folder / "jobs" / cluster  # a job ID is valid on its own cluster only
         try:
             self.executor = submitit.AutoExecutor(self.folder / "logs", cluster=cluster)
         except RuntimeError as error:  # where there is no SLURM
@@ -80,7 +80,7 @@ class Jobs:
     def submit(self, part: Part, again: bool) -> None:
         """Submit a part's job unless it was submitted before; if that job has ended, resubmit it only if `again`."""
         record = self.folder / part.name
-        # Ctrl-C is for the waiting program only: a local job inherits from it that SIGINT is ignored.
+        # Ctrl-C is for the waiting program only: a local job inherits the ignored SIGINT.
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             with filelock.FileLock(self.folder / "lock"):  # or a program could remove what another has just submitted
@@ -96,7 +96,7 @@ class Jobs:
                 except Exception as error:
                     record.unlink(missing_ok=True)
                     said = str(error).strip().splitlines() or [type(error).__name__]
-                    raise OSError(f"{self.executor.cluster}: took no job: {said[-1]}") from error
+                    raise OSError(f"{self.executor.cluster}: did not accept the job: {said[-1]}") from error
                 file.write(self.submitted[part.name].job_id)
         finally:
             signal.signal(signal.SIGINT, interrupt)
@@ -109,7 +109,7 @@ class Jobs:
         if job is None:
             try:
                 return time.time() - (self.folder / part.name).stat().st_mtime > SUBMIT_TIMEOUT
-            except FileNotFoundError:  # the cluster took no job
+            except FileNotFoundError:  # the cluster did not accept the job
                 return True
         if part.name in self.submitted or not isinstance(job, submitit.LocalJob):
             return job.done()  # submitit asks SLURM for all jobs at once, less and less often
@@ -157,12 +157,12 @@ class Jobs:
         return failed
 
     def _job(self, part: Part) -> Any:
-        """Return a part's job; None while it is being submitted, or if the cluster took none."""
+        """Return a part's job; None while it is being submitted, or if the cluster did not accept it."""
         if part.name in self.submitted:
             return self.submitted[part.name]
         try:
             job_id = (self.folder / part.name).read_text()
-        except FileNotFoundError:  # another program removed it, as the cluster took no job
+        except FileNotFoundError:  # another program removed it, as the cluster did not accept the job
             return None
         if job_id and job_id not in self.others:
             self.others[job_id] = KINDS[self.executor.cluster](self.executor.folder, job_id)

@@ -70,9 +70,7 @@ def _is_folder(name: str) -> bool:
 def _configure(options: Compare, overrides: list[str]) -> list[Config]:
     """Return the configs to compare; raise InputError if the parts of the command line do not fit together."""
     if not 2 <= options.seeds <= MAX_SEEDS:
-        raise InputError(
-            f"--seeds: expected 2 to {MAX_SEEDS:,}, as one run says nothing of another, found {options.seeds:,}"
-        )
+        raise InputError(f"--seeds: expected 2 to {MAX_SEEDS:,}, as one run shows no spread, found {options.seeds:,}")
     if options.seeds_per_job < 1:
         raise InputError(f"--seeds-per-job: expected at least 1, found {options.seeds_per_job}")
     if options.submit is None:
@@ -112,7 +110,7 @@ def _configure(options: Compare, overrides: list[str]) -> list[Config]:
             "compare: expected no devices, as it spreads seeds over all there are and never shares a batch"
         )
     if any(config.seed for config in configs):
-        raise InputError("compare: expected no seed, as every config is trained on the seeds 0 to --seeds less 1")
+        raise InputError("compare: expected no seed, as every config is trained on the seeds 0 to --seeds minus 1")
     if not first.validation:
-        raise InputError("compare: expected validation images to watch the learning on; add data.validation=5000")
+        raise InputError("compare: expected validation images to track learning on; add data.validation=5000")
     return configs

@@ -95,7 +95,7 @@ def compare_finished(options: Compare, command: str) -> None:
     first = next(iter(runs.values()))[0]
     data = load(first.config.data)
     if digest(data.test) != first.run["data"]["test"]:
-        raise InputError(f"{first.folder}: tested on other images than {first.config.data.name} holds by now")
+        raise InputError(f"{first.folder}: tested on other images than {first.config.data.name} now holds")
     notes += differing_fields({name: of[0].config for name, of in runs.items()})
     _report(options.output, runs, data, command, {}, notes)
 

@@ -7,6 +7,7 @@ from statistics import mean, median
 from typing import Any
 
 from experiments import cli
+from experiments.environment import machine
 from experiments.report import markdown
 from experiments.run_folder import OUTPUTS
 from experiments.training import resources, reuse
@@ -52,7 +53,7 @@ def rank(configs: dict[str, Config], base: str, seeds: int, output: Path, runs: 
         for run, _ in reuse.train_missing(wanted._replace(folders=left), data, VALIDATED, command):
             line = {"config": base, "recipe": recipe, "seed": run.config.seed, "mark": marked, **_result(run.summary)}
             line |= {"trained": trained_outputs(config.objective), "validation": config.data.validation}
-            line |= {"commit": run.run["commit"]}
+            line |= {"commit": run.run["commit"], "machine": machine(run.run["cores"], run.run["hardware"])}
             print(json.dumps(line), flush=True)
             with writing(log), log.open("a") as file:  # another search may append to it, too
                 file.write(json.dumps(line) + "\n")
@@ -83,7 +84,8 @@ def tabulate(runs: list[dict[str, Any]], validation: int, marks: dict[tuple[str,
     Args:
         runs: the lines of a log.
         validation: the number of images held out; runs with another number are left out.
-        marks: the current mark by config and recipe; only runs of that mark count. Of others, the newest mark counts.
+        marks: the current mark by config and recipe; only runs with that mark count. For other recipes, only runs with
+            the mark that was logged last count.
     """
     runs = [run for run in runs if run.get("validation", validation) == validation]
     # Two searches at once may log the same run.
@@ -107,6 +109,8 @@ def tabulate(runs: list[dict[str, Any]], validation: int, marks: dict[tuple[str,
         cells = [f"`{config}` {recipe}", *shown, seeds, f"{group[0]['parameters']:,}"]
         cells += [f"{steps:,.0f}", f"{seconds:.1f}", f"{1e3 * step:.1f}", ", ".join(sorted(commits))]
         rows.append((not failed, mean(accuracies[output] for output in trained), cells))
-    head = f"Accuracies on {validation:,} held-out training images, means over seeds; the test set is not read.\n\n"
+    machines = sorted({run["machine"] for group in groups.values() for run in group if "machine" in run})
+    head = f"Accuracies on {validation:,} held-out training images, means over seeds; the test set is not read."
+    head += f" Trained on {', '.join(machines)}.\n\n" if machines else "\n\n"  # older lines do not say
     header = ["recipe", "digit, %", "sum, %", "seeds", "parameters", "steps", "training, s", "a step, ms", "commit"]
     return head + markdown.table(header, (cells for *_, cells in sorted(rows, reverse=True))) + "\n"

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.comparison.summary import GOOD, MEASURES
+from experiments.environment import machine
 from experiments.report import console, markdown
 from experiments.run_folder import OUTPUTS
 from experiments.training.plan import LEARNED, WATCH_EXAMPLES, WATCH_IMAGES
@@ -25,11 +26,11 @@ MEANINGS = (
     "images both count as samples; all intervals of the table, of both outputs, hold together at 95 % (Bonferroni). "
     "Better or worse: the interval lies on one side of zero. No worse by 0.1 points: it lies above -0.1, and no seed "
     "failed. Undecided: anything else.",
-    "“training, s” is seconds of training alone, without compilation and evaluation; of seeds in one program, a seed's "
-    f"share. “{GOOD_AFTER}” is such seconds until both outputs had read {100 * GOOD:.1f} % of the held-out images "
-    f"right. The adder lag is the steps from {100 * LEARNED:.0f} % of digits to {100 * LEARNED:.0f} % of sums, on "
-    f"{WATCH_IMAGES:,} validation images as they are, evaluated every {WATCH_EXAMPLES} examples at first, and ever "
-    "more seldom; runs of experiments.run are not (-).",
+    "“training, s” is seconds of training alone, without compilation and evaluation; for seeds in one program, each "
+    f"seed's share. “{GOOD_AFTER}” is the training seconds until both outputs had read {100 * GOOD:.1f} % of the "
+    f"held-out images right. The adder lag is the steps from {100 * LEARNED:.0f} % of digits to {100 * LEARNED:.0f} % "
+    f"of sums, on {WATCH_IMAGES:,} unshifted validation images, evaluated every {WATCH_EXAMPLES} examples at first, "
+    "then less and less often; runs of experiments.run are not watched in this way (-).",
     "The first three are of all pairs; a sum is right by luck if its digit is misread. “digit, permuted” counts digits "
     "under their best one-to-one renaming, fitted on validation; “held-out cells” are sums of the (digit, number) "
     "pairs that were never trained.",
@@ -158,8 +159,7 @@ def in_markdown(summary: dict[str, Any]) -> str:
     commit, cores, hardware = (made.pop(name) for name in ("commit", "cores", "hardware"))
     versions = ", ".join(f"{name} {version}" for name, version in made.items())
     lines = [f"# {' / '.join(row['config'] for row in summary['rows'])}", "", f"`{summary['command']}`", ""]
-    unit = "core" if cores == "1" else "cores"
-    lines += [f"Trained at commit {commit}; {versions}; {cores} {unit} of {hardware}; {modes(summary)}."]
+    lines += [f"Trained at commit {commit}; {versions}; {machine(cores, hardware)}; {modes(summary)}."]
     for (title, (header, rows)), meaning in zip_longest(tables(summary).items(), MEANINGS):
         lines += ["", f"## {title}", "", markdown.table(header, rows)]
         lines += ["", meaning] if meaning else []

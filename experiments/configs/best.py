@@ -1,6 +1,6 @@
 """A network that sees every pixel: pairs of 3x3 convolutions from full resolution down, trained for nine minutes.
 
-Claim: the best that a single network of ours achieves in about nine minutes on two CPU cores. Its adder has no
+Claim: the best accuracy of a single network of ours in about nine minutes on two CPU cores. Its adder has no
 parameters (`shift`). An image whose digit has a probability below 0.95 is answered by the mean over 25 shifts of up to
 two pixels.
 Result: experiments/results/runs/best-*. The searches behind it are in experiments/results/search-best.md. On the

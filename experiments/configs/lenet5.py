@@ -1,4 +1,4 @@
-"""LeNet-5, the first convolutional network for digits, trained as `base`.
+"""LeNet-5, the first convolutional network for digits, trained like `base`.
 
 Claim: how much convolutional networks have gained since 1998, all else being equal.
 Result: experiments/results/classifiers, ten seeds, tuned rates; after ten and sixty seconds of training:

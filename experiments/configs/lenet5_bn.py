@@ -1,4 +1,4 @@
-"""LeNet-5 with batch norms, ReLU and dropout, trained as `base`.
+"""LeNet-5 with batch norms, ReLU and dropout, trained like `base`.
 
 Claim: how much LeNet-5 gains from later techniques.
 Result: experiments/results/classifiers, ten seeds, tuned rates; after ten and sixty seconds of training:

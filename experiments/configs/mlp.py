@@ -1,4 +1,4 @@
-"""A multilayer perceptron on the pixels, trained as `base`.
+"""A multilayer perceptron on the pixels, trained like `base`.
 
 Claim: how much `base` gains from its convolutions.
 Result: experiments/results/classifiers, ten seeds, tuned rates; after ten and sixty seconds of training:

@@ -1,4 +1,4 @@
-"""A small pre-activation residual network, trained as `base`.
+"""A small pre-activation residual network, trained like `base`.
 
 Claim: whether shortcuts pay off in a network this shallow.
 Result: experiments/results/classifiers, ten seeds, tuned rates; after ten and sixty seconds of training:

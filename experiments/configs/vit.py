@@ -1,4 +1,4 @@
-"""A small vision transformer on patches of 4x4 pixels, trained as `base`.
+"""A small vision transformer on patches of 4x4 pixels, trained like `base`.
 
 Claim: what attention achieves in place of `base`'s convolutions.
 Result: experiments/results/classifiers, ten seeds, tuned rates; after ten and sixty seconds of training:

@@ -15,7 +15,7 @@ from mnistsum.models.layers import Dense, average_pool, convolve, flatten, max_p
 
 
 def whitening(filters: int) -> np.ndarray:
-    """Return [5, 5, 1, filters]: 5x5 patches' leading principal axes over their deviations, and the negatives."""
+    """Return a [5, 5, 1, filters] kernel: 5x5 patches' leading principal axes over their deviations, and negatives."""
     images = mnistsum.load(mnistsum.Config().data).train.images[:5000, :, :, 0].astype(np.float32)
     patches = np.lib.stride_tricks.sliding_window_view((images / 255 - MEAN) / DEVIATION, (5, 5), axis=(1, 2))
     values, vectors = np.linalg.eigh(np.cov(patches[:, ::2, ::2].reshape(-1, 25).T))

@@ -40,8 +40,8 @@ class Stop(NamedTuple):
         return (self.seconds > MIN_TIMED and self.step > 1) or self.step == total
 
 
-# Maps the last stop to the next step to stop at. A step past the run's end means that end; the step of the last stop
-# ends the run there.
+# Maps the last stop to the next step to stop at. A value past the last step means the last step; the current step ends
+# the run.
 Pace = Callable[[Stop], int]
 
 

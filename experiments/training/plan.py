@@ -30,7 +30,7 @@ VALIDATED = Plan(tests=False)  # for searches and tuning
 
 
 def plan_for(config: Config, plan: Plan) -> Plan:
-    """Return the plan for runs of a config: without a limit of evaluations if each epoch's end is judged."""
+    """Return the plan for runs of a config, without a limit on evaluations if every epoch's end must be judged."""
     return dataclasses.replace(plan, max_evaluations=None) if judges_epochs(config) else plan
 
 
@@ -48,7 +48,8 @@ def next_watch(step: int, recipe: Recipe) -> int:
     """Return the first step after `step` at which to check whether an output has been learned.
 
     Checks are WATCH_EXAMPLES apart at first; from the 32nd on, the distance doubles each time the step number does.
-    Each check ends a call of the program; a call takes as long as several steps, to order its epoch and get memory.
+    Each check ends a call of the compiled program, and starting another costs as much as several steps: it permutes
+    its epoch again and allocates memory.
     """
     first = max(WATCH_EXAMPLES // recipe.batch_size, 1)
     between = first << max(0, (step // first).bit_length() - 5)

@@ -48,6 +48,7 @@ def make_record(
             "threefry_partitionable": str(jax.config.values["jax_threefry_partitionable"]),
             "enable_x64": str(jax.config.values["jax_enable_x64"]),
             "matmul_precision": environment.matmul_precision(),
+            "xla_flags": environment.xla_flags(),
         }
         | ({"init": init} if init else {}),
     }
@@ -151,7 +152,7 @@ def _files_of(name: str) -> tuple[Path, ...]:
 
 
 def _inner(folders: list[Path], parts: list[str]) -> Iterator[Path]:
-    """Yield the files of `a`, `a.b`, ... in a package's folders; `parts` may end in a name that is no module.
+    """Yield the files of `a`, `a.b`, ... in a package's folders; `parts` may end in a name inside a module.
 
     They are looked up as files, because importlib would run the parent packages, and also where a folder has no
     `__init__.py`.

@@ -29,7 +29,7 @@ def check(configs: Iterable[Config], n: int) -> None:
     """Check that each config can be trained on this machine, on `n` images.
 
     Raises:
-        InputError: if a config needs too much, or a user-defined part does not fit.
+        InputError: if a config needs too many steps or too much memory, or a user-defined part does not fit.
     """
     memory = _memory()
     for config in configs:
@@ -41,8 +41,8 @@ def check(configs: Iterable[Config], n: int) -> None:
         needed = IN_MEMORY * count_parameters(config.model)
         if needed > memory:
             raise InputError(
-                f"model: training {config.name} takes {needed / 1e9:,.1f} GB at least, and there are "
-                f"{memory / 1e9:,.1f}; give smaller model.widths or model.hidden"
+                f"model: training {config.name} takes {needed / 1e9:,.1f} GB at least, but this machine has "
+                f"{memory / 1e9:,.1f} GB; use smaller model.widths or model.hidden"
             )
 
 
@@ -58,7 +58,7 @@ def check_folder(folder: Path, needed: int) -> None:
     """Check that a folder, created if missing, is writable and that its disk has room for a run of `needed` bytes.
 
     Raises:
-        OSError: if one of the two fails; the message names the folder.
+        OSError: if it is not writable or its disk has too little room; the message names the folder.
     """
     there = next(place for place in (folder, *folder.parents) if place.exists())
     with writing(folder):

@@ -49,8 +49,8 @@ def check(wanted: Wanted, plan: Plan) -> None:
     """
     for folder in wanted.folders.values():
         if folder.exists() and ("test" in run_folder.read_summary(folder)) != plan.tests:
-            remedy = "of a search; name another --output" if plan.tests else "of a comparison; name another --runs"
-            raise InputError(f"{folder}: {remedy}")
+            found = "an untested run of a search" if plan.tests else "a tested run of a comparison"
+            raise InputError(f"{folder}: holds {found}; use another {'--output' if plan.tests else '--runs'}")
 
 
 def read(wanted: Wanted, seed: int) -> Finished:
@@ -69,7 +69,7 @@ def read(wanted: Wanted, seed: int) -> Finished:
 
 
 def why_missing(wanted: Wanted) -> str | None:
-    """Describe how the newest run of a missing one's name and seed differs; return None if there is none."""
+    """Describe how the newest run with a missing run's name and seed differs from it; return None if there is none."""
     left = missing(wanted)
     if not left:
         return None
@@ -109,8 +109,8 @@ def train_missing(wanted: Wanted, data: Data, plan: Plan, command: str) -> Itera
 def _groups(seeds: list[int]) -> list[list[int]]:
     """Return the groups of seeds that are each trained as one program.
 
-    On CPUs, a group has one seed per device, as one keeps it busy and vmapped seeds take longer; on accelerators, the
-    first group has all seeds that the devices share evenly, and the second has the rest.
+    On CPUs, a group has one seed per device, as one seed keeps a device busy and vmapped seeds take longer; on
+    accelerators, the first group has all seeds that the devices share evenly, and the second has the rest.
     """
     devices = jax.device_count()
     size = devices if jax.default_backend() == "cpu" else max(len(seeds) // devices, 1) * devices

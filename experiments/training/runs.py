@@ -31,7 +31,7 @@ class Progress(NamedTuple):
     stop: Stop | None  # the last one; None: no step was left
     loss: float  # mean of the seeds' training losses since the epoch began
     scores: list[Scores] | None  # per seed, on the held-out images; None: no evaluation
-    finished: list[Finished] | None  # per seed, at the end; `summary.json` is written once the caller goes on
+    finished: list[Finished] | None  # per seed, at the end; `summary.json` is written once the generator is resumed
 
 
 def describe_run(config: Config, record: dict[str, Any], command: str, seeds: int = 1) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def train_runs(
         if plan.save_every and (is_evaluation or stop.signal or time.perf_counter() - saved > plan.save_every):
             if leads():
                 first = runs[0]
-                kept = clock(first) | {"lines": first.lines}  # so that a damaged history can be mended
+                kept = clock(first) | {"lines": first.lines}  # so that damaged metrics can be restored
                 checkpoint.save(first.folder / run_folder.CHECKPOINTS, first.config, stop.state, kept, first.best)
             saved = time.perf_counter()
         scores = [run.scores for run in runs] if is_evaluation else None

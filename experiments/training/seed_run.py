@@ -36,7 +36,7 @@ class SeedRun:
     lines: list[dict[str, Any]] = field(init=False)  # of metrics.jsonl
     learned: dict[str, int] = field(default_factory=dict)  # output to the step at which it was learned
     fault: str | None = None  # what was not finite
-    train_seconds: float = 0.0  # its share of its program's
+    train_seconds: float = 0.0  # this seed's share of its program's training time
     state: TrainState = field(init=False)
     held_out: Evaluation = field(init=False)  # the latest on the held-out images
     scores: Scores = field(init=False)  # of `held_out`
@@ -51,7 +51,7 @@ class SeedRun:
             remedy = "a lower optimizer.learning_rate or an optimizer.clip_norm may help"
             step, quantity = (int(of) for of in state.first_bad)
             if step == 0 and QUANTITIES[quantity] != "parameters":
-                remedy = "nothing had been updated: the network or the objective gives it"
+                remedy = "nothing had been updated: the network or the objective produces it"
             raise FloatingPointError(f"{self.fault}; it was not saved; {remedy}")
 
     def is_over(self) -> bool:
@@ -68,8 +68,8 @@ class SeedRun:
     def best_line(self) -> dict[str, Any]:
         """Return the metrics at the end of the epoch with the best validation accuracy, the first of equals.
 
-        This is the sum's accuracy, or the digit's if the sum is not trained. It follows from the metrics, so a resumed
-        run needs nothing else. Empty before the first epoch ends.
+        The sum's accuracy counts, or the digit's if the sum is not trained. A resumed run finds the same line, as it
+        follows from the metrics alone. Empty before the first epoch ends.
         """
         ends = [line for line in self.lines if line["step"] % self.recipe.steps_per_epoch == 0]
         judged_by = f"{trained_outputs(self.config.objective)[-1]}_accuracy"
@@ -80,7 +80,7 @@ class SeedRun:
         return float(self.state.metrics.loss) / int(self.state.metrics.examples)
 
     def watch(self, validation: Split) -> None:
-        """Note the outputs learned by now, on unshifted images, as all are in doubt at first."""
+        """Record which outputs have reached LEARNED, on unshifted images: early on, nearly all would be shifted."""
         if self.fault or len(self.learned) == len(run_folder.OUTPUTS):
             return
         few = Split(*(part[:WATCH_IMAGES] for part in validation))

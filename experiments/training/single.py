@@ -47,7 +47,7 @@ def preview(config: Config, init: str | None, profile: Path | None) -> int:
     if profile is not None:
         if stop.step >= recipe.steps:
             raise InputError(
-                f"--profile: the run's {recipe.steps:,} steps are over before a trace begins; more training.epochs"
+                f"--profile: the run's {recipe.steps:,} steps are over before a trace begins; increase training.epochs"
             )
         with jax.profiler.trace(str(profile)):
             traced = next(run)
@@ -132,8 +132,8 @@ def resume(folder: Path, config: Config, own: Path | None, command: str, started
                     f"({', '.join(files)})"
                 )
             raise InputError(
-                f"{folder}: {'; '.join(changed)} since the run began, so that it would not end with the same bits; "
-                "bring that back, or start a new run"
+                f"{folder}: {'; '.join(changed)} since the run began, so it would not end with the same bits; "
+                "undo the change, or start a new run"
             )
         state, best, spent, refused, lines = None, None, NO_TIME, (), []
         if saved:
@@ -161,10 +161,10 @@ def mend(folder: Path, lines: list[dict[str, Any]]) -> None:
     try:
         found = run_folder.read_lines(folder)[: len(lines)]
     except InputError as error:
-        console.say(f"{error}; mended from the checkpoint")
+        console.say(f"{error}; restored from the checkpoint")
     else:
         if json.dumps(found) != json.dumps(lines):  # as a loss may be NaN, which is unequal to itself
-            console.say(f"{folder / run_folder.METRICS}: altered; mended from the checkpoint")
+            console.say(f"{folder / run_folder.METRICS}: altered; restored from the checkpoint")
     run_folder.write_lines(folder, lines)
 
 

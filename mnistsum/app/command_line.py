@@ -50,7 +50,8 @@ def parse(program: Any, arguments: list[str], known: Iterable[str], **options: A
         options: options of `tyro.cli`.
 
     Raises:
-        InputError: if a value is missing or cannot be parsed, or a word is not understood, with the nearest known one.
+        InputError: if a value is missing or cannot be parsed, or a word is unknown; the message then suggests the
+            nearest known word.
     """
     markers = (tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName)
     said = io.StringIO()
@@ -70,7 +71,7 @@ def parse(program: Any, arguments: list[str], known: Iterable[str], **options: A
 
 
 def _in_one_line(box: str) -> str:
-    """Return tyro's framed error message of several lines as one line, with fields as they are typed."""
+    """Return tyro's framed error message of several lines as one line, with config fields as users type them."""
     _, *lines = (line.strip("│ ") for line in COLOR.sub("", box).splitlines())  # the first line is a title
 
     def is_rule(line: str) -> bool:  # a terminal without these characters has one below the title, too
@@ -132,7 +133,7 @@ def fitted_help() -> Iterator[None]:
 def fit(page: str, width: int) -> str:
     """Wrap the lines of a help page that are wider than the terminal, which would break them within words.
 
-    tyro fits framed text, but neither usage nor description. Fields of a config are shown as they are typed.
+    tyro wraps framed text, but neither the usage line nor the description. Config fields are shown as users type them.
     """
     lines = []
     for line in page.splitlines():

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import jax
 import platformdirs
-from jax._src import compilation_cache  # no public API lets the cache be replaced
 
 from mnistsum.files import write_whole
+
+try:
+    from jax._src import compilation_cache  # no public API lets the cache be replaced
+except ImportError:
+    compilation_cache = None
 
 
 def set_up_compiler() -> None:
@@ -19,8 +23,8 @@ def set_up_compiler() -> None:
     LLVM optimizes at level 2: programs run as fast as at level 3, and compile in three quarters of the time.
     """
     folder = platformdirs.user_cache_path("mnistsum") / f"xla-{platform.node()}"
-    # A JAX without this function caches nothing: its own cache would be trusted unchecked.
-    if hasattr(compilation_cache, "get_file_cache"):
+    # If JAX lacks this function, nothing is cached: JAX's own cache does not detect damaged files.
+    if compilation_cache and hasattr(compilation_cache, "get_file_cache"):
         compilation_cache.get_file_cache = lambda path: (Programs(Path(path)), path)
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -28,10 +32,10 @@ def set_up_compiler() -> None:
 
 
 class Programs:
-    """Compiled programs by JAX's key, one file each: a SHA-256 digest, then JAX's content.
+    """A cache of compiled programs, one file per JAX key: a SHA-256 digest, then JAX's content.
 
-    This replaces JAX's own file cache, which passes damaged files to XLA, so that the process crashes or every run
-    fails again. Each file is checked when it is read; checking all of them at startup would take longer as the cache
+    This replaces JAX's own file cache, which passes damaged files to XLA: the process crashes, or every later run
+    fails, too. Each file is checked when it is read; checking all of them at startup would take longer as the cache
     grows. A damaged file counts as missing: the program is recompiled, and the file replaced. Files are replaced
     atomically and never deleted or locked, so processes that share the folder see the old or the new one.
     """

@@ -11,7 +11,7 @@ from mnistsum.evaluation import Scores
 
 
 class Console(rich.console.Console):
-    """A console that treats a standard output whose reader has gone, as in `| head`, as a hang-up."""
+    """A console that treats a closed pipe on standard output, as after `| head`, like a hang-up (SIGHUP)."""
 
     def on_broken_pipe(self) -> None:
         """Make a run that heeds signals save, report on standard error and stop; end any other program."""

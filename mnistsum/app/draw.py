@@ -58,8 +58,8 @@ def draw(options: Draw) -> int:
 class Server(ThreadingHTTPServer):
     """A server with a thread per connection; excess connections wait, and slow ones are ended.
 
-    Connections beyond MAX_CONNECTIONS wait in the system's queue. MAX_SECONDS count from a connection's start, because
-    a socket's timeout would restart with every byte.
+    Connections beyond MAX_CONNECTIONS wait in the system's queue. MAX_SECONDS limits a connection's whole lifetime,
+    because a socket's timeout would restart with every byte.
     """
 
     request_queue_size = 128
@@ -134,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
         line = re.fullmatch(r"[A-Z]+ [!-~]+ HTTP/1\.1", self.requestline)
         plain = line is not None and not any("\0" in value for value in self.headers.values())
         if not plain:
-            self._send(400, "expected a request of HTTP/1.1")
+            self._send(400, "expected an HTTP/1.1 request")
         return plain
 
     def finish(self) -> None:
@@ -177,7 +177,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200, json.dumps({"digit": digit, "sum": total, "image": image}), "application/json")
 
     def _is_foreign(self) -> bool:
-        """Return whether a request is another site's or uses another name for this host; if so, refuse it."""
+        """Return whether a request comes from another site or uses another name for this host; if so, refuse it."""
         assert isinstance(self.server, Server)
         port = "" if self.server.server_port == 80 else f":{self.server.server_port}"  # browsers omit port 80
         own = {f"{name}{port}" for name in ("127.0.0.1", "localhost")}

@@ -34,7 +34,7 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue] - a TextIOWrapper
     warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(str(message))}\n"
-    warnings.filterwarnings("ignore", module="PIL")  # of damaged pictures, which are refused in a line or read
+    warnings.filterwarnings("ignore", module="PIL")  # about damaged pictures, which are read, or refused in one line
     asks_help = not {"-h", "--help"}.isdisjoint(arguments)
     try:
         with fitted_help() if asks_help else contextlib.nullcontext():
@@ -82,12 +82,12 @@ def _keep_traceback(error: Exception) -> str:
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="backslashreplace", **named) as file:
             traceback.print_exception(error, file=file)
     except OSError as failure:
-        return f"no file could take the traceback: {failure.strerror or failure}"
+        return f"the traceback could not be written: {failure.strerror or failure}"
     return f"the traceback is in {file.name}"
 
 
 def _flush_output() -> None:
-    """Flush standard output; an error message names it."""
+    """Flush standard output; any error but a closed pipe is raised as an OSError that names standard output."""
     if sys.stdout is None:
         return
     try:

@@ -20,7 +20,7 @@ def export(options: Export) -> int:
     config, model, temperatures = load_pretrained(options.model, options.config)
     model_path = locate(options.model)
     if options.output is None and (model_path.parent == PRETRAINED or not model_path.is_dir()):
-        raise InputError("--output: expected a folder to write to, as the model is no run's folder")
+        raise InputError("--output: expected a folder to write to, as the model is not a run's folder")
     folder = options.output or model_path / "export"
     if (folder / "run.json").exists():
         raise InputError(f"--output {folder}: a run's folder, whose own files would be lost; name another")
@@ -29,7 +29,7 @@ def export(options: Export) -> int:
         raise InputError(f"--rounded: expected with --to safetensors, found --to {options.to}")
     config_beside, older = folder / CONFIG, folder / weights.WEIGHTS
     if to_graph is None and config_beside.exists() and not older.exists():
-        raise InputError(f"--output {folder}: holds a {CONFIG} that is not of an export; name another")
+        raise InputError(f"--output {folder}: holds a {CONFIG} that does not belong to an export; name another")
     graph = to_graph(config, model, temperatures) if to_graph else None  # before anything is written
     written = folder / (weights.WEIGHTS if graph is None else f"model.{options.to}")
     with writing(folder):

@@ -51,6 +51,6 @@ def command(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Run the console command; the imports of a user's file are also looked up in the working folder."""
+    """Run the console command; a user's file may also import modules from the working directory."""
     sys.path.append("")
     run(command, sys.argv[1:])

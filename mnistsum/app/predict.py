@@ -163,7 +163,7 @@ def _print_json(rows: Iterable[dict[str, Any]]) -> None:
 
 def _print_csv(rows: Iterable[dict[str, Any]]) -> None:
     """Print the rows as lines of CSV, each as it comes."""
-    # A bar that is shown replaces sys.stdout.
+    # Look up sys.stdout at each write: a progress bar replaces it while it is shown.
     output: Any = SimpleNamespace(write=lambda text: sys.stdout.write(text))
     table = csv.DictWriter(output, COLUMNS, extrasaction="ignore", lineterminator="\n")
     table.writeheader()

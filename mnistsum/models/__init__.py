@@ -126,8 +126,8 @@ def check_repeatable(config: ModelConfig) -> None:
     once, again = (jax.tree.structure(abstract_model(config)) for _ in range(2))
     if once != again:
         raise InputError(
-            f"model: two networks of {config.classifier} and {config.adder} differ in more than their arrays; make a "
-            "function that a layer keeps, such as a lambda or an initializer, once, outside the class"
+            f"model: two networks of {config.classifier} and {config.adder} differ in more than their arrays; "
+            "create a function that a layer stores, such as a lambda or an initializer, once, outside the class"
         )
 
 
@@ -153,7 +153,7 @@ def with_parameters(model: Module, params: PyTree) -> Module:
 
 
 def rebuilt(model: Tree) -> Tree:
-    """Return a copy made in the current trace, the only one in which Flax lets it change (nnx.scan, nnx.remat).
+    """Return a copy whose variables belong to the current trace; Flax forbids updating those of another trace.
 
     Code that calls a model inside a loop or another JAX transformation must rebuild it there.
     """

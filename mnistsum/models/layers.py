@@ -1,4 +1,4 @@
-"""Layers that every architecture here shares. Feature maps are [channels, height, width, batch].
+"""Layers shared by the architectures. Feature maps are [channels, height, width, batch].
 
 With the batch innermost, the shifted views of a convolution, norms and pools move whole rows of memory and fill the
 CPU's vectors; an accelerator's compiler chooses its own layout.
@@ -209,14 +209,14 @@ def initializers(config: ModelConfig, fan_in: int):
 def average_pool(
     maps: Float[Array, "channels height width batch"],
 ) -> Float[Array, "channels height//2 width//2 batch"]:
-    """Return the mean of each 2x2 square; a last odd row or column is dropped."""
+    """Return the mean of each 2x2 square; an odd last row or column is dropped."""
     return reduce(jnp.add, _squares(maps)) / 4
 
 
 def max_pool(
     maps: Float[Array, "channels height width batch"],
 ) -> Float[Array, "channels height//2 width//2 batch"]:
-    """Return the largest of each 2x2 square; a last odd row or column is dropped.
+    """Return the maximum of each 2x2 square; an odd last row or column is dropped.
 
     Written as maxima of four views because the gradient of XLA's pooling is a scatter, which is slow on the CPU.
     """

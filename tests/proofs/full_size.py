@@ -3,6 +3,7 @@
 It has a process of its own, as tests compile without most of the optimizations examined here.
 """
 
+import dataclasses
 import json
 import sys
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
+from experiments.configs.base import config as base
 from mnistsum.config import DataConfig, ModelConfig, ObjectiveConfig
 from mnistsum.data import load, pair, scale
 from mnistsum.evaluation import evaluate_batch
 from mnistsum.models import Model, build, parameters, with_parameters
 from mnistsum.objective import objective
+from mnistsum.train import begin_epoch, draw_batch, init_state, make_recipe, split_keys, train_step
 from mnistsum.types import Batch, Split
 
 BATCH = 128
@@ -31,23 +35,54 @@ def main() -> None:
     for dtype in TYPES:
         config = ModelConfig(classifier=sys.argv[1], dtype=dtype)
         model = jax.jit(build, static_argnums=0)(config, jax.random.key(0))
-        found[dtype] = {"step": step(model, batch), "evaluation": evaluation(model, split)}
+        found[dtype] = {
+            "gradient": gradient(model, batch),
+            "update": update(config, Split(*map(jnp.asarray, train))),
+            "evaluation": evaluation(model, split),
+        }
         if config == ModelConfig(classifier="compact"):
             found[dtype]["float64"] = float64(model, batch)
     print(json.dumps(found))
 
 
-def step(model: Model, batch: Batch) -> dict[str, float]:
+def gradient(model: Model, batch: Batch) -> dict[str, float]:
     """Return, by parameter, the relative distance of its compiled gradient from its eager one, in norms."""
     of = jax.value_and_grad(lambda params: loss(with_parameters(model, params), batch))
-    (compiled, gradient), (eager, expected) = jax.jit(of)(parameters(model)), of(parameters(model))
+    (compiled, slopes), (eager, expected) = jax.jit(of)(parameters(model)), of(parameters(model))
     found = {"loss": abs(float(compiled) - float(eager)) / float(eager)}
-    leaves = zip(jax.tree.leaves_with_path(gradient), jax.tree.leaves(expected), strict=True)
-    total = float(jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(expected))))
-    for (path, a), b in leaves:
+    total = float(optax.tree.norm(expected))
+    for (path, a), b in zip(jax.tree.leaves_with_path(slopes), jax.tree.leaves(expected), strict=True):
         # Relative to the whole gradient as well, as that of a bias before a batch norm is only rounding.
         found[jax.tree_util.keystr(path)] = float(jnp.linalg.norm(a - b)) / (float(jnp.linalg.norm(b)) + 1e-4 * total)
     return found
+
+
+def update(config: ModelConfig, data: Split) -> dict[str, float]:
+    """Return the relative distances, in norms, of what `base`'s recipe does to a batch and to the weights.
+
+    They are those of the distorted images, and of the step that Muon takes with each kernel and its moving average.
+    """
+    rule = dataclasses.replace(base.optimizer, schedule="constant", dtype=config.dtype)
+    recipe = make_recipe(dataclasses.replace(base, model=config, optimizer=rule, devices=1), len(data.labels))
+    keys = split_keys(0)
+    before, epoch = begin_epoch(recipe, keys, init_state(recipe, keys), len(data.labels))
+    drawn = [draw(recipe, keys, 0, data, epoch) for draw in (jax.jit(draw_batch, static_argnums=0), draw_batch)]
+    after = [
+        take(recipe, keys.dropout, before, drawn[0]) for take in (jax.jit(train_step, static_argnums=0), train_step)
+    ]
+    found = {"images": distance(*(batch.image for batch in drawn))}
+    for name in ("model", "average"):
+        start = parameters(getattr(before, name))
+        moved = [jax.tree.map(jnp.subtract, parameters(getattr(state, name)), start) for state in after]
+        for (path, a), b in zip(jax.tree.leaves_with_path(moved[0]), jax.tree.leaves(moved[1]), strict=True):
+            if a.ndim > 1:  # Adam takes the sign of the others' gradients, which may be only rounding
+                found[name + jax.tree_util.keystr(path)] = distance(a, b)
+    return found
+
+
+def distance(compiled: jax.Array, eager: jax.Array) -> float:
+    """Return the norm of the difference, relative to the eager one's."""
+    return float(jnp.linalg.norm(compiled - eager) / jnp.linalg.norm(eager))
 
 
 def evaluation(model: Model, split: Split) -> dict[str, float]:
@@ -63,10 +98,10 @@ def evaluation(model: Model, split: Split) -> dict[str, float]:
 
 def float64(model: Model, batch: Batch) -> dict[str, float]:
     """Return the compiled loss, and its slope along its gradient, each relative to NumPy's in float64."""
-    compiled, gradient = jax.jit(jax.value_and_grad(lambda params: loss(with_parameters(model, params), batch)))(
+    compiled, slopes = jax.jit(jax.value_and_grad(lambda params: loss(with_parameters(model, params), batch)))(
         parameters(model)
     )
-    weights, slopes = (jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree) for tree in (model, gradient))
+    weights, slopes = (jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree) for tree in (model, slopes))
     slopes = with_parameters(model, slopes)
 
     def at(place: float) -> float:

@@ -45,7 +45,7 @@ def test_devices_that_share_a_batch_only_sum_over_it_and_gather_losses_to_draw_b
     assert not any(by_rank.values())
 
 
-def test_seeds_spread_over_devices_never_talk(found):
+def test_seeds_spread_over_devices_never_communicate(found):
     assert not any(found["communication_of_seeds"].values())
 
 

@@ -19,6 +19,7 @@ from mnistsum.registry import CLASSIFIERS
 
 pytestmark = pytest.mark.slow
 BOUNDS = {"float32": 1e-4, "bfloat16": 0.02}  # on norms; in bfloat16, sums in another order round differently
+UPDATES = {"float32": 1e-4, "bfloat16": 0.3}  # Muon enlarges the small parts of a gradient, which are mostly rounding
 
 
 @pytest.mark.parametrize("classifier", CLASSIFIERS)
@@ -29,19 +30,21 @@ def test_step_and_evaluation_compiled_are_those_computed_operation_by_operation(
     found = json.loads(run.stdout)
     assert found.keys() == BOUNDS.keys()
     for dtype, bound in BOUNDS.items():
-        for name, difference in found[dtype]["step"].items():
+        for name, difference in found[dtype]["gradient"].items():
             assert difference <= bound, (dtype, name)
+        for name, difference in found[dtype]["update"].items():
+            assert difference <= UPDATES[dtype], (dtype, name)
         for name, difference in found[dtype]["evaluation"].items():
             assert difference <= (0.02 if name in ("digit", "sum") else bound), (dtype, name)
         for name, difference in found[dtype].get("float64", {}).items():
             assert difference <= 1e-3, name
 
 
-def test_jaxlib_0_10_2_alone_errs_in_products_of_many_rows():
+def test_only_jaxlib_0_10_2_is_wrong_in_products_of_many_rows():
     rows = jnp.zeros((32_769, 3)).at[:, 0].set(jnp.arange(32_769))
 
     def squares(rows):
         return jax.vmap(lambda row: jnp.sum((jnp.eye(3) @ row) ** 2))(rows)
 
     errs = bool(np.abs(jax.jit(squares)(rows) / squares(rows) - 1)[1:].max() > 1e-3)
-    assert errs == (jaxlib.__version__ == "0.10.2")  # once it does not err, `cli` need not warn of it
+    assert errs == (jaxlib.__version__ == "0.10.2")  # once it does not err, `console` need not warn of it

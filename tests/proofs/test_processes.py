@@ -66,7 +66,7 @@ def test_a_lost_process_ends_the_other_and_leaves_a_whole_checkpoint(arguments, 
     other = processes[1 - lost]
     _, errors = other.communicate(timeout=60)
     assert other.returncode != 0
-    assert re.fullmatch(r"error: parted from another process of this run \(.*\); .* --resume\n", errors)
+    assert re.fullmatch(r"error: lost another process of this run \(.*\); .* --resume\n", errors)
     assert checkpoint.load_run(folder)
     resumed = start("--resume", folder)  # in a single process
     wait_for_epoch(resumed, 5)
@@ -95,7 +95,7 @@ def test_a_folder_that_is_taken_is_refused_by_both(arguments, whole):
         )
 
 
-def test_a_port_that_is_taken_is_told_in_a_line(arguments, tmp_path):
+def test_a_port_in_use_is_reported_in_one_line(arguments, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = f"127.0.0.1:{taken.getsockname()[1]}"
         meeting = ["--distributed", "--coordinator", place, "--processes", "1", "--process", "0"]

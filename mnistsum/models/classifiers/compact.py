@@ -12,8 +12,9 @@ from mnistsum.models.layers import Conv, Dense, Norm, flatten, max_pool, to_maps
 class Compact(nnx.Module):
     """A small network for CPUs: few but large products, and no full-resolution map.
 
-    A 5x5 convolution with stride 2 to 12x12, a 3x3 one and a pool to 5x5, padded 3x3 ones for all widths between the
-    second and the last, and a last 3x3 one to 3x3; each with an RMS norm and a ReLU. The output layer is dense.
+    A 5x5 convolution with stride 2 (maps of 12x12); a 3x3 convolution and a pool (5x5); a padded 3x3 convolution for
+    each width between the second and the last (5x5); and a 3x3 convolution (3x3). An RMS norm and a ReLU follow each
+    convolution; the output layer is dense.
     """
 
     @staticmethod

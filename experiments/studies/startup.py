@@ -1,0 +1,88 @@
+"""Where the time before and after training goes: imports, tracing, compilation, and the rest.
+
+`python -m experiments.studies.startup` writes results/startup.md.
+"""
+
+import json
+import os
+import resource
+import runpy
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from experiments import environment
+from experiments.report.markdown import table
+from mnistsum.files import write_whole
+
+ROUNDS = 5
+PAGE = Path("experiments/results/startup.md")
+COMPILER = "/jax/core/compile/"
+PHASES = {  # what JAX reports the seconds of, by thread
+    "tracing": COMPILER + "jaxpr_trace_duration",
+    "lowering": COMPILER + "jaxpr_to_mlir_module_duration",
+    "compilation or reading the cache": COMPILER + "backend_compile_duration",
+}
+EXPLAINED = """\
+Medians over rounds, in seconds: from the command until JAX is imported, tracing begins and the process ends; the sums
+over its threads, which overlap, of tracing, lowering and compilation; and its CPU time. A first step is
+that of `base`'s network, with ten more; `sprint` is its whole command. Cold: with an empty compilation cache; warm:
+after a cold one."""
+
+
+def main() -> None:
+    """Measure each command in turn, and write the table."""
+    step = ("experiments.benchmark.first_step", "compact", "mnistsum bfloat16", "0")
+    found: dict[str, list[dict[str, float]]] = {}
+    for _ in range(ROUNDS):
+        with tempfile.TemporaryDirectory() as cache:
+            for name in ("first step, cold", "first step, warm"):
+                found.setdefault(name, []).append(measure(cache, *step))
+        with tempfile.TemporaryDirectory() as cache:
+            run = ("experiments.run", "--config", "sprint", "--output", f"{cache}/run")
+            found.setdefault("`sprint`, cold", []).append(measure(cache, *run))
+    header = ["", *next(iter(found.values()))[0]]
+    rows = [[name, *(f"{median(run[key] for run in runs):.1f}" for key in header[1:])] for name, runs in found.items()]
+    made = environment.describe("python -m experiments.studies.startup")
+    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    head = f"`{made['command']}`, commit {made['commit']}, on {environment.machine(made['cores'], made['hardware'])}; "
+    write_whole(PAGE, f"# The first seconds\n\n{head}{versions}.\n\n{EXPLAINED}\n\n{table(header, rows)}\n")
+
+
+def measure(cache: str, *command: str) -> dict[str, float]:
+    """Return the seconds of each phase of a command, run in a process of its own."""
+    environ = os.environ | {"XDG_CACHE_HOME": cache, "STARTED": str(time.time())}
+    run = [sys.executable, "-m", "experiments.studies.startup", *command]
+    done = subprocess.run(run, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stderr.splitlines()[-1])
+
+
+def observe(*command: str) -> None:
+    """Run a module as a command, and print the seconds of its phases as a last line of standard error."""
+    started, found = float(os.environ["STARTED"]), {}
+    import jax.monitoring  # its import is timed
+
+    found["JAX imported"] = time.time() - started
+    found |= dict.fromkeys(["tracing begins", *PHASES], 0.0)
+
+    def add(event: str, duration_secs: float, **_: str | int) -> None:
+        found["tracing begins"] = found["tracing begins"] or time.time() - duration_secs - started
+        for name in (name for name, counted in PHASES.items() if counted == event):
+            found[name] += duration_secs
+
+    jax.monitoring.register_event_duration_secs_listener(add)
+    sys.argv = list(command)
+    try:
+        runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+    finally:
+        found["the end"] = time.time() - started
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        found["CPU time"] = used.ru_utime + used.ru_stime
+        print(json.dumps(found), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    observe(*sys.argv[1:]) if sys.argv[1:] else main()
