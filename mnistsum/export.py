@@ -65,12 +65,12 @@ def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = No
     if jax.__version_info__ >= TOO_NEW:
         raise InputError(
             f"--to onnx: jax2onnx needs jax below 0.11, found {jax.__version__}; "
-            "pip install -e '.[onnx]' in an environment of its own"
+            "install this project with the extra `onnx` in an environment of its own"
         )
     try:
         import jax2onnx  # needs the extra `onnx`
     except ModuleNotFoundError:
-        raise InputError("--to onnx: needs jax2onnx; pip install -e '.[onnx]'") from None
+        raise InputError("--to onnx: needs jax2onnx; install this project with the extra `onnx`") from None
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)
     like = abstract_model(dataclasses.replace(config.model, dtype="float32"))
     model = with_fixed_calls(jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(model)))

@@ -28,8 +28,9 @@ PHASES = {  # what JAX reports the seconds of, by thread
 }
 EXPLAINED = """\
 Medians over rounds, in seconds: from the command until JAX is imported, tracing begins and the process ends; the sums
-over its threads, which overlap, of tracing, lowering and compilation; and its CPU time. A first step is that of `base`'s
-network, with ten more; `sprint` is its whole command. Cold: with an empty compilation cache; warm: after a cold one."""
+over its threads, which overlap, of tracing, lowering and compilation; and its CPU time. A first step is that of
+`base`'s network, with ten more; `sprint` is its whole command. Cold: with an empty compilation cache; warm: after a
+cold one."""
 
 
 def main() -> None:
