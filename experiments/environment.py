@@ -57,7 +57,7 @@ def matmul_precision() -> str:
 
 
 def xla_flags() -> str:
-    """Return the XLA flags that are set, without the number of virtual devices, which affects no result."""
+    """Return the XLA flags that are set, without the number of virtual devices, as no record holds `devices`."""
     flags = set(os.environ.get("XLA_FLAGS", "").split())
     return " ".join(sorted(flag for flag in flags if "force_host_platform_device_count" not in flag)) or "none"
 

@@ -139,7 +139,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 def answer_multiply_adds(summary: dict[str, Any]) -> float:
     """Return the multiply-adds per answer: those of one pass times the mean number of passes per test image."""
-    return summary["multiply_adds"] * summary["test"].get("passes", 1)  # early versions made one pass per image
+    return summary["multiply_adds"] * summary["test"].get("passes", 1)  # a run without the entry counts as one pass
 
 
 def read_json(path: Path) -> dict[str, Any]:

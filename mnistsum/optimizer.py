@@ -64,8 +64,8 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
 def sgd(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransformation:
     """Return stochastic gradient descent with momentum and decoupled weight decay (the same paper as `adamw`'s)."""
     momentum = optax.trace(config.momentum) if config.momentum else optax.identity()
-    decay = optax.add_decayed_weights(config.weight_decay) if config.weight_decay else optax.identity()
-    return optax.chain(momentum, decay, optax.scale_by_learning_rate(rate))
+    decay = [optax.add_decayed_weights(config.weight_decay)] if config.weight_decay else []
+    return optax.chain(momentum, *decay, optax.scale_by_learning_rate(rate))
 
 
 def adamw(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransformation:

@@ -33,6 +33,7 @@ from experiments.training import record, reuse
 from experiments.training.plan import COMPARED, RUN, VALIDATED, next_evaluation, next_watch, plan_for
 from experiments.training.seed_run import SeedRun, describe_failure
 from mnistsum import registry
+from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import console
 from mnistsum.config import Config, DataConfig, ObjectiveConfig, TrainingConfig
 from mnistsum.data import load
@@ -115,6 +116,7 @@ def compared(tmp_path_factory):
         patch.chdir(folder)
         patch.syspath_prepend(folder)
         patch.setattr(registry, "_files", {})
+        patch.setenv("XLA_FLAGS", UNOPTIMIZED["XLA_FLAGS"])  # as in the processes that reuse these runs
         assert program.command(list(command)) == 0
     sys.modules.pop("rates")
     return folder, command, captured.get()
@@ -261,6 +263,8 @@ def wanted(compared, tmp_path, monkeypatch):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("XLA_FLAGS", UNOPTIMIZED["XLA_FLAGS"])
+    set_up_compiler()
 
     def want(name: str, data: Data | None = None) -> reuse.Wanted:
         monkeypatch.setattr(registry, "_files", {})
@@ -639,7 +643,7 @@ def test_a_dry_run_says_what_is_missing_and_writes_nothing(compared):
 def test_seeds_that_share_a_program_over_devices_end_as_they_do_alone(compared, tmp_path, monkeypatch):
     folder, command, _ = compared
     write_own(tmp_path)
-    monkeypatch.setitem(OUTSIDE, "XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    monkeypatch.setitem(OUTSIDE, "XLA_FLAGS", f"{UNOPTIMIZED['XLA_FLAGS']} --xla_force_host_platform_device_count=2")
     assert compare(*command, cwd=tmp_path).returncode == 0
     for run in sorted((folder / "out" / "runs").iterdir()):
         alone, together = (run_folder.read(place / "out" / "runs" / run.name).summary for place in (folder, tmp_path))

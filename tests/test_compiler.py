@@ -1,6 +1,8 @@
 """The cache of compiled programs: damage is found before XLA sees it, and the program is recompiled."""
 
+import importlib
 import platform
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -69,10 +71,11 @@ def test_every_flipped_bit_and_every_cut_is_found(tmp_path):
 @pytest.mark.parametrize("lacks", ["function", "module"])
 def test_a_jax_whose_cache_cannot_be_replaced_keeps_nothing(monkeypatch, lacks):
     before = jax.config.jax_compilation_cache_dir
+    monkeypatch.delattr(compilation_cache, "get_file_cache")
     if lacks == "module":
-        monkeypatch.setattr(compiler, "compilation_cache", None)
-    else:
-        monkeypatch.delattr(compilation_cache, "get_file_cache")
+        monkeypatch.delattr("jax._src.compilation_cache")
+        monkeypatch.setitem(sys.modules, "jax._src.compilation_cache", None)
+    importlib.reload(compiler)
     monkeypatch.setenv("XLA_FLAGS", "")
     set_up_compiler()
     assert jax.config.jax_compilation_cache_dir == before

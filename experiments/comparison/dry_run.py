@@ -52,7 +52,7 @@ def show(wanted: list[Wanted], trials: int, data: Data) -> None:
     if shift := max((want.config.data.test_shift for want in wanted if _shifts_few(want.config)), default=0):
         passes = 1 + (2 * shift + 1) ** 2
         console.say(
-            f"the estimate assumes one pass per image in evaluation; after less than an epoch most images are "
+            "the estimate assumes one pass per image in evaluation; after less than an epoch, many images may be "
             f"uncertain and take {passes}; data.test_shift=0 takes one"
         )
 

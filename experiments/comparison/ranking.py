@@ -109,8 +109,8 @@ def tabulate(runs: list[dict[str, Any]], validation: int, marks: dict[tuple[str,
         cells = [f"`{config}` {recipe}", *shown, seeds, f"{group[0]['parameters']:,}"]
         cells += [f"{steps:,.0f}", f"{seconds:.1f}", f"{1e3 * step:.1f}", ", ".join(sorted(commits))]
         rows.append((not failed, mean(accuracies[output] for output in trained), cells))
-    machines = sorted({run["machine"] for group in groups.values() for run in group if "machine" in run})
+    machines = sorted({run.get("machine", "a machine not recorded") for group in groups.values() for run in group})
     head = f"Accuracies on {validation:,} held-out training images, means over seeds; the test set is not read."
-    head += f" Trained on {', '.join(machines)}.\n\n" if machines else "\n\n"  # older lines do not say
+    head += f" Trained on {', '.join(machines)}.\n\n"
     header = ["recipe", "digit, %", "sum, %", "seeds", "parameters", "steps", "training, s", "a step, ms", "commit"]
     return head + markdown.table(header, (cells for *_, cells in sorted(rows, reverse=True))) + "\n"

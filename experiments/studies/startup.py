@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from statistics import median
 
+import jax.monitoring
+
 from experiments import environment
 from experiments.report.markdown import table
 from mnistsum.files import write_whole
@@ -27,7 +29,7 @@ PHASES = {  # what JAX reports the seconds of, by thread
     "compilation or reading the cache": COMPILER + "backend_compile_duration",
 }
 EXPLAINED = """\
-Medians over rounds, in seconds: from the command until JAX is imported, tracing begins and the process ends; the sums
+Medians over five rounds, in seconds: from the command until JAX is imported, tracing begins and the work ends; the sums
 over its threads, which overlap, of tracing, lowering and compilation; and its CPU time. A first step is that of
 `base`'s network, with ten more; `sprint` is its whole command. Cold: with an empty compilation cache; warm: after a
 cold one."""
@@ -63,13 +65,12 @@ def measure(cache: str, *command: str) -> dict[str, float]:
 def observe(*command: str) -> None:
     """Run a module as a command, and print the seconds of its phases as a last line of standard error."""
     started, found = float(os.environ["STARTED"]), {}
-    import jax.monitoring  # its import is timed
-
     found["JAX imported"] = time.time() - started
     found |= dict.fromkeys(["tracing begins", *PHASES], 0.0)
 
     def add(event: str, duration_secs: float, **_: str | int) -> None:
-        found["tracing begins"] = found["tracing begins"] or time.time() - duration_secs - started
+        if event == PHASES["tracing"] and not found["tracing begins"]:
+            found["tracing begins"] = time.time() - duration_secs - started
         for name in (name for name, counted in PHASES.items() if counted == event):
             found[name] += duration_secs
 

@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 
-PARTED = "error: lost another process of this run ({}); restart all of them with --resume"
+PARTED = "error: lost another process of this run ({}); restart all processes with --resume"
 OF_JAX = re.compile("Polled an error from coordination service|JAX distributed service detected fatal errors")
 
 
