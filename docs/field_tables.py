@@ -53,5 +53,5 @@ def _default(field: griffe.Attribute) -> str:
 
 
 def _comment(field: griffe.Attribute) -> str:
-    found = COMMENT.search(field.lines[-1]) if field.lines else None
-    return found[1] if found else ""
+    match = COMMENT.search(field.lines[-1]) if field.lines else None
+    return match[1] if match else ""

@@ -62,7 +62,7 @@ def load_config(name: str) -> Config:
     return config
 
 
-def typed(program: str, arguments: list[str]) -> str:
+def format_command(program: str, arguments: list[str]) -> str:
     """Return a program's command line as the user typed it, with unprintable characters escaped."""
     return printable(shlex.join(["python", "-m", f"experiments.{program}", *arguments]))
 

@@ -7,14 +7,14 @@ from experiments.comparison.options import parse
 def command(arguments: list[str]) -> int:
     """Run the program and return its exit status."""
     options, configs = parse(arguments)
-    typed = cli.typed("compare", arguments)
+    command_line = cli.format_command("compare", arguments)
 
     from experiments.comparison import pipeline  # JAX loads only for a valid command line
 
     if configs:
-        pipeline.compare(options, configs, typed)
+        pipeline.compare(options, configs, command_line)
     else:
-        pipeline.compare_finished(options, typed)
+        pipeline.compare_finished(options, command_line)
     return 0
 
 

@@ -32,13 +32,13 @@ def describe(command: str) -> dict[str, Any]:
 
 def trained_with(runs: list[dict[str, Any]]) -> dict[str, str]:
     """Return commit, versions, hardware and cores by name, from the `run.json` of runs; different values are joined."""
-    found: dict[str, dict[str, None]] = {}
+    values_by_name: dict[str, dict[str, None]] = {}
     for run in runs:
         commit = (run["commit"] or "unknown") + (" with changes" if run["clean"] is False else "")
-        made = {"commit": commit, **run["versions"], "hardware": run["hardware"], "cores": run["cores"]}
-        for name, value in made.items():
-            found.setdefault(name, {})[str(value)] = None
-    return {name: ", ".join(values) for name, values in found.items()}
+        run_values = {"commit": commit, **run["versions"], "hardware": run["hardware"], "cores": run["cores"]}
+        for name, value in run_values.items():
+            values_by_name.setdefault(name, {})[str(value)] = None
+    return {name: ", ".join(values) for name, values in values_by_name.items()}
 
 
 def machine(cores: int | str, hardware: str) -> str:

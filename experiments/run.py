@@ -38,8 +38,8 @@ def command(arguments: list[str]) -> int:
     settings, own = options.settings, cli.own_file(options.config)
     if options.resume is not None:
         settings = _resumed(options, options.resume, arguments)
-    meeting = (options.coordinator, options.processes, options.process)
-    if not options.distributed and any(part is not None for part in meeting):
+    process_options = (options.coordinator, options.processes, options.process)
+    if not options.distributed and any(option is not None for option in process_options):
         raise InputError("--coordinator, --processes and --process: expected only with --distributed")
     folder = options.resume or options.output or _new_folder(settings)
     if options.resume is None and folder.exists() and not _is_new(folder):
@@ -51,25 +51,27 @@ def command(arguments: list[str]) -> int:
     set_up_compiler()
     with contextlib.ExitStack() as stack:
         if options.distributed:
-            stack.enter_context(processes.together(*meeting))
+            stack.enter_context(processes.join_processes(*process_options))
         if options.resume is not None:
-            return single.resume(folder, settings, own, cli.typed("run", arguments), STARTED)
+            return single.resume(folder, settings, own, cli.format_command("run", arguments), STARTED)
         if options.dry_run or options.profile:
             return single.preview(settings, options.init, options.profile)
-        return single.start(settings, folder, own, options.init, options.log, cli.typed("run", arguments), STARTED)
+        return single.start(
+            settings, folder, own, options.init, options.log, cli.format_command("run", arguments), STARTED
+        )
 
 
 def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
     """Return the config of the folder to resume; the command line may only change devices and add epochs."""
     overrides = [argument for argument in arguments if cli.ASSIGNMENT.fullmatch(argument)]
     changes = [override for override in overrides if override.startswith(("devices=", "training.epochs="))]
-    typed = {argument[2:].split("=")[0].replace("-", "_") for argument in arguments if argument.startswith("--")}
+    option_names = {argument[2:].split("=")[0].replace("-", "_") for argument in arguments if argument.startswith("--")}
     own = options.config.endswith(".py") or options.config == "base"
     plain = cli.override(cli.load_config(options.config), changes)
     expected = dataclasses.replace(
         options, output=None, init=None, log=None, dry_run=False, profile=None, settings=plain
     )
-    if not own or overrides != changes or options != expected or typed & as_dict(plain).keys():
+    if not own or overrides != changes or options != expected or option_names & as_dict(plain).keys():
         raise InputError(
             "--resume: takes no other argument, as the run's folder holds its config; only devices=N, "
             "training.epochs=N, --distributed, and --config FILE.py where that defines the run's network"

@@ -41,13 +41,15 @@ def command(arguments: list[str]) -> int:
 
     from experiments.comparison import ranking  # JAX loads only for a valid command line
 
-    ranking.rank(configs, options.config, options.seeds, options.output, options.runs, cli.typed("search", arguments))
+    ranking.rank(
+        configs, options.config, options.seeds, options.output, options.runs, cli.format_command("search", arguments)
+    )
     return 0
 
 
 def _configure(options: Search, recipe: str) -> Config:
-    typed, held_out = recipe.split(), f"data.validation={options.validation}"
-    for assignment in typed:
+    assignments, held_out = recipe.split(), f"data.validation={options.validation}"
+    for assignment in assignments:
         if not cli.ASSIGNMENT.fullmatch(assignment):
             raise InputError(f"{assignment}: expected a recipe of overrides such as training.epochs=2")
         if assignment.startswith(("seed=", "devices=", "data.validation=")):
@@ -55,7 +57,7 @@ def _configure(options: Search, recipe: str) -> Config:
                 f"{assignment}: expected no seed, devices or data.validation in a recipe; --seeds and --validation set "
                 "them for all, and each seed takes one device"
             )
-    return cli.override(cli.load_config(options.config), [*typed, held_out])
+    return cli.override(cli.load_config(options.config), [*assignments, held_out])
 
 
 if __name__ == "__main__":

@@ -32,9 +32,9 @@ def group(runs: tuple[Path, ...]) -> Groups:
     """Return the runs' summaries by config; raise InputError if a config has a seed twice."""
     from experiments.comparison import grouping  # JAX loads only for a valid command line
 
-    kinds = grouping.by_kind([_read(folder) for folder in runs])
-    named = zip(grouping.names(list(kinds)), kinds.values(), strict=True)
-    return {name: [run.summary for run in of.values()] for name, of in named}
+    groups = grouping.group_by_key([_read(folder) for folder in runs])
+    named = zip(grouping.names(list(groups)), groups.values(), strict=True)
+    return {name: [run.summary for run in by_seed.values()] for name, by_seed in named}
 
 
 def table(groups: Groups) -> str:

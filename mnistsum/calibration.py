@@ -46,14 +46,14 @@ def fit_temperature(logits: Float[np.ndarray, "n classes"], labels: Int[np.ndarr
         return 1.0
     logits = np.asarray(logits, np.float64)
     logits = logits - logits.max(-1, keepdims=True)
-    given = np.take_along_axis(logits, labels[:, None], -1)[:, 0]
+    label_logits = np.take_along_axis(logits, labels[:, None], -1)[:, 0]
 
     def loss(log_temperature: float) -> float:
         temperature = np.exp(log_temperature)
-        return float((np.log(np.exp(logits / temperature).sum(-1)) - given / temperature).mean())
+        return float((np.log(np.exp(logits / temperature).sum(-1)) - label_logits / temperature).mean())
 
-    found = minimize_scalar(loss, bounds=np.log(RANGE), method="bounded", options={"xatol": 1e-4})
-    return float(np.exp(found["x"]))  # pyright: ignore[reportIndexIssue] - a dict of results
+    result = minimize_scalar(loss, bounds=np.log(RANGE), method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(result["x"]))  # pyright: ignore[reportIndexIssue] - a dict of results
 
 
 def reliability(
@@ -73,9 +73,11 @@ def reliability(
     logits = np.asarray(logits, np.float64) / temperature
     best = logits.argmax(-1)
     confidence = 1 / np.exp(logits - logits.max(-1, keepdims=True)).sum(-1)
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    count = np.bincount(place, minlength=BINS)
-    filled = np.maximum(count, 1)
-    sure, right = (np.bincount(place, values, BINS) / filled for values in (confidence, best == labels))
-    error = float((np.abs(sure - right) * count).sum() / count.sum())
-    return Reliability(count.tolist(), sure.tolist(), right.tolist(), error)
+    bin_index = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    count = np.bincount(bin_index, minlength=BINS)
+    divisor = np.maximum(count, 1)
+    mean_confidence, accuracy = (
+        np.bincount(bin_index, values, BINS) / divisor for values in (confidence, best == labels)
+    )
+    error = float((np.abs(mean_confidence - accuracy) * count).sum() / count.sum())
+    return Reliability(count.tolist(), mean_confidence.tolist(), accuracy.tolist(), error)

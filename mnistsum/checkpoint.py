@@ -71,14 +71,14 @@ def save(folder: Path, config: Config, state: TrainState, kept: dict[str, Any], 
     path = path_of(folder, int(state.step))
     with writing(path):
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"*{PARTIAL}"):  # left by a killed process
-            left.unlink()
-    arrays = _flat(state) | ({} if best is None else _flat({"best": best}))
+        for partial_file in folder.glob(f"*{PARTIAL}"):  # left by a killed process
+            partial_file.unlink()
+    arrays = _named_arrays(state) | ({} if best is None else _named_arrays({"best": best}))
     save_arrays(path, arrays, {"config": to_json(config), "kept": json.dumps(kept)})
     with writing(path):
-        found = steps(folder)
-        at = found.index(int(state.step))
-        for step in (*found[:at], *found[at + KEPT :]):
+        existing = steps(folder)
+        index = existing.index(int(state.step))
+        for step in (*existing[:index], *existing[index + KEPT :]):
             path_of(folder, step).unlink()
 
 
@@ -89,8 +89,8 @@ def path_of(folder: Path, step: int) -> Path:
 
 def steps(folder: Path) -> list[int]:
     """Return the steps of the checkpoints in a folder, newest first; empty if there is no such folder."""
-    found = (path.name.removesuffix(SUFFIX) for path in folder.glob(f"*{SUFFIX}"))
-    return sorted((int(name) for name in found if name.isdecimal()), reverse=True)
+    names = (path.name.removesuffix(SUFFIX) for path in folder.glob(f"*{SUFFIX}"))
+    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 
 def restore(folder: Path, config: Config) -> Restored:
@@ -162,22 +162,22 @@ def _read(path: Path, config: Config) -> tuple[TrainState, dict[str, Any], Model
     images = len(arrays.get("draws.losses", ())) or config.data.train_images or config.training.batch_size
     # No array's shape depends on the number of devices, and the run's devices may not exist here.
     like = jax.eval_shape(lambda: init_state(make_recipe(config, images, devices=1), split_keys(0)))
-    of_state, of_best = _flat(like), _flat({"best": like.model})
-    wanted = of_state | (of_best if arrays.keys() & of_best.keys() else {})
-    if differs := first_difference(wanted, arrays):
+    state_shapes, best_shapes = _named_arrays(like), _named_arrays({"best": like.model})
+    expected = state_shapes | (best_shapes if arrays.keys() & best_shapes.keys() else {})
+    if differs := first_difference(expected, arrays):
         raise InputError(f"{path}: of another architecture: {differs}")
     leaves = [
         jax.random.wrap_key_data(arrays[name]) if _is_key(leaf) else arrays[name]
-        for name, leaf in zip(of_state, jax.tree.leaves(like), strict=True)
+        for name, leaf in zip(state_shapes, jax.tree.leaves(like), strict=True)
     ]
     state = jax.tree.unflatten(jax.tree.structure(like), leaves)
     best = None
-    if wanted != of_state:
-        best = jax.tree.unflatten(jax.tree.structure(like.model), [arrays[name] for name in of_best])
+    if expected != state_shapes:
+        best = jax.tree.unflatten(jax.tree.structure(like.model), [arrays[name] for name in best_shapes])
     return state, parse_json(metadata["kept"], str(path)), best
 
 
-def _flat(tree: Any) -> dict[str, Any]:
+def _named_arrays(tree: Any) -> dict[str, Any]:
     """Map key paths to arrays; a random key, which an optimizer may hold, is replaced by its data."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): _data(leaf) for path, leaf in leaves}

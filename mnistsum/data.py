@@ -154,8 +154,8 @@ def augment(
         [jnp.stack([cos * scale_y, -sin * scale_x], -1), jnp.stack([sin * scale_y, cos * scale_x], -1)], 1
     )
     matrix = matrix.at[:, :, 0].add(matrix[:, :, 1] * shear[:, None])
-    place = jnp.stack(jnp.meshgrid(jnp.arange(28.0), jnp.arange(28.0), indexing="ij")) - 13.5
-    source = jnp.einsum("bij,jyx->biyx", matrix, place) + shift[:, :, None, None] + 13.5
+    grid = jnp.stack(jnp.meshgrid(jnp.arange(28.0), jnp.arange(28.0), indexing="ij")) - 13.5
+    source = jnp.einsum("bij,jyx->biyx", matrix, grid) + shift[:, :, None, None] + 13.5
     if config.elastic:
         coarse = config.elastic * jax.random.normal(elastic_key, (len(images), 2, 5, 5))
         source += jax.image.resize(coarse, (len(images), 2, 28, 28), "cubic")
@@ -219,7 +219,7 @@ class Pairs:
         return len(self.split.labels)
 
     def __getitem__(self, i: int) -> tuple[Array, Array, Array, Array]:
-        place = np.array([range(len(self))[i]])  # raises IndexError past the end; negative indices count from the end
-        image = scale(self.config, jnp.asarray(self.split.images[place]))
-        batch = pair(image, jnp.asarray(self.split.labels[place]), self.numbers[place])
+        index = np.array([range(len(self))[i]])  # raises IndexError past the end; negative indices count from the end
+        image = scale(self.config, jnp.asarray(self.split.images[index]))
+        batch = pair(image, jnp.asarray(self.split.labels[index]), self.numbers[index])
         return batch.image[0], batch.label[0], batch.number[0], batch.sum[0]

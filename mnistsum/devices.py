@@ -12,17 +12,17 @@ from mnistsum.config import Config
 from mnistsum.errors import InputError
 
 
-def count(config: Config) -> int:
+def count_devices(config: Config) -> int:
     """Return how many devices share each batch.
 
     Raises:
         InputError: if JAX finds fewer, if a run of several processes would not use all of them, or if they cannot
             share a batch evenly.
     """
-    there, size = jax.device_count(), config.training.batch_size
-    devices = there if config.devices == "all" else config.devices
-    if devices > there or (jax.process_count() > 1 and devices < there):
-        most = f"{'all' if jax.process_count() > 1 else 'at most'} {there}"
+    available, size = jax.device_count(), config.training.batch_size
+    devices = available if config.devices == "all" else config.devices
+    if devices > available or (jax.process_count() > 1 and devices < available):
+        most = f"{'all' if jax.process_count() > 1 else 'at most'} {available}"
         raise InputError(f"devices: expected {most} that JAX finds, found {devices}")
     if size % devices:
         below = size // devices * devices
@@ -36,7 +36,7 @@ def mesh(devices: int, axis: str) -> Mesh:
     return jax.make_mesh((devices,), (axis,), (AxisType.Auto,), devices=jax.devices()[:devices])
 
 
-def share(devices: int, array: Array) -> Array:
+def shard_batch(devices: int, array: Array) -> Array:
     """Shard the first axis of an array, the batch, over `devices` devices, inside a jitted function.
 
     The compiler also shards whatever is computed from it, and turns sums over the batch into sums over devices.
@@ -46,21 +46,21 @@ def share(devices: int, array: Array) -> Array:
     return lax.with_sharding_constraint(array, NamedSharding(mesh(devices, "batch"), PartitionSpec("batch")))
 
 
-def on_each(devices: int) -> NamedSharding:
+def replicated_sharding(devices: int) -> NamedSharding:
     """Return the sharding that replicates arrays (keys, state and data) on each of `devices` devices."""
     return NamedSharding(mesh(devices, "batch"), PartitionSpec())
 
 
-def abstract_on(tree: Any, sharding: Sharding) -> Any:
+def abstract_arrays(tree: Any, sharding: Sharding) -> Any:
     """Return the shapes and types of arrays, with this sharding."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
 
 
-def put_on_each(devices: int, tree: Any) -> Any:
+def replicate(devices: int, tree: Any) -> Any:
     """Return arrays that are the same in each process, copied to each of `devices` devices."""
     return multihost_utils.host_local_array_to_global_array(tree, mesh(devices, "batch"), PartitionSpec())
 
 
-def local(tree: Any) -> Any:
+def local_copy(tree: Any) -> Any:
     """Return this process's own copy of arrays that are replicated on each device."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from mnistsum.config import DataConfig
 from mnistsum.data import scale
-from mnistsum.devices import abstract_on
+from mnistsum.devices import abstract_arrays
 from mnistsum.errors import InputError
 from mnistsum.models import Model, rebuilt
 from mnistsum.models.adders import ADDS_UP
@@ -52,16 +52,16 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
     check_raw(split.images)
     if len(split.images) != len(split.labels):
         raise InputError(f"split: expected a label for each of {len(split.images)} images, found {len(split.labels)}")
-    n, at_once = len(split.labels), BATCHES * batch_size
-    parts = []
-    for start in range(0, max(n, 1), at_once):
-        images, labels = (np.asarray(field)[start : start + at_once] for field in split)
+    n, chunk_size = len(split.labels), BATCHES * batch_size
+    chunks = []
+    for start in range(0, max(n, 1), chunk_size):
+        images, labels = (np.asarray(field)[start : start + chunk_size] for field in split)
         count = math.ceil(len(labels) / batch_size)
-        padding = at_once - len(labels)
+        padding = chunk_size - len(labels)
         padded = Split(np.pad(images, [(0, padding), (0, 0), (0, 0), (0, 0)]), np.pad(labels, (0, padding)))
         batches = jax.tree.map(lambda field: field.reshape(BATCHES, batch_size, *field.shape[1:]), padded)
-        parts.append(_evaluate_batches(config, model, batches, np.int32(count)))
-    return jax.tree.map(lambda *fields: np.concatenate(fields).reshape(-1, *fields[0].shape[2:])[:n], *parts)
+        chunks.append(_evaluate_batches(config, model, batches, np.int32(count)))
+    return jax.tree.map(lambda *fields: np.concatenate(fields).reshape(-1, *fields[0].shape[2:])[:n], *chunks)
 
 
 def check_raw(images: Any) -> None:
@@ -99,13 +99,13 @@ def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28
     images = jnp.asarray(images)
     shifts = (2 * config.test_shift + 1) ** 2
     if shifts == 1 or config.test_doubt == 1:
-        features, digit = _over_shifts(config, model, images)
+        features, digit = _mean_over_shifts(config, model, images)
         return Classified(features, digit, jnp.full_like(digit[:, 0], shifts, jnp.int32))
-    features, digit = _where_it_is(config, model, images)
+    features, digit = _classify_unshifted(config, model, images)
     is_doubtful = jax.nn.softmax(digit).max(-1) < config.test_doubt
 
-    def mean_if_doubtful(chosen: Any, answers: Classified, in_turn: bool) -> Classified:
-        features, digit = _over_shifts(config, model, images[chosen], in_turn)
+    def mean_if_doubtful(chosen: Any, answers: Classified, sequential: bool) -> Classified:
+        features, digit = _mean_over_shifts(config, model, images[chosen], sequential)
         which = is_doubtful[chosen]
         return Classified(
             jnp.where(which[:, None], features, answers.features),
@@ -115,41 +115,41 @@ def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28
 
     answers = Classified(features, digit, jnp.ones_like(digit[:, 0], jnp.int32))
     if not loops:
-        return mean_if_doubtful(slice(None), answers, in_turn=True)
+        return mean_if_doubtful(slice(None), answers, sequential=True)
     order = jnp.argsort(~is_doubtful)  # doubtful images first
     few = jnp.arange(DOUBTFUL)
-    in_turn = shifts * DOUBTFUL > 2 * BATCH_SIZE
+    sequential = shifts * DOUBTFUL > 2 * BATCH_SIZE
 
     def look_again(i: Int[Array, ""], answers: Classified) -> Classified:
         chosen = order[jnp.minimum(i * DOUBTFUL + few, images.shape[0] - 1)]
-        new = mean_if_doubtful(chosen, jax.tree.map(lambda answer: answer[chosen], answers), in_turn)
+        new = mean_if_doubtful(chosen, jax.tree.map(lambda answer: answer[chosen], answers), sequential)
         return jax.tree.map(lambda answer, mean: answer.at[chosen].set(mean), answers, new)
 
     return lax.fori_loop(0, -(-is_doubtful.sum() // DOUBTFUL), look_again, answers)
 
 
-def _over_shifts(
-    config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"], in_turn: bool = True
+def _mean_over_shifts(
+    config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"], sequential: bool = True
 ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
     """Return the means of features and digit logits over the shifts of each image.
 
     Shifts run in turn, which needs less memory, or all as one batch, which is faster for few images.
     """
     if not config.test_shift:
-        return _where_it_is(config, model, images)
-    edge, places = (config.test_shift, config.test_shift), range(2 * config.test_shift + 1)
+        return _classify_unshifted(config, model, images)
+    edge, offsets = (config.test_shift, config.test_shift), range(2 * config.test_shift + 1)
     padded = jnp.pad(images, ((0, 0), edge, edge, (0, 0)))
-    shifted = jnp.stack([padded[:, y : y + 28, x : x + 28] for y in places for x in places])
-    if in_turn:
-        answers = lax.map(partial(_where_it_is, config, model), shifted)
+    shifted = jnp.stack([padded[:, y : y + 28, x : x + 28] for y in offsets for x in offsets])
+    if sequential:
+        answers = lax.map(partial(_classify_unshifted, config, model), shifted)
     else:
-        together = _where_it_is(config, model, shifted.reshape(-1, 28, 28, 1))
-        answers = (each.reshape(*shifted.shape[:2], -1) for each in together)
+        batched = _classify_unshifted(config, model, shifted.reshape(-1, 28, 28, 1))
+        answers = (each.reshape(*shifted.shape[:2], -1) for each in batched)
     features, digit = (each.mean(0) for each in answers)
     return features, digit
 
 
-def _where_it_is(
+def _classify_unshifted(
     config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"]
 ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
     """Return features and digit logits of unshifted images."""
@@ -182,13 +182,13 @@ def evaluate_batches(config: DataConfig, model: Model, batches: Split, count: In
     """
 
     def answer(i: Int[Array, ""], answers: Evaluation) -> Evaluation:
-        one = evaluate_batch(config, model, jax.tree.map(lambda field: field[i], batches))
-        return jax.tree.map(lambda all_of_them, new: all_of_them.at[i].set(new), answers, one)
+        batch_answers = evaluate_batch(config, model, jax.tree.map(lambda field: field[i], batches))
+        return jax.tree.map(lambda stacked, new: stacked.at[i].set(new), answers, batch_answers)
 
     first = jax.tree.map(lambda field: field[0], batches)
     shapes = jax.eval_shape(partial(evaluate_batch, config), model, first)
-    nothing = jax.tree.map(lambda each: jnp.zeros((len(batches.labels), *each.shape), each.dtype), shapes)
-    return lax.fori_loop(0, count, answer, nothing)
+    zeros = jax.tree.map(lambda each: jnp.zeros((len(batches.labels), *each.shape), each.dtype), shapes)
+    return lax.fori_loop(0, count, answer, zeros)
 
 
 _evaluate_batches = jax.jit(evaluate_batches, static_argnums=0)
@@ -196,8 +196,8 @@ _evaluate_batches = jax.jit(evaluate_batches, static_argnums=0)
 
 def compile_evaluation(config: DataConfig, model: Model) -> Any:
     """Return `evaluate_batches` compiled as `evaluate` calls it in this process; the model may hold only shapes."""
-    here = SingleDeviceSharding(jax.local_devices()[0])
-    model = abstract_on(model, here)
+    sharding = SingleDeviceSharding(jax.local_devices()[0])
+    model = abstract_arrays(model, sharding)
     shape = (BATCHES, BATCH_SIZE)
     batches = Split(np.zeros((*shape, 28, 28, 1), np.uint8), np.zeros(shape, np.int32))
     return _evaluate_batches.lower(config, model, batches, np.int32(0)).compile()

@@ -18,7 +18,7 @@ class Checked:
 
     def __post_init__(self):
         for name, hint in hints(type(self)).items():
-            object.__setattr__(self, name, _checked(hint, getattr(self, name), self._key(name)))
+            object.__setattr__(self, name, _coerce(hint, getattr(self, name), self._key(name)))
         for name, holds, expected in self._ranges():
             if not holds:
                 raise InputError(f"{self._key(name)}: expected {expected}, found {getattr(self, name)!r}")
@@ -57,12 +57,12 @@ def hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def _checked(hint: Any, value: Any, key: str) -> Any:
+def _coerce(hint: Any, value: Any, key: str) -> Any:
     """Return the value, with a number converted to int or float; InputError if it does not have the type."""
     choices, literals = get_args(hint), []
     kind = get_origin(hint)
     if kind is Literal:
-        return _chosen(choices, value, key)
+        return _check_choice(choices, value, key)
     if choices and kind is not tuple:  # a choice, None, or else a value of a type
         literals = [choice for part in choices for choice in get_args(part)]
         kinds = [part for part in choices if not get_args(part) and part is not type(None)]
@@ -71,7 +71,7 @@ def _checked(hint: Any, value: Any, key: str) -> Any:
         hint = kinds[0]
     if kind is tuple:
         if isinstance(value, tuple):
-            return tuple(_checked(choices[0], item, key) for item in value)
+            return tuple(_coerce(choices[0], item, key) for item in value)
         raise InputError(f"{key}: expected a tuple of {choices[0].__name__}, found {value!r}")
     if hint is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
         try:
@@ -86,7 +86,7 @@ def _checked(hint: Any, value: Any, key: str) -> Any:
     raise InputError(f"{key}: expected {expected}, found {value!r}")
 
 
-def _chosen(choices: tuple[Any, ...], value: Any, key: str) -> Any:
+def _check_choice(choices: tuple[Any, ...], value: Any, key: str) -> Any:
     if value in choices:
         return value
     near = "".join(f"; did you mean {name}?" for name in difflib.get_close_matches(str(value), choices, 1))

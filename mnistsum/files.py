@@ -105,9 +105,9 @@ def _digest(arrays: dict[str, Any], metadata: dict[str, str]) -> str:
 def first_difference(expected: dict[str, Any], found: dict[str, Any]) -> str | None:
     """Describe the first array, in the order of names, whose type or shape differs; return None if none does."""
     for name in sorted(expected.keys() | found.keys()):
-        want, have = (_describe(side.get(name)) for side in (expected, found))
-        if want != have:
-            return f"expected {name} to be {want}, found {have}"
+        expected_array, found_array = (_describe(side.get(name)) for side in (expected, found))
+        if expected_array != found_array:
+            return f"expected {name} to be {expected_array}, found {found_array}"
     return None
 
 

@@ -97,10 +97,10 @@ def _locate(name: str, folder: str | None) -> list[Path]:
         raise InputError(f"data.dir: expected a folder of four IDX files, found no folder {root}")
     paths = []
     for file in FILES:
-        found = [root / variant for variant in (file, f"{file}.gz") if (root / variant).is_file()]
-        if not found:
+        existing = [root / variant for variant in (file, f"{file}.gz") if (root / variant).is_file()]
+        if not existing:
             raise InputError(f"{root / file}: no such file, nor {file}.gz; data.dir needs {', '.join(FILES)}")
-        paths.append(found[0])
+        paths.append(existing[0])
     return paths
 
 

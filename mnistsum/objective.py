@@ -35,8 +35,8 @@ def weighted(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Arr
     digit_loss = negative_log_likelihood(logits.digit, batch.label).mean()
     sum_loss = negative_log_likelihood(logits.sum, batch.sum)
     if config.held_out:  # masked, because redrawing the number would let it reveal the label
-        trained = _has_sum(config, batch)
-        sum_loss = jnp.where(trained, sum_loss, 0).sum() / jnp.maximum(trained.sum(), 1)
+        mask = _sum_mask(config, batch)
+        sum_loss = jnp.where(mask, sum_loss, 0).sum() / jnp.maximum(mask.sum(), 1)
     else:
         sum_loss = sum_loss.mean()
     return config.digit_weight * digit_loss + (1 - config.digit_weight) * sum_loss
@@ -45,11 +45,11 @@ def weighted(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Arr
 def weighted_by_example(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Array, " batch"]:
     """Return the weighted mean of both negative log-likelihoods of each example, in nats."""
     digit_loss = negative_log_likelihood(logits.digit, batch.label)
-    sum_loss = jnp.where(_has_sum(config, batch), negative_log_likelihood(logits.sum, batch.sum), 0)
+    sum_loss = jnp.where(_sum_mask(config, batch), negative_log_likelihood(logits.sum, batch.sum), 0)
     return config.digit_weight * digit_loss + (1 - config.digit_weight) * sum_loss
 
 
-def _has_sum(config: ObjectiveConfig, batch: Batch) -> Bool[Array, " batch"]:
+def _sum_mask(config: ObjectiveConfig, batch: Batch) -> Bool[Array, " batch"]:
     """Return which examples' sums are trained."""
     return ~jnp.asarray(held_out_cells(config))[batch.label, batch.number.argmax(-1)]
 

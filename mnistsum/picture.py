@@ -108,7 +108,7 @@ def inspect_picture(
     except DAMAGE as error:
         reason = first_line(error) if str(error) else "its parts do not fit"
         raise InputError(f"{name}: a damaged image: {reason}") from None
-    return to_mnist(_on_paper(pixels), name)
+    return to_mnist(_composite_on_paper(pixels), name)
 
 
 def _decode(content: bytes, max_pixels: int) -> Float[np.ndarray, "height width channels"]:
@@ -138,13 +138,13 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _on_paper(pixels: Float[np.ndarray, "height width channels"]) -> Float[np.ndarray, "height width 3"]:
+def _composite_on_paper(pixels: Float[np.ndarray, "height width channels"]) -> Float[np.ndarray, "height width 3"]:
     """Return the colors on white or black paper, from which the opaque parts stand out."""
     if pixels.shape[-1] == 3:
         return pixels
-    cover, color = pixels[..., 3:] / 255, pixels[..., :3]
-    paper = 255.0 if (cover * color).sum() < 3 * 127.5 * cover.sum() else 0.0
-    return cover * color + (1 - cover) * paper
+    alpha, color = pixels[..., 3:] / 255, pixels[..., :3]
+    paper = 255.0 if (alpha * color).sum() < 3 * 127.5 * alpha.sum() else 0.0
+    return alpha * color + (1 - alpha) * paper
 
 
 def _read(source: Path | BinaryIO, name: str) -> bytes:
@@ -172,14 +172,14 @@ def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture")
     """
     gray = _gray(pixels)
     scale = max(1, max(gray.shape) / WORKING_SIDE)
-    found = _box(_find_shapes(_find_ink(_resize(gray, 1 / scale), name)) > 0)
-    margin = scale * max(side.stop - side.start for side in found) / 2
-    rows, columns = (slice(max(0, int(side.start * scale - margin)), int(side.stop * scale + margin)) for side in found)
+    box = _box(_find_shapes(_find_ink(_resize(gray, 1 / scale), name)) > 0)
+    margin = scale * max(side.stop - side.start for side in box) / 2
+    rows, columns = (slice(max(0, int(side.start * scale - margin)), int(side.stop * scale + margin)) for side in box)
     # A second look at full resolution, as a pen's hairlines are lost when a large page is scaled down.
-    near = gray[rows, columns]
-    ink = _find_ink(_resize(near, WORKING_SIDE / max(near.shape)), name)
+    crop = gray[rows, columns]
+    ink = _find_ink(_resize(crop, WORKING_SIDE / max(crop.shape)), name)
     shapes = _find_shapes(ink)
-    digit = _with_usual_stroke(ink, shapes > 0)
+    digit = _normalize_stroke(ink, shapes > 0)
     digit = _resize(255 * digit, 20 / max(digit.shape)).clip(0, 255)
     center = ndimage.center_of_mass(digit)
     y, x = (np.clip(round(14 - float(at)), 0, 28 - n) for at, n in zip(center, digit.shape, strict=True))
@@ -190,8 +190,8 @@ def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture")
 
 def _gray(pixels: Float[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width"]:
     """Project the picture, 0-255, onto the direction in which its colors vary most, or onto gray if they do not."""
-    every = max(1, min(pixels.shape[:2]) // 48)
-    covariance = np.cov(pixels[::every, ::every].reshape(-1, 3).T, bias=True) + 100
+    stride = max(1, min(pixels.shape[:2]) // 48)
+    covariance = np.cov(pixels[::stride, ::stride].reshape(-1, 3).T, bias=True) + 100
     weights = np.linalg.eigh(covariance)[1][:, -1].astype(np.float32)
     weights *= np.copysign(1 / np.abs(weights).sum(), weights.sum())
     return pixels @ weights - 255 * np.minimum(weights, 0).sum()
@@ -210,8 +210,8 @@ def _find_ink(gray: Float[np.ndarray, "height width"], name: str) -> Float[np.nd
         gray, dark = 255 - gray, 255 - light
     # The closing fills strokes and keeps a shadow's edge. Strokes that reach the border are assumed to end there.
     width = round(MAX_STROKE * max(gray.shape))
-    out = width // 2 + 1
-    paper = ndimage.grey_closing(np.pad(gray, out, constant_values=dark), (width, width))[out:-out, out:-out]
+    pad = width // 2 + 1
+    paper = ndimage.grey_closing(np.pad(gray, pad, constant_values=dark), (width, width))[pad:-pad, pad:-pad]
     ink = (paper - gray) / np.maximum(paper, 16)
     strongest = np.sort(ink, axis=None)[-few:].mean()
     noise = np.median(ink[ink <= max(strongest / 2, ink.min())])
@@ -238,7 +238,7 @@ def _box(mask: Bool[np.ndarray, "height width"]) -> tuple[slice, slice]:
     return ndimage.find_objects(mask.astype(int))[0]
 
 
-def _with_usual_stroke(
+def _normalize_stroke(
     ink: Float[np.ndarray, "height width"], mask: Bool[np.ndarray, "height width"]
 ) -> Float[np.ndarray, "height2 width2"]:
     """Return the cropped digit, with hairlines as wide and dark as MNIST's and a thick pen's strokes thinned."""
@@ -251,19 +251,19 @@ def _with_usual_stroke(
     # its edge; ink that blurs into a gap does not count.
     strong = mask & (ink > 0.5)
     stroke = 4 * np.asarray(ndimage.distance_transform_edt(strong))[strong].mean() - 1
-    less = round((stroke - THICKEST * length) / 2)
-    if less > 0:
-        y, x = np.mgrid[-less : less + 1, -less : less + 1]
-        thinner = ndimage.grey_erosion(digit, footprint=y * y + x * x <= less * less)
+    radius = round((stroke - THICKEST * length) / 2)
+    if radius > 0:
+        y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+        thinner = ndimage.grey_erosion(digit, footprint=y * y + x * x <= radius * radius)
         digit = thinner if (thinner > 0.3).any() else digit
     # A hairline is gray only because it is finer than a pixel, and may join two thick strokes.
     inside = np.asarray(ndimage.distance_transform_edt(mask))
     width = 2 * ndimage.maximum_filter(inside, round(2 * THINNEST * length) or 1) - 1
-    more = (THINNEST * length - width) / 2
-    thin = more > 0.5
+    missing_width = (THINNEST * length - width) / 2
+    thin = missing_width > 0.5
     if thin.any():
         outside = np.asarray(ndimage.distance_transform_edt(~mask))
-        digit[thin] = np.maximum(digit, (inside - outside + more + 0.5).clip(0, 1))[thin]
+        digit[thin] = np.maximum(digit, (inside - outside + missing_width + 0.5).clip(0, 1))[thin]
     return digit[_box(digit > 0.3)]
 
 
@@ -282,8 +282,8 @@ def _doubts(shapes: Int[np.ndarray, "height width"]) -> tuple[str, ...]:
     sides = (mask[:y].any(0), mask[-y:].any(0), mask[:, :x].any(1), mask[:, -x:].any(1))
     inner = mask[y:-y, x:-x]
     framed = all(side.mean() > 0.9 for side in sides) and inner.size > 0 and inner.mean() < 0.5
-    found = {"more than one shape": apart, "a frame": framed}
-    return tuple(doubt for doubt, holds in found.items() if holds)
+    doubts = {"more than one shape": apart, "a frame": framed}
+    return tuple(doubt for doubt, holds in doubts.items() if holds)
 
 
 def _resize(plane: Float[np.ndarray, "height width"], scale: float) -> Float[np.ndarray, "height2 width2"]:

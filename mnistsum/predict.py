@@ -66,13 +66,13 @@ class Predictor(NamedTuple):
         is_whole = np.issubdtype(numbers.dtype, np.integer)
         if numbers.shape != (n,) or not is_whole or not ((numbers >= 0) & (numbers <= 9)).all():
             raise InputError(f"numbers: expected {n} of 0-9, one per image, found {reprlib.repr(numbers.tolist())}")
-        parts = []
+        chunks = []
         for start in range(0, max(n, 1), PAIRS):
-            part = slice(start, start + PAIRS)
-            padding = PAIRS - len(numbers[part])
-            padded = np.pad(images[part], [(0, padding), (0, 0), (0, 0), (0, 0)]), np.pad(numbers[part], (0, padding))
-            parts.append(_probabilities(self.config.data, self.model, self.temperatures, *padded))
-        return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *parts)
+            chunk = slice(start, start + PAIRS)
+            padding = PAIRS - len(numbers[chunk])
+            padded = np.pad(images[chunk], [(0, padding), (0, 0), (0, 0), (0, 0)]), np.pad(numbers[chunk], (0, padding))
+            chunks.append(_probabilities(self.config.data, self.model, self.temperatures, *padded))
+        return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *chunks)
 
 
 def load_pretrained(name_or_path: str | Path = "base", own: str | Path | None = None) -> Predictor:

@@ -22,15 +22,15 @@ from mnistsum.errors import InputError
 class Registry(Mapping[str, Any]):
     """A mapping from name to class or function. Names can be added but never redefined."""
 
-    def __init__(self, key: str, places: dict[str, str]):
+    def __init__(self, key: str, import_paths: dict[str, str]):
         """Start with this project's own names.
 
         Args:
             key: the config's field that holds one of the names, such as `model.classifier`.
-            places: name to `module:attribute`.
+            import_paths: name to `module:attribute`.
         """
         self.key = key
-        self._places = places
+        self._import_paths = import_paths
         self._added: dict[str, Any] = {}
         self._sources: dict[str, str] = {}  # the file that added each name
 
@@ -38,17 +38,17 @@ class Registry(Mapping[str, Any]):
         self.check(name)
         if name in self._added:
             return self._added[name]
-        module, attribute = self._places[name].split(":")
+        module, attribute = self._import_paths[name].split(":")
         return getattr(importlib.import_module(module), attribute)
 
     def __iter__(self) -> Iterator[str]:
-        return iter((*self._places, *self._added))
+        return iter((*self._import_paths, *self._added))
 
     def __len__(self) -> int:
-        return len(self._places) + len(self._added)
+        return len(self._import_paths) + len(self._added)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places or name in self._added
+        return name in self._import_paths or name in self._added
 
     def check_free(self, named: Mapping[str, Any], source: str) -> None:
         """Check that names can be added.
@@ -61,7 +61,7 @@ class Registry(Mapping[str, Any]):
             InputError: if a name already stands for something else.
         """
         for name, meaning in named.items():
-            if name in self._places or self._added.get(name, meaning) is not meaning:
+            if name in self._import_paths or self._added.get(name, meaning) is not meaning:
                 owner = self._sources.get(name, "mnistsum")
                 raise InputError(
                     f"{source}: defines {self.key} {name}, which {owner} defines already; choose another name"
@@ -80,7 +80,7 @@ class Registry(Mapping[str, Any]):
         """Return the source file that defines what a name stands for."""
         if name in self._added:
             return Path(self._sources[name])
-        spec = importlib.util.find_spec(self._places[name].partition(":")[0])
+        spec = importlib.util.find_spec(self._import_paths[name].partition(":")[0])
         assert spec is not None and spec.origin is not None, "our own modules are files"
         return Path(spec.origin)
 
@@ -175,7 +175,7 @@ def load_file(path: str | Path) -> ModuleType:
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module  # dataclasses and others look up a class's module there
         try:
-            with _deferred(file), _named(path):  # not its loader, which may run bytecode of an older source
+            with _defer_checks(file), _prefix_errors(path):  # not its loader, which may run bytecode of an older source
                 exec(compile(source, file, "exec", dont_inherit=True), vars(module))
             add_names(module, str(path))
         except BaseException:
@@ -189,7 +189,7 @@ def load_file(path: str | Path) -> ModuleType:
 
 
 @contextlib.contextmanager
-def _named(path: str | Path) -> Iterator[None]:
+def _prefix_errors(path: str | Path) -> Iterator[None]:
     """Turn a syntax or input error in a user's file into an InputError that begins with its path."""
     try:
         yield
@@ -220,7 +220,7 @@ def load_module(name: str) -> ModuleType:
     Raises:
         InputError: if it defines a name that is taken.
     """
-    with _deferred(Path(name)):
+    with _defer_checks(Path(name)):
         module = importlib.import_module(name)
     add_names(module, module.__file__ or name)
     return module
@@ -244,7 +244,7 @@ def add_names(module: ModuleType, source: str) -> None:
 
 
 @contextlib.contextmanager
-def _deferred(file: Path) -> Iterator[None]:
+def _defer_checks(file: Path) -> Iterator[None]:
     _loading.append(file)
     try:
         yield

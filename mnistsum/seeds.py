@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Integer
 
 from mnistsum.data import abstract_split
-from mnistsum.devices import abstract_on, mesh
+from mnistsum.devices import abstract_arrays, mesh
 from mnistsum.train import Recipe, advance, init_state, split_keys
 from mnistsum.types import Keys, Split, TrainState
 
@@ -22,12 +22,12 @@ def devices_for(seeds: int) -> int:
 
 def init_seeds(recipe: Recipe, seeds: Sequence[int], data: Split) -> tuple[Keys, TrainState, Split]:
     """Return keys and initial states, stacked and spread over the devices, and the data copied to each device."""
-    each, whole = _placements(len(seeds))
+    sharded, replicated = _shardings(len(seeds))
     keys, state = jax.jit(partial(_stacked, recipe))(jnp.array(seeds, jnp.uint32))
     return (
-        jax.device_put(keys, each),
-        jax.device_put(state, _by_part(whole, each)),
-        jax.device_put(data, whole),
+        jax.device_put(keys, sharded),
+        jax.device_put(state, _per_field(replicated, sharded)),
+        jax.device_put(data, replicated),
     )
 
 
@@ -38,21 +38,21 @@ def compile_advance_seeds(recipe: Recipe, n: int, seeds: int) -> Any:
     """
 
     def on_one_device(keys: Keys, state: TrainState, data: Split, until: Int[Array, ""]) -> TrainState:
-        axes = _by_part(None, 0)
+        axes = _per_field(None, 0)
         return jax.vmap(partial(advance, recipe), (0, axes, None, None), axes)(keys, state, data, until)
 
-    each, whole = _placements(seeds)
-    specs = _by_part(whole.spec, each.spec)
+    sharded, replicated = _shardings(seeds)
+    specs = _per_field(replicated.spec, sharded.spec)
     program = jax.shard_map(
         on_one_device,
-        mesh=each.mesh,
-        in_specs=(each.spec, specs, whole.spec, whole.spec),
+        mesh=sharded.mesh,
+        in_specs=(sharded.spec, specs, replicated.spec, replicated.spec),
         out_specs=specs,
         check_vma=False,  # the check rejects a user's network whose loops or branches start from constants
     )
     keys, state = jax.eval_shape(partial(_stacked, recipe), jax.ShapeDtypeStruct((seeds,), jnp.uint32))
-    state = TrainState(abstract_on(state[0], whole), *abstract_on(state[1:], each))
-    shapes = (abstract_on(keys, each), state, abstract_on(abstract_split(n), whole))
+    state = TrainState(abstract_arrays(state[0], replicated), *abstract_arrays(state[1:], sharded))
+    shapes = (abstract_arrays(keys, sharded), state, abstract_arrays(abstract_split(n), replicated))
     return jax.jit(program, donate_argnums=1).lower(*shapes, jax.ShapeDtypeStruct((), jnp.int32)).compile()
 
 
@@ -65,15 +65,15 @@ def unstack(state: TrainState, seeds: int) -> list[TrainState]:
 def _stacked(recipe: Recipe, seeds: Integer[Array, " seeds"]) -> tuple[Keys, TrainState]:
     """Return the keys of several seeds, and their states before the first step."""
     keys = jax.vmap(split_keys)(seeds)
-    return keys, jax.vmap(partial(init_state, recipe), out_axes=_by_part(None, 0))(keys)
+    return keys, jax.vmap(partial(init_state, recipe), out_axes=_per_field(None, 0))(keys)
 
 
-def _by_part(step: Any, rest: Any) -> Any:
-    """Return one value per part of stacked states; they share `step`, so one loop ends for all of them."""
+def _per_field(step: Any, rest: Any) -> Any:
+    """Return one value per field of stacked states; they share `step`, so one loop ends for all of them."""
     return TrainState(step, *[rest] * (len(TrainState._fields) - 1))
 
 
-def _placements(seeds: int) -> tuple[NamedSharding, NamedSharding]:
+def _shardings(seeds: int) -> tuple[NamedSharding, NamedSharding]:
     """Return the shardings of what is stacked by seed and of what all seeds share."""
     devices = mesh(devices_for(seeds), "seed")
     return NamedSharding(devices, PartitionSpec("seed")), NamedSharding(devices, PartitionSpec())

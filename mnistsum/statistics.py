@@ -98,8 +98,8 @@ def difference(
     seeds = max(by_seed.var(ddof=1) / n, rest)
     images = max(by_image.var(ddof=1) / m - rest, 0.0)
     confidence = 1 - 0.025 / contrasts
-    of_seeds, of_images = stats.t.ppf(confidence, n - 1), stats.t.ppf(confidence, m - 1)
-    half = math.sqrt(of_seeds**2 * seeds + of_images**2 * images)
+    t_seeds, t_images = stats.t.ppf(confidence, n - 1), stats.t.ppf(confidence, m - 1)
+    half = math.sqrt(t_seeds**2 * seeds + t_images**2 * images)
     low, high = mean - half, mean + half
     if low > 0:
         verdict = "better"

@@ -66,10 +66,10 @@ def check_shapes(config: ModelConfig) -> None:
 def check_jit_equals_eager(config: ModelConfig) -> None:
     """Check that the training loss and each leaf of its gradient are the same with and without jit."""
     model = build(config, jax.random.key(SEED))
-    params, of = parameters(model), jax.value_and_grad(partial(_loss, model, batch=examples()))
+    params, loss_and_gradient = parameters(model), jax.value_and_grad(partial(_loss, model, batch=examples()))
     # The bound is looser with bfloat16 operands because another order of sums rounds differently.
     bound = 1e-4 if config.dtype == "float32" else 0.1
-    pairs = list(_pairs(jax.jit(of)(params), of(params)))
+    pairs = list(_pairs(jax.jit(loss_and_gradient)(params), loss_and_gradient(params)))
     # Gradients that are zero except for rounding, such as a bias's before a batch norm, have no significant digits.
     rounding = 1e-6 * max(float(np.abs(b).max()) for _, _, b in pairs[1:])
     for path, a, b in pairs:

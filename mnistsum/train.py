@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer, Key
 
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, ObjectiveConfig, OptimizerConfig
 from mnistsum.data import abstract_split, augment, draw_by_rank, draw_epoch, pair, permute, scale
-from mnistsum.devices import abstract_on, count, on_each, share
+from mnistsum.devices import abstract_arrays, count_devices, replicated_sharding, shard_batch
 from mnistsum.errors import InputError
 from mnistsum.models import Model, build, in_evaluation, in_training, parameters, with_parameters
 from mnistsum.objective import measure, objective, weighted_by_example
@@ -68,7 +68,7 @@ def make_recipe(config: Config, n: int, devices: int | None = None) -> Recipe:
         pressure=config.training.pressure,
         steps_per_epoch=images // size,
         steps=max(1, round(config.training.epochs * (images // size))),
-        devices=devices or count(config),
+        devices=devices or count_devices(config),
     )
 
 
@@ -145,7 +145,7 @@ def draw_batch(recipe: Recipe, keys: Keys, step: Int[Array, ""] | int, data: Spl
     """
     chex.assert_shape([epoch.order, epoch.numbers], [(recipe.images,), data.labels.shape])
     images, labels = (jnp.asarray(field) for field in data)
-    chosen = share(recipe.devices, _batch_places(recipe, step, epoch.order))
+    chosen = shard_batch(recipe.devices, _batch_places(recipe, step, epoch.order))
     pixels = augment(recipe.augment, jax.random.fold_in(keys.augment, step), images[chosen])
     return pair(scale(recipe.scaling, pixels), labels[chosen], epoch.numbers[chosen])
 
@@ -164,7 +164,7 @@ def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Ba
         batch: the step's examples.
     """
 
-    def loss_and_rest(params):
+    def loss_and_aux(params):
         model = in_training(with_parameters(state.model, params), jax.random.fold_in(key, state.step))
         logits = model(batch.image, batch.number)
         loss = objective(recipe.objective, logits, batch)
@@ -172,7 +172,7 @@ def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Ba
         return loss, (in_evaluation(model), measure(loss, logits, batch), losses)
 
     params = parameters(state.model)
-    (loss, (model, metrics, losses)), gradient = jax.value_and_grad(loss_and_rest, has_aux=True)(params)
+    (loss, (model, metrics, losses)), gradient = jax.value_and_grad(loss_and_aux, has_aux=True)(params)
     rule = optimizer(recipe.optimizer, recipe.steps)
     # Some transformations, such as those that lower the rate on a plateau, need the loss.
     update = optax.with_extra_args_support(rule).update
@@ -184,10 +184,10 @@ def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Ba
         average = optax.incremental_update(model, average, 1 - decay)
     begins_epoch = state.step % recipe.steps_per_epoch == 0
     metrics = jax.tree.map(lambda total, new: jnp.where(begins_epoch, 0, total) + new, state.metrics, metrics)
-    bad = ~jnp.stack([jnp.isfinite(loss), _finite(gradient), _finite(model)])
-    here = FirstBad(state.step, bad.argmax().astype(jnp.int32))
+    bad = ~jnp.stack([jnp.isfinite(loss), _all_finite(gradient), _all_finite(model)])
+    this_step = FirstBad(state.step, bad.argmax().astype(jnp.int32))
     is_first = bad.any() & (state.first_bad.step < 0)
-    first_bad = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), here, state.first_bad)
+    first_bad = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), this_step, state.first_bad)
     draws = state.draws
     if draws is not None:
         draws = _record_losses(draws, _batch_places(recipe, state.step, draws.places), losses)
@@ -238,11 +238,11 @@ def compile_advance(recipe: Recipe, n: int) -> Any:
 
     Compiling needs no arrays, so a program can compile while it reads the data. The state is donated: its buffers are
     reused for the new state, so memory never holds two. With several devices, keys, state and data must be
-    placed `on_each`.
+    placed with `replicated_sharding`.
     """
     keys = jax.eval_shape(lambda: split_keys(0))
     state = jax.eval_shape(lambda keys: init_state(recipe, keys), keys)
-    keys, state, data = abstract_on((keys, state, abstract_split(n)), on_each(recipe.devices))
+    keys, state, data = abstract_arrays((keys, state, abstract_split(n)), replicated_sharding(recipe.devices))
     compiled = jax.jit(advance, static_argnums=0, donate_argnames="state")
     return compiled.lower(recipe, keys, state, data, jax.ShapeDtypeStruct((), jnp.int32)).compile()
 
@@ -260,8 +260,8 @@ def trained_model(state: TrainState) -> Model:
 
 def _batch_places(recipe: Recipe, step: Int[Array, ""] | int, order: Int[Array, " images"]) -> Int[Array, " batch"]:
     """Return the part of an epoch's order that a step sees."""
-    place = step % recipe.steps_per_epoch
-    return lax.dynamic_slice(order, (place * recipe.batch_size,), (recipe.batch_size,))
+    step_in_epoch = step % recipe.steps_per_epoch
+    return lax.dynamic_slice(order, (step_in_epoch * recipe.batch_size,), (recipe.batch_size,))
 
 
 def _epoch_places(recipe: Recipe, keys: Keys, state: TrainState, draws: Draws) -> Int[Array, " images"]:
@@ -286,7 +286,7 @@ def _record_losses(draws: Draws, places: Int[Array, " batch"], losses: Float[Arr
     return draws._replace(losses=forgotten.at[places].max(losses))
 
 
-def _finite(tree: Any) -> Bool[Array, ""]:
+def _all_finite(tree: Any) -> Bool[Array, ""]:
     """Return whether every value is finite, that is, no float32 exponent is all ones.
 
     The bits are compared as integers because XLA vectorizes an integer maximum on the CPU.

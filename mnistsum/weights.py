@@ -114,14 +114,14 @@ def _own_code(config: Config) -> str:
 
 def _temperatures(text: str, file: Path) -> Temperatures:
     """Return the temperatures that a file stores; raise InputError if they are invalid."""
-    said = parse_json(text, f"{file}, temperatures")
+    values = parse_json(text, f"{file}, temperatures")
     fields = Temperatures._fields
-    if not isinstance(said, dict) or said.keys() != set(fields):
+    if not isinstance(values, dict) or values.keys() != set(fields):
         raise InputError(f"{file}, temperatures: expected the fields {', '.join(fields)}, found {text[:60]!r}")
-    for name, value in said.items():
+    for name, value in values.items():
         if not isinstance(value, int | float) or not 0 < value < MAX_TEMPERATURE:
             raise InputError(f"{file}, temperatures: {name}: expected a number above 0, found {str(value)[:60]!r}")
-    return Temperatures(**said)
+    return Temperatures(**values)
 
 
 def named(model: Any) -> dict[str, Any]:

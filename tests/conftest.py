@@ -46,7 +46,7 @@ def train(mnist) -> Split:
 
 
 @pytest.fixture
-def ended(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
+def run_program(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
     """Yield a function that runs a program in this process; it returns the status and standard error."""
 
     def run(command: Callable[[list[str]], int], *arguments: object) -> tuple[int, str]:

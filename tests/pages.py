@@ -52,9 +52,9 @@ def draw(kind: str, count: int, fonts: tuple[Path, ...], images: np.ndarray, lab
             y, x = np.where(random.random(2) < 0.5, random.integers(10, 60, 2), room - random.integers(10, 60, 2))
         else:
             y, x = (room * random.uniform(0.25, 0.75, 2)).astype(int)
-        cover = np.zeros((height, width, 1))
-        cover[y : y + digit.height, x : x + digit.width, 0] = np.asarray(digit) / 255.0
-        pages.append(Page(_photograph(kind, random, cover), label, hand))
+        alpha = np.zeros((height, width, 1))
+        alpha[y : y + digit.height, x : x + digit.width, 0] = np.asarray(digit) / 255.0
+        pages.append(Page(_photograph(kind, random, alpha), label, hand))
     return pages
 
 
@@ -68,9 +68,9 @@ def write(label: int, font: Path, length: int, angle: float = 0.0) -> Image.Imag
     return large.resize([max(1, round(scale * n)) for n in large.size], Image.Resampling.LANCZOS)
 
 
-def _photograph(kind: str, random: np.random.Generator, cover: np.ndarray) -> np.ndarray:
+def _photograph(kind: str, random: np.random.Generator, alpha: np.ndarray) -> np.ndarray:
     """Return the page with light and noise."""
-    height, width = cover.shape[:2]
+    height, width = alpha.shape[:2]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j][..., None]
     paper = np.full((height, width, 3), random.uniform(200, 250) + random.uniform(-10, 5, 3))
     pen = random.uniform(10, 80, 3)
@@ -84,7 +84,7 @@ def _photograph(kind: str, random: np.random.Generator, cover: np.ndarray) -> np
             paper[:, lines] = paper[:, lines] * (0.75, 0.85, 0.95)
     if kind == "pencil":  # faint, and grainy on rough paper
         pen = paper * random.uniform(0.6, 0.8)
-        cover = cover * random.uniform(0.7, 1, cover.shape)
+        alpha = alpha * random.uniform(0.7, 1, alpha.shape)
     direction = random.uniform(0, 2 * np.pi)
     across = np.cos(direction) * x + np.sin(direction) * y
     light = np.ones((height, width, 1))
@@ -92,7 +92,7 @@ def _photograph(kind: str, random: np.random.Generator, cover: np.ndarray) -> np
         light = 1 - random.uniform(0.3, 0.6) * (across - across.min()) / np.ptp(across)
     if kind == "shadow":  # a hard edge near the middle
         light = np.where(across > random.uniform(-0.2, 0.2), 0.5, 1.0)
-    pixels = (cover * pen + (1 - cover) * paper) * light + random.normal(0, random.uniform(0, 4), (height, width, 3))
+    pixels = (alpha * pen + (1 - alpha) * paper) * light + random.normal(0, random.uniform(0, 4), (height, width, 3))
     pixels = pixels.clip(0, 255).astype(np.uint8)
     if kind == "jpeg":
         file = io.BytesIO()

@@ -185,7 +185,7 @@ PROGRAMS = {  # and their descriptions
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_help_fits_eighty_columns_and_breaks_no_word(ended, capsys, monkeypatch, name):
+def test_help_fits_eighty_columns_and_breaks_no_word(run_program, capsys, monkeypatch, name):
     monkeypatch.setenv("COLUMNS", "80")
     program, arguments, described = PROGRAMS[name]
     with pytest.raises(SystemExit) as exit_:
@@ -265,13 +265,13 @@ def test_help_lists_every_field_with_type_default_and_meaning():
     ],
 )
 def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(
-    ended, tmp_path, monkeypatch, arguments, answer
+    run_program, tmp_path, monkeypatch, arguments, answer
 ):
     monkeypatch.chdir(tmp_path)
-    status, said = ended(command, *arguments)
+    status, stderr = run_program(command, *arguments)
     assert status == 2
-    assert answer in said
-    assert said.startswith("error: ") and said.count("\n") == 1
+    assert answer in stderr
+    assert stderr.startswith("error: ") and stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
@@ -303,10 +303,10 @@ def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(
         ),
     ],
 )
-def test_invalid_arguments_of_other_programs_exit_with_status_2(ended, program, arguments, answer):
-    status, said = ended(PROGRAMS[program][0], *arguments)
+def test_invalid_arguments_of_other_programs_exit_with_status_2(run_program, program, arguments, answer):
+    status, stderr = run_program(PROGRAMS[program][0], *arguments)
     assert status == 2
-    assert answer in said
+    assert answer in stderr
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ import mnistsum
 from experiments import cli, environment, run_folder
 from experiments import compare as program
 from experiments.comparison import figures, tables
-from experiments.comparison.grouping import by_kind, group_runs
+from experiments.comparison.grouping import group_by_key, group_runs
 from experiments.comparison.options import parse
 from experiments.comparison.summary import summarize
 from experiments.comparison.tables import notes, number
@@ -214,19 +214,19 @@ def test_finished_runs_are_reused_and_a_missing_one_comes_out_the_same(compared)
     runs = sorted((folder / "out" / "runs").iterdir())
     before = run_folder.read(runs[0])
     shutil.rmtree(runs[0])  # as if it had been interrupted: a run's folder appears at its end
-    left = runs[0].with_name(f".{runs[0].name}-0123")  # and as a killed process leaves it
-    left.mkdir()
-    (left / run_folder.LOCK).touch()
+    stale_folder = runs[0].with_name(f".{runs[0].name}-0123")  # and as a killed process leaves it
+    stale_folder.mkdir()
+    (stale_folder / run_folder.LOCK).touch()
     again = compare(*command, cwd=folder)
     assert again.stdout.count("(reused)") == 5
     after = run_folder.read(runs[0])
     for key in ("weights", "test", "validation", "learned"):
         assert after.summary[key] == before.summary[key]
-    assert not left.exists()
+    assert not stale_folder.exists()
 
 
 def test_finished_runs_are_compared_without_training_and_no_other_comparison_is_overwritten(
-    compared, ended, monkeypatch
+    compared, run_program, monkeypatch
 ):
     folder, *_ = compared
     monkeypatch.chdir(folder)
@@ -238,16 +238,16 @@ def test_finished_runs_are_compared_without_training_and_no_other_comparison_is_
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setattr(registry, "_files", {})
     monkeypatch.setattr(registry.CLASSIFIERS, "_added", {})
-    status, said = ended(program.command, *runs)
+    status, stderr = run_program(program.command, *runs)
     assert status == 2
-    assert "found perceptron; if it is your own, give the file that defines it, too: --config FILE.py" in said
+    assert "found perceptron; if it is your own, give the file that defines it, too: --config FILE.py" in stderr
     with console.capture() as captured:
         assert program.command([*runs, "wide.py", "--output", "out"]) == 0
     sys.modules.pop("rates")
     assert "the runs differ in" not in captured.get()
-    status, said = ended(program.command, *runs, "--output", runs[0])
+    status, stderr = run_program(program.command, *runs, "--output", runs[0])
     assert status == 2
-    assert f"--output {runs[0]}: a run's folder; name another" in said
+    assert f"--output {runs[0]}: a run's folder; name another" in stderr
     assert (whole / "comparison.json").read_bytes() == before
     rows = json.loads((files_of(folder, "narrow", "wide") / "comparison.json").read_text())["rows"]
     (wide,) = (row for row in json.loads(before)["rows"] if row["config"] == "wide")
@@ -257,8 +257,8 @@ def test_finished_runs_are_compared_without_training_and_no_other_comparison_is_
 
 
 @pytest.fixture
-def wanted(compared, tmp_path, monkeypatch):
-    """A function that returns the runs that a config wants, as if nothing had been loaded in this process."""
+def locate_runs(compared, tmp_path, monkeypatch):
+    """A function that returns a config's runs, as if nothing had been loaded in this process."""
     folder, *_ = compared
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
@@ -266,52 +266,52 @@ def wanted(compared, tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", UNOPTIMIZED["XLA_FLAGS"])
     set_up_compiler()
 
-    def want(name: str, data: Data | None = None) -> reuse.Wanted:
+    def locate(name: str, data: Data | None = None) -> reuse.RunSet:
         monkeypatch.setattr(registry, "_files", {})
         for module in ("rates", "nets"):
             sys.modules.pop(module, None)
         record._read_source.cache_clear()
         record._files_of.cache_clear()
         config = cli.override(cli.load_config(f"{name}.py"), list(DATA))
-        made = record.make_record(config, data or load(config.data), Path(f"{name}.py"))
-        return reuse.want(Path("out/runs"), config, made, range(2))
+        run_record = record.make_record(config, data or load(config.data), Path(f"{name}.py"))
+        return reuse.locate_runs(Path("out/runs"), config, run_record, range(2))
 
-    yield want
+    yield locate
     for module in ("rates", "nets"):
         sys.modules.pop(module, None)
 
 
-def test_what_is_the_same_is_reused(wanted):
-    assert not reuse.missing(wanted("narrow"))
+def test_what_is_the_same_is_reused(locate_runs):
+    assert not reuse.missing(locate_runs("narrow"))
 
 
-def test_a_comment_retrains_nothing_and_an_edited_file_its_own_config_alone(wanted):
+def test_a_comment_retrains_nothing_and_an_edited_file_its_own_config_alone(locate_runs):
     with Path("narrow.py").open("a") as file:
         file.write("# no code\n")
-    assert not reuse.missing(wanted("narrow"))
+    assert not reuse.missing(locate_runs("narrow"))
     with Path("narrow.py").open("a") as file:
         file.write("WARMED = True\n")
-    said = r"out/runs/narrow-\w{12}-0, its newest run, differs: narrow.py has changed"
-    assert re.fullmatch(said, reuse.why_missing(wanted("narrow")))
-    assert not reuse.missing(wanted("wide"))
+    reason = r"out/runs/narrow-\w{12}-0, its newest run, differs: narrow.py has changed"
+    assert re.fullmatch(reason, reuse.why_missing(locate_runs("narrow")))
+    assert not reuse.missing(locate_runs("wide"))
 
 
-def test_a_run_of_a_network_that_is_no_longer_there_explains_nothing_and_stops_nothing(wanted):
+def test_a_run_of_a_network_that_is_no_longer_there_explains_nothing_and_stops_nothing(locate_runs):
     with Path("narrow.py").open("a") as file:
         file.write("WARMED = True\n")
-    want = wanted("narrow")
-    (newest,) = want.folders[0].parent.glob("narrow-????????????-0")
+    run_set = locate_runs("narrow")
+    (newest,) = run_set.folders[0].parent.glob("narrow-????????????-0")
     config = newest / "config.json"
     config.write_text(config.read_text().replace('"mlp"', '"renamed"'))
-    assert "-0, its newest run, cannot be read: " in reuse.why_missing(want)
+    assert "-0, its newest run, cannot be read: " in reuse.why_missing(run_set)
 
 
-def test_an_edited_module_of_the_users_own_retrains_what_imports_it(wanted):
+def test_an_edited_module_of_the_users_own_retrains_what_imports_it(locate_runs):
     with Path("rates.py").open("a") as file:
         file.write("WARMED = True\n")
     for name in ("narrow", "wide"):
-        assert reuse.missing(wanted(name)) == [0, 1]
-        assert reuse.why_missing(wanted(name)).endswith("differs: rates.py has changed")
+        assert reuse.missing(locate_runs(name)) == [0, 1]
+        assert reuse.why_missing(locate_runs(name)).endswith("differs: rates.py has changed")
 
 
 @pytest.mark.parametrize("edited", ["own.py", "parts/deep/blocks.py", "parts/deep/side.py", "others/blocks.py"])
@@ -342,8 +342,8 @@ def test_code_in_folders_without_an_init_file_decides_a_run_too(tmp_path, monkey
     assert changed == {Path(edited).name}
 
 
-def test_an_edit_of_the_library_retrains_and_one_of_a_report_does_not(wanted, monkeypatch):
-    changed = wanted("narrow").record
+def test_an_edit_of_the_library_retrains_and_one_of_a_report_does_not(locate_runs, monkeypatch):
+    changed = locate_runs("narrow").record
     assert "mnistsum.optimizer" in changed["sources"]
     assert not {name for name in changed["sources"] if "report" in name or "figures" in name or "comparison" in name}
     read = record._read_source
@@ -352,20 +352,20 @@ def test_an_edit_of_the_library_retrains_and_one_of_a_report_does_not(wanted, mo
         record, "_read_source", lambda file: ("edited", read(file)[1]) if file == edited else read(file)
     )
     monkeypatch.setattr(record._read_source, "cache_clear", lambda: None, raising=False)
-    assert reuse.why_missing(wanted("narrow")).endswith("differs: mnistsum.optimizer has changed")
+    assert reuse.why_missing(locate_runs("narrow")).endswith("differs: mnistsum.optimizer has changed")
     monkeypatch.undo()
 
 
-def test_another_version_retrains_and_is_named(wanted, monkeypatch):
+def test_another_version_retrains_and_is_named(locate_runs, monkeypatch):
     found = environment.version
     monkeypatch.setattr(environment, "version", lambda name: "0.1" if name == "optax" else found(name))
-    want = wanted("narrow")
-    assert reuse.missing(want) == [0, 1]
-    assert reuse.why_missing(want).endswith(f"differs: optax was {found('optax')}, is 0.1")
+    run_set = locate_runs("narrow")
+    assert reuse.missing(run_set) == [0, 1]
+    assert reuse.why_missing(run_set).endswith(f"differs: optax was {found('optax')}, is 0.1")
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "said"),
+    ("setting", "value", "reason"),
     [
         ("jax_default_prng_impl", "rbg", "prng was threefry2x32, is rbg"),
         ("jax_threefry_partitionable", False, "threefry_partitionable was True, is False"),
@@ -373,40 +373,40 @@ def test_another_version_retrains_and_is_named(wanted, monkeypatch):
         ("jax_default_matmul_precision", "float32", "matmul_precision was default, is float32"),
     ],
 )
-def test_another_setting_of_jax_retrains(wanted, setting, value, said):
+def test_another_setting_of_jax_retrains(locate_runs, setting, value, reason):
     before = jax.config.values[setting]
     try:
         jax.config.update(setting, value)
-        assert reuse.why_missing(wanted("narrow")).endswith(f"differs: {said}")
+        assert reuse.why_missing(locate_runs("narrow")).endswith(f"differs: {reason}")
     finally:
         jax.config.update(setting, before)
 
 
-def test_another_xla_flag_retrains_and_virtual_devices_do_not(wanted, monkeypatch):
+def test_another_xla_flag_retrains_and_virtual_devices_do_not(locate_runs, monkeypatch):
     flags = os.environ["XLA_FLAGS"]
     monkeypatch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count=3 {flags}")
-    assert not reuse.missing(wanted("narrow"))
+    assert not reuse.missing(locate_runs("narrow"))
     monkeypatch.setenv("XLA_FLAGS", f"--xla_cpu_enable_fast_math=true {flags}")
     assert re.search(
-        r"differs: xla_flags was .*, is .*--xla_cpu_enable_fast_math=true", reuse.why_missing(wanted("narrow"))
+        r"differs: xla_flags was .*, is .*--xla_cpu_enable_fast_math=true", reuse.why_missing(locate_runs("narrow"))
     )
 
 
-def test_other_images_under_the_same_name_retrain(wanted):
+def test_other_images_under_the_same_name_retrain(locate_runs):
     data = load(DataConfig(name="custom", dir="images", validation=64))
     noise = data._replace(train=data.train._replace(images=data.train.images[::-1].copy()))
-    assert reuse.why_missing(wanted("narrow", noise)).endswith("differs: the train split has changed")
+    assert reuse.why_missing(locate_runs("narrow", noise)).endswith("differs: the train split has changed")
 
 
-def test_a_run_that_is_not_what_its_name_says_is_refused(wanted):
-    want = wanted("narrow")
-    folder = want.folders[0]
+def test_a_run_that_is_not_what_its_name_says_is_refused(locate_runs):
+    run_set = locate_runs("narrow")
+    folder = run_set.folders[0]
     harmed = json.loads((folder / "run.json").read_text())
     harmed["data"]["test"] = "0"
     (folder / "run.json").write_text(json.dumps(harmed))
     run_folder.write_summary(folder, run_folder.read_json(folder / "summary.json") | {"sha256": None})  # as if so made
     with pytest.raises(InputError, match=r"not the run that its name says \(the test split has changed\); delete it"):
-        reuse.read(want, 0)
+        reuse.read(run_set, 0)
 
 
 def test_a_folder_that_a_program_trains_in_is_not_cleared_away(tmp_path):
@@ -415,7 +415,7 @@ def test_a_folder_that_a_program_trains_in_is_not_cleared_away(tmp_path):
         folder.mkdir()
         (folder / ".lock").touch()
     with filelock.FileLock(folders[0] / ".lock"):
-        reuse._clear_away(tmp_path)
+        reuse._remove_stale_folders(tmp_path)
         assert [folder.exists() for folder in folders] == [True, False]
 
 
@@ -426,39 +426,43 @@ def test_on_accelerators_all_seeds_that_the_devices_share_evenly_are_one_program
     assert reuse._groups(list(range(10))) == [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9]]
 
 
-def test_a_job_on_a_machine_of_another_kind_says_so(wanted, tmp_path, monkeypatch):
+def test_a_job_on_a_machine_of_another_kind_says_so(locate_runs, tmp_path, monkeypatch):
     pytest.importorskip("submitit", reason="an extra of the project")
     from experiments.comparison.contestants import Contestant
-    from experiments.comparison.jobs import Part, work
+    from experiments.comparison.jobs import JobSpec, run_job
 
-    want = wanted("narrow")
-    record = want.record | {"settings": want.record["settings"] | {"backend": "gpu"}}
-    elsewhere = reuse.want(tmp_path / "elsewhere", want.config, record, [0])
-    contestant = Contestant(want.config, Path("narrow.py"), False, tmp_path, "a test")
+    run_set = locate_runs("narrow")
+    record = run_set.record | {"settings": run_set.record["settings"] | {"backend": "gpu"}}
+    elsewhere = reuse.locate_runs(tmp_path / "elsewhere", run_set.config, record, [0])
+    contestant = Contestant(run_set.config, Path("narrow.py"), False, tmp_path, "a test")
     with pytest.raises(InputError, match=r"not the run that was asked for: backend was gpu, is cpu; submit from"):
-        work(Part(contestant, elsewhere.folders, record, (Path("narrow.py"),)))
+        run_job(JobSpec(contestant, elsewhere.folders, record, (Path("narrow.py"),)))
 
 
-def test_a_search_and_a_comparison_do_not_take_each_others_runs(wanted):
-    want = wanted("narrow")
-    reuse.check(want, COMPARED)
-    with pytest.raises(InputError, match=rf"{want.folders[0]}: holds a tested run of a comparison; use another --runs"):
-        reuse.check(want, VALIDATED)
-    (want.folders[1] / "summary.json").write_text("{}")
+def test_a_search_and_a_comparison_do_not_take_each_others_runs(locate_runs):
+    run_set = locate_runs("narrow")
+    reuse.check(run_set, COMPARED)
     with pytest.raises(
-        InputError, match=rf"{want.folders[1]}: holds an untested run of a search; use another --output"
+        InputError, match=rf"{run_set.folders[0]}: holds a tested run of a comparison; use another --runs"
     ):
-        reuse.check(want, COMPARED)
+        reuse.check(run_set, VALIDATED)
+    (run_set.folders[1] / "summary.json").write_text("{}")
+    with pytest.raises(
+        InputError, match=rf"{run_set.folders[1]}: holds an untested run of a search; use another --output"
+    ):
+        reuse.check(run_set, COMPARED)
 
 
-def test_a_tuned_run_that_began_at_another_rate_is_named(wanted):
-    want = wanted("narrow")
-    run = run_folder.read_json(want.folders[0] / "run.json")
-    for of in (run, want.record):
-        of["settings"] |= {"tuned": "by halves"}
-    (want.folders[0] / "run.json").write_text(json.dumps(run))
-    config = dataclasses.replace(want.config, optimizer=dataclasses.replace(want.config.optimizer, learning_rate=0.5))
-    other = reuse.want(want.folders[0].parent, config, want.record, [0])
+def test_a_tuned_run_that_began_at_another_rate_is_named(locate_runs):
+    run_set = locate_runs("narrow")
+    run = run_folder.read_json(run_set.folders[0] / "run.json")
+    for run_record in (run, run_set.record):
+        run_record["settings"] |= {"tuned": "by halves"}
+    (run_set.folders[0] / "run.json").write_text(json.dumps(run))
+    config = dataclasses.replace(
+        run_set.config, optimizer=dataclasses.replace(run_set.config.optimizer, learning_rate=0.5)
+    )
+    other = reuse.locate_runs(run_set.folders[0].parent, config, run_set.record, [0])
     assert reuse.why_missing(other).endswith("differs: tuning began at another learning rate")
 
 
@@ -714,12 +718,12 @@ def test_no_flipped_bit_of_a_finished_run_is_silent(compared, tmp_path):
     ],
 )
 def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(
-    ended, tmp_path, monkeypatch, arguments, answer
+    run_program, tmp_path, monkeypatch, arguments, answer
 ):
     monkeypatch.chdir(tmp_path)
-    status, said = ended(program.command, *arguments)
+    status, stderr = run_program(program.command, *arguments)
     assert status == 2
-    assert answer in said
+    assert answer in stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -764,7 +768,7 @@ def test_whether_an_output_is_learned_is_checked_on_images_as_they_are(tmp_path)
     recipe = make_recipe(config, 55_000)
     run_folder.write_lines(tmp_path, [])
     run = SeedRun(config, recipe, tmp_path, None)
-    run.note(init_state(recipe, split_keys(0), network.model), COMPARED)
+    run.store_state(init_state(recipe, split_keys(0), network.model), COMPARED)
     run.watch(Split(*(part[:100] for part in load(everywhere).validation)))
     assert run.learned == {"digit": 0, "sum": 0}
 
@@ -812,8 +816,10 @@ def test_errors_are_attributed_and_alarms_raised():
     assert [alarm.split(":")[0] for alarm in summary["alarms"]] == ["a", "b"]
     assert "same weights" in summary["alarms"][0]
     assert "digit accuracy differs by more than a point" in summary["alarms"][1]
-    for of in runs.values():  # without training on digits' labels, digits may be anything
-        of[:] = [run._replace(config=dataclasses.replace(run.config, objective=SUMS_ALONE)) for run in of]
+    for config_runs in runs.values():  # without training on digits' labels, digits may be anything
+        config_runs[:] = [
+            run._replace(config=dataclasses.replace(run.config, objective=SUMS_ALONE)) for run in config_runs
+        ]
     assert len(summarize(runs, LABELS)["alarms"]) == 1
 
 
@@ -927,7 +933,10 @@ def test_intervals_hold_together_over_all_others_and_both_outputs(others):
     for name in ["first", "second", "third"][: 1 + others]:
         read = [np.where(random.random(100) < 0.1, (LABELS + 1) % 10, LABELS) for _ in range(3)]
         runs[name] = [a_run(name, s, digit, SUMS, LABELS, str(s)) for s, digit in enumerate(read)]
-    right = {name: np.stack([run.predictions["digit"] == LABELS for run in of]) for name, of in runs.items()}
+    right = {
+        name: np.stack([run.predictions["digit"] == LABELS for run in config_runs])
+        for name, config_runs in runs.items()
+    }
     found = summarize(runs, LABELS)["rows"][1]["against_first"]["digit"]
     expected = difference(right["first"], right["second"], 2 * others)._asdict()
     assert found == pytest.approx(expected, abs=1e-6)
@@ -948,7 +957,7 @@ def test_multiply_adds_of_an_answer_count_each_pass():
 def test_finished_runs_are_grouped_by_config_and_paired_by_seed():
     runs, notes = group_runs([*finished("b", (2, 0, 1)), *finished("a", (0, 1, 5))])
     assert list(runs) == ["b", "a"]
-    assert [[run.config.seed for run in of] for of in runs.values()] == [[0, 1], [0, 1]]
+    assert [[run.config.seed for run in config_runs] for config_runs in runs.values()] == [[0, 1], [0, 1]]
     assert notes == [
         "b: left out, as not every config has them: seeds 2",
         "a: left out, as not every config has them: seeds 5",
@@ -969,7 +978,7 @@ def test_runs_of_one_config_on_different_images_are_not_one_kind():
     first, second = finished("a", (0, 1))
     other = second._replace(run={"data": {"test": "1"}})
     with pytest.raises(InputError, match="a-0 and a-1: of one config, but of different images"):
-        by_kind([first, other])
+        group_by_key([first, other])
 
 
 def test_the_images_that_curves_are_of_are_named():

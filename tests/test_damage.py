@@ -132,7 +132,7 @@ def damaged_runs(examples: int):
                 assert found["run"] is None
             if found["state"] is not None and not (run / run_folder.METRICS).is_dir():  # as on resume
                 lines = found["state"][1]["lines"]
-                single.mend(run, lines)
+                single.restore_metrics(run, lines)
                 assert run_folder.read_lines(run) == lines
 
     return test

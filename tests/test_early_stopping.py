@@ -64,7 +64,7 @@ def train(config, data, folder: Path, kill_at: int | None = None) -> None:
         run_folder.write_lines(folder, restored.kept["lines"])
         begun = {"state": restored.state, "best": restored.best}
     for progress in train_runs(config, {0: folder}, data, RUN, **begun):
-        if progress.stop and progress.stop.step == kill_at:
+        if progress.chunk and progress.chunk.step == kill_at:
             return
 
 
@@ -141,30 +141,32 @@ def test_a_network_that_is_finite_in_training_alone_has_failed(impatient, few, t
     assert (summary["failure"], summary["calibration"]) == ("loss not finite on held-out images", None)
 
 
-def test_more_epochs_are_refused_where_the_rate_has_fallen_to_0(config, ended, tmp_path):
+def test_more_epochs_are_refused_where_the_rate_has_fallen_to_0(config, run_program, tmp_path):
     (tmp_path / "config.json").write_text(to_json(config))
-    status, said = ended(command, "--resume", tmp_path, "training.epochs=9")
+    status, stderr = run_program(command, "--resume", tmp_path, "training.epochs=9")
     assert status == 2
-    assert f"falls to 0 over the 3 epochs of {tmp_path}, so it cannot go on" in said
-    assert f"--init {tmp_path}" in said
+    assert f"falls to 0 over the 3 epochs of {tmp_path}, so it cannot go on" in stderr
+    assert f"--init {tmp_path}" in stderr
 
 
-def test_more_epochs_are_refused_where_the_pressure_has_fallen_to_1(config, ended, tmp_path):
+def test_more_epochs_are_refused_where_the_pressure_has_fallen_to_1(config, run_program, tmp_path):
     constant = dataclasses.replace(config.optimizer, schedule="constant")
     by_rank = dataclasses.replace(config.training, pressure=20.0)
     (tmp_path / "config.json").write_text(to_json(dataclasses.replace(config, optimizer=constant, training=by_rank)))
-    status, said = ended(command, "--resume", tmp_path, "training.epochs=9")
+    status, stderr = run_program(command, "--resume", tmp_path, "training.epochs=9")
     assert status == 2
-    assert f"training.pressure=20 falls to 1 over the 3 epochs of {tmp_path}, so it cannot go on" in said
+    assert f"training.pressure=20 falls to 1 over the 3 epochs of {tmp_path}, so it cannot go on" in stderr
 
 
-def test_a_finished_run_without_checkpoints_is_left_as_it_is(whole, ended, tmp_path, monkeypatch):
+def test_a_finished_run_without_checkpoints_is_left_as_it_is(whole, run_program, tmp_path, monkeypatch):
     shutil.copytree(whole, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     monkeypatch.chdir(tmp_path)
-    status, said = ended(command, "--resume", "run", "training.epochs=20")
+    status, stderr = run_program(command, "--resume", "run", "training.epochs=20")
     assert status == 2
-    assert "run: finished, and without checkpoints to go on from; start a new run from its weights: --init run" in said
+    assert (
+        "run: finished, and without checkpoints to go on from; start a new run from its weights: --init run" in stderr
+    )
     assert {name: (tmp_path / "run" / name).read_bytes() for name in before} == before
 
 
@@ -214,4 +216,4 @@ def test_a_number_that_is_not_finite_is_reported_with_a_remedy(impatient, tmp_pa
     bad = FirstBad(jnp.int32(step), jnp.int32(QUANTITIES.index(quantity)))
     state = jax.jit(init_state, static_argnums=0)(recipe, split_keys(0))._replace(first_bad=bad)
     with pytest.raises(FloatingPointError, match=f"{quantity} not finite at step {step + 1}; .*{remedy}"):
-        SeedRun(impatient, recipe, tmp_path, None).note(state, RUN)
+        SeedRun(impatient, recipe, tmp_path, None).store_state(state, RUN)

@@ -25,28 +25,28 @@ def raises(error: BaseException):
     return command
 
 
-def test_expected_errors_are_one_line_and_a_status(ended):
-    assert ended(raises(InputError("x: expected 1, found 2"))) == (2, "error: x: expected 1, found 2\n")
-    assert ended(raises(FloatingPointError("loss not finite"))) == (1, "error: loss not finite\n")
-    assert ended(raises(KeyboardInterrupt())) == (130, "")
+def test_expected_errors_are_one_line_and_a_status(run_program):
+    assert run_program(raises(InputError("x: expected 1, found 2"))) == (2, "error: x: expected 1, found 2\n")
+    assert run_program(raises(FloatingPointError("loss not finite"))) == (1, "error: loss not finite\n")
+    assert run_program(raises(KeyboardInterrupt())) == (130, "")
 
 
-def test_an_unexpected_error_is_one_line_that_names_where_its_traceback_lies(ended):
-    status, said = ended(raises(ZeroDivisionError("division\nby zero")))
+def test_an_unexpected_error_is_one_line_that_names_where_its_traceback_lies(run_program):
+    status, stderr = run_program(raises(ZeroDivisionError("division\nby zero")))
     assert status == 1
-    assert said.startswith("error: ZeroDivisionError at test_errors.py:")
-    assert said.count("\n") == 1
-    file = Path(said.split("the traceback is in ")[1].rstrip(")\n"))
+    assert stderr.startswith("error: ZeroDivisionError at test_errors.py:")
+    assert stderr.count("\n") == 1
+    file = Path(stderr.split("the traceback is in ")[1].rstrip(")\n"))
     assert "ZeroDivisionError: division\nby zero" in file.read_text()
     file.unlink()
 
 
-def test_no_message_sends_control_characters_to_the_terminal(ended):
-    _, said = ended(raises(InputError("\x1b[31mred\x07.png: no such file \u2028")))
-    assert said == "error: \\x1b[31mred\\x07.png: no such file \\u2028\n"
+def test_no_message_sends_control_characters_to_the_terminal(run_program):
+    _, stderr = run_program(raises(InputError("\x1b[31mred\x07.png: no such file \u2028")))
+    assert stderr == "error: \\x1b[31mred\\x07.png: no such file \\u2028\n"
 
 
-def test_a_tilde_is_expanded_after_an_equals_sign_and_nowhere_else(ended, monkeypatch):
+def test_a_tilde_is_expanded_after_an_equals_sign_and_nowhere_else(run_program, monkeypatch):
     monkeypatch.setenv("HOME", "/home/ada")
     seen = []
 
@@ -54,7 +54,7 @@ def test_a_tilde_is_expanded_after_an_equals_sign_and_nowhere_else(ended, monkey
         seen.extend(arguments)
         return 0
 
-    assert ended(command, "--output=~/x", "data.dir=~", "--config=a~/b", "x=~y", "~/kept") == (0, "")
+    assert run_program(command, "--output=~/x", "data.dir=~", "--config=a~/b", "x=~y", "~/kept") == (0, "")
     assert seen == ["--output=/home/ada/x", "data.dir=/home/ada", "--config=a~/b", "x=~y", "~/kept"]
 
 
@@ -167,13 +167,13 @@ def test_a_run_whose_reader_leaves_saves_and_stops(tmp_path):
     while not run.stdout.readline().startswith("epoch"):
         assert run.poll() is None, run.stderr.read()
     run.stdout.close()
-    said = run.stderr.read()
+    stderr = run.stderr.read()
     assert run.wait(100) == 128 + signal.SIGHUP
-    assert f"go on with: python -m experiments.run --resume {tmp_path / 'run'} --config {own}" in said
-    assert "Traceback" not in said
+    assert f"go on with: python -m experiments.run --resume {tmp_path / 'run'} --config {own}" in stderr
+    assert "Traceback" not in stderr
     assert any((tmp_path / "run" / "checkpoints").iterdir())
-    _, said = finish(start("--resume", tmp_path / "run"), status=2)
-    assert "run: its config came from a .py file of yours; give that, too: --config FILE.py (mine.py)" in said
+    _, stderr = finish(start("--resume", tmp_path / "run"), status=2)
+    assert "run: its config came from a .py file of yours; give that, too: --config FILE.py (mine.py)" in stderr
 
 
 @pytest.mark.parametrize("output", ["full", "closed"])
@@ -187,17 +187,19 @@ def test_output_buffered_until_exit_is_written_or_its_loss_is_reported_in_one_li
     line = [sys.executable, "-m", "mnistsum", "--version"]
     run = subprocess.run(line, cwd=ROOT, stdout=place, stderr=subprocess.PIPE, env=held_back, text=True)
     os.close(place)
-    said = "error: standard output: No space left on device\n" if output == "full" else ""
-    assert (run.returncode, run.stderr) == ({"full": 1, "closed": 141}[output], said)
+    stderr = "error: standard output: No space left on device\n" if output == "full" else ""
+    assert (run.returncode, run.stderr) == ({"full": 1, "closed": 141}[output], stderr)
 
 
-def test_an_error_is_one_line_even_if_its_traceback_cannot_be_written(ended, monkeypatch, tmp_path):
+def test_an_error_is_one_line_even_if_its_traceback_cannot_be_written(run_program, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
-    status, said = ended(raises(ZeroDivisionError("by zero")))
+    status, stderr = run_program(raises(ZeroDivisionError("by zero")))
     assert status == 1
-    assert said.endswith("by zero (the traceback could not be written: No such file or directory)\n")
-    assert said.count("\n") == 1
+    assert stderr.endswith("by zero (the traceback could not be written: No such file or directory)\n")
+    assert stderr.count("\n") == 1
 
 
-def test_a_file_name_with_a_line_break_is_printed_in_one_line(ended):
-    assert ended(raises(InputError("a\nerror: b.png: no such file")))[1] == "error: a\\nerror: b.png: no such file\n"
+def test_a_file_name_with_a_line_break_is_printed_in_one_line(run_program):
+    assert (
+        run_program(raises(InputError("a\nerror: b.png: no such file")))[1] == "error: a\\nerror: b.png: no such file\n"
+    )

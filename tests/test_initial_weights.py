@@ -74,9 +74,9 @@ def test_a_run_from_given_weights_resumes_with_the_same_bits_and_without_them(tm
     shutil.copy(first / "weights.safetensors", tmp_path / "moved.safetensors")
     process = start(*tuned, tmp_path / "moved.safetensors", "--output", stopped)
     assert process.stdout is not None
-    said = " "
-    while said and not said.startswith("begins from the weights of"):  # signals are caught by now
-        said = process.stdout.readline()
+    line = " "
+    while line and not line.startswith("begins from the weights of"):  # signals are caught by now
+        line = process.stdout.readline()
     process.send_signal(signal.SIGTERM)
     finish(process, status=128 + signal.SIGTERM)
     (tmp_path / "moved.safetensors").unlink()

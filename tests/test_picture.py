@@ -44,9 +44,9 @@ SEVEN = read_picture(encode(seven()), "seven")
 def test_an_image_of_mnist_comes_back_from_a_large_colored_picture_of_it(mnist):
     differences = []
     for image in mnist.test.images[:40]:
-        cover = np.asarray(Image.fromarray(image[..., 0]).resize((280, 280), Image.Resampling.BICUBIC))[..., None] / 255
+        alpha = np.asarray(Image.fromarray(image[..., 0]).resize((280, 280), Image.Resampling.BICUBIC))[..., None] / 255
         page = np.full((400, 500, 3), (250.0, 240, 225))
-        page[60:340, 30:310] = (1 - cover) * page[60:340, 30:310] + cover * (40, 30, 90)
+        page[60:340, 30:310] = (1 - alpha) * page[60:340, 30:310] + alpha * (40, 30, 90)
         back = to_mnist(page).image
         differences.append(differs(back, image))
     others = [differs(a, b) for a, b in zip(mnist.test.images[:40], mnist.test.images[40:80], strict=True)]
@@ -195,13 +195,13 @@ def test_a_png_whose_exif_is_erased_is_read_and_one_of_odd_texts_refused():
         read_picture(encode(seven(), pnginfo=odd), "seven")
 
 
-def test_a_program_reads_a_picture_of_damaged_exif_in_silence(ended):
+def test_a_program_reads_a_picture_of_damaged_exif_in_silence(run_program):
     def command(arguments):
         assert differs(read_picture(encode(seven(), "JPEG", exif=DAMAGED_EXIF), "seven"), SEVEN) < 0.2
         return 0
 
     with warnings.catch_warnings(action="error"):
-        assert ended(command) == (0, "")
+        assert run_program(command) == (0, "")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -53,11 +53,12 @@ def test_a_network_that_ships_is_small_and_reads_the_test_set_as_its_published_r
     published = json.loads(
         (ROOT / "experiments" / "results" / "runs" / f"{name}-{seed[1]}" / "summary.json").read_text()
     )
-    said = published["test"]["digit_accuracy"]
-    assert f"digit {said:.2%}" in made_by
+    accuracy = published["test"]["digit_accuracy"]
+    assert f"digit {accuracy:.2%}" in made_by
     network = mnistsum.load_pretrained(name)
     evaluation = evaluate(network.config.data, network.model, mnist.test)
-    assert abs((evaluation.digit == mnist.test.labels).mean() - said) < 5e-4  # another CPU's rounding may change a few
+    # Another CPU's rounding may change a few.
+    assert abs((evaluation.digit == mnist.test.labels).mean() - accuracy) < 5e-4
 
 
 def test_the_model_card_gives_the_figures_of_the_published_runs():
@@ -152,7 +153,7 @@ def album(mnist, tmp_path) -> Path:
 
 
 def test_a_folder_and_a_pattern_give_a_row_for_each_picture_and_bad_ones_their_reason(
-    album, capsys, ended, monkeypatch
+    album, capsys, run_program, monkeypatch
 ):
     monkeypatch.setattr("mnistsum.app.predict.CHUNK", 4)  # so that there are two chunks
     (album / "a folder, not a.png").mkdir()
@@ -175,8 +176,8 @@ def test_a_folder_and_a_pattern_give_a_row_for_each_picture_and_bad_ones_their_r
     assert float(lines[0]["digit_probability"]) == pytest.approx(rows[0]["digit_top3"][0]["probability"], abs=1e-5)
     assert lines[-1]["error"] == reason
     monkeypatch.setenv("COLUMNS", "300")
-    status, said = ended(command, "predict", album, "--number", "1")
-    assert (status, said.count("\n")) == (2, 1)
+    status, stderr = run_program(command, "predict", album, "--number", "1")
+    assert (status, stderr.count("\n")) == (2, 1)
 
 
 def test_few_pictures_are_held_at_the_same_time(base, album, monkeypatch):
@@ -223,11 +224,11 @@ def test_without_a_number_all_ten_are_added(mnist, tmp_path, capsys):
 @pytest.mark.parametrize("split", ["test", "validation"])
 def test_evaluate_says_what_scores_say(base, mnist, split, capsys):
     assert command(["evaluate", "base", "--split", split, "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
+    scores = json.loads(capsys.readouterr().out)
     images, labels = getattr(mnist, split)
     expected = score(evaluate(base.config.data, base.model, Split(images, labels)), labels)
-    assert said["images"] == len(labels)
-    assert said["digit_accuracy"] == pytest.approx(expected.digit_accuracy, abs=5e-4)  # compiled differently
+    assert scores["images"] == len(labels)
+    assert scores["digit_accuracy"] == pytest.approx(expected.digit_accuracy, abs=5e-4)  # compiled differently
 
 
 def test_labels_without_images_are_null_in_json(tmp_path, capsys, monkeypatch):

@@ -136,9 +136,9 @@ def test_a_run_elsewhere_stopped_by_a_signal_resumes_to_the_same_bits(smoke, tmp
     elsewhere = {"cwd": tmp_path, "PYTHONHASHSEED": "7"}
     process = start("--config", "smoke", "--output", parts, **elsewhere)
     assert process.stdout is not None
-    said = " "
-    while said and not said.strip().startswith("total"):  # the table's last line: signals are caught by now
-        said = process.stdout.readline()
+    line = " "
+    while line and not line.strip().startswith("total"):  # the table's last line: signals are caught by now
+        line = process.stdout.readline()
     process.send_signal(number)
     rest = process.communicate(timeout=120)[0]
     assert process.returncode == 128 + number
@@ -181,12 +181,12 @@ def test_a_folder_that_a_killed_start_left_is_as_good_as_new(tmp_path):
 def test_a_long_run_says_how_long_it_takes(tmp_path):
     process = start("--config", "mlp", "--output", tmp_path / "r")
     assert process.stdout is not None
-    said = " "
-    while said and not said.startswith("estimated duration"):
-        said = process.stdout.readline()
+    line = " "
+    while line and not line.startswith("estimated duration"):
+        line = process.stdout.readline()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=120)
-    assert re.match(r"estimated duration: .+ of training \(3,432 steps of \d+\.\d ms, to epoch 8\)", said)
+    assert re.match(r"estimated duration: .+ of training \(3,432 steps of \d+\.\d ms, to epoch 8\)", line)
 
 
 @pytest.mark.slow

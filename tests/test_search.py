@@ -117,28 +117,28 @@ def test_the_runs_of_todays_code_count_also_where_those_of_other_code_were_logge
         (["--output", "."], "--output .: expected a path that .jsonl and .md are added to"),
     ],
 )
-def test_a_mistake_is_answered_in_words_with_status_2(ended, tmp_path, monkeypatch, arguments, answer):
+def test_a_mistake_is_answered_in_words_with_status_2(run_program, tmp_path, monkeypatch, arguments, answer):
     monkeypatch.chdir(tmp_path)
-    status, said = ended(command, "training.epochs=1", "--output", "found", *arguments)
-    assert (status, said) == (2, f"error: {answer}\n")
+    status, stderr = run_program(command, "training.epochs=1", "--output", "found", *arguments)
+    assert (status, stderr) == (2, f"error: {answer}\n")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("field", ["seed=3", "devices=1", "data.validation=500"])
-def test_a_recipe_that_sets_what_is_the_same_for_all_is_refused(ended, field):
-    status, said = ended(command, f"training.epochs=1 {field}", "--output", "found")
+def test_a_recipe_that_sets_what_is_the_same_for_all_is_refused(run_program, field):
+    status, stderr = run_program(command, f"training.epochs=1 {field}", "--output", "found")
     assert status == 2
-    assert f"error: {field}: expected no seed, devices or data.validation in a recipe; --seeds and" in said
+    assert f"error: {field}: expected no seed, devices or data.validation in a recipe; --seeds and" in stderr
 
 
-def test_a_recipe_of_anything_but_overrides_is_refused(ended):
+def test_a_recipe_of_anything_but_overrides_is_refused(run_program):
     for word in ("--seed=7", "epochs"):
-        status, said = ended(command, f"training.epochs=1 {word}", "--output", "found")
-        assert (status, said) == (2, f"error: {word}: expected a recipe of overrides such as training.epochs=2\n")
+        status, stderr = run_program(command, f"training.epochs=1 {word}", "--output", "found")
+        assert (status, stderr) == (2, f"error: {word}: expected a recipe of overrides such as training.epochs=2\n")
 
 
-def test_a_search_of_nothing_is_refused(ended):
-    assert ended(command, "--output", "found") == (
+def test_a_search_of_nothing_is_refused(run_program):
+    assert run_program(command, "--output", "found") == (
         2,
         'error: search: expected recipes, found none; such as "training.epochs=2 model.hidden=64"\n',
     )

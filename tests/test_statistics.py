@@ -125,6 +125,6 @@ def test_a_config_that_fails_in_some_seeds_is_never_called_no_worse():
 def test_more_contrasts_widen_the_interval_and_one_seed_is_refused():
     a, b = next(simulate(1, 1, 1))
     assert difference(a, b, 5).high > difference(a, b, 1).high
-    for of in (np.s_[:1], np.s_[:, :1]):
+    for subset in (np.s_[:1], np.s_[:, :1]):
         with pytest.raises(ValueError, match="two seeds and two images or more, found"):
-            difference(a[of], b[of])
+            difference(a[subset], b[subset])

@@ -82,10 +82,10 @@ def test_a_path_that_is_not_a_finished_run_is_skipped_with_a_notice(tmp_path, ca
     run = a_run(tmp_path / "done", Config("x"), 0.98, 1)
     others = [str(tmp_path), str(ROOT / "README.md"), "red\x1b[31m"]
     assert command([str(run), *others]) == 0
-    said = capsys.readouterr()
-    assert "| `x` |" in said.out
+    captured = capsys.readouterr()
+    assert "| `x` |" in captured.out
     others[-1] = "red\\x1b[31m"
-    assert said.err.splitlines() == [f"skipped: {path}: not a finished run" for path in others]
+    assert captured.err.splitlines() == [f"skipped: {path}: not a finished run" for path in others]
 
 
 def test_a_chart_shows_each_network_at_its_costs_with_its_spread():

@@ -205,8 +205,8 @@ def test_a_step_of_sgd_by_hand(config, keys, train):
     def loss(model):
         logits = model(batch.image, batch.number)
         picked = [
-            jax.nn.log_softmax(of)[jnp.arange(32), truth]
-            for of, truth in ((logits.digit, batch.label), (logits.sum, batch.sum))
+            jax.nn.log_softmax(output_logits)[jnp.arange(32), truth]
+            for output_logits, truth in ((logits.digit, batch.label), (logits.sum, batch.sum))
         ]
         return -(0.25 * picked[0].mean() + 0.75 * picked[1].mean())
 

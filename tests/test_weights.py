@@ -119,8 +119,8 @@ def test_an_export_into_a_runs_own_folder_is_refused(folder):
 
 def rewrite(folder, change=lambda arrays: arrays, **metadata):
     file = folder / weights.WEIGHTS
-    arrays, said = load_arrays(file)
-    save_arrays(file, change(arrays), said | metadata)
+    arrays, old_metadata = load_arrays(file)
+    save_arrays(file, change(arrays), old_metadata | metadata)
 
 
 def other_format(folder):
@@ -276,6 +276,6 @@ def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(mnist, name, adder):
 
 def test_without_its_extra_onnx_is_refused_by_name(folder, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "jax2onnx", None)  # as if it were not installed
-    with pytest.raises(InputError, match=r"pip install -e '\.\[onnx\]'"):
+    with pytest.raises(InputError, match="needs jax2onnx; install this project with the extra `onnx`"):
         command(["export", str(folder), "--to", "onnx"])
     assert not (folder / "export").exists()

@@ -37,7 +37,7 @@ def command(arguments: list[str]) -> int:
     if options.quick:
         measure.quick()
         return 0
-    measure.measure(options.rounds, options.output, cli.typed("benchmark", arguments))
+    measure.measure(options.rounds, options.output, cli.format_command("benchmark", arguments))
     return 0
 
 

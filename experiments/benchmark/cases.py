@@ -48,7 +48,7 @@ def bare(config: Config) -> Config:
     return config
 
 
-def without_a_part(config: Config) -> dict[str, Config]:
+def ablations(config: Config) -> dict[str, Config]:
     """Return, by name, the config without each of the parts that `bare` removes, if it has that part."""
     variants = {name: remove(config) for name, remove in REMOVALS.items()}
     return {name: variant for name, variant in variants.items() if variant != config}

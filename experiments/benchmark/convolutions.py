@@ -65,7 +65,7 @@ CONVOLUTIONS = (
 
 def measure(rounds: int) -> list[dict[str, Any]]:
     """Return, for each convolution, the seconds of its parts in each round; each takes one turn per round."""
-    found = []
+    timings = []
     for convolution in CONVOLUTIONS:
         parts = _forward(convolution) | _training(convolution)
         seconds: dict[str, list[float]] = {name: [] for name in parts}
@@ -75,8 +75,8 @@ def measure(rounds: int) -> list[dict[str, Any]]:
                 part()
                 wait()
                 seconds[name].append((time.perf_counter() - start) / REPEATS)
-        found.append(convolution._asdict() | {"seconds": {name: taken[1:] for name, taken in seconds.items()}})
-    return found
+        timings.append(convolution._asdict() | {"seconds": {name: taken[1:] for name, taken in seconds.items()}})
+    return timings
 
 
 def _forward(convolution: Convolution) -> dict[str, Callable[[], Any]]:
@@ -111,7 +111,7 @@ def _forward(convolution: Convolution) -> dict[str, Callable[[], Any]]:
 def _training(convolution: Convolution) -> dict[str, Callable[[], Any]]:
     """Return the parts of training likewise, with gradients to the kernel and, unless an image, to the maps."""
     maps, kernel, pads = _operands(convolution)
-    of_image = convolution.inputs == 1
+    is_first_layer = convolution.inputs == 1
     views = layers.stack_views(maps.astype(jnp.bfloat16), kernel.shape[:2], convolution.stride, pads)
     gradient = jnp.ones((convolution.outputs, *views.shape[1:]), jnp.float32)
 
@@ -120,23 +120,25 @@ def _training(convolution: Convolution) -> dict[str, Callable[[], Any]]:
             return layers.convolve(maps, kernel, convolution.stride, convolution.padding, "bfloat16")
 
         out, backward = jax.vjp(forward, maps, kernel)
-        to_maps, to_kernel = backward(gradient)
-        return (out, to_kernel) if of_image else (out, to_kernel, to_maps)
+        maps_gradient, kernel_gradient = backward(gradient)
+        return (out, kernel_gradient) if is_first_layer else (out, kernel_gradient, maps_gradient)
 
     def multiply(kernel, gradient, views):
         matrix, gradient = kernel.reshape(-1, kernel.shape[-1]).astype(jnp.bfloat16), gradient.astype(jnp.bfloat16)
         out = layers.product(lax.optimization_barrier(matrix.T), views, ((1,), (0,)))
-        to_kernel = layers.product(views, gradient, ((1, 2, 3), (1, 2, 3)))
-        return (out, to_kernel) if of_image else (out, to_kernel, layers.product(matrix, gradient, ((1,), (0,))))
+        kernel_gradient = layers.product(views, gradient, ((1, 2, 3), (1, 2, 3)))
+        if is_first_layer:
+            return out, kernel_gradient
+        return out, kernel_gradient, layers.product(matrix, gradient, ((1,), (0,)))
 
     def pytorch():
         for _ in range(REPEATS):
             out = torch.nn.functional.conv2d(nchw, weight, None, convolution.stride, convolution.edge)
-            torch.autograd.grad(out, wanted, outer)
+            torch.autograd.grad(out, inputs, grad_outputs)
 
     nchw, weight = _torch_operands(convolution)
-    outer = torch.ones_like(torch.nn.functional.conv2d(nchw, weight, None, convolution.stride, convolution.edge))
-    wanted = [each.requires_grad_() for each in ((weight,) if of_image else (weight, nchw))]
+    grad_outputs = torch.ones_like(torch.nn.functional.conv2d(nchw, weight, None, convolution.stride, convolution.edge))
+    inputs = [each.requires_grad_() for each in ((weight,) if is_first_layer else (weight, nchw))]
     return {
         "training": _repeated(whole, maps, kernel, gradient),
         "products of training": _repeated(multiply, kernel, gradient, fixed=[views]),
@@ -163,23 +165,25 @@ def _repeated(part: Callable[..., Any], *changing: jax.Array, fixed: Sequence[ja
     """Return a compiled loop over a part that repeats all work on the changing operands in every iteration."""
 
     def loop(changing, fixed, results):
-        def turn(_, carry):
-            nothing, _ = carry
-            results = part(*(each + nothing.astype(each.dtype) for each in changing), *fixed)
+        def iteration(_, carry):
+            zero, _ = carry
+            results = part(*(each + zero.astype(each.dtype) for each in changing), *fixed)
             # This is 0, but the compiler may not assume so, as 0 times infinity is not.
             return sum(0 * result.ravel()[0].astype(jnp.float32) for result in jax.tree.leaves(results)), results
 
-        return lax.fori_loop(0, REPEATS, turn, (jnp.float32(0), results))
+        return lax.fori_loop(0, REPEATS, iteration, (jnp.float32(0), results))
 
     compiled, results = jax.jit(loop), part(*changing, *fixed)
     return lambda: jax.block_until_ready(compiled(changing, fixed, results))
 
 
-def tabulate(found: list[dict[str, Any]]) -> str:
+def tabulate(timings: list[dict[str, Any]]) -> str:
     """Return the tables of the results of `measure`: forward, and training."""
     forward, training = [], []
-    for name, convolutions in _rows_of(found).items():
-        seconds = {part: np.sum([layer["seconds"][part] for layer in convolutions], 0) for part in found[0]["seconds"]}
+    for name, convolutions in _rows_of(timings).items():
+        seconds = {
+            part: np.sum([layer["seconds"][part] for layer in convolutions], 0) for part in timings[0]["seconds"]
+        }
         whole, views, product = (seconds[part] for part in ("whole", "views", "product"))
         of_row = [Convolution(**{field: layer[field] for field in Convolution._fields}) for layer in convolutions]
         rate = 2 * sum(layer.multiply_adds for layer in of_row) / median(product) / 1e9
@@ -196,11 +200,11 @@ def tabulate(found: list[dict[str, Any]]) -> str:
     return "\n\n".join(tables)
 
 
-def _rows_of(found: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def _rows_of(timings: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of a table by name: each layer, and all layers of each network."""
-    rows = {f"{one['network']}, {one['inputs']} to {one['outputs']} at {one['side']}": [one] for one in found}
-    for network in dict.fromkeys(one["network"] for one in found):
-        of_network = [one for one in found if one["network"] == network]
+    rows = {f"{one['network']}, {one['inputs']} to {one['outputs']} at {one['side']}": [one] for one in timings}
+    for network in dict.fromkeys(one["network"] for one in timings):
+        of_network = [one for one in timings if one["network"] == network]
         rows[f"{network}, all {len(of_network)} above"] = of_network
     return rows
 

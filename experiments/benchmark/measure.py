@@ -52,7 +52,7 @@ def quick() -> None:
 
 
 def measure(rounds: int, output: Path, command: str) -> None:
-    """Measure everything; write the results so far after each part, as JSON and Markdown, and finally a figure.
+    """Measure everything; write the results so far after each measurement, as JSON and Markdown, and finally a figure.
 
     Args:
         rounds: rounds of interleaved steps and evaluations, and of processes timed from their start.
@@ -64,10 +64,10 @@ def measure(rounds: int, output: Path, command: str) -> None:
     results |= {"torch": torch.__version__, "threads": torch.get_num_threads(), "size": size._asdict()}
     results["gpu"] = "none on this machine" if jax.default_backend() == "cpu" else results["device"]
     resources.check_writable(output.parent)
-    for name, part in PARTS.items():
+    for name, measurement in MEASUREMENTS.items():
         start = time.perf_counter()
-        results[name] = part.measure(size)
-        lines = part.describe(results[name], results)
+        results[name] = measurement.measure(size)
+        lines = measurement.describe(results[name], results)
         print("\n".join(lines), f"({name}: {time.perf_counter() - start:,.0f} s)", sep="\n", flush=True)
         write_whole(_with_ending(output, ".json"), json.dumps(results, indent=1) + "\n")
         write_whole(_with_ending(output, ".md"), _tabulate(results))
@@ -88,15 +88,15 @@ def _first_step(name: str, size: Size) -> dict[str, dict[str, list[float]]]:
     for _ in range(size.rounds):
         for implementation, collected in results.items():
             with tempfile.TemporaryDirectory() as cache:
-                kept = os.environ | {"XDG_CACHE_HOME": cache, "TORCHINDUCTOR_CACHE_DIR": cache}
-                cold, warm = (_in_process(name, implementation, kept) for _ in range(2))
+                environ = os.environ | {"XDG_CACHE_HOME": cache, "TORCHINDUCTOR_CACHE_DIR": cache}
+                cold, warm = (_run_first_step(name, implementation, environ) for _ in range(2))
             collected["cold"].append(cold["first_step"])
             collected["warm"].append(warm["first_step"])
             collected["memory"].append(warm["peak_memory"])
     return results
 
 
-def _in_process(name: str, implementation: str, environ: dict[str, str]) -> dict[str, float]:
+def _run_first_step(name: str, implementation: str, environ: dict[str, str]) -> dict[str, float]:
     command = [sys.executable, "-m", "experiments.benchmark.first_step", name, implementation, str(time.time())]
     return json.loads(subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
@@ -145,7 +145,7 @@ def _seconds(action: Callable[[], Any]) -> float:
 
 
 def _tabulate(results: dict[str, Any]) -> str:
-    """Return the tables of the parts that have been measured."""
+    """Return the tables of what has been measured."""
     lines = [
         f"{results['cores']} cores of {results['hardware']}, {results['threads']} threads; "
         f"{', '.join(f'{k} {v}' for k, v in results['versions'].items())}, torch {results['torch']}; "
@@ -153,38 +153,40 @@ def _tabulate(results: dict[str, Any]) -> str:
         "",
         EXPLAINED,
     ]
-    for name, part in PARTS.items():
+    for name, measurement in MEASUREMENTS.items():
         if name in results:
-            lines += ["", *part.describe(results[name], results)]
+            lines += ["", *measurement.describe(results[name], results)]
     return "\n".join(lines) + "\n"
 
 
-class Part(NamedTuple):
-    """A part of the benchmark."""
+class Measurement(NamedTuple):
+    """A measurement of the benchmark, and its report."""
 
     measure: Callable[[Size], Any]  # returns what JSON can hold
-    describe: Callable[[Any, dict[str, Any]], list[str]]  # from its results and all results to lines of Markdown
+    describe: Callable[[Any, dict[str, Any]], list[str]]  # from its result and all results to lines of Markdown
 
 
-def _network(name: str) -> Part:
-    """Return the part that times a network against PyTorch's."""
+def _network(name: str) -> Measurement:
+    """Return the measurement that times a network against PyTorch's."""
 
-    def describe(found: dict[str, Any], results: dict[str, Any]) -> list[str]:
+    def describe(measured: dict[str, Any], results: dict[str, Any]) -> list[str]:
         rows = []
-        for implementation, taken in found["first_step"].items():
+        for implementation, taken in measured["first_step"].items():
             memory = f"{median(taken['memory']) / 1e6:,.0f}"
             rows.append([implementation, _range(taken["cold"], 1), _range(taken["warm"], 1), memory])
         header = ["", "command to first step, s, cold", "warm", "peak memory, MB"]
-        together = _tabulate_together(name, found["together"], Size(**results["size"]))
+        together = _tabulate_together(name, measured["together"], Size(**results["size"]))
         return [f"## {name}", "", together, "", markdown.table(header, rows)]
 
-    return Part(lambda size: {"together": _together(name, size), "first_step": _first_step(name, size)}, describe)
+    return Measurement(
+        lambda size: {"together": _together(name, size), "first_step": _first_step(name, size)}, describe
+    )
 
 
-def _describe_whole_step(found: dict[str, dict[str, list[float]]], results: dict[str, Any]) -> list[str]:
+def _describe_whole_step(measured: dict[str, dict[str, list[float]]], results: dict[str, Any]) -> list[str]:
     rows = [
         [f"{name}, {variant}", _range(ratios, 2)]
-        for name, variants in found.items()
+        for name, variants in measured.items()
         for variant, ratios in variants.items()
     ]
     table = markdown.table(["step", "time to that of a step without any of these parts"], rows)
@@ -192,44 +194,44 @@ def _describe_whole_step(found: dict[str, dict[str, list[float]]], results: dict
     return [f"## What a step of mnistsum costs, of {results['cores']} cores", "", table, "", draws]
 
 
-def _describe_convolutions(found: list[dict[str, Any]], results: dict[str, Any]) -> list[str]:
-    return ["## Where the convolutions' time goes", "", convolutions.tabulate(found), "", convolutions.EXPLAINED]
+def _describe_convolutions(measured: list[dict[str, Any]], results: dict[str, Any]) -> list[str]:
+    return ["## Where the convolutions' time goes", "", convolutions.tabulate(measured), "", convolutions.EXPLAINED]
 
 
-def _describe_scaling(found: dict[str, Any], results: dict[str, Any]) -> list[str]:
-    slopes = ", ".join(f"{name} {found[name]['slope']:.2f}" for name in ("images", "epochs", "seeds"))
-    memory = ", ".join(f"{size / 1e6:,.0f} after {float(epochs):g}" for epochs, size in found["memory"].items())
+def _describe_scaling(measured: dict[str, Any], results: dict[str, Any]) -> list[str]:
+    slopes = ", ".join(f"{name} {measured[name]['slope']:.2f}" for name in ("images", "epochs", "seeds"))
+    memory = ", ".join(f"{size / 1e6:,.0f} after {float(epochs):g}" for epochs, size in measured["memory"].items())
     lines = ["## How the cost grows", "", f"Log-log slope of training seconds over four doublings: {slopes}."]
     return [*lines, f"Peak memory, MB: {memory} epochs."]
 
 
-def _describe_finite_check(found: dict[str, float], results: dict[str, Any]) -> list[str]:
+def _describe_finite_check(measured: dict[str, float], results: dict[str, Any]) -> list[str]:
     return [
-        f"A step of `base` that looks for numbers that are not finite takes {found['ratio']:.4f} "
-        f"[{found['low']:.4f}, {found['high']:.4f}] of one that does not."
+        f"A step of `base` that looks for numbers that are not finite takes {measured['ratio']:.4f} "
+        f"[{measured['low']:.4f}, {measured['high']:.4f}] of one that does not."
     ]
 
 
-def _describe_devices(found: dict[str, dict[str, float]], results: dict[str, Any]) -> list[str]:
+def _describe_devices(measured: dict[str, dict[str, float]], results: dict[str, Any]) -> list[str]:
     rows = []
-    for devices, step in found.items():
+    for devices, step in measured.items():
         together = f"{step['seeds_together']:.1f} ({step['seeds']} seeds)"
         rows.append([devices, f"{step['alone']:.1f}", f"{step['shared']:.1f}", together])
     header = ["devices", "alone, on one", "its batch shared by all", "per seed, with as many seeds in one program"]
-    said = "Milliseconds of a step of `base`, on virtual devices that share the cores:"
-    return [said, "", markdown.table(header, rows)]
+    caption = "Milliseconds of a step of `base`, on virtual devices that share the cores:"
+    return [caption, "", markdown.table(header, rows)]
 
 
-PARTS = {
+MEASUREMENTS = {
     **{name: _network(name) for name in STEPS},
-    "whole_step": Part(
+    "whole_step": Measurement(
         lambda size: {name: scaling.whole_step(name, steps) for name, steps in scaling.WHOLE.items()},
         _describe_whole_step,
     ),
-    "convolutions": Part(lambda size: convolutions.measure(size.rounds), _describe_convolutions),
-    "scaling": Part(lambda size: scaling.measure(), _describe_scaling),
-    "finite_check": Part(lambda size: scaling.finite_check(), _describe_finite_check),
-    "over_devices": Part(lambda size: scaling.over_devices(), _describe_devices),
+    "convolutions": Measurement(lambda size: convolutions.measure(size.rounds), _describe_convolutions),
+    "scaling": Measurement(lambda size: scaling.measure(), _describe_scaling),
+    "finite_check": Measurement(lambda size: scaling.finite_check(), _describe_finite_check),
+    "over_devices": Measurement(lambda size: scaling.over_devices(), _describe_devices),
 }
 
 

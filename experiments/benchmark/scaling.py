@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from experiments import cli
-from experiments.benchmark.cases import bare, without_a_part
+from experiments.benchmark.cases import ablations, bare
 from experiments.training import loop
 from mnistsum import train as training
 from mnistsum.data import load
@@ -52,14 +52,14 @@ def train_seconds(images: int, epochs: float, seeds: int) -> float:
     config = dataclasses.replace(config, devices=1, training=training, data=data)
     train = Split(*(field[:images] for field in load(config.data).train))
     at_the_end = loop.every(make_recipe(config, images).steps)
-    return sum(stop.seconds for seed in range(seeds) for stop in loop.train(config, [seed], train, at_the_end))
+    return sum(chunk.seconds for seed in range(seeds) for chunk in loop.train(config, [seed], train, at_the_end))
 
 
 def whole_step(name: str, steps: int, rounds: int = 7) -> dict[str, list[float]]:
     """Return the ratios, by round, of the step times of a config and of its variants to that of its bare config."""
     config = dataclasses.replace(cli.load_config(name), devices=1)
     data = load(config.data).train
-    variants = {"whole": config} | without_a_part(config)
+    variants = {"whole": config} | ablations(config)
     runs = {each: loop.train(variant, [0], data, loop.every(steps)) for each, variant in variants.items()}
     bare_run = loop.train(bare(config), [0], data, loop.every(steps))
     ratios: dict[str, list[float]] = {each: [] for each in runs}
@@ -74,7 +74,7 @@ def over_devices() -> dict[str, dict[str, float]]:
     """Return the results of `device_steps` by number of devices: virtual ones of a CPU, or all real ones."""
     code = "set_up_compiler(); print(json.dumps(scaling.device_steps()))"
     counts = DEVICES if jax.default_backend() == "cpu" else (jax.device_count(),)
-    return {str(devices): _in_a_process_of_its_own(code, devices) for devices in counts}
+    return {str(devices): _run_in_subprocess(code, devices) for devices in counts}
 
 
 def device_steps(steps: int = 40, rounds: int = 5) -> dict[str, float]:
@@ -95,8 +95,8 @@ def device_steps(steps: int = 40, rounds: int = 5) -> dict[str, float]:
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds + 1):
         for name, run in runs.items():
-            stop = next(run)
-            taken[name].append(stop.seconds / stop.steps / stop.seeds * 1e3)
+            chunk = next(run)
+            taken[name].append(chunk.seconds / chunk.steps / chunk.seeds * 1e3)
     return {name: median(milliseconds[1:]) for name, milliseconds in taken.items()} | {"seeds": seeds}
 
 
@@ -107,7 +107,7 @@ def finite_check(processes: int = 7, rounds: int = 150) -> dict[str, float]:
     is Student's t at 95 %.
     """
     code = f"set_up_compiler(); print(scaling.finite_ratio({rounds}))"
-    ratios = np.array([_in_a_process_of_its_own(code) for _ in range(processes)])
+    ratios = np.array([_run_in_subprocess(code) for _ in range(processes)])
     mean, low, high = interval(ratios)
     return {"ratio": mean, "low": low, "high": high, "processes": processes, "rounds": rounds}
 
@@ -124,7 +124,7 @@ def finite_ratio(rounds: int, steps: int = 10) -> float:
         return program.lower(keys, state, train, jnp.int32(0)).compile()
 
     with_check = compiled()
-    with mock.patch.object(training, "_finite", lambda tree: jnp.bool_(True)):
+    with mock.patch.object(training, "_all_finite", lambda tree: jnp.bool_(True)):
         without = compiled()
 
     def seconds(compiled):
@@ -142,10 +142,10 @@ def finite_ratio(rounds: int, steps: int = 10) -> float:
 
 def _peak_memory(epochs: float) -> int:
     """Return the peak memory in bytes."""
-    return _in_a_process_of_its_own(f"scaling.train_seconds(3750, {epochs}, 1); print(environment.peak_memory())")
+    return _run_in_subprocess(f"scaling.train_seconds(3750, {epochs}, 1); print(environment.peak_memory())")
 
 
-def _in_a_process_of_its_own(code: str, devices: int = 1) -> Any:
+def _run_in_subprocess(code: str, devices: int = 1) -> Any:
     """Return the JSON value that the code prints on `devices` virtual CPU devices."""
     command = [
         sys.executable,

@@ -9,7 +9,7 @@ from experiments.report import console
 from experiments.training import reuse
 from experiments.training.plan import COMPARED
 from experiments.training.record import make_record
-from experiments.training.reuse import Wanted
+from experiments.training.reuse import RunSet
 from mnistsum import testing
 from mnistsum.config import Config
 from mnistsum.errors import InputError, first_line
@@ -45,30 +45,30 @@ def check_contract(configs: list[Config]) -> None:
                 ) from None
 
 
-def want(contestant: Contestant, data: Data, seeds: Sequence[int]) -> Wanted:
+def locate_runs(contestant: Contestant, data: Data, seeds: Sequence[int]) -> RunSet:
     """Return the runs of a contestant that a comparison needs."""
     record = make_record(contestant.config, data, contestant.own)
     if contestant.tuned:  # whichever rate it will be
         record["settings"] |= {"tuned": f"learning rate times 2^k, |k| at most {tuning.MAX_DOUBLINGS}"}
-    return reuse.want(contestant.output / "runs", contestant.config, record, seeds)
+    return reuse.locate_runs(contestant.output / "runs", contestant.config, record, seeds)
 
 
-def train(contestant: Contestant, wanted: Wanted, data: Data, advance: Callable[..., None]) -> None:
+def train(contestant: Contestant, run_set: RunSet, data: Data, update_progress: Callable[..., None]) -> None:
     """Train a contestant's missing runs, after tuning it if it is to be tuned.
 
     Args:
         contestant: the config to train, and how.
-        wanted: its runs.
+        run_set: its runs.
         data: the data set.
-        advance: called with the updates of a progress bar.
+        update_progress: called with the updates of a progress bar.
     """
-    name = wanted.config.name
-    if reason := reuse.why_missing(wanted):
+    name = run_set.config.name
+    if reason := reuse.why_missing(run_set):
         console.say(f"{name}: trained anew, as {reason}")
     if contestant.tuned:
-        config, _ = tuning.tune(wanted, data, contestant.output, contestant.command, advance)
-        wanted = wanted._replace(config=config)
-    advance(description=name)
-    for run, reused in reuse.train_missing(wanted, data, COMPARED, contestant.command):
+        config, _ = tuning.tune(run_set, data, contestant.output, contestant.command, update_progress)
+        run_set = run_set._replace(config=config)
+    update_progress(description=name)
+    for run, reused in reuse.train_missing(run_set, data, COMPARED, contestant.command):
         console.run_line(name, run.config.seed, run.summary, reused)
-        advance(advance=1)
+        update_progress(advance=1)

@@ -11,7 +11,7 @@ from experiments import environment
 from experiments.report import console
 from experiments.training import loop, resources, reuse
 from experiments.training.plan import COMPARED, plan_for
-from experiments.training.reuse import Wanted
+from experiments.training.reuse import RunSet
 from mnistsum.config import Config
 from mnistsum.evaluation import evaluate
 from mnistsum.train import make_recipe, trained_model
@@ -27,7 +27,7 @@ class Cost(NamedTuple):
     megabytes: float
 
 
-def show(wanted: list[Wanted], trials: int, data: Data) -> None:
+def show(run_sets: list[RunSet], trials: int, data: Data) -> None:
     """Print the runs of each config, and the device time and storage of those that are missing.
 
     If any is missing, `trials` tuning trials, each as long as a run, are counted, too.
@@ -36,20 +36,20 @@ def show(wanted: list[Wanted], trials: int, data: Data) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     costs = []
-    for want in wanted:
-        missing = len(reuse.missing(want))
-        step, run = seconds(want.config, data)
-        count = len(want.folders)
+    for run_set in run_sets:
+        missing = len(reuse.missing(run_set))
+        step, run = seconds(run_set.config, data)
+        count = len(run_set.folders)
         trained = missing + (trials if missing else 0)
-        stored = trained * resources.storage(want.config, len(data.test.labels))
+        stored = trained * resources.storage(run_set.config, len(data.test.labels))
         cost = Cost(count, count - missing, trained * run, stored / 1e6)
         costs.append(cost)
-        _add_row(table, want.config.name, cost, f"{step * 1e3:.1f}", f"{run:.0f}")
+        _add_row(table, run_set.config.name, cost, f"{step * 1e3:.1f}", f"{run:.0f}")
     table.add_section()
     _add_row(table, "all", Cost(*map(sum, zip(*costs, strict=True))), "", "", style="bold")
     console.show(table)
     console.say(f"device time on one {environment.device()}; no run was trained or written")
-    if shift := max((want.config.data.test_shift for want in wanted if _shifts_few(want.config)), default=0):
+    if shift := max((run_set.config.data.test_shift for run_set in run_sets if _shifts_few(run_set.config)), default=0):
         passes = 1 + (2 * shift + 1) ** 2
         console.say(
             "the estimate assumes one pass per image in evaluation; after less than an epoch, many images may be "
@@ -65,14 +65,14 @@ def seconds(config: Config, data: Data) -> tuple[float, float]:
     """
     recipe = make_recipe(config, len(data.train.labels))
     run = loop.train(config, [config.seed], data.train, loop.about_every(1.0))
-    stop = next(stop for stop in run if stop.is_timing(recipe.steps))
-    model = trained_model(stop.state)
+    chunk = next(chunk for chunk in run if chunk.is_timing(recipe.steps))
+    model = trained_model(chunk.state)
     how = dataclasses.replace(config.data, test_shift=0) if _shifts_few(config) else config.data
     evaluate(how, model, data.validation)  # compiles
     start = time.perf_counter()
     evaluate(how, model, data.validation)
     evaluation = time.perf_counter() - start
-    step = stop.seconds / stop.steps
+    step = chunk.seconds / chunk.steps
     tested = evaluation * len(data.test.labels) / len(data.validation.labels)
     limit = plan_for(config, COMPARED).max_evaluations or math.inf
     evaluations = min(COMPARED.evaluations * config.training.epochs, limit)

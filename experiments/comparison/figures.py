@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from experiments.report.figures import DIGIT, SUM
-from experiments.report.svg import TEXT, WIDTH
+from experiments.report.svg import RC_PARAMS, WIDTH
 from experiments.run_folder import OUTPUTS
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#b2df8a")  # Okabe & Ito's first
@@ -27,7 +27,7 @@ def color(i: int) -> str:
     return to_hex((share * red, share * green, share * blue))
 
 
-@matplotlib.rc_context(TEXT)
+@matplotlib.rc_context(RC_PARAMS)
 def intervals(summary: dict[str, Any]) -> Figure:
     """Draw mean accuracies with their 95 % intervals over seeds, one row per config, named above its bars.
 
@@ -42,15 +42,17 @@ def intervals(summary: dict[str, Any]) -> Figure:
         ]
     figure, axes = _panel(WIDTH, 0.9 + (0.31 + 0.12 * len(measures)) * len(rows))
     for i, (measure, label, shade) in enumerate(measures):
-        places = np.array([place for place, row in enumerate(rows) if row[measure]["mean"] is not None])
-        means, lengths = _bars([rows[place][measure] for place in places])
-        axes.errorbar(means, places + 0.1 + 0.2 * i, xerr=lengths, fmt="o", ms=4, color=shade, capsize=3, label=label)
+        positions = np.array([position for position, row in enumerate(rows) if row[measure]["mean"] is not None])
+        means, lengths = _bars([rows[position][measure] for position in positions])
+        axes.errorbar(
+            means, positions + 0.1 + 0.2 * i, xerr=lengths, fmt="o", ms=4, color=shade, capsize=3, label=label
+        )
     axes.set(xlabel="test accuracy", xscale="log")
     axes.margins(x=0.1)
     axes.invert_xaxis()
-    for place, row in enumerate(rows):
+    for position, row in enumerate(rows):
         name = _shortened(row["config"], 60)
-        axes.text(0.01, place - 0.12, name, transform=axes.get_yaxis_transform(), fontsize=9, va="center")
+        axes.text(0.01, position - 0.12, name, transform=axes.get_yaxis_transform(), fontsize=9, va="center")
     axes.set(ylim=(len(rows) - 0.9 + 0.2 * len(measures), -0.4), yticks=[])
     finish(axes, axes.xaxis)
     axes.spines["left"].set_visible(False)
@@ -58,7 +60,7 @@ def intervals(summary: dict[str, Any]) -> Figure:
     return figure
 
 
-@matplotlib.rc_context(TEXT)
+@matplotlib.rc_context(RC_PARAMS)
 def curves(summary: dict[str, Any]) -> list[Figure]:
     """Draw the held-out accuracy of both outputs by epoch, then the loss: mean, and band from lowest to highest."""
     figures = []
@@ -77,7 +79,7 @@ def curves(summary: dict[str, Any]) -> list[Figure]:
     return figures
 
 
-@matplotlib.rc_context(TEXT)
+@matplotlib.rc_context(RC_PARAMS)
 def losses(summary: dict[str, Any]) -> Figure:
     """Draw the held-out loss of both outputs side by side, on one scale, as `curves` does, with a legend."""
     names = [_shortened(row["config"], 100) for row in summary["rows"]]
@@ -112,7 +114,7 @@ def _draw_bands(axes: Axes, summary: dict[str, Any], quantity: str, shown: Calla
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
 
 
-@matplotlib.rc_context(TEXT)
+@matplotlib.rc_context(RC_PARAMS)
 def costs(summary: dict[str, Any]) -> list[Figure]:
     """Draw sum accuracies with intervals and Pareto fronts against parameters, multiply-adds and training seconds."""
     figures = []
@@ -123,13 +125,13 @@ def costs(summary: dict[str, Any]) -> list[Figure]:
     return figures
 
 
-@matplotlib.rc_context(TEXT)
+@matplotlib.rc_context(RC_PARAMS)
 def fronts(summary: dict[str, Any]) -> Figure:
     """Draw the figures of `costs` as panels side by side, on one scale, with a legend."""
-    found = _costs(summary)
+    costs_by_axis = _costs(summary)
     figure = Figure(figsize=(2 * WIDTH, 3.4 + 0.2 * math.ceil(len(summary["rows"]) / 3)), layout="constrained")
-    panels = figure.subplots(1, len(found), sharey=True)
-    for axes, (name, values) in zip(panels, found.items(), strict=True):
+    panels = figure.subplots(1, len(costs_by_axis), sharey=True)
+    for axes, (name, values) in zip(panels, costs_by_axis.items(), strict=True):
         _draw_front(axes, summary, name, values)
         axes.label_outer()
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False, fontsize=9)
@@ -169,7 +171,7 @@ def _draw_front(axes: Axes, summary: dict[str, Any], name: str, values: list[flo
     finish(axes, axes.yaxis)
 
 
-@matplotlib.rc_context(TEXT)
+@matplotlib.rc_context(RC_PARAMS)
 def cells(summary: dict[str, Any]) -> list[Figure]:
     """Draw the share of wrong sums by the image's digit and the number, one figure per config, all on one scale."""
     tables = [100 * (1 - np.array(row["cells"])) for row in summary["rows"]]

@@ -61,10 +61,10 @@ def parse(arguments: list[str]) -> tuple[Compare, list[Config]]:
 
 def _is_folder(name: str) -> bool:
     """Return whether a name is that of a run's folder, existing or not; a config's name comes first."""
-    place = cli.VARIANT.split(name)[0]
-    if place.endswith(".py") or place in cli.config_names():
+    path = cli.VARIANT.split(name)[0]
+    if path.endswith(".py") or path in cli.config_names():
         return False
-    return "/" in place or (Path(place) / CONFIG).exists()
+    return "/" in path or (Path(path) / CONFIG).exists()
 
 
 def _configure(options: Compare, overrides: list[str]) -> list[Config]:

@@ -38,14 +38,14 @@ def write(summary: dict[str, Any], folder: Path) -> None:
 
 def page(summary: dict[str, Any]) -> str:
     """Return one self-contained HTML file."""
-    found = tables.tables(summary)
+    tables_by_title = tables.tables(summary)
     return html.render(
         "comparison.html",
         names=[row["config"] for row in summary["rows"]],
         summary=summary,
         notes=tables.notes(summary),
-        tables=found,
-        titles=list(found),
+        tables=tables_by_title,
+        titles=list(tables_by_title),
         meanings=tables.MEANINGS,
         colors=[figures.color(i) for i in range(len(summary["rows"]))],
         intervals=svg(figures.intervals(summary), "Accuracies of each config with intervals over seeds"),

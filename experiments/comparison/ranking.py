@@ -46,11 +46,11 @@ def rank(configs: dict[str, Config], base: str, seeds: int, output: Path, runs: 
     for recipe, config in configs.items():
         data = loaded[config.data]
         record = make_record(config, data, cli.own_file(base))
-        wanted = reuse.want(runs, config, record, range(seeds))
-        reuse.check(wanted, VALIDATED)
-        marked = marks[base, recipe] = mark(wanted.config, record)
-        left = {seed: folder for seed, folder in wanted.folders.items() if (recipe, marked, seed) not in done}
-        for run, _ in reuse.train_missing(wanted._replace(folders=left), data, VALIDATED, command):
+        run_set = reuse.locate_runs(runs, config, record, range(seeds))
+        reuse.check(run_set, VALIDATED)
+        marked = marks[base, recipe] = mark(run_set.config, record)
+        unlogged = {seed: folder for seed, folder in run_set.folders.items() if (recipe, marked, seed) not in done}
+        for run, _ in reuse.train_missing(run_set._replace(folders=unlogged), data, VALIDATED, command):
             line = {"config": base, "recipe": recipe, "seed": run.config.seed, "mark": marked, **_result(run.summary)}
             line |= {"trained": trained_outputs(config.objective), "validation": config.data.validation}
             line |= {"commit": run.run["commit"], "machine": machine(run.run["cores"], run.run["hardware"])}

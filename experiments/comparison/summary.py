@@ -34,13 +34,13 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
         runs: each config's, by displayed name, ordered by seed; all configs have the same seeds.
         labels: the labels of the test images.
     """
-    right = {name: _right(of, labels) for name, of in runs.items()}
+    right = {name: _right(config_runs, labels) for name, config_runs in runs.items()}
     first, *others = runs
     contrasts = len(others) * len(OUTPUTS)
     rows, alarms = [], []
-    for name, of in runs.items():
-        measured = [_measure(run, labels) for run in of]
-        row = _row(name, of, measured, labels)
+    for name, config_runs in runs.items():
+        measured = [_measure(run, labels) for run in config_runs]
+        row = _row(name, config_runs, measured, labels)
         if name != first:
             failures = len(rows[0]["failed"]) + len(row["failed"])
             row["against_first"] = {
@@ -48,7 +48,7 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
                 for output in OUTPUTS
             }
         rows.append(row)
-        alarms += _alarms(name, of, measured)
+        alarms += _alarms(name, config_runs, measured)
     data = next(iter(runs.values()))[0].config.data
     return {
         "first": first,
@@ -60,37 +60,37 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
     }
 
 
-def _row(name: str, of: list[Finished], measured: list[dict[str, Any]], labels: np.ndarray) -> dict[str, Any]:
+def _row(name: str, runs: list[Finished], measured: list[dict[str, Any]], labels: np.ndarray) -> dict[str, Any]:
     """Return a config's row: its runs, and their measures over seeds."""
-    config = of[0].config
+    config = runs[0].config
     row: dict[str, Any] = {
         "config": name,
         "classifier": config.model.classifier,
         "adder": config.model.adder,
-        "parameters": of[0].summary["parameters"],
-        "multiply_adds": round(np.mean([answer_multiply_adds(run.summary) for run in of])),
+        "parameters": runs[0].summary["parameters"],
+        "multiply_adds": round(np.mean([answer_multiply_adds(run.summary) for run in runs])),
         "epochs": config.training.epochs,
-        "n": len(of),
-        "seeds": [run.config.seed for run in of],
-        "failed": [f"seed {run.config.seed}: {run.summary['failure']}" for run in of if run.summary["failure"]],
-        "mode": "; ".join(sorted({run.summary["mode"] for run in of})),
+        "n": len(runs),
+        "seeds": [run.config.seed for run in runs],
+        "failed": [f"seed {run.config.seed}: {run.summary['failure']}" for run in runs if run.summary["failure"]],
+        "mode": "; ".join(sorted({run.summary["mode"] for run in runs})),
     }
     for measure in MEASURES:
-        row[measure] = _spread([one[measure] for one in measured if one[measure] is not None], len(of))
-    row["adder_lag"]["of"] = sum(run.summary["learned"] is not None for run in of)  # runs that were watched
-    row["errors"] = _attribute(of, labels)
-    row["curve"] = _band(of)
-    row["longest"] = max(line["epoch"] for run in of for line in run.lines)
-    row["cells"] = np.mean([run.summary["test"]["sum_accuracy_by_cell"] for run in of], 0).round(5).tolist()
+        row[measure] = _spread([one[measure] for one in measured if one[measure] is not None], len(runs))
+    row["adder_lag"]["of"] = sum(run.summary["learned"] is not None for run in runs)  # runs that were watched
+    row["errors"] = _attribute(runs, labels)
+    row["curve"] = _band(runs)
+    row["longest"] = max(line["epoch"] for run in runs for line in run.lines)
+    row["cells"] = np.mean([run.summary["test"]["sum_accuracy_by_cell"] for run in runs], 0).round(5).tolist()
     return row
 
 
-def _alarms(name: str, of: list[Finished], measured: list[dict[str, Any]]) -> list[str]:
+def _alarms(name: str, runs: list[Finished], measured: list[dict[str, Any]]) -> list[str]:
     """Return what is suspicious about the seeds of a config."""
     alarms = []
-    if len({run.summary["weights"] for run in of}) < len(of):
+    if len({run.summary["weights"] for run in runs}) < len(runs):
         alarms.append(f"{name}: two seeds ended with the same weights, bit for bit")
-    for output in trained_outputs(of[0].config.objective):
+    for output in trained_outputs(runs[0].config.objective):
         values = [one[f"{output}_accuracy"] for one in measured]
         if max(values) - min(values) > MAX_SPREAD:
             spread = f"{min(values):.2%} to {max(values):.2%}"
@@ -165,7 +165,7 @@ def _band(runs: list[Finished]) -> dict[str, list[float]]:
     by_epoch = [{line["epoch"]: _held_out(line) for line in run.lines} for run in runs]
     epochs = sorted(set.intersection(*map(set, by_epoch)))
     band = {"epoch": epochs}
-    for quantity in (f"{output}_{of}" for output in OUTPUTS for of in ("accuracy", "loss")):
+    for quantity in (f"{output}_{score}" for output in OUTPUTS for score in ("accuracy", "loss")):
         curves = np.array([[scores[epoch][quantity] for epoch in epochs] for scores in by_epoch])
         band |= {
             f"{quantity}_{name}": function(curves, 0).tolist()

@@ -75,7 +75,7 @@ def tables(summary: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
         cost.append([name, *sizes, *(number(row[key], form) for key, form in forms.items())])
         kinds = [f"{100 * row['errors'][kind]:.2f}" for kind in ("digit_misread", "adder_wrong", "right_by_luck")]
         errors.append([name, *kinds, percent(row["digit_accuracy_permuted"]), percent(row["sum_accuracy_held_out"])])
-    found = {
+    tables_by_title = {
         "Accuracy on the test set, %": (
             ["config", "n", "digit", "sum", "sum = digit + number", "on impossible sums", "failed"],
             accuracy,
@@ -109,32 +109,35 @@ def tables(summary: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
         for trial in one["trials"]
     ]
     if tried:
-        found["Learning rates tried, % of validation images"] = (["config", "learning rate", *OUTPUTS, ""], tried)
-    return found
+        tables_by_title["Learning rates tried, % of validation images"] = (
+            ["config", "learning rate", *OUTPUTS, ""],
+            tried,
+        )
+    return tables_by_title
 
 
 def notes(summary: dict[str, Any]) -> list[str]:
     """Return what a reader must know besides the tables."""
-    found = [f"Warning: {alarm}" for alarm in summary["alarms"]]
+    lines = [f"Warning: {alarm}" for alarm in summary["alarms"]]
     fewest = min(row["n"] for row in summary["rows"])
     if fewest < FEW_SEEDS:
-        found.append(f"With {fewest} seeds, only large differences can be detected: the intervals are wide")
+        lines.append(f"With {fewest} seeds, only large differences can be detected: the intervals are wide")
     for row in summary["rows"]:
         if row["failed"]:
-            found.append(f"Failed, and counted in every figure: {row['config']}: {'; '.join(row['failed'])}")
+            lines.append(f"Failed, and counted in every figure: {row['config']}: {'; '.join(row['failed'])}")
     for row in summary["rows"]:
         if row["longest"] not in row["curve"]["epoch"]:
             end = max(row["curve"]["epoch"], default=0)
-            found.append(
+            lines.append(
                 f"{row['config']}: the curves end at epoch {end:g}, the last that all its seeds reached; the longest "
                 f"run ended at {row['longest']:g}"
             )
     for name, tuned in summary["tuned"].items():
         if tuned["at_the_edge"]:
-            found.append(
+            lines.append(
                 f"{name}: the learning rate that was taken is the last that tuning may try; a better one may lie beyond"
             )
-    return found + summary["notes"]
+    return lines + summary["notes"]
 
 
 def show(summary: dict[str, Any]) -> None:
@@ -155,9 +158,9 @@ def show(summary: dict[str, Any]) -> None:
 
 def in_markdown(summary: dict[str, Any]) -> str:
     """Return the tables as Markdown, with how the runs were made."""
-    made = dict(summary["trained"])
-    commit, cores, hardware = (made.pop(name) for name in ("commit", "cores", "hardware"))
-    versions = ", ".join(f"{name} {version}" for name, version in made.items())
+    provenance = dict(summary["trained"])
+    commit, cores, hardware = (provenance.pop(name) for name in ("commit", "cores", "hardware"))
+    versions = ", ".join(f"{name} {version}" for name, version in provenance.items())
     lines = [f"# {' / '.join(row['config'] for row in summary['rows'])}", "", f"`{summary['command']}`", ""]
     lines += [f"Trained at commit {commit}; {versions}; {machine(cores, hardware)}; {modes(summary)}."]
     for (title, (header, rows)), meaning in zip_longest(tables(summary).items(), MEANINGS):

@@ -8,7 +8,7 @@ from typing import Any
 from experiments.run_folder import OUTPUTS
 from experiments.training import reuse
 from experiments.training.plan import VALIDATED
-from experiments.training.reuse import Wanted
+from experiments.training.reuse import RunSet
 from mnistsum.config import Config
 from mnistsum.objective import trained_outputs
 from mnistsum.types import Data
@@ -19,7 +19,7 @@ TUNING_SEED = 4_000_000_000  # far from the seeds that are compared
 
 
 def tune(
-    wanted: Wanted, data: Data, folder: Path, command: str, advance: Callable[..., None]
+    run_set: RunSet, data: Data, folder: Path, command: str, update_progress: Callable[..., None]
 ) -> tuple[Config, dict[str, Any]]:
     """Return the config at the learning rate that does best on validation images, and the trials.
 
@@ -27,23 +27,23 @@ def tune(
     between two that do worse, or its own rate has been halved or doubled MAX_DOUBLINGS times.
 
     Args:
-        wanted: the runs of the config to tune.
+        run_set: the runs of the config to tune.
         data: the data set.
         folder: that of the comparison; the trials' runs are kept in its tuning/.
         command: the command line, for `run.json`.
-        advance: called with the updates of a progress bar.
+        update_progress: called with the updates of a progress bar.
     """
     tried: dict[int, Config] = {}  # by the number of doublings
     scores: dict[int, dict[str, float]] = {}
-    trained = trained_outputs(wanted.config.objective)
+    trained = trained_outputs(run_set.config.objective)
     best, untried = 0, [0]
     while untried:
         for doublings in untried:
-            rate = wanted.config.optimizer.learning_rate * 2.0**doublings
-            optimizer = dataclasses.replace(wanted.config.optimizer, learning_rate=rate)
-            tried[doublings] = dataclasses.replace(wanted.config, optimizer=optimizer)
-            advance(description=f"{wanted.config.name}: learning rate {rate:g}")
-            trial = reuse.want(folder / "tuning", tried[doublings], wanted.record, [TUNING_SEED])
+            rate = run_set.config.optimizer.learning_rate * 2.0**doublings
+            optimizer = dataclasses.replace(run_set.config.optimizer, learning_rate=rate)
+            tried[doublings] = dataclasses.replace(run_set.config, optimizer=optimizer)
+            update_progress(description=f"{run_set.config.name}: learning rate {rate:g}")
+            trial = reuse.locate_runs(folder / "tuning", tried[doublings], run_set.record, [TUNING_SEED])
             ((run, _),) = reuse.train_missing(trial, data, VALIDATED, command)
             scores[doublings] = {output: run.summary["validation"][f"{output}_accuracy"] for output in OUTPUTS}
         best = max(scores, key=lambda doublings: sum(scores[doublings][output] for output in trained))

@@ -10,7 +10,7 @@ from experiments.run_folder import Finished, describe_end
 from mnistsum.app.console import console, score_table
 from mnistsum.app.errors import printable
 from mnistsum.config import Config
-from mnistsum.devices import count
+from mnistsum.devices import count_devices
 from mnistsum.evaluation import Scores
 from mnistsum.models.summary import count_multiply_adds, count_parameters, summarize
 from mnistsum.types import Data
@@ -31,7 +31,7 @@ def show(table: Table) -> None:
 def introduce(config: Config, data: Data) -> None:
     """Print device, data and the table of layers."""
     sizes = [f"{len(split.labels):,} {name}" for name, split in zip(data._fields, data, strict=True)]
-    devices = count(config)
+    devices = count_devices(config)
     on = environment.device() if devices == 1 else f"{devices} devices of {environment.device()}"
     console.print(f"[bold]{config.name}[/bold], seed {config.seed}, on {on} (jax {environment.version('jax')})")
     few = f"; trained on {config.data.train_images:,} of them" if config.data.train_images else ""

@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from experiments.report.svg import TEXT, WIDTH
+from experiments.report.svg import RC_PARAMS, WIDTH
 from mnistsum.files import write_whole
 from mnistsum.types import Split
 
@@ -34,7 +34,7 @@ def curves(lines: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-@matplotlib.rc_context(TEXT)
+@matplotlib.rc_context(RC_PARAMS)
 def curve_panels(lines: list[dict[str, Any]]) -> list[Figure]:
     """Draw the panels of `curves` as two figures, for a page."""
     panels = [_figure(0.9 * WIDTH, 3.6) for _ in range(2)]
@@ -72,13 +72,13 @@ def over_write_up(lines: list[dict[str, Any]], write_up: dict[int, tuple[float, 
     left.plot(epochs, [average_loss(line) for line in lines], "-", color=INK, label="here")
     left.plot(list(write_up), [loss for loss, *_ in write_up.values()], "x", color=INK, label="write-up")
     left.set(title="Average loss on the test set", xlabel="epoch", ylabel="nats", yscale="log")
-    for output, place, color in (("digit", 1, DIGIT), ("sum", 2, SUM)):
+    for output, column, color in (("digit", 1, DIGIT), ("sum", 2, SUM)):
         accuracy = [line["test"][f"{output}_accuracy"] for line in lines]
         images = [line["test"]["images"] for line in lines]
         low, high = zip(*map(band, accuracy, images), strict=True)
         right.fill_between(epochs, 1 - np.array(low), 1 - np.array(high), color=color, alpha=0.2, linewidth=0)
         right.plot(epochs, 1 - np.array(accuracy), "-", color=color, label=f"{output}, here")
-        errors = [1 - values[place] / 100 for values in write_up.values()]
+        errors = [1 - values[column] / 100 for values in write_up.values()]
         right.plot(list(write_up), errors, "x", color=color, label=f"{output}, write-up")
     _finish_curves(left, right, max(*epochs, *write_up))
     return figure
@@ -122,7 +122,7 @@ def confusion(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray
     return figure
 
 
-@matplotlib.rc_context(TEXT)
+@matplotlib.rc_context(RC_PARAMS)
 def confusion_panels(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray, " n"]) -> list[Figure]:
     """Draw the panels of `confusion` as two figures, for a page."""
     panels = [_figure(1.3 * WIDTH, 1.3 * WIDTH) for _ in range(2)]
@@ -134,22 +134,22 @@ def _draw_confusion(axes: Iterable[Any], predictions: dict[str, np.ndarray], lab
     labels = np.asarray(labels)
     sums = labels[:, None] + np.arange(10)
     tables = [("Digit", labels, predictions["digit"], 10), ("Sum", sums.ravel(), predictions["sum"].ravel(), 19)]
-    for each, (name, true, predicted, classes) in zip(axes, tables, strict=True):
+    for panel, (name, true, predicted, classes) in zip(axes, tables, strict=True):
         counts = np.bincount(true * classes + predicted, minlength=classes**2).reshape(classes, classes)
-        places = np.arange(classes)
-        each.pcolormesh(
-            places, places, np.ma.masked_equal(counts, 0), cmap="Blues", norm=LogNorm(1, float(counts.max()))
+        ticks = np.arange(classes)
+        panel.pcolormesh(
+            ticks, ticks, np.ma.masked_equal(counts, 0), cmap="Blues", norm=LogNorm(1, float(counts.max()))
         )
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 color = "white" if count > counts.max() ** 0.6 else INK
                 size = 9 if classes == 10 else 6
-                each.text(column, row, str(count), ha="center", va="center", fontsize=size, color=color)
+                panel.text(column, row, str(count), ha="center", va="center", fontsize=size, color=color)
         wrong = counts.sum() - counts.trace()
-        each.set(title=f"{name}: {wrong:,} of {counts.sum():,} wrong", xlabel="predicted", ylabel="true")
-        each.set(xticks=places, yticks=places, aspect="equal")
-        each.invert_yaxis()
-        each.tick_params(length=0)
+        panel.set(title=f"{name}: {wrong:,} of {counts.sum():,} wrong", xlabel="predicted", ylabel="true")
+        panel.set(xticks=ticks, yticks=ticks, aspect="equal")
+        panel.invert_yaxis()
+        panel.tick_params(length=0)
 
 
 def examples(predictions: dict[str, np.ndarray], split: Split) -> Figure:
@@ -174,19 +174,19 @@ def examples(predictions: dict[str, np.ndarray], split: Split) -> Figure:
         axes.set(xlim=(0, columns * wide), ylim=(2 * high, 0), aspect="equal", anchor="NW")
         axes.axis("off")
         axes.set_title(title, fontsize=12, loc="left")
-        for place, i in enumerate(group):
-            left, top = place % columns * wide, place // columns * high + 0.45
+        for tile, i in enumerate(group):
+            left, top = tile % columns * wide, tile // columns * high + 0.45
             extent = (left, left + 1, top + 1, top)
             axes.imshow(images[i, :, :, 0], cmap="gray_r", vmin=0, vmax=255, extent=extent, interpolation="nearest")
-            true, number, said = labels[i], paired[i], sums[i, paired[i]]
-            good = digit[i] == true and said == true + number
+            true, number, predicted_sum = labels[i], paired[i], sums[i, paired[i]]
+            good = digit[i] == true and predicted_sum == true + number
             text = f"{true} + {number} = {true + number}"
-            text += "" if good else f"\nread {digit[i]}, sum {said}"
+            text += "" if good else f"\nread {digit[i]}, sum {predicted_sum}"
             axes.text(left + 0.5, top - 0.05, text, fontsize=10, color=INK if good else WRONG, ha="center")
     return figure
 
 
-@matplotlib.rc_context(TEXT)
+@matplotlib.rc_context(RC_PARAMS)
 def reliability(curves: dict[str, Any], output: str) -> Figure:
     """Draw one output's accuracy by confidence before and after calibration; below, the number of answers per bin.
 

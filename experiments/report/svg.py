@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 WIDTH = 5.0  # inches of a panel
 PLACEHOLDER = "#010203"  # a color that no plot uses, to be replaced by the page's text color
-TEXT: Any = {"svg.fonttype": "none", "font.family": "sans-serif"} | dict.fromkeys(
+RC_PARAMS: Any = {"svg.fonttype": "none", "font.family": "sans-serif"} | dict.fromkeys(
     ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), PLACEHOLDER
 )
 
@@ -18,12 +18,12 @@ def svg(figure: Figure, name: str) -> str:
     """Return the figure as an SVG element for a page, in its text color.
 
     Args:
-        figure: drawn with the settings of TEXT.
+        figure: drawn with the settings of RC_PARAMS.
         name: what the picture shows, for those who cannot see it.
     """
     file = io.StringIO()
-    unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(file, format="svg", transparent=True, metadata=unsaid)
+    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(file, format="svg", transparent=True, metadata=no_metadata)
     element = file.getvalue().replace(PLACEHOLDER, "currentColor")
     element = re.sub(
         r".*?<svg ", f'<svg role="img" aria-label="{html.escape(name)}" ', element, count=1, flags=re.DOTALL

@@ -32,8 +32,8 @@ class Log:
         """
         self.began = datetime.fromisoformat(run["clock"]["started"]).timestamp()
         with writing(folder / FOLDER):
-            for left in (folder / FOLDER).glob("events.*"):
-                left.unlink()
+            for old_log in (folder / FOLDER).glob("events.*"):
+                old_log.unlink()
             self.writer = tensorboardX.SummaryWriter(str(folder / FOLDER), flush_secs=1)
         for line in lines:
             self.add(line)

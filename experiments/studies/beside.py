@@ -89,26 +89,26 @@ def whole_commands(pair: dict[str, Side], config: str, pairs: int) -> dict[str, 
                 run = Path(cache) / "run"
                 command = ("-m", "experiments.run", "--config", config, f"seed={i}", "--output", str(run))
                 seconds[name].append(python(side, cache, *command)[1])
-                with np.load(run / "predictions.npz") as found:
-                    sums = found["sum"] == labels[:, None] + np.arange(10)
-                    right[name].append((found["digit"] == labels, sums.mean(1)))
+                with np.load(run / "predictions.npz") as predictions:
+                    sums = predictions["sum"] == labels[:, None] + np.arange(10)
+                    right[name].append((predictions["digit"] == labels, sums.mean(1)))
     accuracies = {}
-    for place, output in enumerate(("digit", "sum")):
-        old, new = (np.stack([run[place] for run in right[name]]).astype(float) for name in pair)
+    for index, output in enumerate(("digit", "sum")):
+        old, new = (np.stack([run[index] for run in right[name]]).astype(float) for name in pair)
         accuracies[output] = {"old": old.mean(), "new": new.mean()} | statistics.difference(old, new, 2)._asdict()
     return {"seconds": seconds, "accuracies": accuracies}
 
 
 def first_steps(pair: dict[str, Side]) -> dict[str, dict[str, list[float]]]:
     """Return the seconds from the command to the end of the first step of `compact` by cold or warm, and by side."""
-    found: dict[str, dict[str, list[float]]] = {kind: {name: [] for name in pair} for kind in ("cold", "warm")}
+    timings: dict[str, dict[str, list[float]]] = {kind: {name: [] for name in pair} for kind in ("cold", "warm")}
     for i in range(FIRST_STEPS):
         for name, side in in_turn(pair, i):
             with tempfile.TemporaryDirectory() as cache:
-                for taken in found.values():
+                for taken in timings.values():
                     arguments = ("-m", side.first_step, "compact", "mnistsum bfloat16", str(time.time()))
                     taken[name].append(json.loads(python(side, cache, *arguments)[0])["first_step"])
-    return found
+    return timings
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def served(side: Side, network: str, steps: int) -> Iterator[subprocess.Popen]:
 
 def steps_and_evaluations(pair: dict[str, Side], network: str, steps: int, rounds: int) -> dict[str, Any]:
     """Return the seconds of a step and of an evaluation of 10,000 images, by side."""
-    found: dict[str, dict[str, list[float]]] = {what: {name: [] for name in pair} for what in ("step", "evaluation")}
+    timings: dict[str, dict[str, list[float]]] = {what: {name: [] for name in pair} for what in ("step", "evaluation")}
     with ExitStack() as stack:
         processes = {name: stack.enter_context(served(side, network, steps)) for name, side in pair.items()}
         for i in range(rounds + 1):
@@ -140,9 +140,9 @@ def steps_and_evaluations(pair: dict[str, Side], network: str, steps: int, round
                 assert process.stdout is not None
                 print(file=process.stdin, flush=True)
                 answer = json.loads(process.stdout.readline())
-                for what, seconds in zip(found, answer, strict=True):
-                    found[what][name] += [seconds] if i else []
-    return found
+                for what, seconds in zip(timings, answer, strict=True):
+                    timings[what][name] += [seconds] if i else []
+    return timings
 
 
 def tabulate(results: dict[str, Any]) -> str:
@@ -154,10 +154,10 @@ def tabulate(results: dict[str, Any]) -> str:
         rows.append([name, *medians, f"{median(ratios):.2f}", f"{min(ratios):.2f}-{max(ratios):.2f}", str(len(ratios))])
     accuracies = []
     for config, outputs in results["accuracies"].items():
-        for output, found in outputs.items():
-            means = [f"{100 * found[side]:.2f}" for side in ("old", "new")]
-            low, mean, high = (f"{100 * found[name]:+.2f}" for name in ("low", "mean", "high"))
-            accuracies.append([config, output, *means, f"{mean} [{low}, {high}]", found["verdict"]])
+        for output, scores in outputs.items():
+            means = [f"{100 * scores[side]:.2f}" for side in ("old", "new")]
+            low, mean, high = (f"{100 * scores[name]:+.2f}" for name in ("low", "mean", "high"))
+            accuracies.append([config, output, *means, f"{mean} [{low}, {high}]", scores["verdict"]])
     old = results["old"]
     lines = [
         f"# Commit {old[:7]} beside {results['commit'][:7]}",
@@ -185,9 +185,9 @@ def main(checkout: str) -> None:
             seconds[f"{what} of `{network}`"] = taken
     results |= {"seconds": seconds, "accuracies": {}}
     for config, pairs in COMMANDS.items():
-        found = whole_commands(pair, config, pairs)
-        seconds[f"whole command of `{config}`, cold"] = found["seconds"]
-        results["accuracies"][config] = found["accuracies"]
+        measured = whole_commands(pair, config, pairs)
+        seconds[f"whole command of `{config}`, cold"] = measured["seconds"]
+        results["accuracies"][config] = measured["accuracies"]
         write_whole(RESULTS / "beside.json", json.dumps(results, indent=1) + "\n")
         write_whole(RESULTS / "beside.md", tabulate(results))
 

@@ -74,19 +74,19 @@ def draw_one(random: np.random.Generator, label: int | str, font: str) -> Drawin
     size = int(min(width, height) * random.uniform(0.3, 0.75))
     face = ImageFont.truetype(str(FOLDER / font), size)
     ink = Image.new("L", (int(width), int(height)))
-    place = (width / 2 + random.uniform(-0.1, 0.1) * width, height / 2 + random.uniform(-0.1, 0.1) * height)
+    center = (width / 2 + random.uniform(-0.1, 0.1) * width, height / 2 + random.uniform(-0.1, 0.1) * height)
     thickness = int(random.uniform(0, 0.05) * size)
-    ImageDraw.Draw(ink).text(place, str(label), 255, face, anchor="mm", stroke_width=thickness)
+    ImageDraw.Draw(ink).text(center, str(label), 255, face, anchor="mm", stroke_width=thickness)
     ink = ink.rotate(random.uniform(-10, 10), Image.Resampling.BICUBIC)
     ink = ink.filter(ImageFilter.GaussianBlur(random.uniform(0, 0.01) * size))
-    cover = np.asarray(ink, np.float32)[..., None] / 255
+    alpha = np.asarray(ink, np.float32)[..., None] / 255
     paper, pen = random.uniform(170, 255, 3), random.uniform(0, 90, 3)
     if random.random() < 0.3:  # chalk on a board
         paper, pen = pen, paper
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     slope = random.uniform(-0.12, 0.12, 2)
     light = (1 + slope[0] * y + slope[1] * x)[..., None]
-    pixels = (cover * pen + (1 - cover) * paper) * light
+    pixels = (alpha * pen + (1 - alpha) * paper) * light
     pixels += random.normal(0, random.uniform(0, 12), pixels.shape)
     return Drawing(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), label, Path(font).stem)
 
@@ -121,11 +121,11 @@ def _by_run(runs: list[str], seen: np.ndarray, labels: list[int | str]) -> str:
 def main(runs: list[str]) -> None:
     """Write the tables, and a figure of the misread drawings, into experiments/results."""
     results = Path(__file__).parent.parent / "results"
-    made_with = environment.describe("python -m experiments.studies.drawings RUNS...")
+    provenance = environment.describe("python -m experiments.studies.drawings RUNS...")
     lines = [
         "Digits drawn in handwriting fonts (experiments/studies/drawings.py), and read by the network that ships; "
         "[those misread](drawings.png).",
-        f"Command: `{made_with['command']}`, commit {made_with['commit']}; {made_with['versions']}.",
+        f"Command: `{provenance['command']}`, commit {provenance['commit']}; {provenance['versions']}.",
     ]
     misread, images, labels = [], [], []
     for name in SETS:

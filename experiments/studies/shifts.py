@@ -53,13 +53,14 @@ def main(folders: list[str]) -> None:
         rows.append(cells)
     header = ["moved where the digit's probability is below", "moved, %"]
     header += [f"{shift} px: {what}" for shift in SHIFTS for what in ("right, %", "gain, points", "loss, nats")]
-    made = environment.describe("python -m experiments.studies.shifts RUNS...")
-    said = (
+    provenance = environment.describe("python -m experiments.studies.shifts RUNS...")
+    caption = (
         f"{len(folders)} runs, {count:,} validation images each, shifts of up to so many pixels (px); digits. "
         "Mean and standard deviation, over runs, of the gain over images as they are; the test set is not read. "
-        f"`{made['command']}`, {made['hardware']}, jax {made['versions']['jax']}, commit {made['commit']}."
+        f"`{provenance['command']}`, {provenance['hardware']}, jax {provenance['versions']['jax']}, "
+        f"commit {provenance['commit']}."
     )
-    table = f"{said}\n\n{markdown.table(header, rows)}\n"
+    table = f"{caption}\n\n{markdown.table(header, rows)}\n"
     write_whole(Path(__file__).parent.parent / "results" / "shifts.md", table)
     print(table)
 

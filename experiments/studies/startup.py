@@ -38,19 +38,23 @@ cold one."""
 def main() -> None:
     """Measure each command in turn, and write the table."""
     step = ("experiments.benchmark.first_step", "compact", "mnistsum bfloat16", "0")
-    found: dict[str, list[dict[str, float]]] = {}
+    measurements: dict[str, list[dict[str, float]]] = {}
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory() as cache:
             for name in ("first step, cold", "first step, warm"):
-                found.setdefault(name, []).append(measure(cache, *step))
+                measurements.setdefault(name, []).append(measure(cache, *step))
         with tempfile.TemporaryDirectory() as cache:
             run = ("experiments.run", "--config", "sprint", "--output", f"{cache}/run")
-            found.setdefault("`sprint`, cold", []).append(measure(cache, *run))
-    header = ["", *next(iter(found.values()))[0]]
-    rows = [[name, *(f"{median(run[key] for run in runs):.1f}" for key in header[1:])] for name, runs in found.items()]
-    made = environment.describe("python -m experiments.studies.startup")
-    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
-    head = f"`{made['command']}`, commit {made['commit']}, on {environment.machine(made['cores'], made['hardware'])}; "
+            measurements.setdefault("`sprint`, cold", []).append(measure(cache, *run))
+    header = ["", *next(iter(measurements.values()))[0]]
+    rows = [
+        [name, *(f"{median(run[key] for run in runs):.1f}" for key in header[1:])]
+        for name, runs in measurements.items()
+    ]
+    provenance = environment.describe("python -m experiments.studies.startup")
+    versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
+    machine = environment.machine(provenance["cores"], provenance["hardware"])
+    head = f"`{provenance['command']}`, commit {provenance['commit']}, on {machine}; "
     write_whole(PAGE, f"# The first seconds\n\n{head}{versions}.\n\n{EXPLAINED}\n\n{table(header, rows)}\n")
 
 
@@ -64,25 +68,25 @@ def measure(cache: str, *command: str) -> dict[str, float]:
 
 def observe(*command: str) -> None:
     """Run a module as a command, and print the seconds of its phases as a last line of standard error."""
-    started, found = float(os.environ["STARTED"]), {}
-    found["JAX imported"] = time.time() - started
-    found |= dict.fromkeys(["tracing begins", *PHASES], 0.0)
+    started, phases = float(os.environ["STARTED"]), {}
+    phases["JAX imported"] = time.time() - started
+    phases |= dict.fromkeys(["tracing begins", *PHASES], 0.0)
 
     def add(event: str, duration_secs: float, **_: str | int) -> None:
-        if event == PHASES["tracing"] and not found["tracing begins"]:
-            found["tracing begins"] = time.time() - duration_secs - started
+        if event == PHASES["tracing"] and not phases["tracing begins"]:
+            phases["tracing begins"] = time.time() - duration_secs - started
         for name in (name for name, counted in PHASES.items() if counted == event):
-            found[name] += duration_secs
+            phases[name] += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(add)
     sys.argv = list(command)
     try:
         runpy.run_module(command[0], run_name="__main__", alter_sys=True)
     finally:
-        found["the end"] = time.time() - started
+        phases["the end"] = time.time() - started
         used = resource.getrusage(resource.RUSAGE_SELF)
-        found["CPU time"] = used.ru_utime + used.ru_stime
-        print(json.dumps(found), file=sys.stderr)
+        phases["CPU time"] = used.ru_utime + used.ru_stime
+        print(json.dumps(phases), file=sys.stderr)
 
 
 if __name__ == "__main__":

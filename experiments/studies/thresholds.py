@@ -62,11 +62,11 @@ def main() -> None:
             caught = f"{refused[~right].sum():,} of {(~right).sum():,} ({refused[~right].mean():.1%})"
             cost = f"{refused[right].sum():,} of {right.sum():,} ({refused[right].mean():.2%})" if right.any() else "-"
             rows.append([name, threshold, caught, cost])
-    made_with = environment.describe("python -m experiments.studies.thresholds")
+    provenance = environment.describe("python -m experiments.studies.thresholds")
     lines = [
         "What a threshold on the digit's calibrated probability catches and costs, with the network that ships "
         "(experiments/studies/thresholds.py). No answer to a letter or to noise is right.",
-        f"Command: `{made_with['command']}`, commit {made_with['commit']}; {made_with['versions']}.",
+        f"Command: `{provenance['command']}`, commit {provenance['commit']}; {provenance['versions']}.",
         "",
         table(("pictures", "threshold", "wrong answers caught", "right answers refused"), rows),
     ]

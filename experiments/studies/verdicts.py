@@ -66,12 +66,12 @@ def rates(seeds: int, spread: float, behind: float, images: int = IMAGES, trials
     """Return how often verdicts and intervals were wrong or right."""
     random = np.random.default_rng([seeds, round(1000 * spread), round(1e6 * behind)])
     truth = -behind * (1 - ERROR)
-    found = []
+    outcomes = []
     for _ in range(trials):
         digit, total, expectation = simulate(random, seeds, images, spread, behind)
         one, five = (compare(digit, total, others) for others in (1, CONFIGS - 1))
         alone = interval(digit[0].mean(1))
-        found.append(
+        outcomes.append(
             (
                 any(is_false(d.verdict, truth) for d in one),
                 any(is_false(d.verdict, truth) for d in five),
@@ -80,12 +80,14 @@ def rates(seeds: int, spread: float, behind: float, images: int = IMAGES, trials
                 any(d.verdict != "undecided" for d in one),
             )
         )
-    return Rates(*np.mean(found, 0).tolist())
+    return Rates(*np.mean(outcomes, 0).tolist())
 
 
 def compare(digit: np.ndarray, total: np.ndarray, others: int) -> list[Difference]:
     """Return the differences of `others` configs from the first, for both outputs."""
-    return [difference(of[0], of[other], 2 * others) for other in range(1, others + 1) for of in (digit, total)]
+    return [
+        difference(right[0], right[other], 2 * others) for other in range(1, others + 1) for right in (digit, total)
+    ]
 
 
 def is_false(verdict: str, truth: float) -> bool:
@@ -106,8 +108,8 @@ def table() -> Iterator[str]:
     )
     yield "|--:|--:|--:|--:|--:|--:|--:|--:|"
     for seeds, spread, behind in itertools.product(SEEDS, SPREADS, (0.0, BEHIND)):
-        found = [f"{100 * rate:.1f}" for rate in rates(seeds, spread, behind)]
-        yield f"| {seeds} | {spread} | {-100 * behind:.1f} | {' | '.join(found)} |"
+        cells = [f"{100 * rate:.1f}" for rate in rates(seeds, spread, behind)]
+        yield f"| {seeds} | {spread} | {-100 * behind:.1f} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -8,21 +8,21 @@ import re
 import signal
 import sys
 
-PARTED = "error: lost another process of this run ({}); restart all processes with --resume"
-OF_JAX = re.compile("Polled an error from coordination service|JAX distributed service detected fatal errors")
+PROCESS_LOST = "error: lost another process of this run ({}); restart all processes with --resume"
+JAX_FATAL_ERROR = re.compile("Polled an error from coordination service|JAX distributed service detected fatal errors")
 
 
 def main() -> None:
     """Copy standard input to standard error up to the line that reports a lost process; discard the rest."""
     for number in (signal.SIGINT, signal.SIGTERM):  # which may be sent to the whole process group
         signal.signal(number, signal.SIG_IGN)
-    parted = False
+    process_lost = False
     for line in sys.stdin:
-        if parted:
+        if process_lost:
             continue
-        if OF_JAX.search(line):
-            line = PARTED.format("JAX's runtime reports it") + "\n"
-        parted = line.startswith(PARTED.partition("(")[0])
+        if JAX_FATAL_ERROR.search(line):
+            line = PROCESS_LOST.format("JAX's runtime reports it") + "\n"
+        process_lost = line.startswith(PROCESS_LOST.partition("(")[0])
         print(line, end="", file=sys.stderr, flush=True)
 
 

@@ -34,9 +34,9 @@ def load(config: Config, init: str) -> Model:
         return jax.tree.unflatten(jax.tree.structure(ours), jax.tree.leaves(model))
     differ = [name for name in ARCHITECTURE if getattr(theirs.model, name) != getattr(config.model, name)]
     if differ:
-        have, want = (getattr(side.model, differ[0]) for side in (theirs, config))
+        found, expected = (getattr(side.model, differ[0]) for side in (theirs, config))
         raise InputError(
-            f"--init {init}: of another architecture: expected model.{differ[0]} to be {want!r}, found {have!r}; "
+            f"--init {init}: of another architecture: expected model.{differ[0]} to be {expected!r}, found {found!r}; "
             f"add {' '.join(_assignment(theirs.model, name) for name in differ)} or give other weights"
         )
     raise InputError(

@@ -11,7 +11,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from mnistsum.config import Config
-from mnistsum.devices import local, put_on_each
+from mnistsum.devices import local_copy, replicate
 from mnistsum.models import Model
 from mnistsum.seeds import compile_advance_seeds, devices_for, init_seeds, unstack
 from mnistsum.train import Recipe, compile_advance, init_state, make_recipe, split_keys
@@ -21,13 +21,13 @@ MIN_TIMED = 0.3  # seconds of training needed to estimate a run's duration
 MIN_STEPS = 4  # between stops: each call of the program allocates memory, which costs `reference` a quarter of a step
 
 
-class Stop(NamedTuple):
-    """Where training stands, between two calls of the compiled program."""
+class Chunk(NamedTuple):
+    """The steps that one call of the compiled program takes, and where training stands after them."""
 
     state: TrainState  # this process's copy; stacked if several seeds share the program
     seeds: int
     step: int
-    steps: int  # since the last stop
+    steps: int  # in this chunk; 0: none was taken yet
     seconds: float  # taken by these steps, without compilation
     signal: int = 0  # sent to a process of the run; 0: none
 
@@ -36,30 +36,30 @@ class Stop(NamedTuple):
         return [self.state] if self.seeds == 1 else unstack(self.state._replace(opt_state=None), self.seeds)
 
     def is_timing(self, total: int) -> bool:
-        """Return whether a duration can be estimated from this stop; the first step is slower and does not count."""
+        """Return whether a duration can be estimated from this chunk; the first step is slower and does not count."""
         return (self.seconds > MIN_TIMED and self.step > 1) or self.step == total
 
 
-# Maps the last stop to the next step to stop at. A value past the last step means the last step; the current step ends
+# Maps the last chunk to the next step to stop at. A value past the last step means the last step; the current step ends
 # the run.
-Pace = Callable[[Stop], int]
+Pace = Callable[[Chunk], int]
 
 
 def about_every(seconds: float) -> Pace:
     """Stop after the first step, and then about every `seconds` seconds of training."""
 
-    def pace(stop: Stop) -> int:
-        if not stop.steps:
-            return stop.step + 1
-        steps = min(8 * stop.steps, round(seconds * stop.steps / stop.seconds))
-        return stop.step + max(MIN_STEPS, steps)
+    def pace(chunk: Chunk) -> int:
+        if not chunk.steps:
+            return chunk.step + 1
+        steps = min(8 * chunk.steps, round(seconds * chunk.steps / chunk.seconds))
+        return chunk.step + max(MIN_STEPS, steps)
 
     return pace
 
 
 def every(steps: int) -> Pace:
     """Stop every `steps` steps."""
-    return lambda stop: (stop.step // steps + 1) * steps
+    return lambda chunk: (chunk.step // steps + 1) * steps
 
 
 def compile_program(config: Config, n: int, seeds: int = 1) -> Any:
@@ -94,8 +94,8 @@ def train(
     program: Future | None = None,
     state: TrainState | None = None,
     caught: Sequence[int] = (),
-) -> Iterator[Stop]:
-    """Train one seed, or several as one program, to the end of the run; yield at each stop of `pace`.
+) -> Iterator[Chunk]:
+    """Train one seed, or several as one program, to the end of the run; yield each chunk, which ends where `pace` says.
 
     Args:
         config: its seed is ignored.
@@ -108,21 +108,21 @@ def train(
     """
     recipe = make_recipe(config, len(data.labels))
     step = 0 if state is None else int(state.step)
-    keys, current, placed = _place(recipe, seeds, data, state)  # while the program is compiled
+    keys, current, placed = _place_on_devices(recipe, seeds, data, state)  # while the program is compiled
     compiled = program.result() if program else compile_program(config, len(data.labels), len(seeds))
     multihost_utils.sync_global_devices("compiled")  # before the clock starts
-    stop = Stop(current, len(seeds), step, 0, 0.0)
-    while stop.step < recipe.steps:
-        until = int(_of_all_processes(min(pace(stop), recipe.steps))[0])
-        if until == stop.step:
+    chunk = Chunk(current, len(seeds), step, 0, 0.0)
+    while chunk.step < recipe.steps:
+        until = int(_allgather(min(pace(chunk), recipe.steps))[0])
+        if until == chunk.step:
             return
         start = time.perf_counter()
         current = jax.block_until_ready(compiled(keys, current, placed, np.int32(until)))
         seconds = time.perf_counter() - start
-        sent = int(_of_all_processes(caught[0] if caught else 0).max())
-        mine = local(current) if len(seeds) == 1 else current
-        stop = Stop(mine, len(seeds), until, until - stop.step, seconds, sent)
-        yield stop
+        signal_number = int(_allgather(caught[0] if caught else 0).max())
+        local_state = local_copy(current) if len(seeds) == 1 else current
+        chunk = Chunk(local_state, len(seeds), until, until - chunk.step, seconds, signal_number)
+        yield chunk
 
 
 def describe_mode(seeds: int) -> str:
@@ -132,17 +132,17 @@ def describe_mode(seeds: int) -> str:
     )
 
 
-def _place(recipe: Recipe, seeds: Sequence[int], data: Split, state: TrainState | None) -> Any:
+def _place_on_devices(recipe: Recipe, seeds: Sequence[int], data: Split, state: TrainState | None) -> Any:
     """Return keys, state and data, placed on the devices in use."""
     if len(seeds) > 1:
         return init_seeds(recipe, seeds, data)
     keys = split_keys(seeds[0])
     if state is None:
         state = first_state(recipe, seeds[0])
-    return put_on_each(recipe.devices, (keys, state, data))
+    return replicate(recipe.devices, (keys, state, data))
 
 
-def _of_all_processes(value: int) -> np.ndarray:
+def _allgather(value: int) -> np.ndarray:
     """Gather the values of all processes of the run."""
     try:
         return multihost_utils.process_allgather(np.array(value)).reshape(-1)

@@ -17,17 +17,17 @@ HEARTBEAT = 30  # seconds without a heartbeat after which a process counts as lo
 
 
 @contextlib.contextmanager
-def together(coordinator: str | None, processes: int | None, process: int | None) -> Iterator[None]:
+def join_processes(coordinator: str | None, processes: int | None, process: int | None) -> Iterator[None]:
     """Connect to the run's other processes; only the first process prints to standard output.
 
     Arguments that are None are taken from SLURM, Open MPI or the TPU pod; without any of these, InputError is raised.
     An error ends the process at once: if it waited for the others, they would wait for its share of a sum. A process
     that loses another reports it in one line.
     """
-    told = subprocess.Popen([sys.executable, "-I", exit_message.__file__], stdin=subprocess.PIPE)
-    assert told.stdin is not None
-    os.dup2(told.stdin.fileno(), 2)
-    told.stdin.close()
+    forwarder = subprocess.Popen([sys.executable, "-I", exit_message.__file__], stdin=subprocess.PIPE)
+    assert forwarder.stdin is not None
+    os.dup2(forwarder.stdin.fileno(), 2)
+    forwarder.stdin.close()
     # JAX would catch SIGTERM itself, and let the run go on.
     jax.config.update("jax_enable_preemption_service", False)
     if process == 0 and coordinator is not None:
@@ -45,10 +45,10 @@ def together(coordinator: str | None, processes: int | None, process: int | None
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        print(exit_message.PARTED.format(first_line(error)), file=sys.stderr)
-        _leave(told, 1)
+        print(exit_message.PROCESS_LOST.format(first_line(error)), file=sys.stderr)
+        _flush_and_exit(forwarder, 1)
     except Exception as error:
-        _leave(told, errors.tell(error))
+        _flush_and_exit(forwarder, errors.report_error(error))
 
 
 def _check_is_free(coordinator: str) -> None:
@@ -63,10 +63,10 @@ def _check_is_free(coordinator: str) -> None:
         raise InputError(f"--coordinator {coordinator}: {reason}; name a free port of this machine") from None
 
 
-def _leave(told: subprocess.Popen, status: int) -> None:
+def _flush_and_exit(forwarder: subprocess.Popen, status: int) -> None:
     """End the process once its standard error has been forwarded."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.close(2)
-    told.wait()
+    forwarder.wait()
     os._exit(status)

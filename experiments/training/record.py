@@ -23,8 +23,8 @@ from mnistsum.types import Data, Split
 
 ROOTS = (Path(__file__).with_name("runs.py"), Path(__file__).with_name("loop.py"))  # import all that trains and tests
 OURS = ("mnistsum", "experiments")  # hashed even if they are installed
-PARTS = ("data", "sources", "versions", "settings")  # of a record, each a dict
-IGNORED_FIELDS = ("seed", "devices")  # of a config; runs that differ only in these are of one kind
+RECORD_SECTIONS = ("data", "sources", "versions", "settings")  # of a record, each a dict
+IGNORED_FIELDS = ("seed", "devices")  # of a config; runs that differ only in these are of one group
 
 
 def make_record(
@@ -57,27 +57,27 @@ def make_record(
 def mark(config: Config, record: dict[str, Any]) -> str:
     """Return a short hash of everything that decides a run except its seed."""
     fields = {name: value for name, value in as_dict(config).items() if name not in IGNORED_FIELDS}
-    decisive = {part: record[part] for part in PARTS}
+    decisive = {section: record[section] for section in RECORD_SECTIONS}
     return hashlib.sha256(json.dumps([fields, decisive], sort_keys=True).encode()).hexdigest()[:12]
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Describe how two records differ; `then` may also be a `run.json`, which holds one."""
-    found = []
-    for part in PARTS:
-        old, new = then.get(part, {}), now[part]
+    lines = []
+    for section in RECORD_SECTIONS:
+        old, new = then.get(section, {}), now[section]
         for name in sorted(old.keys() | new.keys()):
             # A run also names its Python version, which decides nothing.
-            if old.get(name) == new.get(name) or (part == "versions" and name not in environment.PACKAGES):
+            if old.get(name) == new.get(name) or (section == "versions" and name not in environment.PACKAGES):
                 continue
-            if part == "data":
-                found.append(f"the {name} split has changed")
-            elif part == "sources":
+            if section == "data":
+                lines.append(f"the {name} split has changed")
+            elif section == "sources":
                 kind = "has changed" if name in old and name in new else "is new" if name in new else "is gone"
-                found.append(f"{name} {kind}")
+                lines.append(f"{name} {kind}")
             else:
-                found.append(f"{name} was {old.get(name)}, is {new.get(name)}")
-    return found
+                lines.append(f"{name} was {old.get(name)}, is {new.get(name)}")
+    return lines
 
 
 def changed_fields(then: Config, now: Config) -> list[str]:
@@ -103,14 +103,14 @@ def digest(split: Split) -> str:
 def _sources(config: Config, own: Path | None) -> dict[str, str]:
     """Return the hashed code of each module that a run of the config imports, by name, without installed packages."""
     files = [*ROOTS, *([own] if own else []), *(known.file_of(name) for known, name in config.names())]
-    found: dict[Path, str] = {}
+    digests: dict[Path, str] = {}
     while files:
         file = files.pop().absolute()
-        if file.resolve() not in found:
-            found[file.resolve()], imported = _read_source(file)
+        if file.resolve() not in digests:
+            digests[file.resolve()], imported = _read_source(file)
             files += imported
     named: dict[str, str] = {}
-    for name, code in sorted((_name(file), code) for file, code in found.items()):
+    for name, code in sorted((_name(file), code) for file, code in digests.items()):
         named[name] = f"{named[name]} {code}" if name in named else code  # two files may have one name
     return named
 
@@ -158,8 +158,8 @@ def _inner(folders: list[Path], parts: list[str]) -> Iterator[Path]:
     `__init__.py`.
     """
     for part in parts:
-        places = [path for folder in folders for path in (folder / part / "__init__.py", folder / f"{part}.py")]
-        file = next((path for path in places if path.is_file()), None)
+        candidates = [path for folder in folders for path in (folder / part / "__init__.py", folder / f"{part}.py")]
+        file = next((path for path in candidates if path.is_file()), None)
         if file is None:
             folders = [folder / part for folder in folders]
             continue

@@ -20,9 +20,9 @@ from mnistsum.train import Recipe, init_state, make_recipe, split_keys, train_st
 from mnistsum.types import Keys, TrainState
 
 MAX_STEPS = 2**31 - 1  # the most that a state can count
-IN_MEMORY = 4 * 4  # bytes per parameter, at least: a float32 each for its value, gradient, momentum and update
-CHECKPOINTS = 3 * 4 * 4  # bytes per parameter on disk: two checkpoints, and a third while it is written
-TEXT = 24_000  # maximum bytes of a run's config, metrics and summary
+TRAINING_BYTES = 4 * 4  # bytes per parameter, at least: a float32 each for its value, gradient, momentum and update
+CHECKPOINT_BYTES = 3 * 4 * 4  # bytes per parameter on disk: two checkpoints, and a third while it is written
+TEXT_BYTES = 24_000  # maximum bytes of a run's config, metrics and summary
 
 
 def check(configs: Iterable[Config], n: int) -> None:
@@ -38,7 +38,7 @@ def check(configs: Iterable[Config], n: int) -> None:
             raise InputError(f"training.epochs: expected {MAX_STEPS:,} steps at most, found {steps:,}")
         if own := {file.resolve() for file in config.own_files()}:  # built-in parts are tested
             _check_own_parts(config, n, own)
-        needed = IN_MEMORY * count_parameters(config.model)
+        needed = TRAINING_BYTES * count_parameters(config.model)
         if needed > memory:
             raise InputError(
                 f"model: training {config.name} takes {needed / 1e9:,.1f} GB at least, but this machine has "
@@ -51,7 +51,7 @@ def storage(config: Config, images: int) -> int:
 
     They are float32 weights, a digit and ten sums for each image that the run predicts, and text.
     """
-    return 4 * count_parameters(config.model) + 11 * images + TEXT
+    return 4 * count_parameters(config.model) + 11 * images + TEXT_BYTES
 
 
 def check_folder(folder: Path, needed: int) -> None:
@@ -60,9 +60,9 @@ def check_folder(folder: Path, needed: int) -> None:
     Raises:
         OSError: if it is not writable or its disk has too little room; the message names the folder.
     """
-    there = next(place for place in (folder, *folder.parents) if place.exists())
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     with writing(folder):
-        free = shutil.disk_usage(there).free
+        free = shutil.disk_usage(existing).free
     if needed > free:
         raise OSError(f"{folder}: its disk has {free / 1e9:,.2f} GB left, and a run takes {needed / 1e9:,.2f}")
     check_writable(folder)
@@ -87,10 +87,10 @@ def _check_own_parts(config: Config, n: int, own: set[Path]) -> None:
         _trace(make_recipe(config, n))
     except Exception as error:  # user code may raise anything
         frames = traceback.extract_tb(error.__traceback__)
-        places = [f"{frame.filename}, line {frame.lineno}" for frame in frames if Path(frame.filename) in own]
-        if isinstance(error, InputError) and not places:
+        locations = [f"{frame.filename}, line {frame.lineno}" for frame in frames if Path(frame.filename) in own]
+        if isinstance(error, InputError) and not locations:
             raise
-        raise InputError(f"{(places or [config.name])[-1]}: {first_line(error)}") from None
+        raise InputError(f"{(locations or [config.name])[-1]}: {first_line(error)}") from None
 
 
 def _trace(recipe: Recipe) -> None:
@@ -106,5 +106,5 @@ def _trace(recipe: Recipe) -> None:
 
 def _memory() -> int:
     """Return the memory of the training device, in bytes."""
-    of_device = jax.local_devices()[0].memory_stats() or {}
-    return of_device.get("bytes_limit") or environment.memory()
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return stats.get("bytes_limit") or environment.memory()

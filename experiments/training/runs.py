@@ -11,9 +11,9 @@ import numpy as np
 
 from experiments import environment, run_folder
 from experiments.run_folder import Finished
-from experiments.training.loop import Pace, Stop, about_every, describe_mode, train
+from experiments.training.loop import Chunk, Pace, about_every, describe_mode, train
 from experiments.training.plan import Plan, next_evaluation, next_watch, plan_for
-from experiments.training.seed_run import SeedRun, leads
+from experiments.training.seed_run import SeedRun, is_main_process
 from mnistsum import checkpoint
 from mnistsum.config import Config
 from mnistsum.evaluation import Scores
@@ -28,7 +28,7 @@ NO_TIME = {"train_seconds": 0.0, "wall_seconds": 0.0}
 class Progress(NamedTuple):
     """The progress of runs; its evaluations are already on disk."""
 
-    stop: Stop | None  # the last one; None: no step was left
+    chunk: Chunk | None  # the last one; None: no step was left
     loss: float  # mean of the seeds' training losses since the epoch began
     scores: list[Scores] | None  # per seed, on the held-out images; None: no evaluation
     finished: list[Finished] | None  # per seed, at the end; `summary.json` is written once the generator is resumed
@@ -95,35 +95,35 @@ def train_runs(
         return float(np.mean([run.loss() for run in runs]))
 
     if state is not None and (int(state.step) == recipe.steps or runs[0].is_over()):  # trained, but not tested
-        runs[0].note(state, plan)
+        runs[0].store_state(state, plan)
         runs[0].evaluate(data, trained_model(state))
     pace = _pace(plan, recipe, runs)
-    stop = None
-    for stop in train(config, list(folders), data.train, pace, program=program, state=state, caught=caught):
-        is_evaluation = stop.step == next_evaluation(stop.step - 1, plan, recipe)
-        for run, reached in zip(runs, stop.states(), strict=True):
+    chunk = None
+    for chunk in train(config, list(folders), data.train, pace, program=program, state=state, caught=caught):
+        is_evaluation = chunk.step == next_evaluation(chunk.step - 1, plan, recipe)
+        for run, reached in zip(runs, chunk.states(), strict=True):
             if run.is_over():  # nothing more is noted then
                 continue
-            run.train_seconds += stop.seconds / len(runs)
-            run.note(reached, plan)
+            run.train_seconds += chunk.seconds / len(runs)
+            run.store_state(reached, plan)
             if plan.watches_learning:
                 run.watch(data.validation)
             if is_evaluation or run.fault:
                 run.log_metrics(data, clock(run))
-        if plan.save_every and (is_evaluation or stop.signal or time.perf_counter() - saved > plan.save_every):
-            if leads():
+        if plan.save_every and (is_evaluation or chunk.signal or time.perf_counter() - saved > plan.save_every):
+            if is_main_process():
                 first = runs[0]
                 kept = clock(first) | {"lines": first.lines}  # so that damaged metrics can be restored
-                checkpoint.save(first.folder / run_folder.CHECKPOINTS, first.config, stop.state, kept, first.best)
+                checkpoint.save(first.folder / run_folder.CHECKPOINTS, first.config, chunk.state, kept, first.best)
             saved = time.perf_counter()
         scores = [run.scores for run in runs] if is_evaluation else None
-        yield Progress(stop, loss(), scores, None)  # pyright: ignore[reportArgumentType]: each has been evaluated
-        if stop.signal and stop.step < recipe.steps:
+        yield Progress(chunk, loss(), scores, None)  # pyright: ignore[reportArgumentType]: each has been evaluated
+        if chunk.signal and chunk.step < recipe.steps:
             return
-    if leads():
+    if is_main_process():
         mode = describe_mode(len(runs))
         finished = [run.finish(data, plan, mode, clock(run)) for run in runs]
-        yield Progress(stop, loss(), None, finished)
+        yield Progress(chunk, loss(), None, finished)
         for run, end in zip(runs, finished, strict=True):
             run_folder.write_summary(end.folder, end.summary | clock(run))
 
@@ -132,14 +132,14 @@ def _pace(plan: Plan, recipe: Recipe, runs: list[SeedRun]) -> Pace:
     """Return when runs that follow a plan stop."""
     pausing = about_every(plan.pause) if plan.pause else None
 
-    def pace(stop: Stop) -> int:
+    def pace(chunk: Chunk) -> int:
         if all(run.is_over() for run in runs):
-            return stop.step
-        steps = [next_evaluation(stop.step, plan, recipe)]
+            return chunk.step
+        steps = [next_evaluation(chunk.step, plan, recipe)]
         if plan.watches_learning and any(not run.is_over() and len(run.learned) < 2 for run in runs):
-            steps.append(next_watch(stop.step, recipe))
+            steps.append(next_watch(chunk.step, recipe))
         if pausing is not None:
-            steps.append(pausing(stop))
+            steps.append(pausing(chunk))
         return min(steps)
 
     return pace

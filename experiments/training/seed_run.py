@@ -42,23 +42,23 @@ class SeedRun:
     scores: Scores = field(init=False)  # of `held_out`
 
     def __post_init__(self):
-        self.lines = run_folder.read_lines(self.folder) if leads() else []
+        self.lines = run_folder.read_lines(self.folder) if is_main_process() else []
 
-    def note(self, state: TrainState, plan: Plan) -> None:
+    def store_state(self, state: TrainState, plan: Plan) -> None:
         """Store the state at a stop, and check that all numbers are finite."""
         self.state, self.fault = state, non_finite(state)
         if self.fault and plan.ends_at_fault:
             remedy = "a lower optimizer.learning_rate or an optimizer.clip_norm may help"
-            step, quantity = (int(of) for of in state.first_bad)
+            step, quantity = (int(value) for value in state.first_bad)
             if step == 0 and QUANTITIES[quantity] != "parameters":
                 remedy = "nothing had been updated: the network or the objective produces it"
             raise FloatingPointError(f"{self.fault}; it was not saved; {remedy}")
 
     def is_over(self) -> bool:
         """Return whether the run is over: a number is not finite, or too many epochs have passed since the best."""
-        return self.fault is not None or self.is_stopped()
+        return self.fault is not None or self.is_out_of_patience()
 
-    def is_stopped(self) -> bool:
+    def is_out_of_patience(self) -> bool:
         """Return whether the run's patience has run out."""
         patience = self.config.training.patience * self.recipe.steps_per_epoch
         if not patience or not (best := self.best_line()):
@@ -113,13 +113,13 @@ class SeedRun:
         self.lines.append(line | {name: _headline(self.scores), "clock": clock})
         if self.config.training.keep == "best" and self.best_line() is self.lines[-1]:
             self.best = jax.tree.map(jnp.copy, model)  # as the next step donates the state's buffers
-        if leads():
+        if is_main_process():
             run_folder.write_lines(self.folder, self.lines)
 
     def finish(self, data: Data, plan: Plan, mode: str, clock: dict[str, float]) -> Finished:
         """Test the trained model, and write all remaining files except the summary."""
         config, model = self.config, trained_model(self.state)
-        held_out = config.data.validation > 0
+        has_validation = config.data.validation > 0
         ended = kept = int(self.state.step) / self.recipe.steps_per_epoch
         if self.best is not None:
             model, kept = self.best, self.best_line()["epoch"]
@@ -143,10 +143,10 @@ class SeedRun:
             "failure": self.fault,
             "learned": self.learned if plan.watches_learning else None,
             "weights": digest_weights(model),
-            "permutation": self._permutation(data.validation) if held_out else None,
+            "permutation": self._permutation(data.validation) if has_validation else None,
             "calibration": None,
         }
-        if held_out:
+        if has_validation:
             summary["validation"] = _headline(self.scores)
         evaluation, scored = self.held_out, [self.scores]
         if plan.tests:
@@ -157,7 +157,7 @@ class SeedRun:
         if not self.fault and not np.isfinite(losses).all():
             summary["failure"] = "loss not finite on held-out images"
         elif not self.fault and plan.tests:
-            summary["calibration"] = _calibrate(self.held_out, evaluation, data) if held_out else None
+            summary["calibration"] = _calibrate(self.held_out, evaluation, data) if has_validation else None
             if config.training.epochs >= 1:
                 summary["failure"] = describe_failure(config.objective, scored[-1])
         fitted = None
@@ -196,8 +196,8 @@ def describe_failure(objective: ObjectiveConfig, scores: Scores) -> str | None:
     return f"{' and '.join(low)} below {100 * FAILED:.0f} %" if low else None
 
 
-def leads() -> bool:
-    """Return whether this process writes for all that train together."""
+def is_main_process() -> bool:
+    """Return whether this process is the one that writes for all that train together."""
     return jax.process_index() == 0
 
 

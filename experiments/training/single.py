@@ -19,7 +19,7 @@ from experiments.training import initial_weights, loop, resources
 from experiments.training.plan import RUN
 from experiments.training.record import differences, make_record
 from experiments.training.runs import NO_TIME, describe_run, train_runs
-from experiments.training.seed_run import digest_weights, leads
+from experiments.training.seed_run import digest_weights, is_main_process
 from experiments.training.signals import catch_signals
 from mnistsum import checkpoint
 from mnistsum.config import CONFIG, Config, read_config
@@ -42,10 +42,10 @@ def preview(config: Config, init: str | None, profile: Path | None) -> int:
     console.introduce(config, data)
     pace = loop.about_every(2 * loop.MIN_TIMED)
     run = loop.train(config, [config.seed], data.train, pace, program=compiling)
-    stop = next(stop for stop in run if stop.is_timing(recipe.steps))
-    console.estimate(recipe.steps, stop.seconds / stop.steps, config.training.epochs)
+    chunk = next(chunk for chunk in run if chunk.is_timing(recipe.steps))
+    console.estimate(recipe.steps, chunk.seconds / chunk.steps, config.training.epochs)
     if profile is not None:
-        if stop.step >= recipe.steps:
+        if chunk.step >= recipe.steps:
             raise InputError(
                 f"--profile: the run's {recipe.steps:,} steps are over before a trace begins; increase training.epochs"
             )
@@ -83,7 +83,7 @@ def start(
         console.say(f"begins from the weights of {init} ({weights[:12]})")
     state = loop.first_state(recipe, config.seed, model)  # early, as later code waits for it
     with _only_writer(folder):
-        if leads():
+        if is_main_process():
             if (folder / CONFIG).exists():  # since the command line was checked
                 raise InputError(f"{folder}: another process has written a run into it; name another")
             record = make_record(config, data, own, weights)
@@ -92,7 +92,7 @@ def start(
             if weights is not None:
                 checkpoint.save(folder / run_folder.CHECKPOINTS, config, state, NO_TIME | {"lines": []})
             run_folder.begin(folder, config, describe_run(config, record, command) | {"log": log})
-        return _show(config, folder, own, data, compiling, state, None, NO_TIME, started, caught)
+        return _train_with_progress(config, folder, own, data, compiling, state, None, NO_TIME, started, caught)
 
 
 def resume(folder: Path, config: Config, own: Path | None, command: str, started: float) -> int:
@@ -149,21 +149,21 @@ def resume(folder: Path, config: Config, own: Path | None, command: str, started
         for line in refused:
             console.say(f"{line}; the checkpoint before it is used")
         console.say(f"resumed at step {step:,} of {recipe.steps:,}")
-        if leads():
+        if is_main_process():
             if read_config(folder) != config:
                 run_folder.reopen(folder, config, then | {"command": f"{then['command']} && {command}"})
-            mend(folder, lines)
-        return _show(config, folder, own, data, compiling, state, best, spent, started, caught)
+            restore_metrics(folder, lines)
+        return _train_with_progress(config, folder, own, data, compiling, state, best, spent, started, caught)
 
 
-def mend(folder: Path, lines: list[dict[str, Any]]) -> None:
+def restore_metrics(folder: Path, lines: list[dict[str, Any]]) -> None:
     """Restore a run's metrics to those of its checkpoint, and report it if they differed."""
     try:
-        found = run_folder.read_lines(folder)[: len(lines)]
+        logged = run_folder.read_lines(folder)[: len(lines)]
     except InputError as error:
         console.say(f"{error}; restored from the checkpoint")
     else:
-        if json.dumps(found) != json.dumps(lines):  # as a loss may be NaN, which is unequal to itself
+        if json.dumps(logged) != json.dumps(lines):  # as a loss may be NaN, which is unequal to itself
             console.say(f"{folder / run_folder.METRICS}: altered; restored from the checkpoint")
     run_folder.write_lines(folder, lines)
 
@@ -175,13 +175,13 @@ def _compile(config: Config, data: Data, folder: Path | None) -> tuple[Recipe, F
     """
     n = len(data.train.labels)
     resources.check([config], n)
-    if folder is not None and leads():
-        checkpoints = resources.CHECKPOINTS * count_parameters(config.model)
+    if folder is not None and is_main_process():
+        checkpoints = resources.CHECKPOINT_BYTES * count_parameters(config.model)
         resources.check_folder(folder, checkpoints + resources.storage(config, len(data.test.labels)))
     return make_recipe(config, n), loop.in_background(loop.compile_program, config, n)
 
 
-def _show(
+def _train_with_progress(
     config: Config,
     folder: Path,
     own: Path | None,
@@ -200,7 +200,7 @@ def _show(
     from experiments.report import html  # Matplotlib loads while XLA compiles
 
     log = None
-    if leads() and (run := run_folder.read_json(folder / run_folder.RUN)).get("log") is not None:
+    if is_main_process() and (run := run_folder.read_json(folder / run_folder.RUN)).get("log") is not None:
         from experiments.report.tensorboard import Log  # needs the extra `tensorboard`
 
         log = Log(folder, run, run_folder.read_lines(folder))
@@ -211,7 +211,7 @@ def _show(
     split = "validation" if config.data.validation else "test"
     with console.progress() as bar:
         task = bar.add_task("compiling", total=recipe.steps, completed=first, note="")
-        for stop, loss, scores, finished in train_runs(
+        for chunk, loss, scores, finished in train_runs(
             config,
             {config.seed: folder},
             data,
@@ -230,25 +230,25 @@ def _show(
                     log.finish(finished[0])
                 console.results(finished[0])
                 continue
-            assert stop is not None
-            if alone and not estimated and stop.is_timing(recipe.steps) and stop.step < recipe.steps:
-                console.estimate(recipe.steps - first, stop.seconds / stop.steps, config.training.epochs)
+            assert chunk is not None
+            if alone and not estimated and chunk.is_timing(recipe.steps) and chunk.step < recipe.steps:
+                console.estimate(recipe.steps - first, chunk.seconds / chunk.steps, config.training.epochs)
                 estimated = True
             alone = evaluation.done()
-            epoch = f"{-(-stop.step // recipe.steps_per_epoch)}/{epochs}"
-            note = f"loss {loss:.4f}  {stop.steps * recipe.batch_size / stop.seconds:,.0f} images/s"
-            description = f"epoch {epoch}" if stop.step < recipe.steps else "testing"
-            bar.update(task, completed=stop.step, description=description, note=note)
+            epoch = f"{-(-chunk.step // recipe.steps_per_epoch)}/{epochs}"
+            note = f"loss {loss:.4f}  {chunk.steps * recipe.batch_size / chunk.seconds:,.0f} images/s"
+            description = f"epoch {epoch}" if chunk.step < recipe.steps else "testing"
+            bar.update(task, completed=chunk.step, description=description, note=note)
             if scores is not None:
                 console.epoch_line(epoch, split, scores[0])
                 if log is not None:
                     log.add(run_folder.read_lines(folder)[-1])
-            if stop.signal and stop.step < recipe.steps:
+            if chunk.signal and chunk.step < recipe.steps:
                 bar.stop()
                 resume = ["python", "-m", "experiments.run", "--resume", str(folder)]
                 resume += [] if own is None else ["--config", str(own)]
-                console.say(f"stopped at step {stop.step:,}; go on with: {shlex.join(resume)}")
-                return 128 + stop.signal
+                console.say(f"stopped at step {chunk.step:,}; go on with: {shlex.join(resume)}")
+                return 128 + chunk.signal
     return 0
 
 
@@ -261,7 +261,7 @@ def _check_log(log: str | None) -> None:
 @contextlib.contextmanager
 def _only_writer(folder: Path) -> Iterator[None]:
     """Lock the run's folder; raise InputError at once if another process holds it."""
-    if not leads():
+    if not is_main_process():
         yield
         return
     lock = filelock.FileLock(folder / run_folder.LOCK)
@@ -270,8 +270,8 @@ def _only_writer(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     if not lock.is_locked:
         raise InputError(f"{folder}: another process is writing to this run; wait for it, or name another")
-    for left in folder.glob(f"*{PARTIAL}"):  # left by a killed process
-        left.unlink()
+    for partial_file in folder.glob(f"*{PARTIAL}"):  # left by a killed process
+        partial_file.unlink()
     try:
         yield
     finally:

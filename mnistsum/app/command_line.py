@@ -54,16 +54,16 @@ def parse(program: Any, arguments: list[str], known: Iterable[str], **options: A
             nearest known word.
     """
     markers = (tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName)
-    said = io.StringIO()
+    stderr = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(stderr):
             parsed, unknown = tyro.cli(
                 program, args=arguments, return_unknown_args=True, registry=TYPES, config=markers, **options
             )
     except SystemExit as end:
         if end.code != 2:
             raise
-        raise InputError(_in_one_line(said.getvalue())) from None
+        raise InputError(_in_one_line(stderr.getvalue())) from None
     if unknown:
         word = unknown[0].partition("=")[0]
         raise InputError(f"{word}: not understood; {hint(word, known)}--help lists what there is")
@@ -77,13 +77,13 @@ def _in_one_line(box: str) -> str:
     def is_rule(line: str) -> bool:  # a terminal without these characters has one below the title, too
         return not line.strip("─-")
 
-    said = " ".join(itertools.takewhile(lambda line: not is_rule(line), itertools.dropwhile(is_rule, lines)))
-    said = re.sub(r"--([a-z]+\.[a-z-]+)", lambda found: found[1].replace("-", "_"), said)
+    message = " ".join(itertools.takewhile(lambda line: not is_rule(line), itertools.dropwhile(is_rule, lines)))
+    message = re.sub(r"--([a-z]+\.[a-z-]+)", lambda match: match[1].replace("-", "_"), message)
     for python, plain in NO_NUMBER:
-        said = said.replace(python, plain)
-    if said.startswith("Missing from "):
-        said = f"{said.partition(': ')[0]}: {', '.join(MISSING.findall(said))}"
-    return f"{said.removeprefix('Error parsing ').rstrip('.')}; --help lists what there is"
+        message = message.replace(python, plain)
+    if message.startswith("Missing from "):
+        message = f"{message.partition(': ')[0]}: {', '.join(MISSING.findall(message))}"
+    return f"{message.removeprefix('Error parsing ').rstrip('.')}; --help lists what there is"
 
 
 def options_of(program: type) -> list[str]:
@@ -141,8 +141,8 @@ def fit(page: str, width: int) -> str:
         if len(plain) > width and not plain.startswith(FRAME):
             indent = " " * len("usage: ") if plain.startswith("usage: ") else ""
             line = textwrap.fill(plain, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-        lines.append(NO_DEFAULT.sub(lambda found: " " * len(COLOR.sub("", found[0])), line) + "\n")
-    return FIELD.sub(lambda found: f"{found[1]}{found[2].replace('-', '_')}{found[3]}  ", "".join(lines))
+        lines.append(NO_DEFAULT.sub(lambda match: " " * len(COLOR.sub("", match[0])), line) + "\n")
+    return FIELD.sub(lambda match: f"{match[1]}{match[2].replace('-', '_')}{match[3]}  ", "".join(lines))
 
 
 @TYPES.primitive_rule

@@ -66,29 +66,29 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, *arguments: Any):
         self.readers = ThreadPoolExecutor(MAX_READERS)
-        self._ends: dict[socket.socket, float] = {}  # of open connections, on the monotonic clock
+        self._deadlines: dict[socket.socket, float] = {}  # of open connections, on the monotonic clock
         self._closed = threading.Condition()
         super().__init__(*arguments)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._closed:
-            while len(self._ends) >= MAX_CONNECTIONS:
+            while len(self._deadlines) >= MAX_CONNECTIONS:
                 self._closed.wait(0.5)
                 self.service_actions()
-            self._ends[request] = time.monotonic() + MAX_SECONDS
+            self._deadlines[request] = time.monotonic() + MAX_SECONDS
         super().process_request(request, client_address)
 
     def service_actions(self) -> None:
         """End connections whose time is up; called after each new connection, and twice a second."""
         with self._closed:
-            for request, end in self._ends.items():
-                if end <= time.monotonic():
+            for request, deadline in self._deadlines.items():
+                if deadline <= time.monotonic():
                     with contextlib.suppress(OSError):  # the client has gone
                         request.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and closes the connection
 
     def shutdown_request(self, request: Any) -> None:
         with self._closed:
-            self._ends.pop(request, None)
+            self._deadlines.pop(request, None)
             self._closed.notify()
         super().shutdown_request(request)
 
@@ -132,10 +132,10 @@ class Handler(BaseHTTPRequestHandler):
         if not super().parse_request():
             return False
         line = re.fullmatch(r"[A-Z]+ [!-~]+ HTTP/1\.1", self.requestline)
-        plain = line is not None and not any("\0" in value for value in self.headers.values())
-        if not plain:
+        is_valid = line is not None and not any("\0" in value for value in self.headers.values())
+        if not is_valid:
             self._send(400, "expected an HTTP/1.1 request")
-        return plain
+        return is_valid
 
     def finish(self) -> None:
         """Read until the client closes: closing with bytes unread resets the connection, and the answer is lost."""
@@ -180,17 +180,17 @@ class Handler(BaseHTTPRequestHandler):
         """Return whether a request comes from another site or uses another name for this host; if so, refuse it."""
         assert isinstance(self.server, Server)
         port = "" if self.server.server_port == 80 else f":{self.server.server_port}"  # browsers omit port 80
-        own = {f"{name}{port}" for name in ("127.0.0.1", "localhost")}
-        origins = {None, *(f"http://{name}" for name in own)}  # None: a request that no other page's script sent
-        foreign = self.headers.get("Host") not in own or self.headers.get("Origin") not in origins
-        if foreign:
+        hosts = {f"{name}{port}" for name in ("127.0.0.1", "localhost")}
+        origins = {None, *(f"http://{name}" for name in hosts)}  # None: a request that no other page's script sent
+        is_foreign = self.headers.get("Host") not in hosts or self.headers.get("Origin") not in origins
+        if is_foreign:
             self._send(403, "only this page may ask")
-        return foreign
+        return is_foreign
 
-    def _send(self, status: int, text: str, kind: str = "text/plain; charset=utf-8") -> None:
+    def _send(self, status: int, text: str, content_type: str = "text/plain; charset=utf-8") -> None:
         body = text.encode()
         self.send_response(status)
-        self.send_header("Content-Type", kind)
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Security-Policy", POLICY)
         self.send_header("X-Content-Type-Options", "nosniff")

@@ -17,7 +17,7 @@ from mnistsum.errors import InputError
 
 EXPECTED = (InputError, OSError, FloatingPointError)  # errors reported without a traceback
 CLOSED_PIPE = 141  # as a shell reports a program ended by SIGPIPE
-OF_HOME = re.compile(r"(--[\w-]+=|[a-z_.]+=)~(?=/|$)")  # a ~ that the shell does not expand
+TILDE = re.compile(r"(--[\w-]+=|[a-z_.]+=)~(?=/|$)")  # a ~ that the shell does not expand
 
 
 def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
@@ -39,7 +39,7 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
     try:
         with fitted_help() if asks_help else contextlib.nullcontext():
             try:
-                sys.exit(command([OF_HOME.sub(lambda found: f"{found[1]}{Path.home()}", each) for each in arguments]))
+                sys.exit(command([TILDE.sub(lambda match: f"{match[1]}{Path.home()}", word) for word in arguments]))
             finally:
                 _flush_output()  # here, as an error at interpreter exit would not be reported in one line
     except BrokenPipeError:
@@ -48,38 +48,39 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        sys.exit(tell(error))
+        sys.exit(report_error(error))
     finally:
         gc.freeze()
 
 
-def tell(error: Exception) -> int:
+def report_error(error: Exception) -> int:
     """Print an error in one line on standard error; return the exit status.
 
     The traceback of an unexpected error is written to a file, which the line names.
     """
     if isinstance(error, EXPECTED):
-        said = str(error)
+        message = str(error)
     elif _is_missing_platform(error):
         error = InputError(f"JAX_PLATFORMS={os.environ['JAX_PLATFORMS']}: JAX finds none of these here; unset it")
-        said = str(error)
+        message = str(error)
     else:
         frames = traceback.extract_tb(error.__traceback__)
         ours = [frame for frame in frames if "site-packages" not in frame.filename]
         last = (ours or frames)[-1]  # if mnistsum is installed there, no frame is ours
-        message = next(iter(str(error).strip().splitlines()), "")
-        said = (
-            f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {message} ({_keep_traceback(error)})"
+        first_line = next(iter(str(error).strip().splitlines()), "")
+        message = (
+            f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {first_line} "
+            f"({_keep_traceback(error)})"
         )
-    print(f"error: {printable(said)}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     return 2 if isinstance(error, InputError) else 1
 
 
 def _keep_traceback(error: Exception) -> str:
     """Write an error's traceback to a file; return a phrase that says where it is."""
-    named: dict[str, Any] = {"prefix": "mnistsum-", "suffix": ".txt", "delete": False}
+    options: dict[str, Any] = {"prefix": "mnistsum-", "suffix": ".txt", "delete": False}
     try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="backslashreplace", **named) as file:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="backslashreplace", **options) as file:
             traceback.print_exception(error, file=file)
     except OSError as failure:
         return f"the traceback could not be written: {failure.strerror or failure}"
@@ -115,5 +116,5 @@ def printable(text: str) -> str:
 def _is_missing_platform(error: Exception) -> bool:
     """Return whether JAX has found none of the platforms that the user's environment asks for."""
     frames = traceback.extract_tb(error.__traceback__)
-    of_jax = any(frame.filename.endswith("xla_bridge.py") for frame in frames)
-    return "JAX_PLATFORMS" in os.environ and of_jax and isinstance(error, RuntimeError | AssertionError)
+    is_from_jax = any(frame.filename.endswith("xla_bridge.py") for frame in frames)
+    return "JAX_PLATFORMS" in os.environ and is_from_jax and isinstance(error, RuntimeError | AssertionError)

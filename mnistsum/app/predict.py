@@ -53,7 +53,7 @@ def predict(options: Predict) -> int:
         raise InputError("--csv: expected one form of output, found --json, too; drop one")
     if not options.files:
         raise InputError("predict: expected one picture or more, found none")
-    files = [file for given in options.files for file in _expand(given)]
+    files = [file for argument in options.files for file in _expand(argument)]
     set_up_compiler()
     predictor = load_pretrained(options.model, options.config)
     numbers = list(range(10)) if options.number is None else [options.number]
@@ -66,8 +66,8 @@ def predict(options: Predict) -> int:
     else:
         _print_table(rows)
     if bad:
-        said = bad[0] if len(files) == 1 else f"{len(bad):,} of {len(files):,} pictures could not be read: {bad[0]}"
-        raise InputError(said + (f"; and {len(bad) - 1:,} more" if len(bad) > 1 else ""))
+        message = bad[0] if len(files) == 1 else f"{len(bad):,} of {len(files):,} pictures could not be read: {bad[0]}"
+        raise InputError(message + (f"; and {len(bad) - 1:,} more" if len(bad) > 1 else ""))
     return 0
 
 
@@ -80,8 +80,8 @@ def describe(digit: Any, total: Any, number: int, warnings: tuple[str, ...]) -> 
     }
     agree = best["digit"] + number == best["sum"]
     doubts = {"low confidence": digit.max() < UNSURE, "digit and sum disagree": not agree}
-    said = [*warnings, *(doubt for doubt, holds in doubts.items() if holds)]
-    return best | {"agree": agree, "warnings": said} | three
+    all_warnings = [*warnings, *(doubt for doubt, holds in doubts.items() if holds)]
+    return best | {"agree": agree, "warnings": all_warnings} | three
 
 
 def _is_picture(file: Path) -> bool:
@@ -89,19 +89,19 @@ def _is_picture(file: Path) -> bool:
     return file.suffix.lower() in SUFFIXES and not hidden and not file.is_dir()
 
 
-def _expand(given: str) -> list[str]:
+def _expand(argument: str) -> list[str]:
     """Return the files that an argument stands for: a folder's pictures, a pattern's matches, or the argument."""
-    path = Path(given)
+    path = Path(argument)
     try:
         if path.is_dir():
             # A folder without pictures is reported when it is read as one.
-            return sorted(str(file) for file in path.iterdir() if _is_picture(file)) or [given]
-        if given == "-" or path.exists():  # even if its name looks like a pattern
-            return [given]
+            return sorted(str(file) for file in path.iterdir() if _is_picture(file)) or [argument]
+        if argument == "-" or path.exists():  # even if its name looks like a pattern
+            return [argument]
     except OSError:  # such as a name that is too long: reported when it is read
-        return [given]
-    found = sorted(glob.glob(given, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
-    return [file for file in found if not Path(file).is_dir()] or found or [given]
+        return [argument]
+    matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
+    return [file for file in matches if not Path(file).is_dir()] or matches or [argument]
 
 
 def _answer(predictor: Predictor, files: list[str], numbers: list[int], bad: list[str]) -> Iterator[dict[str, Any]]:
@@ -120,20 +120,20 @@ def _answer(predictor: Predictor, files: list[str], numbers: list[int], bad: lis
     with ThreadPoolExecutor() as readers, bar:
         task = bar.add_task("", total=len(files))
         for start in range(0, len(files), CHUNK):
-            part = files[start : start + CHUNK]
-            found = list(readers.map(_read, part))
-            images = [each.image for each in found if isinstance(each, Picture)]
+            chunk = files[start : start + CHUNK]
+            results = list(readers.map(_read, chunk))
+            images = [result.image for result in results if isinstance(result, Picture)]
             pairs = np.zeros((0, 28, 28, 1), np.uint8) if not images else np.repeat(images, len(numbers), 0)
             predicted = zip(*predictor.predict(pairs, np.tile(numbers, len(images))), strict=True)
-            for file, each in zip(part, found, strict=True):
-                if isinstance(each, Picture):
+            for file, result in zip(chunk, results, strict=True):
+                if isinstance(result, Picture):
                     for number in numbers:
                         digit, total = next(predicted)
-                        yield {"file": file, "number": number, **describe(digit, total, number, each.warnings)}
+                        yield {"file": file, "number": number, **describe(digit, total, number, result.warnings)}
                 else:
-                    bad.append(each)
-                    yield {"file": file, "error": each.removeprefix(f"{_name(file)}: ")}
-            bar.advance(task, len(part))
+                    bad.append(result)
+                    yield {"file": file, "error": result.removeprefix(f"{_name(file)}: ")}
+            bar.advance(task, len(chunk))
 
 
 def _read(file: str) -> Picture | str:
@@ -182,19 +182,19 @@ def _print_table(rows: Iterable[dict[str, Any]]) -> None:
     lines = []
     for row in rows:
         if "error" in row:
-            said, answers = f"[red]{escape(printable(row['error']))}[/red]", [""] * 4
+            note, answers = f"[red]{escape(printable(row['error']))}[/red]", [""] * 4
         else:
-            said = f"[yellow]{', '.join(row['warnings'])}[/yellow]" if row["warnings"] else ""
+            note = f"[yellow]{', '.join(row['warnings'])}[/yellow]" if row["warnings"] else ""
             likely = (likeliest(row[f"{name}_top3"]) for name in NAMES)
             answers = [str(row["number"]), *likely, "yes" if row["agree"] else "[red]no[/red]"]
-        lines.append([escape(printable(row["file"])), *answers, said])
+        lines.append([escape(printable(row["file"])), *answers, note])
     if len(lines) == 1 and not lines[0][1]:  # the error message says enough
         return
     answers = [Column(f"{name}, likeliest", no_wrap=True) for name in NAMES]
     width = min(MAX_NAME, max(len(line[0]) for line in lines))
-    doubtful = any(said for *_, said in lines)  # if not, names get more room
+    doubtful = any(note for *_, note in lines)  # if not, names get more room
     file = Column("file", overflow="fold", min_width=width)
     table = Table(file, "number", *answers, "agree", *(["warnings"] if doubtful else []), box=None)
-    for *line, said in lines:
-        table.add_row(*line, *([said] if doubtful else []))
+    for *line, note in lines:
+        table.add_row(*line, *([note] if doubtful else []))
     console.print(table)

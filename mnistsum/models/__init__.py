@@ -40,7 +40,7 @@ class Model(nnx.Module):
     """A classifier and an adder."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        self.classifier = _made(CLASSIFIERS, config.classifier, config=config, rngs=rngs)
+        self.classifier = _instantiate(CLASSIFIERS, config.classifier, config=config, rngs=rngs)
         features = getattr(self.classifier, "features", None)
         if not isinstance(features, numbers.Integral):
             found = "none" if features is None else type(features).__name__
@@ -48,7 +48,7 @@ class Model(nnx.Module):
                 f"classifier {config.classifier}: expected an attribute `features`, the width of its features, found "
                 f"{found}"
             )
-        self.adder = _made(ADDERS, config.adder, config=config, features=features, rngs=rngs)
+        self.adder = _instantiate(ADDERS, config.adder, config=config, features=features, rngs=rngs)
         self.adder_gradient = config.adder_gradient
 
     def classify(
@@ -193,16 +193,16 @@ def with_fixed_calls(model: Module) -> Module:
     return model
 
 
-def _made(known: Registry, name: str, **arguments: Any) -> Any:
+def _instantiate(registry: Registry, name: str, **arguments: Any) -> Any:
     """Build the class of a name; raise InputError if it does not take these arguments."""
-    kind = known[name]
+    kind = registry[name]
     is_class = isinstance(kind, type)  # the class's own signature is that of Flax's metaclass
     signature = inspect.signature(kind.__init__ if is_class else kind)
     try:
         signature.bind(*([kind] if is_class else []), *arguments.values())
     except TypeError:
         raise InputError(
-            f"{known.key} {name}: expected a class that is built from ({', '.join(arguments)}), found {signature}"
+            f"{registry.key} {name}: expected a class that is built from ({', '.join(arguments)}), found {signature}"
         ) from None
     return kind(*arguments.values())
 
@@ -214,7 +214,7 @@ def _check_shape(what: str, found: Any, expected: tuple[Any, int]) -> None:
     # In an export, the batch size is symbolic, and equal sizes are not always recognized as equal.
     sizes = [size for size in (n, *(shape or ())[:1]) if isinstance(size, int)]
     if shape is None or len(shape) != 2 or shape[1] != width or len(set(sizes)) > 1:
-        axes = ["n" if place == 0 and size == n else str(size) for place, size in enumerate(shape or ())]
+        axes = ["n" if axis == 0 and size == n else str(size) for axis, size in enumerate(shape or ())]
         shown = type(found).__name__ if shape is None else f"[{', '.join(axes)}]"
         raise InputError(f"{what}: expected [n, {width}] of n images, found {shown}")
 

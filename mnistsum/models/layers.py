@@ -55,21 +55,21 @@ def _convolve_forward(maps, kernel, stride, pads, dtype):
     return product(rows, views, ((1,), (0,))), (views, kernel, maps.shape)
 
 
-def _convolve_backward(stride, pads, dtype, saved, gradient):
-    views, kernel, shape = saved
+def _convolve_backward(stride, pads, dtype, residuals, gradient):
+    views, kernel, shape = residuals
     gradient = gradient.astype(dtype)
     matrix = kernel.reshape(-1, kernel.shape[-1]).astype(dtype)
-    to_kernel = product(views, gradient, ((1, 2, 3), (1, 2, 3)))
-    to_views = product(matrix, gradient, ((1,), (0,)))
-    to_views = to_views.reshape(*kernel.shape[:2], -1, *gradient.shape[1:])
-    to_maps = jnp.zeros(shape, jnp.float32)
+    kernel_gradient = product(views, gradient, ((1, 2, 3), (1, 2, 3)))
+    views_gradient = product(matrix, gradient, ((1,), (0,)))
+    views_gradient = views_gradient.reshape(*kernel.shape[:2], -1, *gradient.shape[1:])
+    maps_gradient = jnp.zeros(shape, jnp.float32)
     for y, x in np.ndindex(*kernel.shape[:2]):
         edges = [
-            (place - low, size + low - place - (n - 1) * stride - 1, stride - 1)
-            for place, (low, _), size, n in zip((y, x), pads, shape[1:3], gradient.shape[1:3], strict=True)
+            (offset - low, size + low - offset - (n - 1) * stride - 1, stride - 1)
+            for offset, (low, _), size, n in zip((y, x), pads, shape[1:3], gradient.shape[1:3], strict=True)
         ]
-        to_maps += lax.pad(to_views[y, x], jnp.float32(0), ((0, 0, 0), *edges, (0, 0, 0)))
-    return to_maps, to_kernel.reshape(kernel.shape)
+        maps_gradient += lax.pad(views_gradient[y, x], jnp.float32(0), ((0, 0, 0), *edges, (0, 0, 0)))
+    return maps_gradient, kernel_gradient.reshape(kernel.shape)
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)

@@ -16,7 +16,7 @@ import numpy as np
 from mnistsum import checkpoint
 from mnistsum.config import AugmentConfig, Config, ModelConfig, OptimizerConfig, TrainingConfig
 from mnistsum.data import load
-from mnistsum.devices import local, put_on_each
+from mnistsum.devices import local_copy, replicate
 from mnistsum.errors import InputError
 from mnistsum.seeds import compile_advance_seeds, init_seeds, unstack
 from mnistsum.train import Recipe, advance, compile_advance, init_state, make_recipe, split_keys
@@ -71,10 +71,10 @@ def main(folder: Path) -> dict:
         """Return the states at these steps."""
         recipe = make_recipe(config, n)
         states, compiled = [], compile_advance(recipe, n)
-        placed, state, images = put_on_each(recipe.devices, (keys, state, data))
+        placed, state, images = replicate(recipe.devices, (keys, state, data))
         for step in until:
             state = compiled(placed, state, images, np.int32(step))
-            states.append(jax.tree.map(np.array, local(state)))
+            states.append(jax.tree.map(np.array, local_copy(state)))
         return states
 
     def start(config: Config) -> TrainState:

@@ -47,8 +47,11 @@ def main() -> None:
 
 def gradient(model: Model, batch: Batch) -> dict[str, float]:
     """Return, by parameter, the relative distance of its compiled gradient from its eager one, in norms."""
-    of = jax.value_and_grad(lambda params: loss(with_parameters(model, params), batch))
-    (compiled, slopes), (eager, expected) = jax.jit(of)(parameters(model)), of(parameters(model))
+    loss_and_gradient = jax.value_and_grad(lambda params: loss(with_parameters(model, params), batch))
+    (compiled, slopes), (eager, expected) = (
+        jax.jit(loss_and_gradient)(parameters(model)),
+        loss_and_gradient(parameters(model)),
+    )
     found = {"loss": abs(float(compiled) - float(eager)) / float(eager)}
     total = float(optax.tree.norm(expected))
     for (path, a), b in zip(jax.tree.leaves_with_path(slopes), jax.tree.leaves(expected), strict=True):

@@ -19,8 +19,8 @@ def start_two(*arguments) -> list:
     """Start both processes of a run."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        meeting = ["--distributed", "--coordinator", f"127.0.0.1:{free.getsockname()[1]}", "--processes", "2"]
-    return [start(*arguments, *meeting, "--process", process) for process in range(2)]
+        process_options = ["--distributed", "--coordinator", f"127.0.0.1:{free.getsockname()[1]}", "--processes", "2"]
+    return [start(*arguments, *process_options, "--process", process) for process in range(2)]
 
 
 def wait_for_epoch(process, epoch: int) -> None:
@@ -98,7 +98,7 @@ def test_a_folder_that_is_taken_is_refused_by_both(arguments, whole):
 def test_a_port_in_use_is_reported_in_one_line(arguments, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = f"127.0.0.1:{taken.getsockname()[1]}"
-        meeting = ["--distributed", "--coordinator", place, "--processes", "1", "--process", "0"]
-        _, errors = finish(start(*arguments, *meeting, "--output", tmp_path / "run"), status=2)
+        process_options = ["--distributed", "--coordinator", place, "--processes", "1", "--process", "0"]
+        _, errors = finish(start(*arguments, *process_options, "--output", tmp_path / "run"), status=2)
     assert errors == f"error: --coordinator {place}: Address already in use; name a free port of this machine\n"
     assert not (tmp_path / "run").exists()
