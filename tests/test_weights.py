@@ -276,6 +276,6 @@ def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(mnist, name, adder):
 
 def test_without_its_extra_onnx_is_refused_by_name(folder, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "jax2onnx", None)  # as if it were not installed
-    with pytest.raises(InputError, match="--to onnx: .*; install this project with the extra `onnx`"):
+    with pytest.raises(InputError, match=r"--to onnx: .*; install this project with the extra `onnx`"):
         command(["export", str(folder), "--to", "onnx"])
     assert not (folder / "export").exists()
