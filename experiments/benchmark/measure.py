@@ -147,7 +147,7 @@ def _seconds(action: Callable[[], Any]) -> float:
 def _tabulate(results: dict[str, Any]) -> str:
     """Return the tables of what has been measured."""
     lines = [
-        f"{results['cores']} cores of {results['hardware']}, {results['threads']} threads; "
+        f"{environment.machine(results['cores'], results['hardware'])}, {results['threads']} threads; "
         f"{', '.join(f'{k} {v}' for k, v in results['versions'].items())}, torch {results['torch']}; "
         f"commit {results['commit']}. GPU: {results['gpu']}.",
         "",

@@ -159,9 +159,10 @@ def tabulate(results: dict[str, Any]) -> str:
             low, mean, high = (f"{100 * scores[name]:+.2f}" for name in ("low", "mean", "high"))
             accuracies.append([config, output, *means, f"{mean} [{low}, {high}]", scores["verdict"]])
     old = results["old"]
+    machine = environment.machine(results["cores"], results["hardware"])
     lines = [
         f"# Commit {old[:7]} beside {results['commit'][:7]}",
-        f"`{results['command']}`, commit {results['commit']}, on {results['cores']} cores of {results['hardware']}; "
+        f"`{results['command']}`, commit {results['commit']}, on {machine}; "
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
         + ".",
         EXPLAINED,
