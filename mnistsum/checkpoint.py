@@ -4,7 +4,7 @@ A checkpoint is a safetensors file named after its step. It appears under that n
 and is read only if every byte is as saved.
 
 Orbax is not used because it is made for large sharded states, saved asynchronously. Here each process holds the whole
-state of a few megabytes, and one file, synced and hashed at once, is enough.
+state of at most tens of megabytes, and one file, synced and hashed at once, is enough.
 """
 
 import json
@@ -145,7 +145,7 @@ def load_run(folder: str | Path, own: str | Path | None = None) -> tuple[Config,
     config = read_config(folder)
     restored = restore(folder / "checkpoints", config)
     for line in restored.refused:
-        warnings.warn(f"{line}; the checkpoint before it was loaded", stacklevel=2)
+        warnings.warn(f"{line}; an older one was loaded", stacklevel=2)
     return config, trained_model(restored.state) if restored.best is None else restored.best
 
 

@@ -104,7 +104,7 @@ class ModelConfig(Checked):
     adder_gradient: bool = True  # whether the sum's gradient reaches the classifier
     hidden: int = 128  # units of the adder's hidden layer, in concat and direct
     initialization: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults; he: variance 2 / fan-in, biases 0
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of product operands and dense biases; all else is float32
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of convolutions and dense layers
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         return [
@@ -299,16 +299,19 @@ def _build(kind: Any, values: Any, path: str) -> Any:
     """Build a config dataclass from parsed JSON."""
     expected = hints(kind)
     if isinstance(values, dict):
-        old = {key: RENAMED[f"{path}.{key}"] for key in values if f"{path}.{key}" in RENAMED}
+        old = {key: name for key in values if (name := RENAMED.get(f"{path}.{key}")) and name not in values}
         for key, name in old.items():
             warnings.warn(f"the config's {path}.{key} is read as {path}.{name}, its current name", stacklevel=4)
         values = {old.get(key, key): value for key, value in values.items()}
-    optional = {name for name in expected if f"{path}.{name}" in ADDED}
-    if not isinstance(values, dict) or not expected.keys() - optional <= values.keys() <= expected.keys():
-        found = sorted(values) if isinstance(values, dict) else values
-        raise InputError(
-            f"{path or 'a config of this version'}: expected the fields {', '.join(expected)}, found {found}"
-        )
+    fields = f"{path or 'a config of this version'}: expected the fields {', '.join(expected)}"
+    if not isinstance(values, dict):
+        raise InputError(f"{fields}, found {values}")
+    missing = [name for name in expected if name not in values and f"{path}.{name}" not in ADDED]
+    unknown = [name for name in values if name not in expected]
+    if missing or unknown:
+        lacks = f"without {', '.join(missing)}" if missing else ""
+        has = f"with the unknown {', '.join(unknown)}" if unknown else ""
+        raise InputError(f"{fields}, found them {' and '.join(filter(None, (lacks, has)))}")
     parts = {}
     for key, value in values.items():
         if dataclasses.is_dataclass(expected[key]):

@@ -94,7 +94,8 @@ def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28
         config: its scaling and test-time augmentation are read.
         model: the trained model.
         images: 0-255.
-        loops: False if the compiler does not support loops; then all images are shifted, with the same answers.
+        loops: False if the compiler does not support loops of unknown length; then all images are shifted, with the
+            same answers.
     """
     images = jnp.asarray(images)
     shifts = (2 * config.test_shift + 1) ** 2

@@ -120,14 +120,17 @@ def _read_file(path: Path, magic: int, name: str, index: int) -> UInt8[np.ndarra
             if magic == 2051:
                 shape = file.read(8)
                 header += shape
-                if len(shape) < 8 or struct.unpack(">II", shape) != (28, 28):
-                    raise InputError(f"{path}: expected images of 28x28, found {shape.hex(' ', 4)} as height and width")
+                height, width = struct.unpack(">II", shape) if len(shape) == 8 else (0, 0)
+                if (height, width) != (28, 28):
+                    raise InputError(f"{path}: expected images of 28x28, found {height}x{width}; resize them")
                 size = 28 * 28
             if not 0 < count <= MAX_IMAGES:
                 raise InputError(f"{path}: expected a count of 1 to {MAX_IMAGES}, found {count}")
             content = file.read(count * size + 1)
-    except (OSError, EOFError, zlib.error) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"{path}: expected a whole {'gzip ' if zipped else ''}file, found: {error}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     if len(content) != count * size:
         more = "more" if len(content) > count * size else len(content)
         raise InputError(f"{path}: expected the {count * size} bytes that its count {count} implies, found {more}")

@@ -92,12 +92,12 @@ def muon(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransfo
 
 
 def _orthogonalize(kernel: Float[Array, "..."], dtype: str) -> Float[Array, "..."]:
-    """Approximate the nearest matrix with orthonormal columns, or rows if those are fewer, by Newton-Schulz iteration.
+    """Return a nearby matrix with nearly orthonormal columns, or rows if those are fewer, by Newton-Schulz iteration.
 
     Each step multiplies a matrix by a polynomial of its Gram matrix. These polynomials commute, so they are multiplied
     together first, and the tall matrix itself is read only twice. The equivalent in Optax,
-    `orthogonalize_via_newton_schulz`, reads it six times. With "almost orthogonal layer" rescaling (arXiv:2512.04632),
-    three steps replace the usual five.
+    `orthogonalize_via_newton_schulz`, reads it six times. The iteration starts from the kernel with "almost orthogonal
+    layer" rescaling, which saves steps: one of the usual five in its source (arXiv:2512.04632), two here.
 
     Args:
         kernel: a matrix, with the last axis as its columns and all other axes as its rows.

@@ -95,10 +95,6 @@ def inspect_picture(
     try:
         content = source if isinstance(source, bytes) else _read(source, name)
         pixels = _decode(content, max_pixels)
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such file") from None
-    except PermissionError:
-        raise InputError(f"{name}: this user may not read it") from None
     except UnidentifiedImageError:
         raise InputError(
             f"{name}: expected a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, found another kind of file"
@@ -150,12 +146,17 @@ def _composite_on_paper(pixels: Float[np.ndarray, "height width channels"]) -> F
 def _read(source: Path | BinaryIO, name: str) -> bytes:
     """Return the content of a file or stream; InputError if it is no file, or exceeds MAX_BYTES."""
     if isinstance(source, Path):
-        mode = source.stat().st_mode  # before opening, as opening a pipe waits for its writer
-        if not stat.S_ISREG(mode):
-            kind = "folder" if stat.S_ISDIR(mode) else "pipe or a device"
-            raise InputError(f"{name}: expected an image, found a {kind}")
-        with source.open("rb") as file:
-            return _read(file, name)
+        try:
+            mode = source.stat().st_mode  # before opening, as opening a pipe waits for its writer
+            if not stat.S_ISREG(mode):
+                kind = "folder" if stat.S_ISDIR(mode) else "pipe or a device"
+                raise InputError(f"{name}: expected an image, found a {kind}")
+            with source.open("rb") as file:
+                return _read(file, name)
+        except FileNotFoundError:
+            raise InputError(f"{name}: no such file") from None
+        except OSError as error:
+            raise InputError(f"{name}: cannot be read: {error.strerror or error}") from None
     content = source.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise InputError(f"{name}: expected at most {MAX_BYTES:,} bytes, found more")

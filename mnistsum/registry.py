@@ -199,6 +199,12 @@ def _prefix_errors(path: str | Path) -> Iterator[None]:
         raise InputError(f"{path}: {error}") from None
 
 
+def digest_of(file: Path) -> str:
+    """Return the digest of a file's code as this process loaded it; if `load_file` did not, as it is now."""
+    source, _ = _files.get(file.resolve(), (None, None))
+    return digest_code(ast.parse(file.read_bytes() if source is None else source))
+
+
 def digest_code(tree: ast.Module) -> str:
     """Return the SHA-256 of a module's code, without comments and docstrings. `tree` loses its docstrings.
 
@@ -233,7 +239,7 @@ def add_names(module: ModuleType, source: str) -> None:
         named = vars(module).get(variable, {})
         if named is registry:  # the module imported it
             continue
-        if not isinstance(named, dict):
+        if not isinstance(named, dict) or not all(isinstance(name, str) and callable(named[name]) for name in named):
             raise InputError(
                 f"{source}: expected {variable} to be a dict from name to class or function, found {named!r}"
             )

@@ -59,9 +59,9 @@ def difference(
         variance = (MS_seeds + MS_images - MS_rest) / (n m),
 
     which is the variance of the seeds' means / n plus that of the images' means / m, minus what both count. Each part
-    has its own degrees of freedom, few for the seeds and many for the images, and so its own quantile of Student's
-    t (the modified large-sample method of Graybill & Wang 1980, "Confidence intervals on nonnegative linear
-    combinations of variances"):
+    has its own degrees of freedom, few for the seeds and many for the images, and so its own quantile of Student's t,
+    as for a sum of means with unequal variances (Banerjee 1960, "Approximate confidence interval for linear functions
+    of means of k populations when the population variances are not equal", Sankhya 22):
 
         half width = sqrt(t(n - 1)^2 max(MS_seeds, MS_rest) + t(m - 1)^2 max(MS_images - MS_rest, 0)) / sqrt(n m).
 

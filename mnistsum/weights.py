@@ -1,6 +1,5 @@
 """A trained model as a file of weights, together with its config."""
 
-import ast
 import json
 import warnings
 from pathlib import Path
@@ -15,7 +14,7 @@ from mnistsum.errors import InputError
 from mnistsum.files import first_difference, load_arrays, save_arrays
 from mnistsum.json_files import parse_json
 from mnistsum.models import Model, abstract_model
-from mnistsum.registry import digest_code
+from mnistsum.registry import digest_of
 
 WEIGHTS = "weights.safetensors"
 MAX_TEMPERATURE = 1e30  # a float32 holds it
@@ -109,7 +108,7 @@ def load(path: Path) -> Weights:
 
 def _own_code(config: Config) -> str:
     """Return the digests of the files that define a user's own classifier and adder; empty if both are ours."""
-    return " ".join(digest_code(ast.parse(file.read_bytes())) for file in config.model.own_files())
+    return " ".join(digest_of(file) for file in config.model.own_files())
 
 
 def _temperatures(text: str, file: Path) -> Temperatures:

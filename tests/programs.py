@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -38,6 +40,21 @@ def finish(process, status=0) -> tuple[str, str]:
     assert process.returncode == status, errors
     assert "Traceback" not in errors
     return output, errors
+
+
+def stop(after: str, *arguments, folder: Path) -> Path:
+    """Stop a run with SIGTERM once it has printed a line that starts so; return its folder."""
+    process = start(*arguments, "--output", folder)
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith(after):
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=300)
+    if process.returncode == 0:  # it ended before the signal came
+        shutil.rmtree(folder)
+        return stop(after, *arguments, folder=folder)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    return folder
 
 
 def bits(folder: Path) -> dict[str, object]:

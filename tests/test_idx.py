@@ -1,5 +1,6 @@
 """IDX files are found, read and verified, or refused in one line that names the file."""
 
+import errno
 import gzip
 import http.server
 import struct
@@ -64,7 +65,11 @@ def test_a_custom_set_is_taken(tmp_path):
         (IMAGES, lambda b: b + b"x", "expected the 31360 bytes that its count 40 implies, found more"),
         (LABELS, lambda b: struct.pack(">II", 2049, 39) + b[8:-1], "expected 40 labels .* found 39"),
         (LABELS, lambda b: b[:-1] + b"\x0b", "expected labels 0-9, found 11 at position 39"),
-        (IMAGES, lambda b: b[:8] + struct.pack(">II", 32, 28) + b[16:], "expected images of 28x28"),
+        (
+            IMAGES,
+            lambda b: b[:8] + struct.pack(">II", 32, 32) + b[16:],
+            "expected images of 28x28, found 32x32; resize them$",
+        ),
         (IMAGES, lambda b: struct.pack(">II", 2051, 2**32 - 1) + b[8:], "expected a count of 1 to 300000"),
         (IMAGES, lambda b: struct.pack(">II", 2051, 0) + b[8:16], "expected a count of 1 to 300000, found 0"),
         (IMAGES, lambda b: b[:3], "expected an IDX header, found 3 bytes"),
@@ -79,6 +84,16 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, file, change, message):
     with pytest.raises(InputError, match=f"{file}: {message}") as error:
         load(DataConfig(name="custom", dir=str(tmp_path), validation=10))
     assert "\n" not in str(error.value)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    def denied(self, *_):
+        raise PermissionError(errno.EACCES, "Permission denied")  # root, as in CI, never gets it
+
+    write_set(tmp_path)
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(InputError, match=f"{IMAGES}: cannot be read: Permission denied$"):
+        load(DataConfig(name="custom", dir=str(tmp_path), validation=10))
 
 
 @st.composite

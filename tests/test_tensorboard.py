@@ -2,7 +2,6 @@
 
 import importlib.util
 import io
-import signal
 import struct
 from collections import Counter
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from programs import finish, start, write_set
+from programs import finish, start, stop, write_set
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
@@ -89,13 +88,7 @@ def test_a_run_without_validation_images_logs_its_test_scores_once(tmp_path):
 def test_a_run_that_is_stopped_and_resumed_logs_what_its_files_hold(tmp_path):
     data = write_set(tmp_path, train=576, test=64)
     own = ["data.name=custom", f"data.dir={data}", "data.validation=64", "training.batch_size=64", "training.epochs=9"]
-    folder = tmp_path / "run"
-    process = start("--config", "smoke", *own, "--log", "tensorboard", "--output", folder)
-    assert process.stdout is not None
-    while not process.stdout.readline().startswith("epoch 3/9"):
-        assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    finish(process, status=128 + signal.SIGTERM)
+    folder = stop("epoch 3/9", "--config", "smoke", *own, "--log", "tensorboard", folder=tmp_path / "run")
     assert scalars(folder)
     finish(start("--resume", folder))
     found, summary = scalars(folder), run_folder.read_summary(folder)

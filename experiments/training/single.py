@@ -49,7 +49,7 @@ def preview(config: Config, init: str | None, profile: Path | None) -> int:
             raise InputError(
                 f"--profile: the run's {recipe.steps:,} steps are over before a trace begins; increase training.epochs"
             )
-        with jax.profiler.trace(str(profile)):
+        with jax.profiler.trace(str(profile), create_perfetto_trace=True):
             traced = next(run)
         console.say(f"a trace of {traced.steps} steps in {profile}, for ui.perfetto.dev or TensorBoard")
     return 0
@@ -147,7 +147,7 @@ def resume(folder: Path, config: Config, own: Path | None, command: str, started
         step = 0 if state is None else int(state.step)
         console.introduce(config, data)
         for line in refused:
-            console.say(f"{line}; the checkpoint before it is used")
+            console.say(f"{line}; an older one is used")
         console.say(f"resumed at step {step:,} of {recipe.steps:,}")
         if is_main_process():
             if read_config(folder) != config:
@@ -247,7 +247,8 @@ def _train_with_progress(
                 bar.stop()
                 resume = ["python", "-m", "experiments.run", "--resume", str(folder)]
                 resume += [] if own is None else ["--config", str(own)]
-                console.say(f"stopped at step {chunk.step:,}; go on with: {shlex.join(resume)}")
+                together = " and the same options of processes" if jax.process_count() > 1 else ""
+                console.say(f"stopped at step {chunk.step:,}; go on with: {shlex.join(resume)}{together}")
                 return 128 + chunk.signal
     return 0
 

@@ -19,7 +19,7 @@ def evaluate(options: Evaluate) -> int:
     config, model, _ = load_pretrained(options.model, options.config)
     split = getattr(load(config.data), options.split)
     if not len(split.labels):
-        raise InputError(f"--split {options.split}: expected images, found none, as the network was trained on all")
+        raise InputError(f"--split {options.split}: expected images, found none, as data.validation is 0")
     scores = score(answer_all(config.data, model, split), split.labels)
     if options.json:
         print(json.dumps(finite(scores._asdict()), indent=1, allow_nan=False))  # NaN: labels without images

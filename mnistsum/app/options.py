@@ -24,7 +24,7 @@ class Evaluate:
     """Test a trained network on every image of a split, with all ten numbers."""
 
     model: Positional[str] = "base"  # a run's folder, exported weights, or base or best (shipped with the package)
-    split: Literal["test", "validation", "train"] = "test"  # of the data set that the network was trained on
+    split: Literal["test", "validation", "train"] = "test"  # train: all training images but those of validation
     config: Path | None = None  # the .py file that defines the model's architecture, if it is your own
     json: bool = False  # print an object instead of a table
 
