@@ -96,9 +96,10 @@ def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
 
 def _is_new(folder: Path) -> bool:
     """Return whether the folder is empty, or left by a run killed before it wrote its config."""
-    before_config = {".lock", "run.json", "metrics.jsonl", "checkpoints"}
+    before_config = {".lock", "run.json", "metrics.jsonl", "checkpoints", "checkpoints/0.safetensors"}
     return folder.is_dir() and all(
-        path.name in before_config or path.name.endswith(".partial") for path in folder.iterdir()
+        path.relative_to(folder).as_posix() in before_config or path.name.endswith(".partial")
+        for path in folder.rglob("*")
     )
 
 

@@ -23,6 +23,7 @@ from mnistsum.types import Evaluation
 RUN, METRICS, PREDICTIONS, SUMMARY = "run.json", "metrics.jsonl", "predictions.npz", "summary.json"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"  # held by the process that trains the run
+PICTURES, REPORT = ("curves", "confusion", "examples"), "report.html"  # pictures are .png files
 OUTPUTS = ("digit", "sum")  # what a network predicts
 CHECKED = (CONFIG, RUN, METRICS, PREDICTIONS, weights.WEIGHTS)  # against the summary's digests
 DIGEST = "sha256"  # key of the summary's own digest
@@ -52,10 +53,17 @@ def begin(folder: Path, config: Config, run: dict[str, Any]) -> None:
 def reopen(folder: Path, config: Config, run: dict[str, Any]) -> None:
     """Turn a run, finished or not, into an unfinished one with another config; if killed midway, it can be resumed."""
     with writing(folder):
-        for name in (SUMMARY, weights.WEIGHTS, PREDICTIONS):  # summary first: without it, the run is unfinished
+        # Summary first: without it, the run is unfinished.
+        for name in (SUMMARY, weights.WEIGHTS, PREDICTIONS, REPORT, *(f"{name}.png" for name in PICTURES)):
             (folder / name).unlink(missing_ok=True)
     write_json(folder / RUN, run)
     write_whole(folder / CONFIG, to_json(config))
+
+
+def judged_accuracy(scores: dict[str, float], output: str) -> float:
+    """Return the accuracy that may decide something: an output's, but of sums only of the pairs that are trained."""
+    name = f"{output}_accuracy"
+    return scores.get(f"{name}_trained_cells", scores[name])
 
 
 def describe_end(config: Config, summary: dict[str, Any]) -> str:

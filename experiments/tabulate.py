@@ -74,10 +74,11 @@ def _read(folder: Path) -> Any:
         value = summary["test"].get(key)
         if not isinstance(value, int | float) or not 0 <= value <= 1:
             raise InputError(f"{path}: expected test.{key} of 0 to 1, found {value!r}")
+    run = run_folder.read_json(folder / run_folder.RUN)
     summary |= {"multiply_adds": run_folder.answer_multiply_adds(summary)}
-    return run_folder.Finished(
-        folder, read_config(folder), run_folder.read_json(folder / run_folder.RUN), [], summary, {}
-    )
+    if "experiments.compare" in run.get("command", ""):  # one command for many runs
+        summary["wall_seconds"] = None
+    return run_folder.Finished(folder, read_config(folder), run, [], summary, {})
 
 
 def _spread(values: list[float]) -> str:
@@ -86,10 +87,13 @@ def _spread(values: list[float]) -> str:
     return f"{mean(values):.2f} ± {stdev(values):.2f} (n = {len(values)})"
 
 
-def _range(values: list[float]) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.0f}"
-    return f"{median(values):.0f} ({min(values):.0f}-{max(values):.0f})"
+def _range(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return "-"
+    if len(known) == 1:
+        return f"{known[0]:.0f}"
+    return f"{median(known):.0f} ({min(known):.0f}-{max(known):.0f})"
 
 
 def command(arguments: list[str]) -> int:

@@ -53,7 +53,9 @@ def finished(mnist, config, tmp_path_factory) -> tuple[Path, dict[str, Any], Any
     assert {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()} == set(map(Path, FILES))
     older = tmp_path_factory.mktemp("older")
     shutil.copy(folder / FILES[-2], older)
-    return folder, readings(folder, config), state_in(older, config)
+    found, older_state = readings(folder, config), state_in(older, config)
+    assert None not in (*found.values(), older_state)
+    return folder, found, older_state
 
 
 def harm(folder: Path, name: str, damage: tuple) -> None:
@@ -129,7 +131,8 @@ def damaged_runs(examples: int):
                 # If the newer of two checkpoints is damaged, the older one is used.
                 assert value in (None, expected[part], *([older] if part == "state" else [])), part
             if damage[0] == "flip" and "checkpoints" not in name:
-                assert found["run"] is None
+                # A summary may also be read if the changed digit of a float changes nothing.
+                assert found["run"] in (None, *([expected["run"]] if name == run_folder.SUMMARY else []))
             if found["state"] is not None and not (run / run_folder.METRICS).is_dir():  # as on resume
                 lines = found["state"][1]["lines"]
                 single.restore_metrics(run, lines)

@@ -21,6 +21,7 @@ from mnistsum import checkpoint, weights
 from mnistsum.config import AugmentConfig, ObjectiveConfig, OptimizerConfig, TrainingConfig, to_json
 from mnistsum.evaluation import evaluate
 from mnistsum.models.classifiers.mlp import MLP
+from mnistsum.objective import held_out_cells
 from mnistsum.registry import CLASSIFIERS
 from mnistsum.train import init_state, make_recipe, split_keys
 from mnistsum.types import QUANTITIES, Data, FirstBad, Split
@@ -199,6 +200,29 @@ def test_the_best_epoch_is_judged_by_what_is_trained(impatient, tmp_path):
         run_folder.write_lines(tmp_path, lines)
         seed = SeedRun(config, make_recipe(config, 256), tmp_path, None)
         assert seed.best_line()["step"] == best * EPOCH
+
+
+def test_held_out_pairs_do_not_judge_an_epoch(impatient, few, tmp_path):
+    config = dataclasses.replace(impatient, objective=ObjectiveConfig(held_out=3))
+    run_folder.write_lines(tmp_path, [])
+    seed = SeedRun(config, make_recipe(config, 256), tmp_path, None)
+    seed.state = jax.jit(init_state, static_argnums=0)(seed.recipe, split_keys(0))
+    step = jnp.int32(EPOCH)
+    seed.state = seed.state._replace(step=step, metrics=seed.state.metrics._replace(examples=step))
+    seed.log_metrics(few, {})
+    (line,) = seed.lines
+    right = np.asarray(seed.held_out.sum) == few.validation.labels[:, None] + np.arange(10)
+    cells = [right[few.validation.labels == label].mean(0) for label in range(10)]
+    trained = np.array(cells)[~held_out_cells(config.objective)]
+    assert run_folder.judged_accuracy(line["validation"], "sum") == pytest.approx(trained.mean(), abs=1e-6)
+    assert run_folder.judged_accuracy(line["validation"], "digit") == line["validation"]["digit_accuracy"]
+    # The third epoch is better only in pairs that are not trained.
+    accuracies = [(0.3, 0.5), (0.4, 0.6), (0.5, 0.5)]
+    seed.lines = [
+        {"step": EPOCH * i, "validation": {"sum_accuracy": total, "sum_accuracy_trained_cells": trained}}
+        for i, (total, trained) in enumerate(accuracies, 1)
+    ]
+    assert seed.best_line()["step"] == 2 * EPOCH
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_a_front_has_every_config_with_its_interval_and_joins_those_that_none_be
         row["sum_accuracy"] = dict(zip(("mean", "low", "high"), row["sum_accuracy"], strict=True))
         row |= {"multiply_adds": row["parameters"], "train_seconds": {"mean": row["parameters"]}}
     panels = comparison_figures.fronts({"rows": rows}).axes
-    assert [axes.get_xlabel() for axes in panels] == ["parameters", "multiply-adds an answer", "seconds of training"]
+    assert [axes.get_xlabel() for axes in panels] == ["parameters", "multiply-adds per answer", "seconds of training"]
     for axes in panels:
         np.testing.assert_allclose(axes.lines[0].get_xydata(), [(10, 0.02), (100, 0.005)])
         for row, bar in zip(rows, axes.containers, strict=True):
@@ -153,6 +153,12 @@ def test_a_front_has_every_config_with_its_interval_and_joins_those_that_none_be
             np.testing.assert_allclose(segment[:, 1], [1 - spread["high"], 1 - spread["low"]])
         bottom, top = axes.get_ylim()
         assert bottom > top  # the best is above
+    for row in rows:
+        row["config"] = f"{row['config']}-of-a-name-that-takes-most-of-sixty-characters"
+    figure = comparison_figures.fronts({"rows": rows})
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert legend.get_window_extent().width <= figure.bbox.width
 
 
 def test_a_report_escapes_all_values(tmp_path, config):

@@ -44,6 +44,12 @@ def test_mean_and_deviation_by_hand(tmp_path):
     assert row == "| `x` | 1,000 | 25 | 98.50 ± 0.71 (n = 2) | 97.50 ± 0.71 (n = 2) | 1 (0-2) | 3 (3-3) |"
 
 
+def test_seconds_of_a_whole_command_are_not_shown_of_one_that_trained_many(tmp_path):
+    run = a_run(tmp_path / "0", Config("x"), 0.98, 1)
+    (run / "run.json").write_text(json.dumps({"command": "python -m experiments.compare x y"}))
+    assert table(group([run])).splitlines()[-1].endswith("| 0 | - |")
+
+
 def test_runs_of_one_name_that_were_trained_in_different_ways_are_not_averaged(tmp_path):
     whole, part = Config("x"), Config("x", training=TrainingConfig(epochs=1.0))
     runs = a_run(tmp_path / "whole", whole, 0.98, 1), a_run(tmp_path / "part", part, 0.9, 1)

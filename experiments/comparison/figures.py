@@ -10,7 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import (
+    EngFormatter,
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+    StrMethodFormatter,
+)
 
 from experiments.report.figures import DIGIT, SUM
 from experiments.report.svg import RC_PARAMS, WIDTH
@@ -129,12 +137,17 @@ def costs(summary: dict[str, Any]) -> list[Figure]:
 def fronts(summary: dict[str, Any]) -> Figure:
     """Draw the figures of `costs` as panels side by side, on one scale, with a legend."""
     costs_by_axis = _costs(summary)
-    figure = Figure(figsize=(2 * WIDTH, 3.4 + 0.2 * math.ceil(len(summary["rows"]) / 3)), layout="constrained")
+    longest = max(len(_shortened(row["config"], 60)) for row in summary["rows"])
+    columns = 3 if longest < 35 else 2 if longest < 55 else 1
+    height = 3.4 + 0.2 * math.ceil(len(summary["rows"]) / columns)
+    figure = Figure(figsize=(2 * WIDTH, height), layout="constrained")
     panels = figure.subplots(1, len(costs_by_axis), sharey=True)
     for axes, (name, values) in zip(panels, costs_by_axis.items(), strict=True):
         _draw_front(axes, summary, name, values)
         axes.label_outer()
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False, fontsize=9)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=columns, frameon=False, fontsize=9
+    )
     return figure
 
 
@@ -143,7 +156,7 @@ def _costs(summary: dict[str, Any]) -> dict[str, list[float]]:
     rows = summary["rows"]
     return {
         "parameters": [row["parameters"] for row in rows],
-        "multiply-adds an answer": [row["multiply_adds"] for row in rows],
+        "multiply-adds per answer": [row["multiply_adds"] for row in rows],
         "seconds of training": [row["train_seconds"]["mean"] for row in rows],
     }
 
@@ -165,7 +178,8 @@ def _draw_front(axes: Axes, summary: dict[str, Any], name: str, values: list[flo
     axes.set(xlabel=name, ylabel="sum accuracy", xscale="log" if wide else "linear", yscale="log")
     axes.margins(x=0.15, y=0.15)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    is_time = name.startswith("seconds")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}") if is_time else EngFormatter(sep=""))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(*sorted(axes.get_ylim(), reverse=True))  # not invert_yaxis, as panels share the axis
     finish(axes, axes.yaxis)

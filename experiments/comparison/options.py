@@ -100,11 +100,13 @@ def _configure(options: Compare, overrides: list[str]) -> list[Config]:
         )
     first = configs[0].data
     for name, config in zip(names, configs, strict=True):
-        if (config.data.name, config.data.dir, config.data.validation) != (first.name, first.dir, first.validation):
-            raise InputError(
-                f"compare: expected the data of {names[0]}, {first}, found in {name} {config.data}; an override such "
-                f"as data.validation={first.validation} applies to every config"
-            )
+        for field in ("name", "dir", "validation"):
+            expected, found = getattr(first, field), getattr(config.data, field)
+            if found != expected:
+                raise InputError(
+                    f"compare: expected the same data.{field} in all configs, found {expected} in {names[0]} and "
+                    f"{found} in {name}; an override such as data.{field}={expected} applies to every config"
+                )
     if any(config.devices != "all" for config in configs):
         raise InputError(
             "compare: expected no devices, as it spreads seeds over all there are and never shares a batch"

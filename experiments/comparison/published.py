@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator, StrMethodFormatter
 
 from experiments.comparison.figures import finish
 from experiments.report.figures import DIGIT
@@ -67,9 +67,10 @@ def chart(ours: Sequence[Point]) -> Figure:
         axes.set_xscale("log")
         axes.margins(x=0.25, y=0.05)
         axes.xaxis.set_major_locator(LogLocator())
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.grid(alpha=0.25)
+    left.xaxis.set_major_formatter(EngFormatter(sep=""))
+    right.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     left.invert_yaxis()
     finish(left, left.yaxis)
     finish(right, right.yaxis)

@@ -9,7 +9,7 @@ from typing import Any
 from experiments import cli
 from experiments.environment import machine
 from experiments.report import markdown
-from experiments.run_folder import OUTPUTS
+from experiments.run_folder import OUTPUTS, judged_accuracy
 from experiments.training import resources, reuse
 from experiments.training.plan import VALIDATED
 from experiments.training.record import make_record, mark
@@ -63,15 +63,14 @@ def rank(configs: dict[str, Config], base: str, seeds: int, output: Path, runs: 
 
 
 def _result(summary: dict[str, Any]) -> dict[str, Any]:
-    """Return what the table shows of a run."""
+    """Return what a line of the log says of a run."""
     validation = summary["validation"]
     return {
         "parameters": summary["parameters"],
         "steps": summary["steps"],
-        "train_seconds": round(summary["train_seconds"], 1),
+        "train_seconds": round(summary["train_seconds"], 3),
         "digit_loss": None if summary["failure"] else round(validation["digit_loss"], 5),
-        "digit_accuracy": validation["digit_accuracy"],
-        "sum_accuracy": validation["sum_accuracy"],
+        **{f"{output}_accuracy": judged_accuracy(validation, output) for output in OUTPUTS},
         "failure": summary["failure"],
     }
 

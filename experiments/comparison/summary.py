@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.run_folder import OUTPUTS, Finished, answer_multiply_adds
+from experiments.run_folder import OUTPUTS, Finished, answer_multiply_adds, judged_accuracy
 from mnistsum.errors import InputError
 from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.statistics import difference, interval
@@ -124,7 +124,7 @@ def _held_out(line: dict[str, Any]) -> dict[str, float]:
 
 
 def _worst(line: dict[str, Any]) -> float:
-    return min(_held_out(line)[f"{output}_accuracy"] for output in OUTPUTS)
+    return min(judged_accuracy(_held_out(line), output) for output in OUTPUTS)
 
 
 def _right(runs: list[Finished], labels: np.ndarray) -> dict[str, np.ndarray]:

@@ -26,11 +26,12 @@ MEANINGS = (
     "images both count as samples; all intervals of the table, of both outputs, hold together at 95 % (Bonferroni). "
     "Better or worse: the interval lies on one side of zero. No worse by 0.1 points: it lies above -0.1, and no seed "
     "failed. Undecided: anything else.",
-    "“training, s” is seconds of training alone, without compilation and evaluation; for seeds in one program, each "
-    f"seed's share. “{GOOD_AFTER}” is the training seconds until both outputs had read {100 * GOOD:.1f} % of the "
-    f"held-out images right. The adder lag is the steps from {100 * LEARNED:.0f} % of digits to {100 * LEARNED:.0f} % "
-    f"of sums, on {WATCH_IMAGES:,} unshifted validation images, evaluated every {WATCH_EXAMPLES} examples at first, "
-    "then less and less often; runs of experiments.run are not watched in this way (-).",
+    "“training, s” is seconds of training steps, without waiting for their compilation or for evaluation; for seeds in "
+    f"one program, each seed's share. “{GOOD_AFTER}” is the training seconds until both outputs had read "
+    f"{100 * GOOD:.1f} % of the held-out images right (of sums, those of trained pairs). The "
+    f"adder lag is the steps from {100 * LEARNED:.0f} % of digits to {100 * LEARNED:.0f} % "
+    f"of sums, on up to {WATCH_IMAGES:,} unshifted validation images, evaluated about every {WATCH_EXAMPLES} examples "
+    "at first, then less and less often; runs of experiments.run are not watched in this way (-).",
     "The first three are of all pairs; a sum is right by luck if its digit is misread. “digit, permuted” counts digits "
     "under their best one-to-one renaming, fitted on validation; “held-out cells” are sums of the (digit, number) "
     "pairs that were never trained.",
@@ -85,7 +86,7 @@ def tables(summary: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
             [
                 "config",
                 "parameters",
-                "multiply-adds an answer",
+                "multiply-adds per answer",
                 "training, s",
                 GOOD_AFTER,
                 "images/s",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.run_folder import OUTPUTS
+from experiments.run_folder import OUTPUTS, judged_accuracy
 from experiments.training import reuse
 from experiments.training.plan import VALIDATED
 from experiments.training.reuse import RunSet
@@ -45,7 +45,7 @@ def tune(
             update_progress(description=f"{run_set.config.name}: learning rate {rate:g}")
             trial = reuse.locate_runs(folder / "tuning", tried[doublings], run_set.record, [TUNING_SEED])
             ((run, _),) = reuse.train_missing(trial, data, VALIDATED, command)
-            scores[doublings] = {output: run.summary["validation"][f"{output}_accuracy"] for output in OUTPUTS}
+            scores[doublings] = {output: judged_accuracy(run.summary["validation"], output) for output in OUTPUTS}
         best = max(scores, key=lambda doublings: sum(scores[doublings][output] for output in trained))
         untried = [near for near in (best - 1, best + 1) if near not in scores and abs(near) <= MAX_DOUBLINGS]
     trials = [

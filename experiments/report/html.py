@@ -11,14 +11,13 @@ from experiments import run_folder
 from experiments.environment import trained_with
 from experiments.report import figures
 from experiments.report.svg import svg
-from experiments.run_folder import Finished, describe_end
+from experiments.run_folder import PICTURES, REPORT, Finished, describe_end
 from mnistsum.app import STYLE
 from mnistsum.calibration import BINS
 from mnistsum.config import as_dict
 from mnistsum.files import write_whole
 from mnistsum.types import Data
 
-PICTURES = ("curves", "confusion", "examples")  # of a run, .png in its folder
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
     autoescape=True,
@@ -48,7 +47,7 @@ def write(finished: Finished, data: Data) -> None:
     )
     for name, figure in zip(PICTURES, drawn, strict=True):
         figures.save(figure, folder / f"{name}.png")
-    write_whole(folder / "report.html", report(finished, labels))
+    write_whole(folder / REPORT, report(finished, labels))
 
 
 def report(finished: Finished, labels: Any) -> str:

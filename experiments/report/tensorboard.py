@@ -9,8 +9,7 @@ import tensorboardX
 from PIL import Image
 from tensorboardX.summary import hparams
 
-from experiments.report.html import PICTURES
-from experiments.run_folder import Finished
+from experiments.run_folder import PICTURES, Finished
 from mnistsum.config import as_dict
 from mnistsum.files import writing
 
@@ -39,7 +38,7 @@ class Log:
             self.add(line)
 
     def add(self, line: dict[str, Any]) -> None:
-        """Add a line of metrics, at the time when it was measured."""
+        """Add a line of metrics, at the time when it was measured had the run never been interrupted."""
         moment = self.began + line["clock"]["wall_seconds"]
         for part in line.keys() & {"train", "validation", "test"}:
             for name, value in line[part].items():

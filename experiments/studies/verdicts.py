@@ -109,7 +109,7 @@ def table() -> Iterator[str]:
     yield "|--:|--:|--:|--:|--:|--:|--:|--:|"
     for seeds, spread, behind in itertools.product(SEEDS, SPREADS, (0.0, BEHIND)):
         cells = [f"{100 * rate:.1f}" for rate in rates(seeds, spread, behind)]
-        yield f"| {seeds} | {spread} | {-100 * behind:.1f} | {' | '.join(cells)} |"
+        yield f"| {seeds} | {spread} | {0 - 100 * behind:.1f} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

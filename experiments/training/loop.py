@@ -127,9 +127,10 @@ def train(
 
 def describe_mode(seeds: int) -> str:
     """Describe how `seeds` seeds are trained."""
-    return (
-        "seeds one by one" if seeds == 1 else f"{seeds} seeds as one vmapped program, on {devices_for(seeds)} devices"
-    )
+    if seeds == 1:
+        return "seeds one by one"
+    devices = devices_for(seeds)
+    return f"{seeds} seeds as one vmapped program, on {devices} device{'s' if devices > 1 else ''}"
 
 
 def _place_on_devices(recipe: Recipe, seeds: Sequence[int], data: Split, state: TrainState | None) -> Any:

@@ -22,6 +22,7 @@ from mnistsum.config import Config, as_dict
 from mnistsum.types import Data, Split
 
 ROOTS = (Path(__file__).with_name("runs.py"), Path(__file__).with_name("loop.py"))  # import all that trains and tests
+PACKAGE_FOLDERS = {"site-packages", "dist-packages"}  # the latter is Debian's
 OURS = ("mnistsum", "experiments")  # hashed even if they are installed
 RECORD_SECTIONS = ("data", "sources", "versions", "settings")  # of a record, each a dict
 IGNORED_FIELDS = ("seed", "devices")  # of a config; runs that differ only in these are of one group
@@ -170,14 +171,16 @@ def _inner(folders: list[Path], parts: list[str]) -> Iterator[Path]:
 
 
 @cache
-def _installed() -> tuple[Path, ...]:
-    """Return the folders of Python's standard library and of installed packages."""
+def _standard_library() -> tuple[Path, ...]:
     paths = sysconfig.get_paths()
-    return tuple(Path(paths[kind]).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
+    return tuple(Path(paths[kind]).resolve() for kind in ("stdlib", "platstdlib"))
 
 
 def _is_installed(path: Path) -> bool:
-    return any(path.resolve().is_relative_to(folder) for folder in _installed())
+    """Return whether a module is one of Python's own or of an installed package, for all users or for this one."""
+    file = path.resolve()
+    is_package = not PACKAGE_FOLDERS.isdisjoint(file.parts)
+    return is_package or any(file.is_relative_to(folder) for folder in _standard_library())
 
 
 def _name(file: Path) -> str:

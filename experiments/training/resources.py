@@ -22,7 +22,7 @@ from mnistsum.types import Keys, TrainState
 MAX_STEPS = 2**31 - 1  # the most that a state can count
 TRAINING_BYTES = 4 * 4  # bytes per parameter, at least: a float32 each for its value, gradient, momentum and update
 CHECKPOINT_BYTES = 3 * 4 * 4  # bytes per parameter on disk: two checkpoints, and a third while it is written
-TEXT_BYTES = 24_000  # maximum bytes of a run's config, metrics and summary
+TEXT_BYTES = 50_000  # of a run's config, record, metrics and summary, about
 
 
 def check(configs: Iterable[Config], n: int) -> None:

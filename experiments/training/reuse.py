@@ -1,6 +1,7 @@
 """A folder of runs, each named after everything that decides it: existing runs are reused, missing ones trained."""
 
 import dataclasses
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,8 @@ from mnistsum.config import Config, read_config
 from mnistsum.errors import InputError
 from mnistsum.files import writing
 from mnistsum.types import Data
+
+TEMPORARY = re.compile(r"\..+-[0-9a-f]{12}-\d+-[0-9a-f]{32}")  # name of a run's folder while it is trained
 
 
 class RunSet(NamedTuple):
@@ -150,6 +153,8 @@ def _train(run_set: RunSet, seeds: list[int], data: Data, plan: Plan, command: s
 def _remove_stale_folders(folder: Path) -> None:
     """Remove what killed processes left behind: temporary folders that no process has locked."""
     for lock_file in folder.glob(f".*/{run_folder.LOCK}"):
+        if not TEMPORARY.fullmatch(lock_file.parent.name):  # another program's
+            continue
         lock = filelock.FileLock(lock_file)
         try:
             lock.acquire(timeout=0)

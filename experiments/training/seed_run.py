@@ -68,12 +68,12 @@ class SeedRun:
     def best_line(self) -> dict[str, Any]:
         """Return the metrics at the end of the epoch with the best validation accuracy, the first of equals.
 
-        The sum's accuracy counts, or the digit's if the sum is not trained. A resumed run finds the same line, as it
-        follows from the metrics alone. Empty before the first epoch ends.
+        The sum's accuracy on trained pairs counts, or the digit's if the sum is not trained. A resumed run finds the
+        same line, as it follows from the metrics alone. Empty before the first epoch ends.
         """
         ends = [line for line in self.lines if line["step"] % self.recipe.steps_per_epoch == 0]
-        judged_by = f"{trained_outputs(self.config.objective)[-1]}_accuracy"
-        return max(ends, key=lambda line: line["validation"][judged_by], default={})
+        output = trained_outputs(self.config.objective)[-1]
+        return max(ends, key=lambda line: run_folder.judged_accuracy(line["validation"], output), default={})
 
     def loss(self) -> float:
         """Return the mean training loss since the epoch began."""
@@ -86,8 +86,9 @@ class SeedRun:
         few = Split(*(part[:WATCH_IMAGES] for part in validation))
         as_they_are = dataclasses.replace(self.config.data, test_shift=0)
         scores = score(evaluate(as_they_are, trained_model(self.state), few), few.labels)
+        headline = _headline(self.config.objective, scores)
         for output in run_folder.OUTPUTS:
-            if getattr(scores, f"{output}_accuracy") >= LEARNED:
+            if run_folder.judged_accuracy(headline, output) >= LEARNED:
                 self.learned.setdefault(output, int(self.state.step))
 
     def evaluate(self, data: Data, model: Model) -> str:
@@ -110,7 +111,7 @@ class SeedRun:
             "sum_accuracy": int(metrics.sum_correct) / examples,
         }
         line = {"epoch": step / self.recipe.steps_per_epoch, "step": step, "train": trained}
-        self.lines.append(line | {name: _headline(self.scores), "clock": clock})
+        self.lines.append(line | {name: _headline(self.config.objective, self.scores), "clock": clock})
         if self.config.training.keep == "best" and self.best_line() is self.lines[-1]:
             self.best = jax.tree.map(jnp.copy, model)  # as the next step donates the state's buffers
         if is_main_process():
@@ -147,7 +148,7 @@ class SeedRun:
             "calibration": None,
         }
         if has_validation:
-            summary["validation"] = _headline(self.scores)
+            summary["validation"] = _headline(config.objective, self.scores)
         evaluation, scored = self.held_out, [self.scores]
         if plan.tests:
             evaluation = evaluate(config.data, model, data.test)
@@ -189,10 +190,8 @@ def digest_weights(model: Model) -> str:
 
 def describe_failure(objective: ObjectiveConfig, scores: Scores) -> str | None:
     """Describe which outputs that the objective trains were not learned; None if all were."""
-    trained_cells = np.array(scores.sum_accuracy_by_cell)[~held_out_cells(objective)]
-    # Accuracies of a label without images are nan.
-    accuracies = {"digit": scores.digit_accuracy, "sum": float(np.nanmean(trained_cells))}
-    low = [output for output in trained_outputs(objective) if accuracies[output] < FAILED]
+    headline = _headline(objective, scores)
+    low = [output for output in trained_outputs(objective) if run_folder.judged_accuracy(headline, output) < FAILED]
     return f"{' and '.join(low)} below {100 * FAILED:.0f} %" if low else None
 
 
@@ -201,6 +200,12 @@ def is_main_process() -> bool:
     return jax.process_index() == 0
 
 
-def _headline(scores: Scores) -> dict[str, float]:
-    """Return the scores that are single numbers."""
-    return {name: value for name, value in scores._asdict().items() if isinstance(value, float | int)}
+def _headline(objective: ObjectiveConfig, scores: Scores) -> dict[str, float]:
+    """Return the scores that are single numbers; with held-out pairs, also the accuracy of the other sums."""
+    numbers: dict[str, float] = {
+        name: value for name, value in scores._asdict().items() if isinstance(value, float | int)
+    }
+    if objective.held_out:
+        cells = np.array(scores.sum_accuracy_by_cell)[~held_out_cells(objective)]
+        numbers["sum_accuracy_trained_cells"] = float(np.nanmean(cells))  # of a label without images, it is nan
+    return numbers
