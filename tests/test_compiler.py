@@ -69,8 +69,11 @@ def test_every_flipped_bit_and_every_cut_is_found(tmp_path):
 
 
 @pytest.mark.parametrize("lacks", ["function", "module"])
-def test_a_jax_whose_cache_cannot_be_replaced_keeps_nothing(monkeypatch, lacks):
+def test_a_jax_whose_cache_cannot_be_replaced_keeps_nothing(monkeypatch, request, lacks):
     before = jax.config.jax_compilation_cache_dir
+    request.addfinalizer(lambda: jax.config.update("jax_compilation_cache_dir", before))
+    request.addfinalizer(lambda: importlib.reload(compiler))
+    jax.config.update("jax_compilation_cache_dir", None)  # another test's program may have set it
     monkeypatch.delattr(compilation_cache, "get_file_cache")
     if lacks == "module":
         monkeypatch.delattr("jax._src.compilation_cache")
@@ -78,4 +81,4 @@ def test_a_jax_whose_cache_cannot_be_replaced_keeps_nothing(monkeypatch, lacks):
     importlib.reload(compiler)
     monkeypatch.setenv("XLA_FLAGS", "")
     set_up_compiler()
-    assert jax.config.jax_compilation_cache_dir == before
+    assert jax.config.jax_compilation_cache_dir is None

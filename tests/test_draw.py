@@ -134,6 +134,9 @@ def test_a_large_picture_is_refused_by_its_header(server):
 def test_the_limits_are_those_that_the_page_on_security_promises():
     limits = draw.MAX_CONNECTIONS, draw.MAX_SECONDS, draw.MAX_REQUEST_BYTES, draw.MAX_PIXELS
     assert limits == (64, 10.0, 1_000_000, 512 * 512)
+    page = " ".join((ROOT / "docs" / "security.md").read_text().split())
+    assert "At most 64 connections are open at a time, a connection ends after 10 seconds" in page
+    assert "a request has at most 1 MB and a picture at most 512 x 512 pixels" in page
 
 
 def test_a_client_that_sends_byte_by_byte_is_ended(monkeypatch):

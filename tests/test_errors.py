@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from programs import ROOT, finish, start, write_set
@@ -134,6 +134,7 @@ def seven(mnist, tmp_path_factory) -> Path:
     phases=[Phase.explicit, Phase.generate],  # not shrunk, as each example is a process
     suppress_health_check=list(HealthCheck),
 )
+@example({})
 @given(st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in SETTINGS.items()}))
 def test_any_environment_gives_the_same_answer_or_one_line(seven, environment):
     command = [sys.executable, "-m", "mnistsum", "predict", str(seven), "--number", "7", "--json"]
@@ -143,6 +144,7 @@ def test_any_environment_gives_the_same_answer_or_one_line(seven, environment):
         (row,) = json.loads(run.stdout.decode(environment.get("PYTHONIOENCODING", "utf-8")))
         assert (row["digit"], row["sum"]) == (7, 14)
     else:
+        assert environment
         assert run.returncode in (1, 2)
         assert run.stderr.decode(errors="replace").splitlines()[-1].startswith("error: ")
 

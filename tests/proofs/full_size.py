@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from experiments.configs.base import config as base
+from mnistsum.app.compiler import set_up_compiler
 from mnistsum.config import DataConfig, ModelConfig, ObjectiveConfig
 from mnistsum.data import load, pair, scale
 from mnistsum.evaluation import evaluate_batch
@@ -28,6 +29,7 @@ TYPES = ("float32", "bfloat16")
 
 def main() -> None:
     """Print, by dtype, the results for the network named on the command line."""
+    set_up_compiler()  # as every program does
     train = load(DataConfig()).train
     split = Split(jnp.asarray(train.images[:BATCH]), jnp.asarray(train.labels[:BATCH]))
     batch = pair(scale(DataConfig(), split.images), split.labels, jnp.arange(BATCH) % 10)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow  # half a minute of compilation
 @pytest.fixture(scope="module")
 def found(tmp_path_factory) -> dict:
     command = [sys.executable, "-m", "tests.proofs.eight_devices", str(tmp_path_factory.mktemp("checkpoints"))]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
 
