@@ -100,7 +100,7 @@ def override(config: Config, assignments: list[str]) -> Config:
     """Return the config with assignments such as `training.epochs=2` applied; raise InputError if one is invalid."""
     flags = _as_flags(config, assignments)
     kind = tyro.conf.FlagConversionOff[Config]
-    return command_line.parse(kind, flags, known=(), prog="python -m experiments.run", default=config)
+    return command_line.parse(kind, flags, known=(), help_at="--help of experiments.run", default=config)
 
 
 def load_variant(text: str, overrides: Sequence[str] = ()) -> Config:

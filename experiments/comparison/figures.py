@@ -179,7 +179,7 @@ def _draw_front(axes: Axes, summary: dict[str, Any], name: str, values: list[flo
     axes.margins(x=0.15, y=0.15)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
     is_time = name.startswith("seconds")
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}") if is_time else EngFormatter(sep=""))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}") if is_time else EngFormatter(sep=""))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(*sorted(axes.get_ylim(), reverse=True))  # not invert_yaxis, as panels share the axis
     finish(axes, axes.yaxis)

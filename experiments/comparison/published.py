@@ -70,7 +70,7 @@ def chart(ours: Sequence[Point]) -> Figure:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.grid(alpha=0.25)
     left.xaxis.set_major_formatter(EngFormatter(sep=""))
-    right.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    right.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     left.invert_yaxis()
     finish(left, left.yaxis)
     finish(right, right.yaxis)

@@ -38,7 +38,7 @@ MISSING = re.compile(r"(--\S+(?: \{.*?\}| [A-Z|]+)?|[A-Z]+)(?= ).*? \(required\)
 TYPES = ConstructorRegistry()  # rules for types that tyro itself would describe with None and nested brackets
 
 
-def parse(program: Any, arguments: list[str], known: Iterable[str], **options: Any) -> Any:
+def parse(program: Any, arguments: list[str], known: Iterable[str], help_at: str = "--help", **options: Any) -> Any:
     """Return the parsed command line.
 
     On --help, tyro prints help and ends the process.
@@ -47,6 +47,7 @@ def parse(program: Any, arguments: list[str], known: Iterable[str], **options: A
         program: what tyro parses: a dataclass, or a union of them as subcommands.
         arguments: the command line's words.
         known: valid words, for hints.
+        help_at: where the user finds what there is, for errors.
         options: options of `tyro.cli`.
 
     Raises:
@@ -63,14 +64,14 @@ def parse(program: Any, arguments: list[str], known: Iterable[str], **options: A
     except SystemExit as end:
         if end.code != 2:
             raise
-        raise InputError(_in_one_line(stderr.getvalue())) from None
+        raise InputError(_in_one_line(stderr.getvalue(), help_at)) from None
     if unknown:
         word = unknown[0].partition("=")[0]
-        raise InputError(f"{word}: not understood; {hint(word, known)}--help lists what there is")
+        raise InputError(f"{word}: not understood; {hint(word, known)}{help_at} lists what there is")
     return parsed
 
 
-def _in_one_line(box: str) -> str:
+def _in_one_line(box: str, help_at: str) -> str:
     """Return tyro's framed error message of several lines as one line, with config fields as users type them."""
     _, *lines = (line.strip("│ ") for line in COLOR.sub("", box).splitlines())  # the first line is a title
 
@@ -83,7 +84,7 @@ def _in_one_line(box: str) -> str:
         message = message.replace(python, plain)
     if message.startswith("Missing from "):
         message = f"{message.partition(': ')[0]}: {', '.join(MISSING.findall(message))}"
-    return f"{message.removeprefix('Error parsing ').rstrip('.')}; --help lists what there is"
+    return f"{message.removeprefix('Error parsing ').rstrip('.')}; {help_at} lists what there is"
 
 
 def options_of(program: type) -> list[str]:
