@@ -25,7 +25,7 @@ class Difference(NamedTuple):
     low: float
     high: float
     standard_error: float
-    verdict: str  # better, worse, no worse by 0.1 points, or undecided
+    verdict: str  # better, worse, at most 0.1 points worse, or undecided
 
 
 def interval(values: Float[np.ndarray, " seeds"]) -> Interval:
@@ -73,7 +73,7 @@ def difference(
         first: how right each seed is on each image, 0 to 1.
         other: the same for the other architecture.
         contrasts: how many differences are examined together; all hold jointly at 95 % (Bonferroni).
-        failures: how many seeds of either failed; if any did, the other is never called no worse.
+        failures: how many seeds of either failed; if any did, the other is never called at most 0.1 points worse.
 
     Raises:
         ValueError: with fewer than two seeds or images.
@@ -106,7 +106,7 @@ def difference(
     elif high < 0:
         verdict = "worse"
     elif low > -MARGIN and not failures:
-        verdict = f"no worse by {100 * MARGIN:g} points"
+        verdict = f"at most {100 * MARGIN:g} points worse"
     else:
         verdict = "undecided"
     return Difference(float(mean), float(low), float(high), math.sqrt(seeds + images), verdict)

@@ -97,7 +97,7 @@ def test_seeds_alone_would_call_equal_architectures_different():
     assert np.mean(called) > 0.5
 
 
-@pytest.mark.parametrize(("half", "verdict"), [(0.0009, "no worse by 0.1 points"), (0.0011, "undecided")])
+@pytest.mark.parametrize(("half", "verdict"), [(0.0009, "at most 0.1 points worse"), (0.0011, "undecided")])
 def test_no_worse_is_said_of_an_interval_that_lies_within_a_tenth_of_a_point(half, verdict):
     effect = half * 3 / stats.t.ppf(0.975, 9)  # of each seed, alternately up and down
     other = np.tile(effect * (-1.0) ** np.arange(10)[:, None], (1, 500))
@@ -113,7 +113,7 @@ def test_verdicts():
     better[:, :200], worse[:, :200] = True, False
     assert difference(base, better).verdict == "better"
     assert difference(base, worse).verdict == "worse"
-    assert difference(base, base).verdict == "no worse by 0.1 points"
+    assert difference(base, base).verdict == "at most 0.1 points worse"
     assert difference(base[:2], random.random((2, 2000)) < 0.97).verdict == "undecided"
 
 

@@ -24,7 +24,7 @@ MEANINGS = (
     "not finite; they are part of every figure.",
     "Each difference is the config's accuracy minus that of the first, paired by seed and by image. Seeds and test "
     "images both count as samples; all intervals of the table, of both outputs, hold together at 95 % (Bonferroni). "
-    "Better or worse: the interval lies on one side of zero. No worse by 0.1 points: it lies above -0.1, and no seed "
+    "Better or worse: the interval lies on one side of zero. At most 0.1 points worse: it lies above -0.1, and no seed "
     "failed. Undecided: anything else.",
     "“training, s” is seconds of training steps, without waiting for their compilation or for evaluation; for seeds in "
     f"one program, each seed's share. “{GOOD_AFTER}” is the training seconds until both outputs had read "

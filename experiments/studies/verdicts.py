@@ -6,7 +6,8 @@ A seed of an architecture misreads an image with a probability that depends on a
 misread, a few often; half of the images are equally hard for every architecture, the others are not; and each seed
 multiplies all of its probabilities by a gamma variate, so that the seeds' error rates have the stated standard
 deviation. Sums are wrong if the digit is, and in a few other pairs. In expectation, either all architectures are
-equally accurate, or the others are just over the margin behind the first, so that a verdict of no worse is false.
+equally accurate, or the others are just over the margin behind the first, so that a verdict of "at most 0.1 points
+worse" is false.
 """
 
 import itertools
@@ -24,7 +25,7 @@ ADDER_ERROR = 0.0005  # mean share of wrong sums if the digit is right
 CONFIGS = 6  # the first and five others
 SEEDS = (2, 3, 5, 10)
 SPREADS = (0.05, 0.2, 0.4, 0.8)  # standard deviation over seeds, in shares of the error rate
-BEHIND = 1.01 * MARGIN  # just too much for a verdict of no worse to be true
+BEHIND = 1.01 * MARGIN  # just too much for "at most 0.1 points worse" to be true
 IMAGES, TRIALS = 10_000, 1000
 
 
@@ -95,7 +96,7 @@ def is_false(verdict: str, truth: float) -> bool:
     return {
         "better": truth <= 0,
         "worse": truth >= 0,
-        "no worse by 0.1 points": truth <= -MARGIN,
+        "at most 0.1 points worse": truth <= -MARGIN,
         "undecided": False,
     }[verdict]
 
