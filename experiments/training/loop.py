@@ -101,7 +101,8 @@ def train(
         config: its seed is ignored.
         seeds: each trains the same run as it would alone (except for the rounding of a vmapped program).
         data: the training images.
-        pace: when to stop. All processes of a run stop at the steps of the first one, and see the same signal.
+        pace: when to stop. All processes of a run stop at the steps of the first one, and see its seconds and the same
+            signal.
         program: a future of `compile_program`, if it was started in the background.
         state: of a single seed, to resume from; None: start before the first step.
         caught: a list that receives a signal's number when it arrives.
@@ -118,7 +119,7 @@ def train(
             return
         start = time.perf_counter()
         current = jax.block_until_ready(compiled(keys, current, placed, np.int32(until)))
-        seconds = time.perf_counter() - start
+        seconds = float(_allgather(time.perf_counter() - start)[0])
         signal_number = int(_allgather(caught[0] if caught else 0).max())
         local_state = local_copy(current) if len(seeds) == 1 else current
         chunk = Chunk(local_state, len(seeds), until, until - chunk.step, seconds, signal_number)
@@ -143,7 +144,7 @@ def _place_on_devices(recipe: Recipe, seeds: Sequence[int], data: Split, state: 
     return replicate(recipe.devices, (keys, state, data))
 
 
-def _allgather(value: int) -> np.ndarray:
+def _allgather(value: float) -> np.ndarray:
     """Gather the values of all processes of the run."""
     try:
         return multihost_utils.process_allgather(np.array(value)).reshape(-1)
