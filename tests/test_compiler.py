@@ -13,6 +13,8 @@ from jax._src import compilation_cache
 
 from mnistsum.app import compiler
 from mnistsum.app.compiler import Programs, set_up_compiler
+from mnistsum.evaluation import compile_evaluation, evaluate
+from mnistsum.models import abstract_model, build
 
 
 @pytest.fixture
@@ -51,6 +53,15 @@ def test_a_damaged_program_is_compiled_anew_and_replaced(folder, damage, recwarn
         np.testing.assert_array_equal(compute(), expected)
         assert path.stat().st_ino == intact  # read, not compiled again
     assert not recwarn.list
+
+
+def test_an_evaluation_compiled_ahead_is_the_one_that_runs(folder, config, train):
+    compile_evaluation(config.data, abstract_model(config.model))
+    (ahead,) = folder.glob("jit_evaluate_batches*")
+    jax.clear_caches()
+    model = jax.device_put(build(config.model, jax.random.key(0)), jax.local_devices()[0])  # as training leaves it
+    evaluate(config.data, model, train)
+    assert list(folder.glob("jit_evaluate_batches*")) == [ahead]  # no other one was compiled
 
 
 def test_every_flipped_bit_and_every_cut_is_found(tmp_path):
