@@ -74,7 +74,7 @@ def test_intervals_cover_the_truth_in_at_least_93_of_100_comparisons(n, seeds, i
 )
 def test_verdicts_are_false_in_at_most_5_of_100_comparisons(seeds, spread, behind):
     found = rates(seeds, spread, behind, images=3000, trials=200)
-    assert max(found.false_of_one, found.false_of_five) <= 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / 200)  # 1 in 200
+    assert max(found.false_of_one, found.false_of_five) <= 0.05  # at most 0.027 in all trials, 0.03 in these
     assert found.covered >= 0.93
 
 

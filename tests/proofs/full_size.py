@@ -5,6 +5,7 @@ It has a process of its own, as tests compile without most of the optimizations 
 
 import dataclasses
 import json
+import re
 import sys
 from typing import Any
 
@@ -44,7 +45,23 @@ def main() -> None:
         }
         if config == ModelConfig(classifier="compact"):
             found[dtype]["float64"] = float64(model, batch)
+        if config == ModelConfig(classifier="compact", dtype="bfloat16"):
+            found[dtype]["operands"] = kernel_gradient_operands(model, batch)
     print(json.dumps(found))
+
+
+def kernel_gradient_operands(model: Model, batch: Batch) -> dict[str, list[str]]:
+    """Return, by kernel of a convolution, the types of the operands whose compiled product is its gradient."""
+    gradient = jax.jit(jax.grad(lambda params: loss(with_parameters(model, params), batch)))
+    text = gradient.lower(parameters(model)).compile().as_text()
+    types = dict(re.findall(r"(%[\w.-]+) = (\w+)\[", text))
+    found = {}
+    for path, kernel in jax.tree.leaves_with_path(parameters(model)):
+        if kernel.ndim == 4:
+            shape = rf"f32\[{kernel.size // kernel.shape[-1]},{kernel.shape[-1]}\]"
+            products = re.findall(rf"= {shape}\S* [\w-]+\((?:\S+ )?(%[\w.-]+), (?:\S+ )?(%[\w.-]+)\)", text)
+            found[jax.tree_util.keystr(path)] = sorted({types[name] for product in products for name in product})
+    return found
 
 
 def gradient(model: Model, batch: Batch) -> dict[str, float]:
