@@ -309,9 +309,9 @@ def _build(kind: Any, values: Any, path: str) -> Any:
     missing = [name for name in expected if name not in values and f"{path}.{name}" not in ADDED]
     unknown = [name for name in values if name not in expected]
     if missing or unknown:
-        lacks = f"without {', '.join(missing)}" if missing else ""
-        has = f"with the unknown {', '.join(unknown)}" if unknown else ""
-        raise InputError(f"{fields}, found them {' and '.join(filter(None, (lacks, has)))}")
+        differences = (("missing", missing), ("unknown", unknown))
+        found = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in differences if names)
+        raise InputError(f"{fields}; {found}")
     parts = {}
     for key, value in values.items():
         if dataclasses.is_dataclass(expected[key]):

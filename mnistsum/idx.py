@@ -120,7 +120,9 @@ def _read_file(path: Path, magic: int, name: str, index: int) -> UInt8[np.ndarra
             if magic == 2051:
                 shape = file.read(8)
                 header += shape
-                height, width = struct.unpack(">II", shape) if len(shape) == 8 else (0, 0)
+                if len(shape) < 8:
+                    raise InputError(f"{path}: expected an IDX header, found {len(header)} bytes")
+                height, width = struct.unpack(">II", shape)
                 if (height, width) != (28, 28):
                     raise InputError(f"{path}: expected images of 28x28, found {height}x{width}; resize them")
                 size = 28 * 28

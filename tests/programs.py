@@ -46,8 +46,8 @@ def stop(after: str, *arguments, folder: Path) -> Path:
     """Stop a run with SIGTERM once it has printed a line that starts so; return its folder."""
     process = start(*arguments, "--output", folder)
     assert process.stdout is not None
-    while not process.stdout.readline().startswith(after):
-        assert process.poll() is None
+    while not (line := process.stdout.readline()).startswith(after):
+        assert line, process.communicate()[1]
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=300)
     if process.returncode == 0:  # it ended before the signal came

@@ -82,8 +82,13 @@ def test_every_flipped_bit_and_every_cut_is_found(tmp_path):
 @pytest.mark.parametrize("lacks", ["function", "module"])
 def test_a_jax_whose_cache_cannot_be_replaced_keeps_nothing(monkeypatch, request, lacks):
     before = jax.config.jax_compilation_cache_dir
-    request.addfinalizer(lambda: jax.config.update("jax_compilation_cache_dir", before))
-    request.addfinalizer(lambda: importlib.reload(compiler))
+
+    def restore():
+        monkeypatch.undo()
+        importlib.reload(compiler)
+        jax.config.update("jax_compilation_cache_dir", before)
+
+    request.addfinalizer(restore)
     jax.config.update("jax_compilation_cache_dir", None)  # another test's program may have set it
     monkeypatch.delattr(compilation_cache, "get_file_cache")
     if lacks == "module":

@@ -35,9 +35,9 @@ def test_json_gives_an_equal_config_back(config):
         ("model.widths", [1, "2"], "model.widths"),
         ("seed", True, "seed"),
         ("training.batch_size", 0, "training.batch_size: expected at least 1, found 0"),
-        ("training.surprise", 1, "training: expected the fields epochs, .*, found them with the unknown surprise$"),
+        ("training.surprise", 1, "training: expected the fields epochs, .*; unknown: surprise$"),
         ("training", 5, "training: expected the fields epochs, .*, found 5$"),
-        ("model.initialisation", "he", "model: expected the fields .* with the unknown initialisation$"),
+        ("model.initialisation", "he", "model: expected the fields .*; unknown: initialisation$"),
         ("objective.digit_weight", None, "objective.digit_weight: expected float, found None"),
     ],
 )
@@ -57,7 +57,7 @@ def test_json_of_before_a_field_was_added_means_its_default():
     del values["objective"]["name"]
     assert from_json(json.dumps(values), "here") == Config()
     del values["objective"]["held_out"]
-    with pytest.raises(InputError, match=r"fields name, digit_weight, held_out, found them without held_out$"):
+    with pytest.raises(InputError, match=r"fields name, digit_weight, held_out; missing: held_out$"):
         from_json(json.dumps(values), "here")
 
 

@@ -63,6 +63,7 @@ def test_a_custom_set_is_taken(tmp_path):
         (LABELS, lambda b: struct.pack(">I", 7) + b[4:], "expected the magic number 2049, found 7"),
         (IMAGES, lambda b: b[:-1], "expected the 31360 bytes that its count 40 implies, found 31359"),
         (IMAGES, lambda b: b + b"x", "expected the 31360 bytes that its count 40 implies, found more"),
+        (IMAGES, lambda b: b[:12], "expected an IDX header, found 12 bytes$"),
         (LABELS, lambda b: struct.pack(">II", 2049, 39) + b[8:-1], "expected 40 labels .* found 39"),
         (LABELS, lambda b: b[:-1] + b"\x0b", "expected labels 0-9, found 11 at position 39"),
         (

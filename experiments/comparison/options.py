@@ -105,7 +105,8 @@ def _configure(options: Compare, overrides: list[str]) -> list[Config]:
             if found != expected:
                 raise InputError(
                     f"compare: expected the same data.{field} in all configs, found {expected} in {names[0]} and "
-                    f"{found} in {name}; an override such as data.{field}={expected} applies to every config"
+                    f"{found} in {name}; an override such as data.{field}={found if expected is None else expected} "
+                    "applies to every config"
                 )
     if any(config.devices != "all" for config in configs):
         raise InputError(

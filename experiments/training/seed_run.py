@@ -201,7 +201,7 @@ def is_main_process() -> bool:
 
 
 def _headline(objective: ObjectiveConfig, scores: Scores) -> dict[str, float]:
-    """Return the scores that are single numbers; with held-out pairs, also the accuracy of the other sums."""
+    """Return the scores that are single numbers; with held-out pairs, also the mean accuracy of the other cells."""
     numbers: dict[str, float] = {
         name: value for name, value in scores._asdict().items() if isinstance(value, float | int)
     }

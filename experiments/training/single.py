@@ -49,7 +49,7 @@ def preview(config: Config, init: str | None, profile: Path | None) -> int:
             raise InputError(
                 f"--profile: the run's {recipe.steps:,} steps are over before a trace begins; increase training.epochs"
             )
-        with jax.profiler.trace(str(profile), create_perfetto_trace=True):
+        with jax.profiler.trace(str(profile), create_perfetto_trace=jax.process_count() == 1):
             traced = next(run)
         console.say(f"a trace of {traced.steps} steps in {profile}, for ui.perfetto.dev or TensorBoard")
     return 0
@@ -247,8 +247,8 @@ def _train_with_progress(
                 bar.stop()
                 resume = ["python", "-m", "experiments.run", "--resume", str(folder)]
                 resume += [] if own is None else ["--config", str(own)]
-                together = " and the same options of processes" if jax.process_count() > 1 else ""
-                console.say(f"stopped at step {chunk.step:,}; go on with: {shlex.join(resume)}{together}")
+                together = ", in each process with its own options of --distributed" if jax.process_count() > 1 else ""
+                console.say(f"stopped at step {chunk.step:,}; go on{together} with: {shlex.join(resume)}")
                 return 128 + chunk.signal
     return 0
 
