@@ -247,7 +247,7 @@ def _train_with_progress(
                 bar.stop()
                 resume = ["python", "-m", "experiments.run", "--resume", str(folder)]
                 resume += [] if own is None else ["--config", str(own)]
-                together = ", in each process with its own options of --distributed" if jax.process_count() > 1 else ""
+                together = ", in each process with its own --distributed options," if jax.process_count() > 1 else ""
                 console.say(f"stopped at step {chunk.step:,}; go on{together} with: {shlex.join(resume)}")
                 return 128 + chunk.signal
     return 0
