@@ -14,10 +14,11 @@ import numpy as np
 
 from mnistsum import json_files, weights
 from mnistsum.calibration import Temperatures
-from mnistsum.config import CONFIG, Config, judges_epochs, read_config, to_json
+from mnistsum.config import CONFIG, Config, ObjectiveConfig, judges_epochs, read_config, to_json
 from mnistsum.errors import InputError, first_line
 from mnistsum.files import write_whole, writing
 from mnistsum.models import Model
+from mnistsum.objective import held_out_cells
 from mnistsum.types import Evaluation
 
 RUN, METRICS, PREDICTIONS, SUMMARY = "run.json", "metrics.jsonl", "predictions.npz", "summary.json"
@@ -64,6 +65,11 @@ def judged_accuracy(scores: dict[str, float], output: str) -> float:
     """Return the accuracy that may decide something: an output's, but of sums only of the pairs that are trained."""
     name = f"{output}_accuracy"
     return scores.get(f"{name}_trained_cells", scores[name])
+
+
+def mean_of_trained_cells(objective: ObjectiveConfig, by_cell: list[list[float]]) -> float:
+    """Return the mean accuracy of sums over the (digit, number) cells that are trained, without those that are nan."""
+    return float(np.nanmean(np.array(by_cell)[~held_out_cells(objective)]))
 
 
 def describe_end(config: Config, summary: dict[str, Any]) -> str:

@@ -41,6 +41,11 @@ def imports() -> dict[str, set[str]]:
     return found
 
 
+def test_the_site_lists_every_public_name():
+    page = (ROOT / "docs" / "api" / "mnistsum.md").read_text()
+    assert [name for name in mnistsum.__all__ if f"[`{name}`]" not in page] == []
+
+
 def test_no_module_imports_itself_by_way_of_others():
     graph, done = imports(), set()
 

@@ -268,13 +268,9 @@ def test_the_quick_part_of_the_contract_holds_for_every_adder(config):
     testing.check_digit_ignores_number(config)
 
 
-# An adder meets a classifier only in its features and digit logits, so one that reads either is enough for each.
-READERS = [config for config in PAIRS if config.adder in ("concat", "direct") or config.classifier == "mlp"]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("config", READERS + INPUTS, ids=named)
-def test_the_contract_holds_for_every_classifier_and_every_adder(config):
+@pytest.mark.parametrize("config", PAIRS + INPUTS, ids=named)
+def test_the_contract_holds_for_every_pair(config):
     testing.check(config)
 
 

@@ -359,7 +359,8 @@ def test_pages_in_fonts_set_aside_are_read(base, mnist, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("margin", "dark"), [(0, False), (0, True), (2, True), (4, False), (10, False), (10, True)])
+@pytest.mark.parametrize("dark", [False, True], ids=["light ink", "dark ink"])
+@pytest.mark.parametrize("margin", [0, 2, 4, 10])
 def test_digits_cut_to_their_ink_are_read_as_whole_images_are(base, mnist, margin, dark):
     images, labels = mnist.test.images[:1500], mnist.test.labels[:1500]
     cut = read(base, [pages.cut(image, margin, dark) for image in images]) == labels

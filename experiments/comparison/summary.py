@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.run_folder import OUTPUTS, Finished, answer_multiply_adds, judged_accuracy
+from experiments.run_folder import OUTPUTS, Finished, answer_multiply_adds, judged_accuracy, mean_of_trained_cells
 from mnistsum.errors import InputError
 from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.statistics import difference, interval
@@ -110,7 +110,7 @@ def _measure(run: Finished, labels: np.ndarray) -> dict[str, Any]:
         if permutation is None
         else float((np.array(permutation)[run.predictions["digit"]] == labels).mean()),
         "sum_accuracy_held_out": float(np.nanmean(cells[not_trained])) if not_trained.any() else None,
-        "sum_accuracy_trained_cells": float(np.nanmean(cells[~not_trained])),
+        "sum_accuracy_trained_cells": mean_of_trained_cells(run.config.objective, test["sum_accuracy_by_cell"]),
         "adder_lag": learned["sum"] - learned["digit"] if len(learned) == len(OUTPUTS) else None,
         "train_seconds": summary["train_seconds"],
         "seconds_to_good": next(good, None),

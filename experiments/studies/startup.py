@@ -23,7 +23,6 @@ from experiments.report.markdown import table
 from mnistsum.files import write_whole
 
 ROUNDS = 5
-SPRINT = ("experiments.run", "--config", "sprint", "--output")
 PAGE = Path("experiments/results/startup.md")
 COMPILER = "/jax/core/compile/"
 PHASES = {  # what JAX reports the seconds of, by thread
@@ -54,6 +53,7 @@ over threads, of the whole command and of training alone."""
 def main() -> None:
     """Measure each command in turn, and write the tables."""
     step = ("experiments.benchmark.first_step", "compact", "mnistsum bfloat16", "0")
+    sprint = ("experiments.run", "--config", "sprint", "--output")
     measurements: dict[str, list[dict[str, Any]]] = {}
     flagged: dict[str, list[dict[str, Any]]] = {}
     for _ in range(ROUNDS):
@@ -62,7 +62,7 @@ def main() -> None:
                 measurements.setdefault(name, []).append(measure(cache, *step))
         for name, flags in XLA_FLAGS.items():
             with tempfile.TemporaryDirectory() as cache:
-                measured = measure(cache, *SPRINT, f"{cache}/run", flags=flags)
+                measured = measure(cache, *sprint, f"{cache}/run", flags=flags)
                 summary = json.loads(Path(cache, "run", "summary.json").read_text())
             flagged.setdefault(name, []).append(measured | {"training": summary["train_seconds"]})
             if not flags:

@@ -18,7 +18,7 @@ from mnistsum.config import Config, ObjectiveConfig, judges_epochs
 from mnistsum.evaluation import Scores, best_permutation, evaluate, labeled_logits, score
 from mnistsum.models import Model
 from mnistsum.models.summary import count_multiply_adds, count_parameters
-from mnistsum.objective import held_out_cells, trained_outputs
+from mnistsum.objective import trained_outputs
 from mnistsum.train import Recipe, non_finite, trained_model
 from mnistsum.types import QUANTITIES, Data, Evaluation, Split, TrainState
 
@@ -206,6 +206,6 @@ def _headline(objective: ObjectiveConfig, scores: Scores) -> dict[str, float]:
         name: value for name, value in scores._asdict().items() if isinstance(value, float | int)
     }
     if objective.held_out:
-        cells = np.array(scores.sum_accuracy_by_cell)[~held_out_cells(objective)]
-        numbers["sum_accuracy_trained_cells"] = float(np.nanmean(cells))  # of a label without images, it is nan
+        by_cell = scores.sum_accuracy_by_cell
+        numbers["sum_accuracy_trained_cells"] = run_folder.mean_of_trained_cells(objective, by_cell)
     return numbers
