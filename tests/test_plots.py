@@ -153,6 +153,8 @@ def test_a_front_has_every_config_with_its_interval_and_joins_those_that_none_be
             np.testing.assert_allclose(segment[:, 1], [1 - spread["high"], 1 - spread["low"]])
         bottom, top = axes.get_ylim()
         assert bottom > top  # the best is above
+    rows[0]["sum_accuracy"] = {"mean": 0.06, "low": 0.05, "high": 0.07}  # as of a sum that is not trained
+    assert all(axes.get_ylim()[0] <= 1 for axes in comparison_figures.fronts({"rows": rows}).axes)
     for row in rows:
         row["config"] = f"{row['config']}-of-a-name-that-takes-most-of-sixty-characters"
     figure = comparison_figures.fronts({"rows": rows})

@@ -181,7 +181,8 @@ def _draw_front(axes: Axes, summary: dict[str, Any], name: str, values: list[flo
     is_time = name.startswith("seconds")
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}") if is_time else EngFormatter(sep=""))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_ylim(*sorted(axes.get_ylim(), reverse=True))  # not invert_yaxis, as panels share the axis
+    lowest, highest = sorted(axes.get_ylim())
+    axes.set_ylim(min(highest, 1), lowest)  # of the error; not invert_yaxis, as panels share the axis
     finish(axes, axes.yaxis)
 
 
