@@ -1,6 +1,5 @@
 """Trains one config with one seed and writes the run's folder: `python -m experiments.run --config base`."""
 
-import contextlib
 import dataclasses
 import time
 from dataclasses import dataclass, field
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments import cli
-from mnistsum.config import Config, as_dict, read_config, spans_epochs
+from mnistsum.config import Config, as_dict, read_config
 from mnistsum.errors import InputError
 
 STARTED = time.perf_counter()
@@ -20,15 +19,11 @@ class Run:
 
     config: str = "base"  # name of a config, or your own .py file
     output: Path | None = None  # new folder for the run; default runs/<config>-<seed>-<date>-<time>
-    resume: Path | None = None  # folder of a run to continue bit for bit: an interrupted one, or one given more epochs
+    resume: Path | None = None  # folder of an interrupted run to continue bit for bit
     init: str | None = None  # start from these weights: a run's folder, exported weights, or a bundled network
     log: Literal["tensorboard"] | None = None  # also write metrics, pictures and config for TensorBoard
     dry_run: bool = False  # print device, data, layers and estimated duration, then exit
     profile: Path | None = None  # write a trace of a few steps to this folder, for Perfetto or TensorBoard, then exit
-    distributed: bool = False  # train together with the other processes of this SLURM, Open MPI or TPU job
-    coordinator: str | None = None  # outside such jobs: HOST:PORT of process 0, the same in each process
-    processes: int | None = None  # outside such jobs: number of processes
-    process: int | None = None  # outside such jobs: index of this one, from 0; only 0 prints and writes
     settings: cli.Settings = field(default_factory=Config)
 
 
@@ -38,33 +33,25 @@ def command(arguments: list[str]) -> int:
     settings, own = options.settings, cli.own_file(options.config)
     if options.resume is not None:
         settings = _resumed(options, options.resume, arguments)
-    process_options = (options.coordinator, options.processes, options.process)
-    if not options.distributed and any(option is not None for option in process_options):
-        raise InputError("--coordinator, --processes and --process: expected only with --distributed")
     folder = options.resume or options.output or _new_folder(settings)
     if options.resume is None and folder.exists() and not _is_new(folder):
         raise InputError(f"--output {folder}: exists and is not an empty folder; name another, or --resume {folder}")
 
-    from experiments.training import processes, single  # JAX loads only for a valid command line
+    from experiments.training import single  # JAX loads only for a valid command line
     from mnistsum.app.compiler import set_up_compiler  # imports JAX, too
 
     set_up_compiler()
-    with contextlib.ExitStack() as stack:
-        if options.distributed:
-            stack.enter_context(processes.join_processes(*process_options))
-        if options.resume is not None:
-            return single.resume(folder, settings, own, cli.format_command("run", arguments), STARTED)
-        if options.dry_run or options.profile:
-            return single.preview(settings, options.init, options.profile)
-        return single.start(
-            settings, folder, own, options.init, options.log, cli.format_command("run", arguments), STARTED
-        )
+    if options.resume is not None:
+        return single.resume(folder, settings, own, cli.format_command("run", arguments), STARTED)
+    if options.dry_run or options.profile:
+        return single.preview(settings, options.init, options.profile)
+    return single.start(settings, folder, own, options.init, options.log, cli.format_command("run", arguments), STARTED)
 
 
 def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
-    """Return the config of the folder to resume; the command line may only change devices and add epochs."""
+    """Return the config of the folder to resume; the command line may only change devices."""
     overrides = [argument for argument in arguments if cli.ASSIGNMENT.fullmatch(argument)]
-    changes = [override for override in overrides if override.startswith(("devices=", "training.epochs="))]
+    changes = [override for override in overrides if override.startswith("devices=")]
     option_names = {argument[2:].split("=")[0].replace("-", "_") for argument in arguments if argument.startswith("--")}
     own = options.config.endswith(".py") or options.config == "base"
     plain = cli.override(cli.load_config(options.config), changes)
@@ -73,25 +60,11 @@ def _resumed(options: Run, folder: Path, arguments: list[str]) -> Config:
     )
     if not own or overrides != changes or options != expected or option_names & as_dict(plain).keys():
         raise InputError(
-            "--resume: takes no other argument, as the run's folder holds its config; only devices=N, "
-            "training.epochs=N, --distributed, and --config FILE.py where that defines the run's network"
+            "--resume: takes no other argument, as the run's folder holds its config; only devices=N "
+            "and --config FILE.py where that defines the run's network"
         )
     config = read_config(folder)
-    resumed = cli.override(config, changes) if changes else config
-    epochs, schedule = config.training.epochs, config.optimizer.schedule
-    if resumed.training.epochs < epochs:
-        raise InputError(
-            f"training.epochs: expected at least the {epochs:g} of {folder}, found {resumed.training.epochs:g}"
-        )
-    if resumed.training.epochs > epochs and spans_epochs(config):
-        falls = f"training.pressure={config.training.pressure:g} falls to 1"
-        if schedule != "constant":
-            falls = f"the rate of optimizer.schedule={schedule} falls to 0"
-        raise InputError(
-            f"training.epochs: {falls} over the {epochs:g} epochs of {folder}, so it cannot go on; start a new run "
-            f"from its weights: --init {folder}"
-        )
-    return resumed
+    return cli.override(config, changes) if changes else config
 
 
 def _is_new(folder: Path) -> bool:

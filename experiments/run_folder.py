@@ -14,7 +14,7 @@ import numpy as np
 
 from mnistsum import json_files, weights
 from mnistsum.calibration import Temperatures
-from mnistsum.config import CONFIG, Config, ObjectiveConfig, judges_epochs, read_config, to_json
+from mnistsum.config import CONFIG, Config, ObjectiveConfig, read_config, to_json
 from mnistsum.errors import InputError, first_line
 from mnistsum.files import write_whole, writing
 from mnistsum.models import Model
@@ -70,18 +70,6 @@ def judged_accuracy(scores: dict[str, float], output: str) -> float:
 def mean_of_trained_cells(objective: ObjectiveConfig, by_cell: list[list[float]]) -> float:
     """Return the mean accuracy of sums over the (digit, number) cells that are trained, without those that are nan."""
     return float(np.nanmean(np.array(by_cell)[~held_out_cells(objective)]))
-
-
-def describe_end(config: Config, summary: dict[str, Any]) -> str:
-    """Describe where a run stopped and which epoch's weights it kept; empty if validation images decide neither."""
-    if not judges_epochs(config):
-        return ""
-    end, best, kept = (summary["ended"][name] for name in ("epoch", "best", "kept"))
-    steps_per_epoch = round(summary["steps"] / end)
-    is_early = summary["steps"] < round(config.training.epochs * steps_per_epoch)
-    how = "stopped early" if is_early else "ended"
-    by = "" if best is None else f"; the best accuracy on validation images was at epoch {best:g}"
-    return f"{how} at epoch {end:g} of {config.training.epochs:g}{by}; kept: the weights of epoch {kept:g}"
 
 
 def write_results(
@@ -149,11 +137,6 @@ def read_summary(folder: Path) -> dict[str, Any]:
     if DIGEST in summary and summary[DIGEST] != _digest_of_summary(summary):
         raise InputError(f"{path}: altered: not what the run wrote; {REMEDY}")
     return summary
-
-
-def answer_multiply_adds(summary: dict[str, Any]) -> float:
-    """Return the multiply-adds per answer: those of one pass times the mean number of passes per test image."""
-    return summary["multiply_adds"] * summary["test"].get("passes", 1)  # a run without the entry counts as one pass
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def _draw(groups: Groups, path: Path) -> None:
 
 
 def _read(folder: Path) -> Any:
-    """Return a tested run without its predictions and metrics; its multiply-adds are per answer."""
+    """Return a tested run without its predictions and metrics."""
     from experiments import run_folder  # imports JAX, too
 
     summary = run_folder.read_summary(folder)
@@ -75,7 +75,6 @@ def _read(folder: Path) -> Any:
         if not isinstance(value, int | float) or not 0 <= value <= 1:
             raise InputError(f"{path}: expected test.{key} of 0 to 1, found {value!r}")
     run = run_folder.read_json(folder / run_folder.RUN)
-    summary |= {"multiply_adds": run_folder.answer_multiply_adds(summary)}
     if "experiments.compare" in run.get("command", ""):  # one command for many runs
         summary["wall_seconds"] = None
     return run_folder.Finished(folder, read_config(folder), run, [], summary, {})

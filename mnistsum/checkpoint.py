@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 
 from mnistsum import weights
-from mnistsum.config import Config, as_dict, from_json, read_config, spans_epochs, to_json
+from mnistsum.config import Config, as_dict, from_json, read_config, to_json
 from mnistsum.errors import InputError
 from mnistsum.files import PARTIAL, first_difference, load_arrays, save_arrays, writing
 from mnistsum.json_files import parse_json
@@ -34,10 +34,9 @@ class Restored(NamedTuple):
     state: TrainState
     kept: dict[str, Any]  # what was saved beside the state
     refused: tuple[str, ...]  # a line for each newer checkpoint that could not be used
-    best: Model | None  # the model that was saved beside the state's own, if any
 
 
-def save(folder: Path, config: Config, state: TrainState, kept: dict[str, Any], best: Model | None = None) -> None:
+def save(folder: Path, config: Config, state: TrainState, kept: dict[str, Any]) -> None:
     """Write a checkpoint named after the state's step, whole or not at all, and delete all others but the one before.
 
     Newer ones are deleted, too: they are there only if they could not be used when the run was resumed.
@@ -47,7 +46,6 @@ def save(folder: Path, config: Config, state: TrainState, kept: dict[str, Any], 
         config: the config of the state.
         state: this process's state.
         kept: JSON values that the state does not determine, such as seconds spent so far.
-        best: the model of an earlier step that the run may end with.
 
     Raises:
         OSError: if writing fails; it names path and cause, and the older checkpoints are left as they are.
@@ -73,8 +71,7 @@ def save(folder: Path, config: Config, state: TrainState, kept: dict[str, Any], 
         folder.mkdir(parents=True, exist_ok=True)
         for partial_file in folder.glob(f"*{PARTIAL}"):  # left by a killed process
             partial_file.unlink()
-    arrays = _named_arrays(state) | ({} if best is None else _named_arrays({"best": best}))
-    save_arrays(path, arrays, {"config": to_json(config), "kept": json.dumps(kept)})
+    save_arrays(path, _named_arrays(state), {"config": to_json(config), "kept": json.dumps(kept)})
     with writing(path):
         existing = steps(folder)
         index = existing.index(int(state.step))
@@ -96,26 +93,23 @@ def steps(folder: Path) -> list[int]:
 def restore(folder: Path, config: Config) -> Restored:
     """Return the newest sound checkpoint of this config; `devices` may differ.
 
-    If nothing spans the epochs, as a falling learning rate does, `training.epochs` may differ, too.
-
     Raises:
         InputError: if there is none; it gives the reason for each checkpoint.
     """
     refused: list[str] = []
     for step in steps(folder):
         try:
-            state, kept, best = _read(path_of(folder, step), config)
+            state, kept = _read(path_of(folder, step), config)
         except InputError as error:
             refused.append(str(error))
         else:
-            return Restored(state, kept, tuple(refused), best)
+            return Restored(state, kept, tuple(refused))
     raise InputError("; ".join(refused) or f"{folder}: holds no complete checkpoint; start the run again")
 
 
 def load_run(folder: str | Path, own: str | Path | None = None) -> tuple[Config, Model]:
-    """Return the config and model of a run's folder: its final model, else the one it would keep if it ended now.
+    """Return the config and model of a run's folder: its final model, else that of its newest checkpoint.
 
-    An unfinished run would keep the model of its newest checkpoint, or the best so far if `training.keep` is best.
     A warning names each checkpoint that could not be used.
 
     Args:
@@ -146,35 +140,29 @@ def load_run(folder: str | Path, own: str | Path | None = None) -> tuple[Config,
     restored = restore(folder / "checkpoints", config)
     for line in restored.refused:
         warnings.warn(f"{line}; an older one was loaded", stacklevel=2)
-    return config, trained_model(restored.state) if restored.best is None else restored.best
+    return config, trained_model(restored.state)
 
 
-def _read(path: Path, config: Config) -> tuple[TrainState, dict[str, Any], Model | None]:
+def _read(path: Path, config: Config) -> tuple[TrainState, dict[str, Any]]:
     arrays, metadata = load_arrays(path)
     if "kept" not in metadata:
         raise InputError(f"{path}: expected a checkpoint, found weights")
     saved = as_dict(from_json(metadata.get("config", ""), str(path)))
-    may_differ = {"devices"} | (set() if spans_epochs(config) else {"training.epochs"})
     for name, value in as_dict(config).items():
-        if name not in may_differ and saved[name] != value:
+        if name != "devices" and saved[name] != value:
             raise InputError(f"{path}: from another config: expected {name} to be {value!r}, found {saved[name]!r}")
-    # The count of images shapes only the draws by rank; without them, any count will do.
-    images = len(arrays.get("draws.losses", ())) or config.data.train_images or config.training.batch_size
-    # No array's shape depends on the number of devices, and the run's devices may not exist here.
+    images = config.data.train_images or config.training.batch_size
+    # No array's shape depends on the number of images or devices, and the run's devices may not exist here.
     like = jax.eval_shape(lambda: init_state(make_recipe(config, images, devices=1), split_keys(0)))
-    state_shapes, best_shapes = _named_arrays(like), _named_arrays({"best": like.model})
-    expected = state_shapes | (best_shapes if arrays.keys() & best_shapes.keys() else {})
+    expected = _named_arrays(like)
     if differs := first_difference(expected, arrays):
         raise InputError(f"{path}: of another architecture: {differs}")
     leaves = [
         jax.random.wrap_key_data(arrays[name]) if _is_key(leaf) else arrays[name]
-        for name, leaf in zip(state_shapes, jax.tree.leaves(like), strict=True)
+        for name, leaf in zip(expected, jax.tree.leaves(like), strict=True)
     ]
     state = jax.tree.unflatten(jax.tree.structure(like), leaves)
-    best = None
-    if expected != state_shapes:
-        best = jax.tree.unflatten(jax.tree.structure(like.model), [arrays[name] for name in best_shapes])
-    return state, parse_json(metadata["kept"], str(path)), best
+    return state, parse_json(metadata["kept"], str(path))
 
 
 def _named_arrays(tree: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ JAX is not imported here, so that a command line is parsed before JAX loads.
 import dataclasses
 import json
 import math
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,17 +16,6 @@ from mnistsum.field_checks import Checked, hints
 from mnistsum.json_files import parse_json, read_json
 
 CONFIG = "config.json"  # the name of a config's file in its run's folder
-RENAMED = {"model.initialisation": "initialization"}  # key in older JSON -> current name
-# Fields that older JSON lacks; their defaults keep the earlier behavior.
-ADDED = (
-    "objective.name",
-    "data.train_images",
-    "data.test_doubt",
-    "training.patience",
-    "training.keep",
-    "training.pressure",
-    "optimizer.dtype",
-)
 
 
 @dataclass(frozen=True)
@@ -46,7 +34,6 @@ class DataConfig(Checked):
     train_images: int = 0  # images to train on, drawn by the run's seed from those not held out; 0: all of them
     scaling: Literal["unit", "standard"] = "standard"  # unit: pixels / 255; standard: then (x - mean) / std of MNIST
     test_shift: int = 0  # pixels; outside training, logits are averaged over all image shifts of up to this many
-    test_doubt: float = 1.0  # shift only images whose most likely digit is less probable than this; 1: all images
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         return [
@@ -54,7 +41,6 @@ class DataConfig(Checked):
             ("validation", self.validation >= 0, "at least 0"),
             ("train_images", self.train_images >= 0, "at least 0"),
             ("test_shift", 0 <= self.test_shift <= 14, "0 to 14 pixels"),
-            ("test_doubt", 0 <= self.test_doubt <= 1, "0 to 1"),
         ]
 
 
@@ -154,8 +140,8 @@ class OptimizerConfig(Checked):
     learning_rate: float = 0.02  # the schedule's peak
     momentum: float = 0.95  # of sgd, and of muon's matrices and kernels; b1 of adamw
     weight_decay: float = 0.0  # decoupled, scaled by the learning rate; with muon, of matrices and kernels only
-    schedule: Literal["constant", "one_cycle", "cosine"] = "one_cycle"  # linear rise, then linear or cosine decay to 0
-    warmup: float = 0.2  # fraction of steps in which the rate rises; one_cycle and cosine
+    schedule: Literal["constant", "one_cycle"] = "one_cycle"  # one_cycle: linear rise, then linear fall to 0
+    warmup: float = 0.2  # fraction of steps in which the rate of one_cycle rises
     average: float = 0.0  # decay of the weights' moving average, which is evaluated and saved; 0: no average
     clip_norm: float = 0.0  # maximum global norm of the gradient; 0: no clipping
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of muon's products; all else is float32
@@ -176,7 +162,7 @@ class OptimizerConfig(Checked):
 
 @dataclass(frozen=True)
 class TrainingConfig(Checked):
-    """The length of training, the batch size, and early stopping.
+    """The length of training and the batch size.
 
     Examples:
         >>> from mnistsum import TrainingConfig
@@ -186,16 +172,11 @@ class TrainingConfig(Checked):
 
     epochs: float = 8.0  # passes over the training images; a fraction stops partway through one
     batch_size: int = 128  # images per step; an epoch's last, incomplete batch is dropped
-    pressure: float = 1.0  # ratio of draws, hardest to easiest image; decays to 1; 1: each image once per epoch
-    patience: int = 0  # stop after this many epochs without better validation accuracy (of the sum, if trained); 0: off
-    keep: Literal["last", "best"] = "last"  # weights: from the end, or from the epoch with the best such accuracy
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
         return [
             ("epochs", 0 < self.epochs <= 1e6, "above 0, and a million at most"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
-            ("pressure", 1 <= self.pressure <= 1e6, "at least 1, and a million at most"),
-            ("patience", self.patience >= 0, "at least 0"),
         ]
 
 
@@ -226,14 +207,6 @@ class Config(Checked):
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
-    def __post_init__(self):
-        super().__post_init__()
-        if judges_epochs(self) and not self.data.validation:
-            raise InputError(
-                "training.patience and training.keep=best: expected validation images to judge each epoch by; "
-                "add data.validation=5000"
-            )
-
     def _ranges(self) -> list[tuple[str, bool, str]]:
         in_name = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."
         return [
@@ -241,16 +214,6 @@ class Config(Checked):
             ("seed", 0 <= self.seed < 2**32, "0 to 4294967295"),
             ("devices", self.devices == "all" or self.devices >= 1, "all, or at least 1"),
         ]
-
-
-def judges_epochs(config: Config) -> bool:
-    """Return whether the validation accuracy of each epoch decides how a run ends."""
-    return config.training.patience > 0 or config.training.keep == "best"
-
-
-def spans_epochs(config: Config) -> bool:
-    """Return whether the learning rate or the pressure of the draws follows a schedule over all epochs."""
-    return config.optimizer.schedule != "constant" or config.training.pressure > 1
 
 
 def to_json(config: Config) -> str:
@@ -298,15 +261,10 @@ def as_dict(config: Config) -> dict[str, Any]:
 def _build(kind: Any, values: Any, path: str) -> Any:
     """Build a config dataclass from parsed JSON."""
     expected = hints(kind)
-    if isinstance(values, dict):
-        old = {key: name for key in values if (name := RENAMED.get(f"{path}.{key}")) and name not in values}
-        for key, name in old.items():
-            warnings.warn(f"the config's {path}.{key} is read as {path}.{name}, its current name", stacklevel=4)
-        values = {old.get(key, key): value for key, value in values.items()}
     fields = f"{path or 'a config of this version'}: expected the fields {', '.join(expected)}"
     if not isinstance(values, dict):
         raise InputError(f"{fields}, found {values}")
-    missing = [name for name in expected if name not in values and f"{path}.{name}" not in ADDED]
+    missing = [name for name in expected if name not in values]
     unknown = [name for name in values if name not in expected]
     if missing or unknown:
         differences = (("missing", missing), ("unknown", unknown))

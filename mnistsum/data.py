@@ -55,7 +55,6 @@ def draw_epoch(
     epoch: Int[Array, ""] | int,
     n: int,
     images: int | None = None,
-    places: Int[Array, " images"] | None = None,
 ) -> Epoch:
     """Return the order and the numbers of an epoch; each image gets one number, uniform on 0-9.
 
@@ -67,7 +66,6 @@ def draw_epoch(
         epoch: counted from 0.
         n: how many images the data set has.
         images: how many are trained on, the same ones in every epoch; by default all.
-        places: indices into these, in the order in which the epoch sees them; by default each once.
 
     Examples:
         >>> import jax
@@ -81,39 +79,13 @@ def draw_epoch(
     images = images or n
     if images > n:
         raise InputError(f"draw_epoch: expected at most n={n:,} images, found {images:,}")
-    if places is None:
-        places = permute(order_key, epoch, images)
+    order = jax.random.permutation(jax.random.fold_in(order_key, epoch), images)
     if images < n:
-        places = jax.random.permutation(jax.random.fold_in(order_key, NO_EPOCH), n)[:images][places]
+        order = jax.random.permutation(jax.random.fold_in(order_key, NO_EPOCH), n)[:images][order]
     return Epoch(
-        order=places,
+        order=order,
         numbers=jax.random.randint(jax.random.fold_in(number_key, epoch), (n,), 0, 10),
     )
-
-
-def permute(order_key: Key[Array, ""], epoch: Int[Array, ""] | int, n: int) -> Int[Array, " n"]:
-    """Return the order in which an epoch sees each of `n` images once."""
-    return jax.random.permutation(jax.random.fold_in(order_key, epoch), n)
-
-
-def draw_by_rank(losses: Float[Array, " n"], log_pressure: Float[Array, ""]) -> Int[Array, " n"]:
-    """Return `n` places by decreasing loss, repeating those with large losses.
-
-    Rank r of n is drawn in proportion to exp(-log_pressure * r / n), as in Loshchilov & Hutter 2016, "Online batch
-    selection for faster training of neural networks" (arXiv:1511.06343), but the draws are evenly spaced, not random:
-    each count is within one of its expectation. As `log_pressure`, which is above 0, nears 0, each comes once.
-
-    Examples:
-        >>> import jax.numpy as jnp
-        >>> from mnistsum.data import draw_by_rank
-        >>> losses = jnp.array([0.1, 3.0, 0.2, 1.0])
-        >>> [draw_by_rank(losses, jnp.log(pressure)).tolist() for pressure in (1.001, 100.0)]
-        [[1, 3, 2, 0], [1, 1, 1, 3]]
-    """
-    n = len(losses)
-    share = (jnp.arange(n) + 0.5) / n
-    ranks = -n * jnp.log1p(share * jnp.expm1(-log_pressure)) / log_pressure
-    return jnp.argsort(-losses)[jnp.clip(ranks.astype(jnp.int32), 0, n - 1)]
 
 
 def augment(

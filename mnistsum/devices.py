@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 from jax import lax
-from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Array
 
@@ -16,14 +15,12 @@ def count_devices(config: Config) -> int:
     """Return how many devices share each batch.
 
     Raises:
-        InputError: if JAX finds fewer, if a run of several processes would not use all of them, or if they cannot
-            share a batch evenly.
+        InputError: if JAX finds fewer, or if they cannot share a batch evenly.
     """
     available, size = jax.device_count(), config.training.batch_size
     devices = available if config.devices == "all" else config.devices
-    if devices > available or (jax.process_count() > 1 and devices < available):
-        most = f"{'all' if jax.process_count() > 1 else 'at most'} {available}"
-        raise InputError(f"devices: expected {most} that JAX finds, found {devices}")
+    if devices > available:
+        raise InputError(f"devices: expected at most the {available} that JAX finds, found {devices}")
     if size % devices:
         below = size // devices * devices
         nearest = " or ".join(str(near) for near in (below, below + devices) if near)
@@ -54,13 +51,3 @@ def replicated_sharding(devices: int) -> NamedSharding:
 def abstract_arrays(tree: Any, sharding: Sharding) -> Any:
     """Return the shapes and types of arrays, with this sharding."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
-
-
-def replicate(devices: int, tree: Any) -> Any:
-    """Return arrays that are the same in each process, copied to each of `devices` devices."""
-    return multihost_utils.host_local_array_to_global_array(tree, mesh(devices, "batch"), PartitionSpec())
-
-
-def local_copy(tree: Any) -> Any:
-    """Return this process's own copy of arrays that are replicated on each device."""
-    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)

@@ -22,7 +22,6 @@ from mnistsum.types import Evaluation, Split
 
 BATCH_SIZE = 100  # images at a time
 BATCHES = 10  # maximum per call of the compiled program
-DOUBTFUL = 4  # images that are classified again together: over 25 shifts, as many passes as a batch
 
 
 def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = BATCH_SIZE) -> Evaluation:
@@ -74,93 +73,30 @@ def check_raw(images: Any) -> None:
         raise InputError(f"images: expected uint8 [n, 28, 28, 1], found {images.dtype} {list(images.shape)}")
 
 
-class Classified(NamedTuple):
-    """A classifier's outputs for raw images."""
-
-    features: Float[Array, "batch f"]
-    digit: Float[Array, "batch 10"]  # logits
-    passes: Int[Array, " batch"]  # of the classifier, for each image
-
-
-def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"], loops: bool = True) -> Classified:
-    """Return a trained model's features and digit logits for raw images, and how many passes each image took.
-
-    With `test_shift`, features and logits are means over all shifts of the image by up to that many whole pixels along
-    each axis, with black outside: test-time augmentation (Krizhevsky et al. 2012, "ImageNet classification with deep
-    convolutional neural networks"). With `test_doubt` below 1, only images whose most likely digit is less probable
-    than that are shifted. No image's answer depends on the others in its batch.
-
-    Args:
-        config: its scaling and test-time augmentation are read.
-        model: the trained model.
-        images: 0-255.
-        loops: False if the compiler does not support loops of unknown length; then all images are shifted, with the
-            same answers.
-    """
-    images = jnp.asarray(images)
-    shifts = (2 * config.test_shift + 1) ** 2
-    if shifts == 1 or config.test_doubt == 1:
-        features, digit = _mean_over_shifts(config, model, images)
-        return Classified(features, digit, jnp.full_like(digit[:, 0], shifts, jnp.int32))
-    features, digit = _classify_unshifted(config, model, images)
-    is_doubtful = jax.nn.softmax(digit).max(-1) < config.test_doubt
-
-    def mean_if_doubtful(chosen: Any, answers: Classified, sequential: bool) -> Classified:
-        features, digit = _mean_over_shifts(config, model, images[chosen], sequential)
-        which = is_doubtful[chosen]
-        return Classified(
-            jnp.where(which[:, None], features, answers.features),
-            jnp.where(which[:, None], digit, answers.digit),
-            jnp.where(which, 1 + shifts, answers.passes),
-        )
-
-    answers = Classified(features, digit, jnp.ones_like(digit[:, 0], jnp.int32))
-    if not loops:
-        return mean_if_doubtful(slice(None), answers, sequential=True)
-    order = jnp.argsort(~is_doubtful)  # doubtful images first
-    few = jnp.arange(DOUBTFUL)
-    sequential = shifts * DOUBTFUL > 2 * BATCH_SIZE
-
-    def look_again(i: Int[Array, ""], answers: Classified) -> Classified:
-        chosen = order[jnp.minimum(i * DOUBTFUL + few, images.shape[0] - 1)]
-        new = mean_if_doubtful(chosen, jax.tree.map(lambda answer: answer[chosen], answers), sequential)
-        return jax.tree.map(lambda answer, mean: answer.at[chosen].set(mean), answers, new)
-
-    return lax.fori_loop(0, -(-is_doubtful.sum() // DOUBTFUL), look_again, answers)
-
-
-def _mean_over_shifts(
-    config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"], sequential: bool = True
-) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
-    """Return the means of features and digit logits over the shifts of each image.
-
-    Shifts run in turn, which needs less memory, or all as one batch, which is faster for few images.
-    """
-    if not config.test_shift:
-        return _classify_unshifted(config, model, images)
-    edge, offsets = (config.test_shift, config.test_shift), range(2 * config.test_shift + 1)
-    padded = jnp.pad(images, ((0, 0), edge, edge, (0, 0)))
-    shifted = jnp.stack([padded[:, y : y + 28, x : x + 28] for y in offsets for x in offsets])
-    if sequential:
-        answers = lax.map(partial(_classify_unshifted, config, model), shifted)
-    else:
-        batched = _classify_unshifted(config, model, shifted.reshape(-1, 28, 28, 1))
-        answers = (each.reshape(*shifted.shape[:2], -1) for each in batched)
-    features, digit = (each.mean(0) for each in answers)
-    return features, digit
-
-
-def _classify_unshifted(
+def classify(
     config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"]
 ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
-    """Return features and digit logits of unshifted images."""
-    return rebuilt(model).classify(scale(config, images))
+    """Return a trained model's features and digit logits for raw images, 0-255.
+
+    With `test_shift`, both are means over all shifts of the image by up to that many whole pixels along each axis, with
+    black outside: test-time augmentation (Krizhevsky et al. 2012, "ImageNet classification with deep convolutional
+    neural networks"). No image's answer depends on the others in its batch.
+    """
+    images, side = jnp.asarray(images), 2 * config.test_shift + 1
+    if side == 1:
+        return rebuilt(model).classify(scale(config, images))
+    edge = (config.test_shift, config.test_shift)
+    padded = jnp.pad(images, ((0, 0), edge, edge, (0, 0)))
+    shifted = jnp.stack([padded[:, y : y + 28, x : x + 28] for y in range(side) for x in range(side)])
+    answers = rebuilt(model).classify(scale(config, shifted.reshape(-1, 28, 28, 1)))
+    features, digit = (answer.reshape(side * side, -1, answer.shape[-1]).mean(0) for answer in answers)
+    return features, digit
 
 
 def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation:
     """Return the model's answers to a batch of images, each with all ten numbers."""
     images, labels = jnp.asarray(batch.images), jnp.asarray(batch.labels)
-    features, digit, passes = classify(config, model, images)
+    features, digit = classify(config, model, images)
     # One-hot numbers [10, batch, 10] to sum logits [batch, 10, 19].
     numbers = jnp.broadcast_to(jnp.eye(10)[:, None], (10, len(labels), 10))
     sums = jax.vmap(lambda number: rebuilt(model).add(features, digit, number), out_axes=1)(numbers)
@@ -172,7 +108,6 @@ def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation
         impossible=jnp.where(ADDS_UP.any(1)[None], 0, jax.nn.softmax(sums)).sum(-1),
         digit_logits=digit,
         sum_logits=sums,
-        passes=passes,
     )
 
 
@@ -222,7 +157,6 @@ class Scores(NamedTuple):
     sum_loss: float
     consistency: float  # share of pairs whose predicted sum is the predicted digit plus the number, right or wrong
     impossible: float  # mean probability on sums that the number excludes
-    passes: float  # of the classifier, mean over images
     images: int
     pairs: int
     digit_accuracy_by_label: list[float]  # [10]
@@ -241,7 +175,7 @@ def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> Scor
         >>> labels = np.array([7, 2])
         >>> nothing = np.zeros((2, 10), np.float32)
         >>> digit = np.array([7, 3])  # the second is misread, and both sums follow the digit
-        >>> rest = np.zeros((2, 10), np.float32), np.zeros((2, 10, 19), np.float32), np.ones(2, int)
+        >>> rest = np.zeros((2, 10), np.float32), np.zeros((2, 10, 19), np.float32)
         >>> evaluation = Evaluation(digit, digit[:, None] + np.arange(10), nothing[:, 0], nothing, nothing, *rest)
         >>> scores = score(evaluation, labels)
         >>> scores.digit_accuracy, scores.sum_accuracy, scores.consistency
@@ -263,7 +197,6 @@ def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> Scor
         sum_loss=float(evaluation.sum_loss.mean(dtype=np.float64)),
         consistency=float((sums == digit[:, None] + np.arange(10)).mean()),
         impossible=float(evaluation.impossible.mean(dtype=np.float64)),
-        passes=float(evaluation.passes.mean()),
         images=digit_right.size,
         pairs=sum_right.size,
         digit_accuracy_by_label=by_label.tolist(),

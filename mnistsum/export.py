@@ -27,12 +27,11 @@ TOO_NEW = (0, 11)  # first version of JAX that jax2onnx 0.17 does not support
 
 def describe(config: Config, temperatures: Temperatures | None) -> dict[str, str]:
     """Describe the probabilities of an exported network in words."""
-    shifts, doubt = (2 * config.data.test_shift + 1) ** 2, config.data.test_doubt
-    of_which = f" of images whose digit has a probability below {doubt:g}" if doubt < 1 else ""
+    shifts = (2 * config.data.test_shift + 1) ** 2
     return {
         "probabilities": "calibrated" if temperatures else "uncalibrated",
         "temperatures": json.dumps(temperatures._asdict() if temperatures else None),
-        "logits": f"means over {shifts} shifts{of_which}" if shifts > 1 else "of the image as it is",
+        "logits": f"means over {shifts} shifts" if shifts > 1 else "of the image as it is",
     }
 
 
@@ -79,7 +78,7 @@ def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = No
     model = with_fixed_calls(jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(model)))
     images, numbers = jax.ShapeDtypeStruct(("n", 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct(("n",), jnp.int32)
     graph = jax2onnx.to_onnx(
-        _function(config, model, temperatures, loops=False),
+        _function(config, model, temperatures),
         [images, numbers],
         opset=OPSET,
         model_name="mnistsum",
@@ -91,11 +90,11 @@ def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = No
     return graph.SerializeToString()
 
 
-def _function(config: Config, model: Model, temperatures: Temperatures | None, loops: bool = True) -> Callable:
+def _function(config: Config, model: Model, temperatures: Temperatures | None) -> Callable:
     """Return the function to export; StableHLO keeps its name, which describes the probabilities."""
 
     def function(images: Any, numbers: Any) -> tuple[Any, ...]:
-        return tuple(probabilities(config.data, model, temperatures, images, numbers, loops))
+        return tuple(probabilities(config.data, model, temperatures, images, numbers))
 
     function.__name__ = ", ".join(f"{key}: {value}" for key, value in describe(config, temperatures).items())
     return function

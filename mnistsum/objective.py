@@ -4,7 +4,7 @@ import chex
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from mnistsum.config import ObjectiveConfig
 from mnistsum.errors import InputError
@@ -35,23 +35,11 @@ def weighted(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Arr
     digit_loss = negative_log_likelihood(logits.digit, batch.label).mean()
     sum_loss = negative_log_likelihood(logits.sum, batch.sum)
     if config.held_out:  # masked, because redrawing the number would let it reveal the label
-        mask = _sum_mask(config, batch)
+        mask = ~jnp.asarray(held_out_cells(config))[batch.label, batch.number.argmax(-1)]
         sum_loss = jnp.where(mask, sum_loss, 0).sum() / jnp.maximum(mask.sum(), 1)
     else:
         sum_loss = sum_loss.mean()
     return config.digit_weight * digit_loss + (1 - config.digit_weight) * sum_loss
-
-
-def weighted_by_example(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Array, " batch"]:
-    """Return the weighted mean of both negative log-likelihoods of each example, in nats."""
-    digit_loss = negative_log_likelihood(logits.digit, batch.label)
-    sum_loss = jnp.where(_sum_mask(config, batch), negative_log_likelihood(logits.sum, batch.sum), 0)
-    return config.digit_weight * digit_loss + (1 - config.digit_weight) * sum_loss
-
-
-def _sum_mask(config: ObjectiveConfig, batch: Batch) -> Bool[Array, " batch"]:
-    """Return which examples' sums are trained."""
-    return ~jnp.asarray(held_out_cells(config))[batch.label, batch.number.argmax(-1)]
 
 
 def negative_log_likelihood(

@@ -33,10 +33,7 @@ def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
         return optax.constant_schedule(config.learning_rate)
     warmup = round(config.warmup * steps)
     rise = optax.linear_schedule(0.0, config.learning_rate, max(warmup, 1))
-    if config.schedule == "one_cycle":
-        fall = optax.linear_schedule(config.learning_rate, 0.0, steps - warmup)
-    else:
-        fall = optax.cosine_decay_schedule(config.learning_rate, max(steps - warmup, 1))
+    fall = optax.linear_schedule(config.learning_rate, 0.0, steps - warmup)
     return optax.join_schedules([rise, fall], [warmup])
 
 

@@ -33,11 +33,10 @@ def probabilities(
     temperatures: Temperatures | None,
     images: UInt8[Array, "batch 28 28 1"],
     numbers: Int[Array, " batch"],
-    loops: bool = True,
 ) -> Prediction:
-    """Return the probabilities for a batch of images 0-255 and numbers 0-9, traceable; `loops` as in `classify`."""
+    """Return the probabilities for a batch of images 0-255 and numbers 0-9, traceable."""
     temperatures = temperatures or Temperatures()
-    features, digit, _ = classify(config, model, images, loops)
+    features, digit = classify(config, model, images)
     total = rebuilt(model).add(features, digit, jax.nn.one_hot(numbers, 10))
     return Prediction(jax.nn.softmax(digit / temperatures.digit), jax.nn.softmax(total / temperatures.sum))
 

@@ -1,6 +1,5 @@
 """Training as pure functions: draw a step's batch, take the step, and run many steps in one loop."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +9,16 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int, Integer, Key
+from jaxtyping import Array, Bool, Int, Integer, Key
 
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, ObjectiveConfig, OptimizerConfig
-from mnistsum.data import abstract_split, augment, draw_by_rank, draw_epoch, pair, permute, scale
+from mnistsum.data import abstract_split, augment, draw_epoch, pair, scale
 from mnistsum.devices import abstract_arrays, count_devices, replicated_sharding, shard_batch
 from mnistsum.errors import InputError
 from mnistsum.models import Model, build, in_evaluation, in_training, parameters, with_parameters
-from mnistsum.objective import measure, objective, weighted_by_example
+from mnistsum.objective import measure, objective
 from mnistsum.optimizer import optimizer
-from mnistsum.types import QUANTITIES, Batch, Draws, Epoch, FirstBad, Keys, Metrics, Split, TrainState
+from mnistsum.types import QUANTITIES, Batch, Epoch, FirstBad, Keys, Metrics, Split, TrainState
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,6 @@ class Recipe:
     optimizer: OptimizerConfig
     images: int  # how many are trained on
     batch_size: int  # images per step
-    pressure: float  # of the draw by rank; 1: no such draw
     steps_per_epoch: int
     steps: int  # of the whole run and of the schedule
     devices: int  # how many share each batch
@@ -65,7 +63,6 @@ def make_recipe(config: Config, n: int, devices: int | None = None) -> Recipe:
         optimizer=config.optimizer,
         images=images,
         batch_size=size,
-        pressure=config.training.pressure,
         steps_per_epoch=images // size,
         steps=max(1, round(config.training.epochs * (images // size))),
         devices=devices or count_devices(config),
@@ -85,7 +82,6 @@ def split_keys(seed: int | Integer[Array, ""]) -> Keys:
 
 def init_state(recipe: Recipe, keys: Keys, model: Model | None = None) -> TrainState:
     """Return the state before the first step, with the given model or else one built from `keys.init`."""
-    n = recipe.images
     if model is None:
         model = build(recipe.model, keys.init)
     return TrainState(
@@ -93,23 +89,14 @@ def init_state(recipe: Recipe, keys: Keys, model: Model | None = None) -> TrainS
         model=model,
         opt_state=optimizer(recipe.optimizer, recipe.steps).init(parameters(model)),
         average=jax.tree.map(jnp.copy, model) if recipe.optimizer.average else None,
-        draws=Draws(jnp.zeros(n, jnp.int32), jnp.full(n, jnp.inf, jnp.float32)) if recipe.pressure > 1 else None,
         metrics=Metrics(jnp.int32(0), jnp.float32(0), jnp.int32(0), jnp.int32(0)),
         first_bad=FirstBad(step=jnp.int32(-1), quantity=jnp.int32(0)),
     )
 
 
-def begin_epoch(recipe: Recipe, keys: Keys, state: TrainState, n: int) -> tuple[TrainState, Epoch]:
-    """Return what `draw_batch` needs for the epoch that the state is in, out of `n` images.
-
-    With draws by rank, the state that is returned also holds the images drawn for this epoch.
-    """
-    index = state.step // recipe.steps_per_epoch
-    places = None
-    if state.draws is not None:
-        places = _epoch_places(recipe, keys, state, state.draws)
-        state = state._replace(draws=state.draws._replace(places=places))
-    return state, draw_epoch(keys.order, keys.number, index, n, recipe.images, places)
+def begin_epoch(recipe: Recipe, keys: Keys, step: Int[Array, ""] | int, n: int) -> Epoch:
+    """Return what `draw_batch` needs for the epoch that a step is in, out of `n` images."""
+    return draw_epoch(keys.order, keys.number, step // recipe.steps_per_epoch, n, recipe.images)
 
 
 def draw_batch(recipe: Recipe, keys: Keys, step: Int[Array, ""] | int, data: Split, epoch: Epoch) -> Batch:
@@ -137,7 +124,7 @@ def draw_batch(recipe: Recipe, keys: Keys, step: Int[Array, ""] | int, data: Spl
         >>> keys = split_keys(0)
         >>> state = init_state(recipe, keys)
         >>> for _ in range(2):
-        ...     state, epoch = begin_epoch(recipe, keys, state, len(data.labels))
+        ...     epoch = begin_epoch(recipe, keys, state.step, len(data.labels))
         ...     for _ in range(recipe.steps_per_epoch):
         ...         state = step(recipe, keys.dropout, state, draw(recipe, keys, state.step, data, epoch))
         >>> int(state.step)
@@ -145,7 +132,8 @@ def draw_batch(recipe: Recipe, keys: Keys, step: Int[Array, ""] | int, data: Spl
     """
     chex.assert_shape([epoch.order, epoch.numbers], [(recipe.images,), data.labels.shape])
     images, labels = (jnp.asarray(field) for field in data)
-    chosen = shard_batch(recipe.devices, _batch_places(recipe, step, epoch.order))
+    first = step % recipe.steps_per_epoch * recipe.batch_size
+    chosen = shard_batch(recipe.devices, lax.dynamic_slice(epoch.order, (first,), (recipe.batch_size,)))
     pixels = augment(recipe.augment, jax.random.fold_in(keys.augment, step), images[chosen])
     return pair(scale(recipe.scaling, pixels), labels[chosen], epoch.numbers[chosen])
 
@@ -168,11 +156,10 @@ def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Ba
         model = in_training(with_parameters(state.model, params), jax.random.fold_in(key, state.step))
         logits = model(batch.image, batch.number)
         loss = objective(recipe.objective, logits, batch)
-        losses = weighted_by_example(recipe.objective, logits, batch) if recipe.pressure > 1 else None
-        return loss, (in_evaluation(model), measure(loss, logits, batch), losses)
+        return loss, (in_evaluation(model), measure(loss, logits, batch))
 
     params = parameters(state.model)
-    (loss, (model, metrics, losses)), gradient = jax.value_and_grad(loss_and_aux, has_aux=True)(params)
+    (loss, (model, metrics)), gradient = jax.value_and_grad(loss_and_aux, has_aux=True)(params)
     rule = optimizer(recipe.optimizer, recipe.steps)
     # Some transformations, such as those that lower the rate on a plateau, need the loss.
     update = optax.with_extra_args_support(rule).update
@@ -188,10 +175,7 @@ def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Ba
     this_step = FirstBad(state.step, bad.argmax().astype(jnp.int32))
     is_first = bad.any() & (state.first_bad.step < 0)
     first_bad = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), this_step, state.first_bad)
-    draws = state.draws
-    if draws is not None:
-        draws = _record_losses(draws, _batch_places(recipe, state.step, draws.places), losses)
-    return TrainState(state.step + 1, model, opt_state, average, draws, metrics, first_bad)
+    return TrainState(state.step + 1, model, opt_state, average, metrics, first_bad)
 
 
 def advance(recipe: Recipe, keys: Keys, state: TrainState, data: Split, until: Int[Array, ""] | int) -> TrainState:
@@ -221,13 +205,12 @@ def advance(recipe: Recipe, keys: Keys, state: TrainState, data: Split, until: I
     until = jnp.minimum(until, recipe.steps)
 
     def to_end_of_epoch(state: TrainState) -> TrainState:
-        index = state.step // recipe.steps_per_epoch
-        state, epoch = begin_epoch(recipe, keys, state, len(data.labels))
+        epoch = begin_epoch(recipe, keys, state.step, len(data.labels))
 
         def step(_: Any, state: TrainState) -> TrainState:
             return train_step(recipe, keys.dropout, state, draw_batch(recipe, keys, state.step, data, epoch))
 
-        end = jnp.minimum(until, (index + 1) * recipe.steps_per_epoch)
+        end = jnp.minimum(until, (state.step // recipe.steps_per_epoch + 1) * recipe.steps_per_epoch)
         return lax.fori_loop(state.step, end, step, state)
 
     return lax.while_loop(lambda state: state.step < until, to_end_of_epoch, state)
@@ -256,34 +239,6 @@ def non_finite(state: TrainState) -> str | None:
 def trained_model(state: TrainState) -> Model:
     """Return the model to evaluate and save: the average of the weights if there is one."""
     return state.model if state.average is None else state.average
-
-
-def _batch_places(recipe: Recipe, step: Int[Array, ""] | int, order: Int[Array, " images"]) -> Int[Array, " batch"]:
-    """Return the part of an epoch's order that a step sees."""
-    step_in_epoch = step % recipe.steps_per_epoch
-    return lax.dynamic_slice(order, (step_in_epoch * recipe.batch_size,), (recipe.batch_size,))
-
-
-def _epoch_places(recipe: Recipe, keys: Keys, state: TrainState, draws: Draws) -> Int[Array, " images"]:
-    """Return the places of the images that the current epoch sees, drawn at its first step and then kept.
-
-    The first epoch sees each image once; the logarithm of the pressure falls linearly to 0 over the run.
-    """
-    index = state.step // recipe.steps_per_epoch
-
-    def drawn() -> Int[Array, " images"]:
-        once = permute(keys.order, index, recipe.images)
-        by_rank = draw_by_rank(draws.losses, math.log(recipe.pressure) * (1 - state.step / recipe.steps))
-        return jnp.where(index == 0, once, by_rank[once]).astype(jnp.int32)  # in 64-bit mode, indices are longer
-
-    # A branch, so that a call that resumes within an epoch skips the draw, which takes as long as several steps.
-    return lax.cond(state.step % recipe.steps_per_epoch == 0, drawn, lambda: draws.places)
-
-
-def _record_losses(draws: Draws, places: Int[Array, " batch"], losses: Float[Array, " batch"]) -> Draws:
-    """Return the draws updated with a batch's losses; an image that occurs twice gets the larger loss."""
-    forgotten = draws.losses.at[places].set(-jnp.inf)
-    return draws._replace(losses=forgotten.at[places].max(losses))
 
 
 def _all_finite(tree: Any) -> Bool[Array, ""]:

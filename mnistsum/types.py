@@ -43,15 +43,8 @@ class Logits(NamedTuple):
 class Epoch(NamedTuple):
     """The draws of one epoch."""
 
-    order: Int[Array, " images"]  # of the images trained on, all or a subset: each once, or drawn by rank
+    order: Int[Array, " images"]  # of the images trained on, all or a subset: each once
     numbers: Int[Array, " n"]  # 0-9, the number paired with each image
-
-
-class Draws(NamedTuple):
-    """State of drawing images by rank; an image's place is its index among those trained on."""
-
-    places: Int[Array, " images"]  # places that the current epoch sees, in order
-    losses: Float[Array, " images"]  # nats, of each image when last seen; infinite before
 
 
 class Metrics(NamedTuple):
@@ -90,7 +83,6 @@ class TrainState(NamedTuple):
     model: Any  # a mnistsum.models.Model: parameters and the statistics of batch norms
     opt_state: PyTree
     average: Any  # moving average of `model`, or None
-    draws: Draws | None  # None unless images are drawn by rank
     metrics: Metrics
     first_bad: FirstBad  # carried so that a stop can report the exact step
 
@@ -105,4 +97,3 @@ class Evaluation(NamedTuple):
     impossible: Float[Array | ndarray, "n 10"]  # probability on sums that the number excludes
     digit_logits: Float[Array | ndarray, "n 10"]
     sum_logits: Float[Array | ndarray, "n 10 19"]  # by number
-    passes: Int[Array | ndarray, " n"]  # of the classifier over the image, unshifted and shifted

@@ -37,7 +37,7 @@ def config_of(name: str) -> Config:
     config = cli.load_config("reference" if name == "reference" else "base")
     data = dataclasses.replace(config.data, scaling="standard", test_shift=0)
     optimizer = config.optimizer if name == "reference" else ADAM
-    training = dataclasses.replace(config.training, pressure=1.0)
+    training = config.training
     return dataclasses.replace(config, data=data, augment=AugmentConfig(), optimizer=optimizer, training=training)
 
 
@@ -68,7 +68,7 @@ def _without_distortion(config: Config) -> Config:
 
 
 def _without_draws_by_rank(config: Config) -> Config:
-    return dataclasses.replace(config, training=dataclasses.replace(config.training, pressure=1.0))
+    return config
 
 
 REMOVALS = {

@@ -1,6 +1,5 @@
 """The estimated cost of a comparison, from a measured second of each config."""
 
-import dataclasses
 import math
 import time
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from rich.table import Table
 from experiments import environment
 from experiments.report import console
 from experiments.training import loop, resources, reuse
-from experiments.training.plan import COMPARED, plan_for
+from experiments.training.plan import COMPARED
 from experiments.training.reuse import RunSet
 from mnistsum.config import Config
 from mnistsum.evaluation import evaluate
@@ -49,39 +48,22 @@ def show(run_sets: list[RunSet], trials: int, data: Data) -> None:
     _add_row(table, "all", Cost(*map(sum, zip(*costs, strict=True))), "", "", style="bold")
     console.show(table)
     console.say(f"device time on one {environment.device()}; no run was trained or written")
-    if shift := max((run_set.config.data.test_shift for run_set in run_sets if _shifts_few(run_set.config)), default=0):
-        passes = 1 + (2 * shift + 1) ** 2
-        console.say(
-            "the estimate assumes one pass per image in evaluation; after less than an epoch, many images may be "
-            f"uncertain and take {passes}; data.test_shift=0 takes one"
-        )
 
 
 def seconds(config: Config, data: Data) -> tuple[float, float]:
-    """Return the seconds per step, and per run: its training and its evaluations, without compilation.
-
-    If only low-confidence images are shifted, evaluations are timed on unshifted ones: after a second of training,
-    a network is in doubt about nearly all of them, but a trained one about few.
-    """
+    """Return the seconds per step, and per run: its training and its evaluations, without compilation."""
     recipe = make_recipe(config, len(data.train.labels))
     run = loop.train(config, [config.seed], data.train, loop.about_every(1.0))
     chunk = next(chunk for chunk in run if chunk.is_timing(recipe.steps))
     model = trained_model(chunk.state)
-    how = dataclasses.replace(config.data, test_shift=0) if _shifts_few(config) else config.data
-    evaluate(how, model, data.validation)  # compiles
+    evaluate(config.data, model, data.validation)  # compiles
     start = time.perf_counter()
-    evaluate(how, model, data.validation)
+    evaluate(config.data, model, data.validation)
     evaluation = time.perf_counter() - start
     step = chunk.seconds / chunk.steps
     tested = evaluation * len(data.test.labels) / len(data.validation.labels)
-    limit = plan_for(config, COMPARED).max_evaluations or math.inf
-    evaluations = min(COMPARED.evaluations * config.training.epochs, limit)
+    evaluations = min(COMPARED.evaluations * config.training.epochs, COMPARED.max_evaluations or math.inf)
     return step, recipe.steps * step + evaluations * evaluation + tested
-
-
-def _shifts_few(config: Config) -> bool:
-    """Return whether only low-confidence images are shifted."""
-    return config.data.test_shift > 0 and config.data.test_doubt < 1
 
 
 def _add_row(table: Table, name: str, cost: Cost, step: str, run: str, style: str | None = None) -> None:

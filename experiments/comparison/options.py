@@ -19,8 +19,7 @@ MAX_SEEDS = 1000
 class Compare:
     """Trains each config on the same seeds; reports which beat the first, by how much, how surely, and at what cost.
 
-    Seed k gives every config the same images in the same order with the same numbers. After the first epoch, configs
-    with a training.pressure above 1, such as base, draw images that they find hard more often. Overrides such as
+    Seed k gives every config the same images in the same order with the same numbers. Overrides such as
     training.epochs=1 apply to every config. Finished runs in the folder are reused if nothing that decides them has
     changed, so the same command continues a comparison that was stopped. On an accelerator, or on several devices,
     seeds share one program. Given the folders of finished runs, along with the .py files of your own networks, it

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.run_folder import OUTPUTS, Finished, answer_multiply_adds, judged_accuracy, mean_of_trained_cells
+from experiments.run_folder import OUTPUTS, Finished, judged_accuracy, mean_of_trained_cells
 from mnistsum.errors import InputError
 from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.statistics import difference, interval
@@ -68,7 +68,7 @@ def _row(name: str, runs: list[Finished], measured: list[dict[str, Any]], labels
         "classifier": config.model.classifier,
         "adder": config.model.adder,
         "parameters": runs[0].summary["parameters"],
-        "multiply_adds": round(np.mean([answer_multiply_adds(run.summary) for run in runs])),
+        "multiply_adds": runs[0].summary["multiply_adds"],
         "epochs": config.training.epochs,
         "n": len(runs),
         "seeds": [run.config.seed for run in runs],

@@ -1,9 +1,8 @@
 """A small pre-activation residual network, trained like `base`.
 
 Claim: whether shortcuts pay off in a network this shallow.
-Result: experiments/results/classifiers, ten seeds, tuned rates; after ten and sixty seconds of training:
-classifiers_10_s and classifiers_60_s; after one epoch, all at 0.02: classifiers_one_epoch. Each states its command.
-Command: python -m experiments.run --config resnet training.pressure=1 data.test_shift=0
+Result: experiments/results/classifiers, ten seeds, tuned rates.
+Command: python -m experiments.run --config resnet
 Cost: about 51 s of training on two cores of an AMD EPYC (14.9 ms a step, experiments/results/search-classifiers.md).
 """
 

@@ -6,7 +6,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from experiments import environment
-from experiments.run_folder import Finished, describe_end
+from experiments.run_folder import Finished
 from mnistsum.app.console import console, score_table
 from mnistsum.app.errors import printable
 from mnistsum.config import Config
@@ -112,8 +112,6 @@ def epoch_line(epoch: str, split: str, scores: Scores) -> None:
 
 def results(finished: Finished) -> None:
     """Print the final table, and where everything was written."""
-    if end := describe_end(finished.config, finished.summary):
-        say(end)
     console.print(score_table("test", Scores(**finished.summary["test"])))
     say(f"trained in {duration(finished.summary['train_seconds'])}; report and everything else in {finished.folder}")
 

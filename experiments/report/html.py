@@ -11,7 +11,7 @@ from experiments import run_folder
 from experiments.environment import trained_with
 from experiments.report import figures
 from experiments.report.svg import svg
-from experiments.run_folder import PICTURES, REPORT, Finished, describe_end
+from experiments.run_folder import PICTURES, REPORT, Finished
 from mnistsum.app import STYLE
 from mnistsum.calibration import BINS
 from mnistsum.config import as_dict
@@ -60,7 +60,6 @@ def report(finished: Finished, labels: Any) -> str:
         config=config,
         summary=summary,
         test=test,
-        end=describe_end(config, summary),
         curves=[
             svg(figure, f"{what} by epoch")
             for figure, what in zip(figures.curve_panels(finished.lines), ("Loss", "Accuracy"), strict=True)

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from mnistsum.config import Config
-from mnistsum.devices import local_copy, replicate
+from mnistsum.devices import replicated_sharding
 from mnistsum.models import Model
 from mnistsum.seeds import compile_advance_seeds, devices_for, init_seeds, unstack
 from mnistsum.train import Recipe, compile_advance, init_state, make_recipe, split_keys
@@ -24,12 +23,12 @@ MIN_STEPS = 4  # between stops: each call of the program allocates memory, which
 class Chunk(NamedTuple):
     """The steps that one call of the compiled program takes, and where training stands after them."""
 
-    state: TrainState  # this process's copy; stacked if several seeds share the program
+    state: TrainState  # stacked if several seeds share the program
     seeds: int
     step: int
     steps: int  # in this chunk; 0: none was taken yet
     seconds: float  # taken by these steps, without compilation
-    signal: int = 0  # sent to a process of the run; 0: none
+    signal: int = 0  # that has arrived; 0: none
 
     def states(self) -> list[TrainState]:
         """Return the state of each seed; with several seeds, without the optimizer's state."""
@@ -101,8 +100,7 @@ def train(
         config: its seed is ignored.
         seeds: each trains the same run as it would alone (except for the rounding of a vmapped program).
         data: the training images.
-        pace: when to stop. All processes of a run stop at the steps of the first one, and see its seconds and the same
-            signal.
+        pace: when to stop.
         program: a future of `compile_program`, if it was started in the background.
         state: of a single seed, to resume from; None: start before the first step.
         caught: a list that receives a signal's number when it arrives.
@@ -111,18 +109,15 @@ def train(
     step = 0 if state is None else int(state.step)
     keys, current, placed = _place_on_devices(recipe, seeds, data, state)  # while the program is compiled
     compiled = program.result() if program else compile_program(config, len(data.labels), len(seeds))
-    multihost_utils.sync_global_devices("compiled")  # before the clock starts
     chunk = Chunk(current, len(seeds), step, 0, 0.0)
     while chunk.step < recipe.steps:
-        until = int(_allgather(min(pace(chunk), recipe.steps))[0])
+        until = min(pace(chunk), recipe.steps)
         if until == chunk.step:
             return
         start = time.perf_counter()
         current = jax.block_until_ready(compiled(keys, current, placed, np.int32(until)))
-        seconds = float(_allgather(time.perf_counter() - start)[0])
-        signal_number = int(_allgather(caught[0] if caught else 0).max())
-        local_state = local_copy(current) if len(seeds) == 1 else current
-        chunk = Chunk(local_state, len(seeds), until, until - chunk.step, seconds, signal_number)
+        seconds = time.perf_counter() - start
+        chunk = Chunk(current, len(seeds), until, until - chunk.step, seconds, caught[0] if caught else 0)
         yield chunk
 
 
@@ -141,12 +136,4 @@ def _place_on_devices(recipe: Recipe, seeds: Sequence[int], data: Split, state: 
     keys = split_keys(seeds[0])
     if state is None:
         state = first_state(recipe, seeds[0])
-    return replicate(recipe.devices, (keys, state, data))
-
-
-def _allgather(value: float) -> np.ndarray:
-    """Gather the values of all processes of the run."""
-    try:
-        return multihost_utils.process_allgather(np.array(value)).reshape(-1)
-    except ValueError as error:  # raised by Gloo when a process is lost
-        raise jax.errors.JaxRuntimeError(str(error)) from error
+    return jax.device_put((keys, state, data), replicated_sharding(recipe.devices))

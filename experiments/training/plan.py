@@ -1,9 +1,7 @@
 """When a run stops, and what it does there."""
 
-import dataclasses
 from dataclasses import dataclass
 
-from mnistsum.config import Config, judges_epochs
 from mnistsum.train import Recipe
 
 LEARNED = 0.98  # accuracy at which an output counts as learned
@@ -27,11 +25,6 @@ class Plan:
 RUN = Plan(pause=1.0, save_every=60.0, ends_at_fault=True)
 COMPARED = Plan(evaluations=4, max_evaluations=64, watches_learning=True)
 VALIDATED = Plan(tests=False)  # for searches and tuning
-
-
-def plan_for(config: Config, plan: Plan) -> Plan:
-    """Return the plan for runs of a config, without a limit on evaluations if every epoch's end must be judged."""
-    return dataclasses.replace(plan, max_evaluations=None) if judges_epochs(config) else plan
 
 
 def next_evaluation(step: int, plan: Plan, recipe: Recipe) -> int:

@@ -12,12 +12,11 @@ import numpy as np
 from experiments import environment, run_folder
 from experiments.run_folder import Finished
 from experiments.training.loop import Chunk, Pace, about_every, describe_mode, train
-from experiments.training.plan import Plan, next_evaluation, next_watch, plan_for
-from experiments.training.seed_run import SeedRun, is_main_process
+from experiments.training.plan import Plan, next_evaluation, next_watch
+from experiments.training.seed_run import SeedRun
 from mnistsum import checkpoint
 from mnistsum.config import Config
 from mnistsum.evaluation import Scores
-from mnistsum.models import Model
 from mnistsum.models.summary import count_multiply_adds, count_parameters
 from mnistsum.train import Recipe, make_recipe, trained_model
 from mnistsum.types import Data, TrainState
@@ -55,7 +54,6 @@ def train_runs(
     *,
     program: Future | None = None,
     state: TrainState | None = None,
-    best: Model | None = None,
     spent: dict[str, float] = NO_TIME,
     started: float | None = None,
     caught: Sequence[int] = (),
@@ -71,7 +69,6 @@ def train_runs(
         plan: when to stop, and what to do there.
         program: a future of `loop.compile_program`, if it was started in the background.
         state: of a single seed, to resume from; None: start before the first step.
-        best: the best model before that state, if the config keeps the best.
         spent: the seconds spent before this call.
         started: the clock's reading (`time.perf_counter`) when the command began; None: now.
         caught: a list that receives a signal's number; the run then ends at its next stop.
@@ -81,8 +78,7 @@ def train_runs(
     """
     started = time.perf_counter() if started is None else started
     recipe = make_recipe(config, len(data.train.labels))
-    plan = plan_for(config, plan)
-    runs = [SeedRun(dataclasses.replace(config, seed=seed), recipe, folder, best) for seed, folder in folders.items()]
+    runs = [SeedRun(dataclasses.replace(config, seed=seed), recipe, folder) for seed, folder in folders.items()]
     for run in runs:
         run.train_seconds = spent["train_seconds"]
     saved = time.perf_counter()
@@ -94,7 +90,7 @@ def train_runs(
     def loss() -> float:
         return float(np.mean([run.loss() for run in runs]))
 
-    if state is not None and (int(state.step) == recipe.steps or runs[0].is_over()):  # trained, but not tested
+    if state is not None and int(state.step) == recipe.steps:  # trained, but not tested
         runs[0].store_state(state, plan)
         runs[0].evaluate(data, trained_model(state))
     pace = _pace(plan, recipe, runs)
@@ -102,7 +98,7 @@ def train_runs(
     for chunk in train(config, list(folders), data.train, pace, program=program, state=state, caught=caught):
         is_evaluation = chunk.step == next_evaluation(chunk.step - 1, plan, recipe)
         for run, reached in zip(runs, chunk.states(), strict=True):
-            if run.is_over():  # nothing more is noted then
+            if run.fault:  # nothing more is noted then
                 continue
             run.train_seconds += chunk.seconds / len(runs)
             run.store_state(reached, plan)
@@ -111,21 +107,19 @@ def train_runs(
             if is_evaluation or run.fault:
                 run.log_metrics(data, clock(run))
         if plan.save_every and (is_evaluation or chunk.signal or time.perf_counter() - saved > plan.save_every):
-            if is_main_process():
-                first = runs[0]
-                kept = clock(first) | {"lines": first.lines}  # so that damaged metrics can be restored
-                checkpoint.save(first.folder / run_folder.CHECKPOINTS, first.config, chunk.state, kept, first.best)
+            first = runs[0]
+            kept = clock(first) | {"lines": first.lines}  # so that damaged metrics can be restored
+            checkpoint.save(first.folder / run_folder.CHECKPOINTS, first.config, chunk.state, kept)
             saved = time.perf_counter()
         scores = [run.scores for run in runs] if is_evaluation else None
         yield Progress(chunk, loss(), scores, None)  # pyright: ignore[reportArgumentType]: each has been evaluated
         if chunk.signal and chunk.step < recipe.steps:
             return
-    if is_main_process():
-        mode = describe_mode(len(runs))
-        finished = [run.finish(data, plan, mode, clock(run)) for run in runs]
-        yield Progress(chunk, loss(), None, finished)
-        for run, end in zip(runs, finished, strict=True):
-            run_folder.write_summary(end.folder, end.summary | clock(run))
+    mode = describe_mode(len(runs))
+    finished = [run.finish(data, plan, mode, clock(run)) for run in runs]
+    yield Progress(chunk, loss(), None, finished)
+    for run, end in zip(runs, finished, strict=True):
+        run_folder.write_summary(end.folder, end.summary | clock(run))
 
 
 def _pace(plan: Plan, recipe: Recipe, runs: list[SeedRun]) -> Pace:
@@ -133,10 +127,10 @@ def _pace(plan: Plan, recipe: Recipe, runs: list[SeedRun]) -> Pace:
     pausing = about_every(plan.pause) if plan.pause else None
 
     def pace(chunk: Chunk) -> int:
-        if all(run.is_over() for run in runs):
+        if all(run.fault for run in runs):
             return chunk.step
         steps = [next_evaluation(chunk.step, plan, recipe)]
-        if plan.watches_learning and any(not run.is_over() and len(run.learned) < 2 for run in runs):
+        if plan.watches_learning and any(not run.fault and len(run.learned) < 2 for run in runs):
             steps.append(next_watch(chunk.step, recipe))
         if pausing is not None:
             steps.append(pausing(chunk))

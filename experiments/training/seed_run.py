@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments import environment, run_folder
 from experiments.run_folder import Finished
 from experiments.training.plan import LEARNED, WATCH_IMAGES, Plan
 from mnistsum.calibration import Temperatures, fit_temperature, reliability
-from mnistsum.config import Config, ObjectiveConfig, judges_epochs
+from mnistsum.config import Config, ObjectiveConfig
 from mnistsum.evaluation import Scores, best_permutation, evaluate, labeled_logits, score
 from mnistsum.models import Model
 from mnistsum.models.summary import count_multiply_adds, count_parameters
@@ -32,7 +31,6 @@ class SeedRun:
     config: Config
     recipe: Recipe
     folder: Path
-    best: Model | None  # of the best epoch, if the config keeps it
     lines: list[dict[str, Any]] = field(init=False)  # of metrics.jsonl
     learned: dict[str, int] = field(default_factory=dict)  # output to the step at which it was learned
     fault: str | None = None  # what was not finite
@@ -42,7 +40,7 @@ class SeedRun:
     scores: Scores = field(init=False)  # of `held_out`
 
     def __post_init__(self):
-        self.lines = run_folder.read_lines(self.folder) if is_main_process() else []
+        self.lines = run_folder.read_lines(self.folder)
 
     def store_state(self, state: TrainState, plan: Plan) -> None:
         """Store the state at a stop, and check that all numbers are finite."""
@@ -54,33 +52,12 @@ class SeedRun:
                 remedy = "nothing had been updated: the network or the objective produces it"
             raise FloatingPointError(f"{self.fault}; it was not saved; {remedy}")
 
-    def is_over(self) -> bool:
-        """Return whether the run is over: a number is not finite, or too many epochs have passed since the best."""
-        return self.fault is not None or self.is_out_of_patience()
-
-    def is_out_of_patience(self) -> bool:
-        """Return whether the run's patience has run out."""
-        patience = self.config.training.patience * self.recipe.steps_per_epoch
-        if not patience or not (best := self.best_line()):
-            return False
-        return self.lines[-1]["step"] - best["step"] >= patience
-
-    def best_line(self) -> dict[str, Any]:
-        """Return the metrics at the end of the epoch with the best validation accuracy, the first of equals.
-
-        The sum's accuracy on trained pairs counts, or the digit's if the sum is not trained. A resumed run finds the
-        same line, as it follows from the metrics alone. Empty before the first epoch ends.
-        """
-        ends = [line for line in self.lines if line["step"] % self.recipe.steps_per_epoch == 0]
-        output = trained_outputs(self.config.objective)[-1]
-        return max(ends, key=lambda line: run_folder.judged_accuracy(line["validation"], output), default={})
-
     def loss(self) -> float:
         """Return the mean training loss since the epoch began."""
         return float(self.state.metrics.loss) / int(self.state.metrics.examples)
 
     def watch(self, validation: Split) -> None:
-        """Record which outputs have reached LEARNED, on unshifted images: early on, nearly all would be shifted."""
+        """Record which outputs have reached LEARNED, on images without test-time shifts."""
         if self.fault or len(self.learned) == len(run_folder.OUTPUTS):
             return
         few = Split(*(part[:WATCH_IMAGES] for part in validation))
@@ -112,19 +89,12 @@ class SeedRun:
         }
         line = {"epoch": step / self.recipe.steps_per_epoch, "step": step, "train": trained}
         self.lines.append(line | {name: _headline(self.config.objective, self.scores), "clock": clock})
-        if self.config.training.keep == "best" and self.best_line() is self.lines[-1]:
-            self.best = jax.tree.map(jnp.copy, model)  # as the next step donates the state's buffers
-        if is_main_process():
-            run_folder.write_lines(self.folder, self.lines)
+        run_folder.write_lines(self.folder, self.lines)
 
     def finish(self, data: Data, plan: Plan, mode: str, clock: dict[str, float]) -> Finished:
         """Test the trained model, and write all remaining files except the summary."""
         config, model = self.config, trained_model(self.state)
         has_validation = config.data.validation > 0
-        ended = kept = int(self.state.step) / self.recipe.steps_per_epoch
-        if self.best is not None:
-            model, kept = self.best, self.best_line()["epoch"]
-            self.evaluate(data, model)
         summary: dict[str, Any] = {
             "config": config.name,
             "dataset": config.data.name,
@@ -132,11 +102,6 @@ class SeedRun:
             "parameters": count_parameters(config.model),
             "multiply_adds": count_multiply_adds(config.model),
             "epochs": config.training.epochs,
-            "ended": {
-                "epoch": ended,
-                "best": self.best_line().get("epoch") if judges_epochs(config) else None,
-                "kept": kept,
-            },  # in epochs: where training ended, which was the best, and whose weights are kept
             "steps": int(self.state.step),
             **clock,
             "device": environment.device(),
@@ -193,11 +158,6 @@ def describe_failure(objective: ObjectiveConfig, scores: Scores) -> str | None:
     headline = _headline(objective, scores)
     low = [output for output in trained_outputs(objective) if run_folder.judged_accuracy(headline, output) < FAILED]
     return f"{' and '.join(low)} below {100 * FAILED:.0f} %" if low else None
-
-
-def is_main_process() -> bool:
-    """Return whether this process is the one that writes for all that train together."""
-    return jax.process_index() == 0
 
 
 def _headline(objective: ObjectiveConfig, scores: Scores) -> dict[str, float]:

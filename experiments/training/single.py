@@ -19,7 +19,7 @@ from experiments.training import initial_weights, loop, resources
 from experiments.training.plan import RUN
 from experiments.training.record import differences, make_record
 from experiments.training.runs import NO_TIME, describe_run, train_runs
-from experiments.training.seed_run import digest_weights, is_main_process
+from experiments.training.seed_run import digest_weights
 from experiments.training.signals import catch_signals
 from mnistsum import checkpoint
 from mnistsum.config import CONFIG, Config, read_config
@@ -27,7 +27,7 @@ from mnistsum.data import load
 from mnistsum.errors import InputError
 from mnistsum.evaluation import compile_evaluation
 from mnistsum.files import PARTIAL, writing
-from mnistsum.models import Model, abstract_model
+from mnistsum.models import abstract_model
 from mnistsum.models.summary import count_parameters
 from mnistsum.train import Recipe, make_recipe
 from mnistsum.types import Data, TrainState
@@ -49,7 +49,7 @@ def preview(config: Config, init: str | None, profile: Path | None) -> int:
             raise InputError(
                 f"--profile: the run's {recipe.steps:,} steps are over before a trace begins; increase training.epochs"
             )
-        with jax.profiler.trace(str(profile), create_perfetto_trace=jax.process_count() == 1):
+        with jax.profiler.trace(str(profile), create_perfetto_trace=True):
             traced = next(run)
         console.say(f"a trace of {traced.steps} steps in {profile}, for ui.perfetto.dev or TensorBoard")
     return 0
@@ -83,16 +83,15 @@ def start(
         console.say(f"begins from the weights of {init} ({weights[:12]})")
     state = loop.first_state(recipe, config.seed, model)  # early, as later code waits for it
     with _only_writer(folder):
-        if is_main_process():
-            if (folder / CONFIG).exists():  # since the command line was checked
-                raise InputError(f"{folder}: another process has written a run into it; name another")
-            record = make_record(config, data, own, weights)
-            # Given weights cannot be drawn again from a seed, so save them. A killed start may have left others.
-            shutil.rmtree(folder / run_folder.CHECKPOINTS, ignore_errors=True)
-            if weights is not None:
-                checkpoint.save(folder / run_folder.CHECKPOINTS, config, state, NO_TIME | {"lines": []})
-            run_folder.begin(folder, config, describe_run(config, record, command) | {"log": log})
-        return _train_with_progress(config, folder, own, data, compiling, state, None, NO_TIME, started, caught)
+        if (folder / CONFIG).exists():  # since the command line was checked
+            raise InputError(f"{folder}: another process has written a run into it; name another")
+        record = make_record(config, data, own, weights)
+        # Given weights cannot be drawn again from a seed, so save them. A killed start may have left others.
+        shutil.rmtree(folder / run_folder.CHECKPOINTS, ignore_errors=True)
+        if weights is not None:
+            checkpoint.save(folder / run_folder.CHECKPOINTS, config, state, NO_TIME | {"lines": []})
+        run_folder.begin(folder, config, describe_run(config, record, command) | {"log": log})
+        return _train_with_progress(config, folder, own, data, compiling, state, NO_TIME, started, caught)
 
 
 def resume(folder: Path, config: Config, own: Path | None, command: str, started: float) -> int:
@@ -100,7 +99,7 @@ def resume(folder: Path, config: Config, own: Path | None, command: str, started
 
     Args:
         folder: the run's folder.
-        config: the run's config; it may set other devices than the folder's and, at a constant rate, more epochs.
+        config: the run's config; it may set other devices than the folder's.
         own: the user's file that the config came from, if any.
         command: the command line, added to `run.json` if it changes the run.
         started: the clock's reading when the command began.
@@ -135,9 +134,9 @@ def resume(folder: Path, config: Config, own: Path | None, command: str, started
                 f"{folder}: {'; '.join(changed)} since the run began, so it would not end with the same bits; "
                 "undo the change, or start a new run"
             )
-        state, best, spent, refused, lines = None, None, NO_TIME, (), []
+        state, spent, refused, lines = None, NO_TIME, (), []
         if saved:
-            state, kept, refused, best = checkpoint.restore(folder / run_folder.CHECKPOINTS, config)
+            state, kept, refused = checkpoint.restore(folder / run_folder.CHECKPOINTS, config)
             spent, lines = {name: kept[name] for name in NO_TIME}, kept["lines"]
         elif init is not None:
             raise InputError(
@@ -149,11 +148,10 @@ def resume(folder: Path, config: Config, own: Path | None, command: str, started
         for line in refused:
             console.say(f"{line}; an older one is used")
         console.say(f"resumed at step {step:,} of {recipe.steps:,}")
-        if is_main_process():
-            if read_config(folder) != config:
-                run_folder.reopen(folder, config, then | {"command": f"{then['command']} && {command}"})
-            restore_metrics(folder, lines)
-        return _train_with_progress(config, folder, own, data, compiling, state, best, spent, started, caught)
+        if read_config(folder) != config:
+            run_folder.reopen(folder, config, then | {"command": f"{then['command']} && {command}"})
+        restore_metrics(folder, lines)
+        return _train_with_progress(config, folder, own, data, compiling, state, spent, started, caught)
 
 
 def restore_metrics(folder: Path, lines: list[dict[str, Any]]) -> None:
@@ -175,7 +173,7 @@ def _compile(config: Config, data: Data, folder: Path | None) -> tuple[Recipe, F
     """
     n = len(data.train.labels)
     resources.check([config], n)
-    if folder is not None and is_main_process():
+    if folder is not None:
         checkpoints = resources.CHECKPOINT_BYTES * count_parameters(config.model)
         resources.check_folder(folder, checkpoints + resources.storage(config, len(data.test.labels)))
     return make_recipe(config, n), loop.in_background(loop.compile_program, config, n)
@@ -188,7 +186,6 @@ def _train_with_progress(
     data: Data,
     compiling: Future,
     state: TrainState | None,
-    best: Model | None,
     spent: dict[str, float],
     started: float,
     caught: list[int],
@@ -200,7 +197,7 @@ def _train_with_progress(
     from experiments.report import html  # Matplotlib loads while XLA compiles
 
     log = None
-    if is_main_process() and (run := run_folder.read_json(folder / run_folder.RUN)).get("log") is not None:
+    if (run := run_folder.read_json(folder / run_folder.RUN)).get("log") is not None:
         from experiments.report.tensorboard import Log  # needs the extra `tensorboard`
 
         log = Log(folder, run, run_folder.read_lines(folder))
@@ -218,7 +215,6 @@ def _train_with_progress(
             RUN,
             program=compiling,
             state=state,
-            best=best,
             spent=spent,
             started=started,
             caught=caught,
@@ -247,8 +243,7 @@ def _train_with_progress(
                 bar.stop()
                 resume = ["python", "-m", "experiments.run", "--resume", str(folder)]
                 resume += [] if own is None else ["--config", str(own)]
-                together = ", in each process with its own --distributed options," if jax.process_count() > 1 else ""
-                console.say(f"stopped at step {chunk.step:,}; go on{together} with: {shlex.join(resume)}")
+                console.say(f"stopped at step {chunk.step:,}; go on with: {shlex.join(resume)}")
                 return 128 + chunk.signal
     return 0
 
@@ -262,9 +257,6 @@ def _check_log(log: str | None) -> None:
 @contextlib.contextmanager
 def _only_writer(folder: Path) -> Iterator[None]:
     """Lock the run's folder; raise InputError at once if another process holds it."""
-    if not is_main_process():
-        yield
-        return
     lock = filelock.FileLock(folder / run_folder.LOCK)
     with writing(folder), contextlib.suppress(filelock.Timeout):
         folder.mkdir(parents=True, exist_ok=True)
