@@ -1,25 +1,48 @@
-"""Configs: frozen, hashable dataclasses, checked when they are made.
+"""Configs: frozen, hashable dataclasses, whose types and ranges pydantic checks when they are made.
 
 JAX is not imported here, so that a command line is parsed before JAX loads.
 """
 
 import dataclasses
-import json
-import math
-from dataclasses import dataclass, field
+import inspect
+import re
+from collections.abc import Sequence
+from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from mnistsum import registry
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
 from mnistsum.errors import InputError
-from mnistsum.field_checks import Checked, hints
-from mnistsum.json_files import parse_json, read_json
+from mnistsum.files import read_text
+from mnistsum.names import did_you_mean
 
 CONFIG = "config.json"  # the name of a config's file in its run's folder
+CHECKED = ConfigDict(extra="forbid")
 
 
-@dataclass(frozen=True)
-class DataConfig(Checked):
+def _parts(value: Any) -> Any:
+    """Split a command line's `8,16`; `none` stands for an empty tuple."""
+    if not isinstance(value, str):
+        return value
+    return [] if value in ("", "none") else value.split(",")
+
+
+Pixels = Annotated[int, Field(ge=0, le=14)]
+Count = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(ge=1, le=1_000_000)]
+Sizes = Annotated[tuple[Size, ...], BeforeValidator(_parts)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
+DType = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, config=CHECKED)
+class DataConfig:
     """The data set, its splits, and how pixels are prepared for the model.
 
     Examples:
@@ -30,22 +53,14 @@ class DataConfig(Checked):
 
     name: Literal["mnist", "fashion_mnist", "kmnist", "custom"] = "mnist"  # custom: any ten-class IDX data set in dir
     dir: str | None = None  # folder of the four IDX files, gzipped or not; None: packaged MNIST, others downloaded
-    validation: int = 5000  # images held out of training, the same for every seed; 0: epochs are scored on the test set
-    train_images: int = 0  # images to train on, drawn by the run's seed from those not held out; 0: all of them
+    validation: Count = 5000  # images held out of training, the same for each seed; 0: test images score epochs
+    train_images: Count = 0  # images to train on, drawn by the run's seed from those not held out; 0: all of them
     scaling: Literal["unit", "standard"] = "standard"  # unit: pixels / 255; standard: then (x - mean) / std of MNIST
-    test_shift: int = 0  # pixels; outside training, logits are averaged over all image shifts of up to this many
-
-    def _ranges(self) -> list[tuple[str, bool, str]]:
-        return [
-            ("dir", self.name != "custom" or self.dir is not None, "a folder, for data.name=custom"),
-            ("validation", self.validation >= 0, "at least 0"),
-            ("train_images", self.train_images >= 0, "at least 0"),
-            ("test_shift", 0 <= self.test_shift <= 14, "0 to 14 pixels"),
-        ]
+    test_shift: Pixels = 0  # outside training, an answer is the mean over all shifts of its image by up to this
 
 
-@dataclass(frozen=True)
-class AugmentConfig(Checked):
+@dataclass(frozen=True, config=CHECKED)
+class AugmentConfig:
     """Random distortion of each training image, redrawn at every step; zero disables it.
 
     Examples:
@@ -54,56 +69,35 @@ class AugmentConfig(Checked):
         0.0
     """
 
-    shift: int = 0  # whole pixels; maximum along each axis
-    rotation: float = 0.0  # degrees; maximum in either direction
-    scale: float = 0.0  # maximum relative change of each axis (0.1: to 1/1.1 or 1/0.9 of its length)
-    shear: float = 0.0  # pixels in x per pixel in y; maximum
-    elastic: float = 0.0  # pixels; standard deviation of the 5x5 draws from which displacements are interpolated
-
-    def _ranges(self) -> list[tuple[str, bool, str]]:
-        return [
-            ("shift", 0 <= self.shift <= 14, "0 to 14 pixels"),
-            ("rotation", 0 <= self.rotation <= 180, "0 to 180 degrees"),
-            ("scale", 0 <= self.scale <= 0.9, "0 to 0.9"),
-            ("shear", 0 <= self.shear <= 1, "0 to 1"),
-            ("elastic", 0 <= self.elastic <= 14, "0 to 14 pixels"),
-        ]
+    shift: Pixels = 0  # whole pixels; maximum along each axis
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0  # degrees; maximum in either direction
+    scale: Annotated[float, Field(ge=0, le=0.9)] = 0.0  # maximum relative change of each axis (0.1: to 1/1.1 or 1/0.9)
+    shear: Share = 0.0  # pixels in x per pixel in y; maximum
+    elastic: Annotated[float, Field(ge=0, le=14)] = 0.0  # pixels; sd of the 5x5 draws of the displacement's field
 
 
-@dataclass(frozen=True)
-class ModelConfig(Checked):
+@dataclass(frozen=True, config=CHECKED)
+class ModelConfig:
     """The network: a classifier (image to features and digit) and an adder (both and the number to the sum).
 
     Examples:
         >>> from mnistsum import ModelConfig
         >>> ModelConfig(classifier="mlp", widths=(64,)).adder
         'concat'
-        >>> ModelConfig(classifier="lenet")
-        Traceback (most recent call last):
-        mnistsum.errors.InputError: model.classifier: expected one of ..., found lenet; did you mean lenet5? ...
     """
 
     classifier: str = "compact"  # reference, compact, tiny, lenet5, lenet5_bn, mlp, resnet, vgg, vit, or your own
-    widths: tuple[int, ...] = ()  # channels or units of the classifier's layers, in order; empty: its defaults
+    widths: Sizes = ()  # channels or units of the classifier's layers, in order; empty: its defaults
     adder: str = "concat"  # concat, bilinear, direct, shift, or your own
     adder_input: Literal["logits", "probabilities", "log_probabilities"] = "logits"  # how concat reads the digit
     adder_gradient: bool = True  # whether the sum's gradient reaches the classifier
-    hidden: int = 128  # units of the adder's hidden layer, in concat and direct
+    hidden: Size = 128  # units of the adder's hidden layer, in concat and direct
     initialization: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults; he: variance 2 / fan-in, biases 0
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of convolutions and dense layers
-
-    def _ranges(self) -> list[tuple[str, bool, str]]:
-        return [
-            ("widths", all(1 <= width <= 1e6 for width in self.widths), "all positive, and a million at most"),
-            ("hidden", 1 <= self.hidden <= 1e6, "1 to a million"),
-        ]
-
-    def _names(self) -> dict[str, registry.Registry]:
-        return {"classifier": registry.CLASSIFIERS, "adder": registry.ADDERS}
+    dtype: DType = "float32"  # of the operands of convolutions and dense layers
 
 
-@dataclass(frozen=True)
-class ObjectiveConfig(Checked):
+@dataclass(frozen=True, config=CHECKED)
+class ObjectiveConfig:
     """The loss to minimize: digit_weight * digit loss + (1 - digit_weight) * sum loss, in nats.
 
     Examples:
@@ -113,21 +107,12 @@ class ObjectiveConfig(Checked):
     """
 
     name: str = "weighted"  # weighted: as above; or your own
-    digit_weight: float = 0.5  # weight of the digit loss, 0 to 1
-    held_out: int = 0  # how many numbers, 0 to 9, get no sum loss with each digit (see `held_out_cells`)
-
-    def _ranges(self) -> list[tuple[str, bool, str]]:
-        return [
-            ("digit_weight", 0 <= self.digit_weight <= 1, "0 to 1"),
-            ("held_out", 0 <= self.held_out <= 9, "0 to 9"),
-        ]
-
-    def _names(self) -> dict[str, registry.Registry]:
-        return {"name": registry.OBJECTIVES}
+    digit_weight: Share = 0.5  # weight of the digit loss
+    held_out: Annotated[int, Field(ge=0, le=9)] = 0  # numbers that get no sum loss with each digit (`held_out_cells`)
 
 
-@dataclass(frozen=True)
-class OptimizerConfig(Checked):
+@dataclass(frozen=True, config=CHECKED)
+class OptimizerConfig:
     """The optimizer, its schedule, and weight averaging.
 
     Examples:
@@ -137,31 +122,18 @@ class OptimizerConfig(Checked):
     """
 
     name: str = "muon"  # sgd, adamw, muon (for matrices and kernels; Adam for the rest), or your own
-    learning_rate: float = 0.02  # the schedule's peak
-    momentum: float = 0.95  # of sgd, and of muon's matrices and kernels; b1 of adamw
-    weight_decay: float = 0.0  # decoupled, scaled by the learning rate; with muon, of matrices and kernels only
-    schedule: Literal["constant", "one_cycle"] = "one_cycle"  # one_cycle: linear rise, then linear fall to 0
-    warmup: float = 0.2  # fraction of steps in which the rate of one_cycle rises
-    average: float = 0.0  # decay of the weights' moving average, which is evaluated and saved; 0: no average
-    clip_norm: float = 0.0  # maximum global norm of the gradient; 0: no clipping
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of muon's products; all else is float32
-
-    def _ranges(self) -> list[tuple[str, bool, str]]:
-        return [
-            ("learning_rate", 0 < self.learning_rate < math.inf, "above 0"),
-            ("momentum", 0 <= self.momentum < 1, "0 to 1, below 1"),
-            ("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0"),
-            ("warmup", 0 <= self.warmup < 1, "0 to 1, below 1"),
-            ("average", 0 <= self.average < 1, "0 to 1, below 1"),
-            ("clip_norm", 0 <= self.clip_norm < math.inf, "at least 0"),
-        ]
-
-    def _names(self) -> dict[str, registry.Registry]:
-        return {"name": registry.OPTIMIZERS}
+    learning_rate: Positive = 0.02  # the schedule's peak
+    momentum: Decay = 0.95  # of sgd, and of muon's matrices and kernels; b1 of adamw
+    weight_decay: Amount = 0.0  # decoupled, scaled by the learning rate; with muon, of matrices and kernels only
+    schedule: str = "one_cycle"  # constant; one_cycle: linear rise, then linear fall to 0; or your own
+    warmup: Decay = 0.2  # fraction of steps in which the rate of one_cycle rises
+    average: Decay = 0.0  # decay of the weights' moving average, which is evaluated and saved; 0: no average
+    clip_norm: Amount = 0.0  # maximum global norm of the gradient; 0: no clipping
+    dtype: DType = "float32"  # of the operands of muon's products; all else is float32
 
 
-@dataclass(frozen=True)
-class TrainingConfig(Checked):
+@dataclass(frozen=True, config=CHECKED)
+class TrainingConfig:
     """The length of training and the batch size.
 
     Examples:
@@ -170,18 +142,12 @@ class TrainingConfig(Checked):
         128
     """
 
-    epochs: float = 8.0  # passes over the training images; a fraction stops partway through one
-    batch_size: int = 128  # images per step; an epoch's last, incomplete batch is dropped
-
-    def _ranges(self) -> list[tuple[str, bool, str]]:
-        return [
-            ("epochs", 0 < self.epochs <= 1e6, "above 0, and a million at most"),
-            ("batch_size", self.batch_size >= 1, "at least 1"),
-        ]
+    epochs: Annotated[float, Field(gt=0, le=1e6)] = 8.0  # passes over the training images; a fraction stops within one
+    batch_size: Size = 128  # images per step; an epoch's last, incomplete batch is dropped
 
 
-@dataclass(frozen=True)
-class Config(Checked):
+@dataclass(frozen=True, config=CHECKED)
+class Config:
     """Everything that determines a result; `dataclasses.replace` makes a variant.
 
     The defaults are not the config `base`, which is in experiments/configs/base.py: they neither distort images nor
@@ -197,9 +163,9 @@ class Config(Checked):
         ('muon', 128)
     """
 
-    name: str = "base"  # name of the run
-    seed: int = 0  # of initialization, order, numbers, augmentation, dropout, train_images; not of the validation split
-    devices: Literal["all"] | int = "all"  # devices that share each batch; they affect only the order of float sums
+    name: Name = "unnamed"  # name of the run
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # of all that is drawn but the validation split
+    devices: Literal["all"] | Size = "all"  # devices that share each batch; they affect only the order of float sums
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -207,73 +173,89 @@ class Config(Checked):
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
-    def _ranges(self) -> list[tuple[str, bool, str]]:
-        in_name = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."
-        return [
-            ("name", in_name, "letters, digits, '-', '_' and '.', but no '.' at the start"),
-            ("seed", 0 <= self.seed < 2**32, "0 to 4294967295"),
-            ("devices", self.devices == "all" or self.devices >= 1, "all, or at least 1"),
-        ]
+
+_JSON = TypeAdapter(Config)
+SECTIONS = {each.name: each.type for each in dataclasses.fields(Config) if dataclasses.is_dataclass(each.type)}
 
 
 def to_json(config: Config) -> str:
     """Return the config as indented JSON; `from_json` restores an equal config."""
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+    return _JSON.dump_json(config, indent=2).decode() + "\n"
 
 
 def from_json(text: str, source: str) -> Config:
     """Return the config in a JSON text.
 
     Raises:
-        InputError: on an unknown key, a wrong type or a value out of range; it names `source`.
+        InputError: on an unknown field, a wrong type or a value out of range; it names `source`.
 
     Examples:
         >>> from mnistsum.config import Config, from_json, to_json
         >>> from_json(to_json(Config(seed=3)), "config.json") == Config(seed=3)
         True
     """
-    return _from_value(parse_json(text, source), source)
+    try:
+        return _JSON.validate_json(text)
+    except ValidationError as error:
+        raise InputError(f"{source}: {explain(error)}") from None
 
 
 def read_config(folder: Path) -> Config:
     """Return the config of a run's folder; raise InputError if it has none."""
     path = folder / CONFIG
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected the folder of a run")
-    return _from_value(read_json(path), str(path))
-
-
-def _from_value(value: Any, source: str) -> Config:
-    try:
-        return _build(Config, value, "")
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
+    return from_json(read_text(path), str(path))
 
 
 def as_dict(config: Config) -> dict[str, Any]:
     """Return the config's fields by dotted key, such as `optimizer.learning_rate`."""
     fields = {}
     for name, value in dataclasses.asdict(config).items():
-        fields |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+        fields |= {f"{name}.{key}": each for key, each in value.items()} if name in SECTIONS else {name: value}
     return fields
 
 
-def _build(kind: Any, values: Any, path: str) -> Any:
-    """Build a config dataclass from parsed JSON."""
-    expected = hints(kind)
-    fields = f"{path or 'a config of this version'}: expected the fields {', '.join(expected)}"
-    if not isinstance(values, dict):
-        raise InputError(f"{fields}, found {values}")
-    missing = [name for name in expected if name not in values]
-    unknown = [name for name in values if name not in expected]
-    if missing or unknown:
-        differences = (("missing", missing), ("unknown", unknown))
-        found = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in differences if names)
-        raise InputError(f"{fields}; {found}")
-    parts = {}
-    for key, value in values.items():
-        if dataclasses.is_dataclass(expected[key]):
-            parts[key] = _build(expected[key], value, key)
-        else:
-            parts[key] = tuple(value) if isinstance(value, list) else value
-    return kind(**parts)
+def override(config: Config, assignments: Sequence[str]) -> Config:
+    """Return the config with assignments such as `training.epochs=2` applied.
+
+    Raises:
+        InputError: if a field does not exist or cannot have the value.
+
+    Examples:
+        >>> from mnistsum.config import Config, override
+        >>> override(Config(), ["model.widths=8,16", "optimizer.learning_rate=3e-4"]).model.widths
+        (8, 16)
+    """
+    values = dataclasses.asdict(config)
+    known = as_dict(config)
+    for assignment in assignments:
+        key, _, value = assignment.partition("=")
+        if key not in known:
+            raise InputError(f"{key}: no such field of a config{did_you_mean(key, known)}; --help lists them")
+        section, _, name = key.rpartition(".")
+        parent = values[section] if section else values
+        parent[name] = None if value == "None" else value
+    try:
+        return _JSON.validate_python(values)
+    except ValidationError as error:
+        raise InputError(explain(error)) from None
+
+
+def explain(error: ValidationError) -> str:
+    """Return in one line what is wrong with a config: each field, what was expected, and what was found."""
+    problems: dict[str, list[str]] = {}
+    for each in error.errors():
+        place = each["loc"][: 2 if each["loc"][:1] and each["loc"][0] in SECTIONS else 1]
+        key = ".".join(map(str, place)) or "a config"
+        reason = f"{each['msg'][:1].lower()}{each['msg'][1:]}".replace("input should be", "expected")
+        found = "" if each["type"] == "json_invalid" else f", found {each['input']!r}"
+        problems.setdefault(key, []).append(reason + found)
+    return "; ".join(f"{key}: {' or '.join(reasons)}" for key, reasons in problems.items())
+
+
+def field_comments() -> dict[str, str]:
+    """Return the comment behind each field in this file, by dotted key: its unit and meaning."""
+    comments = {}
+    for section, kind in {**SECTIONS, "": Config}.items():
+        lines = re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(kind), re.MULTILINE)
+        comments |= {f"{section}.{name}".lstrip("."): comment for name, comment in lines}
+    return comments

@@ -2,16 +2,7 @@
 
 
 class InputError(Exception):
-    """Raised if user input cannot be used; the one-line message names it, what was expected and what was found.
-
-    Examples:
-        >>> import mnistsum
-        >>> try:
-        ...     mnistsum.ModelConfig(hidden=0)
-        ... except mnistsum.InputError as error:
-        ...     print(error)
-        model.hidden: expected 1 to a million, found 0
-    """
+    """Raised if a config, a command line or a file cannot be used; the one-line message says what was expected."""
 
 
 def first_line(error: BaseException) -> str:

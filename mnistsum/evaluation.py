@@ -1,6 +1,7 @@
 """Exhaustive evaluation: answers for every image with all ten numbers, and their scores."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -148,25 +149,52 @@ def labeled_logits(evaluation: Evaluation, labels: np.ndarray) -> dict[str, tupl
     }
 
 
-class Scores(NamedTuple):
-    """The scores of an evaluation; accuracies and consistency are fractions, losses are means in nats."""
+class Score(NamedTuple):
+    """A number that summarizes an evaluation, and how reports show it."""
 
-    digit_accuracy: float  # over images
-    sum_accuracy: float  # over all pairs of an image and a number
-    digit_loss: float
-    sum_loss: float
-    consistency: float  # share of pairs whose predicted sum is the predicted digit plus the number, right or wrong
-    impossible: float  # mean probability on sums that the number excludes
-    images: int
-    pairs: int
-    digit_accuracy_by_label: list[float]  # [10]
-    sum_accuracy_by_cell: list[list[float]]  # [10, 10], label by number
+    title: str  # of its row or column
+    unit: str  # "%", for a share, or "nats"
+    meaning: str
+    compute: Callable[[Any, np.ndarray], Any]  # from an Evaluation and labels, both of NumPy arrays
 
 
-def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> Scores:
-    """Return the scores of an evaluation of images with these labels, summed in float64.
+def _sum_right(answers: Any, labels: np.ndarray) -> np.ndarray:
+    return answers.sum == labels[:, None] + np.arange(10)
 
-    The accuracy of a label that never occurs is nan.
+
+# Every program shows these: to add a number to metrics, reports and comparisons, add a line.
+SCORES: dict[str, Score] = {
+    "digit_accuracy": Score(
+        "digit", "%", "of images whose digit is read right", lambda answers, labels: (answers.digit == labels).mean()
+    ),
+    "sum_accuracy": Score(
+        "sum", "%", "of pairs of image and number whose sum is right", lambda *both: _sum_right(*both).mean()
+    ),
+    "digit_loss": Score(
+        "digit loss", "nats", "mean over images", lambda answers, _: answers.digit_loss.mean(dtype=np.float64)
+    ),
+    "sum_loss": Score(
+        "sum loss", "nats", "mean over pairs", lambda answers, _: answers.sum_loss.mean(dtype=np.float64)
+    ),
+    "consistency": Score(
+        "sum = digit + number",
+        "%",
+        "of pairs whose sum is the digit that was read plus the number, right or wrong",
+        lambda answers, _: (answers.sum == answers.digit[:, None] + np.arange(10)).mean(),
+    ),
+    "impossible": Score(
+        "on impossible sums",
+        "%",
+        "mean probability of sums that the number excludes (a 3 cannot be added to make 2)",
+        lambda answers, _: answers.impossible.mean(dtype=np.float64),
+    ),
+}
+
+
+def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> dict[str, Any]:
+    """Return the SCORES of an evaluation, its numbers of images and pairs, and accuracies by label and by cell.
+
+    A cell is a pair of label and number. The accuracy of a label that never occurs is nan.
 
     Examples:
         >>> import numpy as np
@@ -175,33 +203,25 @@ def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> Scor
         >>> labels = np.array([7, 2])
         >>> nothing = np.zeros((2, 10), np.float32)
         >>> digit = np.array([7, 3])  # the second is misread, and both sums follow the digit
-        >>> rest = np.zeros((2, 10), np.float32), np.zeros((2, 10, 19), np.float32)
-        >>> evaluation = Evaluation(digit, digit[:, None] + np.arange(10), nothing[:, 0], nothing, nothing, *rest)
+        >>> logits = nothing, np.zeros((2, 10, 19), np.float32)
+        >>> evaluation = Evaluation(digit, digit[:, None] + np.arange(10), nothing[:, 0], nothing, nothing, *logits)
         >>> scores = score(evaluation, labels)
-        >>> scores.digit_accuracy, scores.sum_accuracy, scores.consistency
+        >>> scores["digit_accuracy"], scores["sum_accuracy"], scores["consistency"]
         (0.5, 0.5, 1.0)
     """
     evaluation = Evaluation(*(np.asarray(field) for field in evaluation))
-    digit, sums = evaluation.digit, evaluation.sum
     labels = np.asarray(labels)
-    digit_right = digit == labels
-    sum_right = sums == labels[:, None] + np.arange(10)
     count = np.bincount(labels, minlength=10).astype(float)
     count[count == 0] = np.nan
-    by_label = np.bincount(labels, digit_right, 10) / count
-    by_cell = np.stack([np.bincount(labels, right, 10) for right in sum_right.T], 1) / count[:, None]
-    return Scores(
-        digit_accuracy=float(digit_right.mean()),
-        sum_accuracy=float(sum_right.mean()),
-        digit_loss=float(evaluation.digit_loss.mean(dtype=np.float64)),
-        sum_loss=float(evaluation.sum_loss.mean(dtype=np.float64)),
-        consistency=float((sums == digit[:, None] + np.arange(10)).mean()),
-        impossible=float(evaluation.impossible.mean(dtype=np.float64)),
-        images=digit_right.size,
-        pairs=sum_right.size,
-        digit_accuracy_by_label=by_label.tolist(),
-        sum_accuracy_by_cell=by_cell.tolist(),
-    )
+    right = _sum_right(evaluation, labels)
+    by_cell = np.stack([np.bincount(labels, each, 10) for each in right.T], 1) / count[:, None]
+    return {
+        **{name: float(each.compute(evaluation, labels)) for name, each in SCORES.items()},
+        "images": len(labels),
+        "pairs": right.size,
+        "digit_accuracy_by_label": (np.bincount(labels, evaluation.digit == labels, 10) / count).tolist(),
+        "sum_accuracy_by_cell": by_cell.tolist(),
+    }
 
 
 def best_permutation(digit: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " 10"]:

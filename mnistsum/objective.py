@@ -1,5 +1,7 @@
 """The objective: the loss of a batch's logits, and how many answers are right."""
 
+from collections.abc import Callable
+
 import chex
 import jax.numpy as jnp
 import numpy as np
@@ -7,23 +9,22 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from mnistsum.config import ObjectiveConfig
-from mnistsum.errors import InputError
-from mnistsum.registry import OBJECTIVES
+from mnistsum.names import find
 from mnistsum.types import Batch, Logits, Metrics
 
 
 def objective(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Array, ""]:
-    """Return the loss of a batch under the objective that the config names.
+    """Return the loss of a batch under the objective that the config names, and the adder's own penalty if it has one.
 
     To define your own, add a function of these arguments to `OBJECTIVES` in your file.
     """
     n = len(batch.label)
     chex.assert_shape([logits.digit, logits.sum, batch.number], [(n, 10), (n, 19), (n, 10)])
     chex.assert_shape([batch.label, batch.sum], (n,))
-    loss = OBJECTIVES[config.name](config, logits, batch)
+    loss = find(OBJECTIVES, "objective.name", config.name)(config, logits, batch)
     if jnp.shape(loss) != ():
-        raise InputError(f"objective.name {config.name}: expected a scalar loss, found {list(jnp.shape(loss))}")
-    return loss
+        raise TypeError(f"objective {config.name}: expected a scalar loss, found {list(jnp.shape(loss))}")
+    return loss if logits.penalty is None else loss + logits.penalty
 
 
 def weighted(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Array, ""]:
@@ -40,6 +41,9 @@ def weighted(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Arr
     else:
         sum_loss = sum_loss.mean()
     return config.digit_weight * digit_loss + (1 - config.digit_weight) * sum_loss
+
+
+OBJECTIVES: dict[str, Callable[[ObjectiveConfig, Logits, Batch], Float[Array, ""]]] = {"weighted": weighted}
 
 
 def negative_log_likelihood(

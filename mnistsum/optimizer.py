@@ -1,6 +1,7 @@
 """Optimizers: an Optax chain from a config."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -10,9 +11,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mnistsum.config import OptimizerConfig
-from mnistsum.errors import InputError
 from mnistsum.models.layers import product
-from mnistsum.registry import OPTIMIZERS
+from mnistsum.names import find
 
 NEWTON_SCHULZ_STEPS = 3  # of the Newton-Schulz iteration in Muon
 QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients of a x + b x^3 + c x^5, steep at zero
@@ -29,8 +29,16 @@ def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
         >>> [float(rate(step)) for step in (0, 10, 20, 60, 100)]
         [0.0, 0.25, 0.5, 0.25, 0.0]
     """
-    if config.schedule == "constant":
-        return optax.constant_schedule(config.learning_rate)
+    return find(SCHEDULES, "optimizer.schedule", config.schedule)(config, steps)
+
+
+def constant(config: OptimizerConfig, steps: int) -> optax.Schedule:
+    """Return the same rate for all steps."""
+    return optax.constant_schedule(config.learning_rate)
+
+
+def one_cycle(config: OptimizerConfig, steps: int) -> optax.Schedule:
+    """Return a linear rise from 0 during `warmup`, then a linear fall to 0."""
     warmup = round(config.warmup * steps)
     rise = optax.linear_schedule(0.0, config.learning_rate, max(warmup, 1))
     fall = optax.linear_schedule(config.learning_rate, 0.0, steps - warmup)
@@ -51,10 +59,9 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
         >>> updates.tolist()
         [-1.0]
     """
-    rule = OPTIMIZERS[config.name](config, schedule(config, steps))
+    rule = find(OPTIMIZERS, "optimizer.name", config.name)(config, schedule(config, steps))
     if not isinstance(rule, optax.GradientTransformation):
-        kind = type(rule).__name__
-        raise InputError(f"optimizer.name {config.name}: expected an optax.GradientTransformation, found a {kind}")
+        raise TypeError(f"optimizer {config.name}: expected an optax.GradientTransformation, found {rule!r}")
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule) if config.clip_norm else rule
 
 
@@ -123,3 +130,11 @@ def _orthogonalize(kernel: Float[Array, "..."], dtype: str) -> Float[Array, "...
     if is_wide:
         return (math.sqrt(columns / rows) * multiply(total * scale[None], x)).reshape(kernel.shape)
     return multiply(x, scale[:, None] * total).reshape(kernel.shape)
+
+
+SCHEDULES: dict[str, Callable[[OptimizerConfig, int], optax.Schedule]] = {"constant": constant, "one_cycle": one_cycle}
+OPTIMIZERS: dict[str, Callable[[OptimizerConfig, optax.Schedule], optax.GradientTransformation]] = {
+    "sgd": sgd,
+    "adamw": adamw,
+    "muon": muon,
+}

@@ -1,6 +1,7 @@
 """Predictions of a trained network for pairs of an image and a number."""
 
 import reprlib
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,13 +9,13 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from mnistsum import checkpoint, weights
+from mnistsum import own
 from mnistsum.calibration import Temperatures
-from mnistsum.config import Config, DataConfig
+from mnistsum.config import DataConfig
 from mnistsum.errors import InputError
 from mnistsum.evaluation import check_raw, classify
 from mnistsum.models import Model, rebuilt
-from mnistsum.registry import load_file
+from mnistsum.storage import Weights, load_run, load_weights
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 PAIRS = 16  # pairs per call; more take several calls, fewer are padded, so one compiled program serves all
@@ -44,12 +45,8 @@ def probabilities(
 _probabilities = jax.jit(probabilities, static_argnums=0)
 
 
-class Predictor(NamedTuple):
-    """A trained network."""
-
-    config: Config
-    model: Model
-    temperatures: Temperatures | None = None  # fitted on validation images; None: probabilities are not calibrated
+class Predictor(Weights):
+    """A trained network that answers."""
 
     def predict(self, images: UInt8[np.ndarray, "n 28 28 1"], numbers: int | Int[np.ndarray, " m"]) -> Prediction:
         """Return the probabilities of each digit and sum, for images 0-255 as MNIST stores them.
@@ -59,11 +56,9 @@ class Predictor(NamedTuple):
             numbers: 0-9, one for each image or one for all.
         """
         check_raw(images)
-        n, numbers = len(images), np.asarray(numbers)
-        if not numbers.ndim:
-            numbers = np.full(n, numbers)
-        is_whole = np.issubdtype(numbers.dtype, np.integer)
-        if numbers.shape != (n,) or not is_whole or not ((numbers >= 0) & (numbers <= 9)).all():
+        n = len(images)
+        numbers = np.full(n, numbers) if np.ndim(numbers) == 0 else np.asarray(numbers)
+        if numbers.shape != (n,) or not np.isin(numbers, range(10)).all():
             raise InputError(f"numbers: expected {n} of 0-9, one per image, found {reprlib.repr(numbers.tolist())}")
         chunks = []
         for start in range(0, max(n, 1), PAIRS):
@@ -74,13 +69,13 @@ class Predictor(NamedTuple):
         return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *chunks)
 
 
-def load_pretrained(name_or_path: str | Path = "base", own: str | Path | None = None) -> Predictor:
+def load_pretrained(name_or_path: str | Path = "base", file: str | Path | None = None) -> Predictor:
     """Return a trained network.
 
     Args:
         name_or_path: the name of a network shipped with the package (pretrained/README.md), a run's folder, or exported
             weights.
-        own: the .py file that defines the architecture, if it is your own.
+        file: the .py file that defines the architecture, if it is your own.
 
     Raises:
         InputError: if there is no such network.
@@ -93,20 +88,27 @@ def load_pretrained(name_or_path: str | Path = "base", own: str | Path | None = 
         >>> prediction.digit.argmax(-1).tolist(), prediction.sum.argmax(-1).tolist()
         ([7, 2, 1], [8, 3, 6])
     """
-    if own is not None:
-        load_file(own)
+    if file is not None:
+        own.load_file(file)
     path = locate(name_or_path)
-    if path.is_dir() and not (path / weights.WEIGHTS).exists():
-        return Predictor(*checkpoint.load_run(path))
+    if path.is_dir():
+        return Predictor(*load_run(path))
     if path.exists():
-        return Predictor(*weights.load(path))
+        return Predictor(*load_weights(path))
     names = ", ".join(_names())
     raise InputError(f"{name_or_path}: no such model; expected {names}, a run's folder or a file of weights")
 
 
 def locate(name_or_path: str | Path) -> Path:
     """Return the folder of a shipped network if given its name, else the path."""
-    return PRETRAINED / name_or_path if str(name_or_path) in _names() else Path(name_or_path)
+    path = Path(name_or_path)
+    if str(name_or_path) not in _names():
+        return path
+    if path.exists():
+        warnings.warn(
+            f"{path}: the network that ships with the package; the folder of this name is ./{path}", stacklevel=2
+        )
+    return PRETRAINED / path
 
 
 def _names() -> list[str]:

@@ -38,6 +38,7 @@ class Logits(NamedTuple):
 
     digit: Float[Array, "batch 10"]
     sum: Float[Array, "batch 19"]
+    penalty: Float[Array, ""] | None = None  # an adder's own loss term
 
 
 class Epoch(NamedTuple):

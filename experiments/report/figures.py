@@ -12,11 +12,15 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from experiments.report.svg import RC_PARAMS, WIDTH
 from mnistsum.files import write_whole
 from mnistsum.types import Split
 
 DIGIT, SUM, WRONG, INK = "#0072b2", "#d55e00", "#c1121f", "#333333"  # Okabe & Ito's blue, vermilion
+WIDTH = 5.0  # inches of a page's panel
+PLACEHOLDER = "#010203"  # a color that no figure uses: a page puts its text color there
+PAGE: Any = {"svg.fonttype": "none", "font.family": "sans-serif"} | dict.fromkeys(
+    ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), PLACEHOLDER
+)
 TILES = 16  # images in each half of a run's examples
 
 
@@ -34,7 +38,7 @@ def curves(lines: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-@matplotlib.rc_context(RC_PARAMS)
+@matplotlib.rc_context(PAGE)
 def curve_panels(lines: list[dict[str, Any]]) -> list[Figure]:
     """Draw the panels of `curves` as two figures, for a page."""
     panels = [_figure(0.9 * WIDTH, 3.6) for _ in range(2)]
@@ -122,7 +126,7 @@ def confusion(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray
     return figure
 
 
-@matplotlib.rc_context(RC_PARAMS)
+@matplotlib.rc_context(PAGE)
 def confusion_panels(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray, " n"]) -> list[Figure]:
     """Draw the panels of `confusion` as two figures, for a page."""
     panels = [_figure(1.3 * WIDTH, 1.3 * WIDTH) for _ in range(2)]
@@ -186,7 +190,7 @@ def examples(predictions: dict[str, np.ndarray], split: Split) -> Figure:
     return figure
 
 
-@matplotlib.rc_context(RC_PARAMS)
+@matplotlib.rc_context(PAGE)
 def reliability(curves: dict[str, Any], output: str) -> Figure:
     """Draw one output's accuracy by confidence before and after calibration; below, the number of answers per bin.
 

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mnistsum.config import Config
+from experiments.training.job import Job
 from mnistsum.devices import replicated_sharding
 from mnistsum.models import Model
 from mnistsum.seeds import compile_advance_seeds, devices_for, init_seeds, unstack
-from mnistsum.train import Recipe, compile_advance, init_state, make_recipe, split_keys
-from mnistsum.types import Split, TrainState
+from mnistsum.train import Recipe, compile_advance, init_state, split_keys
+from mnistsum.types import TrainState
 
 MIN_TIMED = 0.3  # seconds of training needed to estimate a run's duration
 MIN_STEPS = 4  # between stops: each call of the program allocates memory, which costs `reference` a quarter of a step
@@ -28,7 +28,6 @@ class Chunk(NamedTuple):
     step: int
     steps: int  # in this chunk; 0: none was taken yet
     seconds: float  # taken by these steps, without compilation
-    signal: int = 0  # that has arrived; 0: none
 
     def states(self) -> list[TrainState]:
         """Return the state of each seed; with several seeds, without the optimizer's state."""
@@ -41,34 +40,34 @@ class Chunk(NamedTuple):
 
 # Maps the last chunk to the next step to stop at. A value past the last step means the last step; the current step ends
 # the run.
-Pace = Callable[[Chunk], int]
+NextStop = Callable[[Chunk], int]
 
 
-def about_every(seconds: float) -> Pace:
+def about_every(seconds: float) -> NextStop:
     """Stop after the first step, and then about every `seconds` seconds of training."""
 
-    def pace(chunk: Chunk) -> int:
+    def next_stop(chunk: Chunk) -> int:
         if not chunk.steps:
             return chunk.step + 1
         steps = min(8 * chunk.steps, round(seconds * chunk.steps / chunk.seconds))
         return chunk.step + max(MIN_STEPS, steps)
 
-    return pace
+    return next_stop
 
 
-def every(steps: int) -> Pace:
+def every(steps: int) -> NextStop:
     """Stop every `steps` steps."""
     return lambda chunk: (chunk.step // steps + 1) * steps
 
 
-def compile_program(config: Config, n: int, seeds: int = 1) -> Any:
-    """Return what `train` runs, compiled for `seeds` seeds and `n` images, and cache it for all seeds."""
-    return _compiled(make_recipe(config, n), n, seeds)
-
-
 @functools.lru_cache(maxsize=1)
-def _compiled(recipe: Recipe, n: int, seeds: int) -> Any:
-    return compile_advance(recipe, n) if seeds == 1 else compile_advance_seeds(recipe, n, seeds)
+def compile_program(recipe: Recipe, n: int, seeds: int = 1) -> Future:
+    """Start to compile what `train` runs for `seeds` seeds and `n` images, in another thread."""
+    return (
+        in_background(compile_advance, recipe, n)
+        if seeds == 1
+        else in_background(compile_advance_seeds, recipe, n, seeds)
+    )
 
 
 def in_background(function: Callable[..., Any], *arguments: Any) -> Future:
@@ -84,40 +83,33 @@ def first_state(recipe: Recipe, seed: int, model: Model | None = None) -> TrainS
     return jax.jit(init_state, static_argnums=0)(recipe, split_keys(seed), model)
 
 
-def train(
-    config: Config,
-    seeds: Sequence[int],
-    data: Split,
-    pace: Pace,
-    *,
-    program: Future | None = None,
-    state: TrainState | None = None,
-    caught: Sequence[int] = (),
-) -> Iterator[Chunk]:
-    """Train one seed, or several as one program, to the end of the run; yield each chunk, which ends where `pace` says.
+def train(job: Job, seeds: Sequence[int], next_stop: NextStop, state: TrainState | None = None) -> Iterator[Chunk]:
+    """Train one seed, or several as one program, to the end of the run; yield each chunk, which ends at `next_stop`.
 
     Args:
-        config: its seed is ignored.
+        job: what to train.
         seeds: each trains the same run as it would alone (except for the rounding of a vmapped program).
-        data: the training images.
-        pace: when to stop.
-        program: a future of `compile_program`, if it was started in the background.
-        state: of a single seed, to resume from; None: start before the first step.
-        caught: a list that receives a signal's number when it arrives.
+        next_stop: when to stop.
+        state: of a single seed, to begin from; None: start before the first step.
     """
-    recipe = make_recipe(config, len(data.labels))
+    recipe, images = job.recipe, job.data.train
+    program = compile_program(recipe, len(images.labels), len(seeds))
+    if len(seeds) > 1:
+        keys, current, placed = init_seeds(recipe, seeds, images)
+    else:
+        current = first_state(recipe, seeds[0], job.initial) if state is None else state
+        arrays = split_keys(seeds[0]), current, images
+        keys, current, placed = jax.device_put(arrays, replicated_sharding(recipe.devices))
+    advance = program.result()
     step = 0 if state is None else int(state.step)
-    keys, current, placed = _place_on_devices(recipe, seeds, data, state)  # while the program is compiled
-    compiled = program.result() if program else compile_program(config, len(data.labels), len(seeds))
     chunk = Chunk(current, len(seeds), step, 0, 0.0)
     while chunk.step < recipe.steps:
-        until = min(pace(chunk), recipe.steps)
+        until = min(next_stop(chunk), recipe.steps)
         if until == chunk.step:
             return
         start = time.perf_counter()
-        current = jax.block_until_ready(compiled(keys, current, placed, np.int32(until)))
-        seconds = time.perf_counter() - start
-        chunk = Chunk(current, len(seeds), until, until - chunk.step, seconds, caught[0] if caught else 0)
+        current = jax.block_until_ready(advance(keys, current, placed, np.int32(until)))
+        chunk = Chunk(current, len(seeds), until, until - chunk.step, time.perf_counter() - start)
         yield chunk
 
 
@@ -127,13 +119,3 @@ def describe_mode(seeds: int) -> str:
         return "seeds one by one"
     devices = devices_for(seeds)
     return f"{seeds} seeds as one vmapped program, on {devices} device{'s' if devices > 1 else ''}"
-
-
-def _place_on_devices(recipe: Recipe, seeds: Sequence[int], data: Split, state: TrainState | None) -> Any:
-    """Return keys, state and data, placed on the devices in use."""
-    if len(seeds) > 1:
-        return init_seeds(recipe, seeds, data)
-    keys = split_keys(seeds[0])
-    if state is None:
-        state = first_state(recipe, seeds[0])
-    return jax.device_put((keys, state, data), replicated_sharding(recipe.devices))

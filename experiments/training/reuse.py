@@ -1,112 +1,89 @@
 """A folder of runs, each named after everything that decides it: existing runs are reused, missing ones trained."""
 
-import dataclasses
-import re
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import filelock
 import jax
 
-from experiments import run_folder
-from experiments.run_folder import Finished
+from experiments.training import folder as files
+from experiments.training.folder import Finished
+from experiments.training.job import Job, differences, identify, unequal_fields
 from experiments.training.plan import Plan
-from experiments.training.record import changed_fields, differences, mark
-from experiments.training.runs import describe_run, train_runs
-from mnistsum.config import Config, read_config
+from experiments.training.runs import begin_runs, train_runs
+from mnistsum.config import as_dict, read_config
 from mnistsum.errors import InputError
-from mnistsum.files import writing
-from mnistsum.types import Data
+from mnistsum.files import make_folder, read_json
 
-TEMPORARY = re.compile(r"\..+-[0-9a-f]{12}-\d+-[0-9a-f]{32}")  # name of a run's folder while it is trained
+TEMPORARY = ".training-"  # begins the name of a run's folder while it is trained
 
 
 class RunSet(NamedTuple):
-    """The runs of one config, one for each seed, finished or not."""
+    """The runs of one job, one for each seed, finished or not."""
 
-    config: Config
-    record: dict[str, Any]  # what else decides them
+    job: Job
     folders: dict[int, Path]  # by seed; each exists once its run is finished
 
-
-def locate_runs(folder: Path, config: Config, record: dict[str, Any], seeds: Sequence[int]) -> RunSet:
-    """Return a config's runs in a folder of runs. Each run uses one device, so that devices can share the seeds."""
-    config = dataclasses.replace(config, devices=1)
-    name = f"{config.name}-{mark(config, record)}"
-    return RunSet(config, record, {seed: folder / f"{name}-{seed}" for seed in seeds})
+    def missing(self) -> list[int]:
+        """Return the seeds whose runs are not finished."""
+        return [seed for seed, folder in self.folders.items() if not folder.exists()]
 
 
-def missing(run_set: RunSet) -> list[int]:
-    """Return the seeds whose runs are not finished."""
-    return [seed for seed, folder in run_set.folders.items() if not folder.exists()]
+def locate_runs(folder: Path, job: Job, seeds: Sequence[int]) -> RunSet:
+    """Return a job's runs in a folder of runs."""
+    name = f"{job.config.name}-{identify(job)}"
+    return RunSet(job, {seed: folder / f"{name}-{seed}" for seed in seeds})
 
 
-def check(run_set: RunSet, plan: Plan) -> None:
-    """Check that existing runs were made for this purpose: on the test set, or for a search.
-
-    Raises:
-        InputError: if one was not.
-    """
-    for folder in run_set.folders.values():
-        if folder.exists() and ("test" in run_folder.read_summary(folder)) != plan.tests:
-            found = "an untested run of a search" if plan.tests else "a tested run of a comparison"
-            raise InputError(f"{folder}: holds {found}; use another {'--output' if plan.tests else '--runs'}")
-
-
-def read(run_set: RunSet, seed: int) -> Finished:
+def read(run_set: RunSet, seed: int, plan: Plan) -> Finished:
     """Return a seed's finished run.
 
     Raises:
-        InputError: if it is damaged, or is not the run that its name says.
+        InputError: if it is damaged, or is not the run that its name says, or was made for another purpose.
     """
     folder = run_set.folders[seed]
-    finished = run_folder.read(folder)
-    config = dataclasses.replace(run_set.config, seed=seed)
-    changed = [*changed_fields(finished.config, config), *differences(finished.run, run_set.record)]
+    finished = files.read(folder)
+    changed = unequal_fields(finished.config, run_set.job.config) + differences(finished.run, run_set.job.record)
     if changed or finished.config.seed != seed:
         raise InputError(f"{folder}: not the run that its name says ({'; '.join(changed) or 'seed'}); delete it")
+    if ("test" in finished.summary) != plan.tests:
+        found = "an untested run of a search" if plan.tests else "a tested run of a comparison"
+        raise InputError(f"{folder}: {found}; use another folder of runs")
     return finished
 
 
 def why_missing(run_set: RunSet) -> str | None:
     """Describe how the newest run with a missing run's name and seed differs from it; return None if there is none."""
-    missing_seeds = missing(run_set)
-    if not missing_seeds:
+    if not (missing := run_set.missing()):
         return None
-    seed = missing_seeds[0]
-    folder = run_set.folders[seed]
-    others = folder.parent.glob(f"{run_set.config.name}-{'?' * 12}-{seed}/{run_folder.SUMMARY}")
+    job, folder = run_set.job, run_set.folders[missing[0]]
+    others = folder.parent.glob(f"{job.config.name}-{'?' * 12}-{missing[0]}/{files.SUMMARY}")
     newest = max(others, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None:
         return None
-    try:
-        config, run = read_config(newest.parent), run_folder.read_json(newest.parent / run_folder.RUN)
-    except InputError as error:  # such as a name that has changed since
-        return f"{newest.parent}, its newest run, cannot be read: {error}"
-    if "tuned" in run.get("settings", {}) and "tuned" in run_set.record["settings"]:  # the rate is yet to be chosen
-        rate = run_set.config.optimizer.learning_rate
-        config = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, learning_rate=rate))
-    changed = [*changed_fields(config, run_set.config), *differences(run, run_set.record)]
-    return f"{newest.parent}, its newest run, differs: {'; '.join(changed) or 'tuning began at another learning rate'}"
+    config, run = read_config(newest.parent), read_json(newest.parent / files.RUN)
+    was, now = as_dict(config), as_dict(job.config)
+    changed = [f"{name} was {was[name]}, is {now[name]}" for name in unequal_fields(config, job.config)]
+    return f"{newest.parent}, its newest run, differs: {'; '.join(changed + differences(run, job.record))}"
 
 
-def train_missing(run_set: RunSet, data: Data, plan: Plan, command: str) -> Iterator[tuple[Finished, bool]]:
+def train_missing(run_set: RunSet, plan: Plan) -> Iterator[tuple[Finished, bool]]:
     """Train the missing runs; yield the existing runs, then the trained ones, each with whether it existed."""
-    missing_seeds = missing(run_set)
+    missing = run_set.missing()
     for seed in run_set.folders:
-        if seed not in missing_seeds:
-            yield read(run_set, seed), True
-    if missing_seeds:
+        if seed not in missing:
+            yield read(run_set, seed, plan), True
+    if missing:
         _remove_stale_folders(next(iter(run_set.folders.values())).parent)
-    for seeds in _groups(missing_seeds):
+    for seeds in _groups(missing):
         todo = [seed for seed in seeds if not run_set.folders[seed].exists()]  # another program may have trained some
         if todo:
-            _train(run_set, todo, data, plan, command)
+            _train(run_set, todo, plan)
         for seed in seeds:
-            yield read(run_set, seed), seed not in todo
+            yield read(run_set, seed, plan), seed not in todo
 
 
 def _groups(seeds: list[int]) -> list[list[int]]:
@@ -120,30 +97,24 @@ def _groups(seeds: list[int]) -> list[list[int]]:
     return [seeds[i : i + size] for i in range(0, len(seeds), size)]
 
 
-def _train(run_set: RunSet, seeds: list[int], data: Data, plan: Plan, command: str) -> None:
+def _train(run_set: RunSet, seeds: list[int], plan: Plan) -> None:
     """Train seeds as one program, in temporary folders.
 
     Other processes may train the same runs: only complete folders get their final name, and the first one stays.
     """
-    partial, locks = {}, []
-    run = describe_run(run_set.config, run_set.record, command, len(seeds))
-    for seed in seeds:
-        folder = run_set.folders[seed]
-        partial[seed] = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-        with writing(folder):
-            partial[seed].mkdir(parents=True)
-            locks.append(filelock.FileLock(partial[seed] / run_folder.LOCK))
-            locks[-1].acquire()
-        run_folder.begin(partial[seed], dataclasses.replace(run_set.config, seed=seed), run)
+    parent = run_set.folders[seeds[0]].parent
+    partial = {seed: parent / f"{TEMPORARY}{uuid.uuid4().hex}" for seed in seeds}
+    locks = [filelock.FileLock(folder / files.LOCK) for folder in partial.values()]
     try:
-        for _ in train_runs(run_set.config, partial, data, plan):
+        for lock, folder in zip(locks, partial.values(), strict=True):
+            make_folder(folder)
+            lock.acquire()
+        begin_runs(run_set.job, partial)
+        for _ in train_runs(run_set.job, partial, plan):
             pass
         for seed, folder in partial.items():
-            try:
+            if not run_set.folders[seed].exists():
                 folder.rename(run_set.folders[seed])
-            except OSError:
-                if not run_set.folders[seed].exists():
-                    raise
     finally:
         for lock, folder in zip(locks, partial.values(), strict=True):
             lock.release()
@@ -152,9 +123,7 @@ def _train(run_set: RunSet, seeds: list[int], data: Data, plan: Plan, command: s
 
 def _remove_stale_folders(folder: Path) -> None:
     """Remove what killed processes left behind: temporary folders that no process has locked."""
-    for lock_file in folder.glob(f".*/{run_folder.LOCK}"):
-        if not TEMPORARY.fullmatch(lock_file.parent.name):  # another program's
-            continue
+    for lock_file in folder.glob(f"{TEMPORARY}*/{files.LOCK}"):
         lock = filelock.FileLock(lock_file)
         try:
             lock.acquire(timeout=0)

@@ -1,27 +1,36 @@
-"""Runs with a folder each: trained by the shared loop, evaluated on held-out images, tested once."""
+"""Runs with a folder each: trained by the shared loop, evaluated on validation images, tested once."""
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import environment, run_folder
-from experiments.run_folder import Finished
-from experiments.training.loop import Chunk, Pace, about_every, describe_mode, train
-from experiments.training.plan import Plan, next_evaluation, next_watch
-from experiments.training.seed_run import SeedRun
-from mnistsum import checkpoint
-from mnistsum.config import Config
-from mnistsum.evaluation import Scores
-from mnistsum.models.summary import count_multiply_adds, count_parameters
-from mnistsum.train import Recipe, make_recipe, trained_model
-from mnistsum.types import Data, TrainState
+from experiments.training import folder as files
+from experiments.training.folder import OUTPUTS, Finished, judged_accuracy
+from experiments.training.job import Job, describe_run, digest_weights, seconds_since_start
+from experiments.training.loop import Chunk, NextStop, about_every, describe_mode, train
+from experiments.training.plan import LEARNED, WATCH_IMAGES, Plan, next_evaluation, next_watch
+from mnistsum.calibration import Temperatures, fit_temperature, reliability
+from mnistsum.config import Config, ObjectiveConfig
+from mnistsum.evaluation import SCORES, best_permutation, evaluate, labeled_logits, score
+from mnistsum.objective import trained_outputs
+from mnistsum.storage import CHECKPOINTS, Weights, save_checkpoint
+from mnistsum.train import non_finite, trained_model
+from mnistsum.types import QUANTITIES, Data, Evaluation, Split, TrainState
 
-NO_TIME = {"train_seconds": 0.0, "wall_seconds": 0.0}
+FAILED = 0.9  # a run of an epoch or more failed if the test accuracy of an output that it trains is below this
+
+
+class Resumed(NamedTuple):
+    """Where a run goes on."""
+
+    state: TrainState
+    lines: list[dict[str, Any]]  # of its metrics
+    train_seconds: float  # spent so far
+    wall_seconds: float
 
 
 class Progress(NamedTuple):
@@ -29,111 +38,231 @@ class Progress(NamedTuple):
 
     chunk: Chunk | None  # the last one; None: no step was left
     loss: float  # mean of the seeds' training losses since the epoch began
-    scores: list[Scores] | None  # per seed, on the held-out images; None: no evaluation
-    finished: list[Finished] | None  # per seed, at the end; `summary.json` is written once the generator is resumed
+    scores: list[dict[str, Any]] | None  # per seed, on the validation images; None: no evaluation
+    finished: list[Finished] | None  # per seed, at the end
 
 
-def describe_run(config: Config, record: dict[str, Any], command: str, seeds: int = 1) -> dict[str, Any]:
-    """Return the content of `run.json`: how the run was made, and the record of what decides it."""
-    described = environment.describe(command)
-    return {
-        **record,
-        **described,  # whose versions replace the record's, as they include Python's
-        "mode": describe_mode(seeds),
-        "parameters": count_parameters(config.model),
-        "multiply_adds": count_multiply_adds(config.model),
-        "clock": {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z")},
-    }
+class SeedRun:
+    """The run of one seed during training."""
+
+    def __init__(self, job: Job, seed: int, folder: Path, resumed: Resumed | None):
+        self.job, self.folder = job, folder
+        self.config = dataclasses.replace(job.config, seed=seed)
+        self.lines = [] if resumed is None else resumed.lines
+        self.train_seconds = 0.0 if resumed is None else resumed.train_seconds  # a share of the program's
+        self.wall_before = 0.0 if resumed is None else resumed.wall_seconds
+        self.learned: dict[str, int] = {}  # output to the step at which it was learned
+        self.fault: str | None = None  # what was not finite
+        self.state: TrainState
+        self.evaluation: Evaluation  # the latest, on the validation images, or on the test images if there are none
+        self.scores: dict[str, Any]  # of that evaluation
+
+    def clock(self) -> dict[str, float]:
+        """Return the seconds of training so far, and of the whole command."""
+        return {"train_seconds": self.train_seconds, "wall_seconds": self.wall_before + seconds_since_start()}
+
+    def loss(self) -> float:
+        """Return the mean training loss since the epoch began."""
+        return float(self.state.metrics.loss) / int(self.state.metrics.examples)
+
+    def reach(self, state: TrainState, plan: Plan) -> None:
+        """Take the state at a stop, and check that all numbers are finite."""
+        self.state, self.fault = state, non_finite(state)
+        if self.fault and plan.ends_at_fault:
+            remedy = "a lower optimizer.learning_rate or an optimizer.clip_norm may help"
+            step, quantity = (int(value) for value in state.first_bad)
+            if step == 0 and QUANTITIES[quantity] != "parameters":
+                remedy = "nothing had been updated: the network or the objective produces it"
+            raise FloatingPointError(f"{self.fault}; it was not saved; {remedy}")
+
+    def watch(self) -> None:
+        """Record which outputs have reached LEARNED, on images without test-time shifts."""
+        if self.fault or len(self.learned) == len(OUTPUTS):
+            return
+        few = Split(*(part[:WATCH_IMAGES] for part in self.job.data.validation))
+        as_they_are = dataclasses.replace(self.config.data, test_shift=0)
+        scores = score(evaluate(as_they_are, trained_model(self.state), few), few.labels)
+        for output in OUTPUTS:
+            if judged_accuracy(headline(self.config.objective, scores), output) >= LEARNED:
+                self.learned.setdefault(output, int(self.state.step))
+
+    def evaluate(self) -> None:
+        """Evaluate on the validation images."""
+        split = getattr(self.job.data, evaluated_split(self.config))
+        self.evaluation = evaluate(self.config.data, trained_model(self.state), split)
+        self.scores = score(self.evaluation, split.labels)
+
+    def log_metrics(self) -> None:
+        """Evaluate on the validation images, and write a line of metrics."""
+        self.evaluate()
+        step, metrics = int(self.state.step), self.state.metrics
+        examples = int(metrics.examples)
+        trained = {
+            "loss": self.loss(),
+            "digit_accuracy": int(metrics.digit_correct) / examples,
+            "sum_accuracy": int(metrics.sum_correct) / examples,
+        }
+        line = {"epoch": step / self.job.recipe.steps_per_epoch, "step": step, "train": trained}
+        scores = headline(self.config.objective, self.scores)
+        self.lines.append(line | {evaluated_split(self.config): scores, "clock": self.clock()})
+        files.write_lines(self.folder, self.lines)
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        extra = {**self.clock(), "lines": self.lines}
+        save_checkpoint(self.folder / CHECKPOINTS, self.config, self.state, extra)
+
+    def finish(self, plan: Plan, mode: str) -> Finished:
+        """Test the trained model, and write all remaining files."""
+        data, model = self.job.data, trained_model(self.state)
+        tested = evaluate(self.config.data, model, data.test) if plan.tests else self.evaluation
+        scores = score(tested, data.test.labels) if plan.tests else self.scores
+        failure = self.fault or self._failure(scores, plan)
+        fitted = calibrate(self.evaluation, tested, data) if plan.tests and self._is_calibrated(scores) else None
+        by_output = {output: one["temperature"] for output, one in (fitted or {}).items()}
+        temperatures = Temperatures(**by_output) if by_output else None
+        accuracies = f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%}"
+        run = files.read_json(self.folder / files.RUN)
+        made_by = f"{run['command']}, commit {run['commit']}: {accuracies} of {scores['images']:,} images"
+        weights = Weights(self.config, model, temperatures, made_by, self.job.record["data"])
+        files.write_results(self.folder, weights, tested)
+        summary = {
+            "steps": int(self.state.step),
+            **self.clock(),
+            "mode": mode,
+            "failure": failure,
+            "learned": self.learned if plan.watches_learning else None,
+            "weights": digest_weights(model),
+            "permutation": self._permutation(),
+            "calibration": fitted,
+            **({"validation": headline(self.config.objective, self.scores)} if self.config.data.validation else {}),
+            **({"test": scores} if plan.tests else {}),
+        }
+        files.write_summary(self.folder, summary)
+        return files.read(self.folder)
+
+    def _failure(self, scores: dict[str, Any], plan: Plan) -> str | None:
+        """Describe why the run failed; None if it did not."""
+        if not _is_finite(self.scores, scores):
+            return "loss not finite on images that were not trained on"
+        if not plan.tests or self.config.training.epochs < 1:
+            return None
+        objective = self.config.objective
+        judged = headline(objective, scores)
+        low = [output for output in trained_outputs(objective) if judged_accuracy(judged, output) < FAILED]
+        return f"{' and '.join(low)} below {100 * FAILED:.0f} %" if low else None
+
+    def _is_calibrated(self, scores: dict[str, Any]) -> bool:
+        return self.config.data.validation > 0 and not self.fault and _is_finite(self.scores, scores)
+
+    def _permutation(self) -> list[int] | None:
+        """Return the best renaming of digits, fitted on validation images; None if there are none."""
+        if not self.config.data.validation:
+            return None
+        labels = np.asarray(self.job.data.validation.labels)
+        return best_permutation(np.asarray(self.evaluation.digit), labels).tolist()
 
 
 def train_runs(
-    config: Config,
-    folders: dict[int, Path],
-    data: Data,
-    plan: Plan,
-    *,
-    program: Future | None = None,
-    state: TrainState | None = None,
-    spent: dict[str, float] = NO_TIME,
-    started: float | None = None,
-    caught: Sequence[int] = (),
+    job: Job, folders: Mapping[int, Path], plan: Plan, resumed: Resumed | None = None, signals: Sequence[int] = ()
 ) -> Iterator[Progress]:
-    """Train a config with each seed, several as one program, and write each seed's folder; yield at each stop.
-
-    Exhaust the iterator: `summary.json` is written last, so that its seconds include what the caller does in between.
+    """Train a job with each seed, several as one program, and write each seed's folder; yield at each stop.
 
     Args:
-        config: its seed is ignored.
-        folders: by seed, each prepared by `run_folder.begin`.
-        data: the data set; evaluations use its validation images, or its test images if there are none.
+        job: what to train.
+        folders: by seed, each prepared by `folder.begin`.
         plan: when to stop, and what to do there.
-        program: a future of `loop.compile_program`, if it was started in the background.
-        state: of a single seed, to resume from; None: start before the first step.
-        spent: the seconds spent before this call.
-        started: the clock's reading (`time.perf_counter`) when the command began; None: now.
-        caught: a list that receives a signal's number; the run then ends at its next stop.
+        resumed: where a single seed goes on; None: it starts before the first step.
+        signals: receives a signal's number; the run then ends at its next stop.
 
     Raises:
         FloatingPointError: if a number is not finite and the plan ends the run then.
     """
-    started = time.perf_counter() if started is None else started
-    recipe = make_recipe(config, len(data.train.labels))
-    runs = [SeedRun(dataclasses.replace(config, seed=seed), recipe, folder) for seed, folder in folders.items()]
-    for run in runs:
-        run.train_seconds = spent["train_seconds"]
-    saved = time.perf_counter()
-
-    def clock(run: SeedRun) -> dict[str, float]:
-        wall_seconds = spent["wall_seconds"] + time.perf_counter() - started
-        return {"train_seconds": run.train_seconds, "wall_seconds": wall_seconds}
-
-    def loss() -> float:
-        return float(np.mean([run.loss() for run in runs]))
-
-    if state is not None and int(state.step) == recipe.steps:  # trained, but not tested
-        runs[0].store_state(state, plan)
-        runs[0].evaluate(data, trained_model(state))
-    pace = _pace(plan, recipe, runs)
+    runs = [SeedRun(job, seed, folder, resumed) for seed, folder in folders.items()]
+    state = None if resumed is None else resumed.state
+    if state is not None and int(state.step) == job.recipe.steps:  # trained, but not tested
+        runs[0].reach(state, plan)
+        runs[0].evaluate()
+    saved = time.monotonic()
     chunk = None
-    for chunk in train(config, list(folders), data.train, pace, program=program, state=state, caught=caught):
-        is_evaluation = chunk.step == next_evaluation(chunk.step - 1, plan, recipe)
-        for run, reached in zip(runs, chunk.states(), strict=True):
-            if run.fault:  # nothing more is noted then
-                continue
-            run.train_seconds += chunk.seconds / len(runs)
-            run.store_state(reached, plan)
-            if plan.watches_learning:
-                run.watch(data.validation)
-            if is_evaluation or run.fault:
-                run.log_metrics(data, clock(run))
-        if plan.save_every and (is_evaluation or chunk.signal or time.perf_counter() - saved > plan.save_every):
-            first = runs[0]
-            kept = clock(first) | {"lines": first.lines}  # so that damaged metrics can be restored
-            checkpoint.save(first.folder / run_folder.CHECKPOINTS, first.config, chunk.state, kept)
-            saved = time.perf_counter()
-        scores = [run.scores for run in runs] if is_evaluation else None
-        yield Progress(chunk, loss(), scores, None)  # pyright: ignore[reportArgumentType]: each has been evaluated
-        if chunk.signal and chunk.step < recipe.steps:
+    for chunk in train(job, list(folders), _next_stop(plan, job, runs), state):
+        is_evaluation = chunk.step == next_evaluation(chunk.step - 1, plan, job.recipe)
+        _take(chunk, runs, plan, is_evaluation)
+        if plan.save_every and (is_evaluation or signals or time.monotonic() - saved > plan.save_every):
+            runs[0].save()
+            saved = time.monotonic()
+        yield Progress(chunk, _mean_loss(runs), [run.scores for run in runs] if is_evaluation else None, None)
+        if signals and chunk.step < job.recipe.steps:
             return
     mode = describe_mode(len(runs))
-    finished = [run.finish(data, plan, mode, clock(run)) for run in runs]
-    yield Progress(chunk, loss(), None, finished)
-    for run, end in zip(runs, finished, strict=True):
-        run_folder.write_summary(end.folder, end.summary | clock(run))
+    yield Progress(chunk, _mean_loss(runs), None, [run.finish(plan, mode) for run in runs])
 
 
-def _pace(plan: Plan, recipe: Recipe, runs: list[SeedRun]) -> Pace:
+def begin_runs(job: Job, folders: Mapping[int, Path], about: Mapping[str, Any] = {}) -> None:
+    """Write what is known of each seed's run before its first step; `about` is added to `run.json`."""
+    run = describe_run(job, describe_mode(len(folders))) | dict(about)
+    for seed, folder in folders.items():
+        files.begin(folder, dataclasses.replace(job.config, seed=seed), run)
+
+
+def evaluated_split(config: Config) -> str:
+    """Return the split that epochs are evaluated on."""
+    return "validation" if config.data.validation else "test"
+
+
+def headline(objective: ObjectiveConfig, scores: dict[str, Any]) -> dict[str, float]:
+    """Return the scores that are single numbers; with held-out pairs, also the mean accuracy of the other cells."""
+    numbers = {name: scores[name] for name in (*SCORES, "images", "pairs")}
+    if objective.held_out:
+        numbers["sum_accuracy_trained_cells"] = files.mean_of_trained_cells(objective, scores["sum_accuracy_by_cell"])
+    return numbers
+
+
+def calibrate(validated: Evaluation, tested: Evaluation, data: Data) -> dict[str, Any]:
+    """Return each output's temperature, fitted on validation images, and its test reliability before and after it."""
+    fitted_on = labeled_logits(validated, np.asarray(data.validation.labels))
+    test = labeled_logits(tested, np.asarray(data.test.labels))
+    calibration = {}
+    for output in OUTPUTS:
+        temperature = fit_temperature(*fitted_on[output])
+        curves = {"before": reliability(*test[output]), "after": reliability(*test[output], temperature)}
+        calibration[output] = {"temperature": temperature} | {when: curve._asdict() for when, curve in curves.items()}
+    return calibration
+
+
+def _is_finite(*scores: dict[str, Any]) -> bool:
+    return bool(np.isfinite([each[f"{output}_loss"] for each in scores for output in OUTPUTS]).all())
+
+
+def _take(chunk: Chunk, runs: list[SeedRun], plan: Plan, is_evaluation: bool) -> None:
+    """Hand a chunk's states to the runs; those with a fault note nothing more."""
+    for run, state in zip(runs, chunk.states(), strict=True):
+        if run.fault:
+            continue
+        run.train_seconds += chunk.seconds / len(runs)
+        run.reach(state, plan)
+        if plan.watches_learning:
+            run.watch()
+        if is_evaluation or run.fault:
+            run.log_metrics()
+
+
+def _mean_loss(runs: list[SeedRun]) -> float:
+    return float(np.mean([run.loss() for run in runs]))
+
+
+def _next_stop(plan: Plan, job: Job, runs: list[SeedRun]) -> NextStop:
     """Return when runs that follow a plan stop."""
     pausing = about_every(plan.pause) if plan.pause else None
 
-    def pace(chunk: Chunk) -> int:
+    def next_stop(chunk: Chunk) -> int:
         if all(run.fault for run in runs):
             return chunk.step
-        steps = [next_evaluation(chunk.step, plan, recipe)]
-        if plan.watches_learning and any(not run.fault and len(run.learned) < 2 for run in runs):
-            steps.append(next_watch(chunk.step, recipe))
+        steps = [next_evaluation(chunk.step, plan, job.recipe)]
+        if plan.watches_learning and any(not run.fault and len(run.learned) < len(OUTPUTS) for run in runs):
+            steps.append(next_watch(chunk.step, job.recipe))
         if pausing is not None:
             steps.append(pausing(chunk))
         return min(steps)
 
-    return pace
+    return next_stop

@@ -5,247 +5,174 @@ import importlib.util
 import json
 import shlex
 import shutil
+import signal
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import filelock
 import jax
 
-from experiments import run_folder
 from experiments.report import console
-from experiments.training import initial_weights, loop, resources
+from experiments.training import folder as files
+from experiments.training import loop
+from experiments.training.job import Job, check_own, cores, differences
 from experiments.training.plan import RUN
-from experiments.training.record import differences, make_record
-from experiments.training.runs import NO_TIME, describe_run, train_runs
-from experiments.training.seed_run import digest_weights
-from experiments.training.signals import catch_signals
-from mnistsum import checkpoint
-from mnistsum.config import CONFIG, Config, read_config
-from mnistsum.data import load
+from experiments.training.runs import Progress, Resumed, begin_runs, train_runs
+from mnistsum.app.console import say
+from mnistsum.config import CONFIG
 from mnistsum.errors import InputError
 from mnistsum.evaluation import compile_evaluation
-from mnistsum.files import PARTIAL, writing
+from mnistsum.files import PARTIAL, make_folder, read_json, writing
 from mnistsum.models import abstract_model
-from mnistsum.models.summary import count_parameters
-from mnistsum.train import Recipe, make_recipe
-from mnistsum.types import Data, TrainState
+from mnistsum.storage import CHECKPOINTS, restore, save_checkpoint
 
 
-def preview(config: Config, init: str | None, profile: Path | None) -> int:
+def preview(job: Job, profile: Path | None) -> int:
     """Print what a run would do and how long it would take; write a trace of a few steps if asked to."""
-    if init is not None:
-        initial_weights.load(config, init)  # refuses what a run would refuse
-    data = load(config.data)
-    recipe, compiling = _compile(config, data, None)
-    console.introduce(config, data)
-    pace = loop.about_every(2 * loop.MIN_TIMED)
-    run = loop.train(config, [config.seed], data.train, pace, program=compiling)
-    chunk = next(chunk for chunk in run if chunk.is_timing(recipe.steps))
-    console.estimate(recipe.steps, chunk.seconds / chunk.steps, config.training.epochs)
+    console.introduce(job)
+    run = loop.train(job, [job.config.seed], loop.about_every(2 * loop.MIN_TIMED))
+    chunk = next(chunk for chunk in run if chunk.is_timing(job.recipe.steps))
+    console.estimate(job.recipe.steps, chunk.seconds / chunk.steps, job.config.training.epochs)
     if profile is not None:
-        if chunk.step >= recipe.steps:
-            raise InputError(
-                f"--profile: the run's {recipe.steps:,} steps are over before a trace begins; increase training.epochs"
-            )
+        if chunk.step >= job.recipe.steps:
+            raise InputError(f"--profile: the run's {chunk.step:,} steps are too few; add training.epochs=1")
         with jax.profiler.trace(str(profile), create_perfetto_trace=True):
             traced = next(run)
-        console.say(f"a trace of {traced.steps} steps in {profile}, for ui.perfetto.dev or TensorBoard")
+        say(f"a trace of {traced.steps} steps in {profile}, for ui.perfetto.dev or TensorBoard")
     return 0
 
 
-def start(
-    config: Config, folder: Path, own: Path | None, init: str | None, log: str | None, command: str, started: float
-) -> int:
-    """Train a run from the first step.
+def start(job: Job, folder: Path, own: Path | None, log: str | None) -> int:
+    """Train a run from the first step; return the exit status.
 
     Args:
-        config: the run's config.
+        job: what to train.
         folder: the run's folder.
         own: the user's file that the config came from, if any.
-        init: the initial weights; None: those that the seed draws.
         log: an additional log of the metrics: `tensorboard`.
-        command: the command line, for `run.json`.
-        started: the clock's reading when the command began.
-
-    Returns:
-        The exit status.
     """
-    caught = catch_signals()
+    signals = _catch_signals()
     _check_log(log)
-    model = None if init is None else initial_weights.load(config, init)
-    weights = None if model is None else digest_weights(model)
-    data = load(config.data)
-    recipe, compiling = _compile(config, data, folder.parent)
-    console.introduce(config, data)
-    if weights is not None:
-        console.say(f"begins from the weights of {init} ({weights[:12]})")
-    state = loop.first_state(recipe, config.seed, model)  # early, as later code waits for it
+    loop.compile_program(job.recipe, len(job.data.train.labels))
+    console.introduce(job)
     with _only_writer(folder):
         if (folder / CONFIG).exists():  # since the command line was checked
             raise InputError(f"{folder}: another process has written a run into it; name another")
-        record = make_record(config, data, own, weights)
-        # Given weights cannot be drawn again from a seed, so save them. A killed start may have left others.
-        shutil.rmtree(folder / run_folder.CHECKPOINTS, ignore_errors=True)
-        if weights is not None:
-            checkpoint.save(folder / run_folder.CHECKPOINTS, config, state, NO_TIME | {"lines": []})
-        run_folder.begin(folder, config, describe_run(config, record, command) | {"log": log})
-        return _train_with_progress(config, folder, own, data, compiling, state, NO_TIME, started, caught)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # left by a killed start
+        if job.initial is not None:  # given weights cannot be drawn again from a seed
+            state = loop.first_state(job.recipe, job.config.seed, job.initial)
+            extra = {"lines": [], "train_seconds": 0.0, "wall_seconds": 0.0}
+            save_checkpoint(folder / CHECKPOINTS, job.config, state, extra)
+        begin_runs(job, {job.config.seed: folder}, {"log": log})
+        return _train(job, folder, own, None, signals)
 
 
-def resume(folder: Path, config: Config, own: Path | None, command: str, started: float) -> int:
-    """Resume a run from its newest intact checkpoint, or from its first step if it has none.
+def resume(job: Job, folder: Path, own: Path | None) -> int:
+    """Resume a run from its newest intact checkpoint, or from its first step if it has none; return the exit status.
 
     Args:
+        job: of the config in the run's folder; it may use other devices.
         folder: the run's folder.
-        config: the run's config; it may set other devices than the folder's.
         own: the user's file that the config came from, if any.
-        command: the command line, added to `run.json` if it changes the run.
-        started: the clock's reading when the command began.
-
-    Returns:
-        The exit status.
 
     Raises:
         InputError: if anything that decides the run has changed since it began.
     """
-    caught = catch_signals()
+    signals = _catch_signals()
     with _only_writer(folder):
-        data = load(config.data)
-        recipe, compiling = _compile(config, data, folder)
-        then = run_folder.read_json(folder / run_folder.RUN)
-        saved = checkpoint.steps(folder / run_folder.CHECKPOINTS)
-        if not saved and (folder / run_folder.SUMMARY).exists():
+        loop.compile_program(job.recipe, len(job.data.train.labels))
+        then = read_json(folder / files.RUN)
+        _check_log(then["log"])
+        init = then["settings"].get("init")  # a digest of weights that the checkpoint holds
+        now = job.record | {"settings": job.record["settings"] | ({"init": init} if init else {})}
+        if changed := differences(then, now):
             raise InputError(
-                f"{folder}: finished, and without checkpoints to go on from; start a new run from its weights: "
-                f"--init {folder}"
+                f"{folder}: {'; '.join(changed)} since the run began, so it would not end with the same bits; undo the "
+                "change (a config of your own needs its file: --config FILE.py), or start a new run"
             )
-        _check_log(then.get("log"))
-        init = then.get("settings", {}).get("init")
-        if changed := differences(then, make_record(config, data, own, init)):
-            files = [name for name in then.get("sources", {}) if name.endswith(".py")]
-            if own is None and files:
-                raise InputError(
-                    f"{folder}: its config came from a .py file of yours; give that, too: --config FILE.py "
-                    f"({', '.join(files)})"
-                )
-            raise InputError(
-                f"{folder}: {'; '.join(changed)} since the run began, so it would not end with the same bits; "
-                "undo the change, or start a new run"
-            )
-        state, spent, refused, lines = None, NO_TIME, (), []
-        if saved:
-            state, kept, refused = checkpoint.restore(folder / run_folder.CHECKPOINTS, config)
-            spent, lines = {name: kept[name] for name in NO_TIME}, kept["lines"]
-        elif init is not None:
-            raise InputError(
-                f"{folder}: its checkpoints are gone, and the weights that it began from with them; "
-                "start a new run with --init"
-            )
-        step = 0 if state is None else int(state.step)
-        console.introduce(config, data)
+        if then["cores"] != cores():
+            say(f"warning: begun on {then['cores']} cores, goes on with {cores()}: other bits, like another seed's")
+        resumed, refused = None, ()
+        if init or (folder / CHECKPOINTS).is_dir():
+            state, extra, refused = restore(folder / CHECKPOINTS, job.config)
+            resumed = Resumed(state, **extra)
+        console.introduce(job)
         for line in refused:
-            console.say(f"{line}; an older one is used")
-        console.say(f"resumed at step {step:,} of {recipe.steps:,}")
-        if read_config(folder) != config:
-            run_folder.reopen(folder, config, then | {"command": f"{then['command']} && {command}"})
-        restore_metrics(folder, lines)
-        return _train_with_progress(config, folder, own, data, compiling, state, spent, started, caught)
+            say(f"{line}; an older one is used")
+        say(f"resumed at step {0 if resumed is None else int(resumed.state.step):,} of {job.recipe.steps:,}")
+        _restore_metrics(folder, [] if resumed is None else resumed.lines)
+        return _train(job, folder, own, resumed, signals)
 
 
-def restore_metrics(folder: Path, lines: list[dict[str, Any]]) -> None:
-    """Restore a run's metrics to those of its checkpoint, and report it if they differed."""
+def _restore_metrics(folder: Path, lines: list[dict[str, Any]]) -> None:
+    """Restore a run's metrics to those of its checkpoint, and say so if they were altered."""
     try:
-        logged = run_folder.read_lines(folder)[: len(lines)]
+        logged = files.read_json_lines(folder / files.METRICS)[: len(lines)]
     except InputError as error:
-        console.say(f"{error}; restored from the checkpoint")
+        say(f"{error}; restored from the checkpoint")
     else:
         if json.dumps(logged) != json.dumps(lines):  # as a loss may be NaN, which is unequal to itself
-            console.say(f"{folder / run_folder.METRICS}: altered; restored from the checkpoint")
-    run_folder.write_lines(folder, lines)
+            say(f"{folder / files.METRICS}: altered; restored from the checkpoint")
+    files.write_lines(folder, lines)
 
 
-def _compile(config: Config, data: Data, folder: Path | None) -> tuple[Recipe, Future]:
-    """Return a run's recipe, and its program, which is compiled in the background.
-
-    A config that cannot be trained, or whose run the folder cannot hold, is refused before anything is written.
-    """
-    n = len(data.train.labels)
-    resources.check([config], n)
-    if folder is not None:
-        checkpoints = resources.CHECKPOINT_BYTES * count_parameters(config.model)
-        resources.check_folder(folder, checkpoints + resources.storage(config, len(data.test.labels)))
-    return make_recipe(config, n), loop.in_background(loop.compile_program, config, n)
-
-
-def _train_with_progress(
-    config: Config,
-    folder: Path,
-    own: Path | None,
-    data: Data,
-    compiling: Future,
-    state: TrainState | None,
-    spent: dict[str, float],
-    started: float,
-    caught: list[int],
-) -> int:
+def _train(job: Job, folder: Path, own: Path | None, resumed: Resumed | None, signals: list[int]) -> int:
     """Train to the end or until a signal, show the progress, and return the exit status."""
-    recipe = make_recipe(config, len(data.train.labels))
-    model = abstract_model(config.model)
-    evaluation = loop.in_background(compile_evaluation, config.data, model)  # to fill XLA's cache
-    from experiments.report import html  # Matplotlib loads while XLA compiles
-
+    for line in check_own(job.config):
+        say(line)
+    evaluating = loop.in_background(compile_evaluation, job.config.data, abstract_model(job.config.model))
+    run = read_json(folder / files.RUN)
     log = None
-    if (run := run_folder.read_json(folder / run_folder.RUN)).get("log") is not None:
+    if run["log"] is not None:
         from experiments.report.tensorboard import Log  # needs the extra `tensorboard`
 
-        log = Log(folder, run, run_folder.read_lines(folder))
+        log = Log(folder, run, [] if resumed is None else resumed.lines)
+    first = 0 if resumed is None else int(resumed.state.step)
+    shown = console.RunProgress(job, first)
+    with shown:
+        for progress in train_runs(job, {job.config.seed: folder}, RUN, resumed, signals):
+            if progress.finished is not None:
+                shown.stop()
+                _report(progress, job, log)
+                return 0
+            assert progress.chunk is not None
+            shown.update(progress, is_alone=evaluating.done())
+            if progress.scores is not None and log is not None:
+                log.add(files.read_json_lines(folder / files.METRICS)[-1])
+        shown.stop()
+    command = ["python", "-m", "experiments.run", "--resume", str(folder)]
+    command += [] if own is None else ["--config", str(own)]
+    say(f"stopped; go on with: {shlex.join(command)}")
+    return 128 + signals[0]
 
-    first, estimated = 0 if state is None else int(state.step), False
-    alone = False  # whether the last steps ran without a compilation beside them, which halves their speed
-    epochs = -(-recipe.steps // recipe.steps_per_epoch)
-    split = "validation" if config.data.validation else "test"
-    with console.progress() as bar:
-        task = bar.add_task("compiling", total=recipe.steps, completed=first, note="")
-        for chunk, loss, scores, finished in train_runs(
-            config,
-            {config.seed: folder},
-            data,
-            RUN,
-            program=compiling,
-            state=state,
-            spent=spent,
-            started=started,
-            caught=caught,
-        ):
-            if finished is not None:
-                bar.stop()
-                html.write(finished[0], data)
-                if log is not None:
-                    log.finish(finished[0])
-                console.results(finished[0])
-                continue
-            assert chunk is not None
-            if alone and not estimated and chunk.is_timing(recipe.steps) and chunk.step < recipe.steps:
-                console.estimate(recipe.steps - first, chunk.seconds / chunk.steps, config.training.epochs)
-                estimated = True
-            alone = evaluation.done()
-            epoch = f"{-(-chunk.step // recipe.steps_per_epoch)}/{epochs}"
-            note = f"loss {loss:.4f}  {chunk.steps * recipe.batch_size / chunk.seconds:,.0f} images/s"
-            description = f"epoch {epoch}" if chunk.step < recipe.steps else "testing"
-            bar.update(task, completed=chunk.step, description=description, note=note)
-            if scores is not None:
-                console.epoch_line(epoch, split, scores[0])
-                if log is not None:
-                    log.add(run_folder.read_lines(folder)[-1])
-            if chunk.signal and chunk.step < recipe.steps:
-                bar.stop()
-                resume = ["python", "-m", "experiments.run", "--resume", str(folder)]
-                resume += [] if own is None else ["--config", str(own)]
-                console.say(f"stopped at step {chunk.step:,}; go on with: {shlex.join(resume)}")
-                return 128 + chunk.signal
-    return 0
+
+def _report(progress: Progress, job: Job, log: Any) -> None:
+    """Print the results of a finished run, then draw its pictures and write its report."""
+    assert progress.finished is not None
+    (finished,) = progress.finished
+    console.results(finished)
+    from experiments.report import pages  # Matplotlib loads once the answer is on the screen
+
+    pages.write_report(finished, job.data)
+    if log is not None:
+        log.finish(finished)
+    say(f"report and everything else in {finished.folder}")
+
+
+def _catch_signals() -> list[int]:
+    """Return a list that receives the first SIGINT, SIGTERM or SIGHUP; a second one has its usual effect."""
+    caught: list[int] = []
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+
+    def catch(number: int, _: Any) -> None:
+        caught.append(number)
+        for each in numbers:
+            signal.signal(each, signal.SIG_DFL)
+
+    for number in numbers:
+        signal.signal(number, catch)
+    return caught
 
 
 def _check_log(log: str | None) -> None:
@@ -257,13 +184,13 @@ def _check_log(log: str | None) -> None:
 @contextlib.contextmanager
 def _only_writer(folder: Path) -> Iterator[None]:
     """Lock the run's folder; raise InputError at once if another process holds it."""
-    lock = filelock.FileLock(folder / run_folder.LOCK)
+    lock = filelock.FileLock(folder / files.LOCK)
+    make_folder(folder)
     with writing(folder), contextlib.suppress(filelock.Timeout):
-        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     if not lock.is_locked:
         raise InputError(f"{folder}: another process is writing to this run; wait for it, or name another")
-    for partial_file in folder.glob(f"*{PARTIAL}"):  # left by a killed process
+    for partial_file in folder.rglob(f"*{PARTIAL}"):  # left by a killed process
         partial_file.unlink()
     try:
         yield

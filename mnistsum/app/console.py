@@ -1,41 +1,31 @@
 """The console that every program prints to, and the table that several of them show."""
 
-import signal
 import sys
+from typing import Any
 
-import rich.console
+from rich.console import Console
 from rich.table import Table
 
-from mnistsum.app.errors import CLOSED_PIPE, discard_output
-from mnistsum.evaluation import Scores
-
-
-class Console(rich.console.Console):
-    """A console that treats a closed pipe on standard output, as after `| head`, like a hang-up (SIGHUP)."""
-
-    def on_broken_pipe(self) -> None:
-        """Make a run that heeds signals save, report on standard error and stop; end any other program."""
-        discard_output()
-        if self.file is sys.stderr:  # closed as well
-            self.quiet = True
-        elif signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-            raise SystemExit(CLOSED_PIPE)
-        else:
-            self.file = sys.stderr
-            signal.raise_signal(signal.SIGHUP)
-
+from mnistsum.evaluation import SCORES
 
 # Without a terminal, tables are as wide as their content.
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else 10_000)
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
 
 
-def score_table(split: str, scores: Scores) -> Table:
+def say(text: str) -> None:
+    """Print a line as it is."""
+    console.print(text, markup=False)
+
+
+def score_table(split: str, scores: dict[str, Any]) -> Table:
     """Return the table of scores on a split."""
-    table = Table(f"{split} set", "accuracy", "loss (nats)", "over", box=None, header_style="bold")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    images, pairs = f"{scores.images:,} images", f"{scores.pairs:,} pairs"
-    table.add_row("digit", f"{scores.digit_accuracy:.2%}", f"{scores.digit_loss:.4f}", images)
-    table.add_row("sum", f"{scores.sum_accuracy:.2%}", f"{scores.sum_loss:.4f}", pairs)
-    table.add_row("sum = digit + number", f"{scores.consistency:.2%}", "", pairs)
+    table = Table(f"{split} set", "", "", box=None, header_style="bold")
+    table.columns[1].justify = "right"
+    for name, score in SCORES.items():
+        table.add_row(score.title, as_text(scores[name], score.unit), score.meaning)
     return table
+
+
+def as_text(value: float, unit: str) -> str:
+    """Return a score with its unit."""
+    return f"{value:.2%}" if unit == "%" else f"{value:.4f} {unit}"

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import webbrowser
+from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
@@ -19,7 +20,6 @@ import numpy as np
 
 from mnistsum.app import STYLE
 from mnistsum.app.compiler import set_up_compiler
-from mnistsum.app.options import Draw
 from mnistsum.errors import InputError
 from mnistsum.picture import inspect_picture
 from mnistsum.predict import Predictor, load_pretrained
@@ -37,7 +37,7 @@ POLICY = (
 )
 
 
-def draw(options: Draw) -> int:
+def draw(options: Namespace) -> int:
     """Serve the page until Ctrl-C; return the exit status."""
     if not 0 <= options.port < 2**16:
         raise InputError(f"--port: expected 0 to 65535, found {options.port}")

@@ -1,53 +1,59 @@
 """The command line of `mnistsum`: parsed before JAX is imported."""
 
-import functools
-import operator
+import importlib
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from pathlib import Path
 
-from tyro.conf import subcommand
+from mnistsum.app.program import Parser, run
 
-from mnistsum.app import command_line
-from mnistsum.app.errors import run
-from mnistsum.app.options import Draw, Evaluate, Export, Predict
-from mnistsum.errors import InputError
+MODEL = "base or best (shipped with the package), a run's folder, or exported weights"
 
-COMMANDS = {"predict": Predict, "evaluate": Evaluate, "export": Export, "draw": Draw}
+
+def parser() -> Parser:
+    """Return the parser of all commands."""
+    top = Parser(prog="mnistsum", description="Use networks that read a handwritten digit and add a number to it.")
+    top.add_argument("--version", action="version", version=f"mnistsum {version('mnistsum')}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, description: str) -> Parser:
+        command = commands.add_parser(name, help=description, description=description)
+        command.add_argument("--config", type=Path, help="the .py file that defines the network, if it is your own")
+        return command
+
+    predict = add("predict", "read the digit in each picture, dark on light or light on dark, and add a number to it")
+    predict.add_argument("files", nargs="+", help="PNG, JPEG, GIF or BMP files of one digit, or folders; - for stdin")
+    predict.add_argument("--number", type=int, choices=range(10), help="what to add; if not given, each of the ten")
+    predict.add_argument("--model", default="base", help=MODEL)
+    form = predict.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print a list of objects instead of a table")
+    form.add_argument("--csv", action="store_true", help="print comma-separated values instead of a table")
+
+    evaluate = add("evaluate", "test a network on every image of a split, with all ten numbers")
+    evaluate.add_argument("model", nargs="?", default="base", help=MODEL)
+    evaluate.add_argument("--split", choices=("test", "validation", "train"), default="test", help="images to use")
+    evaluate.add_argument("--json", action="store_true", help="print an object instead of a table")
+
+    export = add("export", "write a network as weights that load back bit for bit, or as a graph for other programs")
+    export.add_argument("model", help=MODEL)
+    export.add_argument(
+        "--to", choices=("safetensors", "stablehlo", "onnx"), required=True, help="onnx needs the extra `onnx`"
+    )
+    export.add_argument("--output", type=Path, help="folder to write to; if not given, export/ in the run's folder")
+    export.add_argument("--rounded", action="store_true", help="safetensors only: kernels in bfloat16, half the size")
+
+    draw = add("draw", "open a page on this machine to draw digits on; see both answers as you draw; Ctrl-C ends it")
+    draw.add_argument("--model", default="base", help=MODEL)
+    draw.add_argument("--port", type=int, default=0, help="0: any free port")
+    draw.add_argument("--no-browser", action="store_true", help="only print the address, without opening it")
+    return top
 
 
 def command(arguments: list[str]) -> int:
     """Parse and run a command line; return the exit status."""
-    if arguments == ["--version"]:
-        print(f"mnistsum {version('mnistsum')}")
-        return 0
-    first = arguments[0] if arguments else "--help"
-    if first not in (*COMMANDS, "-h", "--help"):
-        near = command_line.hint(first, [*COMMANDS, "--version", "--help"])
-        raise InputError(f"mnistsum {first}: no such command; {near}(one of {', '.join(COMMANDS)})")
-    options = command_line.parse(
-        functools.reduce(operator.or_, [Annotated[kind, subcommand(name)] for name, kind in COMMANDS.items()]),
-        arguments,
-        known=command_line.options_of(COMMANDS[first]) if first in COMMANDS else (),
-        prog="mnistsum",
-        description="Use networks that read a handwritten digit and add a number to it.",
-    )
-    # Each command imports what it needs, including JAX, only once the command line is valid.
-    if isinstance(options, Predict):
-        from mnistsum.app import predict
-
-        return predict.predict(options)
-    if isinstance(options, Evaluate):
-        from mnistsum.app import evaluate
-
-        return evaluate.evaluate(options)
-    if isinstance(options, Export):
-        from mnistsum.app import export
-
-        return export.export(options)
-    from mnistsum.app import draw
-
-    return draw.draw(options)
+    options = parser().parse_args(arguments)
+    module = importlib.import_module(f"mnistsum.app.{options.command}")  # imports JAX, so only for a valid command line
+    return getattr(module, options.command)(options)
 
 
 def main() -> None:

@@ -4,8 +4,6 @@ A model is a pytree of arrays: its parameters and, if it has batch norms, their 
 it is in evaluation mode and holds no random keys.
 """
 
-import inspect
-import numbers
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,7 +14,9 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from mnistsum.config import ModelConfig
 from mnistsum.errors import InputError
-from mnistsum.registry import ADDERS, CLASSIFIERS, Registry
+from mnistsum.models.adders import ADDERS
+from mnistsum.models.classifiers import CLASSIFIERS
+from mnistsum.names import find
 from mnistsum.types import Logits
 
 SUPPORTED = (nnx.Param, nnx.BatchStat, nnx.RngState)  # kinds of variables that a network may hold
@@ -30,9 +30,9 @@ class NoKey:
     """Placeholder for a random key in evaluation: it holds no array, and raises if a layer draws from it."""
 
     def __getitem__(self, index):
-        raise InputError(
-            "a layer draws from a random key in evaluation, where a network has none; nnx.RNN needs none where it is "
-            "called with rngs=nnx.Rngs(0) or with its initial_carry"
+        raise RuntimeError(
+            "a layer draws from a random key in evaluation, where a network has none: train with "
+            "mnistsum.models.in_training(model, key); nnx.RNN needs no key if it is called with its initial_carry"
         )
 
 
@@ -40,30 +40,18 @@ class Model(nnx.Module):
     """A classifier and an adder."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        self.classifier = _instantiate(CLASSIFIERS, config.classifier, config=config, rngs=rngs)
-        features = getattr(self.classifier, "features", None)
-        if not isinstance(features, numbers.Integral):
-            found = "none" if features is None else type(features).__name__
-            raise InputError(
-                f"classifier {config.classifier}: expected an attribute `features`, the width of its features, found "
-                f"{found}"
-            )
-        self.adder = _instantiate(ADDERS, config.adder, config=config, features=features, rngs=rngs)
+        self.classifier = find(CLASSIFIERS, "model.classifier", config.classifier)(config, rngs)
+        features = self.classifier.features  # their width
+        self.adder = find(ADDERS, "model.adder", config.adder)(config, features, rngs)
         self.adder_gradient = config.adder_gradient
 
     def classify(
         self, image: Float[Array, "batch 28 28 1"]
     ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
         """Return features and digit logits, neither of which depends on the number."""
-        if not jnp.issubdtype(image.dtype, jnp.floating):
-            raise InputError(f"image: expected scaled pixels, found {image.dtype}; mnistsum.data.scale makes them")
-        answer = self.classifier(image)
-        if not isinstance(answer, tuple) or len(answer) != 2:
-            raise InputError(f"{type(self.classifier).__name__}: expected to return features and digit logits")
-        features, digit = answer
-        n = image.shape[0]
-        _check_shape(f"{type(self.classifier).__name__}, features", features, (n, self.classifier.features))
-        _check_shape(f"{type(self.classifier).__name__}, digit logits", digit, (n, 10))
+        features, digit = self.classifier(image)
+        _check_width(self.classifier, "features", features, self.classifier.features)
+        _check_width(self.classifier, "digit logits", digit, 10)
         return features, digit.astype(jnp.float32)
 
     def add(
@@ -73,12 +61,14 @@ class Model(nnx.Module):
         if not self.adder_gradient:
             features, digit = jax.lax.stop_gradient((features, digit))
         total = self.adder(features, digit, number)
-        _check_shape(f"{type(self.adder).__name__}, sum logits", total, (digit.shape[0], 19))
+        _check_width(self.adder, "sum logits", total, 19)
         return total.astype(jnp.float32)
 
     def __call__(self, image: Float[Array, "batch 28 28 1"], number: Float[Array, "batch 10"]) -> Logits:
         features, digit = self.classify(image)
-        return Logits(digit, self.add(features, digit, number))
+        total = self.add(features, digit, number)
+        penalty = self.adder.penalty(features, digit, number) if hasattr(self.adder, "penalty") else None
+        return Logits(digit, total, penalty)
 
 
 def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
@@ -110,25 +100,6 @@ def abstract_model(config: ModelConfig) -> Model:
         (32, 10)
     """
     return jax.eval_shape(lambda: build(config, jax.random.key(0)))
-
-
-def check_repeatable(config: ModelConfig) -> None:
-    """Check that each build gives the same network, because a program is compiled for one of them.
-
-    Raises:
-        InputError: if it does not.
-
-    Examples:
-        >>> from mnistsum.config import ModelConfig
-        >>> from mnistsum.models import check_repeatable
-        >>> check_repeatable(ModelConfig(classifier="mlp"))
-    """
-    once, again = (jax.tree.structure(abstract_model(config)) for _ in range(2))
-    if once != again:
-        raise InputError(
-            f"model: two networks of {config.classifier} and {config.adder} differ in more than their arrays; "
-            "create a function that a layer stores, such as a lambda or an initializer, once, outside the class"
-        )
 
 
 def parameters(module: nnx.Module) -> PyTree:
@@ -193,30 +164,10 @@ def with_fixed_calls(model: Module) -> Module:
     return model
 
 
-def _instantiate(registry: Registry, name: str, **arguments: Any) -> Any:
-    """Build the class of a name; raise InputError if it does not take these arguments."""
-    kind = registry[name]
-    is_class = isinstance(kind, type)  # the class's own signature is that of Flax's metaclass
-    signature = inspect.signature(kind.__init__ if is_class else kind)
-    try:
-        signature.bind(*([kind] if is_class else []), *arguments.values())
-    except TypeError:
-        raise InputError(
-            f"{registry.key} {name}: expected a class that is built from ({', '.join(arguments)}), found {signature}"
-        ) from None
-    return kind(*arguments.values())
-
-
-def _check_shape(what: str, found: Any, expected: tuple[Any, int]) -> None:
-    """Raise InputError if a part of a network does not return this shape; the message calls the batch size n."""
-    n, width = expected
-    shape = getattr(found, "shape", None)
-    # In an export, the batch size is symbolic, and equal sizes are not always recognized as equal.
-    sizes = [size for size in (n, *(shape or ())[:1]) if isinstance(size, int)]
-    if shape is None or len(shape) != 2 or shape[1] != width or len(set(sizes)) > 1:
-        axes = ["n" if axis == 0 and size == n else str(size) for axis, size in enumerate(shape or ())]
-        shown = type(found).__name__ if shape is None else f"[{', '.join(axes)}]"
-        raise InputError(f"{what}: expected [n, {width}] of n images, found {shown}")
+def _check_width(part: nnx.Module, what: str, found: Array, width: int) -> None:
+    """Raise TypeError if a part of a network does not return [batch, width]."""
+    if jnp.ndim(found) != 2 or found.shape[1] != width:
+        raise TypeError(f"{type(part).__name__}: expected {what} [batch, {width}], found {list(jnp.shape(found))}")
 
 
 def _random_streams(model: nnx.Module) -> list[Any]:

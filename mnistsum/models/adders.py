@@ -1,4 +1,9 @@
-"""Adders: from features, digit logits and number to 19 sum logits. Each class takes (config, features, rngs)."""
+"""Adders: from features, digit logits and number to 19 sum logits. Each class takes (config, features, rngs).
+
+An adder may have a method `penalty(features, digit, number)`, a scalar that is added to the loss.
+"""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,3 +87,6 @@ class Shift(nnx.Module):
         above_floor = jax.nn.log_softmax(digit) - FLOOR
         # Accelerators would round the operands by default, and the sum would no longer be exact.
         return FLOOR + jnp.einsum("bn,bd,nds->bs", number, above_floor, ADDS_UP, precision="highest")
+
+
+ADDERS: dict[str, Any] = {"concat": Concat, "bilinear": Bilinear, "direct": Direct, "shift": Shift}

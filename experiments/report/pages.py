@@ -1,0 +1,117 @@
+"""Self-contained HTML pages with pictures and style inline: the templates, and a run's report."""
+
+import base64
+import html
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from experiments.report import figures
+from experiments.training.folder import OUTPUTS, PICTURES, REPORT, Finished
+from experiments.training.job import machine
+from mnistsum.app import STYLE
+from mnistsum.app.console import as_text
+from mnistsum.calibration import BINS
+from mnistsum.config import as_dict
+from mnistsum.evaluation import SCORES
+from mnistsum.files import write_whole
+from mnistsum.types import Data
+
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+)
+TEMPLATES.filters |= {
+    "base64": lambda content: base64.b64encode(content).decode(),
+    "percent": "{:.2%}".format,
+    "grouped": "{:,}".format,
+}
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a template's page in this project's style. All values are escaped."""
+    style = Markup(STYLE.read_text(encoding="utf-8"))
+    return TEMPLATES.get_template(template).render(style=style, **values) + "\n"
+
+
+def svg(figure: Figure, name: str) -> str:
+    """Return a figure as an SVG element for a page, in its text color.
+
+    Args:
+        figure: drawn with the settings of `figures.PAGE`.
+        name: what the picture shows, for those who cannot see it.
+    """
+    file = io.StringIO()
+    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(file, format="svg", transparent=True, metadata=no_metadata)
+    element = file.getvalue().replace(figures.PLACEHOLDER, "currentColor")
+    start = f'<svg role="img" aria-label="{html.escape(name)}" '
+    element = re.sub(r".*?<svg ", start, element, count=1, flags=re.DOTALL)
+    element = re.sub(r' xmlns(:\w+)?="[^"]*"', "", element)  # unnecessary in HTML, and a page holds no URL
+    return re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)  # the page sets the size
+
+
+def made_with(runs: list[dict[str, Any]]) -> dict[str, str]:
+    """Return commit, versions and machine by name, from the `run.json` of runs; different values are joined."""
+    values_by_name: dict[str, dict[str, None]] = {}
+    for run in runs:
+        commit = (run["commit"] or "unknown") + (" with changes" if run["clean"] is False else "")
+        values = {"commit": commit, "python": run["python"], **run["versions"], "machine": machine(run)}
+        if "init" in run["settings"]:
+            values["began from weights"] = run["settings"]["init"]
+        for name, value in values.items():
+            values_by_name.setdefault(name, {})[str(value)] = None
+    return {name: ", ".join(values) for name, values in values_by_name.items()}
+
+
+def write_report(finished: Finished, data: Data) -> None:
+    """Draw the pictures of a tested run and write its report into its folder."""
+    folder, labels = finished.folder, data.test.labels
+    drawn = (
+        figures.curves(finished.lines),
+        figures.confusion(finished.predictions, labels),
+        figures.examples(finished.predictions, data.test),
+    )
+    for name, figure in zip(PICTURES, drawn, strict=True):
+        figures.save(figure, folder / f"{name}.png")
+    write_whole(folder / REPORT, report(finished, labels))
+
+
+def report(finished: Finished, labels: Any) -> str:
+    """Return the report of a finished run, from its files and the labels of its test images."""
+    folder, config, run, lines, summary, predictions = finished
+    test, calibration = summary["test"], summary["calibration"]
+    curves = zip(figures.curve_panels(lines), ("Loss", "Accuracy"), strict=True)
+    confusion = zip(figures.confusion_panels(predictions, labels), OUTPUTS, strict=True)
+    reliability = {output: figures.reliability(each, output) for output, each in (calibration or {}).items()}
+    by_label = zip(test["digit_accuracy_by_label"], test["sum_accuracy_by_cell"], strict=True)
+    return render(
+        "run.html",
+        config=config,
+        summary=summary,
+        test=test,
+        scores=[(each.title, as_text(test[name], each.unit), each.meaning) for name, each in SCORES.items()],
+        curves=[svg(figure, f"{what} by epoch") for figure, what in curves],
+        examples=(folder / "examples.png").read_bytes(),
+        confusion=[svg(figure, f"Confusion matrix of the {output}") for figure, output in confusion],
+        reliability=[svg(figure, f"Accuracy of the {output} by confidence") for output, figure in reliability.items()],
+        calibration=calibration,
+        bins=BINS,
+        by_label={
+            "header": ["digit", "read right", *(f"+{number}" for number in range(10))],
+            "rows": [
+                [label, f"{digit:.2%}", *(f"{cell:.1%}" for cell in cells)]
+                for label, (digit, cells) in enumerate(by_label)
+            ],
+        },
+        run=run,
+        made_with=made_with([run]),
+        fields={name: value for name, value in as_dict(config).items() if "." in name},
+    )

@@ -1,0 +1,116 @@
+"""The files in a run's folder, and how to read back a finished run.
+
+`config.json`, `run.json`, `metrics.jsonl` (a line per evaluation), `predictions.npz`, `weights.safetensors` and,
+written last, `summary.json`, which marks the run as finished. A run that can be resumed also has `checkpoints/`.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mnistsum.config import CONFIG, Config, ObjectiveConfig, read_config, to_json
+from mnistsum.errors import InputError
+from mnistsum.files import make_folder, read_json, read_json_lines, write_json, write_whole
+from mnistsum.objective import held_out_cells
+from mnistsum.storage import WEIGHTS, Weights, save_weights
+from mnistsum.types import Evaluation
+
+RUN, METRICS, PREDICTIONS, SUMMARY = "run.json", "metrics.jsonl", "predictions.npz", "summary.json"
+LOCK = ".lock"  # held by the process that trains the run
+PICTURES, REPORT = ("curves", "confusion", "examples"), "report.html"  # pictures are .png files
+OUTPUTS = ("digit", "sum")  # what a network predicts
+CONTENT = (CONFIG, RUN, METRICS, PREDICTIONS, WEIGHTS)  # files whose digests are in the summary
+REMEDY = "a damaged run: delete its folder"
+
+
+class Finished(NamedTuple):
+    """The contents of a finished run's folder."""
+
+    folder: Path
+    config: Config
+    run: dict[str, Any]
+    lines: list[dict[str, Any]]  # of metrics.jsonl
+    summary: dict[str, Any]
+    predictions: dict[str, np.ndarray]  # digit [n] and sum [n, 10] of the final evaluation
+
+
+def begin(folder: Path, config: Config, run: dict[str, Any]) -> None:
+    """Write what is known before the first step; from here on, the run can be resumed."""
+    make_folder(folder)
+    write_json(folder / RUN, run)
+    write_lines(folder, [])
+    write_whole(folder / CONFIG, to_json(config))
+
+
+def write_lines(folder: Path, lines: list[dict[str, Any]]) -> None:
+    """Write the metrics of a run, a line per evaluation."""
+    write_whole(folder / METRICS, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def write_results(folder: Path, weights: Weights, evaluation: Evaluation) -> None:
+    """Write the predictions and weights of a run after training; `write_summary` writes the rest."""
+    file = io.BytesIO()
+    predictions = {name: np.asarray(getattr(evaluation, name), np.uint8) for name in OUTPUTS}
+    np.savez_compressed(file, digit=predictions["digit"], sum=predictions["sum"])
+    write_whole(folder / PREDICTIONS, file.getvalue())
+    save_weights(folder / WEIGHTS, weights)
+
+
+def write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    """Write a run's last file, the summary, with the digests of the other files and of itself."""
+    summary = summary | {"files": {name: _digest((folder / name).read_bytes()) for name in CONTENT}}
+    write_json(folder / SUMMARY, summary | {"digest": _digest_of_summary(summary)})
+
+
+def read(folder: Path) -> Finished:
+    """Return a finished run.
+
+    Raises:
+        InputError: if the run is not finished, or a file is not byte for byte what the run wrote.
+    """
+    summary = read_summary(folder)
+    for name in CONTENT:
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; {REMEDY}")
+        if _digest(path.read_bytes()) != summary["files"][name]:
+            raise InputError(f"{path}: altered: not what the run wrote; {REMEDY}")
+    with np.load(folder / PREDICTIONS) as file:
+        predictions = {name: file[name] for name in OUTPUTS}
+    lines = read_json_lines(folder / METRICS)
+    return Finished(folder, read_config(folder), read_json(folder / RUN), lines, summary, predictions)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Return the summary of a finished run; raise InputError if there is none, or if it was altered."""
+    path = folder / SUMMARY
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected the folder of a finished run")
+    summary = read_json(path)
+    if summary.pop("digest", None) != _digest_of_summary(summary):
+        raise InputError(f"{path}: altered: not what the run wrote; {REMEDY}")
+    return summary
+
+
+def judged_accuracy(scores: Mapping[str, Any], output: str) -> float:
+    """Return the accuracy that may decide something: an output's, but of sums only of the pairs that are trained."""
+    name = f"{output}_accuracy"
+    return scores.get(f"{name}_trained_cells", scores[name])
+
+
+def mean_of_trained_cells(objective: ObjectiveConfig, by_cell: list[list[float]]) -> float:
+    """Return the mean accuracy of sums over the (digit, number) cells that are trained, without those that are nan."""
+    return float(np.nanmean(np.array(by_cell)[~held_out_cells(objective)]))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _digest_of_summary(summary: dict[str, Any]) -> str:
+    return _digest(json.dumps(summary, sort_keys=True).encode())

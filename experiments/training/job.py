@@ -1,0 +1,233 @@
+"""What a run is made of: its config, recipe, data, and the record of what decides it; made once and handed down."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mnistsum import own, testing
+from mnistsum.config import Config, as_dict
+from mnistsum.data import digest, load
+from mnistsum.errors import InputError
+from mnistsum.models import Model, abstract_model
+from mnistsum.models.summary import count_multiply_adds, count_parameters
+from mnistsum.predict import load_pretrained
+from mnistsum.storage import first_difference, name_arrays
+from mnistsum.train import Recipe, make_recipe
+from mnistsum.types import Data
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+SECTIONS = ("data", "code", "versions", "settings")  # of a record, each a dict
+NOT_DECISIVE = ("seed", "devices")  # fields of a config; runs that differ only in these are of one group
+# Fields that must be those of the weights that a run begins from, even if all shapes agree.
+MEANING = ("model.classifier", "model.adder", "model.adder_input", "data.scaling")
+
+
+class Job(NamedTuple):
+    """What runs of a config with different seeds have in common."""
+
+    config: Config  # its seed is ignored
+    recipe: Recipe
+    data: Data
+    record: dict[str, dict[str, str]]  # of what decides a run besides its config
+    command: str
+    initial: Model | None = None  # the weights that a run begins from; None: its seed draws them
+
+
+def prepare(config: Config, command: str, data: Data | None = None, init: str | None = None) -> Job:
+    """Return the job of a config.
+
+    Args:
+        config: the config to train.
+        command: the command line, for `run.json`.
+        data: the data set, if it is loaded already.
+        init: where the initial weights come from: a run's folder, a file of weights, or the name of a shipped network.
+
+    Raises:
+        InputError: if the config cannot be trained.
+    """
+    data = load(config.data) if data is None else data
+    recipe = make_recipe(config, len(data.train.labels))
+    initial = None if init is None else _load_initial(config, init)
+    abstract_model(
+        config.model
+    )  # a network that cannot be trained is refused, and modules that it imports are recorded
+    return Job(config, recipe, data, make_record(data, initial), command, initial)
+
+
+def make_record(data: Data, initial: Model | None = None) -> dict[str, dict[str, str]]:
+    """Return the record of what decides a run, besides its config, in this process."""
+    settings = {
+        "device": device(),
+        "hardware": hardware(),
+        "prng": str(jax.config.values["jax_default_prng_impl"]),
+        "enable_x64": str(jax.config.values["jax_enable_x64"]),
+        "matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
+        "xla_flags": _xla_flags(),
+    }
+    return {
+        "data": {name: digest(split) for name, split in zip(data._fields, data, strict=True)},
+        "code": {**own.project_code("mnistsum", "experiments/training"), **own.executed_code()},
+        "versions": {name: version(name) for name in PACKAGES},
+        "settings": settings | ({} if initial is None else {"init": digest_weights(initial)}),
+    }
+
+
+def identify(job: Job) -> str:
+    """Return a short hash of everything that decides a run except its seed."""
+    fields = {name: value for name, value in as_dict(job.config).items() if name not in NOT_DECISIVE}
+    content = json.dumps([fields, job.record], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def differences(then: dict[str, Any], now: dict[str, dict[str, str]]) -> list[str]:
+    """Describe how two records differ; `then` may also be a `run.json`, which holds one."""
+    lines = own.changes(then["code"], now["code"])
+    lines += [f"the {name} images have changed" for name in now["data"] if then["data"].get(name) != now["data"][name]]
+    for section in ("versions", "settings"):
+        before, after = then[section], now[section]
+        names = sorted(before.keys() | after.keys())
+        lines += [
+            f"{name} was {before.get(name)}, is {after.get(name)}"
+            for name in names
+            if before.get(name) != after.get(name)
+        ]
+    return lines
+
+
+def unequal_fields(one: Config, other: Config) -> list[str]:
+    """Return the fields in which two configs differ, except NOT_DECISIVE."""
+    left, right = as_dict(one), as_dict(other)
+    return [name for name in left if left[name] != right[name] and name not in NOT_DECISIVE]
+
+
+def describe_run(job: Job, mode: str) -> dict[str, Any]:
+    """Return the content of `run.json`: how the run was made, and the record of what decides it."""
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return {
+        **job.record,
+        "command": job.command,
+        "commit": _git("rev-parse", "HEAD"),
+        "clean": None if changes is None else not changes,
+        "python": platform.python_version(),
+        "cores": cores(),
+        "mode": mode,
+        "parameters": count_parameters(job.config.model),
+        "multiply_adds": count_multiply_adds(job.config.model),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def machine(run: dict[str, Any]) -> str:
+    """Describe, for a table, the machine of a run, such as "2 cores of AMD EPYC"."""
+    count = run["cores"]
+    return f"{count} core{'' if count == 1 else 's'} of {run['settings']['hardware']}"
+
+
+def check_own(config: Config) -> list[str]:
+    """Run the quick checks of `mnistsum.testing` on a config that uses names from users' files.
+
+    Returns:
+        The names of the checks, and a line for each thing to know; empty if all names are this project's, whose
+        networks pass them in the tests.
+
+    Raises:
+        InputError: if a check fails. Any exception in the user's code is raised as it is.
+    """
+    used = (config.model.classifier, config.model.adder, config.objective.name, config.optimizer.name)
+    if not set(used) & set(own.own_names()):
+        return []
+    try:
+        for check in testing.QUICK:
+            check(config.model)
+        testing.check_objective(config)
+    except AssertionError as error:
+        raise InputError(f"{config.name}: {error} (mnistsum.testing.check shows where)") from None
+    names = ", ".join(check.__name__.removeprefix("check_") for check in (*testing.QUICK, testing.check_objective))
+    lines = [f"{config.name}: checked {names}"]
+    lines += [f"warning: {config.name}: no gradient reaches {name}" for name in testing.unreached(config)]
+    if version("jaxlib") == "0.10.2" and device() == "cpu":
+        lines.append(
+            "warning: jaxlib 0.10.2 miscompiles some reductions of large matrix products for CPUs (jax-ml/jax#39103): "
+            "none in the networks of mnistsum, perhaps one in yours; Python 3.12 or newer gets a later release"
+        )
+    return lines
+
+
+def digest_weights(model: Model) -> str:
+    """Return a digest of a model's arrays."""
+    content = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(model))
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def device() -> str:
+    """Return the kind of device in use, such as `cpu` or `NVIDIA H100`."""
+    return jax.devices()[0].device_kind
+
+
+def hardware() -> str:
+    """Return the model name of the accelerator in use, or else of the CPU."""
+    if jax.default_backend() != "cpu":
+        return device()
+    names = Path("/proc/cpuinfo")  # Linux only
+    lines = names.read_text().splitlines() if names.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def cores() -> int | None:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def seconds_since_start() -> float:
+    """Return the seconds since this process began; Linux only, elsewhere those of its own computing."""
+    stat = Path("/proc/self/stat")
+    if not stat.exists():
+        return time.process_time()
+    ticks = float(stat.read_text().rpartition(")")[2].split()[19])  # since the machine was started
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _load_initial(config: Config, init: str) -> Model:
+    """Return the model that a run starts from; InputError if its architecture or its input is another."""
+    try:
+        network = load_pretrained(init)
+    except InputError as error:
+        raise InputError(f"--init {error}") from None
+    like = abstract_model(config.model)
+    theirs, ours = as_dict(network.config), as_dict(config)
+    differs = [name for name in MEANING if theirs[name] != ours[name]]
+    arrays_differ = first_difference(name_arrays(like), name_arrays(network.model))
+    if arrays_differ and not differs:
+        differs = [name for name in ("model.widths", "model.hidden") if theirs[name] != ours[name]]
+    if differs:
+        name = differs[0]
+        found = ",".join(map(str, theirs[name])) if isinstance(theirs[name], tuple) else theirs[name]
+        raise InputError(f"--init {init}: expected {name} to be {ours[name]}, found {found}; add {name}={found}")
+    if arrays_differ:
+        raise InputError(f"--init {init}: of another architecture: {arrays_differ}")
+    return jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(network.model))
+
+
+def _xla_flags() -> str:
+    """Return the XLA flags that are set, without the number of virtual devices, as no record holds `devices`."""
+    flags = set(os.environ.get("XLA_FLAGS", "").split())
+    return " ".join(sorted(flag for flag in flags if "force_host_platform_device_count" not in flag))
+
+
+def _git(*arguments: str) -> str | None:
+    """Return git's output for this checkout; None outside a checkout or without git."""
+    try:
+        run = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return run.stdout.strip() if run.returncode == 0 else None

@@ -1,0 +1,54 @@
+"""What every program shares: parsing its command line, and ending with an exit status and, for an error, one line."""
+
+import argparse
+import gc
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from mnistsum.errors import InputError
+
+CLOSED_PIPE = 141  # as a shell reports a program ended by SIGPIPE
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose help shows defaults, and whose errors are raised."""
+
+    def __init__(self, **options: Any):
+        super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise an InputError."""
+        raise InputError(f"{message}; {self.prog} --help lists what there is")
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults, and descriptions as they are written."""
+
+
+def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
+    """Run a program and end the process with its exit status.
+
+    It is 2 after an InputError, 130 after Ctrl-C, and 1 after a full disk or a number that is not finite, each reported
+    in one line. Any other exception shows Python's traceback.
+    """
+    # The objects of JAX, Flax and Matplotlib stay alive: scanning them for garbage repeatedly, and again at exit, would
+    # take a second of each command.
+    gc.set_threshold(100_000, 10, 10)
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        status = command(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as after `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = CLOSED_PIPE
+    except KeyboardInterrupt:
+        status = 130
+    except (InputError, OSError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 2 if isinstance(error, InputError) else 1
+    finally:
+        gc.freeze()
+    sys.exit(status)

@@ -1,0 +1,192 @@
+"""A user's Python file: it is run once, the names that it defines are added, and the code that ran is remembered."""
+
+import ast
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from mnistsum.errors import InputError
+from mnistsum.models.adders import ADDERS
+from mnistsum.models.classifiers import CLASSIFIERS
+from mnistsum.objective import OBJECTIVES
+from mnistsum.optimizer import OPTIMIZERS, SCHEDULES
+
+# What a user's file may define, each a dict from name to class or function.
+KINDS: dict[str, dict[str, Any]] = {
+    "CLASSIFIERS": CLASSIFIERS,
+    "ADDERS": ADDERS,
+    "OPTIMIZERS": OPTIMIZERS,
+    "OBJECTIVES": OBJECTIVES,
+    "SCHEDULES": SCHEDULES,
+}
+SHIPPED = {kind: frozenset(known) for kind, known in KINDS.items()}
+INSTALLED = {"site-packages", "dist-packages"}  # the latter is Debian's
+STANDARD = tuple(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib"))
+
+_files: dict[Path, tuple[bytes, ModuleType]] = {}  # source and module of each file that was run
+_before: set[str] = set()  # modules that were imported before the first of them
+_executed: dict[str, str] = {}  # digest of the code of each module that the files brought in, when first seen
+
+
+def load_file(path: str | Path) -> ModuleType:
+    """Run a user's Python file once per process, add the names that it defines, and return it as a module.
+
+    Raises:
+        InputError: if the file does not exist, defines a name that is taken, or has changed since it was run, because
+            JAX would keep using what it compiled from it. An error within the file is raised as it is.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import mnistsum
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "mine.py"
+        ...     _ = file.write_text("WIDTHS = (8, 16)")
+        ...     mnistsum.load_file(file).WIDTHS
+        (8, 16)
+    """
+    file = Path(path).resolve()
+    if file.suffix != ".py" or not file.is_file():
+        raise InputError(f"{path}: expected a Python file, whose name ends in .py, found none")
+    source = file.read_bytes()
+    if file not in _files:
+        _files[file] = source, _run(file, source)
+    ran, module = _files[file]
+    if ran != source:
+        raise InputError(f"{path}: changed since this process loaded it; start a new process")
+    return module
+
+
+def _run(file: Path, source: bytes) -> ModuleType:
+    if not _files:
+        _before.update(sys.modules)
+    name = f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:6]}"  # unlike any other module's
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None, "a .py suffix always has a loader"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and others look up a class's module there
+    try:
+        # Not its loader, which may run bytecode of an older source.
+        exec(compile(source, file, "exec", dont_inherit=True), vars(module))
+        _add({kind: vars(module).get(kind, {}) for kind in KINDS}, str(file))
+    except BaseException:
+        del sys.modules[name]
+        raise
+    _executed[file.name if file.name not in _executed else str(file)] = digest_code(source)
+    executed_code()
+    return module
+
+
+def _add(defined: Mapping[str, Mapping[str, Any]], source: str) -> None:
+    """Add names to KINDS: all of them or none."""
+    for kind, names in defined.items():
+        if not isinstance(names, Mapping) or not all(map(callable, names.values())):
+            raise InputError(f"{source}: expected {kind} to be a dict from name to class or function, found {names!r}")
+        for name, meaning in names.items():
+            if KINDS[kind].get(name, meaning) is not meaning:
+                raise InputError(f"{source}: {kind} defines {name}, which is defined already; choose another name")
+    for kind, names in defined.items():
+        KINDS[kind].update(names)
+
+
+@contextlib.contextmanager
+def added_names(**kinds: Mapping[str, Any]) -> Iterator[None]:
+    """Add names for the time of a `with` block, as in a test: `added_names(ADDERS={"mine": Mine})`."""
+    before = {kind: dict(KINDS[kind]) for kind in kinds}
+    _add(kinds, "added_names")
+    try:
+        yield
+    finally:
+        for kind, names in before.items():
+            KINDS[kind].clear()
+            KINDS[kind].update(names)
+
+
+def own_names() -> list[str]:
+    """Return the names that users' files have added."""
+    return [name for kind, known in KINDS.items() for name in known if name not in SHIPPED[kind]]
+
+
+def executed_code() -> dict[str, str]:
+    """Return the digest of the code of each module that users' files brought in so far, as it was when it was run.
+
+    A network may import modules only when it is built or called, so this looks again each time it is called.
+    """
+    if _files:
+        for name, module in list(sys.modules.items()):
+            if name not in _executed and name not in _before and _is_users(name, module):
+                _executed[name] = digest_code(_source(module))
+    return dict(_executed)
+
+
+@functools.cache
+def project_code(*folders: str) -> Mapping[str, str]:
+    """Return the digest of the code of each source file below these folders of this project, by path."""
+    root = Path(__file__).parents[1]
+    files = sorted(file for folder in folders for file in (root / folder).rglob("*.py"))
+    return {file.relative_to(root).as_posix(): digest_code(file.read_bytes()) for file in files}
+
+
+def network_code() -> dict[str, str]:
+    """Return the digests of the code that defines networks: this project's and that of users' files."""
+    return {**project_code("mnistsum/models"), **executed_code()}
+
+
+def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Describe what differs between two records of code.
+
+    Examples:
+        >>> from mnistsum.own import changes
+        >>> changes({"a.py": "1", "b.py": "1"}, {"a.py": "2", "c.py": "1"})
+        ['a.py has changed', 'b.py is gone', 'c.py is new']
+    """
+    return [
+        f"{name} {'has changed' if name in then and name in now else 'is gone' if name in then else 'is new'}"
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
+    ]
+
+
+def _is_users(name: str, module: ModuleType) -> bool:
+    """Return whether a module is neither Python's, nor an installed package's, nor this project's."""
+    spec = getattr(module, "__spec__", None)
+    is_ours = name.split(".")[0] in ("mnistsum", "experiments")
+    if is_ours or spec is None or spec.origin is None or not spec.has_location:
+        return False
+    file = Path(spec.origin).resolve()
+    if any(file == own for own in _files):  # its digest is there under the file's own name
+        return False
+    return INSTALLED.isdisjoint(file.parts) and not any(file.is_relative_to(folder) for folder in STANDARD)
+
+
+def _source(module: ModuleType) -> bytes:
+    """Return the bytes that a module was imported from, which may be in an archive."""
+    spec = module.__spec__
+    assert spec is not None and spec.origin is not None, "checked by _is_users"
+    file = Path(spec.origin)
+    return file.read_bytes() if file.is_file() else spec.loader.get_data(spec.origin)  # pyright: ignore
+
+
+def digest_code(source: bytes) -> str:
+    """Return a digest of a module's code without comments and docstrings, or of its bytes if it is not source.
+
+    Examples:
+        >>> from mnistsum.own import digest_code
+        >>> digest_code(b"x = 1  # one") == digest_code(b"x  =  1")
+        True
+    """
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):  # bytecode
+        return hashlib.sha256(source).hexdigest()[:16]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16]

@@ -1,0 +1,291 @@
+"""Arrays on disk: checkpoints of a run and trained networks, each one safetensors file with a digest of its content.
+
+An array is named after its place, such as `model.classifier.convs.0.kernel`. A file appears under its name only once it
+is completely on disk, and is read only if every byte is as saved.
+
+Orbax is not used because it is made for large sharded states, saved asynchronously. Here one process holds a state of
+at most tens of megabytes.
+"""
+
+import hashlib
+import json
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.flax
+
+from mnistsum import own
+from mnistsum.calibration import Temperatures
+from mnistsum.config import Config, as_dict, from_json, read_config, to_json
+from mnistsum.errors import InputError, first_line
+from mnistsum.files import make_folder, write_whole, writing
+from mnistsum.models import Model, abstract_model
+from mnistsum.train import init_state, make_recipe, split_keys, trained_model
+from mnistsum.types import TrainState
+
+WEIGHTS, CHECKPOINTS = "weights.safetensors", "checkpoints"  # in a run's folder
+DIGEST = "sha256"  # metadata key for the digest of arrays and metadata
+FORMAT = "3"  # format version, in each file's metadata; any other is refused
+SAVED = 2  # checkpoints that stay: the newest, and the one before it
+
+
+class Weights(NamedTuple):
+    """A trained network and what is known about it."""
+
+    config: Config
+    model: Model
+    temperatures: Temperatures | None  # fitted on validation images; None: there were none
+    made_by: str  # where the weights come from
+    data: dict[str, str]  # digest of each split of the data set, by name; empty if not known
+
+
+class Restored(NamedTuple):
+    """What a folder of checkpoints holds."""
+
+    state: TrainState
+    extra: dict[str, Any]  # what was saved beside the state
+    refused: tuple[str, ...]  # a line for each newer checkpoint that could not be used
+
+
+def save_weights(file: Path, weights: Weights, rounded: bool = False) -> None:
+    """Write a trained network, whole or not at all.
+
+    Args:
+        file: a path in an existing folder.
+        weights: the network, saved bit for bit unless rounded.
+        rounded: store kernels in bfloat16, at half the size. If the config computes in bfloat16, products round them
+            anyway, so answers stay the same, except through matrices that are not kernels, such as `vit`'s positions,
+            and through layers that ignore `model.dtype`, such as `nnx.Linear`.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import jax
+        >>> from mnistsum.config import Config, ModelConfig
+        >>> from mnistsum.models import build
+        >>> from mnistsum.storage import Weights, load_weights, save_weights
+        >>> config = Config(model=ModelConfig(classifier="mlp", widths=(8,)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "weights.safetensors"
+        ...     save_weights(file, Weights(config, build(config.model, jax.random.key(0)), None, "an example", {}))
+        ...     loaded = load_weights(file)
+        >>> loaded.config == config, loaded.made_by
+        (True, 'an example')
+    """
+    arrays = name_arrays(weights.model)
+    if rounded:
+        arrays = {name: leaf.astype(jnp.bfloat16) if leaf.ndim > 1 else leaf for name, leaf in arrays.items()}
+    about = {
+        "temperatures": weights.temperatures and weights.temperatures._asdict(),
+        "made_by": weights.made_by,
+        "data": weights.data,
+        "code": own.network_code(),
+    }
+    save_arrays(file, arrays, {"config": to_json(weights.config), "weights": json.dumps(about)})
+
+
+def load_weights(path: Path) -> Weights:
+    """Return the network in a file that `save_weights` wrote, given its path or its folder.
+
+    A warning is issued if the code that defines the network has changed since it was trained.
+
+    Raises:
+        InputError: if the file has another format, or another architecture than its config.
+    """
+    file = path / WEIGHTS if path.is_dir() else path
+    arrays, metadata = load_arrays(file)
+    if "weights" not in metadata:
+        raise InputError(f"{file}: expected weights, found a checkpoint")
+    config, about = from_json(metadata["config"], str(file)), json.loads(metadata["weights"])
+    like = abstract_model(config.model)
+    arrays = {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}  # kernels may be rounded
+    if differs := first_difference(name_arrays(like), arrays):
+        raise InputError(f"{file}: of another architecture: {differs}; use the code that wrote it")
+    if changed := own.changes(about["code"], own.network_code()):
+        warnings.warn(f"{file}: since it was trained, {', '.join(changed)}", stacklevel=2)
+    temperatures = about["temperatures"] and Temperatures(**about["temperatures"])
+    return Weights(config, _fill(like, arrays), temperatures, about["made_by"], about["data"])
+
+
+def save_checkpoint(folder: Path, config: Config, state: TrainState, extra: dict[str, Any]) -> None:
+    """Write a checkpoint named after the state's step, whole or not at all, and delete all others but the one before.
+
+    Newer ones are deleted, too: they are there only if they could not be used when the run was resumed.
+
+    Args:
+        folder: the run's folder of checkpoints; created if missing.
+        config: the config of the state.
+        state: the state of one seed.
+        extra: JSON values that the state does not determine, such as seconds spent so far.
+
+    Raises:
+        OSError: if writing fails; it names path and cause, and the older checkpoints are left as they are.
+    """
+    make_folder(folder)
+    path = folder / f"{int(state.step)}.safetensors"
+    save_arrays(path, name_arrays(state), {"config": to_json(config), "extra": json.dumps(extra)})
+    with writing(folder):
+        newest_first = _checkpoints(folder)
+        index = newest_first.index(path)
+        for other in (*newest_first[:index], *newest_first[index + SAVED :]):
+            other.unlink()
+
+
+def restore(folder: Path, config: Config) -> Restored:
+    """Return the newest sound checkpoint of this config; `devices` may differ.
+
+    Raises:
+        InputError: if there is none; it gives the reason for each checkpoint.
+    """
+    refused: list[str] = []
+    for path in _checkpoints(folder):
+        try:
+            return Restored(*_read_checkpoint(path, config), tuple(refused))
+        except InputError as error:
+            refused.append(str(error))
+    raise InputError("; ".join(refused) or f"{folder}: holds no checkpoint; start the run again")
+
+
+def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
+    """Return the network of a run's folder: the trained one, or that of the newest checkpoint.
+
+    A warning names each checkpoint that could not be used.
+
+    Args:
+        folder: the run's folder.
+        file: the .py file that defines the architecture, if it is your own.
+
+    Raises:
+        InputError: if it is not a run's folder or holds nothing sound.
+
+    Examples:
+        >>> import mnistsum
+        >>> from mnistsum.predict import PRETRAINED
+        >>> run = mnistsum.load_run(PRETRAINED / "base")  # or runs/base-0-20260101-120000
+        >>> run.config.name, run.config.model.classifier
+        ('base', 'compact')
+    """
+    if file is not None:
+        own.load_file(file)
+    folder = Path(folder)
+    if (folder / WEIGHTS).exists():
+        return load_weights(folder)
+    if not (folder / CHECKPOINTS).is_dir():
+        raise InputError(f"{folder}: expected the folder of a run, found neither {WEIGHTS} nor {CHECKPOINTS} in it")
+    config = read_config(folder)
+    state, _, refused = restore(folder / CHECKPOINTS, config)
+    for line in refused:
+        warnings.warn(f"{line}; an older one was loaded", stacklevel=2)
+    return Weights(config, trained_model(state), None, f"{folder}, unfinished, step {int(state.step)}", {})
+
+
+def save_arrays(path: Path, arrays: dict[str, Any], metadata: dict[str, str]) -> None:
+    """Write named arrays and their metadata as one safetensors file, with a digest of both."""
+    arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
+    metadata = metadata | {"format": FORMAT}
+    write_whole(path, safetensors.flax.save(arrays, metadata | {DIGEST: _digest(arrays, metadata)}))
+
+
+def load_arrays(path: Path) -> tuple[dict[str, jax.Array], dict[str, str]]:
+    """Return the arrays and the metadata of a file that `save_arrays` wrote.
+
+    Raises:
+        InputError: if it is missing, or not byte for byte what was saved.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with safetensors.safe_open(path, "flax") as file:
+            metadata = dict(file.metadata() or {})
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (OSError, ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path}: cannot be read as safetensors: {first_line(error)}") from None
+    if metadata.get("format") != FORMAT:
+        found = metadata.get("format", "none")
+        raise InputError(f"{path}: expected format {FORMAT} of mnistsum, found {found}; use the version that wrote it")
+    if metadata.pop(DIGEST, None) != _digest(arrays, metadata):
+        raise InputError(f"{path}: altered: not the bytes that were saved")
+    return arrays, metadata
+
+
+def name_arrays(tree: Any) -> dict[str, Any]:
+    """Map names to arrays or their shapes; a random key, which an optimizer may hold, is replaced by its data."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    # The last part of a variable's path is Flax's own, for its value.
+    return {
+        jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value"): _data(leaf)
+        for path, leaf in leaves
+    }
+
+
+def first_difference(expected: dict[str, Any], found: dict[str, Any]) -> str | None:
+    """Describe the first array, in the order of names, whose type or shape differs; return None if none does."""
+    for name in sorted(expected.keys() | found.keys()):
+        expected_array, found_array = (_describe(side.get(name)) for side in (expected, found))
+        if expected_array != found_array:
+            return f"expected {name} to be {expected_array}, found {found_array}"
+    return None
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder, newest first; empty if there is no such folder."""
+    paths = [path for path in folder.glob("*.safetensors") if path.stem.isdecimal()]
+    return sorted(paths, key=lambda path: int(path.stem), reverse=True)
+
+
+def _read_checkpoint(path: Path, config: Config) -> tuple[TrainState, dict[str, Any]]:
+    arrays, metadata = load_arrays(path)
+    if "extra" not in metadata:
+        raise InputError(f"{path}: expected a checkpoint, found weights")
+    saved = as_dict(from_json(metadata["config"], str(path)))
+    for name, value in as_dict(config).items():
+        if name != "devices" and saved[name] != value:
+            raise InputError(f"{path}: from another config: expected {name} to be {value!r}, found {saved[name]!r}")
+    # No array's shape depends on the number of images or devices, and the run's devices may not exist here.
+    images = config.data.train_images or config.training.batch_size
+    like = jax.eval_shape(lambda: init_state(make_recipe(config, images, devices=1), split_keys(0)))
+    if differs := first_difference(name_arrays(like), arrays):
+        raise InputError(f"{path}: of another architecture: {differs}")
+    return _fill(like, arrays), json.loads(metadata["extra"])
+
+
+def _fill(like: Any, arrays: dict[str, Any]) -> Any:
+    """Return a tree of arrays in the place of shapes."""
+    leaves, structure = jax.tree.flatten(like)
+    filled = [
+        jax.random.wrap_key_data(arrays[name]) if _is_key(leaf) else arrays[name]
+        for name, leaf in zip(name_arrays(like), leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, filled)
+
+
+def _data(leaf: Any) -> Any:
+    """Return an array, or its shape, as stored in a file."""
+    if not _is_key(leaf):
+        return leaf
+    is_shape = isinstance(leaf, jax.ShapeDtypeStruct)
+    return jax.eval_shape(jax.random.key_data, leaf) if is_shape else jax.random.key_data(leaf)
+
+
+def _is_key(leaf: Any) -> bool:
+    """Return whether an array holds random keys."""
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _describe(array: Any) -> str:
+    return "absent" if array is None else f"{np.dtype(array.dtype).name}{list(array.shape)}"
+
+
+def _digest(arrays: dict[str, Any], metadata: dict[str, str]) -> str:
+    """Return the SHA-256 of the metadata and of the arrays' names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, text in sorted(metadata.items()):
+        digest.update(f"{name}={text}\n".encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + np.asarray(array).tobytes())
+    return digest.hexdigest()
