@@ -8,6 +8,7 @@ from typing import Any
 import griffe
 
 COMMENT = re.compile(r"  # (.*)$")
+ANNOTATED = re.compile(r"Annotated\[((?:[^,\[\]]|\[[^\[\]]*\])+),.*\]", re.DOTALL)  # the type is its first argument
 
 
 class Fields(griffe.Extension):
@@ -42,8 +43,9 @@ def _type(field: griffe.Attribute) -> str:
     annotation = field.annotation
     if isinstance(annotation, griffe.ExprName) and annotation.canonical_path.startswith("mnistsum."):
         return f"[{annotation}][{annotation.canonical_path}]"
-    choices = re.fullmatch(r"Literal\[(.*)\]", str(annotation))
-    text = str(annotation) if choices is None else choices[1].replace(", ", " | ")
+    text = ANNOTATED.sub(r"\1", str(annotation))
+    choices = re.fullmatch(r"Literal\[(.*)\]", text)
+    text = text if choices is None else choices[1].replace(", ", " | ")
     return html.escape(text).replace("|", "&#124;").replace("*", "&#42;").replace("_", "&#95;").replace("[", "&#91;")
 
 

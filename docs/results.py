@@ -18,6 +18,7 @@ LINKS = (  # from a page of docs/, or of a folder in it, to a page of the site
     (re.compile(r"\]\(\.\./((?:\.\./)*)experiments/results/"), r"](\1results/"),
     (re.compile(r"\]\(\.\./((?:\.\./)*)" + CARD), r"](\1model_card.md"),
 )
+FIGURE = re.compile(r"(?<=[\d.,±/=]) (?=[-+\d])|(?<=n) (?==)")  # a space within an interval, a deviation or a pair
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -30,12 +31,15 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Point a page's links to the site's copies, and insert the table of results where a page asks for it."""
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Point a page's links to the site's copies, insert the table of results, and keep figures in one piece."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     # Numbers and ranges are put below their figures, so that the table fits beside both lists of contents.
     table = [line.replace(" (", "<br>(") for line in readme.splitlines() if line.startswith("|")]
     markdown = markdown.replace("<!-- results -->", "\n".join(table))
-    for link, page in LINKS:
-        markdown = link.sub(page, markdown)
-    return markdown
+    if page.file.src_uri == "model_card.md":
+        markdown = markdown.replace("](../../experiments/results/", "](results/")
+    for link, target in LINKS:
+        markdown = link.sub(target, markdown)
+    lines = (FIGURE.sub("\u00a0", line) if line.startswith("|") else line for line in markdown.split("\n"))
+    return "\n".join(lines)
