@@ -14,11 +14,11 @@ import pytest
 from flax import nnx
 from programs import UNOPTIMIZED
 
-from mnistsum.app import errors
+from mnistsum.app import program
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
 from mnistsum.data import load
 from mnistsum.models.layers import Dense
-from mnistsum.registry import CLASSIFIERS
+from mnistsum.own import added_names
 from mnistsum.train import Recipe, make_recipe
 from mnistsum.types import Data, Split
 
@@ -51,7 +51,7 @@ def run_program(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
 
     def run(command: Callable[[list[str]], int], *arguments: object) -> tuple[int, str]:
         with pytest.raises(SystemExit) as exit_:
-            errors.run(command, list(map(str, arguments)))
+            program.run(command, list(map(str, arguments)))
         assert isinstance(exit_.value.code, int)
         return exit_.value.code, capsys.readouterr().err
 
@@ -59,7 +59,6 @@ def run_program(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
     threshold = gc.get_threshold()
     monkeypatch.setattr(gc, "freeze", lambda: None)
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
-    monkeypatch.setenv("MPLBACKEND", os.environ.get("MPLBACKEND", "agg"))
     yield run
     gc.set_threshold(*threshold)
 
@@ -99,9 +98,7 @@ class Normed(nnx.Module):
 @pytest.fixture(scope="module")
 def normed() -> Iterator[Config]:
     """A config of `Normed`, registered while a module's tests run; eight steps per epoch on `train`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(CLASSIFIERS._added, "normed", Normed)
-        patch.setitem(CLASSIFIERS._sources, "normed", __file__)
+    with added_names(CLASSIFIERS={"normed": Normed}):
         yield Config(
             model=ModelConfig(classifier="normed", hidden=16),
             optimizer=OptimizerConfig(name="sgd", average=0.9),

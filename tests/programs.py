@@ -12,8 +12,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mnistsum import checkpoint
 from mnistsum.config import read_config
+from mnistsum.storage import restore
 
 ROOT = Path(__file__).parent.parent
 # The tests' own compiler settings, as environment variables.
@@ -61,7 +61,7 @@ def bits(folder: Path) -> dict[str, object]:
     """Return a run's results, without clocks and the figures and report made from the rest."""
     lines = [json.loads(line) | {"clock": None} for line in (folder / "metrics.jsonl").read_text().splitlines()]
     config = read_config(folder)
-    state = checkpoint.restore(folder / "checkpoints", config).state
+    state = restore(folder / "checkpoints", config).state
     return {
         "config": config,
         "predictions": (folder / "predictions.npz").read_bytes(),
@@ -74,7 +74,7 @@ def bits(folder: Path) -> dict[str, object]:
 def timeless(folder: Path) -> dict[str, object]:
     """Return a run's summary without seconds, and without the digests of files that contain some."""
     summary = json.loads((folder / "summary.json").read_text())
-    return {key: summary[key] for key in summary.keys() - {"train_seconds", "wall_seconds", "files", "sha256"}}
+    return {key: summary[key] for key in summary.keys() - {"train_seconds", "wall_seconds", "files", "digest"}}
 
 
 def write_set(folder: Path, train: int = 40, test: int = 20) -> Path:
