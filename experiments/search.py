@@ -1,63 +1,158 @@
-"""Compares recipes on held-out training images, never on the test set: `python -m experiments.search --help`."""
+"""Compares recipes on validation images, never on the test set: `python -m experiments.search --help`."""
 
-from dataclasses import dataclass
+import dataclasses
+import json
 from pathlib import Path
-
-from tyro.conf import Positional
+from statistics import mean, median
+from typing import Any
 
 from experiments import cli
-from experiments.comparison.options import MAX_SEEDS
-from mnistsum.config import Config
+from mnistsum.app.program import Parser
+from mnistsum.config import Config, override
 from mnistsum.errors import InputError
 
+DESCRIPTION = """\
+Train each recipe on each seed, and rank recipes by the mean validation accuracy of the outputs that they train.
 
-@dataclass(frozen=True)
-class Search:
-    """Trains each recipe on each seed, and ranks recipes by the mean validation accuracy of the outputs they train.
+A recipe is a quoted list of overrides: "training.epochs=2 model.hidden=64". A run is reused if nothing that decides it
+has changed. Each run adds a line to OUTPUT.jsonl, and the table of all lines is written to OUTPUT.md.
+"""
 
-    A run is reused if nothing that decides it has changed: its folder is kept, and its .jsonl line holds its mark.
-    """
 
-    recipes: Positional[tuple[str, ...]]  # each a quoted list of overrides: "training.epochs=2 model.hidden=64"
-    output: Path  # path to which .jsonl (a line per run) and .md (the table) are added
-    config: str = "base"  # the config that the recipes vary
-    seeds: int = 2
-    validation: int = 10_000  # images held out of training
-    runs: Path = Path("runs/search")  # where the runs' folders are kept
+def parser() -> Parser:
+    """Return the parser of the program's options."""
+    parser = cli.parser("search", DESCRIPTION)
+    parser.add_argument("recipes", nargs="+", help='such as "training.epochs=2 model.hidden=64"')
+    parser.add_argument("--output", type=Path, required=True, help="path to which .jsonl and .md are added")
+    parser.add_argument("--config", default="base", help="the config that the recipes vary")
+    parser.add_argument("--seeds", type=int, default=2, help="how many, from seed 0 on")
+    parser.add_argument("--validation", type=int, default=10_000, help="images held out of training")
+    parser.add_argument("--runs", type=Path, default="runs/search", help="where the runs' folders are")
+    return parser
 
 
 def command(arguments: list[str]) -> int:
     """Run the program and return its exit status."""
-    options = cli.parse_plain(Search, arguments)
-    if not 1 <= options.seeds <= MAX_SEEDS:
-        raise InputError(f"--seeds: expected 1 to {MAX_SEEDS:,}, found {options.seeds:,}")
-    if options.validation < 1:
-        raise InputError(f"--validation: expected 1 or more, found {options.validation}")
-    if not options.recipes:
-        raise InputError('search: expected recipes, found none; such as "training.epochs=2 model.hidden=64"')
-    if not options.output.name:
-        raise InputError(f"--output {options.output}: expected a path that .jsonl and .md are added to")
-    configs = {recipe: _configure(options, recipe) for recipe in options.recipes}
-
-    from experiments.comparison import ranking  # JAX loads only for a valid command line
-
-    ranking.rank(
-        configs, options.config, options.seeds, options.output, options.runs, cli.format_command("search", arguments)
-    )
+    options = parser().parse_args(arguments)
+    if options.seeds < 1 or options.validation < 1:
+        raise InputError("--seeds and --validation: expected 1 or more")
+    base = cli.load_config(options.config)
+    configs = {recipe: _configure(base, recipe, options.validation) for recipe in options.recipes}
+    rank(configs, options.output, options.runs, options.seeds, cli.format_command("search", arguments))
     return 0
 
 
-def _configure(options: Search, recipe: str) -> Config:
-    assignments, held_out = recipe.split(), f"data.validation={options.validation}"
+def rank(configs: dict[str, Config], output: Path, runs: Path, seeds: int, command: str) -> None:
+    """Train the missing runs, append a line per run to the log, and write and print the table of the log.
+
+    Args:
+        configs: by recipe; all hold out the same number of images.
+        output: the path of the log and the table, without .jsonl and .md.
+        runs: the parent of the runs' folders.
+        seeds: the number of seeds per recipe.
+        command: the command line, for `run.json`.
+    """
+    from experiments.training import reuse  # JAX loads only for a valid command line
+    from experiments.training.job import check_own, prepare
+    from experiments.training.stops import VALIDATED
+    from mnistsum.app.compiler import set_up_compiler
+    from mnistsum.app.console import say
+    from mnistsum.files import make_folder, read_json_lines, write_whole, writing
+
+    set_up_compiler()
+    log, page = (output.with_name(output.name + suffix) for suffix in (".jsonl", ".md"))
+    make_folder(log.parent)
+    jobs = {recipe: prepare(config, command) for recipe, config in configs.items()}
+    for config in configs.values():
+        for note in check_own(config):
+            say(note)
+    logged = read_json_lines(log) if log.exists() else []
+    for recipe, job in jobs.items():
+        run_set = reuse.locate_runs(runs, job, range(seeds))
+        for run, _ in reuse.train_missing(run_set, VALIDATED):
+            line = describe(recipe, run)
+            if all(line["run"] != other["run"] for other in logged):
+                say(json.dumps(line))
+                logged.append(line)
+                with writing(log), log.open("a") as file:  # another search may append to it, too
+                    file.write(json.dumps(line) + "\n")
+    records = {run_set_name(reuse.locate_runs(runs, job, [0])) for job in jobs.values()}
+    table = tabulate(read_json_lines(log), records)
+    write_whole(page, table)
+    print(table)
+
+
+def run_set_name(run_set: Any) -> str:
+    """Return the name that a set's runs share: config, and hash of all that decides them."""
+    return run_set.folders[0].name.rpartition("-")[0]
+
+
+def describe(recipe: str, run: Any) -> dict[str, Any]:
+    """Return what a line of the log says of a finished run."""
+    from experiments.training.folder import OUTPUTS, judged_accuracy
+    from experiments.training.job import machine
+    from mnistsum.objective import trained_outputs
+
+    validation = run.summary["validation"]
+    return {
+        "config": run.config.name,
+        "recipe": recipe,
+        "seed": run.config.seed,
+        "run": run.folder.name,
+        "validation": run.config.data.validation,
+        "trained": trained_outputs(run.config.objective),
+        **{f"{output}_accuracy": judged_accuracy(validation, output) for output in OUTPUTS},
+        "parameters": run.run["parameters"],
+        "steps": run.summary["steps"],
+        "train_seconds": round(run.summary["train_seconds"], 3),
+        "failure": run.summary["failure"],
+        "commit": run.run["commit"],
+        "machine": machine(run.run),
+    }
+
+
+def tabulate(lines: list[dict[str, Any]], current: set[str]) -> str:
+    """Return the recipes as a table, best first by the mean accuracy of the outputs that each trains.
+
+    Args:
+        lines: of a log.
+        current: names of the runs' sets of this code, data and versions; lines of others are left out and counted.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for line in {line["run"]: line for line in lines if line["run"].rpartition("-")[0] in current}.values():
+        groups.setdefault(line["recipe"], []).append(line)
+    rows: list[tuple[bool, float, list[str]]] = []
+    for recipe, group in groups.items():
+        trained = group[0]["trained"]
+        accuracies = {output: 100 * mean(run[f"{output}_accuracy"] for run in group) for output in ("digit", "sum")}
+        shown = [f"{value:.2f}" if output in trained else "not trained" for output, value in accuracies.items()]
+        failed = sum(1 for run in group if run["failure"])
+        step = median(run["train_seconds"] / run["steps"] for run in group)
+        seeds = f"{len(group)}, {failed} failed" if failed else f"{len(group)}"
+        cells = [f"`{group[0]['config']}` {recipe}", *shown, seeds, f"{group[0]['parameters']:,}"]
+        cells += [f"{median(run['steps'] for run in group):,.0f}", f"{1e3 * step:.1f}"]
+        rows.append((not failed, mean(accuracies[output] for output in trained), cells))
+    from experiments.comparison.tables import markdown
+
+    used = [run for group in groups.values() for run in group]
+    commits, machines = ({run[key] for run in used} for key in ("commit", "machine"))
+    head = (
+        f"Accuracies on {used[0]['validation']:,} validation images, means over seeds; the test set is not read. "
+        f"Trained on {', '.join(sorted(machines))}, at commit {', '.join(str(commit)[:7] for commit in commits)}."
+    )
+    if left_out := len(lines) - len(used):
+        head += f" {left_out} lines of other recipes, code, data or versions are left out."
+    header = ["recipe", "digit, %", "sum, %", "seeds", "parameters", "steps", "a step, ms"]
+    return f"{head}\n\n{markdown(header, (cells for *_, cells in sorted(rows, reverse=True)))}\n"
+
+
+def _configure(base: Config, recipe: str, validation: int) -> Config:
+    assignments = recipe.split()
     for assignment in assignments:
-        if not cli.ASSIGNMENT.fullmatch(assignment):
-            raise InputError(f"{assignment}: expected a recipe of overrides such as training.epochs=2")
-        if assignment.startswith(("seed=", "devices=", "data.validation=")):
-            raise InputError(
-                f"{assignment}: expected no seed, devices or data.validation in a recipe; --seeds and --validation set "
-                "them for all, and each seed takes one device"
-            )
-    return cli.override(cli.load_config(options.config), [*assignments, held_out])
+        if not cli.ASSIGNMENT.fullmatch(assignment) or assignment.startswith(("seed=", "devices=", "data.validation=")):
+            raise InputError(f"{assignment}: expected a recipe of overrides such as training.epochs=2, without seeds")
+    config = override(base, [*assignments, f"data.validation={validation}"])
+    return dataclasses.replace(config, devices=1)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The figures of a comparison, in Matplotlib: panels that stand side by side where there is room."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,9 +19,9 @@ from matplotlib.ticker import (
     StrMethodFormatter,
 )
 
-from experiments.report.figures import DIGIT, SUM
-from experiments.report.svg import RC_PARAMS, WIDTH
-from experiments.run_folder import OUTPUTS
+from experiments.comparison.tables import are_costs_comparable
+from experiments.report.figures import DIGIT, PAGE, SUM, WIDTH
+from experiments.training.folder import OUTPUTS
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#b2df8a")  # Okabe & Ito's first
 HELD_OUT = COLORS[2]  # of pairs that were never trained
@@ -35,7 +34,7 @@ def color(i: int) -> str:
     return to_hex((share * red, share * green, share * blue))
 
 
-@matplotlib.rc_context(RC_PARAMS)
+@matplotlib.rc_context(PAGE)
 def intervals(summary: dict[str, Any]) -> Figure:
     """Draw mean accuracies with their 95 % intervals over seeds, one row per config, named above its bars.
 
@@ -68,47 +67,26 @@ def intervals(summary: dict[str, Any]) -> Figure:
     return figure
 
 
-@matplotlib.rc_context(RC_PARAMS)
-def curves(summary: dict[str, Any]) -> list[Figure]:
-    """Draw the held-out accuracy of both outputs by epoch, then the loss: mean, and band from lowest to highest."""
-    figures = []
+@matplotlib.rc_context(PAGE)
+def curves(summary: dict[str, Any]) -> dict[str, Figure]:
+    """Draw accuracy and loss of both outputs by epoch: mean, and band from lowest to highest; empty for one epoch."""
+    figures = {}
+    if min(len(row["curve"]["epoch"]) for row in summary["rows"]) < 2:
+        return figures
     for output in OUTPUTS:
         figure, axes = _panel(WIDTH, 3.6)
         _draw_bands(axes, summary, f"{output}_accuracy", _errors)
-        axes.set(title=output, ylabel=f"{summary['held_out']} accuracy")
+        axes.set(title=output, ylabel=f"{summary['evaluated']} accuracy")
         axes.invert_yaxis()
         finish(axes, axes.yaxis)
-        figures.append(figure)
+        figures[f"accuracy of the {output}"] = figure
     for output in OUTPUTS:
         figure, axes = _panel(WIDTH, 3.6)
-        _draw_losses(axes, summary, output)
-        axes.set_ylabel(_loss_label(summary))
-        figures.append(figure)
+        _draw_bands(axes, summary, f"{output}_loss", np.array)
+        axes.set(title=output, ylabel=f"{summary['evaluated']} loss, nats")
+        finish(axes, axes.yaxis, lambda loss, _: f"{loss:g}")
+        figures[f"loss of the {output}"] = figure
     return figures
-
-
-@matplotlib.rc_context(RC_PARAMS)
-def losses(summary: dict[str, Any]) -> Figure:
-    """Draw the held-out loss of both outputs side by side, on one scale, as `curves` does, with a legend."""
-    names = [_shortened(row["config"], 100) for row in summary["rows"]]
-    figure = Figure(figsize=(2 * WIDTH, 3.4 + 0.2 * len(names)), layout="constrained")
-    both = figure.subplots(1, 2, sharey=True)
-    for axes, output in zip(both, OUTPUTS, strict=True):
-        _draw_losses(axes, summary, output)
-    both[0].set_ylabel(_loss_label(summary))
-    figure.legend(both[0].lines, names, loc="outside upper left", frameon=False, fontsize=9)
-    return figure
-
-
-def _loss_label(summary: dict[str, Any]) -> str:
-    return f"{summary['held_out']} loss, nats"
-
-
-def _draw_losses(axes: Axes, summary: dict[str, Any], output: str) -> None:
-    """Draw the held-out loss of an output by epoch, as plain numbers on a log scale."""
-    _draw_bands(axes, summary, f"{output}_loss", np.array)
-    axes.set_title(output)
-    finish(axes, axes.yaxis, lambda loss, _: f"{loss:g}")
 
 
 def _draw_bands(axes: Axes, summary: dict[str, Any], quantity: str, shown: Callable[[list[float]], np.ndarray]) -> None:
@@ -122,43 +100,21 @@ def _draw_bands(axes: Axes, summary: dict[str, Any], quantity: str, shown: Calla
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
 
 
-@matplotlib.rc_context(RC_PARAMS)
-def costs(summary: dict[str, Any]) -> list[Figure]:
-    """Draw sum accuracies with intervals and Pareto fronts against parameters, multiply-adds and training seconds."""
-    figures = []
-    for name, values in _costs(summary).items():
-        figure, axes = _panel(0.8 * WIDTH, 3.2)
-        _draw_front(axes, summary, name, values)
-        figures.append(figure)
-    return figures
-
-
-@matplotlib.rc_context(RC_PARAMS)
-def fronts(summary: dict[str, Any]) -> Figure:
-    """Draw the figures of `costs` as panels side by side, on one scale, with a legend."""
-    costs_by_axis = _costs(summary)
-    longest = max(len(_shortened(row["config"], 60)) for row in summary["rows"])
-    columns = 3 if longest < 35 else 2 if longest < 55 else 1
-    height = 3.4 + 0.2 * math.ceil(len(summary["rows"]) / columns)
-    figure = Figure(figsize=(2 * WIDTH, height), layout="constrained")
-    panels = figure.subplots(1, len(costs_by_axis), sharey=True)
-    for axes, (name, values) in zip(panels, costs_by_axis.items(), strict=True):
-        _draw_front(axes, summary, name, values)
-        axes.label_outer()
-    figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=columns, frameon=False, fontsize=9
-    )
-    return figure
-
-
-def _costs(summary: dict[str, Any]) -> dict[str, list[float]]:
-    """Return the configs' costs by the label of their axis."""
+@matplotlib.rc_context(PAGE)
+def costs(summary: dict[str, Any]) -> dict[str, Figure]:
+    """Draw sum accuracies with intervals and Pareto fronts against each cost, by the label of its axis."""
     rows = summary["rows"]
-    return {
+    values = {
         "parameters": [row["parameters"] for row in rows],
-        "multiply-adds per answer": [row["multiply_adds"] for row in rows],
-        "seconds of training": [row["train_seconds"]["mean"] for row in rows],
+        "multiply-adds": [row["multiply_adds"] for row in rows],
     }
+    if are_costs_comparable(summary):
+        values["seconds of training"] = [row["train_seconds"]["mean"] for row in rows]
+    figures = {}
+    for name, costs in values.items():
+        figures[name], axes = _panel(0.8 * WIDTH, 3.2)
+        _draw_front(axes, summary, name, costs)
+    return figures
 
 
 def _draw_front(axes: Axes, summary: dict[str, Any], name: str, values: list[float]) -> None:
@@ -186,12 +142,12 @@ def _draw_front(axes: Axes, summary: dict[str, Any], name: str, values: list[flo
     finish(axes, axes.yaxis)
 
 
-@matplotlib.rc_context(RC_PARAMS)
-def cells(summary: dict[str, Any]) -> list[Figure]:
-    """Draw the share of wrong sums by the image's digit and the number, one figure per config, all on one scale."""
+@matplotlib.rc_context(PAGE)
+def cells(summary: dict[str, Any]) -> dict[str, Figure]:
+    """Draw the share of wrong sums by the image's digit and the number, a figure for each config, on one scale."""
     tables = [100 * (1 - np.array(row["cells"])) for row in summary["rows"]]
     highest = max(np.nanmax(tables), 0.1)  # a label without images has none
-    figures = []
+    figures = {}
     for row, table in zip(summary["rows"], tables, strict=True):
         figure, axes = _panel(0.7 * WIDTH, 2.9)
         image = axes.imshow(table, cmap="Blues", vmin=0, vmax=highest)
@@ -199,7 +155,7 @@ def cells(summary: dict[str, Any]) -> list[Figure]:
         axes.set(xlabel="number", ylabel="digit", xticks=range(10), yticks=range(10))
         axes.tick_params(length=0, labelsize=8)
         figure.colorbar(image, label="wrong sums, %")
-        figures.append(figure)
+        figures[row["config"]] = figure
     return figures
 
 

@@ -9,7 +9,7 @@ import tensorboardX
 from PIL import Image
 from tensorboardX.summary import hparams
 
-from experiments.run_folder import PICTURES, Finished
+from experiments.training.folder import PICTURES, Finished
 from mnistsum.config import as_dict
 from mnistsum.files import writing
 
@@ -29,7 +29,7 @@ class Log:
             run: the content of its `run.json`.
             lines: its metrics so far.
         """
-        self.began = datetime.fromisoformat(run["clock"]["started"]).timestamp()
+        self.began = datetime.fromisoformat(run["started"]).timestamp()
         with writing(folder / FOLDER):
             for old_log in (folder / FOLDER).glob("events.*"):
                 old_log.unlink()

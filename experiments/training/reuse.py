@@ -12,8 +12,8 @@ import jax
 from experiments.training import folder as files
 from experiments.training.folder import Finished
 from experiments.training.job import Job, differences, identify, unequal_fields
-from experiments.training.plan import Plan
 from experiments.training.runs import begin_runs, train_runs
+from experiments.training.stops import Plan
 from mnistsum.config import as_dict, read_config
 from mnistsum.errors import InputError
 from mnistsum.files import make_folder, read_json

@@ -12,7 +12,7 @@ from experiments.training import folder as files
 from experiments.training.folder import OUTPUTS, Finished, judged_accuracy
 from experiments.training.job import Job, describe_run, digest_weights, seconds_since_start
 from experiments.training.loop import Chunk, NextStop, about_every, describe_mode, train
-from experiments.training.plan import LEARNED, WATCH_IMAGES, Plan, next_evaluation, next_watch
+from experiments.training.stops import LEARNED, WATCH_IMAGES, Plan, next_evaluation, next_watch
 from mnistsum.calibration import Temperatures, fit_temperature, reliability
 from mnistsum.config import Config, ObjectiveConfig
 from mnistsum.evaluation import SCORES, best_permutation, evaluate, labeled_logits, score

@@ -17,8 +17,8 @@ from experiments.report import console
 from experiments.training import folder as files
 from experiments.training import loop
 from experiments.training.job import Job, check_own, cores, differences
-from experiments.training.plan import RUN
 from experiments.training.runs import Progress, Resumed, begin_runs, train_runs
+from experiments.training.stops import RUN
 from mnistsum.app.console import say
 from mnistsum.config import CONFIG
 from mnistsum.errors import InputError
