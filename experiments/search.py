@@ -53,7 +53,7 @@ def rank(configs: dict[str, Config], output: Path, runs: Path, seeds: int, comma
         command: the command line, for `run.json`.
     """
     from experiments.training import reuse  # JAX loads only for a valid command line
-    from experiments.training.job import check_own, prepare
+    from experiments.training.job import check_own, identify_record, prepare
     from experiments.training.stops import VALIDATED
     from mnistsum.app.compiler import set_up_compiler
     from mnistsum.app.console import say
@@ -76,21 +76,16 @@ def rank(configs: dict[str, Config], output: Path, runs: Path, seeds: int, comma
                 logged.append(line)
                 with writing(log), log.open("a") as file:  # another search may append to it, too
                     file.write(json.dumps(line) + "\n")
-    records = {run_set_name(reuse.locate_runs(runs, job, [0])) for job in jobs.values()}
-    table = tabulate(read_json_lines(log), records)
+    record = identify_record(next(iter(jobs.values())).record)
+    table = tabulate(read_json_lines(log), record)
     write_whole(page, table)
     print(table)
-
-
-def run_set_name(run_set: Any) -> str:
-    """Return the name that a set's runs share: config, and hash of all that decides them."""
-    return run_set.folders[0].name.rpartition("-")[0]
 
 
 def describe(recipe: str, run: Any) -> dict[str, Any]:
     """Return what a line of the log says of a finished run."""
     from experiments.training.folder import OUTPUTS, judged_accuracy
-    from experiments.training.job import machine
+    from experiments.training.job import identify_record, machine
     from mnistsum.objective import trained_outputs
 
     validation = run.summary["validation"]
@@ -99,6 +94,7 @@ def describe(recipe: str, run: Any) -> dict[str, Any]:
         "recipe": recipe,
         "seed": run.config.seed,
         "run": run.folder.name,
+        "record": identify_record(run.run),
         "validation": run.config.data.validation,
         "trained": trained_outputs(run.config.objective),
         **{f"{output}_accuracy": judged_accuracy(validation, output) for output in OUTPUTS},
@@ -111,15 +107,15 @@ def describe(recipe: str, run: Any) -> dict[str, Any]:
     }
 
 
-def tabulate(lines: list[dict[str, Any]], current: set[str]) -> str:
+def tabulate(lines: list[dict[str, Any]], record: str) -> str:
     """Return the recipes as a table, best first by the mean accuracy of the outputs that each trains.
 
     Args:
         lines: of a log.
-        current: names of the runs' sets of this code, data and versions; lines of others are left out and counted.
+        record: of the code, data and versions in use; lines of others are left out and counted.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
-    for line in {line["run"]: line for line in lines if line["run"].rpartition("-")[0] in current}.values():
+    for line in {line["run"]: line for line in lines if line["record"] == record}.values():
         groups.setdefault(line["recipe"], []).append(line)
     rows: list[tuple[bool, float, list[str]]] = []
     for recipe, group in groups.items():
@@ -141,7 +137,7 @@ def tabulate(lines: list[dict[str, Any]], current: set[str]) -> str:
         f"Trained on {', '.join(sorted(machines))}, at commit {', '.join(str(commit)[:7] for commit in commits)}."
     )
     if left_out := len(lines) - len(used):
-        head += f" {left_out} lines of other recipes, code, data or versions are left out."
+        head += f" {left_out} runs of other code, data or versions are left out."
     header = ["recipe", "digit, %", "sum, %", "seeds", "parameters", "steps", "a step, ms"]
     return f"{head}\n\n{markdown(header, (cells for *_, cells in sorted(rows, reverse=True)))}\n"
 

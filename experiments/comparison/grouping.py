@@ -1,13 +1,11 @@
 """The runs to compare: finished runs grouped by config, wherever they were trained; how configs differ."""
 
 import dataclasses
-import hashlib
-import json
 from typing import Any, NamedTuple
 
 from experiments import cli
 from experiments.training.folder import Finished
-from experiments.training.job import NOT_DECISIVE, SECTIONS, differences, unequal_fields
+from experiments.training.job import NOT_DECISIVE, differences, identify_record, unequal_fields
 from mnistsum.config import Config, as_dict
 from mnistsum.errors import InputError
 
@@ -19,7 +17,7 @@ class GroupKey(NamedTuple):
     """What the runs of a group have in common."""
 
     config: Config  # without seed and devices
-    record: str  # digest of what else decides them
+    record: str  # digest of what else decides them, and cores
 
 
 def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[str]]:
@@ -55,8 +53,7 @@ def group_by_key(runs: list[Finished]) -> dict[str, dict[int, Finished]]:
     groups: dict[GroupKey, dict[int, Finished]] = {}
     for run in runs:
         config = dataclasses.replace(run.config, seed=0, devices="all")
-        content = json.dumps([run.run[section] for section in SECTIONS] + [run.run["cores"]], sort_keys=True)
-        key = GroupKey(config, hashlib.sha256(content.encode()).hexdigest()[:6])
+        key = GroupKey(config, f"{identify_record(run.run)[:6]} on {run.run['cores']} cores")
         seeds = groups.setdefault(key, {})
         if run.config.seed in seeds:
             other = seeds[run.config.seed].folder

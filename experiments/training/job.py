@@ -84,8 +84,12 @@ def make_record(data: Data, initial: Model | None = None) -> dict[str, dict[str,
 def identify(job: Job) -> str:
     """Return a short hash of everything that decides a run except its seed."""
     fields = {name: value for name, value in as_dict(job.config).items() if name not in NOT_DECISIVE}
-    content = json.dumps([fields, job.record], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
+    return _hash([fields, job.record])
+
+
+def identify_record(run: dict[str, Any]) -> str:
+    """Return a short hash of all that decides a run except its config, from a record or a `run.json`."""
+    return _hash([run[section] for section in SECTIONS])
 
 
 def differences(then: dict[str, Any], now: dict[str, dict[str, str]]) -> list[str]:
@@ -216,6 +220,10 @@ def _load_initial(config: Config, init: str) -> Model:
     if arrays_differ:
         raise InputError(f"--init {init}: of another architecture: {arrays_differ}")
     return jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(network.model))
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _xla_flags() -> str:
