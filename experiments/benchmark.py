@@ -344,6 +344,7 @@ def describe_machine() -> dict[str, Any]:
         "versions": {"Python": platform.python_version()}
         | {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "torch")},
         "commit": git.stdout.strip() or "unknown",
+        "load": os.getloadavg()[0],
     }
 
 
@@ -421,7 +422,7 @@ def report(results: dict[str, Any]) -> str:
     parts = [
         f"{machine['cores']} cores of {machine['processor']} (family {machine['family']}, model {machine['model']}; "
         f"flags: {', '.join(machine['flags']) or 'no bfloat16'}); {versions}; commit {machine['commit']}; "
-        f"{results['rounds']} rounds.",
+        f"{results['rounds']} rounds; load average before {machine['load']:.2f} (other work slows PyTorch most).",
         METHOD,
         table(header, [line for each in rows.items() for line in tabulate_row(*each)]),
         f"The quicker type on this processor is {quicker}: in bfloat16, a {name} takes {spread(share['mnistsum'])} of "
@@ -469,13 +470,14 @@ def main() -> None:
     if find_spec("torch") is None:
         parser.error("PyTorch is not installed: pip install -e '.[pytorch]'")
     os.environ["JAX_PLATFORMS"] = "cpu"  # as PyTorch's side
-    results = measure(QUICK if options.quick else FULL)
-    print(report(results))
+    text = json.dumps(measure(QUICK if options.quick else FULL), indent=1) + "\n"
+    results = json.loads(text)
+    page = report(results)
+    print(page)
     output = options.output or (None if options.quick else RESULTS)
     if output:
-        text = json.dumps(results, indent=1) + "\n"
         output.with_name(f"{output.name}.json").write_text(text)
-        output.with_name(f"{output.name}.md").write_text(report(json.loads(text)))
+        output.with_name(f"{output.name}.md").write_text(page)
         if "growth" in results:
             plot(results["growth"], output.with_name(f"{output.name}.png"))
 

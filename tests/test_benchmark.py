@@ -10,7 +10,11 @@ SECONDS = {
     "PyTorch float32": [0.03, 0.03, 0.03],
     "PyTorch bfloat16": [0.06, 0.06, 0.06],
 }
-MACHINE = {"processor": "P", "family": "1", "model": "2", "cores": 2, "flags": [], "versions": {}, "commit": "c"}
+MACHINE = dict.fromkeys(("processor", "family", "model", "cores", "commit"), "?") | {
+    "flags": [],
+    "versions": {},
+    "load": 0,
+}
 ROW = {"seconds": SECONDS, "variants": dict.fromkeys(SECONDS, "eager")}
 
 
