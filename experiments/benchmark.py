@@ -445,7 +445,7 @@ def plot(growth: dict[str, Any], path: Path) -> None:
     figure = Figure((8, 3.4), dpi=120, layout="constrained")
     panels = figure.subplots(1, 2)
     for name, series in growth.items():
-        panel = panels["seeds" in name]
+        panel = panels[int("seeds" in name)]
         sizes, seconds = series["sizes"], series["seconds"]
         panel.loglog(sizes, seconds, "o-", label=f"{name}, slope {slope(**series):.2f}")
         panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
