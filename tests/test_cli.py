@@ -204,9 +204,8 @@ def test_help_and_mistakes_are_answered_before_jax_loads():
     code = """
 import contextlib, sys
 from experiments import compare, reproduce, run, search, tabulate
-from experiments.benchmark import __main__ as benchmark
 from mnistsum.app import main
-for program in (run, compare, search, tabulate, reproduce, benchmark, main):
+for program in (run, compare, search, tabulate, reproduce, main):
     for word in ("--help", "--hlep"):
         with contextlib.suppress(SystemExit, Exception):
             program.command([word])
