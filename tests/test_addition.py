@@ -29,9 +29,9 @@ def test_probability_of_a_sum_is_that_of_all_digits_that_add_up_to_it(places):
 
 
 def test_an_impossible_digit_gives_no_nan():
-    digits = jnp.where(jnp.arange(10) == 3, 0.0, addition.IMPOSSIBLE) * jnp.ones((2, 4, 1))
+    digits = jnp.broadcast_to(jnp.where(jnp.arange(10) == 3, 0.0, addition.IMPOSSIBLE), (2, 4, 10))
     value, gradient = jax.jit(jax.value_and_grad(log_likelihood))(digits, jnp.array([0, 6, 6, 6, 6]))
-    assert value == 0 and jnp.isfinite(gradient).all()
+    assert abs(value) < 1e-5 and jnp.isfinite(gradient).all()
 
 
 def test_sums_of_long_numbers_keep_all_their_digits():
@@ -45,5 +45,5 @@ def test_digits_are_read_after_learning_from_sums_alone(capsys, tmp_path):
     assert addition.command(arguments) == 0
     line = capsys.readouterr().out
     assert line.startswith("N = 1, seed 0: digits ") and "of 5,000" in line
-    assert float(line.split()[5].rstrip("%,")) > 80
+    assert float(line.split("digits ")[1].split("%")[0]) > 80
     assert file.read_text().count("\n") == 1
