@@ -219,7 +219,7 @@ def _find_shapes(
         max(np.divide([side.stop - side.start for side in box], ink.shape)) for box in ndimage.find_objects(labels)
     ]
     # The border may cut a digit at both ends.
-    sizes[outline < least_outline - 0.12 * (np.array([0, *lengths]) >= 0.95)] = 0
+    sizes[outline < least_outline - 0.15 * (np.array([0, *lengths]) >= 0.95)] = 0
     return np.where(sizes >= max(1, 0.05 * sizes.max()), np.arange(count + 1), 0)[labels]  # without specks
 
 
