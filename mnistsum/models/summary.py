@@ -124,7 +124,7 @@ def _layers(module: nnx.Module) -> Iterator[tuple[str, nnx.Module]]:
     for name, child in nnx.iter_children(module):
         if isinstance(child, nnx.List | nnx.Dict):
             yield from ((f"{name}.{inner}", layer) for inner, layer in _layers(child))
-        else:
+        elif isinstance(child, nnx.Module):
             yield str(name), child
 
 
