@@ -87,7 +87,7 @@ def update(config: ModelConfig, data: Split) -> dict[str, float]:
     rule = dataclasses.replace(base.optimizer, schedule="constant", dtype=config.dtype)
     recipe = make_recipe(dataclasses.replace(base, model=config, optimizer=rule, devices=1), len(data.labels))
     keys = split_keys(0)
-    before, epoch = begin_epoch(recipe, keys, init_state(recipe, keys), len(data.labels))
+    before, epoch = init_state(recipe, keys), begin_epoch(recipe, keys, 0, len(data.labels))
     drawn = [draw(recipe, keys, 0, data, epoch) for draw in (jax.jit(draw_batch, static_argnums=0), draw_batch)]
     after = [
         take(recipe, keys.dropout, before, drawn[0]) for take in (jax.jit(train_step, static_argnums=0), train_step)
