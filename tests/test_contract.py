@@ -14,11 +14,10 @@ from mnistsum.config import Config, ModelConfig, ObjectiveConfig
 from mnistsum.export import to_stablehlo
 from mnistsum.models import build
 from mnistsum.models.adders import ADDERS
-from mnistsum.models.classifiers import CLASSIFIERS
+from mnistsum.models.classifiers import CLASSIFIERS, mlp
 from mnistsum.models.summary import summarize
 from mnistsum.objective import weighted
 from mnistsum.own import added_names
-from mnistsum.types import Logits
 
 WIDTHS = {
     "reference": (2, 2, 4, 4, 4, 8),
@@ -103,29 +102,22 @@ def test_layers_that_transform_themselves_hold_the_contract_and_are_counted_and_
         assert to_stablehlo(Config(model=config), build(config, jax.random.key(0)))
 
 
-def broken(fault, classifier="mlp"):
-    """Return a classifier whose answers pass through `fault`, a function of image, features and digit logits."""
-    kind = CLASSIFIERS[classifier]
-
-    class Broken(kind):
-        def __call__(self, image):
-            return fault(image, *kind.__call__(self, image))
-
-    return Broken
-
-
 @pytest.mark.parametrize(
-    ("check", "error", "fault"),
+    ("check", "fault"),
     [
-        (testing.check_independence, AssertionError, lambda image, f, d: (f, d - d.mean(0, keepdims=True))),
-        (testing.check_independence, AssertionError, lambda image, f, d: (f, d + jnp.arange(len(d))[:, None])),
-        (testing.check_shapes, TypeError, lambda image, f, d: (f[:, 1:], d)),
-        (testing.check_gradients, AssertionError, lambda image, f, d: (f, jax.lax.stop_gradient(d))),
-        pytest.param(testing.check_learns, AssertionError, lambda image, f, d: (f, 0 * d), marks=pytest.mark.slow),
+        (testing.check_independence, lambda f, d: (f, d - d.mean(0, keepdims=True))),
+        (testing.check_independence, lambda f, d: (f, d + jnp.arange(len(d))[:, None])),
+        (testing.check_shapes, lambda f, d: (f[:, 1:], d)),
+        (testing.check_gradients, lambda f, d: (f, jax.lax.stop_gradient(d))),
+        pytest.param(testing.check_learns, lambda f, d: (f, 0 * d), marks=pytest.mark.slow),
     ],
 )
-def test_the_contract_catches_a_fault(check, error, fault):
-    with added_names(CLASSIFIERS={"broken": broken(fault)}), pytest.raises(error):
+def test_the_contract_catches_a_fault(check, fault):
+    class Broken(mlp.MLP):
+        def __call__(self, image):
+            return fault(*super().__call__(image))
+
+    with added_names(CLASSIFIERS={"broken": Broken}), pytest.raises((AssertionError, TypeError)):
         check(replace(MLP, classifier="broken"))
 
 
@@ -156,7 +148,7 @@ class Named:
 def test_the_contract_catches_a_network_that_counts_its_calls(check, message):
     calls = itertools.count()
 
-    class Counting(CLASSIFIERS["mlp"]):
+    class Counting(mlp.MLP):
         def __init__(self, config, rngs):
             super().__init__(config, rngs)
             if check is not testing.check_keys:
@@ -178,7 +170,7 @@ def test_the_contract_catches_a_network_that_counts_its_calls(check, message):
     ],
 )
 def test_the_contract_catches_weights_from_numpys_generator(generator, message):
-    class Drawn(CLASSIFIERS["mlp"]):
+    class Drawn(mlp.MLP):
         def __init__(self, config, rngs):
             super().__init__(config, rngs)
             random = generator or np.random.default_rng(0)
@@ -232,13 +224,3 @@ def test_an_objective_that_ignores_held_out_or_digit_weight_is_refused():
             else:
                 with pytest.raises(AssertionError, match=message):
                     testing.check_objective(config)
-
-
-def test_the_contract_catches_a_digit_that_sees_the_number(monkeypatch):
-    def cheat(model, image, number):
-        features, digit = model.classify(image)
-        return Logits(digit + number, model.add(features, digit, number))
-
-    monkeypatch.setattr(testing.Model, "__call__", cheat)
-    with pytest.raises(AssertionError, match="the digit depends on the number"):
-        testing.check_digit_ignores_number(MLP)

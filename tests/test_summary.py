@@ -29,7 +29,6 @@ def test_multiply_adds_by_hand():
 @pytest.mark.parametrize(
     ("classifier", "parameters", "work"),
     [
-        ("reference", 6_379_786, 158_982_608),
         ("compact", 103_026, 2_322_704),
         ("tiny", 8_450, 961_776),
         ("lenet5", 61_706, 418_520),
