@@ -1,6 +1,5 @@
 """A user's files: the names that they define, and the record of the code that ran."""
 
-import sys
 import textwrap
 import zipfile
 from py_compile import compile as compile_file
@@ -11,11 +10,11 @@ import pytest
 from mnistsum import own
 from mnistsum.config import ModelConfig
 from mnistsum.errors import InputError
-from mnistsum.models import abstract_model, build
+from mnistsum.models import abstract_model
 from mnistsum.models.adders import ADDERS
-from mnistsum.models.classifiers import CLASSIFIERS
 from mnistsum.optimizer import SCHEDULES
 
+pytestmark = pytest.mark.usefixtures("new_process")
 NETWORK = """
 import importlib
 import sys
@@ -32,20 +31,6 @@ class Network(MLP):
 
 CLASSIFIERS = {"lazy": Network}
 """
-
-
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch, tmp_path):
-    """Undo what a test's files bring into the process, and import from its folder."""
-    monkeypatch.syspath_prepend(tmp_path)
-    for name in ("_files", "_executed"):
-        monkeypatch.setattr(own, name, {})
-    monkeypatch.setattr(own, "_before", set())
-    before = set(sys.modules)
-    with own.added_names(**{kind: {} for kind in own.KINDS}):
-        yield
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
 
 
 @pytest.fixture
@@ -218,10 +203,3 @@ def test_a_network_of_ours_is_defined_by_its_classifiers_file_and_what_all_share
     assert "mnistsum/models/classifiers/vgg.py" not in models
     with own.added_names(CLASSIFIERS={"mine": type("Mine", (), {})}):  # which may be made of any of ours
         assert "mnistsum/models/classifiers/vgg.py" in own.network_code(ModelConfig(classifier="mine"))
-
-
-def test_a_files_class_may_be_built_and_knows_its_module(write):
-    file = write("own.py", "from mnistsum.models.classifiers.mlp import MLP\nclass Mine(MLP): pass\nCLASSIFIERS = {'m': Mine}")
-    module = own.load_file(file)
-    assert sys.modules[CLASSIFIERS["m"].__module__] is module
-    assert build(ModelConfig(classifier="m", widths=(4,)), jax.random.key(0)).classifier.features == 4
