@@ -99,7 +99,7 @@ def test_a_config_is_checked_when_it_is_made_and_when_it_is_varied():
 
 @pytest.mark.parametrize("name", ["", "../evil", "a/b", ".hidden", "a b"])
 def test_a_name_cannot_leave_its_folder(name):
-    with pytest.raises(InputError, match="^name: "):
+    with pytest.raises(InputError, match=r"^name: "):
         override(Config(), [f"name={name}"])
 
 

@@ -82,14 +82,6 @@ def test_validation_and_training_share_nothing_and_are_the_whole_file(mnist):
     assert sorted(train + validation) == sorted(map(bytes, whole.train.images))
 
 
-def test_validation_stands_for_the_whole_file(mnist):
-    # Even places have harder writers than odd ones: a fair draw takes as much of each, and of every tenth of the file.
-    place = {image: i for i, image in enumerate(map(bytes, load(DataConfig(validation=0)).train.images))}
-    places = np.array([place[image] for image in map(bytes, mnist.validation.images)])
-    assert abs((places % 2).mean() - 0.5) < 0.03
-    assert (np.abs(np.bincount(places // 6000) / 5000 - 0.1) < 0.02).all()
-
-
 def test_pair_by_hand():
     batch = jax.jit(pair)(jnp.zeros((2, 28, 28, 1)), jnp.array([3, 9]), jnp.array([0, 9]))
     assert batch.number.tolist() == [[1.0] + [0.0] * 9, [0.0] * 9 + [1.0]]
@@ -117,14 +109,6 @@ def test_scale_by_hand():
     standard = scale(DataConfig(scaling="standard"), pixels)
     assert unit[:, 0, 0, 0].tolist() == [0.0, 1.0]
     np.testing.assert_allclose(standard[:, 0, 0, 0], [-0.1307 / 0.3081, 0.8693 / 0.3081], rtol=1e-6)
-
-
-def test_the_training_pixels_have_the_mean_and_deviation_that_scaling_assumes(mnist):
-    counts = sum(np.bincount(split.images.ravel(), minlength=256) for split in (mnist.train, mnist.validation))
-    levels = np.arange(256) / 255
-    mean = np.average(levels, weights=counts)
-    deviation = np.sqrt(np.average((levels - mean) ** 2, weights=counts))
-    np.testing.assert_allclose([mean, deviation], [0.1307, 0.3081], atol=5e-5)
 
 
 def test_no_distortion_leaves_pixels_as_they_are(train):

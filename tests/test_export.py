@@ -127,9 +127,11 @@ def test_an_export_that_cannot_be_meant_writes_nothing(folder, monkeypatch, argu
     monkeypatch.chdir(folder.parent)
     (folder / "run.json").write_text("{}")
     before = (folder / WEIGHTS).read_bytes()
+    names = sorted(folder.parent.rglob("*"))
     with pytest.raises(InputError, match=answer):
         command(["export", *arguments])
-    assert [(folder / WEIGHTS).read_bytes()] == [path.read_bytes() for path in folder.parent.rglob(WEIGHTS)]
+    assert (folder / WEIGHTS).read_bytes() == before
+    assert sorted(folder.parent.rglob("*")) == names
 
 
 EXPORTER = """

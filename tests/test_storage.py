@@ -20,7 +20,7 @@ from mnistsum import own
 from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, DataConfig, ModelConfig, OptimizerConfig, to_json
 from mnistsum.errors import InputError
-from mnistsum.files import PARTIAL, write_whole
+from mnistsum.files import write_whole
 from mnistsum.models import build
 from mnistsum.predict import Predictor
 from mnistsum.storage import (
@@ -185,9 +185,9 @@ def test_damaged_weights_are_refused_by_name(file):
 
 
 @pytest.mark.slow
-def test_none_of_a_thousand_faults_is_silent(config, states, two, file):
-    assert_no_fault_of_a_checkpoint_is_silent(config, states, two, 1000, seed=1)
-    assert_no_fault_of_weights_is_silent(file, 1000, seed=1)
+def test_none_of_many_faults_is_silent(config, states, two, file):
+    assert_no_fault_of_a_checkpoint_is_silent(config, states, two, 500, seed=1)
+    assert_no_fault_of_weights_is_silent(file, 500, seed=1)
 
 
 def test_exchanged_files_are_refused(config, two, file):
@@ -200,11 +200,6 @@ def test_exchanged_files_are_refused(config, two, file):
     assert "10.safetensors: expected checkpoint, found another kind of file" in refused[1]
     with pytest.raises(InputError, match=r"expected weights, found another kind of file"):
         load_weights(two / "8.safetensors")
-
-
-def test_what_a_killed_process_left_is_no_checkpoint(config, two):
-    shutil.copy(two / "8.safetensors", two / f".9.safetensors-0{PARTIAL}")
-    assert restore(two, config).state.step == 8
 
 
 def test_a_newer_checkpoint_that_could_not_be_used_does_not_outlast_the_next_one(config, states, two):
@@ -242,12 +237,6 @@ def test_a_file_is_on_disk_before_it_gets_its_name_and_its_name_after(tmp_path, 
     assert calls == ["content", "name", "folder"]
 
 
-@pytest.mark.parametrize("name", ["[a] run", "run*?", "{x}", "ein Läufer"])
-def test_a_folder_may_have_any_name(config, states, tmp_path, name):
-    save_checkpoint(tmp_path / name, config, states[0], {})
-    assert same_bits(restore(tmp_path / name, config).state, states[0])
-
-
 def test_a_folder_without_checkpoints_is_refused(config, tmp_path):
     with pytest.raises(InputError, match="nowhere: holds no checkpoint"):
         restore(tmp_path / "nowhere", config)
@@ -264,11 +253,6 @@ def test_load_run_gives_the_averaged_model_of_an_unfinished_run_and_names_what_i
     cut_short(two / "8.safetensors")
     with pytest.warns(UserWarning, match=r"8.safetensors: cannot be read .*; an older one was loaded$"):
         assert same_bits(mnistsum.load_run(two.parent).model, states[1].average)
-
-
-def test_load_run_gives_the_weights_of_a_finished_run(two, weights):
-    save_weights(two.parent / WEIGHTS, weights)
-    assert mnistsum.load_run(two.parent).config == weights.config
 
 
 def test_a_run_of_devices_that_are_not_here_can_be_opened(config, states, tmp_path):
@@ -364,3 +348,10 @@ def test_weights_warn_if_a_helper_that_only_a_call_imports_has_changed(new_proce
     helper.write_text("SCALE = 1  # of the image")
     with warnings.catch_warnings(action="error"):
         mnistsum.load_run(tmp_path, own_file)
+
+
+def test_a_users_file_that_the_network_does_not_come_from_is_no_change(new_process, file, tmp_path):
+    (tmp_path / "other.py").write_text("")
+    own.load_file(tmp_path / "other.py")
+    with warnings.catch_warnings(action="error"):
+        load_weights(file)
