@@ -36,22 +36,19 @@ def load(config: DataConfig) -> Data:
     n = len(images)
     if config.validation >= n:
         raise InputError(f"data.validation: expected fewer than the {n} training images, found {config.validation}")
-    held_out = np.zeros(n, bool)
     # RandomState's stream is frozen by NumPy's policy, unlike default_rng's: the split never changes.
-    held_out[np.random.RandomState(0).permutation(n)[: config.validation]] = True
+    is_validation = np.isin(np.arange(n), np.random.RandomState(0).permutation(n)[: config.validation])
     return Data(
-        train=Split(images[~held_out], labels[~held_out]),
-        validation=Split(images[held_out], labels[held_out]),
+        train=Split(images[~is_validation], labels[~is_validation]),
+        validation=Split(images[is_validation], labels[is_validation]),
         test=Split(test_images, test_labels),
     )
 
 
 def digest(split: Split) -> str:
     """Return a digest of a split's images and labels."""
-    content = hashlib.sha256()
-    for array in split:
-        content.update(np.asarray(array).tobytes())
-    return content.hexdigest()[:16]
+    content = b"".join(np.asarray(array).tobytes() for array in split)
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def abstract_split(images: int) -> Split:
@@ -87,8 +84,6 @@ def draw_epoch(
         (6,)
     """
     images = images or n
-    if images > n:
-        raise InputError(f"draw_epoch: expected at most n={n:,} images, found {images:,}")
     order = jax.random.permutation(jax.random.fold_in(order_key, epoch), images)
     if images < n:
         order = jax.random.permutation(jax.random.fold_in(order_key, NO_EPOCH), n)[:images][order]

@@ -22,7 +22,6 @@ from mnistsum.models import Model, abstract_model, with_fixed_calls
 from mnistsum.predict import probabilities
 
 OPSET = 21  # of ONNX
-TOO_NEW = (0, 11)  # first version of JAX that jax2onnx 0.17 does not support
 
 
 def describe(config: Config, temperatures: Temperatures | None) -> dict[str, str]:
@@ -64,11 +63,6 @@ def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = No
 
     It computes in float32 whatever the config says, because ONNX runtimes barely support bfloat16.
     """
-    if jax.__version_info__ >= TOO_NEW:
-        raise InputError(
-            f"--to onnx: jax2onnx needs jax below 0.11, found {jax.__version__}; "
-            "install this project with the extra `onnx` in an environment of its own"
-        )
     try:
         import jax2onnx  # needs the extra `onnx`
     except ModuleNotFoundError:

@@ -30,18 +30,10 @@ def write_whole(path: Path, content: str | bytes) -> None:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Wait until a folder's entries are on disk, except on Windows, which has no such call."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        if os.name == "posix":  # the folder's entry is on disk, too
+            descriptor = os.open(path.parent, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
 
 
 @contextlib.contextmanager

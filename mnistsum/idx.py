@@ -6,12 +6,11 @@ Format: http://yann.lecun.com/exdb/mnist: a big-endian magic number and sizes, t
 import gzip
 import hashlib
 import http.client
-import struct
+import math
 import tempfile
 import urllib.request
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import platformdirs
@@ -20,6 +19,7 @@ from jaxtyping import Int, UInt8
 from mnistsum.errors import InputError, first_line
 from mnistsum.files import write_whole
 
+PACKAGED = Path(__file__).parent / "mnist"
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 URLS = {
     "fashion_mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -48,7 +48,6 @@ CONTENT = {
         "9f55f451c0988b028eccdf7d5cc265ab",
     ),
 }
-MAX_IMAGES = 300_000  # EMNIST has 240,000 digits; a hostile file cannot fill the memory
 
 
 def read(
@@ -61,88 +60,63 @@ def read(
     Raises:
         InputError: if a file cannot be used; the message names it, what was expected and what was found.
     """
-    paths = _locate(name, folder)
+    if name == "custom" and folder is None:
+        raise InputError("data.dir: expected the folder of the data set, as data.name is custom, found none")
+    is_download = folder is None and name != "mnist"
+    paths = _download(name) if is_download else _locate(Path(folder or PACKAGED).expanduser())
     try:
-        return _read_files(paths, name)
+        return *_read_pair(name, paths, 0), *_read_pair(name, paths, 2)
     except InputError as error:
-        if folder is not None or name == "mnist":
-            raise
-        raise InputError(f"{error}; delete {paths[0].parent} to download it again") from None
+        remedy = f"; delete {paths[0].parent} to download it again" if is_download else ""
+        raise InputError(f"{error}{remedy}") from None
 
 
-def _read_files(paths: list[Path], name: str) -> Any:
-    """Return the arrays of `read` from the four files."""
-    arrays = []
-    for i in (0, 2):
-        images = _read_file(paths[i], 2051, name, i).reshape(-1, 28, 28, 1)
-        labels = _read_file(paths[i + 1], 2049, name, i + 1)
-        if len(images) != len(labels):
-            raise InputError(
-                f"{paths[i + 1]}: expected {len(images)} labels as {paths[i].name} holds images, found {len(labels)}"
-            )
-        if labels.max() > 9:
-            raise InputError(f"{paths[i + 1]}: expected labels 0-9, found {labels.max()} at position {labels.argmax()}")
-        arrays += [images, labels.astype(np.int32)]
-    return tuple(arrays)
+def _read_pair(name: str, paths: list[Path], first: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return images and their labels, from two of the four files."""
+    images, labels = (_read_file(paths[i], name, i) for i in (first, first + 1))
+    path = paths[first + 1]
+    if len(images) != len(labels):
+        raise InputError(f"{path}: expected a label for each of {len(images)} images, found {len(labels)}")
+    if labels.max() > 9:
+        raise InputError(f"{path}: expected labels 0-9, found {labels.max()} at position {labels.argmax()}")
+    return images[..., None], labels.astype(np.int32)
 
 
-def _locate(name: str, folder: str | None) -> list[Path]:
-    if folder is None and name != "mnist":
-        return _download(name)
-    try:
-        root = Path(__file__).parent / "mnist" if folder is None else Path(folder).expanduser()
-    except RuntimeError:
-        raise InputError(f"data.dir: expected a folder, found the home of an unknown user: {folder}") from None
-    if not root.is_dir():
-        raise InputError(f"data.dir: expected a folder of four IDX files, found no folder {root}")
+def _locate(folder: Path) -> list[Path]:
+    """Return the paths of the four files in a folder."""
     paths = []
-    for file in FILES:
-        existing = [root / variant for variant in (file, f"{file}.gz") if (root / variant).is_file()]
+    for name in FILES:
+        existing = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
         if not existing:
-            raise InputError(f"{root / file}: no such file, nor {file}.gz; data.dir needs {', '.join(FILES)}")
+            raise InputError(f"{folder / name}: no such file, nor {name}.gz; data.dir needs {', '.join(FILES)}")
         paths.append(existing[0])
     return paths
 
 
-def _read_file(path: Path, magic: int, name: str, index: int) -> UInt8[np.ndarray, " bytes"]:
-    zipped = False
+def _read_file(path: Path, name: str, index: int) -> UInt8[np.ndarray, "..."]:
+    """Return the array in the file at `index` of FILES: [n, 28, 28] or [n]."""
     try:
-        with path.open("rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if zipped else path.open("rb") as file:
-            header = file.read(8)
-            if len(header) < 8:
-                raise InputError(f"{path}: expected an IDX header, found {len(header)} bytes")
-            found, count = struct.unpack(">II", header)
-            if found != magic:
-                raise InputError(f"{path}: expected the magic number {magic}, found {found}")
-            size = 1
-            if magic == 2051:
-                shape = file.read(8)
-                header += shape
-                if len(shape) < 8:
-                    raise InputError(f"{path}: expected an IDX header, found {len(header)} bytes")
-                height, width = struct.unpack(">II", shape)
-                if (height, width) != (28, 28):
-                    raise InputError(f"{path}: expected images of 28x28, found {height}x{width}; resize them")
-                size = 28 * 28
-            if not 0 < count <= MAX_IMAGES:
-                raise InputError(f"{path}: expected a count of 1 to {MAX_IMAGES}, found {count}")
-            content = file.read(count * size + 1)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: expected a whole {'gzip ' if zipped else ''}file, found: {error}") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if len(content) != count * size:
-        more = "more" if len(content) > count * size else len(content)
-        raise InputError(f"{path}: expected the {count * size} bytes that its count {count} implies, found {more}")
+        content = path.read_bytes()
+        if content.startswith(b"\x1f\x8b"):
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    magic, *sides = (2051, 28, 28) if index % 2 == 0 else (2049,)
+    start = 4 * (2 + len(sides))  # bytes of the header: the magic number, the count, and the sides
+    header = np.frombuffer(content[:start].ljust(start, b"\0"), ">u4").tolist()
+    count = header[1]
+    if header != [magic, count, *sides] or count == 0:
+        raise InputError(f"{path}: expected the IDX header {[magic, 'n', *sides]} with n above 0, found {header}")
+    size = start + count * math.prod(sides)
+    if len(content) != size:
+        raise InputError(f"{path}: expected {size:,} bytes for its count of {count:,}, found {len(content):,}")
     if name in CONTENT:
-        expected = CONTENT[name][index]
-        algorithm = "sha256" if len(expected) == 64 else "md5"
-        digest = hashlib.new(algorithm, header + content).hexdigest()
-        if digest != expected:
-            raise InputError(f"{path}: expected the content of {name}, {algorithm} {expected}, found {digest}")
-    return np.frombuffer(content, np.uint8)
+        digest = CONTENT[name][index]
+        algorithm = "sha256" if len(digest) == 64 else "md5"
+        found_digest = hashlib.new(algorithm, content).hexdigest()
+        if found_digest != digest:
+            raise InputError(f"{path}: expected the content of {name}, {algorithm} {digest}, found {found_digest}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(count, *sides)
 
 
 def _download(name: str) -> list[Path]:

@@ -10,8 +10,9 @@ import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
+from mnistsum.config import ModelConfig
 from mnistsum.errors import InputError
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
@@ -27,12 +28,14 @@ KINDS: dict[str, dict[str, Any]] = {
     "SCHEDULES": SCHEDULES,
 }
 SHIPPED = {kind: frozenset(known) for kind, known in KINDS.items()}
+CHANGED = "has changed"
+NETWORKS = "mnistsum/models"  # where this project defines networks
 INSTALLED = {"site-packages", "dist-packages"}  # the latter is Debian's
-STANDARD = tuple(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib"))
+STANDARD = tuple(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib"))
 
 _files: dict[Path, tuple[bytes, ModuleType]] = {}  # source and module of each file that was run
-_before: set[str] = set()  # modules that were imported before the first of them
-_executed: dict[str, str] = {}  # digest of the code of each module that the files brought in, when first seen
+_before: set[str] = set()  # names of the modules that were imported before the first of them
+_executed: dict[Path, tuple[str, str]] = {}  # name and digest of the code of each module, as it was when first seen
 
 
 def load_file(path: str | Path) -> ModuleType:
@@ -65,7 +68,7 @@ def load_file(path: str | Path) -> ModuleType:
 
 
 def _run(file: Path, source: bytes) -> ModuleType:
-    if not _files:
+    if not _before:
         _before.update(sys.modules)
     name = f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:6]}"  # unlike any other module's
     spec = importlib.util.spec_from_file_location(name, file)
@@ -79,7 +82,7 @@ def _run(file: Path, source: bytes) -> ModuleType:
     except BaseException:
         del sys.modules[name]
         raise
-    _executed[file.name if file.name not in _executed else str(file)] = digest_code(source)
+    _executed[file] = file.name, digest_code(source)
     executed_code()
     return module
 
@@ -115,15 +118,18 @@ def own_names() -> list[str]:
 
 
 def executed_code() -> dict[str, str]:
-    """Return the digest of the code of each module that users' files brought in so far, as it was when it was run.
+    """Return the digest of the code of each module that users' files brought in so far, as it was when first seen.
 
     A network may import modules only when it is built or called, so this looks again each time it is called.
     """
-    if _files:
-        for name, module in list(sys.modules.items()):
-            if name not in _executed and name not in _before and _is_users(name, module):
-                _executed[name] = digest_code(_source(module))
-    return dict(_executed)
+    for module in _brought_in():
+        file = _file_of(module)
+        if file not in _executed:
+            _executed[file] = module.__name__, digest_code(_content(module))
+    code = {}
+    for name, digest in sorted(_executed.values()):
+        code[name] = f"{code[name]} {digest}" if name in code else digest  # two folders may hold a module of one name
+    return code
 
 
 @functools.cache
@@ -134,9 +140,16 @@ def project_code(*folders: str) -> Mapping[str, str]:
     return {file.relative_to(root).as_posix(): digest_code(file.read_bytes()) for file in files}
 
 
-def network_code() -> dict[str, str]:
-    """Return the digests of the code that defines networks: this project's and that of users' files."""
-    return {**project_code("mnistsum/models"), **executed_code()}
+def network_code(config: ModelConfig) -> dict[str, str]:
+    """Return the digests of the code that may define a network: this project's, and that of users' files."""
+    classifier = CLASSIFIERS[config.classifier].__module__.replace(".", "/") + ".py"
+    is_shipped = classifier.startswith(NETWORKS)
+    ours = {
+        name: digest
+        for name, digest in project_code(NETWORKS).items()
+        if name == classifier or not (is_shipped and name.startswith(f"{NETWORKS}/classifiers/"))
+    }
+    return {**ours, **executed_code()}
 
 
 def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -148,30 +161,41 @@ def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
         ['a.py has changed', 'b.py is gone', 'c.py is new']
     """
     return [
-        f"{name} {'has changed' if name in then and name in now else 'is gone' if name in then else 'is new'}"
+        f"{name} {CHANGED if name in then and name in now else 'is gone' if name in then else 'is new'}"
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
     ]
 
 
-def _is_users(name: str, module: ModuleType) -> bool:
-    """Return whether a module is neither Python's, nor an installed package's, nor this project's."""
+def _brought_in() -> list[ModuleType]:
+    """Return users' modules that were imported since their first file began, and those that these hold."""
+    loaded = list(sys.modules.items()) if _before else []
+    found = [module for name, module in loaded if name not in _before and _is_users(module)]
+    for module in found:  # which grows: a module that was imported by its path may be in no list of modules
+        for value in list(vars(module).values()):
+            held = value if isinstance(value, ModuleType) else sys.modules.get(str(getattr(value, "__module__", "")))
+            if held not in found and _is_users(held):
+                found.append(held)
+    return found
+
+
+def _is_users(module: Any) -> TypeGuard[ModuleType]:
+    """Return whether a module has a file that is neither Python's, nor an installed package's, nor this project's."""
     spec = getattr(module, "__spec__", None)
-    is_ours = name.split(".")[0] in ("mnistsum", "experiments")
-    if is_ours or spec is None or spec.origin is None or not spec.has_location:
+    if not getattr(spec, "has_location", False) or spec.name.split(".")[0] in ("mnistsum", "experiments"):
         return False
-    file = Path(spec.origin).resolve()
-    if any(file == own for own in _files):  # its digest is there under the file's own name
-        return False
+    file = _file_of(module)
     return INSTALLED.isdisjoint(file.parts) and not any(file.is_relative_to(folder) for folder in STANDARD)
 
 
-def _source(module: ModuleType) -> bytes:
+def _file_of(module: ModuleType) -> Path:
+    return Path(module.__spec__.origin)  # pyright: ignore - it has one, as `_is_users` checks
+
+
+def _content(module: ModuleType) -> bytes:
     """Return the bytes that a module was imported from, which may be in an archive."""
-    spec = module.__spec__
-    assert spec is not None and spec.origin is not None, "checked by _is_users"
-    file = Path(spec.origin)
-    return file.read_bytes() if file.is_file() else spec.loader.get_data(spec.origin)  # pyright: ignore
+    file = _file_of(module)
+    return file.read_bytes() if file.is_file() else module.__loader__.get_data(str(file))  # pyright: ignore
 
 
 def digest_code(source: bytes) -> str:

@@ -60,12 +60,12 @@ class Predictor(Weights):
         numbers = np.full(n, numbers) if np.ndim(numbers) == 0 else np.asarray(numbers)
         if numbers.shape != (n,) or not np.isin(numbers, range(10)).all():
             raise InputError(f"numbers: expected {n} of 0-9, one per image, found {reprlib.repr(numbers.tolist())}")
-        chunks = []
-        for start in range(0, max(n, 1), PAIRS):
-            chunk = slice(start, start + PAIRS)
-            padding = PAIRS - len(numbers[chunk])
-            padded = np.pad(images[chunk], [(0, padding), (0, 0), (0, 0), (0, 0)]), np.pad(numbers[chunk], (0, padding))
-            chunks.append(_probabilities(self.config.data, self.model, self.temperatures, *padded))
+        padding = max(-n % PAIRS, PAIRS - n)  # to a whole number of chunks, and at least one
+        pairs = np.pad(images, [(0, padding), (0, 0), (0, 0), (0, 0)]), np.pad(numbers, (0, padding))
+        chunks = [
+            _probabilities(self.config.data, self.model, self.temperatures, *(array[i : i + PAIRS] for array in pairs))
+            for i in range(0, n + padding, PAIRS)
+        ]
         return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *chunks)
 
 
@@ -91,26 +91,17 @@ def load_pretrained(name_or_path: str | Path = "base", file: str | Path | None =
     if file is not None:
         own.load_file(file)
     path = locate(name_or_path)
-    if path.is_dir():
-        return Predictor(*load_run(path))
-    if path.exists():
-        return Predictor(*load_weights(path))
-    names = ", ".join(_names())
-    raise InputError(f"{name_or_path}: no such model; expected {names}, a run's folder or a file of weights")
+    return Predictor(*(load_run(path) if path.is_dir() else load_weights(path)))
 
 
 def locate(name_or_path: str | Path) -> Path:
-    """Return the folder of a shipped network if given its name, else the path."""
-    path = Path(name_or_path)
-    if str(name_or_path) not in _names():
-        return path
-    if path.exists():
-        warnings.warn(
-            f"{path}: the network that ships with the package; the folder of this name is ./{path}", stacklevel=2
-        )
-    return PRETRAINED / path
-
-
-def _names() -> list[str]:
-    """Return the names of the shipped networks."""
-    return sorted(folder.name for folder in PRETRAINED.iterdir() if folder.is_dir())
+    """Return the folder of a shipped network if given its name, else the path; InputError if there is neither."""
+    path, name = Path(name_or_path), str(name_or_path)
+    shipped = sorted(folder.name for folder in PRETRAINED.iterdir() if folder.is_dir())
+    if name in shipped:
+        if path.exists():
+            warnings.warn(f"{name}: the network that ships with mnistsum, not the folder ./{name}", stacklevel=3)
+        return PRETRAINED / name
+    if not path.exists():
+        raise InputError(f"{name}: no such model; expected {', '.join(shipped)}, a run's folder or a file of weights")
+    return path

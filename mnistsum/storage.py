@@ -25,6 +25,7 @@ from mnistsum.config import Config, as_dict, from_json, read_config, to_json
 from mnistsum.errors import InputError, first_line
 from mnistsum.files import make_folder, write_whole, writing
 from mnistsum.models import Model, abstract_model
+from mnistsum.models.summary import summarize
 from mnistsum.train import init_state, make_recipe, split_keys, trained_model
 from mnistsum.types import TrainState
 
@@ -42,6 +43,14 @@ class Weights(NamedTuple):
     temperatures: Temperatures | None  # fitted on validation images; None: there were none
     made_by: str  # where the weights come from
     data: dict[str, str]  # digest of each split of the data set, by name; empty if not known
+
+
+class Content(NamedTuple):
+    """What a file holds."""
+
+    config: Config
+    arrays: dict[str, jax.Array]  # by name
+    about: dict[str, Any]  # JSON values; `code` has the digests of the code that defines the network
 
 
 class Restored(NamedTuple):
@@ -84,9 +93,8 @@ def save_weights(file: Path, weights: Weights, rounded: bool = False) -> None:
         "temperatures": weights.temperatures and weights.temperatures._asdict(),
         "made_by": weights.made_by,
         "data": weights.data,
-        "code": own.network_code(),
     }
-    save_arrays(file, arrays, {"config": to_json(weights.config), "weights": json.dumps(about)})
+    save_arrays(file, weights.config, arrays, "weights", about)
 
 
 def load_weights(path: Path) -> Weights:
@@ -98,18 +106,12 @@ def load_weights(path: Path) -> Weights:
         InputError: if the file has another format, or another architecture than its config.
     """
     file = path / WEIGHTS if path.is_dir() else path
-    arrays, metadata = load_arrays(file)
-    if "weights" not in metadata:
-        raise InputError(f"{file}: expected weights, found a checkpoint")
-    config, about = from_json(metadata["config"], str(file)), json.loads(metadata["weights"])
-    like = abstract_model(config.model)
-    arrays = {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}  # kernels may be rounded
-    if differs := first_difference(name_arrays(like), arrays):
-        raise InputError(f"{file}: of another architecture: {differs}; use the code that wrote it")
-    if changed := own.changes(about["code"], own.network_code()):
-        warnings.warn(f"{file}: since it was trained, {', '.join(changed)}", stacklevel=2)
-    temperatures = about["temperatures"] and Temperatures(**about["temperatures"])
-    return Weights(config, _fill(like, arrays), temperatures, about["made_by"], about["data"])
+    found = load_arrays(file, "weights")
+    arrays = {name: jnp.asarray(array, jnp.float32) for name, array in found.arrays.items()}  # kernels may be rounded
+    model = _fill(file, abstract_model(found.config.model), arrays)
+    _warn_of_changes(file, found)
+    temperatures = found.about["temperatures"] and Temperatures(**found.about["temperatures"])
+    return Weights(found.config, model, temperatures, found.about["made_by"], found.about["data"])
 
 
 def save_checkpoint(folder: Path, config: Config, state: TrainState, extra: dict[str, Any]) -> None:
@@ -128,7 +130,7 @@ def save_checkpoint(folder: Path, config: Config, state: TrainState, extra: dict
     """
     make_folder(folder)
     path = folder / f"{int(state.step)}.safetensors"
-    save_arrays(path, name_arrays(state), {"config": to_json(config), "extra": json.dumps(extra)})
+    save_arrays(path, config, name_arrays(state), "checkpoint", {"extra": extra})
     with writing(folder):
         newest_first = _checkpoints(folder)
         index = newest_first.index(path)
@@ -142,13 +144,8 @@ def restore(folder: Path, config: Config) -> Restored:
     Raises:
         InputError: if there is none; it gives the reason for each checkpoint.
     """
-    refused: list[str] = []
-    for path in _checkpoints(folder):
-        try:
-            return Restored(*_read_checkpoint(path, config), tuple(refused))
-        except InputError as error:
-            refused.append(str(error))
-    raise InputError("; ".join(refused) or f"{folder}: holds no checkpoint; start the run again")
+    state, found, refused = _newest(folder, config)
+    return Restored(state, found.about["extra"], tuple(refused))
 
 
 def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
@@ -178,24 +175,26 @@ def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
     if not (folder / CHECKPOINTS).is_dir():
         raise InputError(f"{folder}: expected the folder of a run, found neither {WEIGHTS} nor {CHECKPOINTS} in it")
     config = read_config(folder)
-    state, _, refused = restore(folder / CHECKPOINTS, config)
+    state, found, refused = _newest(folder / CHECKPOINTS, config)
     for line in refused:
         warnings.warn(f"{line}; an older one was loaded", stacklevel=2)
+    _warn_of_changes(folder, found)
     return Weights(config, trained_model(state), None, f"{folder}, unfinished, step {int(state.step)}", {})
 
 
-def save_arrays(path: Path, arrays: dict[str, Any], metadata: dict[str, str]) -> None:
-    """Write named arrays and their metadata as one safetensors file, with a digest of both."""
+def save_arrays(path: Path, config: Config, arrays: dict[str, Any], kind: str, about: dict[str, Any]) -> None:
+    """Write named arrays, their config and JSON values about them as one safetensors file, with a digest of it all."""
     arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
-    metadata = metadata | {"format": FORMAT}
+    about = about | {"code": own.network_code(config.model)}
+    metadata = {"config": to_json(config), "format": FORMAT, kind: json.dumps(about)}
     write_whole(path, safetensors.flax.save(arrays, metadata | {DIGEST: _digest(arrays, metadata)}))
 
 
-def load_arrays(path: Path) -> tuple[dict[str, jax.Array], dict[str, str]]:
-    """Return the arrays and the metadata of a file that `save_arrays` wrote.
+def load_arrays(path: Path, kind: str) -> Content:
+    """Return what `save_arrays` wrote to a file.
 
     Raises:
-        InputError: if it is missing, or not byte for byte what was saved.
+        InputError: if it is missing, of another kind, or not byte for byte what was saved.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -210,7 +209,9 @@ def load_arrays(path: Path) -> tuple[dict[str, jax.Array], dict[str, str]]:
         raise InputError(f"{path}: expected format {FORMAT} of mnistsum, found {found}; use the version that wrote it")
     if metadata.pop(DIGEST, None) != _digest(arrays, metadata):
         raise InputError(f"{path}: altered: not the bytes that were saved")
-    return arrays, metadata
+    if kind not in metadata:
+        raise InputError(f"{path}: expected {kind}, found another kind of file of mnistsum")
+    return Content(from_json(metadata["config"], str(path)), arrays, json.loads(metadata[kind]))
 
 
 def name_arrays(tree: Any) -> dict[str, Any]:
@@ -238,24 +239,42 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: int(path.stem), reverse=True)
 
 
-def _read_checkpoint(path: Path, config: Config) -> tuple[TrainState, dict[str, Any]]:
-    arrays, metadata = load_arrays(path)
-    if "extra" not in metadata:
-        raise InputError(f"{path}: expected a checkpoint, found weights")
-    saved = as_dict(from_json(metadata["config"], str(path)))
+def _newest(folder: Path, config: Config) -> tuple[TrainState, Content, list[str]]:
+    """Return the state in the newest sound checkpoint, all its content, and why newer ones were refused."""
+    refused = []
+    for path in _checkpoints(folder):
+        try:
+            return *_read_checkpoint(path, config), refused
+        except InputError as error:
+            refused.append(str(error))
+    raise InputError("; ".join(refused) or f"{folder}: holds no checkpoint; start the run again")
+
+
+def _read_checkpoint(path: Path, config: Config) -> tuple[TrainState, Content]:
+    found = load_arrays(path, "checkpoint")
+    saved = as_dict(found.config)
     for name, value in as_dict(config).items():
         if name != "devices" and saved[name] != value:
             raise InputError(f"{path}: from another config: expected {name} to be {value!r}, found {saved[name]!r}")
     # No array's shape depends on the number of images or devices, and the run's devices may not exist here.
     images = config.data.train_images or config.training.batch_size
     like = jax.eval_shape(lambda: init_state(make_recipe(config, images, devices=1), split_keys(0)))
+    return _fill(path, like, found.arrays), found
+
+
+def _warn_of_changes(source: Path, found: Content) -> None:
+    """Warn in one line if the code that defines a network has changed since its file was written."""
+    then, model = found.about["code"], found.config.model
+    if then.keys() - own.network_code(model).keys():
+        summarize(model)  # which calls the network: it may import modules only then
+    if changed := [line for line in own.changes(then, own.network_code(model)) if line.endswith(own.CHANGED)]:
+        warnings.warn(f"{source}: since it was trained, {', '.join(changed)}", stacklevel=3)
+
+
+def _fill(path: Path, like: Any, arrays: dict[str, Any]) -> Any:
+    """Return a tree of arrays in the place of shapes; raise InputError if the arrays of the file do not fit."""
     if differs := first_difference(name_arrays(like), arrays):
-        raise InputError(f"{path}: of another architecture: {differs}")
-    return _fill(like, arrays), json.loads(metadata["extra"])
-
-
-def _fill(like: Any, arrays: dict[str, Any]) -> Any:
-    """Return a tree of arrays in the place of shapes."""
+        raise InputError(f"{path}: of another architecture: {differs}; use the code that wrote it")
     leaves, structure = jax.tree.flatten(like)
     filled = [
         jax.random.wrap_key_data(arrays[name]) if _is_key(leaf) else arrays[name]

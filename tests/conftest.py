@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -14,6 +15,7 @@ import pytest
 from flax import nnx
 from programs import UNOPTIMIZED
 
+from mnistsum import own
 from mnistsum.app import program
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
 from mnistsum.data import load
@@ -61,6 +63,26 @@ def run_program(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     yield run
     gc.set_threshold(*threshold)
+
+
+@pytest.fixture
+def new_process(monkeypatch, tmp_path) -> Iterator[Callable[[], None]]:
+    """Import from the test's folder, and yield a function that forgets users' files, as a new process has run none."""
+    monkeypatch.syspath_prepend(tmp_path)
+    modules = set(sys.modules)
+
+    def forget() -> None:
+        for name in set(sys.modules) - modules:
+            del sys.modules[name]
+        for name, empty in (("_files", {}), ("_executed", {}), ("_before", set())):
+            monkeypatch.setattr(own, name, empty)
+        for kind, known in own.KINDS.items():
+            for name in known.keys() - own.SHIPPED[kind]:
+                del known[name]
+
+    forget()
+    yield forget
+    forget()
 
 
 @pytest.fixture(scope="session")

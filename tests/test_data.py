@@ -1,21 +1,21 @@
 """Examples: order, numbers, pairs and distortion as pure functions of keys."""
 
-import dataclasses
-import json
+import collections
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from programs import ROOT
 from scipy.stats import chisquare
 
-from experiments.training.record import digest
-from mnistsum.config import AugmentConfig, DataConfig
-from mnistsum.data import Pairs, augment, draw_by_rank, draw_epoch, load, pair, scale
+from mnistsum.config import AugmentConfig, Config, DataConfig, TrainingConfig
+from mnistsum.data import Pairs, augment, digest, draw_epoch, load, pair, scale
+from mnistsum.train import begin_epoch, draw_batch, make_recipe, split_keys
 
 KEYS = jax.random.split(jax.random.key(7), 3)
 AUGMENT = jax.jit(augment, static_argnums=0)
+DIGESTS = ["cf6f6546bd516784", "0d6b6bbeaaa671f3", "45a60edfded3b2bb"]  # as in experiments/results/runs
+BATCH = jax.jit(draw_batch, static_argnums=0)
 DRAW = jax.jit(draw_epoch, static_argnums=(3, 4))
 
 
@@ -40,20 +40,19 @@ def test_a_few_images_are_the_same_in_every_epoch_and_others_with_another_key():
     assert (first.numbers == DRAW(*KEYS[:2], 0, 1000).numbers).all()
 
 
-@pytest.mark.parametrize("pressure", [1 + 1e-6, 10.0, 1000.0])
-def test_images_come_up_by_the_rank_of_their_losses_as_often_as_expected_to_within_one(pressure):
-    n = 5000
-    losses = np.random.default_rng(0).exponential(size=n).astype(np.float32)
-    counts = np.bincount(jax.jit(draw_by_rank)(losses, jnp.log(jnp.float32(pressure))), minlength=n)[
-        np.argsort(-losses)
-    ]
-    assert counts.sum() == n
-    ends = np.linspace(0, 1, n + 1)
-    expected = n * np.diff((1 - pressure**-ends) / (1 - 1 / pressure))  # the integral of the density over each rank
-    assert np.abs(counts - expected).max() <= 1
-    assert np.abs((counts - expected).cumsum()).max() <= 1
-    if pressure == 1000:
-        assert abs(expected[0] - 6.915) < 0.01  # log(1000) / (1 - 1 / 1000)
+def test_an_image_meets_the_same_number_at_every_batch_size(train):
+    met = []
+    for size in (32, 64):
+        recipe, keys = make_recipe(Config(training=TrainingConfig(batch_size=size)), 256), split_keys(0)
+        epoch = begin_epoch(recipe, keys, recipe.steps_per_epoch, 256)  # the second
+        for step in range(recipe.steps_per_epoch, 2 * recipe.steps_per_epoch):
+            batch = jax.device_get(BATCH(recipe, keys, step, train, epoch))
+            met.append(
+                {image.tobytes(): number.argmax() for image, number in zip(batch.image, batch.number, strict=True)}
+            )
+    by_32, by_64 = (collections.ChainMap(*batches) for batches in (met[:8], met[8:]))
+    assert len(by_32) == 256
+    assert by_32 == by_64
 
 
 def pairs_are_uniform(labels: np.ndarray, numbers: np.ndarray) -> bool:
@@ -71,30 +70,16 @@ def test_a_million_numbers_are_uniform_whatever_the_digit_and_a_biased_sampler_i
     assert not pairs_are_uniform(labels, biased)
 
 
+def test_the_splits_are_those_of_all_published_runs(mnist):
+    assert [digest(split) for split in mnist] == DIGESTS
+
+
 def test_validation_and_training_share_nothing_and_are_the_whole_file(mnist):
     whole = load(DataConfig(validation=0))
     assert [len(split.labels) for split in whole] == [60_000, 0, 10_000]
     train, validation = (list(map(bytes, split.images)) for split in mnist[:2])
     assert not set(train) & set(validation)
     assert sorted(train + validation) == sorted(map(bytes, whole.train.images))
-
-
-def test_the_split_is_that_of_the_published_runs_of_base(mnist):
-    published = json.loads((ROOT / "experiments" / "results" / "runs" / "base-0" / "run.json").read_text())["data"]
-    assert {name: digest(split) for name, split in mnist._asdict().items()} == published
-
-
-def test_validation_stands_for_the_whole_file(mnist):
-    # Even places have harder writers than odd ones: a fair draw takes as much of each, and of every tenth of the file.
-    place = {image: i for i, image in enumerate(map(bytes, load(DataConfig(validation=0)).train.images))}
-    places = np.array([place[image] for image in map(bytes, mnist.validation.images)])
-    assert abs((places % 2).mean() - 0.5) < 0.03
-    assert (np.abs(np.bincount(places // 6000) / 5000 - 0.1) < 0.02).all()
-
-
-def test_train_and_test_share_no_image(mnist):
-    seen = set(map(bytes, mnist.train.images)) | set(map(bytes, mnist.validation.images))
-    assert not seen & set(map(bytes, mnist.test.images))
 
 
 def test_pair_by_hand():
@@ -124,14 +109,6 @@ def test_scale_by_hand():
     standard = scale(DataConfig(scaling="standard"), pixels)
     assert unit[:, 0, 0, 0].tolist() == [0.0, 1.0]
     np.testing.assert_allclose(standard[:, 0, 0, 0], [-0.1307 / 0.3081, 0.8693 / 0.3081], rtol=1e-6)
-
-
-def test_the_training_pixels_have_the_mean_and_deviation_that_scaling_assumes(mnist):
-    counts = sum(np.bincount(split.images.ravel(), minlength=256) for split in (mnist.train, mnist.validation))
-    levels = np.arange(256) / 255
-    mean = np.average(levels, weights=counts)
-    deviation = np.sqrt(np.average((levels - mean) ** 2, weights=counts))
-    np.testing.assert_allclose([mean, deviation], [0.1307, 0.3081], atol=5e-5)
 
 
 def test_no_distortion_leaves_pixels_as_they_are(train):
@@ -167,7 +144,7 @@ def test_distortion_is_centered_and_differs_by_image_and_key(change):
     # A disc at the center stays there, however its shape changes.
     y, x = np.mgrid[:28, :28] - 13.5
     disc = np.repeat((np.hypot(y, x) < 8)[None, :, :, None] * np.uint8(255), 64, 0)
-    config = dataclasses.replace(AugmentConfig(), **change)
+    config = AugmentConfig(**change)
     pixels = np.asarray(AUGMENT(config, KEYS[2], jnp.asarray(disc)))
     mass = pixels[..., 0] / pixels.sum((1, 2, 3))[:, None, None]
     np.testing.assert_allclose((mass * y).sum((1, 2)), 0, atol=0.02)

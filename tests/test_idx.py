@@ -1,12 +1,10 @@
 """IDX files are found, read and verified, or refused in one line that names the file."""
 
-import errno
 import gzip
 import http.server
 import struct
 import tempfile
 import threading
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -57,44 +55,29 @@ def test_a_custom_set_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("file", "change", "message"),
+    ("file", "change", "answer"),
     [
-        (IMAGES, lambda b: struct.pack(">I", 2052) + b[4:], "expected the magic number 2051, found 2052"),
-        (LABELS, lambda b: struct.pack(">I", 7) + b[4:], "expected the magic number 2049, found 7"),
-        (IMAGES, lambda b: b[:-1], "expected the 31360 bytes that its count 40 implies, found 31359"),
-        (IMAGES, lambda b: b + b"x", "expected the 31360 bytes that its count 40 implies, found more"),
-        (IMAGES, lambda b: b[:12], "expected an IDX header, found 12 bytes$"),
-        (LABELS, lambda b: struct.pack(">II", 2049, 39) + b[8:-1], "expected 40 labels .* found 39"),
+        (IMAGES, lambda b: struct.pack(">I", 2052) + b[4:], r"\[2051, 'n', 28, 28\] .*, found \[2052, 40, 28, 28\]"),
+        (LABELS, lambda b: struct.pack(">I", 7) + b[4:], r"\[2049, 'n'\] .*, found \[7, 40\]"),
+        (IMAGES, lambda b: b[:8] + struct.pack(">II", 32, 32) + b[16:], r"found \[2051, 40, 32, 32\]"),
+        (IMAGES, lambda b: struct.pack(">II", 2051, 0) + b[8:16], r"with n above 0, found \[2051, 0, 28, 28\]"),
+        (IMAGES, lambda b: b[:7], r"found \[2051, 0, 0, 0\]"),
+        (LABELS, lambda b: b"", r"found \[0, 0\]"),
+        (IMAGES, lambda b: b[:-1], "expected 31,376 bytes for its count of 40, found 31,375"),
+        (IMAGES, lambda b: b + b"x", "expected 31,376 bytes for its count of 40, found 31,377"),
+        (IMAGES, lambda b: struct.pack(">II", 2051, 2**32 - 1) + b[8:], "for its count of 4,294,967,295, found 31,376"),
+        (IMAGES, lambda b: gzip.compress(b)[:-200], "cannot be read: "),
+        (IMAGES, lambda b: gzip.compress(b)[:40] + b"\xff" * 40, "cannot be read: "),
+        (LABELS, lambda b: struct.pack(">II", 2049, 39) + b[8:-1], "expected a label for each of 40 images, found 39"),
         (LABELS, lambda b: b[:-1] + b"\x0b", "expected labels 0-9, found 11 at position 39"),
-        (
-            IMAGES,
-            lambda b: b[:8] + struct.pack(">II", 32, 32) + b[16:],
-            "expected images of 28x28, found 32x32; resize them$",
-        ),
-        (IMAGES, lambda b: struct.pack(">II", 2051, 2**32 - 1) + b[8:], "expected a count of 1 to 300000"),
-        (IMAGES, lambda b: struct.pack(">II", 2051, 0) + b[8:16], "expected a count of 1 to 300000, found 0"),
-        (IMAGES, lambda b: b[:3], "expected an IDX header, found 3 bytes"),
-        (IMAGES, lambda b: gzip.compress(b)[:-200], "expected a whole gzip file"),
-        (IMAGES, lambda b: gzip.compress(b)[:40] + b"\xff" * 40, "expected a whole gzip file"),
-        (LABELS, lambda b: b"", "expected an IDX header, found 0 bytes"),
     ],
 )
-def test_a_damaged_file_is_refused_by_name(tmp_path, file, change, message):
+def test_a_damaged_file_is_refused_by_name(tmp_path, file, change, answer):
     path = write_set(tmp_path) / file
     path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(InputError, match=f"{file}: {message}") as error:
+    with pytest.raises(InputError, match=f"{file}: .*{answer}") as error:
         load(DataConfig(name="custom", dir=str(tmp_path), validation=10))
     assert "\n" not in str(error.value)
-
-
-def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
-    def denied(self, *_):
-        raise PermissionError(errno.EACCES, "Permission denied")  # root, as in CI, never gets it
-
-    write_set(tmp_path)
-    monkeypatch.setattr(Path, "open", denied)
-    with pytest.raises(InputError, match=f"{IMAGES}: cannot be read: Permission denied$"):
-        load(DataConfig(name="custom", dir=str(tmp_path), validation=10))
 
 
 @st.composite
@@ -126,30 +109,17 @@ def test_any_file_is_read_or_refused_in_one_line(file):
             assert data.train.labels.max() < 10
 
 
-def test_a_file_that_unpacks_without_end_is_refused_within_512_megabytes(tmp_path):
-    write_set(tmp_path)
-    (tmp_path / IMAGES).unlink()
-    with gzip.open(tmp_path / f"{IMAGES}.gz", "wb", 1) as file:
-        file.write(struct.pack(">IIII", 2051, idx.MAX_IMAGES, 28, 28))
-        for _ in range(300):
-            file.write(bytes(2**20))
-    tracemalloc.start()
-    with pytest.raises(InputError, match=f"{IMAGES}.gz: expected the 235200000 bytes .*, found more"):
-        load(DataConfig(name="custom", dir=str(tmp_path), validation=10))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 512e6
-
-
 def test_a_missing_file_and_a_missing_folder_are_refused_by_name(tmp_path):
     (write_set(tmp_path) / TEST_LABELS).unlink()
     with pytest.raises(InputError, match=f"{TEST_LABELS}: no such file"):
         load(DataConfig(name="custom", dir=str(tmp_path), validation=10))
-    with pytest.raises(InputError, match=r"found no folder .*nowhere"):
+    with pytest.raises(InputError, match=r"nowhere/.*: no such file.*; data.dir needs"):
         load(DataConfig(dir=str(tmp_path / "nowhere")))
+    with pytest.raises(InputError, match=r"^data.dir: expected the folder of the data set.*, found none$"):
+        load(DataConfig(name="custom"))
 
 
-def test_validation_must_leave_images_to_train_on(tmp_path):
+def test_validation_leaves_images_to_train_on(tmp_path):
     with pytest.raises(InputError, match=r"data.validation: expected fewer than the 40 training images, found 40"):
         load(DataConfig(name="custom", dir=str(write_set(tmp_path)), validation=40))
 
@@ -186,9 +156,8 @@ def test_a_download_of_other_content_is_refused_and_not_kept(proxy, tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("port", ["9", "port"])  # the discard port, which refuses at once, and an invalid one
-def test_without_network_the_error_names_address_folder_and_files(tmp_path, monkeypatch, port):
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+def test_without_network_the_error_names_address_folder_and_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # the discard port, which refuses at once
     monkeypatch.setattr("urllib.request._opener", None)  # which keeps the proxy of the first request
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(InputError, match=f"codh.*cannot be reached.*{tmp_path}.*{IMAGES}.*data.dir"):
@@ -203,8 +172,3 @@ def test_a_damaged_copy_of_a_download_is_refused_with_its_remedy(tmp_path, monke
         (cache / f"{name}.gz").write_bytes(gzip.compress(b""))
     with pytest.raises(InputError, match=f"{IMAGES}.gz: expected .*; delete {cache} to download it again"):
         load(DataConfig(name="kmnist"))
-
-
-def test_the_home_of_an_unknown_user_is_refused():
-    with pytest.raises(InputError, match=r"data\.dir: expected a folder, .* of an unknown user: ~nobody-at-all/x"):
-        load(DataConfig(name="custom", dir="~nobody-at-all/x"))

@@ -69,7 +69,7 @@ def _expand(argument: str) -> list[str]:
     """Return the files that an argument stands for: a folder's pictures, or itself."""
     if argument == "-" or not Path(argument).is_dir():
         return [argument]
-    pictures = [file for file in Path(argument).iterdir() if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
+    pictures = [file for file in Path(argument).iterdir() if file.suffix.lower() in SUFFIXES]
     if not pictures:
         raise InputError(f"{argument}: expected pictures ({', '.join(SUFFIXES)}) in this folder, found none")
     return sorted(map(str, pictures))

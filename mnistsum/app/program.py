@@ -25,7 +25,11 @@ class Parser(argparse.ArgumentParser):
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults, and descriptions as they are written."""
+    """Shows defaults but None and False, and descriptions as they are written."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        is_off = action.default is None or action.default is False
+        return action.help if is_off else super()._get_help_string(action)
 
 
 def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:

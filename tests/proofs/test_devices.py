@@ -36,13 +36,9 @@ def test_a_checkpoint_of_eight_devices_goes_on_with_one_and_the_reverse(found):
     assert max(found["resumed"].values()) < 1e-5
 
 
-def test_devices_that_share_a_batch_only_sum_over_it_and_gather_losses_to_draw_by(found):
+def test_devices_that_share_a_batch_only_sum_over_it(found):
     assert found["communication"].pop("all-reduce") > 0
     assert not any(found["communication"].values())
-    by_rank = found["communication_by_rank"]
-    assert by_rank.pop("all-reduce") > 0
-    assert by_rank.pop("all-gather") == 1  # of the losses of its images
-    assert not any(by_rank.values())
 
 
 def test_seeds_spread_over_devices_never_communicate(found):
@@ -50,23 +46,18 @@ def test_seeds_spread_over_devices_never_communicate(found):
 
 
 def test_a_step_of_spread_seeds_is_each_seeds_own(found):
+    assert len(found["seeds"]) == 16  # of a plain network, and of one with batch norms and dropout
     assert max(found["seeds"]) < 1e-5
     assert found["other_seed"] > 0.01
 
 
-def test_batch_norms_and_dropout_are_of_the_whole_batch_and_of_each_seed(found):
+def test_batch_norms_and_dropout_are_of_the_whole_batch(found):
     assert found["normed"] < 1e-4  # twenty steps, one device and eight; statistics and masks included
-    assert found["normed_seed"] < 1e-5
-
-
-def test_draws_by_rank_are_of_the_whole_batch_and_of_each_seed(found):
-    assert found["by_rank"] < 1e-4  # two steps into the second epoch, drawn by the first's losses
-    assert found["by_rank_seed"] < 1e-4
 
 
 def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do(found):
     assert found["refusals"] == [
         "",
         "training.batch_size: expected 63 or 66, for 3 devices, found 64",
-        "devices: expected at most 8 that JAX finds, found 9",
+        "devices: expected at most the 8 that JAX finds, found 9",
     ]

@@ -1,0 +1,215 @@
+"""The command `mnistsum`: what it prints, and how it ends."""
+
+import csv
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from programs import ROOT, write_set
+
+from mnistsum.app.main import command
+from mnistsum.app.predict import describe
+from mnistsum.data import digest, load
+from mnistsum.errors import InputError
+from mnistsum.evaluation import evaluate, score
+from mnistsum.predict import load_pretrained
+from mnistsum.storage import save_weights
+
+
+@pytest.fixture
+def album(mnist, tmp_path) -> Path:
+    """A folder of six digits, a .png file that is no image, and a file not named like a picture."""
+    folder = tmp_path / "album"
+    folder.mkdir()
+    for i, image in enumerate(mnist.test.images[:6]):
+        Image.fromarray(255 - image[..., 0]).resize((280, 280)).save(folder / f"{i}.PNG")
+    (folder / "bad.png").write_text("no picture")
+    (folder / "notes.txt").write_text("no picture either")
+    return folder
+
+
+def shell(*arguments, cwd=ROOT, **options) -> subprocess.CompletedProcess:
+    line = [sys.executable, "-m", "mnistsum", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, timeout=100, **options)
+
+
+def test_pictures_and_standard_input_give_the_answers_of_python(album, mnist):
+    files = [album / "0.PNG", album / "1.PNG"]
+    run = shell("predict", *files, "-", "--number", 7, "--json", input=files[1].read_bytes())
+    assert (run.returncode, run.stderr) == (0, b"")
+    rows = json.loads(run.stdout)
+    assert [row["file"] for row in rows] == [*map(str, files), "standard input"]
+    assert [(row["digit"], row["sum"]) for row in rows] == [(7, 14), (2, 9), (2, 9)]
+    assert all(row["agree"] and row["number"] == 7 and row["warnings"] == [] for row in rows)
+    expected = load_pretrained("base").predict(mnist.test.images[:1], 7)
+    for output, values in zip(("digit", "sum"), expected, strict=True):
+        top = rows[0][f"{output}_top3"]
+        assert top[0]["value"] == values[0].argmax()
+        assert top[0]["probability"] == pytest.approx(values[0].max(), abs=0.02)  # of the picture, not of the image
+        assert [entry["probability"] for entry in top] == sorted((entry["probability"] for entry in top), reverse=True)
+
+
+def test_a_folder_gives_a_row_for_each_picture_and_the_reason_of_each_that_cannot_be_read(
+    album, capsys, run_program, monkeypatch
+):
+    reason = "expected a PNG, JPEG, GIF or BMP image, found another kind of file"
+    files = [*(str(album / f"{i}.PNG") for i in range(6)), str(album / "bad.png")]
+    with pytest.raises(InputError, match=f"^{album / 'bad.png'}: {reason}$"):
+        command(["predict", str(album), "--number", "1", "--json"])
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["file"] for row in rows] == files
+    assert [row["digit"] for row in rows[:-1]] == [7, 2, 1, 0, 4, 1]
+    assert rows[-1] == {"file": files[-1], "error": reason}
+    with pytest.raises(InputError):
+        command(["predict", str(album), "--number", "1", "--csv"])
+    lines = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [line["file"] for line in lines] == files
+    assert [line["sum"] for line in lines] == ["8", "3", "2", "1", "5", "2", ""]
+    assert float(lines[0]["digit_probability"]) == pytest.approx(rows[0]["digit_top3"][0]["probability"], abs=1e-5)
+    assert lines[-1]["error"] == reason
+    status, stderr = run_program(command, "predict", album, "nowhere.png")
+    assert status == 2
+    assert stderr == f"error: {album / 'bad.png'}: {reason} (and 1 more of 8 pictures)\n"
+
+
+def test_doubts_are_in_the_table_and_in_json(tmp_path, capsys):
+    page = Image.new("L", (300, 150), 255)
+    for x in (60, 200):
+        ImageDraw.Draw(page).line((x, 30, x, 120), fill=0, width=10)
+    page.save(tmp_path / "eleven.png")
+    arguments = ["predict", str(tmp_path / "eleven.png"), "--number", "1"]
+    assert command([*arguments, "--json"]) == 0
+    assert "more than one shape" in json.loads(capsys.readouterr().out)[0]["warnings"]
+    assert command(arguments) == 0
+    assert "more than one shape" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("digit", "number", "warnings"),
+    [(0.9, 4, []), (0.7, 4, ["low confidence"]), (0.9, 5, ["digit and sum disagree"])],
+)
+def test_low_confidence_and_disagreement_are_doubts(digit, number, warnings):
+    digits, sums = np.full(10, (1 - digit) / 9), np.eye(19)[7]
+    digits[3] = digit
+    assert describe(digits, sums, number, ())["warnings"] == warnings
+
+
+def test_a_name_like_markup_is_printed_as_it_is(album, monkeypatch, capsys):
+    monkeypatch.chdir(album)
+    (album / "0.PNG").rename("[red]x[!bold].png")
+    assert command(["predict", "[red]x[!bold].png", "--number", "1"]) == 0
+    assert "[red]x[!bold].png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["predit"], "argument COMMAND: invalid choice: 'predit'"),
+        (["predict"], "the following arguments are required: files"),
+        (["predict", "x.png", "--number", "10"], "argument --number: invalid choice: 10"),
+        (["predict", "x.png", "--json", "--csv"], "argument --csv: not allowed with argument --json"),
+        (["export", "base"], "the following arguments are required: --to"),
+        (["predict", "nowhere.png"], "nowhere.png: no such file"),
+        (["predict", "."], ".: expected pictures (.png, .jpg, .jpeg, .gif, .bmp) in this folder, found none"),
+        (["predict", "x.png", "--config", "nowhere.py"], "nowhere.py: expected a Python file"),
+        (["evaluate", "bass"], "bass: no such model; expected base, best, a run's folder or a file of weights"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line_with_status_2(run_program, tmp_path, monkeypatch, arguments, answer):
+    monkeypatch.chdir(tmp_path)
+    status, stderr = run_program(command, *arguments)
+    assert status == 2
+    assert stderr.startswith(f"error: {answer}")
+    assert stderr.count("\n") == 1
+
+
+def test_evaluate_says_what_scores_say_and_warns_if_the_data_or_the_code_has_changed(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network = load_pretrained("base")
+    config = network.config.data
+    config = dataclasses.replace(config, name="custom", dir=str(write_set(tmp_path, 64, 30)), validation=20)
+    data = load(config)
+    digests = {name: digest(split) for name, split in data._asdict().items()}
+    network = network._replace(config=dataclasses.replace(network.config, data=config), data=digests)
+    save_weights(tmp_path / "w.safetensors", network)
+    for split in ("test", "validation"):
+        assert command(["evaluate", "w.safetensors", "--split", split, "--json"]) == 0
+        part = getattr(data, split)
+        expected = score(evaluate(config, network.model, part), part.labels)
+        assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(expected))
+    labels = tmp_path / "t10k-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:8] + bytes([3]) * 30)
+    with pytest.warns(UserWarning, match=r"^the test images have changed since w.safetensors was trained$"):
+        command(["evaluate", "w.safetensors"])
+    assert "30 images, ten numbers each" in capsys.readouterr().out
+
+
+def raises(error: BaseException):
+    """Return a program that ends with an error."""
+
+    def command(arguments):
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "ending"),
+    [
+        (InputError("x: expected 1, found 2"), (2, "error: x: expected 1, found 2\n")),
+        (FloatingPointError("loss not finite"), (1, "error: loss not finite\n")),
+        (OSError("x: could not be written"), (1, "error: x: could not be written\n")),
+        (KeyboardInterrupt(), (130, "")),
+    ],
+)
+def test_expected_errors_are_one_line_and_a_status(run_program, error, ending):
+    assert run_program(raises(error)) == ending
+
+
+def test_any_other_exception_shows_pythons_traceback(run_program):
+    with pytest.raises(ZeroDivisionError):
+        run_program(raises(ZeroDivisionError()))
+
+
+def test_a_users_file_finds_its_helpers_and_a_fault_in_it_ends_in_its_own_line(album, tmp_path):
+    (tmp_path / "helper.py").write_text("WIDE = 512\n")
+    (tmp_path / "mine.py").write_text("import helper\n")
+    (tmp_path / "faulty.py").write_text("import helper\n\nhelper.WIDER\n")
+    line = ["predict", "album/0.PNG", "--number", "1", "--json", "--config"]
+    assert json.loads(shell(*line, "mine.py", cwd=tmp_path).stdout)[0]["sum"] == 8
+    stderr = shell(*line, "faulty.py", cwd=tmp_path).stderr.decode()
+    assert f'File "{tmp_path / "faulty.py"}", line 3, in <module>' in stderr
+    assert stderr.splitlines()[-1].startswith("AttributeError: ")
+
+
+def test_help_and_mistakes_are_answered_before_jax_loads_and_help_fits_eighty_columns():
+    code = """
+import contextlib, sys
+from mnistsum.app import main
+for arguments in ([], ["predict"], ["evaluate"], ["export"], ["draw"], ["predit"]):
+    with contextlib.suppress(SystemExit, main.run.__globals__["InputError"]):
+        main.command([*arguments, "--help"])
+assert not {"jax", "scipy", "rich"} & set(sys.modules)
+"""
+    environment = os.environ | {"COLUMNS": "80"}
+    line = [sys.executable, "-c", code]
+    run = subprocess.run(line, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True, timeout=100)
+    assert max(map(len, run.stdout.splitlines())) <= 80
+    assert "None" not in run.stdout
+
+
+def test_a_reader_of_the_output_that_leaves_is_no_error():
+    code = "from mnistsum.app.program import run; run(lambda arguments: print('answer') or 0, [])"
+    reader, unread = os.pipe()
+    os.close(reader)
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=unread, stderr=subprocess.PIPE)
+    os.close(unread)
+    assert (run.returncode, run.stderr) == (141, b"")

@@ -1,0 +1,174 @@
+"""Exports: graphs that give the same probabilities, and the command that writes them whole or not at all."""
+
+import contextlib
+import dataclasses
+import itertools
+import os
+import subprocess
+import sys
+import time
+
+import chex
+import jax
+import numpy as np
+import pytest
+from jax import export as jax_export
+from programs import ROOT
+
+from mnistsum import export
+from mnistsum.app.main import command
+from mnistsum.calibration import Temperatures
+from mnistsum.config import Config, DataConfig, ModelConfig
+from mnistsum.errors import InputError
+from mnistsum.models import abstract_model, build
+from mnistsum.models.adders import ADDERS
+from mnistsum.models.classifiers import CLASSIFIERS
+from mnistsum.predict import PRETRAINED, Predictor, load_pretrained
+from mnistsum.storage import WEIGHTS, Weights, load_weights, save_weights
+
+CONFIG = Config(data=DataConfig(test_shift=1), model=ModelConfig(widths=(4, 4, 8), hidden=16, dtype="bfloat16"))
+NUMBERS = np.arange(20, dtype=np.int32) % 10
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def network() -> Predictor:
+    model = jax.jit(build, static_argnums=0)(CONFIG.model, jax.random.key(1))
+    return Predictor(CONFIG, model, Temperatures(0.5, 2.0), "a test", {})
+
+
+@pytest.fixture
+def folder(network, tmp_path):
+    (tmp_path / "net").mkdir()
+    save_weights(tmp_path / "net" / WEIGHTS, network)
+    return tmp_path / "net"
+
+
+def test_the_graph_of_stablehlo_answers_the_same_for_any_batch(network, folder, mnist):
+    assert command(["export", str(folder), "--to", "stablehlo"]) == 0
+    graph = jax_export.deserialize(bytearray((folder / "export" / "model.stablehlo").read_bytes()))
+    assert set(graph.platforms) == {"cpu", "cuda", "rocm", "tpu"}
+    assert "probabilities: calibrated" in graph.fun_name and "means over 9 shifts" in graph.fun_name
+    for n in (1, 20):
+        answers = graph.call(mnist.test.images[:n], NUMBERS[:n])
+        for a, b in zip(answers, network.predict(mnist.test.images[:n], NUMBERS[:n]), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-5)  # bfloat16, in another order
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_every_classifier_becomes_a_graph_for_any_batch(name, mnist):
+    config = Config(model=ModelConfig(classifier=name, adder="bilinear"))
+    network = Predictor(config, build(config.model, jax.random.key(0)), None, "a test", {})
+    graph = jax_export.deserialize(bytearray(export.to_stablehlo(config, network.model)))
+    for n in (1, 3):
+        answers = graph.call(mnist.test.images[:n], NUMBERS[:n])
+        for a, b in zip(answers, network.predict(mnist.test.images[:n], NUMBERS[:n]), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "adder"),
+    dict.fromkeys(
+        [("base", "concat"), *zip(CLASSIFIERS, itertools.cycle(ADDERS)), *itertools.product(["mlp"], ADDERS)]
+    ),
+)
+def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(mnist, name, adder):
+    pytest.importorskip("jax2onnx", reason="the extra `onnx` is not installed")
+    import onnxruntime
+
+    if name == "base":
+        network = load_pretrained("base")
+    else:
+        data = DataConfig(test_shift=1 if name in ("tiny", "mlp") else 0)
+        config = Config(data=data, model=ModelConfig(classifier=name, adder=adder))
+        network = Predictor(config, build(config.model, jax.random.key(0)), None, "a test", {})
+    config, model, temperatures, *_ = network
+    session = onnxruntime.InferenceSession(export.to_onnx(config, model, temperatures))
+    properties = session.get_modelmeta().custom_metadata_map
+    assert properties["probabilities"] == ("calibrated" if temperatures else "uncalibrated")
+    images, numbers = mnist.test.images[:1000], np.arange(1000, dtype=np.int32) % 10
+    answers = session.run(["digit", "sum"], {"image": images, "number": numbers})
+    exact = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="float32"))
+    structure = jax.tree.structure(abstract_model(exact.model))
+    model = jax.tree.unflatten(structure, jax.tree.leaves(model))
+    expected = network._replace(config=exact, model=model).predict(images, numbers)
+    for a, b in zip(answers, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    for a, b in zip(answers, network.predict(images, numbers), strict=True):  # bfloat16 changes no answer of `base`
+        assert name != "base" or (a.argmax(-1) == b.argmax(-1)).all()
+
+
+def test_without_its_extra_onnx_is_refused_by_name(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)  # as if it were not installed
+    with pytest.raises(InputError, match=r"--to onnx: .*; install this project with the extra `onnx`"):
+        command(["export", str(folder), "--to", "onnx"])
+    assert not (folder / "export").exists()
+
+
+def test_exported_weights_say_what_they_were_made_by_and_replace_older_ones(tmp_path):
+    (tmp_path / WEIGHTS).write_bytes(b"older")
+    assert command(["export", "base", "--to", "safetensors", "--output", str(tmp_path)]) == 0
+    exported, ships = load_weights(tmp_path), load_weights(PRETRAINED / "base")
+    chex.assert_trees_all_equal(exported.model, ships.model)
+    assert exported._replace(model=None) == ships._replace(model=None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["base", "--to", "safetensors"], "^--output: expected a folder to write to"),
+        (["net", "--to", "stablehlo", "--rounded"], "^--rounded: expected with --to safetensors, found --to stablehlo"),
+        (["net", "--to", "safetensors", "--output", "net"], "^--output net: a run's folder, whose own files"),
+    ],
+)
+def test_an_export_that_cannot_be_meant_writes_nothing(folder, monkeypatch, arguments, answer):
+    monkeypatch.chdir(folder.parent)
+    (folder / "run.json").write_text("{}")
+    before = (folder / WEIGHTS).read_bytes()
+    names = sorted(folder.parent.rglob("*"))
+    with pytest.raises(InputError, match=answer):
+        command(["export", *arguments])
+    assert (folder / WEIGHTS).read_bytes() == before
+    assert sorted(folder.parent.rglob("*")) == names
+
+
+EXPORTER = """
+import itertools, sys
+import jax
+from mnistsum.app.main import command
+jax.config.update("jax_disable_most_optimizations", True)
+*runs, output = sys.argv[1:]
+for run in itertools.cycle(runs):
+    command(["export", run, "--to", "safetensors", "--output", output])
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_export_leaves_the_old_one_or_the_new_one_whole(tmp_path):
+    runs = {}
+    for seed, width in enumerate((64, 4096)):
+        config = Config(name=f"w{width}", model=ModelConfig(classifier="mlp", widths=(width,)))
+        runs[config] = tmp_path / config.name
+        runs[config].mkdir()
+        model = build(config.model, jax.random.key(seed))
+        save_weights(runs[config] / WEIGHTS, Weights(config, model, None, config.name, {}))
+    output, random = tmp_path / "out", np.random.default_rng(0)
+    for _ in range(KILLS):
+        process = subprocess.Popen(
+            [sys.executable, "-c", EXPORTER, *map(str, runs.values()), str(output)],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+        )
+        process.stdout.readline()  # after one export, all is compiled
+        began = time.monotonic()
+        for _ in range(2):
+            process.stdout.readline()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # at any moment in the next two
+            process.wait(random.uniform(0, time.monotonic() - began))
+        process.kill()
+        process.communicate()
+        found = load_weights(output)
+        chex.assert_trees_all_equal(found.model, load_weights(runs[found.config]).model)

@@ -1,0 +1,357 @@
+"""Checkpoints and weights: the same bits come back, and all but what was asked for is refused in one line."""
+
+import dataclasses
+import errno
+import os
+import shutil
+import stat
+import warnings
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import mnistsum
+from mnistsum import own
+from mnistsum.calibration import Temperatures
+from mnistsum.config import Config, DataConfig, ModelConfig, OptimizerConfig, to_json
+from mnistsum.errors import InputError
+from mnistsum.files import write_whole
+from mnistsum.models import build
+from mnistsum.predict import Predictor
+from mnistsum.storage import (
+    WEIGHTS,
+    Weights,
+    load_arrays,
+    load_weights,
+    restore,
+    save_arrays,
+    save_checkpoint,
+    save_weights,
+)
+from mnistsum.train import advance, init_state, make_recipe, split_keys
+
+KEYS = split_keys(0)
+ADVANCE = jax.jit(advance, static_argnums=0)
+START = jax.jit(init_state, static_argnums=0)
+CONFIG = Config(data=DataConfig(test_shift=1), model=ModelConfig(widths=(4, 4, 8), hidden=16, dtype="bfloat16"))
+
+
+def same_bits(a, b) -> bool:
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    return all(
+        x.dtype == y.dtype and np.asarray(x).tobytes() == np.asarray(y).tobytes()
+        for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True)
+    )
+
+
+@pytest.fixture(scope="module")
+def states(recipe, train):
+    start = START(recipe, KEYS)
+    return [ADVANCE(recipe, KEYS, start, train, jnp.int32(step)) for step in (3, 5, 8)]
+
+
+@pytest.fixture
+def two(config, states, tmp_path):
+    """A run's folder with the checkpoints of steps 5 and 8."""
+    (tmp_path / "config.json").write_text(to_json(config))
+    for state in states[1:]:
+        save_checkpoint(tmp_path / "checkpoints", config, state, {})
+    return tmp_path / "checkpoints"
+
+
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    model = jax.jit(build, static_argnums=0)(CONFIG.model, jax.random.key(1))
+    return Weights(CONFIG, model, Temperatures(0.5, 2.0), "a test", {"test": "12ab"})
+
+
+@pytest.fixture
+def file(weights, tmp_path):
+    save_weights(tmp_path / WEIGHTS, weights)
+    return tmp_path / WEIGHTS
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def test_the_newest_state_comes_back_bit_for_bit_and_trains_on_to_the_same_bits(config, train, states, tmp_path):
+    for state in states[:2]:
+        save_checkpoint(tmp_path, config, state, {"seconds": float(state.step)})
+    restored = restore(tmp_path, config)
+    assert restored.refused == ()
+    assert restored.extra == {"seconds": 5.0}
+    assert same_bits(restored.state, states[1])
+    assert same_bits(ADVANCE(make_recipe(config, 256), KEYS, restored.state, train, jnp.int32(8)), states[2])
+
+
+def test_an_optimizer_that_draws_resumes_to_the_same_bits(config, train, tmp_path):
+    def noisy(config, rate):
+        return optax.chain(optax.add_noise(0.01, 0.55, jax.random.key(0)), optax.sgd(rate))
+
+    with own.added_names(OPTIMIZERS={"noisy": noisy}):
+        config = dataclasses.replace(config, optimizer=OptimizerConfig(name="noisy"))
+        recipe = make_recipe(config, 256)
+        state = ADVANCE(recipe, KEYS, START(recipe, KEYS), train, jnp.int32(3))
+        save_checkpoint(tmp_path, config, state, {})
+        ends = [
+            ADVANCE(recipe, KEYS, each, train, jnp.int32(6)).model for each in (state, restore(tmp_path, config).state)
+        ]
+    assert same_bits(*ends)
+
+
+def test_the_two_newest_checkpoints_stay(config, states, tmp_path):
+    for state in states:
+        save_checkpoint(tmp_path, config, state, {})
+    assert names(tmp_path) == ["5.safetensors", "8.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("section", "change"),
+    [
+        ("model", {"widths": (2, 3, 5)}),
+        ("optimizer", {"average": 0.0}),
+        ("objective", {"digit_weight": 0.9}),
+        ("data", {"train_images": 64}),
+        (None, {"seed": 1}),
+    ],
+)
+def test_a_checkpoint_of_another_config_is_refused(config, two, section, change):
+    (field,) = change
+    if section is not None:
+        change = {section: dataclasses.replace(getattr(config, section), **change)}
+        field = f"{section}.{field}"
+    with pytest.raises(InputError, match=f"{two}/8.safetensors: from another config: expected {field} to be .*, found"):
+        restore(two, dataclasses.replace(config, **change))
+
+
+def test_a_checkpoint_of_other_arrays_is_refused(config, states, tmp_path):
+    halved = states[0]._replace(average=jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), states[0].average))
+    save_checkpoint(tmp_path, config, halved, {})
+    with pytest.raises(InputError, match=r"3.safetensors: .* expected average.* to be float32.*found bfloat16"):
+        restore(tmp_path, config)
+
+
+def faults(path: Path, count: int, seed: int):
+    """Damage a file in one way after another: flipped bits, a part of it, more than it."""
+    random = np.random.default_rng(seed)
+    whole = path.read_bytes()
+    header = int.from_bytes(whole[:8], "little")
+    for i in range(count):
+        damaged = bytearray(whole)
+        if i % 10 == 8:
+            del damaged[random.integers(len(whole)) :]
+        elif i % 10 == 9:
+            damaged += b"\0"
+        else:  # every other flip is in the header, which is small
+            damaged[random.integers(header if i % 2 else len(whole))] ^= 1 << random.integers(8)
+        path.write_bytes(damaged)
+        yield
+    path.write_bytes(whole)
+
+
+def assert_no_fault_of_a_checkpoint_is_silent(config, states, two, count, seed):
+    newest = two / "8.safetensors"
+    for _ in faults(newest, count, seed):
+        state, _, (line,) = restore(two, config)
+        assert same_bits(state, states[1])
+        assert line.startswith(f"{newest}: ") and "\n" not in line
+    assert restore(two, config).refused == ()
+
+
+def assert_no_fault_of_weights_is_silent(file, count, seed):
+    for _ in faults(file, count, seed):
+        with pytest.raises(InputError, match=f"^{file}: .*$") as error:
+            load_weights(file)
+        assert "\n" not in str(error.value)
+    load_weights(file)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(config, states, two):
+    assert_no_fault_of_a_checkpoint_is_silent(config, states, two, 30, seed=0)
+
+
+def test_damaged_weights_are_refused_by_name(file):
+    assert_no_fault_of_weights_is_silent(file, 50, seed=0)
+
+
+@pytest.mark.slow
+def test_none_of_many_faults_is_silent(config, states, two, file):
+    assert_no_fault_of_a_checkpoint_is_silent(config, states, two, 500, seed=1)
+    assert_no_fault_of_weights_is_silent(file, 500, seed=1)
+
+
+def test_exchanged_files_are_refused(config, two, file):
+    shutil.copy(two / "8.safetensors", two / "9.safetensors")
+    shutil.copy(file, two / "10.safetensors")
+    (two / "11.safetensors").write_bytes(b"[" * 100_000)
+    state, _, refused = restore(two, config)
+    assert state.step == 8
+    assert "11.safetensors: cannot be read as safetensors" in refused[0]
+    assert "10.safetensors: expected checkpoint, found another kind of file" in refused[1]
+    with pytest.raises(InputError, match=r"expected weights, found another kind of file"):
+        load_weights(two / "8.safetensors")
+
+
+def test_a_newer_checkpoint_that_could_not_be_used_does_not_outlast_the_next_one(config, states, two):
+    cut_short(two / "8.safetensors")
+    save_checkpoint(two, config, states[0]._replace(step=jnp.int32(6)), {})  # as after resuming from 5
+    assert names(two) == ["5.safetensors", "6.safetensors"]
+
+
+def test_a_failing_write_leaves_the_older_checkpoints_and_names_path_and_cause(config, states, two, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=f"{two / '9.safetensors'}: could not be written: No space left on device"):
+        save_checkpoint(two, config, states[2]._replace(step=jnp.int32(9)), {})
+    assert names(two) == ["5.safetensors", "8.safetensors"]
+    assert restore(two, config).refused == ()
+
+
+def test_a_file_is_on_disk_before_it_gets_its_name_and_its_name_after(tmp_path, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        calls.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "content")
+        fsync(descriptor)
+
+    def named(path: Path, target: Path) -> Path:
+        calls.append("name")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", named)
+    write_whole(tmp_path / "file", "content")
+    assert calls == ["content", "name", "folder"]
+
+
+def test_a_folder_without_checkpoints_is_refused(config, tmp_path):
+    with pytest.raises(InputError, match="nowhere: holds no checkpoint"):
+        restore(tmp_path / "nowhere", config)
+    with pytest.raises(InputError, match=r"expected the folder of a run, found neither"):
+        mnistsum.load_run(tmp_path)
+
+
+def test_load_run_gives_the_averaged_model_of_an_unfinished_run_and_names_what_it_skips(config, states, two):
+    run = mnistsum.load_run(two.parent)
+    assert run.config == config
+    assert (run.temperatures, run.data) == (None, {})
+    assert run.made_by.endswith("unfinished, step 8")
+    assert same_bits(run.model, states[2].average)
+    cut_short(two / "8.safetensors")
+    with pytest.warns(UserWarning, match=r"8.safetensors: cannot be read .*; an older one was loaded$"):
+        assert same_bits(mnistsum.load_run(two.parent).model, states[1].average)
+
+
+def test_a_run_of_devices_that_are_not_here_can_be_opened(config, states, tmp_path):
+    there = dataclasses.replace(config, devices=7)
+    save_checkpoint(tmp_path / "checkpoints", there, states[0], {})
+    (tmp_path / "config.json").write_text(to_json(there))
+    assert same_bits(mnistsum.load_run(tmp_path).model, states[0].average)
+
+
+def test_weights_come_back_bit_for_bit(weights, file):
+    for path in (file, file.parent):
+        loaded = load_weights(path)
+        assert loaded._replace(model=None) == weights._replace(model=None)
+        assert same_bits(loaded.model, weights.model)
+
+
+def test_rounded_weights_are_smaller_and_answer_with_the_same_bits(weights, file, mnist):
+    rounded = file.with_name("rounded.safetensors")
+    save_weights(rounded, weights, rounded=True)
+    assert rounded.stat().st_size < 0.7 * file.stat().st_size
+    images, numbers = mnist.test.images[:20], np.arange(20) % 10
+    exact, answers = (Predictor(*each).predict(images, numbers) for each in (weights, load_weights(rounded)))
+    chex.assert_trees_all_equal(exact, answers)
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        (lambda a: a.pop("adder.hidden.bias"), r"expected adder.hidden.bias to be float32\[16\], found absent"),
+        (lambda a: a.update(more=jnp.zeros(1)), r"expected more to be absent, found float32\[1\]"),
+        (lambda a: a.update({"adder.hidden.bias": jnp.zeros(9)}), r"to be float32\[16\], found float32\[9\]"),
+    ],
+)
+def test_weights_of_another_architecture_are_refused(file, change, answer):
+    config, arrays, about = load_arrays(file, "weights")
+    change(arrays)
+    save_arrays(file, config, arrays, "weights", about)
+    with pytest.raises(InputError, match=f"^{file}: of another architecture: .*{answer}"):
+        load_weights(file)
+
+
+def with_record(file: Path, kind: str, changed: str) -> None:
+    """Write a file as if a file of the network's code had been another one then."""
+    with pytest.MonkeyPatch.context() as patch:
+        code = own.network_code
+        patch.setattr(own, "network_code", lambda config: code(config) | {changed: "other"})
+        content = load_arrays(file, kind)
+        save_arrays(file, content.config, content.arrays, kind, content.about)
+
+
+@pytest.mark.parametrize("name", ["layers.py", "adders.py", "classifiers/compact.py"])
+def test_weights_warn_in_one_line_if_a_file_of_ours_has_changed(file, name):
+    with_record(file, "weights", f"mnistsum/models/{name}")
+    answer = f"^{file}: since it was trained, mnistsum/models/{name} has changed$"
+    for load in (load_weights, mnistsum.load_run, mnistsum.load_pretrained):
+        with pytest.warns(UserWarning, match=answer):
+            load(file if load is load_weights else file.parent)
+
+
+def test_an_unfinished_run_warns_too(two):
+    with_record(two / "8.safetensors", "checkpoint", "mnistsum/models/layers.py")
+    with pytest.warns(UserWarning, match=r"since it was trained, mnistsum/models/layers.py has changed$"):
+        mnistsum.load_run(two.parent)
+
+
+NETWORK = """
+from mnistsum.models.classifiers.mlp import MLP
+
+class Mine(MLP):
+    def __call__(self, image):
+        import late
+        return super().__call__(image)
+
+CLASSIFIERS = {"mine": Mine}
+"""
+
+
+def test_weights_warn_if_a_helper_that_only_a_call_imports_has_changed(new_process, tmp_path):
+    own_file, helper, file = tmp_path / "mine.py", tmp_path / "late.py", tmp_path / WEIGHTS
+    own_file.write_text(NETWORK)
+    helper.write_text("SCALE = 1")
+    own.load_file(own_file)
+    config = Config(model=ModelConfig(classifier="mine", widths=(8,)))
+    model = build(config.model, jax.random.key(0))
+    model(jnp.zeros((1, 28, 28, 1)), jnp.zeros((1, 10)))
+    own.executed_code()
+    helper.write_text("SCALE = 100")  # not what was executed
+    save_weights(file, Weights(config, model, None, "a test", {}))
+    new_process()
+    with pytest.warns(UserWarning, match=f"^{file}: since it was trained, late has changed$"):
+        mnistsum.load_pretrained(file, own_file)
+    new_process()
+    helper.write_text("SCALE = 1  # of the image")
+    with warnings.catch_warnings(action="error"):
+        mnistsum.load_run(tmp_path, own_file)
+
+
+def test_a_users_file_that_the_network_does_not_come_from_is_no_change(new_process, file, tmp_path):
+    (tmp_path / "other.py").write_text("")
+    own.load_file(tmp_path / "other.py")
+    with warnings.catch_warnings(action="error"):
+        load_weights(file)
