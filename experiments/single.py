@@ -85,7 +85,8 @@ def resume(job: Job, folder: Path, own: Path | None) -> int:
                 "change (a config of your own needs its file: --config FILE.py), or start a new run"
             )
         if then["cores"] != cores():
-            say(f"warning: begun on {then['cores']} cores, goes on with {cores()}: other bits, like another seed's")
+            cores_differ = f"begun on another number of cores ({then['cores']}) than {cores()}"
+            say(f"warning: {cores_differ}: it ends with other bits, as another seed would")
         resumed, refused = BEGINNING, ()
         if init or (folder / CHECKPOINTS).is_dir():
             state, extra, refused = restore(folder / CHECKPOINTS, job.config)

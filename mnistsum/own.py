@@ -57,31 +57,31 @@ def load_file(path: str | Path) -> ModuleType:
         raise InputError(f"{path}: expected a Python file, whose name ends in .py, found none")
     source = file.read_bytes()
     if file not in _files:
-        _files[file] = source, _run(file, source)
+        _run(file, source)
     ran, module = _files[file]
     if ran != source:
         raise InputError(f"{path}: changed since this process loaded it; start a new process")
     return module
 
 
-def _run(file: Path, source: bytes) -> ModuleType:
+def _run(file: Path, source: bytes) -> None:
     if not _files:
         _before.update(sys.modules)
     name = f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:6]}"  # unlike any other module's
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None, "a .py suffix always has a loader"
     module = importlib.util.module_from_spec(spec)
+    _files[file] = source, module
     sys.modules[name] = module  # dataclasses and others look up a class's module there
     try:
         # Not its loader, which may run bytecode of an older source.
         exec(compile(source, file, "exec", dont_inherit=True), vars(module))
         _add({kind: vars(module).get(kind, {}) for kind in KINDS}, str(file))
     except BaseException:
-        del sys.modules[name]
+        del sys.modules[name], _files[file]
         raise
     _executed[file.name if file.name not in _executed else str(file)] = digest_code(source)
-    executed_code()
-    return module
+    executed_code()  # before a file that it imported can change
 
 
 def _add(defined: Mapping[str, Mapping[str, Any]], source: str) -> None:

@@ -20,6 +20,7 @@ from mnistsum.evaluation import evaluate
 from mnistsum.models import Model, abstract_model, build, in_training, parameters, with_parameters
 from mnistsum.models.summary import count_parameters
 from mnistsum.objective import held_out_cells, objective
+from mnistsum.storage import name_arrays
 from mnistsum.train import Recipe, init_state, make_recipe, split_keys, train_step
 from mnistsum.types import Batch, Split, TrainState
 
@@ -124,7 +125,8 @@ def check_digit_ignores_number(config: ModelConfig) -> None:
     model, batch = build(config, jax.random.key(SEED)), examples()
     forward = jax.jit(lambda model, number: model(batch.image[:2], number))
     numbers = [jnp.roll(batch.number[:2], by, axis=-1) for by in range(10)]
-    digits, sums = (np.stack(each) for each in zip(*(forward(model, number) for number in numbers), strict=True))
+    answers = [forward(model, number) for number in numbers]
+    digits, sums = (np.stack([getattr(logits, output) for logits in answers]) for output in ("digit", "sum"))
     _assert_close(digits, digits[:1], 1e-5, "the digit depends on the number")
     assert (sums != sums[:1]).any((0, 2)).all(), "the sum does not depend on the number"
 
@@ -189,8 +191,7 @@ def unreached(config: Config) -> list[str]:
         return objective(config.objective, logits, batch)
 
     gradient = jax.jit(jax.grad(loss))(parameters(model))
-    leaves = jax.tree.leaves_with_path(gradient)
-    return [jax.tree_util.keystr(path, simple=True, separator=".") for path, leaf in leaves if not leaf.any()]
+    return [name for name, leaf in name_arrays(gradient).items() if not leaf.any()]
 
 
 # A comparison runs these, in seconds, on each architecture before it trains any.
