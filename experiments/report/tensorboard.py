@@ -1,5 +1,6 @@
 """A run's metrics, pictures and config for TensorBoard, through tensorboardX (extra `tensorboard`)."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ RESULTS = ("digit_accuracy", "sum_accuracy", "digit_loss", "sum_loss", "consiste
 class Log:
     """An open log of a run. Opening it rewrites the metrics so far, so that no point is in it twice."""
 
-    def __init__(self, folder: Path, run: dict[str, Any], lines: list[dict[str, Any]]):
+    def __init__(self, folder: Path, run: dict[str, Any], lines: Sequence[dict[str, Any]]):
         """Open the log.
 
         Args:
