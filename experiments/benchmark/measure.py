@@ -71,7 +71,7 @@ def measure(rounds: int, output: Path, command: str) -> None:
         print("\n".join(lines), f"({name}: {time.perf_counter() - start:,.0f} s)", sep="\n", flush=True)
         write_whole(_with_ending(output, ".json"), json.dumps(results, indent=1) + "\n")
         write_whole(_with_ending(output, ".md"), _tabulate(results))
-    figures.save(scaling.plot(results["scaling"]), _with_ending(output, ".png"))
+    figures.save([scaling.plot(results["scaling"])], _with_ending(output, ".png"))
 
 
 def _with_ending(output: Path, ending: str) -> Path:

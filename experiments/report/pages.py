@@ -79,8 +79,8 @@ def write_report(finished: Finished, data: Data) -> None:
         figures.confusion(finished.predictions, labels),
         figures.examples(finished.predictions, data.test),
     )
-    for name, figure in zip(PICTURES, drawn, strict=True):
-        figures.save(figure, folder / f"{name}.png")
+    for name, panels in zip(PICTURES, drawn, strict=True):
+        figures.save(panels, folder / f"{name}.png")
     write_whole(folder / REPORT, report(finished, labels))
 
 
@@ -88,8 +88,8 @@ def report(finished: Finished, labels: Any) -> str:
     """Return the report of a finished run, from its files and the labels of its test images."""
     folder, config, run, lines, summary, predictions = finished
     test, calibration = summary["test"], summary["calibration"]
-    curves = zip(figures.curve_panels(lines), ("Loss", "Accuracy"), strict=True)
-    confusion = zip(figures.confusion_panels(predictions, labels), OUTPUTS, strict=True)
+    curves = zip(figures.curves(lines), ("Loss", "Accuracy"), strict=True) if len(lines) > 1 else ()
+    confusion = zip(figures.confusion(predictions, labels), OUTPUTS, strict=True)
     reliability = {output: figures.reliability(each, output) for output, each in (calibration or {}).items()}
     by_label = zip(test["digit_accuracy_by_label"], test["sum_accuracy_by_cell"], strict=True)
     return render(
