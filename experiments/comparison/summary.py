@@ -98,7 +98,7 @@ LEARNING: dict[str, Measure] = {
         lambda run, _: _adder_lag(run),
     ),
 }
-MEASURES = {**ACCURACY, **ERRORS, **COSTS, **LEARNING}
+TABLES = (ACCURACY, ERRORS, COSTS, LEARNING)
 
 
 def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, Any]:
@@ -159,7 +159,11 @@ def _row(name: str, runs: list[Finished], labels: np.ndarray) -> dict[str, Any]:
         "failed": [f"seed {run.config.seed}: {run.summary['failure']}" for run in runs if run.summary["failure"]],
         "machine": "; ".join(sorted({machine(run.run) for run in runs})),
         "mode": "; ".join(sorted({run.summary["mode"] for run in runs})),
-        **{key: spread([each.compute(run, labels) for run in runs]) for key, each in MEASURES.items()},
+        **{
+            key: spread([each.compute(run, labels) for run in runs])
+            for measures in TABLES
+            for key, each in measures.items()
+        },
         "curve": _band(runs),
         "cells": np.mean([run.summary["test"]["sum_accuracy_by_cell"] for run in runs], 0).round(5).tolist(),
     }
