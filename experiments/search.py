@@ -63,21 +63,18 @@ def rank(configs: dict[str, Config], output: Path, runs: Path, seeds: int, comma
     log, page = (output.with_name(output.name + suffix) for suffix in (".jsonl", ".md"))
     make_folder(log.parent)
     jobs = {recipe: prepare(config, command) for recipe, config in configs.items()}
-    for config in configs.values():
-        for note in check_own(config):
-            say(note)
-    logged = read_json_lines(log) if log.exists() else []
+    for note in [note for config in configs.values() for note in check_own(config)]:
+        say(note)
+    logged = {line["run"] for line in (read_json_lines(log) if log.exists() else ())}
     for recipe, job in jobs.items():
-        run_set = reuse.locate_runs(runs, job, range(seeds))
-        for run, _ in reuse.train_missing(run_set, VALIDATED):
-            line = describe(recipe, run)
-            if all(line["run"] != other["run"] for other in logged):
-                say(json.dumps(line))
-                logged.append(line)
+        for run, _ in reuse.train_missing(reuse.locate_runs(runs, job, range(seeds)), VALIDATED):
+            if run.folder.name not in logged:
+                line = json.dumps(describe(recipe, run))
+                say(line)
                 with writing(log), log.open("a") as file:  # another search may append to it, too
-                    file.write(json.dumps(line) + "\n")
-    record = identify_record(next(iter(jobs.values())).record)
-    table = tabulate(read_json_lines(log), record)
+                    file.write(line + "\n")
+    any_job = next(iter(jobs.values()))
+    table = tabulate(read_json_lines(log), identify_record(any_job.record), any_job.config.data.validation)
     write_whole(page, table)
     print(table)
 
@@ -88,7 +85,7 @@ def describe(recipe: str, run: Any) -> dict[str, Any]:
     from experiments.training.job import identify_record, machine
     from mnistsum.objective import trained_outputs
 
-    validation = run.summary["validation"]
+    summary = run.summary
     return {
         "config": run.config.name,
         "recipe": recipe,
@@ -97,49 +94,67 @@ def describe(recipe: str, run: Any) -> dict[str, Any]:
         "record": identify_record(run.run),
         "validation": run.config.data.validation,
         "trained": trained_outputs(run.config.objective),
-        **{f"{output}_accuracy": judged_accuracy(validation, output) for output in OUTPUTS},
+        **{f"{output}_accuracy": judged_accuracy(summary["validation"], output) for output in OUTPUTS},
         "parameters": run.run["parameters"],
-        "steps": run.summary["steps"],
-        "train_seconds": round(run.summary["train_seconds"], 3),
-        "failure": run.summary["failure"],
+        "steps": summary["steps"],
+        "train_seconds": round(summary["train_seconds"], 3),
+        "failure": summary["failure"],
         "commit": run.run["commit"],
-        "machine": machine(run.run),
+        "machine": f"{machine(run.run)}, {summary['mode']}",
     }
 
 
-def tabulate(lines: list[dict[str, Any]], record: str) -> str:
+def tabulate(lines: list[dict[str, Any]], record: str, validation: int) -> str:
     """Return the recipes as a table, best first by the mean accuracy of the outputs that each trains.
 
     Args:
         lines: of a log.
         record: of the code, data and versions in use; lines of others are left out and counted.
+        validation: images held out; lines of another number are left out and counted, too.
     """
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for line in {line["run"]: line for line in lines if line["record"] == record}.values():
-        groups.setdefault(line["recipe"], []).append(line)
-    rows: list[tuple[bool, float, list[str]]] = []
-    for recipe, group in groups.items():
-        trained = group[0]["trained"]
-        accuracies = {output: 100 * mean(run[f"{output}_accuracy"] for run in group) for output in ("digit", "sum")}
-        shown = [f"{value:.2f}" if output in trained else "not trained" for output, value in accuracies.items()]
-        failed = sum(1 for run in group if run["failure"])
-        step = median(run["train_seconds"] / run["steps"] for run in group)
-        seeds = f"{len(group)}, {failed} failed" if failed else f"{len(group)}"
-        cells = [f"`{group[0]['config']}` {recipe}", *shown, seeds, f"{group[0]['parameters']:,}"]
-        cells += [f"{median(run['steps'] for run in group):,.0f}", f"{1e3 * step:.1f}"]
-        rows.append((not failed, mean(accuracies[output] for output in trained), cells))
     from experiments.comparison.tables import markdown
 
-    used = [run for group in groups.values() for run in group]
-    commits, machines = ({run[key] for run in used} for key in ("commit", "machine"))
+    by_run = {line["run"]: line for line in lines}  # two searches may have logged the same run
+    groups: dict[str, dict[str, list[dict[str, Any]]]] = {}  # by recipe, then by all that decides a run but its seed
+    for name, line in by_run.items():
+        if (line["record"], line["validation"]) == (record, validation):
+            by_config = groups.setdefault(f"`{line['config']}` {line['recipe']}", {})
+            by_config.setdefault(name.rpartition("-")[0], []).append(line)
+    shown = {recipe: list(by_config.values())[-1] for recipe, by_config in groups.items()}
+    used = [line for group in shown.values() for line in group]
+    commits, machines = ({str(line[key]) for line in used} for key in ("commit", "machine"))
+    rows = sorted((_rank(group), [recipe, *_cells(group, len(machines) == 1)]) for recipe, group in shown.items())
     head = (
-        f"Accuracies on {used[0]['validation']:,} validation images, means over seeds; the test set is not read. "
-        f"Trained on {', '.join(sorted(machines))}, at commit {', '.join(str(commit)[:7] for commit in commits)}."
+        f"Accuracies on {validation:,} validation images, means over seeds; the test set is not read. "
+        f"Trained on {'; '.join(sorted(machines))}, at commit {', '.join(sorted(each[:7] for each in commits))}."
     )
-    if left_out := len(lines) - len(used):
-        head += f" {left_out} runs of other code, data or versions are left out."
+    if left_out := len(by_run) - len(used):
+        head += f" Left out: {left_out} runs of other code, data, versions or configs."
     header = ["recipe", "digit, %", "sum, %", "seeds", "parameters", "steps", "a step, ms"]
-    return f"{head}\n\n{markdown(header, (cells for *_, cells in sorted(rows, reverse=True)))}\n"
+    return f"{head}\n\n{markdown(header, [cells for _, cells in reversed(rows)])}\n"
+
+
+def _rank(group: list[dict[str, Any]]) -> tuple[bool, float]:
+    """Return what orders recipes: whether no seed failed, and the mean accuracy of the outputs that are trained."""
+    accuracies = [run[f"{output}_accuracy"] for run in group for output in run["trained"]]
+    return not any(run["failure"] for run in group), mean(accuracies)
+
+
+def _cells(group: list[dict[str, Any]], is_timed: bool) -> list[str]:
+    """Return the cells of a recipe's row; steps are timed only if all runs had one kind of machine."""
+    accuracies = [
+        f"{100 * mean(run[f'{output}_accuracy'] for run in group):.2f}"
+        if output in group[0]["trained"]
+        else "not trained"
+        for output in ("digit", "sum")
+    ]
+    failed = sum(1 for run in group if run["failure"])
+    seeds = f"{len(group)}, {failed} failed" if failed else f"{len(group)}"
+    step = (
+        f"{1e3 * median(run['train_seconds'] / run['steps'] for run in group):.1f}" if is_timed else "machines differ"
+    )
+    steps = f"{median(run['steps'] for run in group):,.0f}"
+    return [*accuracies, seeds, f"{group[0]['parameters']:,}", steps, step]
 
 
 def _configure(base: Config, recipe: str, validation: int) -> Config:

@@ -49,8 +49,9 @@ def command(arguments: list[str]) -> int:
     print(table)
     if options.output is not None:
         made_by = f"`{cli.format_command('tabulate', arguments)}`"
-        write_whole(options.output.with_suffix(".md"), f"{made_by}\n\n{table}\n\n{provenance(rows)}\n")
-        write_json(options.output.with_suffix(".json"), rows)
+        sources = "\n".join(map(provenance, rows))
+        write_whole(options.output.with_name(f"{options.output.name}.md"), f"{made_by}\n\n{table}\n\n{sources}\n")
+        write_json(options.output.with_name(f"{options.output.name}.json"), rows)
     return 0
 
 
@@ -58,21 +59,14 @@ def summarize(name: str, runs: list[Any]) -> dict[str, Any]:
     """Return the row of a config: what its runs share, and what each seed reached."""
     from experiments.training.job import machine
 
-    first = runs[0]
-    for run in runs:
-        if "test" not in run.summary:
-            raise InputError(f"{run.folder}: expected a run that was tested, found one of a search")
+    run = runs[0].run
     return {
         "config": name,
-        "command": first.run["command"],
-        "commit": first.run["commit"],
-        "versions": first.run["versions"],
-        "machine": machine(first.run),
-        "parameters": first.run["parameters"],
-        "multiply_adds": first.run["multiply_adds"],
-        "seeds": [run.config.seed for run in runs],
-        **{f"{output}_accuracy": [run.summary["test"][f"{output}_accuracy"] for run in runs] for output in OUTPUTS},
-        "train_seconds": [round(run.summary["train_seconds"], 1) for run in runs],
+        "machine": machine(run),
+        **{key: run[key] for key in ("command", "commit", "versions", "parameters", "multiply_adds")},
+        "seeds": [each.config.seed for each in runs],
+        **{f"{output}_accuracy": [each.summary["test"][f"{output}_accuracy"] for each in runs] for output in OUTPUTS},
+        "train_seconds": [round(each.summary["train_seconds"], 1) for each in runs],
     }
 
 
@@ -82,20 +76,16 @@ def cells(row: dict[str, Any]) -> list[str]:
     return [f"`{row['config']}`", f"{row['parameters']:,}", f"{row['multiply_adds']:,}", *accuracies]
 
 
-def provenance(rows: list[dict[str, Any]]) -> str:
-    """Return a line for each row: how its runs were made, and how long training took."""
-    lines = []
-    for row in rows:
-        seconds = row["train_seconds"]
-        took = f"{median(seconds):.0f} s of training ({min(seconds):.0f} to {max(seconds):.0f})"
-        lines.append(f"- `{row['config']}`: `{row['command']}`, commit {row['commit']}, {row['machine']}; {took}.")
-    return "\n".join(lines)
+def provenance(row: dict[str, Any]) -> str:
+    """Return a line for a row: how its runs were made, and how long training took."""
+    seconds = row["train_seconds"]
+    took = f"{median(seconds):.0f} s of training ({min(seconds):.0f} to {max(seconds):.0f})"
+    return f"- `{row['config']}`: `{row['command']}`, commit {row['commit']}, {row['machine']}; {took}."
 
 
 def _spread(values: list[float]) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.2f} (n = 1)"
-    return f"{mean(values):.2f} ± {stdev(values):.2f} (n = {len(values)})"
+    sd = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{mean(values):.2f}{sd} (n = {len(values)})"
 
 
 if __name__ == "__main__":

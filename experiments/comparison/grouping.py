@@ -30,45 +30,41 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
             or seeds.
     """
     for run in runs:
-        if "test" not in run.summary:
-            raise InputError(f"{run.folder}: an untested run, such as one of a search; give runs of `run` or `compare`")
         if run.run["data"] != runs[0].run["data"]:
             raise InputError(f"{run.folder}: not trained and tested on the data of {runs[0].folder}")
     groups = group_by_key(runs)
-    common = set.intersection(*(set(seeds) for seeds in groups.values()))
+    common = set.intersection(*map(set, groups.values()))
     if len(groups) < 2 or len(common) < 2:
-        found = "; ".join(f"{name} of seeds {', '.join(map(str, sorted(seeds)))}" for name, seeds in groups.items())
+        found = "; ".join(f"{name} of seeds {_listed(seeds)}" for name, seeds in groups.items())
         raise InputError(f"compare: expected two configs or more with two seeds or more in common, found {found}")
     grouped = {name: [by_seed[seed] for seed in sorted(common)] for name, by_seed in groups.items()}
     notes = [
-        f"{name}: left out, as not every config has them: seeds {', '.join(map(str, sorted(by_seed.keys() - common)))}"
+        f"{name}: left out, as not every config has them: seeds {_listed(by_seed.keys() - common)}"
         for name, by_seed in groups.items()
         if by_seed.keys() - common
     ]
-    return grouped, notes + _mixed([run for seeds in grouped.values() for run in seeds])
+    shown = [run.run for by_seed in grouped.values() for run in by_seed]
+    if changed := dict.fromkeys(line for run in shown for line in differences(shown[0], run)):
+        notes.append(f"the runs were made with different code, versions or settings: {'; '.join(changed)}")
+    return grouped, notes
 
 
 def group_by_key(runs: list[Finished]) -> dict[str, dict[int, Finished]]:
-    """Return the runs of each config and record by displayed name and seed; InputError if one has a seed twice."""
+    """Return the runs of each config and record by displayed name and seed.
+
+    Raises:
+        InputError: if a run is untested, or one of a group has the seed of another.
+    """
     groups: dict[GroupKey, dict[int, Finished]] = {}
     for run in runs:
+        if "test" not in run.summary:
+            raise InputError(f"{run.folder}: an untested run, such as one of a search; give runs of `run` or `compare`")
         config = dataclasses.replace(run.config, seed=0, devices="all")
         key = GroupKey(config, f"{identify_record(run.run)[:6]} on {run.run['cores']} cores")
-        seeds = groups.setdefault(key, {})
-        if run.config.seed in seeds:
-            other = seeds[run.config.seed].folder
-            raise InputError(f"{run.folder}: the same config and seed as {other}; give one of them")
-        seeds[run.config.seed] = run
+        other = groups.setdefault(key, {}).setdefault(run.config.seed, run)
+        if other is not run:
+            raise InputError(f"{run.folder}: the same config and seed as {other.folder}; give one of them")
     return dict(zip(_names(list(groups)), groups.values(), strict=True))
-
-
-def _mixed(runs: list[Finished]) -> list[str]:
-    """Describe how the records of runs differ from that of the first; empty if they do not."""
-    first = runs[0].run
-    changed = {line: None for run in runs[1:] for line in differences(first, run.run)}
-    if not changed:
-        return []
-    return [f"the runs were made with different code, versions or settings: {'; '.join(changed)}; see their run.json"]
 
 
 def differing_fields(configs: dict[str, Config]) -> list[str]:
@@ -93,10 +89,9 @@ def _names(keys: list[GroupKey]) -> list[str]:
     group_names = []
     for key in keys:
         alike = [_fields(other) for other in keys if other.config.name == key.config.name]
-        fields = _fields(key)
         apart = [
             f"{cli.short_name(name)}={value}"
-            for name, value in fields.items()
+            for name, value in _fields(key).items()
             if name not in NOT_DECISIVE and any(other[name] != value for other in alike)
         ]
         group_names.append("+".join([key.config.name, *apart]))
@@ -105,3 +100,7 @@ def _names(keys: list[GroupKey]) -> list[str]:
 
 def _fields(key: GroupKey) -> dict[str, Any]:
     return as_dict(key.config) | {"record": key.record}
+
+
+def _listed(seeds: Any) -> str:
+    return ", ".join(map(str, sorted(seeds)))

@@ -25,7 +25,7 @@ from experiments.training.job import differences, make_record
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import say
 from mnistsum.data import load
-from mnistsum.errors import InputError
+from mnistsum.errors import InputError, first_line
 from mnistsum.own import load_file
 
 POLL = 1.0  # seconds between looks at the runs' folders and the jobs' states
@@ -65,8 +65,7 @@ def train_in_jobs(
 
     def on_finished(spec: JobSpec, seed: int) -> None:
         folder = spec.folders[seed]
-        summary = files.read(folder).summary
-        console.run_line(spec.contestant.job.config.name, seed, summary, folder in existed)
+        console.run_line(spec.contestant.job.config.name, seed, files.read(folder).summary, folder in existed)
         update_progress(advance=1, description=f"{len(specs)} jobs")
 
     for spec in specs:
@@ -121,8 +120,8 @@ class Jobs:
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             with filelock.FileLock(self.folder / "lock"):  # or a program could remove what another has just submitted
-                if again and job_file.exists() and self.has_ended(spec):
-                    job_file.unlink()
+                if again and self.ended([spec]):
+                    job_file.unlink(missing_ok=True)
                 if job_file.exists():
                     return
                 job_file.touch()
@@ -130,55 +129,59 @@ class Jobs:
                 job = self.executor.submit(run_job, spec._replace(contestant=_without_data(spec.contestant)))
             except Exception as error:
                 job_file.unlink(missing_ok=True)
-                message = str(error).strip().splitlines() or [type(error).__name__]
-                raise OSError(f"{self.cluster}: did not accept the job: {message[-1]}") from error
+                raise OSError(f"{self.cluster}: did not accept the job: {first_line(error)}") from error
             self.submitted[spec.name] = job
             job_file.write_text(job.job_id)
         finally:
             signal.signal(signal.SIGINT, interrupt)
 
-    def has_ended(self, spec: JobSpec) -> bool:
-        """Return whether a spec's job is neither running nor waiting to run."""
-        job_file = self.folder / spec.name
-        try:
-            job_id, submitted = job_file.read_text(), job_file.stat().st_mtime
-        except FileNotFoundError:  # the cluster did not accept the job
-            return True
-        if not job_id:
-            return time.time() - submitted > SUBMIT_TIMEOUT
-        return _slurm_state(job_id) not in WAITING if self.cluster == "slurm" else self._local_has_ended(spec, job_id)
+    def ended(self, specs: list[JobSpec]) -> set[str]:
+        """Return the names of the specs whose jobs neither run nor wait to run."""
+        ids = [self._job_id(spec) for spec in specs]  # before the states, as another program may submit jobs now
+        states = _slurm_states() if self.cluster == "slurm" else {}
+        return {spec.name for spec, job_id in zip(specs, ids, strict=True) if self._has_ended(spec, job_id, states)}
 
     def explain(self, spec: JobSpec) -> str:
         """Return why a job ended without results, as far as its log shows, and where the log is."""
-        job_file = self.folder / spec.name
-        job_id = job_file.read_text() if job_file.exists() else ""
+        job_id = self._job_id(spec)
         if not job_id:
             return "it was never submitted"
         log = self.folder / "logs" / f"{job_id}_0_log.err"
         lines = log.read_text().strip().splitlines() if log.exists() else []
-        reason = lines[-1] if lines else "it was killed"
-        state = f"{_slurm_state(job_id) or 'ended'}: " if self.cluster == "slurm" else ""
-        return f"{state}{reason}; see {log}"
+        state = (_slurm_states() or {}).get(job_id, "ended") if self.cluster == "slurm" else "ended"
+        return f"{state}: {lines[-1] if lines else 'it was killed'}; see {log}"
 
     def wait(self, specs: list[JobSpec], on_finished: Callable[[JobSpec, int], None]) -> list[JobSpec]:
         """Wait for the jobs, call `on_finished` once per finished run, return the specs with missing runs."""
         waiting, failed = list(specs), []
         finished: set[Path] = set()
-        while waiting:
+        while True:
+            ended = self.ended(waiting)  # before its folders are looked at, as it writes them last
             for spec in list(waiting):
-                ended = self.has_ended(spec)  # before its folders are looked at, as it writes them last
                 for seed, folder in spec.folders.items():
                     if folder.exists() and folder not in finished:
                         finished.add(folder)
                         on_finished(spec, seed)
-                if ended or not spec.missing():
+                if spec.name in ended or not spec.missing():
                     waiting.remove(spec)
                     failed += [spec] if spec.missing() else []
-            if waiting:
-                time.sleep(POLL)
-        return failed
+            if not waiting:
+                return failed
+            time.sleep(POLL)
 
-    def _local_has_ended(self, spec: JobSpec, job_id: str) -> bool:
+    def _job_id(self, spec: JobSpec) -> str | None:
+        """Return the ID of a spec's job: empty while it is submitted, None if the cluster has not accepted it."""
+        try:
+            job_id, written = (self.folder / spec.name).read_text(), (self.folder / spec.name).stat().st_mtime
+        except FileNotFoundError:
+            return None
+        return None if not job_id and time.time() - written > SUBMIT_TIMEOUT else job_id
+
+    def _has_ended(self, spec: JobSpec, job_id: str | None, states: dict[str, str] | None) -> bool:
+        if not job_id:
+            return job_id is None
+        if self.cluster == "slurm":
+            return states is not None and states.get(job_id) not in WAITING
         if spec.name in self.submitted:
             return self.submitted[spec.name].done()
         command = Path(f"/proc/{job_id}/cmdline")  # another process's child, whose state submitit does not know
@@ -191,7 +194,11 @@ def _without_data(contestant: Contestant) -> Contestant:
     return contestant._replace(job=contestant.job._replace(data=nothing))
 
 
-def _slurm_state(job_id: str) -> str:
-    """Return a job's state; empty if SLURM has forgotten it. Unlike `sacct`, this works without accounting."""
-    command = ["squeue", "--noheader", "--states=all", "--format=%T", f"--jobs={job_id}"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+def _slurm_states() -> dict[str, str] | None:
+    """Return the states of the user's jobs by ID, without those that SLURM has forgotten; None if it does not answer.
+
+    Unlike `sacct`, `squeue` works without accounting.
+    """
+    command = ["squeue", "--me", "--noheader", "--states=all", "--format=%A %T"]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    return None if answer.returncode else dict(line.split() for line in answer.stdout.splitlines())

@@ -117,23 +117,21 @@ def _report(output: Path, runs: dict[str, list[Finished]], data: Data, about: di
     write_whole(folder / "comparison.json", json.dumps(_without_nan(summary), indent=1) + "\n")
     write_whole(folder / "comparison.md", tables.in_markdown(summary))
     write_whole(folder / "comparison.html", page(summary))
-    save(figures.intervals(summary), folder / "comparison.png", dpi=150)
+    save([figures.intervals(summary)], folder / "comparison.png", dpi=150)
     say(f"all of it in {folder / 'comparison.html'}")
 
 
 def page(summary: dict[str, Any]) -> str:
     """Return a comparison as one self-contained HTML file."""
-    costs = figures.costs(summary)
     return pages.render(
         "comparison.html",
-        names=[row["config"] for row in summary["rows"]],
+        colors={row["config"]: figures.color(i) for i, row in enumerate(summary["rows"])},
         summary=summary,
         notes=tables.notes(summary),
         tables=tables.tables(summary),
-        colors=[figures.color(i) for i in range(len(summary["rows"]))],
         intervals=pages.svg(figures.intervals(summary), "Accuracies of each config with intervals over seeds"),
         curves=[pages.svg(figure, f"{what} by epoch") for what, figure in figures.curves(summary).items()],
-        costs=[pages.svg(figure, f"Sum accuracy against {axis}") for axis, figure in costs.items()],
+        costs=[pages.svg(figure, f"Sum accuracy by {axis}") for axis, figure in figures.costs(summary).items()],
         cells=[pages.svg(figure, f"Wrong sums of {name}") for name, figure in figures.cells(summary).items()],
     )
 

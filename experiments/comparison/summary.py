@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.training.folder import OUTPUTS, Finished, judged_accuracy, mean_of_trained_cells
+from experiments.training.folder import OUTPUTS, Finished, judged_accuracy
 from experiments.training.job import machine
 from experiments.training.runs import evaluated_split
 from experiments.training.stops import LEARNED, WATCH_IMAGES
@@ -38,8 +38,8 @@ def _share(which: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[F
     """Return a measure's function: the share of pairs, given whether the digit [n, 1] and the sum [n, 10] are right."""
 
     def compute(run: Finished, labels: np.ndarray) -> float:
-        right = right_answers(run, labels)
-        return float(which(right["digit"][:, None], right["sum"]).mean())
+        digit, total = right_answers(run, labels)
+        return float(which(digit[:, None], total).mean())
 
     return compute
 
@@ -60,13 +60,13 @@ ERRORS: dict[str, Measure] = {
         "trained pairs",
         "%",
         "sums of the pairs of digit and number that are trained",
-        lambda run, _: _trained_cells(run),
+        lambda run, _: _mean_of_cells(run, held_out=False),
     ),
     "sum_accuracy_held_out": Measure(
         "held-out pairs",
         "%",
         "sums of the pairs of digit and number that were never trained",
-        lambda run, _: _held_out(run),
+        lambda run, _: _mean_of_cells(run, held_out=True),
     ),
 }
 COSTS: dict[str, Measure] = {
@@ -98,7 +98,7 @@ LEARNING: dict[str, Measure] = {
         lambda run, _: _adder_lag(run),
     ),
 }
-MEASURES = {**ACCURACY, **ERRORS, **COSTS, **LEARNING}
+TABLES = (ACCURACY, ERRORS, COSTS, LEARNING)
 
 
 def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, Any]:
@@ -108,19 +108,18 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
         runs: each config's, by displayed name, ordered by seed; all configs have the same seeds.
         labels: the labels of the test images.
     """
-    right = {name: _right(config_runs, labels) for name, config_runs in runs.items()}
-    first, *others = runs
-    contrasts = len(others) * len(OUTPUTS)
+    right = [_right(config_runs, labels) for config_runs in runs.values()]
     rows = [_row(name, config_runs, labels) for name, config_runs in runs.items()]
-    for name, row in zip(others, rows[1:], strict=True):
+    contrasts = (len(rows) - 1) * len(OUTPUTS)
+    for row, theirs in zip(rows[1:], right[1:], strict=True):
         failures = len(rows[0]["failed"]) + len(row["failed"])
         row["against_first"] = {
-            output: difference(right[first][output], right[name][output], contrasts, failures)._asdict()
-            for output in OUTPUTS
+            output: difference(right[0][output], theirs[output], contrasts, failures)._asdict() for output in OUTPUTS
         }
+    for row in rows:
+        row["not_compared"] = _obstacle(row, rows[0])
     config = next(iter(runs.values()))[0].config
     return {
-        "first": first,
         "dataset": config.data.name,
         "images": len(labels),
         "evaluated": evaluated_split(config),  # the images that curves and times are of
@@ -129,45 +128,55 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
     }
 
 
-def right_answers(run: Finished, labels: np.ndarray) -> dict[str, np.ndarray]:
+def right_answers(run: Finished, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return whether each digit [n] and each sum [n, 10] of a run is right."""
     sums = labels[:, None] + np.arange(10)
     if run.predictions["sum"].shape != sums.shape:
         raise InputError(f"{run.folder}: expected predictions of {len(labels):,} test images")
-    return {"digit": run.predictions["digit"] == labels, "sum": run.predictions["sum"] == sums}
+    return run.predictions["digit"] == labels, run.predictions["sum"] == sums
 
 
 def spread(values: list[float | None]) -> dict[str, Any]:
     """Return mean, standard deviation and 95 % interval over seeds of those that have a value."""
     known = [value for value in values if value is not None]
-    counts = {"reached": len(known), "of": len(values), "values": values}
-    if not known:
-        return {"mean": None, "sd": None, "low": None, "high": None} | counts
-    mean, low, high = interval(np.array(known, float))
-    sd = float(np.std(known, ddof=1)) if len(known) > 1 else None
-    finite = [None if math.isinf(bound) else bound for bound in (low, high)]
-    return {"mean": mean, "sd": sd, "low": finite[0], "high": finite[1]} | counts
+    found = dict.fromkeys(("mean", "sd", "low", "high")) | {"reached": len(known), "of": len(values), "values": values}
+    if known:
+        mean, low, high = interval(np.array(known, float))
+        found |= {"mean": mean, "low": None if math.isinf(low) else low, "high": None if math.isinf(high) else high}
+    if len(known) > 1:
+        found["sd"] = float(np.std(known, ddof=1))
+    return found
 
 
 def _row(name: str, runs: list[Finished], labels: np.ndarray) -> dict[str, Any]:
     """Return a config's row: its runs, and their measures over seeds."""
-    config = runs[0].config
     return {
         "config": name,
-        "classifier": config.model.classifier,
-        "adder": config.model.adder,
         "parameters": runs[0].run["parameters"],
         "multiply_adds": runs[0].run["multiply_adds"],
-        "epochs": config.training.epochs,
         "n": len(runs),
         "seeds": [run.config.seed for run in runs],
         "failed": [f"seed {run.config.seed}: {run.summary['failure']}" for run in runs if run.summary["failure"]],
         "machine": "; ".join(sorted({machine(run.run) for run in runs})),
         "mode": "; ".join(sorted({run.summary["mode"] for run in runs})),
-        **{key: spread([each.compute(run, labels) for run in runs]) for key, each in MEASURES.items()},
+        **{
+            key: spread([each.compute(run, labels) for run in runs])
+            for measures in TABLES
+            for key, each in measures.items()
+        },
         "curve": _band(runs),
         "cells": np.mean([run.summary["test"]["sum_accuracy_by_cell"] for run in runs], 0).round(5).tolist(),
     }
+
+
+def _obstacle(row: dict[str, Any], first: dict[str, Any]) -> str | None:
+    """Return why a config's seconds cannot be compared with those of the first; None if they can."""
+    for condition in ("machine", "mode"):
+        if ";" in row[condition]:
+            return f"mixed {condition}s"
+        if row[condition] != first[condition]:
+            return f"other {condition}"
+    return None
 
 
 def _alarms(runs: dict[str, list[Finished]]) -> list[str]:
@@ -192,15 +201,11 @@ def _renamed(run: Finished, labels: np.ndarray) -> float | None:
     return None if permutation is None else float((np.array(permutation)[run.predictions["digit"]] == labels).mean())
 
 
-def _held_out(run: Finished) -> float | None:
-    cells, held_out = np.array(run.summary["test"]["sum_accuracy_by_cell"]), held_out_cells(run.config.objective)
-    return float(np.nanmean(cells[held_out])) if held_out.any() else None
-
-
-def _trained_cells(run: Finished) -> float | None:
-    objective = run.config.objective
-    cells = run.summary["test"]["sum_accuracy_by_cell"]
-    return mean_of_trained_cells(objective, cells) if objective.held_out else None
+def _mean_of_cells(run: Finished, held_out: bool) -> float | None:
+    """Return the mean accuracy of the pairs that are held out, or of the others; None if none are held out."""
+    cells = np.array(run.summary["test"]["sum_accuracy_by_cell"], float)
+    which = held_out_cells(run.config.objective)
+    return float(np.nanmean(cells[which == held_out])) if which.any() else None
 
 
 def _seconds_to_good(run: Finished) -> float | None:
@@ -216,11 +221,8 @@ def _adder_lag(run: Finished) -> float | None:
 
 def _right(runs: list[Finished], labels: np.ndarray) -> dict[str, np.ndarray]:
     """Return whether each digit is right, and the share of its ten sums that are, both [seeds, images]."""
-    right = [right_answers(run, labels) for run in runs]
-    return {
-        "digit": np.stack([each["digit"] for each in right]).astype(np.float32),
-        "sum": np.stack([each["sum"].mean(1) for each in right]).astype(np.float32),
-    }
+    digits, sums = zip(*(right_answers(run, labels) for run in runs), strict=True)
+    return {"digit": np.stack(digits).astype(np.float32), "sum": np.stack(sums).mean(2, dtype=np.float32)}
 
 
 def _band(runs: list[Finished]) -> dict[str, list[float]]:
@@ -231,8 +233,6 @@ def _band(runs: list[Finished]) -> dict[str, list[float]]:
     band = {"epoch": epochs}
     for quantity in (f"{output}_{score}" for output in OUTPUTS for score in ("accuracy", "loss")):
         curves = np.array([[scores[epoch][quantity] for epoch in epochs] for scores in by_epoch])
-        band |= {
-            f"{quantity}_{name}": function(curves, 0).tolist()
-            for name, function in (("mean", np.mean), ("low", np.min), ("high", np.max))
-        }
+        for name, function in (("mean", np.mean), ("low", np.min), ("high", np.max)):
+            band[f"{quantity}_{name}"] = function(curves, 0).tolist()
     return band

@@ -1,5 +1,6 @@
 """A comparison's tables and notes, for the terminal, for Markdown and for the page."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,20 +13,22 @@ from experiments.training.runs import FAILED
 from mnistsum.app.console import console, say
 
 FEW_SEEDS = 5  # seeds; fewer decide little
+NARROW = 8  # characters that a column's title in the terminal may take where its cells are narrower
 
 
 class Table(NamedTuple):
-    """A table: its first column names, the others hold numbers."""
+    """A table of text and, in most columns, numbers."""
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     meaning: str = ""  # what a reader must know of its columns
+    texts: Sequence[int] = (0,)  # the columns that hold text
 
 
 def tables(summary: dict[str, Any]) -> list[Table]:
     """Return the tables of a comparison."""
-    return [_accuracy(summary), _verdicts(summary), _costs(summary), _errors(summary), *_tuning(summary)]
+    return [_verdicts(summary), _accuracy(summary), _costs(summary), _errors(summary), *_tuning(summary)]
 
 
 def notes(summary: dict[str, Any]) -> list[str]:
@@ -41,23 +44,19 @@ def notes(summary: dict[str, Any]) -> list[str]:
     for name, tuned in summary["tuned"].items():
         if tuned["at_the_edge"]:
             lines.append(f"{name}: its learning rate is the last that tuning may try; a better one may lie beyond")
-    return lines + summary["notes"]
-
-
-def are_costs_comparable(summary: dict[str, Any]) -> bool:
-    """Return whether all runs were trained on one kind of machine and in one mode."""
-    conditions = {(row["machine"], row["mode"]) for row in summary["rows"]}
-    return len(conditions) == 1 and not any(";" in text for text in conditions.pop())
+    return [*lines, *summary["notes"], _conditions(rows)]
 
 
 def show(summary: dict[str, Any]) -> None:
     """Print the tables."""
     for table in tables(summary):
         style = {"title_justify": "left", "title_style": "bold", "box": None, "header_style": "bold"}
-        grid = Grid(*table.header, title=escape(table.title), **style)
-        grid.columns[0].overflow = "fold"
-        for column in grid.columns[1:]:
-            column.justify = "right"
+        grid = Grid(title=escape(table.title), pad_edge=False, **style)
+        for i, title in enumerate(table.header):
+            width = max(NARROW, *(len(row[i]) for row in table.rows))
+            lines = textwrap.wrap(title, width, break_long_words=False, break_on_hyphens=False)
+            justify = "left" if i in table.texts else "right"
+            grid.add_column(escape("\n".join(lines)), justify=justify, overflow="fold")
         for row in table.rows:
             grid.add_row(*map(escape, row))
         console.print(grid)
@@ -72,14 +71,14 @@ def in_markdown(summary: dict[str, Any]) -> str:
     lines = [f"# {' / '.join(row['config'] for row in summary['rows'])}", "", f"`{summary['command']}`", ""]
     lines += [f"Trained with {made_with}."]
     for table in tables(summary):
-        lines += ["", f"## {table.title}", "", markdown(table.header, table.rows)]
+        lines += ["", f"## {table.title}", "", markdown(table.header, table.rows, table.texts)]
         lines += ["", table.meaning] if table.meaning else []
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes(summary))]).rstrip() + "\n"
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes(summary))]) + "\n"
 
 
-def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table in Markdown whose first column holds text, and the others right-aligned numbers."""
-    marks = ["---", *["--:"] * (len(header) - 1)]
+def markdown(header: Sequence[str], rows: Iterable[Sequence[object]], texts: Sequence[int] = (0,)) -> str:
+    """Return a table in Markdown; columns but `texts` hold right-aligned numbers."""
+    marks = ["---" if i in texts else "--:" for i in range(len(header))]
 
     def line(cells: Sequence[object]) -> str:
         return "| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |"
@@ -113,47 +112,50 @@ def _explain(measures: dict[str, Measure]) -> str:
     return " ".join(f"“{each.title}”: {each.meaning}." for each in measures.values() if each.meaning)
 
 
-def _accuracy(summary: dict[str, Any]) -> Table:
-    header = ["config", "n", *(f"{each.title}, %" if each.form == "%" else each.title for each in ACCURACY.values())]
-    rows = [[row["config"], str(row["n"]), *_cells(row, ACCURACY), str(len(row["failed"]))] for row in summary["rows"]]
-    failed = (
-        f"“failed”: the seeds that ended below {100 * FAILED:.0f} % in an output that is trained, after an epoch or "
-        "more, or with a number that is not finite; they are part of every figure."
-    )
-    meaning = f"Mean ± standard deviation over seeds. {_explain(ACCURACY)} {failed}"
-    return Table("On the test set", [*header, "failed"], rows, meaning)
-
-
 def _verdicts(summary: dict[str, Any]) -> Table:
-    rows = []
-    for row in summary["rows"][1:]:
-        contrasts = [row["against_first"][output] for output in OUTPUTS]
-        rows.append([row["config"], *(text for each in contrasts for text in (points(each), each["verdict"]))])
+    first, *others = summary["rows"]
+    contrasts = [(row["config"], output, row["against_first"][output]) for row in others for output in OUTPUTS]
+    rows = [[name, output, each["verdict"], points(each)] for name, output, each in contrasts]
     meaning = (
         "Each difference is the config's accuracy minus that of the first, paired by seed and by image. Seeds and test "
         "images both count as samples; all intervals of the table, of both outputs, hold together at 95 % "
         "(Bonferroni). Better or worse: the interval lies on one side of zero. At most 0.1 points worse: it lies above "
         "-0.1, and no seed failed. Undecided: anything else."
     )
-    header = ["config", "digit [95 %]", "verdict", "sum [95 %]", "verdict"]
-    return Table(f"Against {summary['first']}, points", header, rows, meaning)
+    header = ["config", "output", "verdict", "points [95 %]"]
+    return Table(f"Against {first['config']}", header, rows, meaning, texts=(0, 1, 2))
+
+
+def _accuracy(summary: dict[str, Any]) -> Table:
+    header = [f"{each.title}, %" if each.form == "%" else each.title for each in ACCURACY.values()]
+    rows = [[row["config"], *_cells(row, ACCURACY), str(len(row["failed"]))] for row in summary["rows"]]
+    meaning = (
+        f"Mean ± standard deviation over seeds. {_explain(ACCURACY)} “failed”: the seeds that ended below "
+        f"{100 * FAILED:.0f} % in an output that is trained, after an epoch or more, or with a number that is not "
+        "finite; they are part of every figure."
+    )
+    title = f"On the test set, {summary['rows'][0]['n']} seeds"
+    return Table(title, ["config", *header, "failed"], rows, meaning)
 
 
 def _costs(summary: dict[str, Any]) -> Table:
-    header = ["config", "parameters", "multiply-adds", *(each.title for each in {**COSTS, **LEARNING}.values())]
-    comparable = are_costs_comparable(summary)
     rows = []
     for row in summary["rows"]:
+        costs = [row["not_compared"]] * len(COSTS) if row["not_compared"] else _cells(row, COSTS)
         sizes = [f"{row['parameters']:,}", f"{row['multiply_adds']:,}"]
-        costs = _cells(row, COSTS) if comparable else ["other conditions"] * len(COSTS)
         rows.append([row["config"], *sizes, *costs, *_cells(row, LEARNING)])
-    if comparable:
-        where = f"On {summary['rows'][0]['machine']}, {summary['rows'][0]['mode']}."
-    else:
-        each = "; ".join(f"{row['config']}: {row['machine']}, {row['mode']}" for row in summary["rows"])
-        where = f"Seconds are not compared, as conditions differ: {each}."
-    meaning = f"{where} Multiply-adds are of one image and one number. {_explain({**COSTS, **LEARNING})}"
+    shown = {**COSTS, **LEARNING}
+    header = ["config", "parameters", "multiply-adds", *(each.title for each in shown.values())]
+    meaning = f"{_conditions(summary['rows'])}. Multiply-adds are of one image and one number. {_explain(shown)}"
     return Table("Cost", header, rows, meaning)
+
+
+def _conditions(rows: list[dict[str, Any]]) -> str:
+    """Return where the seconds of the configs were measured."""
+    if not any(row["not_compared"] for row in rows):
+        return f"Seconds on {rows[0]['machine']}, {rows[0]['mode']}"
+    each = "; ".join(f"{row['config']} on {row['machine']}, {row['mode']}" for row in rows)
+    return f"Seconds are compared only on one kind of machine and in one mode: {each}"
 
 
 def _errors(summary: dict[str, Any]) -> Table:
@@ -164,15 +166,10 @@ def _errors(summary: dict[str, Any]) -> Table:
 
 
 def _tuning(summary: dict[str, Any]) -> list[Table]:
-    tried = [
-        [
-            name,
-            f"{trial['learning_rate']:g}",
-            *(f"{100 * trial[output]:.2f}" for output in OUTPUTS),
-            "taken" if trial["taken"] else "",
-        ]
-        for name, tuned in summary["tuned"].items()
-        for trial in tuned["trials"]
-    ]
+    rows = []
+    for name, tuned in summary["tuned"].items():
+        for trial in tuned["trials"]:
+            scores = [f"{100 * trial[output]:.2f}" for output in OUTPUTS]
+            rows.append([name, f"{trial['learning_rate']:g}", *scores, "taken" if trial["taken"] else ""])
     header = ["config", "learning rate", *OUTPUTS, ""]
-    return [Table("Learning rates tried, % of validation images", header, tried)] if tried else []
+    return [Table("Learning rates tried, % of validation images", header, rows)] if rows else []

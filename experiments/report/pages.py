@@ -79,8 +79,8 @@ def write_report(finished: Finished, data: Data) -> None:
         figures.confusion(finished.predictions, labels),
         figures.examples(finished.predictions, data.test),
     )
-    for name, figure in zip(PICTURES, drawn, strict=True):
-        figures.save(figure, folder / f"{name}.png")
+    for name, panels in zip(PICTURES, drawn, strict=True):
+        figures.save(panels, folder / f"{name}.png")
     write_whole(folder / REPORT, report(finished, labels))
 
 
@@ -88,6 +88,7 @@ def report(finished: Finished, labels: Any) -> str:
     """Return the report of a finished run, from its files and the labels of its test images."""
     folder, config, run, lines, summary, predictions = finished
     test, calibration = summary["test"], summary["calibration"]
+    curves = figures.curves(lines) if len(lines) > 1 else []
     reliability = [figures.reliability(each, output) for output, each in (calibration or {}).items()]
     by_label = zip(test["digit_accuracy_by_label"], test["sum_accuracy_by_cell"], strict=True)
     return render(
@@ -96,9 +97,9 @@ def report(finished: Finished, labels: Any) -> str:
         summary=summary,
         test=test,
         scores=[(each.title, as_text(test[name], each.unit), each.meaning) for name, each in SCORES.items()],
-        curves=_panels(figures.curve_panels(lines), "{} by epoch", ("Loss", "Accuracy")),
+        curves=_panels(curves, "{} by epoch", ("Loss", "Accuracy")[: len(curves)]),
         examples=(folder / "examples.png").read_bytes(),
-        confusion=_panels(figures.confusion_panels(predictions, labels), "Confusion matrix of the {}", OUTPUTS),
+        confusion=_panels(figures.confusion(predictions, labels), "Confusion matrix of the {}", OUTPUTS),
         reliability=_panels(reliability, "Accuracy of the {} by confidence", calibration or ()),
         calibration=calibration,
         bins=BINS,

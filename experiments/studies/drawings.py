@@ -116,7 +116,7 @@ def main() -> None:
         lines.append(markdown(["font", "drawings", "misread"], rows))
         misread += [(drawn[i], seen[i], digits[i]) for i in np.flatnonzero(np.logical_not(right))]
     (results / "drawings.md").write_text("\n".join(lines) + "\n")
-    save(_figure(misread), results / "drawings.png")
+    save([_figure(misread)], results / "drawings.png")
 
 
 def _figure(misread: list[tuple[Drawing, np.ndarray, int]]) -> Figure:
