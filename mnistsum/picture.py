@@ -81,9 +81,12 @@ def inspect_picture(source: str | Path | BinaryIO | bytes, name: str | None = No
     try:
         if isinstance(source, Path):
             source = source.read_bytes()
-        pixels = _decode(source if isinstance(source, bytes) else source.read())
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read: {error.strerror}") from None
+    try:
+        pixels = _decode(source if isinstance(source, bytes) else source.read())
     except UnidentifiedImageError:
         raise InputError(
             f"{name}: expected a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, found another kind of file"
@@ -164,7 +167,8 @@ def _find_digit(
     Strokes that reach the border are assumed to end there. If all that is found so is a shadow at the border, the page
     is assumed to go on there as it is, and the digit to lie inside.
     """
-    for ends_at_border, least_outline in ((True, 0.72), (False, 0.95)):
+    is_strip = min(gray.shape) < MAX_STROKE * max(gray.shape)  # cut to a 1; a page is wider
+    for ends_at_border, least_outline in ((True, 0.0 if is_strip else 0.72), (False, 0.95)):
         ink, has_paper = _find_ink(gray, ends_at_border)
         shapes = _find_shapes(ink, has_paper, least_outline)
         if shapes.any():
