@@ -56,8 +56,9 @@ def load_config(text: str, overrides: Sequence[str] = ()) -> Config:
     """
     name, *assignments = VARIANT.split(text)
     config = override(_load(name), [*assignments, *overrides])
-    pairs = [assignment.split("=", 1) for assignment in assignments]
-    changes = [f"{short_name(key)}-{value}" for key, value in pairs]
+    if config.name != name and config.name in (*config_names(), Config().name):
+        raise InputError(f"{name}: expected Config(name=...) with a name of its own, found {config.name}")
+    changes = [f"{short_name(key)}-{value}" for key, _, value in (each.partition("=") for each in assignments)]
     return dataclasses.replace(config, name=re.sub(r"[^\w.-]", "_", "-".join([config.name, *changes])))
 
 
@@ -89,6 +90,4 @@ def _load(name: str) -> Config:
     config = getattr(load_file(name), "config", None)
     if not isinstance(config, Config):
         raise InputError(f"{name}: expected a variable `config` of type mnistsum.Config, found {config!r}")
-    if config.name in (*config_names(), Config().name):
-        raise InputError(f"{name}: expected Config(name=...) with a name of its own, found {config.name}")
     return config

@@ -1,21 +1,66 @@
 """Compares configs over seeds: `python -m experiments.compare base lenet5 mlp --seeds 10`."""
 
+from pathlib import Path
+
 from experiments import cli
-from experiments.comparison.options import parse
+from mnistsum.app.program import Parser
+from mnistsum.config import CONFIG
+from mnistsum.errors import InputError
+
+DESCRIPTION = """\
+Train each config on the same seeds; report which beat the first, by how much, how surely, and at what cost.
+
+Seed k gives every config the same images in the same order with the same numbers. Finished runs in the folder are
+reused if nothing that decides them has changed, so the same command continues a comparison that was stopped. On an
+accelerator, or on several devices, seeds share one program. Given the folders of finished runs, along with the .py
+files of your own networks, it compares those runs and trains nothing.
+"""
+
+
+def parser() -> Parser:
+    """Return the parser of the program's options."""
+    parser = cli.parser("compare", DESCRIPTION)
+    parser.add_argument("configs", nargs="+", help="configs, or the folders of finished runs")
+    parser.add_argument("--seeds", type=int, default=10, help="how many, from seed 0 on")
+    parser.add_argument("--output", type=Path, default="runs/compare", help="folder of runs/ and of each comparison")
+    parser.add_argument("--tune", action="store_true", help="first choose each learning rate on validation images")
+    parser.add_argument("--dry-run", action="store_true", help="print runs and device time, measured, then exit")
+    parser.add_argument("--submit", choices=("local", "slurm"), help="train in jobs: local processes, or SLURM")
+    parser.add_argument("--seeds-per-job", type=int, default=10, help="of one config, with --submit; with --tune, all")
+    parser.add_argument("--retry-failed", action="store_true", help="submit jobs again that ended without a result")
+    return parser
 
 
 def command(arguments: list[str]) -> int:
     """Run the program and return its exit status."""
-    options, configs = parse(arguments)
+    overrides, words = cli.split_overrides(arguments)
+    options = parser().parse_args(words)
     command_line = cli.format_command("compare", arguments)
+    own = [name for name in options.configs if cli.own_file(name)]
+    folders = [name for name in options.configs if _is_folder(name)]
+    if folders:
+        if overrides or len(folders) + len(own) < len(options.configs):
+            raise InputError("compare: expected only folders of finished runs, and .py files, as none is trained")
+        from experiments.comparison import pipeline  # JAX loads only for a valid command line
+
+        pipeline.compare_finished([Path(folder) for folder in folders], own, options.output, command_line)
+        return 0
+    if not 2 <= options.seeds <= 1000:
+        raise InputError(f"--seeds: expected 2 to 1,000, as one run shows no spread, found {options.seeds:,}")
+    configs = [cli.load_config(name, overrides) for name in options.configs]
 
     from experiments.comparison import pipeline  # JAX loads only for a valid command line
 
-    if configs:
-        pipeline.compare(options, configs, command_line)
-    else:
-        pipeline.compare_finished(options, command_line)
+    pipeline.compare(options, configs, command_line)
     return 0
+
+
+def _is_folder(name: str) -> bool:
+    """Return whether a name is that of a run's folder, existing or not; a config's name comes first."""
+    config = cli.VARIANT.split(name)[0]
+    if config.endswith(".py") or config in cli.config_names():
+        return False
+    return "/" in name or (Path(name) / CONFIG).exists()
 
 
 if __name__ == "__main__":

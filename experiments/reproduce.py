@@ -1,15 +1,12 @@
 """Compares a run of `reference` with the write-up's log: `python -m experiments.reproduce runs/reference-...`."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from experiments import cli
-from experiments.report import markdown
+from mnistsum.app.program import Parser
 from mnistsum.errors import InputError
-from mnistsum.json_files import read_json_lines
+from mnistsum.files import read_json_lines
 
 # By epoch: average loss in nats, digit and sum in %. The write-up shows no other epochs.
 WRITE_UP = {
@@ -20,14 +17,7 @@ WRITE_UP = {
     19: (0.129, 98.90, 98.54),
     20: (0.110, 98.96, 98.83),
 }
-SCORES = ("digit_loss", "sum_loss", "digit_accuracy", "sum_accuracy", "images")  # required in each line of metrics
-
-
-@dataclass(frozen=True)
-class Reproduce:
-    """Prints a Markdown table of the run's epochs that the write-up shows, and draws both logs in write_up.png."""
-
-    run: tyro.conf.Positional[Path]  # folder of a run of `reference`, finished or not
+DESCRIPTION = "Print a table of the run's epochs that the write-up shows, and draw both logs in its write_up.png."
 
 
 def band(accuracy: float, images: int) -> tuple[float, float]:
@@ -40,7 +30,8 @@ def band(accuracy: float, images: int) -> tuple[float, float]:
 
 def table(lines: list[dict[str, Any]]) -> str:
     """Return the epochs that both logs show: losses, our accuracies with bands, whether the write-up's lie inside."""
-    from experiments.report import figures  # imports Matplotlib and JAX, too
+    from experiments.comparison.tables import markdown  # imports JAX, too
+    from experiments.report import figures
 
     rows = []
     for line in lines:
@@ -54,23 +45,17 @@ def table(lines: list[dict[str, Any]]) -> str:
             inside = "inside" if low <= theirs / 100 <= high else "outside"
             cells += [f"{100 * ours:.2f} [{100 * low:.2f}, {100 * high:.2f}]", f"{theirs:.2f} {inside}"]
         rows.append(cells)
-    return markdown.table(["epoch", "loss", "write-up", "digit, %", "write-up", "sum, %", "write-up"], rows)
-
-
-def _has_test_scores(line: dict[str, Any]) -> bool:
-    """Return whether a line of metrics holds the epoch and all test SCORES as numbers."""
-    if not isinstance(line.get("test"), dict):
-        return False
-    values = [line.get("epoch"), *(line["test"].get(key) for key in SCORES)]
-    return all(isinstance(value, int | float) for value in values)
+    return markdown(["epoch", "loss", "write-up", "digit, %", "write-up", "sum, %", "write-up"], rows)
 
 
 def command(arguments: list[str]) -> int:
     """Run the program and return its exit status."""
-    folder = cli.parse_plain(Reproduce, arguments).run
+    parser = Parser(prog="python -m experiments.reproduce", description=DESCRIPTION)
+    parser.add_argument("run", type=Path, help="folder of a run of `reference`, finished or not")
+    folder = parser.parse_args(arguments).run
     path = folder / "metrics.jsonl"
     lines = read_json_lines(path)
-    if not lines or not all(_has_test_scores(line) for line in lines) or lines[-1]["epoch"] < 1:
+    if not lines or any("test" not in line for line in lines) or lines[-1]["epoch"] < 1:
         raise InputError(f"{path}: expected test results of an epoch or more; give the folder of a run of `reference`")
     from experiments.report import figures  # Matplotlib and JAX load only for valid input
 

@@ -1,123 +1,91 @@
-"""Tabulates finished runs in Markdown: `python -m experiments.tabulate experiments/results/runs/*`."""
+"""Tabulates finished runs: `python -m experiments.tabulate runs/* --output experiments/results/table`."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-import tyro
-
 from experiments import cli
-from experiments.report import markdown
-from mnistsum import registry
-from mnistsum.app.errors import printable
-from mnistsum.config import read_config
+from mnistsum.app.program import Parser
 from mnistsum.errors import InputError
 
-ACCURACIES = ("digit_accuracy", "sum_accuracy")
+DESCRIPTION = """\
+Print a Markdown table of finished runs: means and standard deviations over seeds, a row for each config.
 
-Groups = dict[str, list[dict[str, Any]]]  # summaries of runs by config
-
-
-@dataclass(frozen=True)
-class Tabulate:
-    """Prints the mean and standard deviation over seeds, one row per config."""
-
-    runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of finished runs, and .py files of your own networks
-    chart: Path | None = None  # .png file: accuracy against parameters and seconds, beside published networks
+Runs of one config that were made with different code, data, versions or machines get rows of their own.
+"""
+OUTPUTS = ("digit", "sum")
 
 
-def group(runs: tuple[Path, ...]) -> Groups:
-    """Return the runs' summaries by config; raise InputError if a config has a seed twice."""
-    from experiments.comparison import grouping  # JAX loads only for a valid command line
-
-    groups = grouping.group_by_key([_read(folder) for folder in runs])
-    named = zip(grouping.names(list(groups)), groups.values(), strict=True)
-    return {name: [run.summary for run in by_seed.values()] for name, by_seed in named}
-
-
-def table(groups: Groups) -> str:
-    """Return a Markdown table: mean accuracies +- sd over seeds, multiply-adds per answer, median seconds and range."""
-    rows = []
-    for name, runs in groups.items():
-        accuracies = [_spread([100 * run["test"][key] for run in runs]) for key in ACCURACIES]
-        seconds = [_range([run[key] for run in runs]) for key in ("train_seconds", "wall_seconds")]
-        work = mean(run["multiply_adds"] for run in runs)
-        rows.append([f"`{name}`", f"{runs[0]['parameters']:,}", f"{work:,.0f}", *accuracies, *seconds])
-    header = ["config", "parameters", "multiply-adds", "digit, %", "sum, %", "training, s", "whole command, s"]
-    return markdown.table(header, rows)
-
-
-def _draw(groups: Groups, path: Path) -> None:
-    from experiments.comparison import published  # imports Matplotlib and JAX, so only to draw a chart
-    from experiments.report import figures  # imports Matplotlib, too
-
-    points = []
-    for name, runs in groups.items():
-        accuracies = [100 * run["test"]["digit_accuracy"] for run in runs]
-        spread = stdev(accuracies) if len(runs) > 1 else None
-        seconds = median(run["train_seconds"] for run in runs)
-        points.append(published.Point(name, mean(accuracies), spread, runs[0]["parameters"], seconds))
-    figures.save(published.chart(points), path)
-
-
-def _read(folder: Path) -> Any:
-    """Return a tested run without its predictions and metrics."""
-    from experiments import run_folder  # imports JAX, too
-
-    summary = run_folder.read_summary(folder)
-    path = folder / run_folder.SUMMARY
-    if "test" not in summary:
-        raise InputError(f"{path}: expected a run that was tested, found one of a search")
-    for key in ACCURACIES:
-        value = summary["test"].get(key)
-        if not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise InputError(f"{path}: expected test.{key} of 0 to 1, found {value!r}")
-    run = run_folder.read_json(folder / run_folder.RUN)
-    if "experiments.compare" in run.get("command", ""):  # one command for many runs
-        summary["wall_seconds"] = None
-    return run_folder.Finished(folder, read_config(folder), run, [], summary, {})
-
-
-def _spread(values: list[float]) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.2f} (n = 1)"
-    return f"{mean(values):.2f} ± {stdev(values):.2f} (n = {len(values)})"
-
-
-def _range(values: list[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return "-"
-    if len(known) == 1:
-        return f"{known[0]:.0f}"
-    return f"{median(known):.0f} ({min(known):.0f}-{max(known):.0f})"
+def parser() -> Parser:
+    """Return the parser of the program's options."""
+    parser = Parser(prog="python -m experiments.tabulate", description=DESCRIPTION)
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs, and .py files of your networks")
+    parser.add_argument("--output", type=Path, help="path to which .md (the table) and .json (all seeds) are added")
+    return parser
 
 
 def command(arguments: list[str]) -> int:
     """Run the program and return its exit status."""
-    options = cli.parse_plain(Tabulate, arguments)
-    if not options.runs:
-        raise InputError("tabulate: expected folders of finished runs, found none; such as runs/*")
-    if options.chart and options.chart.suffix != ".png":
-        raise InputError(f"--chart {options.chart}: expected a path that ends in .png")
-    for file in (path for path in options.runs if path.suffix == ".py"):
-        registry.load_file(file)
-    folders = [path for path in options.runs if path.suffix != ".py"]
-    finished = [folder for folder in folders if (folder / "summary.json").exists()]
-    if not finished:
-        raise InputError(f"tabulate: expected folders of finished runs, found none among {len(folders):,} paths")
-    for folder in folders:
-        if folder not in finished:
-            print(f"skipped: {printable(str(folder))}: not a finished run", file=sys.stderr)
-    if options.chart and (other := [run for run in finished if read_config(run).data.name != "mnist"]):
-        raise InputError(f"--chart: expected runs on MNIST, as the published networks are, found {other[0]}")
-    groups = group(tuple(finished))
-    print(table(groups))
-    if options.chart:
-        _draw(groups, options.chart)
+    options = parser().parse_args(arguments)
+    own = [path for path in options.runs if path.suffix == ".py"]
+    folders = [path for path in options.runs if path not in own and (path / "summary.json").exists()]
+    if not folders:
+        raise InputError(f"tabulate: expected folders of finished runs, found none among {len(options.runs):,} paths")
+    if skipped := len(options.runs) - len(own) - len(folders):
+        print(f"skipped: {skipped:,} folders without a finished run", file=sys.stderr)
+
+    from experiments.comparison.grouping import group_by_key  # JAX loads only for a valid command line
+    from experiments.comparison.tables import markdown
+    from experiments.training import folder as files
+    from mnistsum.files import write_json, write_whole
+    from mnistsum.own import load_file
+
+    for file in own:
+        load_file(file)
+    groups = group_by_key([files.read(folder) for folder in folders])
+    rows = [summarize(name, list(by_seed.values())) for name, by_seed in groups.items()]
+    table = markdown(["config", "parameters", "multiply-adds", "digit, %", "sum, %"], map(cells, rows))
+    print(table)
+    if options.output is not None:
+        made_by = f"`{cli.format_command('tabulate', arguments)}`"
+        sources = "\n".join(map(provenance, rows))
+        write_whole(options.output.with_name(f"{options.output.name}.md"), f"{made_by}\n\n{table}\n\n{sources}\n")
+        write_json(options.output.with_name(f"{options.output.name}.json"), rows)
     return 0
+
+
+def summarize(name: str, runs: list[Any]) -> dict[str, Any]:
+    """Return the row of a config: what its runs share, and what each seed reached."""
+    from experiments.training.job import machine
+
+    run = runs[0].run
+    return {
+        "config": name,
+        "machine": machine(run),
+        **{key: run[key] for key in ("command", "commit", "versions", "parameters", "multiply_adds")},
+        "seeds": [each.config.seed for each in runs],
+        **{f"{output}_accuracy": [each.summary["test"][f"{output}_accuracy"] for each in runs] for output in OUTPUTS},
+        "train_seconds": [round(each.summary["train_seconds"], 1) for each in runs],
+    }
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """Return the cells of a config's row."""
+    accuracies = [_spread([100 * value for value in row[f"{output}_accuracy"]]) for output in OUTPUTS]
+    return [f"`{row['config']}`", f"{row['parameters']:,}", f"{row['multiply_adds']:,}", *accuracies]
+
+
+def provenance(row: dict[str, Any]) -> str:
+    """Return a line for a row: how its runs were made, and how long training took."""
+    seconds = row["train_seconds"]
+    took = f"{median(seconds):.0f} s of training ({min(seconds):.0f} to {max(seconds):.0f})"
+    return f"- `{row['config']}`: `{row['command']}`, commit {row['commit']}, {row['machine']}; {took}."
+
+
+def _spread(values: list[float]) -> str:
+    sd = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{mean(values):.2f}{sd} (n = {len(values)})"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import SingleDeviceSharding
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Int, UInt8
 
 from mnistsum.config import DataConfig
 from mnistsum.data import scale
@@ -19,7 +18,7 @@ from mnistsum.errors import InputError
 from mnistsum.models import Model, rebuilt
 from mnistsum.models.adders import ADDS_UP
 from mnistsum.objective import negative_log_likelihood
-from mnistsum.types import Evaluation, Split
+from mnistsum.types import DigitLogits, Evaluation, Features, Split
 
 BATCH_SIZE = 100  # images at a time
 BATCHES = 10  # maximum per call of the compiled program
@@ -52,15 +51,17 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
     check_raw(split.images)
     if len(split.images) != len(split.labels):
         raise InputError(f"split: expected a label for each of {len(split.images)} images, found {len(split.labels)}")
-    n, chunk_size = len(split.labels), BATCHES * batch_size
+    n, shape = len(split.labels), (BATCHES, batch_size)
+    size = math.prod(shape)
     chunks = []
-    for start in range(0, max(n, 1), chunk_size):
-        images, labels = (np.asarray(field)[start : start + chunk_size] for field in split)
-        count = math.ceil(len(labels) / batch_size)
-        padding = chunk_size - len(labels)
-        padded = Split(np.pad(images, [(0, padding), (0, 0), (0, 0), (0, 0)]), np.pad(labels, (0, padding)))
-        batches = jax.tree.map(lambda field: field.reshape(BATCHES, batch_size, *field.shape[1:]), padded)
-        chunks.append(_evaluate_batches(config, model, batches, np.int32(count)))
+    for start in range(0, max(n, 1), size):
+
+        def batches(field: Any, start=start) -> np.ndarray:
+            chunk = np.asarray(field)[start : start + size]
+            padding = np.zeros((size - len(chunk), *chunk.shape[1:]), chunk.dtype)
+            return np.concatenate([chunk, padding]).reshape(*shape, *chunk.shape[1:])
+
+        chunks.append(_evaluate_batches(config, model, Split(*map(batches, split))))
     return jax.tree.map(lambda *fields: np.concatenate(fields).reshape(-1, *fields[0].shape[2:])[:n], *chunks)
 
 
@@ -74,9 +75,7 @@ def check_raw(images: Any) -> None:
         raise InputError(f"images: expected uint8 [n, 28, 28, 1], found {images.dtype} {list(images.shape)}")
 
 
-def classify(
-    config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"]
-) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"]) -> tuple[Features, DigitLogits]:
     """Return a trained model's features and digit logits for raw images, 0-255.
 
     With `test_shift`, both are means over all shifts of the image by up to that many whole pixels along each axis, with
@@ -112,20 +111,12 @@ def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation
     )
 
 
-def evaluate_batches(config: DataConfig, model: Model, batches: Split, count: Int[Array, ""]) -> Evaluation:
-    """Return the model's answers to the first `count` batches, computed in a loop, and zeros for the others.
+def evaluate_batches(config: DataConfig, model: Model, batches: Split) -> Evaluation:
+    """Return the model's answers to several batches, stacked.
 
     In a loop, XLA rounds and transposes convolution kernels once rather than once per batch.
     """
-
-    def answer(i: Int[Array, ""], answers: Evaluation) -> Evaluation:
-        batch_answers = evaluate_batch(config, model, jax.tree.map(lambda field: field[i], batches))
-        return jax.tree.map(lambda stacked, new: stacked.at[i].set(new), answers, batch_answers)
-
-    first = jax.tree.map(lambda field: field[0], batches)
-    shapes = jax.eval_shape(partial(evaluate_batch, config), model, first)
-    zeros = jax.tree.map(lambda each: jnp.zeros((len(batches.labels), *each.shape), each.dtype), shapes)
-    return lax.fori_loop(0, count, answer, zeros)
+    return lax.map(lambda batch: evaluate_batch(config, model, batch), batches)
 
 
 _evaluate_batches = jax.jit(evaluate_batches, static_argnums=0)
@@ -133,11 +124,10 @@ _evaluate_batches = jax.jit(evaluate_batches, static_argnums=0)
 
 def compile_evaluation(config: DataConfig, model: Model) -> Any:
     """Return `evaluate_batches` compiled as `evaluate` calls it in this process; the model may hold only shapes."""
-    sharding = SingleDeviceSharding(jax.local_devices()[0])
-    model = abstract_arrays(model, sharding)
+    model = abstract_arrays(model, SingleDeviceSharding(jax.local_devices()[0]))
     shape = (BATCHES, BATCH_SIZE)
     batches = Split(np.zeros((*shape, 28, 28, 1), np.uint8), np.zeros(shape, np.int32))
-    return _evaluate_batches.lower(config, model, batches, np.int32(0)).compile()
+    return _evaluate_batches.lower(config, model, batches).compile()
 
 
 def labeled_logits(evaluation: Evaluation, labels: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -19,8 +19,7 @@ def objective(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Ar
     To define your own, add a function of these arguments to `OBJECTIVES` in your file.
     """
     n = len(batch.label)
-    chex.assert_shape([logits.digit, logits.sum, batch.number], [(n, 10), (n, 19), (n, 10)])
-    chex.assert_shape([batch.label, batch.sum], (n,))
+    chex.assert_shape([logits.digit, logits.sum, batch.number, batch.sum], [(n, 10), (n, 19), (n, 10), (n,)])
     loss = find(OBJECTIVES, "objective.name", config.name)(config, logits, batch)
     if jnp.shape(loss) != ():
         raise TypeError(f"objective {config.name}: expected a scalar loss, found {list(jnp.shape(loss))}")

@@ -8,7 +8,6 @@ import importlib.util
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeGuard
@@ -183,9 +182,7 @@ def _brought_in() -> list[ModuleType]:
 def _is_users(module: Any) -> TypeGuard[ModuleType]:
     """Return whether a module has a file that is neither Python's, nor an installed package's, nor this project's."""
     spec = getattr(module, "__spec__", None)
-    if not isinstance(spec, ModuleSpec) or not spec.has_location:
-        return False
-    if spec.name.split(".")[0] in ("mnistsum", "experiments"):
+    if spec is None or not spec.has_location or spec.name.split(".")[0] in ("mnistsum", "experiments"):
         return False
     file = _file_of(module)
     return INSTALLED.isdisjoint(file.parts) and not any(file.is_relative_to(folder) for folder in STANDARD)

@@ -1,15 +1,15 @@
 """Pictures of single digits, of any size and color, converted to MNIST's form."""
 
+import contextlib
 import io
 import itertools
-import stat
 import struct
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 
 from mnistsum.errors import InputError, first_line
@@ -17,25 +17,14 @@ from mnistsum.errors import InputError, first_line
 FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 # What Pillow raises on damaged files.
 DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, AssertionError, struct.error)
-MAX_BYTES, MAX_PIXELS = 50_000_000, 50_000_000  # of a picture
+MAX_PIXELS = 50_000_000  # of a picture
 MAX_SIDE = 2000  # pixels of the longer side; larger pictures are made smaller first
 WORKING_SIDE = 160  # pixels of the longer side to which the page, then the digit's surroundings, are scaled for search
 MAX_STROKE = 0.4  # of the longer side; strokes are narrower, so that a closing of this width leaves only paper
 MIN_HAIRLINE = 0.2  # least share of the strongest ink for a hairline joined to it
+NEAR = 15  # pixels of the window in which a shape's outline is compared with its ink
 MIN_INK = 0.06  # least share of the paper's light that ink absorbs
 THINNEST, THICKEST = 0.09, 0.16  # stroke width over the digit's longer side: 6 % of MNIST's are below, a quarter above
-
-
-# EXIF's orientation to what turns the picture upright.
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class Picture(NamedTuple):
@@ -62,9 +51,7 @@ def read_picture(source: str | Path | BinaryIO | bytes, name: str | None = None)
     return inspect_picture(source, name).image
 
 
-def inspect_picture(
-    source: str | Path | BinaryIO | bytes, name: str | None = None, max_pixels: int = MAX_PIXELS
-) -> Picture:
+def inspect_picture(source: str | Path | BinaryIO | bytes, name: str | None = None) -> Picture:
     """Return the digit in a PNG, JPEG, GIF or BMP file, and reasons to doubt that it is one.
 
     Transparent parts become white or black paper, whichever contrasts with the rest; EXIF's rotation is undone.
@@ -72,7 +59,6 @@ def inspect_picture(
     Args:
         source: a path, an open file, or a file's content.
         name: the start of error messages; by default the path.
-        max_pixels: larger pictures are refused.
 
     Raises:
         InputError: if the source cannot be read as one of these formats, or shows an empty page.
@@ -93,45 +79,38 @@ def inspect_picture(
     if name is None:
         name = str(source) if isinstance(source, Path) else "picture"
     try:
-        content = source if isinstance(source, bytes) else _read(source, name)
-        pixels = _decode(content, max_pixels)
+        if isinstance(source, Path):
+            source = source.read_bytes()
+        pixels = _decode(source if isinstance(source, bytes) else source.read())
+    except FileNotFoundError:
+        raise InputError(f"{name}: no such file") from None
     except UnidentifiedImageError:
         raise InputError(
             f"{name}: expected a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, found another kind of file"
         ) from None
     except Image.DecompressionBombError:
-        raise InputError(f"{name}: expected at most {max_pixels:,} pixels, found more") from None
+        raise InputError(f"{name}: expected at most {MAX_PIXELS:,} pixels, found more") from None
     except DAMAGE as error:
         reason = first_line(error) if str(error) else "its parts do not fit"
         raise InputError(f"{name}: a damaged image: {reason}") from None
     return to_mnist(_composite_on_paper(pixels), name)
 
 
-def _decode(content: bytes, max_pixels: int) -> Float[np.ndarray, "height width channels"]:
+def _decode(content: bytes) -> Float[np.ndarray, "height width channels"]:
     """Return a picture's colors, 0 to 255, upright and at most MAX_SIDE wide and high; a fourth channel is opacity."""
     image = Image.open(io.BytesIO(content), formats=FORMATS)
-    if image.width * image.height > max_pixels:
+    if image.width * image.height > MAX_PIXELS:
         raise Image.DecompressionBombError
-    if image.format == "PNG":  # whose EXIF may come after the pixels
-        image.load()
-    orientation = _orientation(image)
+    image.load()
+    with contextlib.suppress(*DAMAGE):  # in EXIF alone: the picture is shown as far as it can be turned
+        ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow would clip at 255
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
     mode = "RGBA" if image.has_transparency_data else "RGB"
     if image.mode in ("1", "P"):  # thumbnail would drop pixels of these
         image = image.convert(mode)
     image.thumbnail((MAX_SIDE, MAX_SIDE))
-    if (turn := UPRIGHT.get(orientation)) is not None:  # FLIP_LEFT_RIGHT is 0
-        image = image.transpose(turn)
     return np.asarray(image.convert(mode), np.float32)
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return how EXIF says that a picture is turned; 1, upright, if it cannot be read."""
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except DAMAGE:
-        return 1
 
 
 def _composite_on_paper(pixels: Float[np.ndarray, "height width channels"]) -> Float[np.ndarray, "height width 3"]:
@@ -143,26 +122,6 @@ def _composite_on_paper(pixels: Float[np.ndarray, "height width channels"]) -> F
     return alpha * color + (1 - alpha) * paper
 
 
-def _read(source: Path | BinaryIO, name: str) -> bytes:
-    """Return the content of a file or stream; InputError if it is no file, or exceeds MAX_BYTES."""
-    if isinstance(source, Path):
-        try:
-            mode = source.stat().st_mode  # before opening, as opening a pipe waits for its writer
-            if not stat.S_ISREG(mode):
-                kind = "folder" if stat.S_ISDIR(mode) else "pipe or a device"
-                raise InputError(f"{name}: expected an image, found a {kind}")
-            with source.open("rb") as file:
-                return _read(file, name)
-        except FileNotFoundError:
-            raise InputError(f"{name}: no such file") from None
-        except OSError as error:
-            raise InputError(f"{name}: cannot be read: {error.strerror or error}") from None
-    content = source.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise InputError(f"{name}: expected at most {MAX_BYTES:,} bytes, found more")
-    return content
-
-
 def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture") -> Picture:
     """Return the digit in a picture, 0-255 in three colors, in MNIST's form; InputError if the page is empty.
 
@@ -172,14 +131,13 @@ def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture")
     thickened, because they would vanish, and thick ones thinned, because they would fill the gaps between them.
     """
     gray = _gray(pixels)
-    scale = max(1, max(gray.shape) / WORKING_SIDE)
-    box = _box(_find_shapes(_find_ink(_resize(gray, 1 / scale), name)) > 0)
+    scale = max(gray.shape) / WORKING_SIDE
+    box = _box(_find_digit(_resize(gray, 1 / scale), name)[1] > 0)
     margin = scale * max(side.stop - side.start for side in box) / 2
     rows, columns = (slice(max(0, int(side.start * scale - margin)), int(side.stop * scale + margin)) for side in box)
     # A second look at full resolution, as a pen's hairlines are lost when a large page is scaled down.
     crop = gray[rows, columns]
-    ink = _find_ink(_resize(crop, WORKING_SIDE / max(crop.shape)), name)
-    shapes = _find_shapes(ink)
+    ink, shapes = _find_digit(_resize(crop, WORKING_SIDE / max(crop.shape)), name)
     digit = _normalize_stroke(ink, shapes > 0)
     digit = _resize(255 * digit, 20 / max(digit.shape)).clip(0, 255)
     center = ndimage.center_of_mass(digit)
@@ -198,8 +156,26 @@ def _gray(pixels: Float[np.ndarray, "height width 3"]) -> Float[np.ndarray, "hei
     return pixels @ weights - 255 * np.minimum(weights, 0).sum()
 
 
-def _find_ink(gray: Float[np.ndarray, "height width"], name: str) -> Float[np.ndarray, "height width"]:
-    """Return the ink at every pixel, relative to the strongest; InputError if there is none."""
+def _find_digit(
+    gray: Float[np.ndarray, "height width"], name: str
+) -> tuple[Float[np.ndarray, "height width"], Int[np.ndarray, "height width"]]:
+    """Return the ink and its shapes; InputError if there are none.
+
+    Strokes that reach the border are assumed to end there. If all that is found so is a shadow at the border, the page
+    is assumed to go on there as it is, and the digit to lie inside.
+    """
+    for ends_at_border, least_outline in ((True, 0.72), (False, 0.95)):
+        ink, has_paper = _find_ink(gray, ends_at_border)
+        shapes = _find_shapes(ink, has_paper, least_outline)
+        if shapes.any():
+            return ink, shapes
+    raise InputError(f"{name}: expected a digit, found an empty page")
+
+
+def _find_ink(
+    gray: Float[np.ndarray, "height width"], ends_at_border: bool
+) -> tuple[Float[np.ndarray, "height width"], Bool[np.ndarray, "height width"]]:
+    """Return the ink at every pixel, relative to the strongest, and which pixels are lighter than the ink near them."""
     gray = ndimage.gaussian_filter(gray.clip(0, 255), 0.8 * max(gray.shape) / WORKING_SIDE)
     few = min(gray.size, max(4, gray.size // 8000))
     ordered = np.sort(gray, axis=None)
@@ -209,29 +185,42 @@ def _find_ink(gray: Float[np.ndarray, "height width"], name: str) -> Float[np.nd
     dark, light = np.quantile(border, (0.25, 0.75))
     if (lightest + 8) / (light + 8) > (dark + 8) / (darkest + 8):  # chalk on a board
         gray, dark = 255 - gray, 255 - light
-    # The closing fills strokes and keeps a shadow's edge. Strokes that reach the border are assumed to end there.
+    # The closing fills strokes and keeps a shadow's edge.
     width = round(MAX_STROKE * max(gray.shape))
     pad = width // 2 + 1
-    paper = ndimage.grey_closing(np.pad(gray, pad, constant_values=dark), (width, width))[pad:-pad, pad:-pad]
+    padded = np.pad(gray, pad, constant_values=dark) if ends_at_border else np.pad(gray, pad, "edge")
+    paper = ndimage.grey_closing(padded, (width, width))[pad:-pad, pad:-pad]
     ink = (paper - gray) / np.maximum(paper, 16)
     strongest = np.sort(ink, axis=None)[-few:].mean()
     noise = np.median(ink[ink <= max(strongest / 2, ink.min())])
+    contrast = (gray - ndimage.minimum_filter(gray, NEAR)) / np.maximum(paper, 16)
+    has_paper = contrast > 0.5 * ndimage.maximum_filter(ink, NEAR)
     if strongest < max(MIN_INK, 4 * noise):
-        raise InputError(f"{name}: expected a digit, found an empty page")
-    return ((ink - noise) / (strongest - noise)).clip(0, 1)
+        return np.zeros_like(ink), has_paper
+    return ((ink - noise) / (strongest - noise)).clip(0, 1), has_paper
 
 
-def _find_shapes(ink: Float[np.ndarray, "height width"]) -> Int[np.ndarray, "height width"]:
-    """Label the shapes: regions with over half of the strongest ink, together with hairlines joined to them."""
+def _find_shapes(
+    ink: Float[np.ndarray, "height width"], has_paper: Bool[np.ndarray, "height width"], least_outline: float
+) -> Int[np.ndarray, "height width"]:
+    """Label the shapes: regions with over half of the strongest ink, together with hairlines joined to them.
+
+    Lighter paper surrounds a stroke, but a shadow's tip lies against the shadow, and a shadow at the border against the
+    border: a shape with less than a share of its outline beside lighter paper is left out.
+    """
     labels, count = cast(tuple[np.ndarray, int], ndimage.label(ink > MIN_HAIRLINE, np.ones((3, 3))))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     sizes[np.setdiff1d(np.arange(count + 1), labels[ink > 0.5])] = 0
     sizes[0] = 0
-    cut = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    inside = np.where(np.isin(np.arange(count + 1), cut), 0, sizes)
-    if inside.max() > sizes.max() / 4:  # then shapes cut by the border are a shadow's tip or the page's edge
-        sizes = inside
-    return np.where(sizes >= 0.05 * sizes.max(), np.arange(count + 1), 0)[labels]  # without specks
+    around = np.pad(labels, 2)
+    around = np.where(around, 0, ndimage.maximum_filter(around, 5))
+    outline = ndimage.mean(np.pad(has_paper, 2, "edge"), around, np.arange(count + 1))
+    lengths = [
+        max(np.divide([side.stop - side.start for side in box], ink.shape)) for box in ndimage.find_objects(labels)
+    ]
+    # The border may cut a digit at both ends.
+    sizes[outline < least_outline - 0.15 * (np.array([0, *lengths]) >= 0.95)] = 0
+    return np.where(sizes >= max(1, 0.05 * sizes.max()), np.arange(count + 1), 0)[labels]  # without specks
 
 
 def _box(mask: Bool[np.ndarray, "height width"]) -> tuple[slice, slice]:

@@ -1,6 +1,7 @@
 """Training as pure functions: draw a step's batch, take the step, and run many steps in one loop."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import chex
@@ -174,7 +175,7 @@ def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Ba
     bad = ~jnp.stack([jnp.isfinite(loss), _all_finite(gradient), _all_finite(model)])
     this_step = FirstBad(state.step, bad.argmax().astype(jnp.int32))
     is_first = bad.any() & (state.first_bad.step < 0)
-    first_bad = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), this_step, state.first_bad)
+    first_bad = jax.tree.map(partial(jnp.where, is_first), this_step, state.first_bad)
     return TrainState(state.step + 1, model, opt_state, average, metrics, first_bad)
 
 

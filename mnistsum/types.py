@@ -8,6 +8,12 @@ from typing import Any, NamedTuple
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 from numpy import ndarray
 
+Images = Float[Array, "batch 28 28 1"]  # scaled as the config says
+Features = Float[Array, "batch f"]  # of the classifier, for the adder
+DigitLogits = Float[Array, "batch 10"]
+Number = Float[Array, "batch 10"]  # one-hot
+SumLogits = Float[Array, "batch 19"]
+
 
 class Split(NamedTuple):
     """Images and their labels as stored; NumPy arrays from `load`, JAX arrays once on a device."""
@@ -27,8 +33,8 @@ class Data(NamedTuple):
 class Batch(NamedTuple):
     """Examples as the model and the objective see them."""
 
-    image: Float[Array, "batch 28 28 1"]  # scaled as the config says
-    number: Float[Array, "batch 10"]  # one-hot
+    image: Images
+    number: Number
     label: Int[Array, " batch"]  # 0-9
     sum: Int[Array, " batch"]  # 0-18, label + number
 
@@ -36,8 +42,8 @@ class Batch(NamedTuple):
 class Logits(NamedTuple):
     """A model's outputs."""
 
-    digit: Float[Array, "batch 10"]
-    sum: Float[Array, "batch 19"]
+    digit: DigitLogits
+    sum: SumLogits
     penalty: Float[Array, ""] | None = None  # an adder's own loss term
 
 

@@ -129,6 +129,15 @@ def normed() -> Iterator[Config]:
 
 
 @pytest.fixture
+def own_code(monkeypatch) -> Iterator[None]:
+    """Forget, after the test, what users' files have defined in it and that they were run."""
+    monkeypatch.setattr(own, "_files", {})
+    monkeypatch.setattr(own, "_executed", {})
+    with added_names(**{kind: {} for kind in own.KINDS}):
+        yield
+
+
+@pytest.fixture
 def no_typechecker():
     """Disable the suite's type checker, which users lack and which would refuse wrong types before our own checks."""
     jaxtyping.config.update("jaxtyping_disable", True)

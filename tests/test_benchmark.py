@@ -1,40 +1,47 @@
-"""The benchmark's cases; its timings are not tested."""
-
-import dataclasses
+"""The benchmark's tables, from results made by hand; its timings are not tested."""
 
 import pytest
 
-from experiments.benchmark.__main__ import command
-from experiments.benchmark.cases import ablations, bare
-from experiments.cli import load_config
-from mnistsum.config import AugmentConfig, OptimizerConfig
+from experiments import benchmark
 
-ABLATIONS = {
-    "base": ["without distortion", "without draws by rank", "without average", "with plain SGD"],
-    "reference_fast": ["with plain SGD"],
+SECONDS = {
+    "mnistsum float32": [0.02, 0.04, 0.02],
+    "mnistsum bfloat16": [0.01, 0.02, 0.01],
+    "PyTorch float32": [0.03, 0.03, 0.03],
+    "PyTorch bfloat16": [0.06, 0.06, 0.06],
 }
+MACHINE = dict.fromkeys(("processor", "family", "model", "cores", "commit"), "?") | {
+    "flags": [],
+    "versions": {},
+    "load": 0,
+}
+ROW = {"seconds": SECONDS, "variants": dict.fromkeys(SECONDS, "eager")}
 
 
-def test_quick_takes_no_other_option(run_program):
-    for option in ("--rounds=9", "--output=elsewhere"):
-        status, stderr = run_program(command, "--quick", option)
-        assert (status, stderr) == (
-            2,
-            "error: --quick: expected no other option, as it takes three rounds and writes nothing\n",
-        )
+def test_each_ratio_is_of_one_type_in_one_round_and_the_last_is_of_each_sides_quicker_type():
+    assert [line[1:] for line in benchmark.tabulate_row("step", ROW)] == [
+        ["float32", "20.0", "30.0", "eager", "1.50 (0.750-1.50)"],
+        ["bfloat16", "10.0", "60.0", "eager", "6.00 (3.00-6.00)"],
+        ["each side's quicker", "10.0", "30.0", "eager", "3.00 (1.50-3.00)"],
+    ]
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
-def test_a_bare_config_has_none_of_the_parts_and_each_variant_lacks_one(name):
-    config = load_config(name)
-    plain = OptimizerConfig(name="sgd", momentum=0.0, schedule="constant")
-    training = dataclasses.replace(config.training, pressure=1.0)
-    expected = dataclasses.replace(config, augment=AugmentConfig(), optimizer=plain, training=training)
-    assert bare(config) == expected
-    variants = ablations(config)
-    assert list(variants) == ABLATIONS[name]
-    for lacking, variant in variants.items():
-        assert bare(variant) == expected
-        assert list(ablations(variant)) == [part for part in ABLATIONS[name] if part != lacking]
-    if name == "base":
-        assert variants["with plain SGD"].optimizer == dataclasses.replace(plain, average=config.optimizer.average)
+def test_the_report_names_the_quicker_type_of_ours():
+    page = benchmark.report({"machine": MACHINE, "rounds": 3, "rows": {"step": ROW}})
+    assert "is bfloat16: in bfloat16, a step takes 0.500 (0.500-0.500) of its time in float32, and 2.00 (2" in page
+
+
+def test_the_slope_is_the_exponent_of_a_power():
+    sizes = [1, 2, 4, 8]
+    assert benchmark.slope(sizes, [3 * size**0.5 for size in sizes]) == pytest.approx(0.5)
+
+
+def test_turns_alternate_in_order_after_one_that_warms_up():
+    calls = []
+    benchmark.interleave({name: lambda name=name: calls.append(name) for name in "ab"}, 2)
+    assert calls == [*"ab", *"ab", *"ba"]
+
+
+@pytest.mark.parametrize(("value", "text"), [(1.2, "1.20"), (0.01234, "0.0123"), (20412.3, "20,400"), (99.96, "100")])
+def test_figures_have_three_significant_digits(value, text):
+    assert benchmark.significant(value) == text

@@ -1,13 +1,13 @@
 """Evaluation: every image with every number, whatever the batch size; scores by hand."""
 
-import dataclasses
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import mnistsum
+from mnistsum.config import DataConfig
 from mnistsum.data import scale
 from mnistsum.errors import InputError
 from mnistsum.evaluation import best_permutation, evaluate, score
@@ -19,85 +19,60 @@ from mnistsum.types import Evaluation, Split
 @pytest.fixture(scope="module")
 def model(config):
     """A model whose sums also depend on the features."""
-    return build(dataclasses.replace(config.model, adder="direct"), jax.random.key(1))
+    return build(replace(config.model, adder="direct"), jax.random.key(1))
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
-def test_padded_evaluation_equals_unpadded(config, model, train, batch_size):
+def test_padded_evaluation_equals_unpadded(model, train, batch_size):
     split = Split(train.images[:50], train.labels[:50])
-    padded, whole = evaluate(config.data, model, split, batch_size), evaluate(config.data, model, split, 50)
+    padded, whole = evaluate(DataConfig(), model, split, batch_size), evaluate(DataConfig(), model, split, 50)
     for a, b in zip(padded, whole, strict=True):
         assert len(a) == 50
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
-def test_every_image_meets_every_number(config, model, train):
-    split = Split(train.images[:20], train.labels[:20])
-    evaluation = evaluate(config.data, model, split, 8)
+def classify(model, images):
+    return jax.jit(type(model).classify)(model, scale(DataConfig(), jnp.asarray(images)))
+
+
+def assert_answers(evaluation, model, features, digit, labels):
+    """Assert that answers follow from features and digit logits, with every number."""
+    np.testing.assert_array_equal(evaluation.digit, digit.argmax(-1))
+    np.testing.assert_allclose(evaluation.digit_loss, negative_log_likelihood(digit, labels), rtol=1e-4)
     for number in range(10):
-        one_hot = jax.nn.one_hot(np.full(20, number), 10)
-        logits = jax.jit(type(model).__call__)(model, scale(config.data, split.images), one_hot)
-        np.testing.assert_array_equal(evaluation.digit, logits.digit.argmax(-1))
-        np.testing.assert_array_equal(evaluation.sum[:, number], logits.sum.argmax(-1))
-        loss = negative_log_likelihood(logits.sum, split.labels + number)
+        sums = jax.jit(type(model).add)(model, features, digit, jax.nn.one_hot(np.full(20, number), 10))
+        np.testing.assert_array_equal(evaluation.sum[:, number], sums.argmax(-1))
+        loss = negative_log_likelihood(sums, labels + number)
         np.testing.assert_allclose(evaluation.sum_loss[:, number], loss, rtol=1e-4)
-        possible = jax.nn.softmax(logits.sum)[:, number : number + 10].sum(-1)  # the number and 0 to 9
+        possible = jax.nn.softmax(sums)[:, number : number + 10].sum(-1)  # the number and 0 to 9
         np.testing.assert_allclose(evaluation.impossible[:, number], 1 - possible, rtol=1e-3, atol=1e-5)
 
 
-def test_with_a_shift_the_answer_is_that_of_the_mean_over_moved_images(config, model, train):
+def test_every_image_meets_every_number(model, train):
+    split = Split(train.images[:20], train.labels[:20])
+    assert_answers(evaluate(DataConfig(), model, split, 8), model, *classify(model, split.images), split.labels)
+
+
+def test_with_a_shift_the_answer_is_that_of_the_mean_over_moved_images(model, train):
     images, labels = 255 - np.asarray(train.images[:20]), train.labels[:20]  # inverted: their borders are not black
     moved = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
-    parts = [
-        jax.jit(type(model).classify)(model, scale(config.data, jnp.asarray(moved[:, y : y + 28, x : x + 28])))
-        for y in range(5)
-        for x in range(5)
-    ]
+    parts = [classify(model, moved[:, y : y + 28, x : x + 28]) for y, x in np.ndindex(5, 5)]
     features, digit = (jnp.stack(part).mean(0) for part in zip(*parts, strict=True))
-    evaluation = evaluate(dataclasses.replace(config.data, test_shift=2), model, Split(images, labels), 8)
-    np.testing.assert_allclose(evaluation.digit_loss, negative_log_likelihood(digit, labels), rtol=1e-4)
-    for number in range(10):
-        total = jax.jit(type(model).add)(model, features, digit, jax.nn.one_hot(np.full(20, number), 10))
-        loss = negative_log_likelihood(total, labels + number)
-        np.testing.assert_allclose(evaluation.sum_loss[:, number], loss, rtol=1e-4)
-    assert (evaluation.digit_loss != evaluate(config.data, model, Split(images, labels), 8).digit_loss).any()
+    evaluation = evaluate(DataConfig(test_shift=2), model, Split(images, labels), 8)
+    assert_answers(evaluation, model, features, digit, labels)
+    assert (evaluation.digit_loss != evaluate(DataConfig(), model, Split(images, labels), 8).digit_loss).any()
 
 
-@pytest.mark.parametrize("shift", [1, pytest.param(4, marks=pytest.mark.slow)])  # as one batch, and in turn
-def test_images_in_doubt_alone_are_looked_at_again(config, model, train, shift):
-    split = Split(np.asarray(train.images[:40]), train.labels[:40])
-    plain = evaluate(config.data, model, split, 8)
-    sure = np.exp(np.asarray(jax.nn.log_softmax(plain.digit_logits))).max(-1)
-    doubt = float(np.median(sure))
-    shifted = dataclasses.replace(config.data, test_shift=shift)
-    passes = (2 * shift + 1) ** 2
-    every = evaluate(shifted, model, split, 8)
-    for batch_size in (8, 3) if shift > 1 else (8, 40, 3):  # answers do not depend on the batch
-        some = evaluate(dataclasses.replace(shifted, test_doubt=doubt), model, split, batch_size)
-        expected = np.where((sure < doubt)[:, None], every.digit_logits, plain.digit_logits)
-        np.testing.assert_allclose(some.digit_logits, expected, rtol=1e-4, atol=1e-5)
-        expected = np.where((sure < doubt)[:, None, None], every.sum_logits, plain.sum_logits)
-        np.testing.assert_allclose(some.sum_logits, expected, rtol=1e-4, atol=1e-5)
-        np.testing.assert_array_equal(some.passes, np.where(sure < doubt, 1 + passes, 1))
-    assert 0 < (sure < doubt).sum() < 40
-    assert (np.asarray(plain.passes) == 1).all()
-    assert (np.asarray(every.passes) == passes).all()
-
-
-def test_no_images_have_no_answers(config, model, train):
-    evaluation = evaluate(config.data, model, Split(train.images[:0], train.labels[:0]))
+def test_no_images_have_no_answers(model, train):
+    evaluation = evaluate(DataConfig(), model, Split(train.images[:0], train.labels[:0]))
     assert (evaluation.digit.shape, evaluation.sum_logits.shape) == ((0,), (0, 10, 19))
 
 
-@pytest.mark.parametrize("change", [lambda images: images / 255, lambda images: images[..., 0]])
-def test_images_that_are_not_as_mnist_stores_them_are_refused(config, model, train, change):
-    with pytest.raises(InputError, match=r"images: expected uint8 \[n, 28, 28, 1\], found"):
-        evaluate(config.data, model, Split(change(train.images), train.labels))
-
-
-def test_another_number_of_labels_than_of_images_is_refused(config, model, train):
-    with pytest.raises(InputError, match=r"split: expected a label for each of 256 images, found 255"):
-        evaluate(config.data, model, Split(train.images, train.labels[1:]))
+def test_images_that_are_not_as_mnist_stores_them_or_lack_a_label_are_refused(model, train):
+    images, labels = train
+    for split in (Split(images / 255, labels), Split(images[..., 0], labels), Split(images, labels[1:])):
+        with pytest.raises(InputError, match=r"expected .* found"):
+            evaluate(DataConfig(), model, split)
 
 
 def test_scores_by_hand():
@@ -107,24 +82,19 @@ def test_scores_by_hand():
     sums[0, 4] = 7  # the adder errs once
     sums[2, 0] = 3  # and is once right by luck
     losses, impossible = np.array([1.0, 2.0, 3.0, 6.0]), np.linspace(0, 0.5, 40).reshape(4, 10)
-    rest = np.zeros((4, 10), np.float32), np.zeros((4, 10, 19), np.float32), np.array([1, 1, 10, 10])
+    rest = np.zeros((4, 10), np.float32), np.zeros((4, 10, 19), np.float32)
     scores = score(Evaluation(digit, sums, losses, np.full((4, 10), 0.5), impossible, *rest), labels)
-    assert scores.digit_accuracy == 3 / 4
-    assert scores.sum_accuracy == (40 - 10 - 1 + 1) / 40
-    assert scores.consistency == 38 / 40
-    assert (scores.digit_loss, scores.sum_loss) == (3.0, 0.5)
-    assert scores.impossible == pytest.approx(0.25)
-    assert scores.passes == 5.5
-    assert (scores.images, scores.pairs) == (4, 40)
-    assert scores.digit_accuracy_by_label[3] == 0.5
-    assert scores.sum_accuracy_by_cell[3][0] == 1.0
-    assert scores.sum_accuracy_by_cell[3][1] == 0.5
-    assert scores.sum_accuracy_by_cell[0][4] == 0.0
-    assert np.isnan(scores.digit_accuracy_by_label[1])  # a label that never occurs
-
-
-def test_the_package_gives_the_function_again_and_again():
-    assert [mnistsum.evaluate, mnistsum.evaluate] == [evaluate, evaluate]
+    assert scores["digit_accuracy"] == 3 / 4
+    assert scores["sum_accuracy"] == (40 - 10 - 1 + 1) / 40
+    assert scores["consistency"] == 38 / 40
+    assert (scores["digit_loss"], scores["sum_loss"]) == (3.0, 0.5)
+    assert scores["impossible"] == pytest.approx(0.25)
+    assert (scores["images"], scores["pairs"]) == (4, 40)
+    assert scores["digit_accuracy_by_label"][3] == 0.5
+    assert scores["sum_accuracy_by_cell"][3][0] == 1.0
+    assert scores["sum_accuracy_by_cell"][3][1] == 0.5
+    assert scores["sum_accuracy_by_cell"][0][4] == 0.0
+    assert np.isnan(scores["digit_accuracy_by_label"][1])  # a label that never occurs
 
 
 def test_the_best_permutation_undoes_a_renaming():

@@ -16,8 +16,12 @@ import numpy as np
 import pytest
 from programs import ROOT, bits, finish, start, stop, write_set
 
-from mnistsum import checkpoint
 from mnistsum.config import read_config
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Return a run's checkpoints, the newest last."""
+    return sorted((run / "checkpoints").glob("*.safetensors"), key=lambda path: int(path.stem))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +73,7 @@ def survive_kills(arguments, folder: Path, kills: int, seed: int, within: float)
             finished = False
             kills -= 1
         process.communicate()
-        amid += not finished and bool(checkpoint.steps(run / "checkpoints"))
+        amid += not finished and bool(checkpoints(run))
         if finished and kills:
             runs += 1
             run = folder / str(runs)
@@ -93,7 +97,7 @@ def test_a_hundred_kills_at_random_moments_lose_nothing(arguments, whole, tmp_pa
 @pytest.fixture
 def stopped(arguments, tmp_path) -> Path:
     """A run stopped by SIGTERM after some epochs."""
-    return stop("epoch 2/12", *arguments, folder=tmp_path / "stopped")
+    return stop("epoch 2 of 12", *arguments, folder=tmp_path / "stopped")
 
 
 def limit_file_size():
@@ -101,13 +105,15 @@ def limit_file_size():
 
 
 @pytest.mark.slow
-def test_a_full_disk_ends_the_run_in_words_and_leaves_the_older_checkpoint(stopped):
-    steps = checkpoint.steps(stopped / "checkpoints")
+def test_a_full_disk_ends_the_run_in_words_and_leaves_the_older_checkpoint_and_no_part_of_a_file(stopped, whole):
+    before = checkpoints(stopped)
     _, errors = finish(start("--resume", stopped, before=limit_file_size), status=1)
-    assert re.search(
-        rf"^error: {stopped}/checkpoints/\d+.safetensors: could not be written: File too large", errors, re.M
-    )
-    assert checkpoint.steps(stopped / "checkpoints") == steps
+    named = rf"^error: {stopped}/checkpoints/\d+.safetensors: could not be written: File too large$"
+    assert re.search(named, errors, re.MULTILINE)
+    assert checkpoints(stopped) == before
+    assert not list(stopped.rglob("*.partial"))
+    finish(start("--resume", stopped))
+    assert bits(stopped) == bits(whole)
 
 
 @pytest.mark.slow
@@ -128,20 +134,21 @@ def test_of_two_runs_in_one_folder_one_is_refused_at_once(arguments, whole, tmp_
     assert bits(folder) == bits(whole)
 
 
+@pytest.mark.slow
 def test_a_run_is_not_resumed_where_what_decides_it_has_changed(stopped):
     run = json.loads((stopped / "run.json").read_text())
-    run["sources"]["mnistsum.objective"] = "0"  # as if it had been different
+    run["code"]["mnistsum/objective.py"] = "0"  # as if it had been different
     run["settings"]["prng"] = "rbg"
     (stopped / "run.json").write_text(json.dumps(run))
     labels = Path(read_config(stopped).data.dir or "") / "train-labels-idx1-ubyte"
-    whole = labels.read_bytes()
+    original = labels.read_bytes()
     try:
-        labels.write_bytes(whole[:8] + whole[:7:-1])
+        labels.write_bytes(original[:8] + original[:7:-1])
         _, errors = finish(start("--resume", stopped), status=2)
     finally:
-        labels.write_bytes(whole)
+        labels.write_bytes(original)
     changes = (
-        *("the train split has changed", "the validation split has changed", "mnistsum.objective has changed"),
+        *("mnistsum/objective.py has changed", "the train images have changed", "the validation images have changed"),
         "prng was rbg, is threefry2x32",
     )
     assert re.fullmatch(rf"error: {stopped}: {'; '.join(changes)} since the run began, .*\n", errors)
@@ -150,25 +157,40 @@ def test_a_run_is_not_resumed_where_what_decides_it_has_changed(stopped):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("harm", [lambda whole: b"", lambda whole: whole[:-20], lambda whole: b"\0" + whole])
-def test_damaged_metrics_are_restored_from_the_checkpoint_with_a_notice(stopped, whole, harm):
+def test_damaged_metrics_are_restored_from_the_checkpoint(stopped, whole, harm):
     metrics = stopped / "metrics.jsonl"
     metrics.write_bytes(harm(metrics.read_bytes()))
-    output, _ = finish(start("--resume", stopped))
-    assert re.search(rf"^{metrics}.*; restored from the checkpoint$", output, re.M)
+    finish(start("--resume", stopped))
     assert bits(stopped) == bits(whole)
     seconds = [json.loads(line)["clock"]["train_seconds"] for line in metrics.read_text().splitlines()]
     assert seconds == sorted(seconds)  # those before the stop count
 
 
 @pytest.mark.slow
-def test_a_harmed_newest_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(stopped, whole):
-    newest = checkpoint.path_of(stopped / "checkpoints", checkpoint.steps(stopped / "checkpoints")[0])
-    harmed = bytearray(newest.read_bytes())
-    harmed[-1] ^= 1
-    newest.write_bytes(harmed)
+def test_a_damaged_newest_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(stopped, whole):
+    newest = checkpoints(stopped)[-1]
+    damaged = bytearray(newest.read_bytes())
+    damaged[-1] ^= 1
+    newest.write_bytes(damaged)
     output, _ = finish(start("--resume", stopped))
     assert f"{newest}: altered: not the bytes that were saved; an older one is used" in output
     assert bits(stopped) == bits(whole)
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_with_other_cores_or_devices_says_so(arguments, tmp_path):
+    cores = len(os.sched_getaffinity(0))
+    if cores == 1:
+        pytest.skip("needs two cores")
+    folder = tmp_path / "run"
+    finish(
+        start(*arguments, "--output", folder, before=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}))
+    )
+    assert json.loads((folder / "run.json").read_text())["cores"] == 1
+    output, _ = finish(start("--resume", folder, "devices=1"))
+    assert f"warning: begun on another number of cores (1) than {cores}: " in output
+    _, errors = finish(start("--resume", folder, "devices=64"), status=2)
+    assert errors.startswith("error: devices: expected at most the 1 that JAX finds, found 64")
 
 
 @pytest.mark.slow
@@ -178,7 +200,7 @@ def test_a_signal_that_is_ignored_from_the_start_stops_nothing(arguments, tmp_pa
 
     process = start(*arguments, "--output", tmp_path / "run", before=ignore)
     assert process.stdout is not None
-    while not process.stdout.readline().startswith("epoch 1/12"):
+    while not process.stdout.readline().startswith("epoch 1 of 12"):
         assert process.poll() is None
     process.send_signal(signal.SIGHUP)
     finish(process)
@@ -195,7 +217,7 @@ def test_a_second_signal_ends_the_run_at_once_even_amid_a_compilation(tmp_path):
         process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=0.1)
-    assert process.returncode == 128 + signal.SIGINT
+    assert process.returncode == -signal.SIGINT
     assert not (tmp_path / "run" / "checkpoints").exists()  # the first signal alone would have saved one
 
 
@@ -205,7 +227,7 @@ def test_a_run_that_diverges_says_where_and_saves_nothing_of_it(arguments, tmp_p
     overrides = ["optimizer.name=sgd", "optimizer.learning_rate=1e30", "optimizer.schedule=constant"]
     _, errors = finish(start(*arguments, *overrides, "--output", folder), status=1)
     assert re.fullmatch(r"error: \w+ not finite at step \d+; it was not saved; .*\n", errors)
-    assert not checkpoint.steps(folder / "checkpoints")
+    assert not checkpoints(folder)
     assert not (folder / "summary.json").exists()
 
 

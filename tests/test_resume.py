@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from jax.errors import KeyReuseError
 
-from mnistsum import checkpoint, evaluation
 from mnistsum.config import AugmentConfig
 from mnistsum.data import NO_EPOCH
-from mnistsum.errors import InputError
+from mnistsum.evaluation import evaluate
+from mnistsum.storage import restore, save_checkpoint
 from mnistsum.train import advance, init_state, make_recipe, split_keys, trained_model
 
 KEYS = split_keys(0)
@@ -22,21 +22,21 @@ START = jax.jit(init_state, static_argnums=0)
 
 
 def run(config, train, folder, stops, fault=None):
-    """Return the state after all steps, saved and restored at each stop; a fault alters (keys, state) after each."""
+    """Return the state after all steps, saved and restored at each stop; a fault then alters keys or state."""
     recipe = make_recipe(config, len(train.labels))
     keys, state = KEYS, START(recipe, KEYS)
     for stop in stops:
         state = ADVANCE(recipe, keys, state, train, jnp.int32(stop))
-        checkpoint.save(folder, config, state, {})
-        state = checkpoint.restore(folder, config).state
+        save_checkpoint(folder, config, state, {})
+        state = restore(folder, config).state
         if fault is not None:
-            keys, state = fault(keys, state)
+            keys, state = fault(config, keys, state)
     return ADVANCE(recipe, keys, state, train, jnp.int32(STEPS))
 
 
 def bits(config, state, train) -> list[bytes]:
     """Return all of a run: every array of its state, and its predictions."""
-    predicted = evaluation.evaluate(config.data, trained_model(state), train)
+    predicted = evaluate(config.data, trained_model(state), train)
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((state, predicted))]
 
 
@@ -59,35 +59,6 @@ def test_a_run_stopped_after_every_step_ends_with_the_bits_of_one_never_stopped(
     assert bits(config, run(config, train, tmp_path, range(1, STEPS)), train) == never_stopped
 
 
-FAULTS = {
-    "optimizer state dropped": lambda config, keys, state: (
-        keys,
-        state._replace(opt_state=START(make_recipe(config, 256), KEYS).opt_state),
-    ),
-    "step off by one": lambda config, keys, state: (keys, state._replace(step=state.step + 1)),
-    "epoch order reset": lambda config, keys, state: (keys._replace(order=split_keys(1).order), state),
-    "numbers redrawn": lambda config, keys, state: (keys._replace(number=split_keys(1).number), state),
-    "average dropped": lambda config, keys, state: (keys, state._replace(average=jax.tree.map(jnp.copy, state.model))),
-    "metrics doubled": lambda config, keys, state: (
-        keys,
-        state._replace(metrics=jax.tree.map(lambda total: 2 * total, state.metrics)),
-    ),
-    "augmentation key reused": lambda config, keys, state: (
-        keys._replace(augment=keys.dropout),  # as if the key for another purpose had been used
-        state,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_a_planted_fault_is_noticed(config, train, tmp_path, never_stopped, name):
-    def fault(keys, state):
-        return FAULTS[name](config, keys, state)
-
-    assert bits(config, run(config, train, tmp_path, [19], fault), train) != never_stopped
-
-
-# Batch norms and dropout have statistics and keys that a resumed run needs as well.
 @pytest.fixture(scope="module")
 def normed_never_stopped(normed, train, tmp_path_factory):
     return bits(normed, run(normed, train, tmp_path_factory.mktemp("never"), []), train)
@@ -97,62 +68,43 @@ def test_a_run_with_batch_norms_and_dropout_resumes_with_the_same_bits(normed, t
     assert bits(normed, run(normed, train, tmp_path, [5, 19]), train) == normed_never_stopped
 
 
-@pytest.mark.parametrize("fault", ["statistics lost", "dropout key reused"])
-def test_a_fault_in_what_batch_norms_and_dropout_need_is_noticed(normed, train, tmp_path, normed_never_stopped, fault):
-    fresh = START(make_recipe(normed, 256), KEYS).model.classifier.norm
-
-    def harm(keys, state):
-        if fault == "dropout key reused":
-            return keys._replace(dropout=keys.augment), state
-        state.average.classifier.norm.mean.set_value(fresh.mean[...])
-        return keys, state
-
-    assert bits(normed, run(normed, train, tmp_path, [19], harm), train) != normed_never_stopped
+def start(config):
+    return START(make_recipe(config, 256), KEYS)
 
 
-# Draws by rank need the places of the epoch's images and their losses.
-@pytest.fixture(scope="module")
-def by_rank(config):
-    return dataclasses.replace(config, training=dataclasses.replace(config.training, pressure=20.0))
+def without_statistics(config, keys, state):
+    state.average.classifier.norm.mean.set_value(start(config).model.classifier.norm.mean[...])
+    return keys, state
 
 
-@pytest.fixture(scope="module")
-def by_rank_never_stopped(by_rank, train, tmp_path_factory):
-    return bits(by_rank, run(by_rank, train, tmp_path_factory.mktemp("never"), []), train)
+FAULTS = {  # each returns what it has altered
+    "optimizer state dropped": lambda config, keys, state: (keys, state._replace(opt_state=start(config).opt_state)),
+    "step off by one": lambda _, keys, state: (keys, state._replace(step=state.step + 1)),
+    "epoch order reset": lambda _, keys, state: (keys._replace(order=split_keys(1).order), state),
+    "numbers redrawn": lambda _, keys, state: (keys._replace(number=split_keys(1).number), state),
+    "average dropped": lambda _, keys, state: (keys, state._replace(average=jax.tree.map(jnp.copy, state.model))),
+    "metrics lost": lambda config, keys, state: (keys, state._replace(metrics=start(config).metrics)),
+    "augmentation key reused": lambda _, keys, state: (keys._replace(augment=keys.dropout), state),
+}
+FAULTS_OF_NORMED = {
+    "statistics lost": without_statistics,
+    "dropout key reused": lambda _, keys, state: (keys._replace(dropout=keys.augment), state),
+}
 
 
-def test_a_run_that_draws_by_rank_resumes_with_the_same_bits(by_rank, train, tmp_path, by_rank_never_stopped):
-    assert bits(by_rank, run(by_rank, train, tmp_path, [5, 8, 19]), train) == by_rank_never_stopped
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_noticed(config, train, tmp_path, never_stopped, name):
+    assert bits(config, run(config, train, tmp_path, [19], FAULTS[name]), train) != never_stopped
 
 
-@pytest.mark.parametrize("pressure", [1.0, 20.0])
-def test_a_checkpoint_of_fewer_epochs_is_of_the_run_where_nothing_spans_them(config, tmp_path, pressure):
-    constant = dataclasses.replace(config.optimizer, schedule="constant")
-    few = dataclasses.replace(config.training, pressure=pressure)
-    few, more = (
-        dataclasses.replace(config, optimizer=constant, training=dataclasses.replace(few, epochs=epochs))
-        for epochs in (3.0, 4.0)
-    )
-    checkpoint.save(tmp_path, few, START(make_recipe(few, 256), KEYS), {})
-    if pressure == 1:
-        assert checkpoint.restore(tmp_path, more).state.step == 0
-    else:
-        with pytest.raises(InputError, match=r"from another config: expected training.epochs to be 4.0, found 3.0"):
-            checkpoint.restore(tmp_path, more)
+@pytest.mark.parametrize("name", FAULTS_OF_NORMED)
+def test_a_fault_in_what_batch_norms_and_dropout_need_is_noticed(normed, train, tmp_path, normed_never_stopped, name):
+    assert bits(normed, run(normed, train, tmp_path, [19], FAULTS_OF_NORMED[name]), train) != normed_never_stopped
 
 
-@pytest.mark.parametrize("lost", ["places", "losses"])
-def test_a_fault_in_what_draws_by_rank_need_is_noticed(by_rank, train, tmp_path, by_rank_never_stopped, lost):
-    def harm(keys, state):
-        return keys, state._replace(draws=state.draws._replace(**{lost: jnp.zeros_like(getattr(state.draws, lost))}))
-
-    assert bits(by_rank, run(by_rank, train, tmp_path, [13], harm), train) != by_rank_never_stopped
-
-
-def test_training_and_evaluation_are_traced_once_over_seeds_epochs_and_resumes(config, train, tmp_path):
+def test_training_is_traced_once_over_seeds_epochs_and_resumes(config, train, tmp_path):
     chex.clear_trace_counter()
     traced = jax.jit(chex.assert_max_traces(advance, n=1), static_argnums=0)
-    evaluation._evaluate_batches.clear_cache()
     for seed in (0, 1):
         variant = dataclasses.replace(config, seed=seed, name=f"run-{seed}")
         recipe, keys = make_recipe(variant, len(train.labels)), split_keys(seed)
@@ -161,14 +113,10 @@ def test_training_and_evaluation_are_traced_once_over_seeds_epochs_and_resumes(c
             until = jnp.int32(stop)
             with jax.transfer_guard_host_to_device("disallow"):
                 state = traced(recipe, keys, state, train, until)
-            evaluation.evaluate(config.data, trained_model(state), train, batch_size=50)
-            if seed == 0 and stop in (5, 13):
-                checkpoint.save(tmp_path / str(seed), variant, state, {})
-                state = checkpoint.restore(tmp_path / str(seed), variant).state
-    assert evaluation._evaluate_batches._cache_size() == 1
-    evaluation.evaluate(config.data, trained_model(state), train, batch_size=32)
-    assert evaluation._evaluate_batches._cache_size() == 2  # the counters count
-    with pytest.raises(AssertionError, match="traced"):
+            if stop in (5, 13):
+                save_checkpoint(tmp_path / str(seed), variant, state, {})
+                state = restore(tmp_path / str(seed), variant).state
+    with pytest.raises(AssertionError, match="traced"):  # the counter counts
         traced(recipe, keys, state, jax.tree.map(lambda array: array[:128], train), jnp.int32(STEPS + 1))
 
 

@@ -7,25 +7,30 @@ job's ID.
 
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import filelock
 import submitit
 
-from experiments.comparison.contestants import Contestant, locate_runs, train
-from experiments.training.record import differences
+from experiments.comparison import contestants
+from experiments.comparison.contestants import Contestant
+from experiments.report import console
+from experiments.training import folder as files
+from experiments.training.job import differences, make_record
 from mnistsum.app.compiler import set_up_compiler
+from mnistsum.app.console import say
 from mnistsum.data import load
-from mnistsum.errors import InputError
-from mnistsum.registry import load_file
+from mnistsum.errors import InputError, first_line
+from mnistsum.own import load_file
 
-KINDS = {"local": submitit.LocalJob, "slurm": submitit.SlurmJob}
-POLL_FOLDERS = 1.0  # seconds between looks at the runs' folders
-POLL_STATES = 5.0  # seconds between looks at the jobs' states; submitit asks SLURM less and less often
+POLL = 1.0  # seconds between looks at the runs' folders and the jobs' states
 SUBMIT_TIMEOUT = 60.0  # seconds that a submission may take
+WAITING = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED")  # states of jobs that go on
 
 
 class JobSpec(NamedTuple):
@@ -33,8 +38,7 @@ class JobSpec(NamedTuple):
 
     contestant: Contestant
     folders: dict[int, Path]  # by seed; each exists once its run has ended
-    record: dict[str, Any]  # the record of what decides these runs, made by the submitting program
-    files: tuple[Path, ...]  # the user's, which define names that the config uses
+    own: tuple[Path, ...]  # all users' files of the comparison
 
     @property
     def name(self) -> str:
@@ -46,26 +50,59 @@ class JobSpec(NamedTuple):
         return [seed for seed, folder in self.folders.items() if not folder.exists()]
 
 
+def train_in_jobs(
+    options: Namespace, compared: list[Contestant], seeds: Sequence[int], update_progress: Callable[..., None]
+) -> None:
+    """Submit jobs for the missing runs and wait for them; raise OSError if some end without results."""
+    jobs = Jobs(options.submit, options.output)
+    size = len(seeds) if options.tune else options.seeds_per_job  # one job tunes a config
+    own = tuple(each.own.absolute() for each in compared if each.own is not None)
+    specs = []
+    for contestant in compared:
+        folders = list(contestant.runs(seeds).folders.items())
+        specs += [JobSpec(contestant, dict(folders[i : i + size]), own) for i in range(0, len(folders), size)]
+    existed = {folder for spec in specs for folder in spec.folders.values() if folder.exists()}
+
+    def on_finished(spec: JobSpec, seed: int) -> None:
+        folder = spec.folders[seed]
+        console.run_line(spec.contestant.job.config.name, seed, files.read(folder).summary, folder in existed)
+        update_progress(advance=1, description=f"{len(specs)} jobs")
+
+    for spec in specs:
+        if spec.missing():
+            jobs.submit(spec, options.retry_failed)
+    say(f"jobs: {len(specs)}, finished {sum(not spec.missing() for spec in specs)}; logs in {jobs.executor.folder}")
+    failed = jobs.wait(specs, on_finished)
+    for spec in failed:
+        say(f"{spec.contestant.job.config.name}, seeds {spec.missing()}: {jobs.explain(spec)}")
+    if failed:
+        raise OSError(f"{len(failed)} of {len(specs)} jobs ended without results; --retry-failed submits them again")
+
+
 def run_job(spec: JobSpec) -> None:
     """Train the missing runs of a spec, within its job."""
     if os.environ.get("SUBMITIT_EXECUTOR") == "local":  # submitit ignores SIGTERM, so `kill ID` would do nothing
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     set_up_compiler()
-    for file in spec.files:
+    for file in spec.own:
         load_file(file)
     contestant = spec.contestant
-    data = load(contestant.config.data)
-    run_set = locate_runs(contestant, data, list(spec.folders))
-    if run_set.folders != spec.folders:
-        found = "; ".join(differences(spec.record, run_set.record))
-        raise InputError(f"not the run that was asked for: {found}; submit from a machine of the job's kind")
-    train(contestant, run_set, data, lambda **_: None)
+    data = load(contestant.job.config.data)
+    record = make_record(data)
+    settings = contestant.job.record["settings"]
+    if "tuned" in settings:
+        record["settings"]["tuned"] = settings["tuned"]
+    if changed := differences(contestant.job.record, record):
+        raise InputError(f"not the run that was asked for: {'; '.join(changed)}; submit from a machine of this kind")
+    job = contestant.job._replace(data=data)
+    contestants.train(contestant._replace(job=job), list(spec.folders), lambda **_: None)
 
 
 class Jobs:
     """The jobs of a comparison's folder, on `local` or `slurm`."""
 
     def __init__(self, cluster: str, folder: Path):
+        self.cluster = cluster
         self.folder = folder / "jobs" / cluster  # a job ID is valid on its own cluster only
         try:
             self.executor = submitit.AutoExecutor(self.folder / "logs", cluster=cluster)
@@ -75,7 +112,6 @@ class Jobs:
         # A time limit of a day, the partition's defaults for the rest; the user's SBATCH_ variables override both.
         self.executor.update_parameters(timeout_min=24 * 60, slurm_job_name="mnistsum")
         self.submitted: dict[str, Any] = {}  # by this process; name to job
-        self.others: dict[str, Any] = {}  # submitted by other processes; ID to job
 
     def submit(self, spec: JobSpec, again: bool) -> None:
         """Submit a job unless it was submitted before; if that job has ended, resubmit it only if `again`."""
@@ -84,86 +120,85 @@ class Jobs:
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             with filelock.FileLock(self.folder / "lock"):  # or a program could remove what another has just submitted
-                if again and job_file.exists() and self.is_over(spec):
-                    job_file.unlink()
-                try:
-                    file = job_file.open("x")
-                except FileExistsError:  # it was submitted before
-                    return
-            with file:
-                try:
-                    self.submitted[spec.name] = self.executor.submit(run_job, spec)
-                except Exception as error:
+                if again and self.ended([spec]):
                     job_file.unlink(missing_ok=True)
-                    message = str(error).strip().splitlines() or [type(error).__name__]
-                    raise OSError(f"{self.executor.cluster}: did not accept the job: {message[-1]}") from error
-                file.write(self.submitted[spec.name].job_id)
+                if job_file.exists():
+                    return
+                job_file.touch()
+            try:
+                job = self.executor.submit(run_job, spec._replace(contestant=_without_data(spec.contestant)))
+            except Exception as error:
+                job_file.unlink(missing_ok=True)
+                raise OSError(f"{self.cluster}: did not accept the job: {first_line(error)}") from error
+            self.submitted[spec.name] = job
+            job_file.write_text(job.job_id)
         finally:
             signal.signal(signal.SIGINT, interrupt)
 
-    def is_over(self, spec: JobSpec) -> bool:
-        """Return whether a spec's job is neither running nor waiting to run."""
-        return self._has_ended(spec, self._job(spec))
-
-    def _has_ended(self, spec: JobSpec, job: Any) -> bool:
-        if job is None:
-            try:
-                return time.time() - (self.folder / spec.name).stat().st_mtime > SUBMIT_TIMEOUT
-            except FileNotFoundError:  # the cluster did not accept the job
-                return True
-        if spec.name in self.submitted or not isinstance(job, submitit.LocalJob):
-            return job.done()  # submitit asks SLURM for all jobs at once, less and less often
-        try:  # another process's child, whose state submitit does not know
-            os.kill(int(job.job_id), 0)
-            command = Path(f"/proc/{job.job_id}/cmdline")
-            return command.exists() and b"submitit" not in command.read_bytes()  # another process has its PID by now
-        except OSError:  # it has ended, or its PID is another user's process by now
-            return True
+    def ended(self, specs: list[JobSpec]) -> set[str]:
+        """Return the names of the specs whose jobs neither run nor wait to run."""
+        ids = [self._job_id(spec) for spec in specs]  # before the states, as another program may submit jobs now
+        states = _slurm_states() if self.cluster == "slurm" else {}
+        return {spec.name for spec, job_id in zip(specs, ids, strict=True) if self._has_ended(spec, job_id, states)}
 
     def explain(self, spec: JobSpec) -> str:
         """Return why a job ended without results, as far as its log shows, and where the log is."""
-        job = self._job(spec)
-        if job is None:
+        job_id = self._job_id(spec)
+        if not job_id:
             return "it was never submitted"
-        lines = (job.stderr() or "").strip().splitlines()
-        reason = lines[-1] if lines else "it was killed"
-        if self.executor.cluster == "slurm":
-            reason = f"{job.state} ({reason})"
-        return f"{reason}; see {job.paths.stderr}"
+        log = self.folder / "logs" / f"{job_id}_0_log.err"
+        lines = log.read_text().strip().splitlines() if log.exists() else []
+        state = (_slurm_states() or {}).get(job_id, "ended") if self.cluster == "slurm" else "ended"
+        return f"{state}: {lines[-1] if lines else 'it was killed'}; see {log}"
 
     def wait(self, specs: list[JobSpec], on_finished: Callable[[JobSpec, int], None]) -> list[JobSpec]:
         """Wait for the jobs, call `on_finished` once per finished run, return the specs with missing runs."""
         waiting, failed = list(specs), []
         finished: set[Path] = set()
-        last_poll = -POLL_STATES
-        while waiting:
-            ended: set[str] = set()
-            if time.monotonic() - last_poll >= POLL_STATES:
-                jobs = {spec.name: self._job(spec) for spec in waiting if spec.missing()}
-                # Only now, when submitit knows all jobs, so that it asks SLURM once.
-                ended = {spec.name for spec in waiting if spec.name in jobs and self._has_ended(spec, jobs[spec.name])}
-                last_poll = time.monotonic()
+        while True:
+            ended = self.ended(waiting)  # before its folders are looked at, as it writes them last
             for spec in list(waiting):
-                missing = spec.missing()  # only now: a job may end after its state was asked for
                 for seed, folder in spec.folders.items():
-                    if seed not in missing and folder not in finished:
+                    if folder.exists() and folder not in finished:
                         finished.add(folder)
                         on_finished(spec, seed)
-                if not missing or spec.name in ended:
+                if spec.name in ended or not spec.missing():
                     waiting.remove(spec)
-                    failed += [spec] if missing else []
-            if waiting:
-                time.sleep(POLL_FOLDERS)
-        return failed
+                    failed += [spec] if spec.missing() else []
+            if not waiting:
+                return failed
+            time.sleep(POLL)
 
-    def _job(self, spec: JobSpec) -> Any:
-        """Return a spec's job; None while it is being submitted, or if the cluster did not accept it."""
-        if spec.name in self.submitted:
-            return self.submitted[spec.name]
+    def _job_id(self, spec: JobSpec) -> str | None:
+        """Return the ID of a spec's job: empty while it is submitted, None if the cluster has not accepted it."""
         try:
-            job_id = (self.folder / spec.name).read_text()
-        except FileNotFoundError:  # another program removed it, as the cluster did not accept the job
+            job_id, written = (self.folder / spec.name).read_text(), (self.folder / spec.name).stat().st_mtime
+        except FileNotFoundError:
             return None
-        if job_id and job_id not in self.others:
-            self.others[job_id] = KINDS[self.executor.cluster](self.executor.folder, job_id)
-        return self.others.get(job_id)
+        return None if not job_id and time.time() - written > SUBMIT_TIMEOUT else job_id
+
+    def _has_ended(self, spec: JobSpec, job_id: str | None, states: dict[str, str] | None) -> bool:
+        if not job_id:
+            return job_id is None
+        if self.cluster == "slurm":
+            return states is not None and states.get(job_id) not in WAITING
+        if spec.name in self.submitted:
+            return self.submitted[spec.name].done()
+        command = Path(f"/proc/{job_id}/cmdline")  # another process's child, whose state submitit does not know
+        return not command.exists() or b"submitit" not in command.read_bytes()
+
+
+def _without_data(contestant: Contestant) -> Contestant:
+    """Return a contestant that is quick to send to a job, which loads the images itself."""
+    nothing: Any = None
+    return contestant._replace(job=contestant.job._replace(data=nothing))
+
+
+def _slurm_states() -> dict[str, str] | None:
+    """Return the states of the user's jobs by ID, without those that SLURM has forgotten; None if it does not answer.
+
+    Unlike `sacct`, `squeue` works without accounting.
+    """
+    command = ["squeue", "--me", "--noheader", "--states=all", "--format=%A %T"]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    return None if answer.returncode else dict(line.split() for line in answer.stdout.splitlines())

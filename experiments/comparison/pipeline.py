@@ -1,10 +1,13 @@
-"""A comparison from its command line to its page: trains missing runs, summarizes all, writes the results."""
+"""A comparison from its options to its page: trains missing runs, summarizes all, writes the results."""
 
-import dataclasses
 import hashlib
+import importlib.util
+import json
+import math
 import os
 import re
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,152 +15,131 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import cli, environment, run_folder
-from experiments.comparison import contestants, dry_run, page, summary, tables, tuning
+from experiments import cli
+from experiments.comparison import contestants, dry_run, figures, tables, tuning
 from experiments.comparison.contestants import Contestant
 from experiments.comparison.grouping import differing_fields, group_runs
-from experiments.comparison.options import Compare
-from experiments.report import console
-from experiments.run_folder import Finished
-from experiments.training import resources, reuse
-from experiments.training.plan import COMPARED
-from experiments.training.record import digest
-from experiments.training.reuse import RunSet
-from mnistsum import registry
+from experiments.comparison.summary import summarize
+from experiments.report import console, pages
+from experiments.report.figures import save
+from experiments.training import folder as files
+from experiments.training.folder import Finished
+from experiments.training.job import check_own
 from mnistsum.app.compiler import set_up_compiler
+from mnistsum.app.console import say
 from mnistsum.config import Config, to_json
-from mnistsum.data import load
+from mnistsum.data import digest, load
 from mnistsum.errors import InputError
+from mnistsum.files import make_folder, write_whole
+from mnistsum.own import load_file
 from mnistsum.types import Data
 
 MAX_NAME = 80  # maximum characters of the configs' names in a folder's name
 
 
-def compare(options: Compare, configs: list[Config], command: str) -> None:
+def compare(options: Namespace, configs: list[Config], command: str) -> None:
     """Train the missing runs of a comparison, and report it.
 
     Args:
-        options: the options of the command line.
+        options: of the command line.
         configs: the configs to compare, in the order of `options.configs`.
         command: the command line, which the results name.
     """
+    contestants.check_configs(configs)
+    if options.submit and importlib.util.find_spec("submitit") is None:
+        raise InputError("--submit: needs submitit; install this project with the extra `slurm`")
     if options.submit == "local":
         jax.config.update("jax_platforms", "cpu")
         os.environ["JAX_PLATFORMS"] = "cpu"  # of the jobs
     set_up_compiler()
+    data = load(configs[0].data)
     compared = [
-        Contestant(config, cli.own_file(name), options.tune, options.output, command)
+        contestants.prepare_contestant(config, data, cli.own_file(name), options.tune, options.output, command)
         for name, config in zip(options.configs, configs, strict=True)
     ]
-    data = load(configs[0].data)
-    run_sets = [contestants.locate_runs(contestant, data, range(options.seeds)) for contestant in compared]
-    for run_set in run_sets:
-        reuse.check(run_set, COMPARED)
-    resources.check([run_set.config for run_set in run_sets], len(data.train.labels))
-    contestants.check_contract([run_set.config for run_set in run_sets if reuse.missing(run_set)])
+    for config in configs:
+        for line in check_own(config):
+            say(line)
+    seeds = range(options.seeds)
     if options.dry_run:
-        dry_run.show(run_sets, tuning.MIN_TRIALS if options.tune else 0, data)
+        dry_run.show([each.runs(seeds) for each in compared], tuning.MIN_TRIALS if options.tune else 0)
         return
-    resources.check_folder(
-        options.output, max(resources.storage(run_set.config, len(data.test.labels)) for run_set in run_sets)
-    )
-    with console.runs_progress() as bar:
-        task = bar.add_task("", total=len(run_sets) * options.seeds)
-        update_progress = partial(bar.update, task)
-        if options.submit is None:
-            try:
-                for contestant, run_set in zip(compared, run_sets, strict=True):
-                    contestants.train(contestant, run_set, data, update_progress)
-            except KeyboardInterrupt:
-                console.say("stopped; the same command goes on with the runs that are not finished")
-                raise
-        else:
-            _submit(options, compared, run_sets, update_progress)
-    tuned: dict[str, dict[str, Any]] = {}
-    runs = {}
-    for contestant, run_set in zip(compared, run_sets, strict=True):
-        if options.tune:
-            config, tuned[run_set.config.name] = tuning.tune(
-                run_set, data, contestant.output, contestant.command, lambda **_: None
-            )
-            run_set = run_set._replace(config=config)
-        runs[run_set.config.name] = [reuse.read(run_set, seed) for seed in run_set.folders]
+    _train(options, compared, seeds)
+    read = {each.job.config.name: contestants.read(each, seeds) for each in compared}
+    tuned = {name: how for name, (_, how) in read.items() if how is not None}
     notes = differing_fields({config.name: config for config in configs})  # before tuning
-    _report(options.output, runs, data, command, tuned, notes)
+    runs = {name: finished for name, (finished, _) in read.items()}
+    _report(options.output, runs, data, {"tuned": tuned, "notes": notes, "command": command})
 
 
-def compare_finished(options: Compare, command: str) -> None:
-    """Report finished runs, grouped by config; .py files among the arguments only define networks."""
-    own = [name for name in options.configs if cli.own_file(name)]
+def compare_finished(folders: Sequence[Path], own: Sequence[str], output: Path, command: str) -> None:
+    """Report finished runs, grouped by config; the user's files only define networks."""
     for file in own:
-        registry.load_file(file)
-    runs, notes = group_runs([run_folder.read(Path(name)) for name in options.configs if name not in own])
+        load_file(file)
+    runs, notes = group_runs([files.read(folder) for folder in folders])
     first = next(iter(runs.values()))[0]
+    for config_runs in runs.values():
+        for line in check_own(config_runs[0].config):
+            say(line)
     data = load(first.config.data)
     if digest(data.test) != first.run["data"]["test"]:
         raise InputError(f"{first.folder}: tested on other images than {first.config.data.name} now holds")
     notes += differing_fields({name: config_runs[0].config for name, config_runs in runs.items()})
-    _report(options.output, runs, data, command, {}, notes)
+    _report(output, runs, data, {"tuned": {}, "notes": notes, "command": command})
 
 
-def _submit(
-    options: Compare, compared: list[Contestant], run_sets: list[RunSet], update_progress: Callable[..., None]
-) -> None:
-    """Submit jobs for the missing runs and wait for them; raise OSError if some end without results."""
-    from experiments.comparison.jobs import Jobs, JobSpec  # needs the extra `slurm`
+def _train(options: Namespace, compared: list[Contestant], seeds: Sequence[int]) -> None:
+    """Train the missing runs here, or in jobs."""
+    with console.runs_progress() as bar:
+        update_progress = partial(bar.update, bar.add_task("", total=len(compared) * len(seeds)))
+        try:
+            if options.submit is None:
+                for contestant in compared:
+                    contestants.train(contestant, seeds, update_progress)
+            else:
+                from experiments.comparison.jobs import train_in_jobs  # needs the extra `slurm`
 
-    assert options.submit is not None
-    jobs = Jobs(options.submit, options.output)
-    specs = []
-    size = options.seeds if options.tune else options.seeds_per_job  # one job tunes a config
-    for contestant, run_set in zip(compared, run_sets, strict=True):
-        folders = list(run_set.folders.items())
-        given = [] if contestant.own is None else [contestant.own.absolute()]
-        files = tuple({*given, *run_set.config.own_files()})
-        specs += [
-            JobSpec(contestant, dict(folders[i : i + size]), run_set.record, files)
-            for i in range(0, len(folders), size)
-        ]
-    existed = {folder for run_set in run_sets for folder in run_set.folders.values() if folder.exists()}
-    finished = sum(not spec.missing() for spec in specs)
-
-    def on_finished(spec: JobSpec, seed: int) -> None:
-        folder = spec.folders[seed]
-        console.run_line(spec.contestant.config.name, seed, run_folder.read(folder).summary, folder in existed)
-        update_progress(advance=1, description=f"{len(specs)} jobs")
-
-    try:
-        for spec in specs:
-            if spec.missing():
-                jobs.submit(spec, options.retry_failed)
-        console.say(f"jobs: {len(specs)}, finished {finished}; logs in {jobs.executor.folder}")
-        failed = jobs.wait(specs, on_finished)
-    except KeyboardInterrupt:
-        console.say("submitted jobs go on; the same command submits the rest and waits")
-        raise
-    for spec in failed:
-        console.say(f"{spec.contestant.config.name}, seeds {spec.missing()}: {jobs.explain(spec)}")
-    if failed:
-        raise OSError(f"{len(failed)} of {len(specs)} jobs ended without results; --retry-failed submits them again")
+                train_in_jobs(options, compared, seeds, update_progress)
+        except KeyboardInterrupt:
+            say("stopped; the same command goes on with the runs that are not finished; submitted jobs go on")
+            raise
 
 
-def _report(
-    output: Path,
-    runs: dict[str, list[Finished]],
-    data: Data,
-    command: str,
-    tuned: dict[str, Any],
-    notes: list[str],
-) -> None:
+def _report(output: Path, runs: dict[str, list[Finished]], data: Data, about: dict[str, Any]) -> None:
     """Print a report of the runs and write it to a folder named after the configs, replacing an older report."""
-    trained = environment.trained_with([run.run for config_runs in runs.values() for run in config_runs])
-    report_fields = {"tuned": tuned, "notes": notes, "trained": trained, "command": command}
-    results = summary.summarize(runs, np.asarray(data.test.labels)) | report_fields
-    tables.show(results)
-    configs = "".join(
-        to_json(dataclasses.replace(config_runs[0].config, seed=0, devices="all")) for config_runs in runs.values()
-    )
+    made_with = pages.made_with([run.run for config_runs in runs.values() for run in config_runs])
+    summary = summarize(runs, np.asarray(data.test.labels)) | about | {"made_with": made_with}
+    tables.show(summary)
+    configs = "".join(to_json(config_runs[0].config) for config_runs in runs.values())
     names = re.sub(r"[^\w.+=-]", "_", "-".join(runs))[:MAX_NAME].lstrip(".")
     folder = output / f"{names}-{hashlib.sha256(configs.encode()).hexdigest()[:6]}"
-    page.write(results, folder)
-    console.say(f"all of it in {folder / 'comparison.html'}")
+    make_folder(folder)
+    write_whole(folder / "comparison.json", json.dumps(_without_nan(summary), indent=1) + "\n")
+    write_whole(folder / "comparison.md", tables.in_markdown(summary))
+    write_whole(folder / "comparison.html", page(summary))
+    save([figures.intervals(summary)], folder / "comparison.png", dpi=150)
+    say(f"all of it in {folder / 'comparison.html'}")
+
+
+def page(summary: dict[str, Any]) -> str:
+    """Return a comparison as one self-contained HTML file."""
+    return pages.render(
+        "comparison.html",
+        colors={row["config"]: figures.color(i) for i, row in enumerate(summary["rows"])},
+        summary=summary,
+        notes=tables.notes(summary),
+        tables=tables.tables(summary),
+        intervals=pages.svg(figures.intervals(summary), "Accuracies of each config with intervals over seeds"),
+        curves=[pages.svg(figure, f"{what} by epoch") for what, figure in figures.curves(summary).items()],
+        costs=[pages.svg(figure, f"Sum accuracy by {axis}") for axis, figure in figures.costs(summary).items()],
+        cells=[pages.svg(figure, f"Wrong sums of {name}") for name, figure in figures.cells(summary).items()],
+    )
+
+
+def _without_nan(value: Any) -> Any:
+    """Return a value for JSON, with None for numbers that are not finite, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _without_nan(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

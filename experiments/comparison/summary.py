@@ -1,30 +1,104 @@
 """The numbers and verdicts that follow from the runs of a comparison."""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.run_folder import OUTPUTS, Finished, judged_accuracy, mean_of_trained_cells
+from experiments.training.folder import OUTPUTS, Finished, judged_accuracy
+from experiments.training.job import machine
+from experiments.training.runs import evaluated_split
+from experiments.training.stops import LEARNED, WATCH_IMAGES
 from mnistsum.errors import InputError
+from mnistsum.evaluation import SCORES
 from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.statistics import difference, interval
 
-MEASURES = (  # of each run, summarized over seeds
-    "digit_accuracy",
-    "sum_accuracy",
-    "consistency",
-    "impossible",
-    "digit_accuracy_permuted",
-    "sum_accuracy_trained_cells",
-    "sum_accuracy_held_out",
-    "adder_lag",
-    "train_seconds",
-    "seconds_to_good",
-    "images_per_second",
-)
-GOOD = 0.988  # threshold for both accuracies on held-out images
+GOOD = 0.988  # threshold for both accuracies on validation images
 MAX_SPREAD = 0.01  # a larger spread of accuracy between a config's seeds is warned of
+
+
+class Measure(NamedTuple):
+    """A number of each run that a table shows as mean and standard deviation over seeds."""
+
+    title: str  # of its column
+    form: str  # "%" for a share, else a format of numbers
+    meaning: str  # empty if the title says it
+    compute: Callable[[Finished, np.ndarray], float | None]  # from a run and the test labels; None: not applicable
+
+
+def _score(name: str) -> Measure:
+    score = SCORES[name]
+    form = "%" if score.unit == "%" else ".4f"
+    return Measure(score.title, form, score.meaning, lambda run, _: run.summary["test"][name])
+
+
+def _share(which: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[Finished, np.ndarray], float]:
+    """Return a measure's function: the share of pairs, given whether the digit [n, 1] and the sum [n, 10] are right."""
+
+    def compute(run: Finished, labels: np.ndarray) -> float:
+        digit, total = right_answers(run, labels)
+        return float(which(digit[:, None], total).mean())
+
+    return compute
+
+
+# The tables' measures, each declared once: to add one, add a line. SCORES come from the evaluation itself.
+ACCURACY: dict[str, Measure] = {name: _score(name) for name in SCORES}
+ERRORS: dict[str, Measure] = {
+    "digit_misread": Measure("digit misread", "%", "wrong sums of misread digits", _share(lambda d, s: ~d & ~s)),
+    "adder_wrong": Measure("adder wrong", "%", "wrong sums of digits read right", _share(lambda d, s: d & ~s)),
+    "right_by_luck": Measure("right by luck", "%", "right sums of misread digits", _share(lambda d, s: ~d & s)),
+    "digit_accuracy_renamed": Measure(
+        "digit, renamed",
+        "%",
+        "digits under their best one-to-one renaming, fitted on validation images",
+        lambda run, labels: _renamed(run, labels),
+    ),
+    "sum_accuracy_trained_cells": Measure(
+        "trained pairs",
+        "%",
+        "sums of the pairs of digit and number that are trained",
+        lambda run, _: _mean_of_cells(run, held_out=False),
+    ),
+    "sum_accuracy_held_out": Measure(
+        "held-out pairs",
+        "%",
+        "sums of the pairs of digit and number that were never trained",
+        lambda run, _: _mean_of_cells(run, held_out=True),
+    ),
+}
+COSTS: dict[str, Measure] = {
+    "train_seconds": Measure(
+        "training, s",
+        ".1f",
+        "seconds of training steps, without compilation or evaluation; of seeds in one program, each seed's share",
+        lambda run, _: run.summary["train_seconds"],
+    ),
+    "seconds_to_good": Measure(
+        f"s to {100 * GOOD:.1f} %",
+        ".1f",
+        f"training seconds until both outputs had {100 * GOOD:.1f} % of the validation images right",
+        lambda run, _: _seconds_to_good(run),
+    ),
+    "images_per_second": Measure(
+        "images/s",
+        ",.0f",
+        "",
+        lambda run, _: run.summary["steps"] * run.config.training.batch_size / run.summary["train_seconds"],
+    ),
+}
+LEARNING: dict[str, Measure] = {
+    "adder_lag": Measure(
+        "adder lag, steps",
+        ",.0f",
+        f"steps from {100 * LEARNED:.0f} % of digits to {100 * LEARNED:.0f} % of sums, on {WATCH_IMAGES:,} validation "
+        "images; runs of experiments.run are not watched in this way (-)",
+        lambda run, _: _adder_lag(run),
+    ),
+}
+TABLES = (ACCURACY, ERRORS, COSTS, LEARNING)
 
 
 def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, Any]:
@@ -34,141 +108,131 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
         runs: each config's, by displayed name, ordered by seed; all configs have the same seeds.
         labels: the labels of the test images.
     """
-    right = {name: _right(config_runs, labels) for name, config_runs in runs.items()}
-    first, *others = runs
-    contrasts = len(others) * len(OUTPUTS)
-    rows, alarms = [], []
-    for name, config_runs in runs.items():
-        measured = [_measure(run, labels) for run in config_runs]
-        row = _row(name, config_runs, measured, labels)
-        if name != first:
-            failures = len(rows[0]["failed"]) + len(row["failed"])
-            row["against_first"] = {
-                output: difference(right[first][output], right[name][output], contrasts, failures)._asdict()
-                for output in OUTPUTS
-            }
-        rows.append(row)
-        alarms += _alarms(name, config_runs, measured)
-    data = next(iter(runs.values()))[0].config.data
+    right = [_right(config_runs, labels) for config_runs in runs.values()]
+    rows = [_row(name, config_runs, labels) for name, config_runs in runs.items()]
+    contrasts = (len(rows) - 1) * len(OUTPUTS)
+    for row, theirs in zip(rows[1:], right[1:], strict=True):
+        failures = len(rows[0]["failed"]) + len(row["failed"])
+        row["against_first"] = {
+            output: difference(right[0][output], theirs[output], contrasts, failures)._asdict() for output in OUTPUTS
+        }
+    for row in rows:
+        row["not_compared"] = _obstacle(row, rows[0])
+    config = next(iter(runs.values()))[0].config
     return {
-        "first": first,
-        "dataset": data.name,
+        "dataset": config.data.name,
         "images": len(labels),
-        "held_out": "validation" if data.validation else "test",  # the images that curves and times are of
+        "evaluated": evaluated_split(config),  # the images that curves and times are of
         "rows": rows,
-        "alarms": alarms,
+        "alarms": _alarms(runs),
     }
 
 
-def _row(name: str, runs: list[Finished], measured: list[dict[str, Any]], labels: np.ndarray) -> dict[str, Any]:
+def right_answers(run: Finished, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether each digit [n] and each sum [n, 10] of a run is right."""
+    sums = labels[:, None] + np.arange(10)
+    if run.predictions["sum"].shape != sums.shape:
+        raise InputError(f"{run.folder}: expected predictions of {len(labels):,} test images")
+    return run.predictions["digit"] == labels, run.predictions["sum"] == sums
+
+
+def spread(values: list[float | None]) -> dict[str, Any]:
+    """Return mean, standard deviation and 95 % interval over seeds of those that have a value."""
+    known = [value for value in values if value is not None]
+    found = dict.fromkeys(("mean", "sd", "low", "high")) | {"reached": len(known), "of": len(values), "values": values}
+    if known:
+        mean, low, high = interval(np.array(known, float))
+        found |= {"mean": mean, "low": None if math.isinf(low) else low, "high": None if math.isinf(high) else high}
+    if len(known) > 1:
+        found["sd"] = float(np.std(known, ddof=1))
+    return found
+
+
+def _row(name: str, runs: list[Finished], labels: np.ndarray) -> dict[str, Any]:
     """Return a config's row: its runs, and their measures over seeds."""
-    config = runs[0].config
-    row: dict[str, Any] = {
+    return {
         "config": name,
-        "classifier": config.model.classifier,
-        "adder": config.model.adder,
-        "parameters": runs[0].summary["parameters"],
-        "multiply_adds": runs[0].summary["multiply_adds"],
-        "epochs": config.training.epochs,
+        "parameters": runs[0].run["parameters"],
+        "multiply_adds": runs[0].run["multiply_adds"],
         "n": len(runs),
         "seeds": [run.config.seed for run in runs],
         "failed": [f"seed {run.config.seed}: {run.summary['failure']}" for run in runs if run.summary["failure"]],
+        "machine": "; ".join(sorted({machine(run.run) for run in runs})),
         "mode": "; ".join(sorted({run.summary["mode"] for run in runs})),
+        **{
+            key: spread([each.compute(run, labels) for run in runs])
+            for measures in TABLES
+            for key, each in measures.items()
+        },
+        "curve": _band(runs),
+        "cells": np.mean([run.summary["test"]["sum_accuracy_by_cell"] for run in runs], 0).round(5).tolist(),
     }
-    for measure in MEASURES:
-        row[measure] = _spread([one[measure] for one in measured if one[measure] is not None], len(runs))
-    row["adder_lag"]["of"] = sum(run.summary["learned"] is not None for run in runs)  # runs that were watched
-    row["errors"] = _attribute(runs, labels)
-    row["curve"] = _band(runs)
-    row["longest"] = max(line["epoch"] for run in runs for line in run.lines)
-    row["cells"] = np.mean([run.summary["test"]["sum_accuracy_by_cell"] for run in runs], 0).round(5).tolist()
-    return row
 
 
-def _alarms(name: str, runs: list[Finished], measured: list[dict[str, Any]]) -> list[str]:
-    """Return what is suspicious about the seeds of a config."""
+def _obstacle(row: dict[str, Any], first: dict[str, Any]) -> str | None:
+    """Return why a config's seconds cannot be compared with those of the first; None if they can."""
+    for condition in ("machine", "mode"):
+        if ";" in row[condition]:
+            return f"mixed {condition}s"
+        if row[condition] != first[condition]:
+            return f"other {condition}"
+    return None
+
+
+def _alarms(runs: dict[str, list[Finished]]) -> list[str]:
+    """Return what is suspicious: runs that end with the same weights, and seeds that are far apart."""
     alarms = []
-    if len({run.summary["weights"] for run in runs}) < len(runs):
-        alarms.append(f"{name}: two seeds ended with the same weights, bit for bit")
-    for output in trained_outputs(runs[0].config.objective):
-        values = [one[f"{output}_accuracy"] for one in measured]
-        if max(values) - min(values) > MAX_SPREAD:
-            spread = f"{min(values):.2%} to {max(values):.2%}"
-            alarms.append(f"{name}: {output} accuracy differs by more than a point between seeds: {spread}")
+    owners: dict[str, str] = {}
+    for name, config_runs in runs.items():
+        for run in config_runs:
+            this = f"{name}, seed {run.config.seed}"
+            if (other := owners.setdefault(run.summary["weights"], this)) != this:
+                alarms.append(f"{this}: ended with the weights of {other}, bit for bit")
+        for output in trained_outputs(config_runs[0].config.objective):
+            values = [run.summary["test"][f"{output}_accuracy"] for run in config_runs]
+            if max(values) - min(values) > MAX_SPREAD:
+                apart = f"{min(values):.2%} to {max(values):.2%}"
+                alarms.append(f"{name}: {output} accuracy differs by more than a point between seeds: {apart}")
     return alarms
 
 
-def _measure(run: Finished, labels: np.ndarray) -> dict[str, Any]:
-    """Return the MEASURES of a run; None if one does not apply, was not watched, or was not reached."""
-    summary, test, learned = run.summary, run.summary["test"], run.summary["learned"] or {}
-    cells, not_trained = np.array(test["sum_accuracy_by_cell"]), held_out_cells(run.config.objective)
-    permutation = summary["permutation"]
-    good = (line["clock"]["train_seconds"] for line in run.lines if _worst(line) >= GOOD)
-    return {
-        **{name: test[name] for name in ("digit_accuracy", "sum_accuracy", "consistency", "impossible")},
-        "digit_accuracy_permuted": None
-        if permutation is None
-        else float((np.array(permutation)[run.predictions["digit"]] == labels).mean()),
-        "sum_accuracy_held_out": float(np.nanmean(cells[not_trained])) if not_trained.any() else None,
-        "sum_accuracy_trained_cells": mean_of_trained_cells(run.config.objective, test["sum_accuracy_by_cell"]),
-        "adder_lag": learned["sum"] - learned["digit"] if len(learned) == len(OUTPUTS) else None,
-        "train_seconds": summary["train_seconds"],
-        "seconds_to_good": next(good, None),
-        "images_per_second": summary["steps"] * run.config.training.batch_size / summary["train_seconds"],
-    }
+def _renamed(run: Finished, labels: np.ndarray) -> float | None:
+    permutation = run.summary["permutation"]
+    return None if permutation is None else float((np.array(permutation)[run.predictions["digit"]] == labels).mean())
 
 
-def _held_out(line: dict[str, Any]) -> dict[str, float]:
-    """Return the scores of a line of metrics on the validation images, or else on the test images."""
-    return line["validation"] if "validation" in line else line["test"]
+def _mean_of_cells(run: Finished, held_out: bool) -> float | None:
+    """Return the mean accuracy of the pairs that are held out, or of the others; None if none are held out."""
+    cells = np.array(run.summary["test"]["sum_accuracy_by_cell"], float)
+    which = held_out_cells(run.config.objective)
+    return float(np.nanmean(cells[which == held_out])) if which.any() else None
 
 
-def _worst(line: dict[str, Any]) -> float:
-    return min(judged_accuracy(_held_out(line), output) for output in OUTPUTS)
+def _seconds_to_good(run: Finished) -> float | None:
+    split = evaluated_split(run.config)
+    worst = ((min(judged_accuracy(line[split], output) for output in OUTPUTS), line) for line in run.lines)
+    return next((line["clock"]["train_seconds"] for accuracy, line in worst if accuracy >= GOOD), None)
+
+
+def _adder_lag(run: Finished) -> float | None:
+    learned = run.summary["learned"] or {}
+    return learned["sum"] - learned["digit"] if len(learned) == len(OUTPUTS) else None
 
 
 def _right(runs: list[Finished], labels: np.ndarray) -> dict[str, np.ndarray]:
     """Return whether each digit is right, and the share of its ten sums that are, both [seeds, images]."""
-    sums = labels[:, None] + np.arange(10)
-    for run in runs:
-        if run.predictions["sum"].shape != sums.shape:
-            raise InputError(f"{run.folder}: expected predictions of {len(labels):,} test images")
-    return {
-        "digit": np.stack([run.predictions["digit"] == labels for run in runs]).astype(np.float32),
-        "sum": np.stack([(run.predictions["sum"] == sums).mean(1) for run in runs]).astype(np.float32),
-    }
-
-
-def _spread(values: list[float], runs: int) -> dict[str, Any]:
-    counts = {"reached": len(values), "of": runs, "values": values}
-    if not values:
-        return {"mean": None, "sd": None, "low": None, "high": None} | counts
-    mean, low, high = interval(np.array(values, float))
-    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    finite = [None if math.isinf(bound) else bound for bound in (low, high)]
-    return {"mean": mean, "sd": sd, "low": finite[0], "high": finite[1]} | counts
-
-
-def _attribute(runs: list[Finished], labels: np.ndarray) -> dict[str, float]:
-    """Return the shares of all pairs, over all seeds, by why the sum is wrong, or right by luck."""
-    digit = np.stack([run.predictions["digit"] for run in runs])[..., None] == labels[:, None]
-    total = np.stack([run.predictions["sum"] for run in runs]) == labels[:, None] + np.arange(10)
-    return {
-        "digit_misread": float((~digit & ~total).mean()),
-        "adder_wrong": float((digit & ~total).mean()),
-        "right_by_luck": float((~digit & total).mean()),
-    }
+    digits, sums = zip(*(right_answers(run, labels) for run in runs), strict=True)
+    return {"digit": np.stack(digits).astype(np.float32), "sum": np.stack(sums).mean(2, dtype=np.float32)}
 
 
 def _band(runs: list[Finished]) -> dict[str, list[float]]:
-    """Return held-out accuracy and loss by epoch: mean, lowest and highest over seeds, where all were evaluated."""
-    by_epoch = [{line["epoch"]: _held_out(line) for line in run.lines} for run in runs]
+    """Return accuracy and loss by epoch: mean, lowest and highest over seeds, where all were evaluated."""
+    split = evaluated_split(runs[0].config)
+    by_epoch = [{line["epoch"]: line[split] for line in run.lines} for run in runs]
     epochs = sorted(set.intersection(*map(set, by_epoch)))
     band = {"epoch": epochs}
     for quantity in (f"{output}_{score}" for output in OUTPUTS for score in ("accuracy", "loss")):
         curves = np.array([[scores[epoch][quantity] for epoch in epochs] for scores in by_epoch])
-        band |= {
-            f"{quantity}_{name}": function(curves, 0).tolist()
-            for name, function in (("mean", np.mean), ("low", np.min), ("high", np.max))
-        }
+        for name, function in (("mean", np.mean), ("low", np.min), ("high", np.max)):
+            band[f"{quantity}_{name}"] = function(curves, 0).tolist()
     return band

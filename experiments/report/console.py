@@ -48,45 +48,32 @@ class RunProgress:
 
     def __init__(self, job: Job, first: int):
         self.job, self.first, self.estimated, self.was_alone = job, first, False, False
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(compact=True),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        steps = TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps")
+        description, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
+        self.bar = _bar(description, BarColumn(), steps, note, TimeRemainingColumn(compact=True))
         self.task = self.bar.add_task("compiling", total=job.recipe.steps, completed=first, note="")
 
     def __enter__(self):
         self.bar.start()
+        return self
 
     def __exit__(self, *_: object):
-        self.stop()
-
-    def stop(self) -> None:
-        """Remove the bar."""
         self.bar.stop()
 
     def update(self, progress: RunsProgress, is_alone: bool) -> None:
         """Show where a run stands; `is_alone`: nothing is compiled beside it, which would halve its speed."""
-        chunk, recipe, config = progress.chunk, self.job.recipe, self.job.config
-        assert chunk is not None
+        chunk, recipe, config, (run,) = progress.chunk, self.job.recipe, self.job.config, progress.runs
         if self.was_alone and not self.estimated and chunk.is_timing(recipe.steps) and chunk.step < recipe.steps:
             estimate(recipe.steps - self.first, chunk.seconds / chunk.steps, config.training.epochs)
             self.estimated = True
         self.was_alone = is_alone
         epoch = f"{chunk.step / recipe.steps_per_epoch:.3g} of {recipe.steps / recipe.steps_per_epoch:.3g}"
-        note = f"loss {progress.loss:.4f}  {chunk.steps * recipe.batch_size / chunk.seconds:,.0f} images/s"
+        note = f"loss {run.loss():.4f}  {chunk.steps * recipe.batch_size / chunk.seconds:,.0f} images/s"
         description = f"epoch {epoch}" if chunk.step < recipe.steps else "testing"
         self.bar.update(self.task, completed=chunk.step, description=description, note=note)
-        if progress.scores is not None:
-            (scores,) = progress.scores
-            loss = (scores["digit_loss"] + scores["sum_loss"]) / 2
-            accuracies = f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%}"
-            say(f"epoch {epoch}  {evaluated_split(config)}: average loss {loss:.4f}, {accuracies}")
+        if progress.is_evaluation:
+            loss = (run.scores["digit_loss"] + run.scores["sum_loss"]) / 2
+            say(f"epoch {epoch}  {evaluated_split(config)}: average loss {loss:.4f}, {_accuracies(run.scores)}")
 
 
 def results(finished: Finished) -> None:
@@ -97,25 +84,15 @@ def results(finished: Finished) -> None:
 
 def runs_progress() -> Progress:
     """Return a bar over the runs of a comparison, with time left; it is hidden without a terminal."""
-    return Progress(
-        TextColumn("{task.completed:.0f}/{task.total:.0f} runs"),
-        BarColumn(),
-        TextColumn("{task.description}"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    runs = TextColumn("{task.completed:.0f}/{task.total:.0f} runs")
+    return _bar(runs, BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
 
 
 def run_line(name: str, seed: int, summary: dict[str, Any], reused: bool) -> None:
     """Print a finished run of a comparison."""
-    test = summary["test"]
+    how = f"{summary['train_seconds']:.1f} s{' (reused)' if reused else ''}"
     failed = f", failed: {summary['failure']}" if summary["failure"] else ""
-    say(
-        f"{name}, seed {seed}: digit {test['digit_accuracy']:.2%}, sum {test['sum_accuracy']:.2%}, "
-        f"{summary['train_seconds']:.1f} s{' (reused)' if reused else ''}{failed}"
-    )
+    say(f"{name}, seed {seed}: {_accuracies(summary['test'])}, {how}{failed}")
 
 
 def duration(seconds: float) -> str:
@@ -124,3 +101,11 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _accuracies(scores: dict[str, Any]) -> str:
+    return f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%}"
+
+
+def _bar(*columns: Any) -> Progress:
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

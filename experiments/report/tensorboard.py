@@ -1,5 +1,6 @@
 """A run's metrics, pictures and config for TensorBoard, through tensorboardX (extra `tensorboard`)."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import tensorboardX
 from PIL import Image
 from tensorboardX.summary import hparams
 
-from experiments.run_folder import PICTURES, Finished
+from experiments.training.folder import PICTURES, Finished
 from mnistsum.config import as_dict
 from mnistsum.files import writing
 
@@ -21,7 +22,7 @@ RESULTS = ("digit_accuracy", "sum_accuracy", "digit_loss", "sum_loss", "consiste
 class Log:
     """An open log of a run. Opening it rewrites the metrics so far, so that no point is in it twice."""
 
-    def __init__(self, folder: Path, run: dict[str, Any], lines: list[dict[str, Any]]):
+    def __init__(self, folder: Path, run: dict[str, Any], lines: Sequence[dict[str, Any]]):
         """Open the log.
 
         Args:
@@ -29,7 +30,7 @@ class Log:
             run: the content of its `run.json`.
             lines: its metrics so far.
         """
-        self.began = datetime.fromisoformat(run["clock"]["started"]).timestamp()
+        self.began = datetime.fromisoformat(run["started"]).timestamp()
         with writing(folder / FOLDER):
             for old_log in (folder / FOLDER).glob("events.*"):
                 old_log.unlink()

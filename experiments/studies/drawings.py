@@ -1,23 +1,13 @@
 """Digits drawn in handwriting fonts on all kinds of paper, to judge predictions, which were never tuned on them.
 
-The fonts of the set `first` are Debian's fonts-bwht, fonts-breip, fonts-dkg-handwriting, fonts-ecolier-court,
-fonts-humor-sans and fonts-kristi, chosen before the preprocessing was written. Three versions of it were judged on
-them: 93.25 %, 94.50 % (with a second look at the digit from close up, and hairlines followed) and 95.00 % (ink all or
-nothing, strokes as thick as MNIST's). The misread drawings showed what to change; whether and how was decided on
-drawings in other fonts. The set `last`, from fonts-dustin, fonts-kiloji, fonts-rufscript, fonts-sjfonts and
-fonts-tomsontalks, was drawn and read once, when no more changes were planned.
-A fourth version (paper by a closing, grays kept, no thinning), decided on tests/pages.py and further fonts, read
-95.50 % of `first` and 94.50 % of `last`, which had been 95.75 %. In `first`, it misread thick 4s, 5s and 3s whose gaps
-had closed, and hairlines left gray. A fifth (thick strokes thinned in gray, hairlines widened in place), decided on
-1,200 drawings in the fonts of `first`, reads 95.75 % of both. It read `last` twice: with THINNEST and THICKEST at 0.10
-and 0.17, 95.50 %. With weights of `base` that take a second look at doubtful images, it reads 97.25 % of `first` and
-98.25 % of `last`; with weights trained with draws by rank, 97.25 and 95.50 %.
+The fonts are Debian's. Those of the set `first` were chosen before the preprocessing was written, and what was misread
+in them showed what to change; how was decided on drawings in other fonts. The set `last` was read when no more changes
+were planned.
 
-`python -m experiments.studies.drawings RUNS...` writes the results into experiments/results: the shipped network's by
-font, and each run's in total, beside those on the enlarged digits of scikit-learn's `load_digits`.
+`python -m experiments.studies.drawings` writes a table by font and a figure of the misread drawings into
+experiments/results.
 """
 
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -25,10 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
-from sklearn.datasets import load_digits
 
-from experiments import environment
-from experiments.report import figures, markdown
+from experiments.comparison.tables import markdown
+from experiments.report.figures import save
 from mnistsum import load_pretrained
 from mnistsum.picture import to_mnist
 
@@ -57,7 +46,7 @@ class Drawing(NamedTuple):
     """A picture of one character, with its label."""
 
     image: Image.Image
-    label: int | str  # in thresholds.py, a letter
+    label: int
     font: str
 
 
@@ -68,8 +57,8 @@ def draw(name: str, count: int = 400) -> list[Drawing]:
     return [draw_one(random, i % 10, fonts[random.integers(len(fonts))]) for i in range(count)]
 
 
-def draw_one(random: np.random.Generator, label: int | str, font: str) -> Drawing:
-    """Return a digit or letter drawn in a font, with random thickness, tilt, size, colors, light, blur and noise."""
+def draw_one(random: np.random.Generator, label: int, font: str) -> Drawing:
+    """Return a digit drawn in a font, with random thickness, tilt, size, colors, light, blur and noise."""
     width, height = random.integers(120, 900, 2)
     size = int(min(width, height) * random.uniform(0.3, 0.75))
     face = ImageFont.truetype(str(FOLDER / font), size)
@@ -94,7 +83,12 @@ def draw_one(random: np.random.Generator, label: int | str, font: str) -> Drawin
 def judge(drawn: list[Drawing]) -> tuple[np.ndarray, np.ndarray]:
     """Return each drawing as the shipped network sees it, and the digit that it reads."""
     seen = np.stack([to_mnist(np.asarray(drawing.image, np.float32)).image for drawing in drawn])
-    return seen, _read(seen, "base")
+    return seen, read(seen)
+
+
+def read(seen: np.ndarray) -> np.ndarray:
+    """Return the digits that the shipped network reads in images of MNIST's form."""
+    return np.asarray(load_pretrained("base").predict(seen, 0).digit).argmax(-1)
 
 
 def enlarge(image: np.ndarray) -> np.ndarray:
@@ -103,45 +97,30 @@ def enlarge(image: np.ndarray) -> np.ndarray:
     return np.repeat(np.asarray(large)[..., None], 3, -1)
 
 
-def _read(seen: np.ndarray, network: str) -> np.ndarray:
-    return np.asarray(load_pretrained(network).predict(seen, np.zeros(len(seen), int)).digit).argmax(-1)
-
-
-def _by_run(runs: list[str], seen: np.ndarray, labels: list[int | str]) -> str:
-    """Return a table of the shares that each run reads correctly, of all drawings and of `load_digits`."""
-    digits, others = load_digits(return_X_y=True)
-    enlarged = np.stack([to_mnist(enlarge(digit.reshape(8, 8)).astype(np.float32)).image for digit in digits])
-    rows = []
-    for run in runs:
-        shares = [np.mean(_read(seen, run) == labels), np.mean(_read(enlarged, run) == others)]
-        rows.append([Path(run).name, *(f"{share:.2%}" for share in shares)])
-    return markdown.table(["run", "drawings", "`load_digits`, enlarged"], rows)
-
-
-def main(runs: list[str]) -> None:
+def main() -> None:
     """Write the tables, and a figure of the misread drawings, into experiments/results."""
     results = Path(__file__).parent.parent / "results"
-    provenance = environment.describe("python -m experiments.studies.drawings RUNS...")
     lines = [
-        "Digits drawn in handwriting fonts (experiments/studies/drawings.py), and read by the network that ships; "
-        "[those misread](drawings.png).",
-        f"Command: `{provenance['command']}`, commit {provenance['commit']}; {provenance['versions']}.",
+        "Digits drawn in handwriting fonts (`python -m experiments.studies.drawings`), and read by the network that "
+        "ships; [those misread](drawings.png)."
     ]
-    misread, images, labels = [], [], []
+    misread = []
     for name in SETS:
         drawn = draw(name)
-        seen, read = judge(drawn)
-        fonts, right = [one.font for one in drawn], [one.label == digit for one, digit in zip(drawn, read, strict=True)]
-        wrong = Counter(font for font, good in zip(fonts, right, strict=True) if not good)
-        rows = [[font, drawings, wrong[font]] for font, drawings in sorted(Counter(fonts).items())]
+        seen, digits = judge(drawn)
+        right = [drawing.label == digit for drawing, digit in zip(drawn, digits, strict=True)]
+        fonts = Counter(drawing.font for drawing in drawn)
+        wrong = Counter(drawing.font for drawing, good in zip(drawn, right, strict=True) if not good)
         lines += ["", f"Set `{name}`: {sum(right)} of {len(right)} are read right, {np.mean(right):.2%}.", ""]
-        lines.append(markdown.table(["font", "drawings", "misread"], rows))
-        images.append(seen)
-        labels += [one.label for one in drawn]
-        misread += [(drawn[i], seen[i], read[i]) for i in np.flatnonzero(np.logical_not(right))]
-    if runs:
-        lines += ["", "Both sets together, by run:", "", _by_run(runs, np.concatenate(images), labels)]
+        rows = [[font, fonts[font], wrong[font]] for font in sorted(fonts)]
+        lines.append(markdown(["font", "drawings", "misread"], rows))
+        misread += [(drawn[i], seen[i], digits[i]) for i in np.flatnonzero(np.logical_not(right))]
     (results / "drawings.md").write_text("\n".join(lines) + "\n")
+    save([_figure(misread)], results / "drawings.png")
+
+
+def _figure(misread: list[tuple[Drawing, np.ndarray, int]]) -> Figure:
+    """Draw each misread drawing beside what the network sees."""
     rows = -(-len(misread) // 5)
     figure = Figure((11, 1.75 * rows), dpi=90, layout="constrained")
     for axes, (drawing, image, digit) in zip(figure.subplots(rows, 10).reshape(-1, 2), misread, strict=False):
@@ -151,8 +130,8 @@ def main(runs: list[str]) -> None:
         axes[1].set_title(f"{drawing.label} read as {digit}", fontsize=8)
     for axes in figure.axes:
         axes.axis("off")
-    figures.save(figure, results / "drawings.png")
+    return figure
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

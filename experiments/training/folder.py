@@ -7,7 +7,7 @@ written last, `summary.json`, which marks the run as finished. A run that can be
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +47,7 @@ def begin(folder: Path, config: Config, run: dict[str, Any]) -> None:
     write_whole(folder / CONFIG, to_json(config))
 
 
-def write_lines(folder: Path, lines: list[dict[str, Any]]) -> None:
+def write_lines(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
     """Write the metrics of a run, a line per evaluation."""
     write_whole(folder / METRICS, "".join(json.dumps(line) + "\n" for line in lines))
 

@@ -4,31 +4,35 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import time
+import traceback
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mnistsum import own, testing
 from mnistsum.config import Config, as_dict
-from mnistsum.data import digest, load
+from mnistsum.data import digest, load, pair
 from mnistsum.errors import InputError
 from mnistsum.models import Model, abstract_model
 from mnistsum.models.summary import count_multiply_adds, count_parameters
 from mnistsum.predict import load_pretrained
 from mnistsum.storage import first_difference, name_arrays
-from mnistsum.train import Recipe, make_recipe
-from mnistsum.types import Data
+from mnistsum.train import Recipe, init_state, make_recipe, split_keys, train_step
+from mnistsum.types import Data, TrainState
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 SECTIONS = ("data", "code", "versions", "settings")  # of a record, each a dict
 NOT_DECISIVE = ("seed", "devices")  # fields of a config; runs that differ only in these are of one group
 # Fields that must be those of the weights that a run begins from, even if all shapes agree.
 MEANING = ("model.classifier", "model.adder", "model.adder_input", "data.scaling")
+SIZES = ("model.widths", "model.hidden")  # and those, if they do not
 
 
 class Job(NamedTuple):
@@ -57,10 +61,24 @@ def prepare(config: Config, command: str, data: Data | None = None, init: str | 
     data = load(config.data) if data is None else data
     recipe = make_recipe(config, len(data.train.labels))
     initial = None if init is None else _load_initial(config, init)
-    abstract_model(
-        config.model
-    )  # a network that cannot be trained is refused, and modules that it imports are recorded
+    trace_step(recipe)
     return Job(config, recipe, data, make_record(data, initial), command, initial)
+
+
+def trace_step(recipe: Recipe) -> None:
+    """Trace a step, without computing it, before the record is made and anything is written.
+
+    A name that does not exist or a fault of a network, objective or optimizer ends the program here, and the modules
+    that these import only when they are called get into the record.
+    """
+
+    def step() -> TrainState:
+        keys = split_keys(0)
+        labels = jnp.zeros(recipe.batch_size, jnp.int32)
+        batch = pair(jnp.zeros((recipe.batch_size, 28, 28, 1)), labels, labels)
+        return train_step(recipe, keys.dropout, init_state(recipe, keys), batch)
+
+    jax.eval_shape(step)
 
 
 def make_record(data: Data, initial: Model | None = None) -> dict[str, dict[str, str]]:
@@ -84,8 +102,12 @@ def make_record(data: Data, initial: Model | None = None) -> dict[str, dict[str,
 def identify(job: Job) -> str:
     """Return a short hash of everything that decides a run except its seed."""
     fields = {name: value for name, value in as_dict(job.config).items() if name not in NOT_DECISIVE}
-    content = json.dumps([fields, job.record], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
+    return _hash([fields, job.record])
+
+
+def identify_record(run: dict[str, Any]) -> str:
+    """Return a short hash of all that decides a run except its config, from a record or a `run.json`."""
+    return _hash([run[section] for section in SECTIONS])
 
 
 def differences(then: dict[str, Any], now: dict[str, dict[str, str]]) -> list[str]:
@@ -142,14 +164,17 @@ def check_own(config: Config) -> list[str]:
     Raises:
         InputError: if a check fails. Any exception in the user's code is raised as it is.
     """
-    used = (config.model.classifier, config.model.adder, config.objective.name, config.optimizer.name)
-    if not set(used) & set(own.own_names()):
+    optimizer = (config.optimizer.name, config.optimizer.schedule)
+    used = {config.model.classifier, config.model.adder, config.objective.name, *optimizer}
+    if used.isdisjoint(own.own_names()):
         return []
     try:
         for check in testing.QUICK:
             check(config.model)
         testing.check_objective(config)
     except AssertionError as error:
+        if traceback.extract_tb(error.__traceback__)[-1].filename != testing.__file__:
+            raise  # an assertion of the user's
         raise InputError(f"{config.name}: {error} (mnistsum.testing.check shows where)") from None
     names = ", ".join(check.__name__.removeprefix("check_") for check in (*testing.QUICK, testing.check_objective))
     lines = [f"{config.name}: checked {names}"]
@@ -177,9 +202,8 @@ def hardware() -> str:
     """Return the model name of the accelerator in use, or else of the CPU."""
     if jax.default_backend() != "cpu":
         return device()
-    names = Path("/proc/cpuinfo")  # Linux only
-    lines = names.read_text().splitlines() if names.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    information = Path("/proc/cpuinfo")  # Linux only
+    models = re.findall(r"model name\s*: (.*)", information.read_text()) if information.exists() else []
     return models[0] if models else platform.processor() or platform.machine()
 
 
@@ -204,18 +228,19 @@ def _load_initial(config: Config, init: str) -> Model:
     except InputError as error:
         raise InputError(f"--init {error}") from None
     like = abstract_model(config.model)
-    theirs, ours = as_dict(network.config), as_dict(config)
-    differs = [name for name in MEANING if theirs[name] != ours[name]]
     arrays_differ = first_difference(name_arrays(like), name_arrays(network.model))
-    if arrays_differ and not differs:
-        differs = [name for name in ("model.widths", "model.hidden") if theirs[name] != ours[name]]
-    if differs:
-        name = differs[0]
-        found = ",".join(map(str, theirs[name])) if isinstance(theirs[name], tuple) else theirs[name]
-        raise InputError(f"--init {init}: expected {name} to be {ours[name]}, found {found}; add {name}={found}")
+    theirs, ours = as_dict(network.config), as_dict(config)
+    for name in (*MEANING, *(SIZES if arrays_differ else ())):
+        if theirs[name] != ours[name]:
+            found = ",".join(map(str, theirs[name])) if isinstance(theirs[name], tuple) else theirs[name]
+            raise InputError(f"--init {init}: expected {name} to be {ours[name]}, found {found}; add {name}={found}")
     if arrays_differ:
         raise InputError(f"--init {init}: of another architecture: {arrays_differ}")
     return jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(network.model))
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _xla_flags() -> str:

@@ -1,5 +1,6 @@
 """A folder of runs, each named after everything that decides it: existing runs are reused, missing ones trained."""
 
+import contextlib
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,8 @@ import jax
 from experiments.training import folder as files
 from experiments.training.folder import Finished
 from experiments.training.job import Job, differences, identify, unequal_fields
-from experiments.training.plan import Plan
 from experiments.training.runs import begin_runs, train_runs
+from experiments.training.stops import Plan
 from mnistsum.config import as_dict, read_config
 from mnistsum.errors import InputError
 from mnistsum.files import make_folder, read_json
@@ -104,21 +105,17 @@ def _train(run_set: RunSet, seeds: list[int], plan: Plan) -> None:
     """
     parent = run_set.folders[seeds[0]].parent
     partial = {seed: parent / f"{TEMPORARY}{uuid.uuid4().hex}" for seed in seeds}
-    locks = [filelock.FileLock(folder / files.LOCK) for folder in partial.values()]
-    try:
-        for lock, folder in zip(locks, partial.values(), strict=True):
+    with contextlib.ExitStack() as cleanup:
+        for folder in partial.values():
+            cleanup.callback(shutil.rmtree, folder, ignore_errors=True)  # if it was not renamed
             make_folder(folder)
-            lock.acquire()
+            cleanup.enter_context(filelock.FileLock(folder / files.LOCK))
         begin_runs(run_set.job, partial)
         for _ in train_runs(run_set.job, partial, plan):
             pass
         for seed, folder in partial.items():
             if not run_set.folders[seed].exists():
                 folder.rename(run_set.folders[seed])
-    finally:
-        for lock, folder in zip(locks, partial.values(), strict=True):
-            lock.release()
-            shutil.rmtree(folder, ignore_errors=True)  # if it was not renamed
 
 
 def _remove_stale_folders(folder: Path) -> None:

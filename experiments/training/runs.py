@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.training import folder as files
-from experiments.training.folder import OUTPUTS, Finished, judged_accuracy
+from experiments.training.folder import OUTPUTS, judged_accuracy
 from experiments.training.job import Job, describe_run, digest_weights, seconds_since_start
 from experiments.training.loop import Chunk, NextStop, about_every, describe_mode, train
-from experiments.training.plan import LEARNED, WATCH_IMAGES, Plan, next_evaluation, next_watch
+from experiments.training.stops import LEARNED, WATCH_IMAGES, Plan, next_evaluation, next_watch
 from mnistsum.calibration import Temperatures, fit_temperature, reliability
 from mnistsum.config import Config, ObjectiveConfig
 from mnistsum.evaluation import SCORES, best_permutation, evaluate, labeled_logits, score
@@ -25,32 +25,39 @@ FAILED = 0.9  # a run of an epoch or more failed if the test accuracy of an outp
 
 
 class Resumed(NamedTuple):
-    """Where a run goes on."""
+    """Where a run goes on; by default, before its first step."""
 
-    state: TrainState
-    lines: list[dict[str, Any]]  # of its metrics
-    train_seconds: float  # spent so far
-    wall_seconds: float
+    state: TrainState | None = None
+    lines: Sequence[dict[str, Any]] = ()  # of its metrics
+    train_seconds: float = 0.0  # spent so far
+    wall_seconds: float = 0.0
+
+    @property
+    def step(self) -> int:
+        """Return the steps that were taken so far."""
+        return 0 if self.state is None else int(self.state.step)
+
+
+BEGINNING = Resumed()
 
 
 class Progress(NamedTuple):
-    """The progress of runs; its evaluations are already on disk."""
+    """Where runs stand at a stop; an evaluation is already on disk."""
 
-    chunk: Chunk | None  # the last one; None: no step was left
-    loss: float  # mean of the seeds' training losses since the epoch began
-    scores: list[dict[str, Any]] | None  # per seed, on the validation images; None: no evaluation
-    finished: list[Finished] | None  # per seed, at the end
+    chunk: Chunk  # the last one
+    runs: "list[SeedRun]"  # per seed
+    is_evaluation: bool
 
 
 class SeedRun:
     """The run of one seed during training."""
 
-    def __init__(self, job: Job, seed: int, folder: Path, resumed: Resumed | None):
+    def __init__(self, job: Job, seed: int, folder: Path, resumed: Resumed):
         self.job, self.folder = job, folder
         self.config = dataclasses.replace(job.config, seed=seed)
-        self.lines = [] if resumed is None else resumed.lines
-        self.train_seconds = 0.0 if resumed is None else resumed.train_seconds  # a share of the program's
-        self.wall_before = 0.0 if resumed is None else resumed.wall_seconds
+        self.lines = list(resumed.lines)
+        self.train_seconds = resumed.train_seconds  # a share of the program's
+        self.wall_before = resumed.wall_seconds
         self.learned: dict[str, int] = {}  # output to the step at which it was learned
         self.fault: str | None = None  # what was not finite
         self.state: TrainState
@@ -70,8 +77,7 @@ class SeedRun:
         self.state, self.fault = state, non_finite(state)
         if self.fault and plan.ends_at_fault:
             remedy = "a lower optimizer.learning_rate or an optimizer.clip_norm may help"
-            step, quantity = (int(value) for value in state.first_bad)
-            if step == 0 and QUANTITIES[quantity] != "parameters":
+            if state.first_bad.step == 0 and QUANTITIES[int(state.first_bad.quantity)] != "parameters":
                 remedy = "nothing had been updated: the network or the objective produces it"
             raise FloatingPointError(f"{self.fault}; it was not saved; {remedy}")
 
@@ -96,15 +102,15 @@ class SeedRun:
         """Evaluate on the validation images, and write a line of metrics."""
         self.evaluate()
         step, metrics = int(self.state.step), self.state.metrics
-        examples = int(metrics.examples)
-        trained = {
-            "loss": self.loss(),
-            "digit_accuracy": int(metrics.digit_correct) / examples,
-            "sum_accuracy": int(metrics.sum_correct) / examples,
+        correct = {"digit_accuracy": metrics.digit_correct, "sum_accuracy": metrics.sum_correct}
+        line = {
+            "epoch": step / self.job.recipe.steps_per_epoch,
+            "step": step,
+            "train": {"loss": self.loss(), **{name: int(n) / int(metrics.examples) for name, n in correct.items()}},
+            evaluated_split(self.config): headline(self.config.objective, self.scores),
+            "clock": self.clock(),
         }
-        line = {"epoch": step / self.job.recipe.steps_per_epoch, "step": step, "train": trained}
-        scores = headline(self.config.objective, self.scores)
-        self.lines.append(line | {evaluated_split(self.config): scores, "clock": self.clock()})
+        self.lines.append(line)
         files.write_lines(self.folder, self.lines)
 
     def save(self) -> None:
@@ -112,95 +118,75 @@ class SeedRun:
         extra = {**self.clock(), "lines": self.lines}
         save_checkpoint(self.folder / CHECKPOINTS, self.config, self.state, extra)
 
-    def finish(self, plan: Plan, mode: str) -> Finished:
+    def finish(self, plan: Plan) -> None:
         """Test the trained model, and write all remaining files."""
         data, model = self.job.data, trained_model(self.state)
         tested = evaluate(self.config.data, model, data.test) if plan.tests else self.evaluation
         scores = score(tested, data.test.labels) if plan.tests else self.scores
-        failure = self.fault or self._failure(scores, plan)
-        fitted = calibrate(self.evaluation, tested, data) if plan.tests and self._is_calibrated(scores) else None
-        by_output = {output: one["temperature"] for output, one in (fitted or {}).items()}
-        temperatures = Temperatures(**by_output) if by_output else None
-        accuracies = f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%}"
+        has_validation = self.config.data.validation > 0
+        is_sound = not self.fault and _is_finite(self.scores, scores)
+        fitted = calibrate(self.evaluation, tested, data) if plan.tests and has_validation and is_sound else None
         run = files.read_json(self.folder / files.RUN)
+        accuracies = f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%}"
         made_by = f"{run['command']}, commit {run['commit']}: {accuracies} of {scores['images']:,} images"
+        temperatures = Temperatures(**{key: one["temperature"] for key, one in fitted.items()}) if fitted else None
         weights = Weights(self.config, model, temperatures, made_by, self.job.record["data"])
         files.write_results(self.folder, weights, tested)
         summary = {
             "steps": int(self.state.step),
             **self.clock(),
-            "mode": mode,
-            "failure": failure,
+            "mode": run["mode"],
+            "failure": self.fault or _failure(self.config, self.scores, scores, plan),
             "learned": self.learned if plan.watches_learning else None,
             "weights": digest_weights(model),
-            "permutation": self._permutation(),
+            "permutation": self._permutation() if has_validation else None,
             "calibration": fitted,
-            **({"validation": headline(self.config.objective, self.scores)} if self.config.data.validation else {}),
+            **({"validation": headline(self.config.objective, self.scores)} if has_validation else {}),
             **({"test": scores} if plan.tests else {}),
         }
         files.write_summary(self.folder, summary)
-        return files.read(self.folder)
 
-    def _failure(self, scores: dict[str, Any], plan: Plan) -> str | None:
-        """Describe why the run failed; None if it did not."""
-        if not _is_finite(self.scores, scores):
-            return "loss not finite on images that were not trained on"
-        if not plan.tests or self.config.training.epochs < 1:
-            return None
-        objective = self.config.objective
-        judged = headline(objective, scores)
-        low = [output for output in trained_outputs(objective) if judged_accuracy(judged, output) < FAILED]
-        return f"{' and '.join(low)} below {100 * FAILED:.0f} %" if low else None
-
-    def _is_calibrated(self, scores: dict[str, Any]) -> bool:
-        return self.config.data.validation > 0 and not self.fault and _is_finite(self.scores, scores)
-
-    def _permutation(self) -> list[int] | None:
-        """Return the best renaming of digits, fitted on validation images; None if there are none."""
-        if not self.config.data.validation:
-            return None
-        labels = np.asarray(self.job.data.validation.labels)
-        return best_permutation(np.asarray(self.evaluation.digit), labels).tolist()
+    def _permutation(self) -> list[int]:
+        """Return the best renaming of digits, fitted on validation images."""
+        return best_permutation(np.asarray(self.evaluation.digit), np.asarray(self.job.data.validation.labels)).tolist()
 
 
 def train_runs(
-    job: Job, folders: Mapping[int, Path], plan: Plan, resumed: Resumed | None = None, signals: Sequence[int] = ()
+    job: Job, folders: Mapping[int, Path], plan: Plan, resumed: Resumed = BEGINNING, signals: Sequence[int] = ()
 ) -> Iterator[Progress]:
     """Train a job with each seed, several as one program, and write each seed's folder; yield at each stop.
 
     Args:
         job: what to train.
-        folders: by seed, each prepared by `folder.begin`.
+        folders: by seed, each prepared by `begin_runs`.
         plan: when to stop, and what to do there.
-        resumed: where a single seed goes on; None: it starts before the first step.
+        resumed: where a single seed goes on.
         signals: receives a signal's number; the run then ends at its next stop.
 
     Raises:
         FloatingPointError: if a number is not finite and the plan ends the run then.
     """
     runs = [SeedRun(job, seed, folder, resumed) for seed, folder in folders.items()]
-    state = None if resumed is None else resumed.state
-    if state is not None and int(state.step) == job.recipe.steps:  # trained, but not tested
-        runs[0].reach(state, plan)
+    if resumed.state is not None and resumed.step == job.recipe.steps:  # trained, but not tested
+        runs[0].reach(resumed.state, plan)
         runs[0].evaluate()
     saved = time.monotonic()
-    chunk = None
-    for chunk in train(job, list(folders), _next_stop(plan, job, runs), state):
+    for chunk in train(job, list(folders), _next_stop(plan, job, runs), resumed.state):
         is_evaluation = chunk.step == next_evaluation(chunk.step - 1, plan, job.recipe)
         _take(chunk, runs, plan, is_evaluation)
         if plan.save_every and (is_evaluation or signals or time.monotonic() - saved > plan.save_every):
             runs[0].save()
             saved = time.monotonic()
-        yield Progress(chunk, _mean_loss(runs), [run.scores for run in runs] if is_evaluation else None, None)
+        yield Progress(chunk, runs, is_evaluation)
         if signals and chunk.step < job.recipe.steps:
             return
-    mode = describe_mode(len(runs))
-    yield Progress(chunk, _mean_loss(runs), None, [run.finish(plan, mode) for run in runs])
+    for run in runs:
+        run.finish(plan)
 
 
-def begin_runs(job: Job, folders: Mapping[int, Path], about: Mapping[str, Any] = {}) -> None:
-    """Write what is known of each seed's run before its first step; `about` is added to `run.json`."""
-    run = describe_run(job, describe_mode(len(folders))) | dict(about)
+def begin_runs(job: Job, folders: Mapping[int, Path], log: str | None = None) -> None:
+    """Write what is known of each seed's run before its first step, and which further log it has."""
+    run = describe_run(job, describe_mode(len(folders))) | {"log": log}
     for seed, folder in folders.items():
         files.begin(folder, dataclasses.replace(job.config, seed=seed), run)
 
@@ -230,6 +216,17 @@ def calibrate(validated: Evaluation, tested: Evaluation, data: Data) -> dict[str
     return calibration
 
 
+def _failure(config: Config, validated: dict[str, Any], tested: dict[str, Any], plan: Plan) -> str | None:
+    """Describe why a run failed, from its scores; None if it did not."""
+    if not _is_finite(validated, tested):
+        return "loss not finite on images that were not trained on"
+    if not plan.tests or config.training.epochs < 1:
+        return None
+    judged = headline(config.objective, tested)
+    low = [output for output in trained_outputs(config.objective) if judged_accuracy(judged, output) < FAILED]
+    return f"{' and '.join(low)} below {100 * FAILED:.0f} %" if low else None
+
+
 def _is_finite(*scores: dict[str, Any]) -> bool:
     return bool(np.isfinite([each[f"{output}_loss"] for each in scores for output in OUTPUTS]).all())
 
@@ -245,10 +242,6 @@ def _take(chunk: Chunk, runs: list[SeedRun], plan: Plan, is_evaluation: bool) ->
             run.watch()
         if is_evaluation or run.fault:
             run.log_metrics()
-
-
-def _mean_loss(runs: list[SeedRun]) -> float:
-    return float(np.mean([run.loss() for run in runs]))
 
 
 def _next_stop(plan: Plan, job: Job, runs: list[SeedRun]) -> NextStop:

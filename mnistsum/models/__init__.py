@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from mnistsum.config import ModelConfig
 from mnistsum.errors import InputError
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
 from mnistsum.names import find
-from mnistsum.types import Logits
+from mnistsum.types import DigitLogits, Features, Images, Logits, Number, SumLogits
 
 SUPPORTED = (nnx.Param, nnx.BatchStat, nnx.RngState)  # kinds of variables that a network may hold
 Module = TypeVar("Module", bound=nnx.Module)
@@ -45,18 +45,14 @@ class Model(nnx.Module):
         self.adder = find(ADDERS, "model.adder", config.adder)(config, features, rngs)
         self.adder_gradient = config.adder_gradient
 
-    def classify(
-        self, image: Float[Array, "batch 28 28 1"]
-    ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+    def classify(self, image: Images) -> tuple[Features, DigitLogits]:
         """Return features and digit logits, neither of which depends on the number."""
         features, digit = self.classifier(image)
         _check_width(self.classifier, "features", features, self.classifier.features)
         _check_width(self.classifier, "digit logits", digit, 10)
         return features, digit.astype(jnp.float32)
 
-    def add(
-        self, features: Float[Array, "batch f"], digit: Float[Array, "batch 10"], number: Float[Array, "batch 10"]
-    ) -> Float[Array, "batch 19"]:
+    def add(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
         """Return sum logits from the output of `classify` and the one-hot number."""
         if not self.adder_gradient:
             features, digit = jax.lax.stop_gradient((features, digit))
@@ -64,7 +60,7 @@ class Model(nnx.Module):
         _check_width(self.adder, "sum logits", total, 19)
         return total.astype(jnp.float32)
 
-    def __call__(self, image: Float[Array, "batch 28 28 1"], number: Float[Array, "batch 10"]) -> Logits:
+    def __call__(self, image: Images, number: Number) -> Logits:
         features, digit = self.classify(image)
         total = self.add(features, digit, number)
         penalty = self.adder.penalty(features, digit, number) if hasattr(self.adder, "penalty") else None
@@ -186,16 +182,10 @@ def _check_variables(model: Model) -> None:
                 f"{name}: a {kind}, which training does not carry; a network may hold nnx.Param, nnx.BatchStat and the "
                 "keys of nnx.Dropout"
             )
-        leaves = [] if isinstance(node, nnx.RngState) else jax.tree.leaves(node)
-        if len(leaves) > 1 or not all(hasattr(leaf, "dtype") for leaf in leaves):
-            kind = type(node.get_raw_value()).__name__
-            raise InputError(f"{name}: expected an array, found a {kind}; a network's variables hold one array each")
-        if found := {str(leaf.dtype) for leaf in leaves} - {"float32"}:
-            raise InputError(
-                f"{name}: expected float32, found {found.pop()}; a network keeps float32 arrays, and model.dtype is "
-                "what its products compute in"
-            )
-        if not isinstance(node, nnx.RngState) and owners.setdefault(id(node), name) != name:
-            raise InputError(
-                f"{name}: the same variable as {owners[id(node)]}; a network's layers may not share parameters"
-            )
+        if isinstance(node, nnx.RngState):
+            continue
+        found = {str(getattr(leaf, "dtype", type(leaf).__name__)) for leaf in jax.tree.leaves(node)} - {"float32"}
+        if found:
+            raise InputError(f"{name}: expected float32, found {found.pop()}; model.dtype is what products compute in")
+        if owners.setdefault(id(node), name) != name:
+            raise InputError(f"{name}: the same variable as {owners[id(node)]}; layers may not share parameters")

@@ -13,8 +13,9 @@ from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
 from mnistsum.models.layers import Dense
+from mnistsum.types import DigitLogits, Features, Number, SumLogits
 
-# [number, digit, sum], of shape [10, 10, 19]: 1 where number + digit = sum.
+# [number or shift, digit, sum], of shape [10, 10, 19]: 1 where number + digit = sum.
 ADDS_UP = (np.add.outer(np.arange(10), np.arange(10))[..., None] == np.arange(19)).astype(np.float32)
 FLOOR = -100.0  # the log-probability of an impossible sum: finite, because -inf gives nan in a loss
 
@@ -38,9 +39,7 @@ class Concat(nnx.Module):
         self.hidden = Dense(config, 20, config.hidden, rngs)
         self.output = Dense(config, config.hidden, 19, rngs)
 
-    def __call__(
-        self, features: Float[Array, "batch f"], digit: Float[Array, "batch 10"], number: Float[Array, "batch 10"]
-    ) -> Float[Array, "batch 19"]:
+    def __call__(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
         if self.digit_as == "probabilities":
             digit = jax.nn.softmax(digit)
         elif self.digit_as == "log_probabilities":
@@ -54,9 +53,7 @@ class Bilinear(nnx.Module):
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
         self.output = Dense(config, 100, 19, rngs)
 
-    def __call__(
-        self, features: Float[Array, "batch f"], digit: Float[Array, "batch 10"], number: Float[Array, "batch 10"]
-    ) -> Float[Array, "batch 19"]:
+    def __call__(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
         product = jax.nn.softmax(digit)[:, :, None] * number[:, None]
         return self.output(product.reshape(digit.shape[0], 100))
 
@@ -69,9 +66,7 @@ class Direct(nnx.Module):
         self.hidden = Dense(config, features + 10, config.hidden, rngs)
         self.output = Dense(config, config.hidden, 19, rngs)
 
-    def __call__(
-        self, features: Float[Array, "batch f"], digit: Float[Array, "batch 10"], number: Float[Array, "batch 10"]
-    ) -> Float[Array, "batch 19"]:
+    def __call__(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
         return self.output(jax.nn.relu(self.hidden(self.join(features, number))))
 
 
@@ -81,12 +76,33 @@ class Shift(nnx.Module):
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
         pass
 
-    def __call__(
-        self, features: Float[Array, "batch f"], digit: Float[Array, "batch 10"], number: Float[Array, "batch 10"]
-    ) -> Float[Array, "batch 19"]:
+    def __call__(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
         above_floor = jax.nn.log_softmax(digit) - FLOOR
         # Accelerators would round the operands by default, and the sum would no longer be exact.
         return FLOOR + jnp.einsum("bn,bd,nds->bs", number, above_floor, ADDS_UP, precision="highest")
 
 
-ADDERS: dict[str, Any] = {"concat": Concat, "bilinear": Bilinear, "direct": Direct, "shift": Shift}
+class LearnedShift(nnx.Module):
+    """Shifts the digit's probabilities by a learned distribution over 0-9, one for each number: 100 parameters.
+
+    p(sum | image, number) = sum over d of p(d | image) p(shift = sum - d | number). Nothing says that the shift is the
+    number, but what is learned about a number with one digit holds for all digits.
+    """
+
+    def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
+        self.shifts = nnx.Param(0.1 * jax.random.normal(rngs.params(), (10, 10), jnp.float32))  # logits, by number
+
+    def __call__(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
+        above_floor = jax.nn.log_softmax(self.shifts[...]) - FLOOR
+        # For each digit and sum, the log-probability of the shift between them: [batch, 10, 19].
+        shift = FLOOR + jnp.einsum("bn,nk,kds->bds", number, above_floor, ADDS_UP, precision="highest")
+        return jax.nn.logsumexp(jax.nn.log_softmax(digit)[:, :, None] + shift, axis=1)
+
+
+ADDERS: dict[str, Any] = {
+    "concat": Concat,
+    "bilinear": Bilinear,
+    "direct": Direct,
+    "shift": Shift,
+    "learned_shift": LearnedShift,
+}

@@ -147,8 +147,7 @@ class Conv(nnx.Module):
     def __call__(self, maps: Float[Array, "inputs height width batch"]) -> Float[Array, "outputs height2 width2 batch"]:
         inputs = self.kernel.shape[2]
         if maps.ndim != 4 or maps.shape[0] != inputs:
-            remedy = "; to_maps converts images" if maps.shape[-1:] == (inputs,) else ""
-            raise InputError(f"Conv: expected [{inputs}, height, width, batch], found {list(maps.shape)}{remedy}")
+            raise TypeError(f"Conv: expected maps [{inputs}, height, width, batch] (`to_maps`), found {maps.shape}")
         out = convolve(maps, self.kernel[...], self.stride, self.padding, self.dtype)
         return out + self.bias[:, None, None, None]
 

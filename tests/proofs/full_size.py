@@ -7,6 +7,7 @@ import dataclasses
 import json
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -52,8 +53,7 @@ def main() -> None:
 
 def kernel_gradient_operands(model: Model, batch: Batch) -> dict[str, list[str]]:
     """Return, by kernel of a convolution, the types of the operands whose compiled product is its gradient."""
-    gradient = jax.jit(jax.grad(lambda params: loss(with_parameters(model, params), batch)))
-    text = gradient.lower(parameters(model)).compile().as_text()
+    text = jax.jit(differentiated(model, batch)).lower(parameters(model)).compile().as_text()
     types = dict(re.findall(r"(%[\w.-]+) = (\w+)\[", text))
     found = {}
     for path, kernel in jax.tree.leaves_with_path(parameters(model)):
@@ -66,11 +66,8 @@ def kernel_gradient_operands(model: Model, batch: Batch) -> dict[str, list[str]]
 
 def gradient(model: Model, batch: Batch) -> dict[str, float]:
     """Return, by parameter, the relative distance of its compiled gradient from its eager one, in norms."""
-    loss_and_gradient = jax.value_and_grad(lambda params: loss(with_parameters(model, params), batch))
-    (compiled, slopes), (eager, expected) = (
-        jax.jit(loss_and_gradient)(parameters(model)),
-        loss_and_gradient(parameters(model)),
-    )
+    loss_and_gradient, params = differentiated(model, batch), parameters(model)
+    (compiled, slopes), (eager, expected) = jax.jit(loss_and_gradient)(params), loss_and_gradient(params)
     found = {"loss": abs(float(compiled) - float(eager)) / float(eager)}
     total = float(optax.tree.norm(expected))
     for (path, a), b in zip(jax.tree.leaves_with_path(slopes), jax.tree.leaves(expected), strict=True):
@@ -87,7 +84,7 @@ def update(config: ModelConfig, data: Split) -> dict[str, float]:
     rule = dataclasses.replace(base.optimizer, schedule="constant", dtype=config.dtype)
     recipe = make_recipe(dataclasses.replace(base, model=config, optimizer=rule, devices=1), len(data.labels))
     keys = split_keys(0)
-    before, epoch = begin_epoch(recipe, keys, init_state(recipe, keys), len(data.labels))
+    before, epoch = init_state(recipe, keys), begin_epoch(recipe, keys, 0, len(data.labels))
     drawn = [draw(recipe, keys, 0, data, epoch) for draw in (jax.jit(draw_batch, static_argnums=0), draw_batch)]
     after = [
         take(recipe, keys.dropout, before, drawn[0]) for take in (jax.jit(train_step, static_argnums=0), train_step)
@@ -120,9 +117,7 @@ def evaluation(model: Model, split: Split) -> dict[str, float]:
 
 def float64(model: Model, batch: Batch) -> dict[str, float]:
     """Return the compiled loss, and its slope along its gradient, each relative to NumPy's in float64."""
-    compiled, slopes = jax.jit(jax.value_and_grad(lambda params: loss(with_parameters(model, params), batch)))(
-        parameters(model)
-    )
+    compiled, slopes = jax.jit(differentiated(model, batch))(parameters(model))
     weights, slopes = (jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree) for tree in (model, slopes))
     slopes = with_parameters(model, slopes)
 
@@ -134,9 +129,11 @@ def float64(model: Model, batch: Batch) -> dict[str, float]:
     return {"loss": abs(float(compiled) / expected - 1), "slope": abs(squared / by_difference - 1)}
 
 
-def loss(model: Model, batch: Batch) -> jax.Array:
-    """Return the mean of both losses."""
-    return objective(ObjectiveConfig(), model(batch.image, batch.number), batch)
+def differentiated(model: Model, batch: Batch) -> Callable:
+    """Return the function from parameters to the mean of both losses, and its gradient."""
+    return jax.value_and_grad(
+        lambda params: objective(ObjectiveConfig(), with_parameters(model, params)(batch.image, batch.number), batch)
+    )
 
 
 def numpy_loss(model: Model, batch: Batch) -> float:

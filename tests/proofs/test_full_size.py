@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from programs import ROOT
 
-from mnistsum.registry import CLASSIFIERS
+from mnistsum.models.classifiers import CLASSIFIERS
 
 pytestmark = pytest.mark.slow
 BOUNDS = {"float32": 1e-4, "bfloat16": 0.02}  # on norms; in bfloat16, sums in another order round differently

@@ -2,11 +2,11 @@
 
 import jax
 from flax import nnx
-from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
 from mnistsum.errors import InputError
 from mnistsum.models.layers import Conv, Dense, Norm, flatten, max_pool, to_maps
+from mnistsum.types import DigitLogits, Features, Images
 
 
 class Compact(nnx.Module):
@@ -36,9 +36,7 @@ class Compact(nnx.Module):
         self.features = 9 * widths[-1]
         self.output = Dense(config, self.features, 10, rngs)
 
-    def __call__(
-        self, image: Float[Array, "batch 28 28 1"]
-    ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+    def __call__(self, image: Images) -> tuple[Features, DigitLogits]:
         x = to_maps(image)
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = jax.nn.relu(norm(conv(x)))

@@ -2,10 +2,10 @@
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
 from mnistsum.models.layers import Conv, Dense, average_pool, flatten, to_maps, widths
+from mnistsum.types import DigitLogits, Features, Images
 
 
 class LeNet5(nnx.Module):
@@ -24,9 +24,7 @@ class LeNet5(nnx.Module):
         self.features = f2
         self.output = Dense(config, f2, 10, rngs)
 
-    def __call__(
-        self, image: Float[Array, "batch 28 28 1"]
-    ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+    def __call__(self, image: Images) -> tuple[Features, DigitLogits]:
         x = average_pool(jnp.tanh(self.conv1(to_maps(image))))
         x = flatten(average_pool(jnp.tanh(self.conv2(x))))
         x = jnp.tanh(self.dense2(jnp.tanh(self.dense1(x))))

@@ -2,10 +2,10 @@
 
 import jax
 from flax import nnx
-from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
 from mnistsum.models.layers import Conv, Dense, average_pool, flatten, to_maps, widths
+from mnistsum.types import DigitLogits, Features, Images
 
 DROPPED = 0.25  # share of the units of each hidden dense layer
 MOMENTUM = 0.9  # of the batch norms' running statistics
@@ -34,9 +34,7 @@ class LeNet5BN(nnx.Module):
         self.features = f2
         self.output = Dense(config, f2, 10, rngs)
 
-    def __call__(
-        self, image: Float[Array, "batch 28 28 1"]
-    ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+    def __call__(self, image: Images) -> tuple[Features, DigitLogits]:
         x = average_pool(jax.nn.relu(self.norm1(self.conv1(to_maps(image)))))
         x = flatten(average_pool(jax.nn.relu(self.norm2(self.conv2(x)))))
         x = self.dropout1(jax.nn.relu(self.norm3(self.dense1(x))))

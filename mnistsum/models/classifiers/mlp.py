@@ -2,10 +2,10 @@
 
 import jax
 from flax import nnx
-from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
 from mnistsum.models.layers import Dense
+from mnistsum.types import DigitLogits, Features, Images
 
 
 class MLP(nnx.Module):
@@ -21,9 +21,7 @@ class MLP(nnx.Module):
         self.hidden = nnx.List([Dense(config, inputs, outputs, rngs) for inputs, outputs in sizes])
         self.output = Dense(config, self.features, 10, rngs)
 
-    def __call__(
-        self, image: Float[Array, "batch 28 28 1"]
-    ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+    def __call__(self, image: Images) -> tuple[Features, DigitLogits]:
         x = image.reshape(image.shape[0], 784)
         for layer in self.hidden:
             x = jax.nn.relu(layer(x))

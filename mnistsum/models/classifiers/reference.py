@@ -2,10 +2,10 @@
 
 import jax
 from flax import nnx
-from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
 from mnistsum.models.layers import Conv, flatten, max_pool, to_maps, widths
+from mnistsum.types import DigitLogits, Features, Images
 
 
 class Reference(nnx.Module):
@@ -26,9 +26,7 @@ class Reference(nnx.Module):
         self.conv7 = Conv(config, c6, 10, 3, rngs, padding="VALID")
         self.features = c6
 
-    def __call__(
-        self, image: Float[Array, "batch 28 28 1"]
-    ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+    def __call__(self, image: Images) -> tuple[Features, DigitLogits]:
         x = jax.nn.relu(self.conv1(to_maps(image)))
         x = max_pool(jax.nn.relu(self.conv2(x)))
         x = jax.nn.relu(self.conv3(x))

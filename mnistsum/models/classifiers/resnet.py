@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
 from mnistsum.models.layers import Conv, Dense, Norm, to_maps
+from mnistsum.types import DigitLogits, Features, Images
 
 
 class Block(nnx.Module):
@@ -39,9 +40,7 @@ class ResNet(nnx.Module):
         self.norm = Norm(self.features, rngs)
         self.output = Dense(config, self.features, 10, rngs)
 
-    def __call__(
-        self, image: Float[Array, "batch 28 28 1"]
-    ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+    def __call__(self, image: Images) -> tuple[Features, DigitLogits]:
         x = self.stem(to_maps(image))
         for block in self.blocks:
             x = block(x)

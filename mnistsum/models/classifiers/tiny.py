@@ -2,10 +2,10 @@
 
 import jax
 from flax import nnx
-from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
 from mnistsum.models.layers import Conv, Dense, Norm, max_pool, to_maps, widths
+from mnistsum.types import DigitLogits, Features, Images
 
 
 class Tiny(nnx.Module):
@@ -24,9 +24,7 @@ class Tiny(nnx.Module):
         self.features = c5
         self.output = Dense(config, c5, 10, rngs)
 
-    def __call__(
-        self, image: Float[Array, "batch 28 28 1"]
-    ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+    def __call__(self, image: Images) -> tuple[Features, DigitLogits]:
         x = max_pool(jax.nn.relu(self.norm1(self.conv1(to_maps(image)))))
         x = jax.nn.relu(self.norm2(self.conv2(x)))
         x = max_pool(jax.nn.relu(self.norm3(self.conv3(x))))

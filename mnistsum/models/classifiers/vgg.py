@@ -2,10 +2,10 @@
 
 import jax
 from flax import nnx
-from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
 from mnistsum.models.layers import Conv, Dense, Norm, flatten, max_pool, to_maps, widths
+from mnistsum.types import DigitLogits, Features, Images
 
 
 class VGG(nnx.Module):
@@ -27,9 +27,7 @@ class VGG(nnx.Module):
         self.features = 9 * c6
         self.output = Dense(config, self.features, 10, rngs)
 
-    def __call__(
-        self, image: Float[Array, "batch 28 28 1"]
-    ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+    def __call__(self, image: Images) -> tuple[Features, DigitLogits]:
         x = jax.nn.relu(self.norm1(self.conv1(to_maps(image))))
         x = max_pool(jax.nn.relu(self.norm2(self.conv2(x))))
         x = jax.nn.relu(self.norm3(self.conv3(x)))

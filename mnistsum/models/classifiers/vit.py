@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from mnistsum.config import ModelConfig
 from mnistsum.errors import InputError
 from mnistsum.models.layers import Dense
+from mnistsum.types import DigitLogits, Features, Images
 
 PATCH, HEADS = 4, 4
 
@@ -59,9 +60,7 @@ class ViT(nnx.Module):
         self.norm = nnx.RMSNorm(self.features, rngs=rngs)
         self.output = Dense(config, self.features, 10, rngs)
 
-    def __call__(
-        self, image: Float[Array, "batch 28 28 1"]
-    ) -> tuple[Float[Array, "batch f"], Float[Array, "batch 10"]]:
+    def __call__(self, image: Images) -> tuple[Features, DigitLogits]:
         side = 28 // PATCH
         patches = image.reshape(image.shape[0], side, PATCH, side, PATCH).swapaxes(2, 3)
         tokens = self.position(self.embed(patches.reshape(image.shape[0], side * side, PATCH * PATCH)))

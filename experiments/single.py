@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.util
-import json
 import shlex
 import shutil
 import signal
@@ -11,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import jax
 
 from experiments.report import console
 from experiments.training import folder as files
 from experiments.training import loop
-from experiments.training.job import Job, check_own, cores, differences
-from experiments.training.plan import RUN
-from experiments.training.runs import Progress, Resumed, begin_runs, train_runs
+from experiments.training.folder import Finished
+from experiments.training.job import Job, cores, differences
+from experiments.training.runs import BEGINNING, Resumed, begin_runs, train_runs
+from experiments.training.stops import RUN
 from mnistsum.app.console import say
 from mnistsum.config import CONFIG
 from mnistsum.errors import InputError
@@ -28,18 +27,12 @@ from mnistsum.models import abstract_model
 from mnistsum.storage import CHECKPOINTS, restore, save_checkpoint
 
 
-def preview(job: Job, profile: Path | None) -> int:
-    """Print what a run would do and how long it would take; write a trace of a few steps if asked to."""
+def preview(job: Job) -> int:
+    """Print what a run would do and how long it would take; return the exit status."""
     console.introduce(job)
     run = loop.train(job, [job.config.seed], loop.about_every(2 * loop.MIN_TIMED))
     chunk = next(chunk for chunk in run if chunk.is_timing(job.recipe.steps))
     console.estimate(job.recipe.steps, chunk.seconds / chunk.steps, job.config.training.epochs)
-    if profile is not None:
-        if chunk.step >= job.recipe.steps:
-            raise InputError(f"--profile: the run's {chunk.step:,} steps are too few; add training.epochs=1")
-        with jax.profiler.trace(str(profile), create_perfetto_trace=True):
-            traced = next(run)
-        say(f"a trace of {traced.steps} steps in {profile}, for ui.perfetto.dev or TensorBoard")
     return 0
 
 
@@ -62,10 +55,10 @@ def start(job: Job, folder: Path, own: Path | None, log: str | None) -> int:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # left by a killed start
         if job.initial is not None:  # given weights cannot be drawn again from a seed
             state = loop.first_state(job.recipe, job.config.seed, job.initial)
-            extra = {"lines": [], "train_seconds": 0.0, "wall_seconds": 0.0}
-            save_checkpoint(folder / CHECKPOINTS, job.config, state, extra)
-        begin_runs(job, {job.config.seed: folder}, {"log": log})
-        return _train(job, folder, own, None, signals)
+            beginning = {"lines": [], "train_seconds": 0.0, "wall_seconds": 0.0}
+            save_checkpoint(folder / CHECKPOINTS, job.config, state, beginning)
+        begin_runs(job, {job.config.seed: folder}, log)
+        return _train(job, folder, own, BEGINNING, signals)
 
 
 def resume(job: Job, folder: Path, own: Path | None) -> int:
@@ -92,65 +85,47 @@ def resume(job: Job, folder: Path, own: Path | None) -> int:
                 "change (a config of your own needs its file: --config FILE.py), or start a new run"
             )
         if then["cores"] != cores():
-            say(f"warning: begun on {then['cores']} cores, goes on with {cores()}: other bits, like another seed's")
-        resumed, refused = None, ()
+            cores_differ = f"begun on another number of cores ({then['cores']}) than {cores()}"
+            say(f"warning: {cores_differ}: it ends with other bits, as another seed would")
+        resumed, refused = BEGINNING, ()
         if init or (folder / CHECKPOINTS).is_dir():
             state, extra, refused = restore(folder / CHECKPOINTS, job.config)
             resumed = Resumed(state, **extra)
         console.introduce(job)
         for line in refused:
             say(f"{line}; an older one is used")
-        say(f"resumed at step {0 if resumed is None else int(resumed.state.step):,} of {job.recipe.steps:,}")
-        _restore_metrics(folder, [] if resumed is None else resumed.lines)
+        say(f"resumed at step {resumed.step:,} of {job.recipe.steps:,}")
+        files.write_lines(folder, resumed.lines)  # those in the file may be of later steps, or damaged
         return _train(job, folder, own, resumed, signals)
 
 
-def _restore_metrics(folder: Path, lines: list[dict[str, Any]]) -> None:
-    """Restore a run's metrics to those of its checkpoint, and say so if they were altered."""
-    try:
-        logged = files.read_json_lines(folder / files.METRICS)[: len(lines)]
-    except InputError as error:
-        say(f"{error}; restored from the checkpoint")
-    else:
-        if json.dumps(logged) != json.dumps(lines):  # as a loss may be NaN, which is unequal to itself
-            say(f"{folder / files.METRICS}: altered; restored from the checkpoint")
-    files.write_lines(folder, lines)
-
-
-def _train(job: Job, folder: Path, own: Path | None, resumed: Resumed | None, signals: list[int]) -> int:
+def _train(job: Job, folder: Path, own: Path | None, resumed: Resumed, signals: list[int]) -> int:
     """Train to the end or until a signal, show the progress, and return the exit status."""
-    for line in check_own(job.config):
-        say(line)
     evaluating = loop.in_background(compile_evaluation, job.config.data, abstract_model(job.config.model))
     run = read_json(folder / files.RUN)
     log = None
     if run["log"] is not None:
         from experiments.report.tensorboard import Log  # needs the extra `tensorboard`
 
-        log = Log(folder, run, [] if resumed is None else resumed.lines)
-    first = 0 if resumed is None else int(resumed.state.step)
-    shown = console.RunProgress(job, first)
-    with shown:
+        log = Log(folder, run, resumed.lines)
+    step = resumed.step
+    with console.RunProgress(job, step) as shown:
         for progress in train_runs(job, {job.config.seed: folder}, RUN, resumed, signals):
-            if progress.finished is not None:
-                shown.stop()
-                _report(progress, job, log)
-                return 0
-            assert progress.chunk is not None
+            step = progress.chunk.step
             shown.update(progress, is_alone=evaluating.done())
-            if progress.scores is not None and log is not None:
-                log.add(files.read_json_lines(folder / files.METRICS)[-1])
-        shown.stop()
+            if progress.is_evaluation and log is not None:
+                log.add(progress.runs[0].lines[-1])
+    if step == job.recipe.steps:
+        _report(files.read(folder), job, log)
+        return 0
     command = ["python", "-m", "experiments.run", "--resume", str(folder)]
     command += [] if own is None else ["--config", str(own)]
     say(f"stopped; go on with: {shlex.join(command)}")
     return 128 + signals[0]
 
 
-def _report(progress: Progress, job: Job, log: Any) -> None:
+def _report(finished: Finished, job: Job, log: Any) -> None:
     """Print the results of a finished run, then draw its pictures and write its report."""
-    assert progress.finished is not None
-    (finished,) = progress.finished
     console.results(finished)
     from experiments.report import pages  # Matplotlib loads once the answer is on the screen
 

@@ -1,0 +1,486 @@
+"""Time this project against PyTorch on the same work, on the processor, and how the cost of training grows.
+
+Four rows: a training step and the evaluation of the networks of `base` and `reference`, in float32 and in bfloat16 on
+both sides. PyTorch's side is the quickest of its variants. The extra `pytorch` installs it.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
+from importlib.metadata import version
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.configs.base import config as base
+from experiments.configs.reference import config as reference
+from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
+
+# JAX and PyTorch are imported in the functions that need them, after the command line is parsed.
+
+RESULTS = Path(__file__).parent / "results" / "benchmark"
+TYPES = ("float32", "bfloat16")  # of the operands of products
+PLAIN = {"devices": 1, "training": TrainingConfig(epochs=1e6)}  # no turn reaches the end of such a run
+ADAM = OptimizerConfig(name="adamw", learning_rate=1e-3, schedule="constant")  # PyTorch has no Muon like ours
+BASE = dataclasses.replace(base, **PLAIN, data=DataConfig(), augment=AugmentConfig(), optimizer=ADAM)
+REFERENCE = dataclasses.replace(reference, **PLAIN, data=DataConfig())
+IMAGES = (600, 2_000, 6_000, 20_000, 55_000)  # trained on, one epoch each
+SEEDS = (1, 2, 4, 8)
+SEED_STEPS = 40  # of each seed
+METHOD = """\
+Medians over rounds in which each side takes its turn in each type, and their range. A ratio is PyTorch's time divided
+by that of mnistsum in the same round: above 1, mnistsum is quicker. PyTorch: the quickest of its variants, with
+channels_last maps and a fused optimizer; "frozen" is compiled with constant weights. An evaluation is of 10,000 images,
+each with all ten numbers."""
+
+Turn = Callable[[int], Any]  # takes some steps or evaluates some images
+
+
+class Work(NamedTuple):
+    """What a row times."""
+
+    name: str
+    config: Config
+    trains: bool  # or else evaluates
+    amount: int  # steps or images of a turn
+    screened: int  # steps or images with which PyTorch's variants are compared
+
+
+class Size(NamedTuple):
+    """How much is measured."""
+
+    works: Sequence[Work]
+    rounds: int
+    batches: tuple[int, ...]  # images at a time of PyTorch's evaluations
+    grows: bool  # whether to measure how the cost grows
+
+
+WORKS = (
+    Work("step of `base`'s network", BASE, True, 100, 20),
+    Work("evaluation of `base`'s network", BASE, False, 10_000, 2_000),
+    Work("step of `reference`", REFERENCE, True, 4, 2),
+    Work("evaluation of `reference`", REFERENCE, False, 10_000, 1_000),
+)
+FULL = Size(WORKS, rounds=7, batches=(100, 500, 1_000), grows=True)
+QUICK = Size(WORKS[:2], rounds=3, batches=(500,), grows=False)
+
+
+def our_training(config: Config, split: Any, seeds: int = 0) -> Turn:
+    """Return steps of training: of one run, or of each of `seeds` seeds in one vmapped program."""
+    import jax
+
+    from mnistsum.seeds import compile_advance_seeds, init_seeds
+    from mnistsum.train import compile_advance, init_state, make_recipe, split_keys
+
+    n = len(split.labels)
+    recipe = make_recipe(config, n)
+    if seeds:
+        program = compile_advance_seeds(recipe, n, seeds)
+        keys, state, split = init_seeds(recipe, range(seeds), split)
+    else:
+        program = compile_advance(recipe, n)
+        keys, split = split_keys(0), jax.device_put(split)
+        state = jax.jit(init_state, static_argnums=0)(recipe, keys)
+    step = 0
+
+    def turn(steps: int) -> None:
+        nonlocal state, step
+        step += steps
+        state = jax.block_until_ready(program(keys, state, split, np.int32(step)))
+
+    return turn
+
+
+def our_model(config: ModelConfig) -> Any:
+    """Return the model that both sides evaluate."""
+    import jax
+
+    from mnistsum.models import build
+
+    return jax.jit(build, static_argnums=0)(config, jax.random.key(0))
+
+
+def our_evaluation(config: Config, split: Any) -> Turn:
+    """Return the evaluation of a model."""
+    from mnistsum.evaluation import evaluate
+
+    model = our_model(config.model)
+    return lambda images: evaluate(config.data, model, type(split)(*(field[:images] for field in split)))
+
+
+def reference_layers() -> Any:
+    """Return PyTorch's layers of the write-up's classifier, named as ours."""
+    from torch import nn
+
+    layers, channels = nn.Sequential(), (1, 32, 64, 128, 256, 512, 1024)
+    for i, (inputs, outputs) in enumerate(pairwise(channels), 1):
+        layers.add_module(f"conv{i}", nn.Conv2d(inputs, outputs, 3, padding=int(i < 5)))
+        layers.append(nn.ReLU())
+        if i in (2, 4):
+            layers.append(nn.MaxPool2d(2))
+    layers.add_module("conv7", nn.Conv2d(1024, 10, 3))
+    return layers.append(nn.Flatten())
+
+
+def compact_layers(widths: Sequence[int]) -> Any:
+    """Return PyTorch's layers of `base`'s classifier, named as ours, with `_` for `.`."""
+    from torch import nn, ones, rsqrt
+
+    class Norm(nn.Module):
+        def __init__(self, channels: int):
+            super().__init__()
+            self.scale = nn.Parameter(ones(channels))
+
+        def forward(self, x):
+            return x * rsqrt(x.square().mean((1, 2, 3), keepdim=True) + 1e-6) * self.scale[:, None, None]
+
+    layers = nn.Sequential()
+    for i, (inputs, outputs) in enumerate(pairwise((1, *widths))):
+        size, stride, padding = (5, 2, 0) if i == 0 else (3, 1, int(1 < i < len(widths) - 1))
+        layers.add_module(f"convs_{i}", nn.Conv2d(inputs, outputs, size, stride, padding))
+        layers.add_module(f"norms_{i}", Norm(outputs))
+        layers.append(nn.ReLU())
+        if i == 1:
+            layers.append(nn.MaxPool2d(2))
+    layers.append(nn.Flatten())
+    layers.add_module("output", nn.Linear(9 * widths[-1], 10))
+    return layers
+
+
+def make_twin(config: ModelConfig) -> Any:
+    """Return PyTorch's network of the same layers, in its quickest layout."""
+    import torch
+    from torch import nn
+
+    classifier = reference_layers() if config.classifier == "reference" else compact_layers(config.widths)
+    adder = nn.Sequential()
+    adder.add_module("hidden", nn.Linear(20, config.hidden))
+    adder.append(nn.ReLU())
+    adder.add_module("output", nn.Linear(config.hidden, 19))
+    twin = nn.ModuleDict({"classifier": classifier, "adder": adder})
+    return twin.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing from the stub
+
+
+def copy_weights(model: Any, twin: Any) -> None:
+    """Give the twin the model's weights, or any values of the same structure."""
+    import torch
+
+    for name, parameter in twin.named_parameters():
+        *path, leaf = name.replace("_", ".").split(".")
+        layer = reduce(lambda part, key: part[int(key)] if key.isdecimal() else getattr(part, key), path, model)
+        values = np.array(getattr(layer, "kernel" if leaf == "weight" else leaf)[...])
+        values = values.transpose(3, 2, 0, 1) if values.ndim == 4 else values.T
+        parameter.data.copy_(torch.tensor(values))
+
+
+def torch_logits(twin: Any, pixels: Any, numbers: Any) -> tuple[Any, Any]:
+    """Return digit logits [batch, 10] of images, and sum logits [batch, k, 19] with each of their k numbers."""
+    import torch
+
+    from mnistsum.data import DEVIATION, MEAN
+
+    image = ((pixels / 255 - MEAN) / DEVIATION).contiguous(memory_format=torch.channels_last)
+    digit = twin["classifier"](image)
+    one_hot = torch.nn.functional.one_hot(numbers, 10).to(digit.dtype)
+    pairs = torch.cat([digit[:, None].expand(-1, numbers.shape[1], -1), one_hot], 2)
+    return digit, twin["adder"](pairs)
+
+
+def torch_loss(twin: Any, pixels: Any, labels: Any, numbers: Any) -> Any:
+    """Return the mean of both losses over a batch."""
+    from torch.nn.functional import cross_entropy
+
+    digit, sums = torch_logits(twin, pixels, numbers[:, None])
+    return (cross_entropy(digit.float(), labels) + cross_entropy(sums[:, 0].float(), labels + numbers)) / 2
+
+
+def torch_answers(twin: Any, pixels: Any, numbers: Any) -> tuple[Any, Any]:
+    """Return the most likely digit, and the most likely sum with each number."""
+    digit, sums = torch_logits(twin, pixels, numbers)
+    return digit.argmax(1), sums.argmax(2)
+
+
+def torch_training(config: Config, split: Any, compiled: bool) -> Turn:
+    """Return PyTorch's steps of training."""
+    import torch
+
+    twin = make_twin(config.model)
+    rate, momentum, decay = (getattr(config.optimizer, name) for name in ("learning_rate", "momentum", "weight_decay"))
+    if config.optimizer.name == "adamw":
+        rule: Any = torch.optim.AdamW(twin.parameters(), rate, (momentum, 0.999), weight_decay=decay, fused=True)
+    else:
+        rule = torch.optim.SGD(twin.parameters(), rate, momentum, fused=True)
+    loss_of = torch.compile(torch_loss, dynamic=False) if compiled else torch_loss
+    pixels, labels = torch.tensor(split.images).permute(0, 3, 1, 2), torch.tensor(split.labels).long()
+    size = config.training.batch_size
+
+    def turn(steps: int) -> None:
+        for chosen in torch.randperm(len(labels))[: steps * size].split(size):
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.model.dtype == "bfloat16"):
+                loss = loss_of(twin, pixels[chosen], labels[chosen], torch.randint(10, (size,)))
+            rule.zero_grad()
+            loss.backward()
+            rule.step()
+
+    return turn
+
+
+def torch_evaluation(config: Config, split: Any, frozen: bool, batch: int) -> Turn:
+    """Return PyTorch's evaluation of the same model, `batch` images at a time."""
+    import torch
+    from torch._inductor import config as inductor
+
+    twin = make_twin(config.model).eval()
+    copy_weights(our_model(config.model), twin)
+    answer = torch.compile(torch_answers, dynamic=False, options={"freezing": True}) if frozen else torch_answers
+    pixels = torch.tensor(split.images).permute(0, 3, 1, 2)
+    numbers = torch.arange(10).expand(batch, 10)
+
+    def turn(images: int) -> list[Any]:
+        reduced = torch.autocast("cpu", torch.bfloat16, enabled=config.model.dtype == "bfloat16")
+        with torch.no_grad(), reduced, inductor.patch(freezing=frozen):  # tracing reads this, not the options
+            return [answer(twin, part, numbers) for part in pixels[:images].split(batch)]
+
+    return turn
+
+
+def contestants(work: Work, data: Any, batches: Sequence[int]) -> dict[str, dict[str, Turn]]:
+    """Return each side in each type, as the turns of its variants by name."""
+    sides: dict[str, dict[str, Turn]] = {}
+    for dtype in TYPES:
+        config = dataclasses.replace(work.config, model=dataclasses.replace(work.config.model, dtype=dtype))
+        if work.trains:
+            ours = our_training(config, data.train)
+            variants = {
+                name: torch_training(config, data.train, compiled)
+                for name, compiled in (("eager", False), ("compiled", True))
+            }
+        else:
+            ours = our_evaluation(config, data.test)
+            variants = {
+                f"{name}, {batch} at a time": torch_evaluation(config, data.test, frozen, batch)
+                for name, frozen in (("eager", False), ("frozen", True))
+                for batch in batches
+            }
+        sides |= {f"mnistsum {dtype}": {"": ours}, f"PyTorch {dtype}": variants}
+    return sides
+
+
+def interleave(turns: dict[Any, Callable[[], Any]], rounds: int) -> dict[Any, list[float]]:
+    """Return the seconds of each turn in each round; every second round is in reverse order."""
+    for turn in turns.values():  # compile and warm up
+        turn()
+    seconds: dict[Any, list[float]] = {name: [] for name in turns}
+    for i in range(rounds):
+        for name, turn in list(turns.items())[:: -1 if i % 2 else 1]:
+            start = time.perf_counter()
+            turn()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def time_row(work: Work, data: Any, size: Size) -> dict[str, Any]:
+    """Return the seconds of a row, by side and type and round, and the variant of each."""
+    sides = contestants(work, data, size.batches)
+    variants = {}
+    for side, turns in sides.items():
+        screened = interleave({name: partial(turn, work.screened) for name, turn in turns.items()}, 2)
+        variants[side] = min(screened, key=lambda name: min(screened[name]))
+    seconds = interleave(
+        {side: partial(sides[side][name], work.amount) for side, name in variants.items()}, size.rounds
+    )
+    unit = work.amount if work.trains else 1  # a step, or the whole evaluation
+    return {"variants": variants, "seconds": {side: [s / unit for s in taken] for side, taken in seconds.items()}}
+
+
+def time_growth(train: Any, rounds: int) -> dict[str, Any]:
+    """Return the seconds of training `base` by number of images, and by number of seeds in both ways."""
+    config = dataclasses.replace(base, **PLAIN)
+    turns: dict[tuple[str, int], Callable[[], Any]] = {}
+    for n in IMAGES:
+        turn = our_training(config, type(train)(*(field[:n] for field in train)))
+        turns["one epoch", n] = partial(turn, n // config.training.batch_size)
+    single = our_training(config, train)
+    for n in SEEDS:
+        turns["seeds one by one", n] = lambda n=n: [single(SEED_STEPS) for _ in range(n)]
+        turns["seeds in one program", n] = partial(our_training(config, train, n), SEED_STEPS)
+    seconds = interleave(turns, rounds)
+    growth: dict[str, dict[str, list[float]]] = {}
+    for (name, n), taken in seconds.items():
+        series = growth.setdefault(name, {"sizes": [], "seconds": []})
+        series["sizes"].append(n)
+        series["seconds"].append(median(taken))
+    return growth
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return processor, cores, flags that decide how quick a type is, versions and commit."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().split("\n\n")[0].splitlines() if file.exists() else []
+    cpu = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+    )
+    return {
+        "processor": cpu.get("model name", platform.machine()),
+        "family": cpu.get("cpu family", "unknown"),
+        "model": cpu.get("model", "unknown"),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "flags": [flag for flag in ("avx512_bf16", "amx_bf16") if flag in cpu.get("flags", "").split()],
+        "versions": {"Python": platform.python_version()}
+        | {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "torch")},
+        "commit": git.stdout.strip() or "unknown",
+        "load": os.getloadavg()[0],
+    }
+
+
+def measure(size: Size) -> dict[str, Any]:
+    """Return all results, as JSON holds them."""
+    import torch._dynamo
+
+    from mnistsum.data import load
+
+    torch._dynamo.config.recompile_limit = 64  # all variants share the functions that are compiled
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    data = load(DataConfig())
+    results: dict[str, Any] = {"machine": describe_machine(), "rounds": size.rounds, "rows": {}}
+    for work in size.works:
+        print(f"timing: {work.name}", flush=True)
+        results["rows"][work.name] = time_row(work, data, size)
+    if size.grows:
+        print("timing: growth", flush=True)
+        results["growth"] = time_growth(data.train, size.rounds)
+    return results
+
+
+def significant(value: float) -> str:
+    """Return a positive value with three significant digits."""
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.{max(0, 2 - math.floor(math.log10(rounded)))}f}"
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return the median of the values, and their range."""
+    return f"{significant(median(values))} ({significant(min(values))}-{significant(max(values))})"
+
+
+def quotients(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """Return the ratio of each round."""
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
+    """Return the slope of the line through the logarithms: 1 if the cost is proportional to the size."""
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    marks = ["---"] * 2 + ["--:"] * (len(header) - 2)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, marks, *rows))
+
+
+def tabulate_row(name: str, row: dict[str, Any]) -> list[list[str]]:
+    """Return a row's lines: one per type, and one of each side in its quicker type."""
+    seconds = row["seconds"]
+    pairs = [(dtype, f"mnistsum {dtype}", f"PyTorch {dtype}") for dtype in TYPES]
+    ours, theirs = (
+        min(sides, key=lambda side: median(seconds[side])) for sides in zip(*(pair[1:] for pair in pairs), strict=True)
+    )
+    lines = []
+    for dtype, our, their in (*pairs, ("each side's quicker", ours, theirs)):
+        taken = [significant(1e3 * median(seconds[side])) for side in (our, their)]
+        lines.append([name, dtype, *taken, row["variants"][their], spread(quotients(seconds[their], seconds[our]))])
+    return lines
+
+
+def report(results: dict[str, Any]) -> str:
+    """Return the results in Markdown."""
+    machine, rows = results["machine"], results["rows"]
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    header = ["work", "type", "mnistsum, ms", "PyTorch, ms", "PyTorch's variant", "PyTorch's time / ours"]
+    name, row = next(iter(rows.items()))
+    share = {
+        side: quotients(row["seconds"][f"{side} bfloat16"], row["seconds"][f"{side} float32"])
+        for side in ("mnistsum", "PyTorch")
+    }
+    quicker = TYPES[median(share["mnistsum"]) < 1]
+    parts = [
+        f"{machine['cores']} cores of {machine['processor']} (family {machine['family']}, model {machine['model']}; "
+        f"flags: {', '.join(machine['flags']) or 'no bfloat16'}); {versions}; commit {machine['commit']}; "
+        f"{results['rounds']} rounds; load average before {machine['load']:.2f} (other work slows PyTorch most).",
+        METHOD,
+        table(header, [line for each in rows.items() for line in tabulate_row(*each)]),
+        f"The quicker type on this processor is {quicker}: in bfloat16, a {name} takes {spread(share['mnistsum'])} of "
+        f"its time in float32, and {spread(share['PyTorch'])} in PyTorch.",
+    ]
+    if "growth" in results:
+        lines = [
+            [kind, f"{size:,}", significant(seconds), significant(slope(**series))]
+            for kind, series in results["growth"].items()
+            for size, seconds in zip(series["sizes"], series["seconds"], strict=True)
+        ]
+        parts.append(table(["training of `base`", "images or seeds", "seconds", "log-log slope"], lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def plot(growth: dict[str, Any], path: Path) -> None:
+    """Draw seconds against images and seeds, on logarithmic axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((8, 3.4), dpi=120, layout="constrained")
+    panels = figure.subplots(1, 2)
+    for name, series in growth.items():
+        panel = panels[int("seeds" in name)]
+        sizes, seconds = series["sizes"], series["seconds"]
+        panel.loglog(sizes, seconds, "o-", label=f"{name}, slope {slope(**series):.2f}")
+        panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        panel.minorticks_off()
+    for panel, label in zip(panels, ("images", "seeds"), strict=True):
+        panel.set(xlabel=label, ylabel="training, s")
+        panel.grid(alpha=0.3)
+        panel.legend(frameon=False)
+    figure.savefig(path)
+
+
+def main() -> None:
+    """Measure, print the tables, and write them."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.benchmark", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="only the network of `base`: at most three minutes")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="path to which .md, .json and .png are appended; default: the published results, or nothing with --quick",
+    )
+    options = parser.parse_args()
+    if find_spec("torch") is None:
+        parser.error("PyTorch is not installed: pip install -e '.[pytorch]'")
+    os.environ["JAX_PLATFORMS"] = "cpu"  # as PyTorch's side
+    text = json.dumps(measure(QUICK if options.quick else FULL), indent=1) + "\n"
+    results = json.loads(text)
+    page = report(results)
+    print(page)
+    output = options.output or (None if options.quick else RESULTS)
+    if output:
+        output.with_name(f"{output.name}.json").write_text(text)
+        output.with_name(f"{output.name}.md").write_text(page)
+        if "growth" in results:
+            plot(results["growth"], output.with_name(f"{output.name}.png"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""MNIST addition: the probability of a sum, and that learning from sums alone reads digits."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import addition
+from experiments.addition import digits_of_sum, log_likelihood
+
+
+def every_sum(places):
+    """The digits of all sums of two numbers of so many digits."""
+    return jnp.array([[int(digit) for digit in f"{total:0{places + 1}d}"] for total in range(2 * 10**places - 1)])
+
+
+@pytest.mark.parametrize("places", [1, 2])
+def test_probability_of_a_sum_is_that_of_all_digits_that_add_up_to_it(places):
+    digits = jax.nn.log_softmax(2 * jax.random.normal(jax.random.key(places), (2, places, 10)))
+    found = jnp.exp(jax.jit(jax.vmap(log_likelihood, (None, 0)))(digits, every_sum(places)))
+    share = np.exp(np.asarray(digits, float))
+    expected = np.zeros(len(found))
+    for numbers in itertools.product(itertools.product(range(10), repeat=places), repeat=2):
+        total = sum(int("".join(map(str, number))) for number in numbers)
+        expected[total] += np.prod([share[i, j, numbers[i][j]] for i in range(2) for j in range(places)])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-8)
+
+
+def test_an_impossible_digit_gives_no_nan():
+    digits = jnp.broadcast_to(jnp.where(jnp.arange(10) == 3, 0.0, addition.IMPOSSIBLE), (2, 4, 10))
+    value, gradient = jax.jit(jax.value_and_grad(log_likelihood))(digits, jnp.array([0, 6, 6, 6, 6]))
+    assert abs(value) < 1e-5 and jnp.isfinite(gradient).all()
+
+
+def test_sums_of_long_numbers_keep_all_their_digits():
+    labels = np.full((1, 2, 15), 9)
+    assert digits_of_sum(labels).tolist() == [[1, *[9] * 14, 8]]
+
+
+def test_digits_are_read_after_learning_from_sums_alone(capsys, tmp_path):
+    file = tmp_path / "sums.jsonl"
+    arguments = ["--digits", "1", "--config", "smoke", "training.epochs=1", "--output", str(file)]
+    assert addition.command(arguments) == 0
+    line = capsys.readouterr().out
+    assert line.startswith("N = 1, seed 0: digits ") and "of 5,000" in line
+    assert float(line.split("digits ")[1].split("%")[0]) > 80
+    assert file.read_text().count("\n") == 1

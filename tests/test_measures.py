@@ -1,0 +1,153 @@
+"""The numbers and verdicts of a comparison, from runs made by hand."""
+
+import numpy as np
+import pytest
+from programs import LABELS, SUMS, a_run
+
+from experiments.comparison import tables
+from experiments.comparison.summary import ERRORS, Measure, summarize
+from mnistsum.config import ObjectiveConfig
+from mnistsum.errors import InputError
+from mnistsum.objective import held_out_cells
+from mnistsum.statistics import difference
+
+
+def misread(images) -> np.ndarray:
+    """Return the digits of a run that misreads these images."""
+    return np.where(np.isin(np.arange(100), images), (LABELS + 1) % 10, LABELS)
+
+
+def seeds(name, *digits, **fields):
+    return [a_run(name, seed, digit, **fields) for seed, digit in enumerate(digits)]
+
+
+def test_wrong_sums_are_attributed_to_digit_or_adder():
+    digit, total = LABELS.copy(), SUMS.copy()
+    digit[0], total[0] = 1, 1 + np.arange(10)  # misread, and the sums follow it: 10 pairs
+    total[1, 3] = 18  # the digit is right, the sum is not: 1 pair
+    digit[2] = 0  # misread, but the sums are right: 10 pairs
+    (row,) = summarize({"a": [a_run("a", 0, digit, total)]}, LABELS)["rows"]
+    found = {key: row[key]["mean"] for key in ("digit_misread", "adder_wrong", "right_by_luck")}
+    assert found == pytest.approx({"digit_misread": 0.01, "adder_wrong": 0.001, "right_by_luck": 0.01})
+
+
+def test_measures_of_runs_by_hand():
+    renaming = np.array([1, 2, 0, 4, 5, 6, 7, 8, 9, 3])  # nowhere its own inverse
+    objective = ObjectiveConfig(held_out=3)
+    runs = seeds("a", renaming[LABELS], renaming[LABELS], config={"objective": objective})
+    for run in runs:
+        run.summary["permutation"] = np.argsort(renaming).tolist()  # the label that each predicted digit stands for
+        run.summary["test"]["sum_accuracy_by_cell"] = np.where(held_out_cells(objective), 0.25, 0.75).tolist()
+        run.summary["learned"] = {"digit": 8, "sum": 20 + run.config.seed}
+        run.lines[:] = [
+            run.lines[0] | {"clock": {"train_seconds": 10.0 * epoch}, "epoch": epoch, "validation": scores}
+            for epoch, total in enumerate((0.98, 0.99, 0.99), 1)
+            for scores in [{"digit_loss": 0.1, "sum_loss": 0.1, "digit_accuracy": 0.99, "sum_accuracy": total}]
+        ]
+    (row,) = summarize({"a": runs}, LABELS)["rows"]
+    assert row["digit_accuracy_renamed"]["mean"] == 1.0
+    assert row["sum_accuracy_held_out"]["mean"] == pytest.approx(0.25)
+    assert row["sum_accuracy_trained_cells"]["mean"] == pytest.approx(0.75)
+    assert row["seconds_to_good"]["mean"] == 20.0
+    assert row["images_per_second"]["mean"] == 10 * runs[0].config.training.batch_size / 2.0
+    assert (row["adder_lag"]["mean"], row["adder_lag"]["sd"]) == (12.5, pytest.approx(0.5**0.5))
+
+
+def test_a_measure_that_some_seeds_reach_says_how_many():
+    runs = seeds("a", LABELS, LABELS)
+    runs[0].summary["learned"] = {"digit": 8, "sum": 20}
+    runs[1].summary["learned"] = {"digit": 8}
+    (row,) = summarize({"a": runs}, LABELS)["rows"]
+    assert tables.number(row["adder_lag"], ".0f") == "12 (1 of 2)"
+
+
+def test_one_more_measure_is_one_entry(monkeypatch):
+    monkeypatch.setitem(ERRORS, "sevens", Measure("sevens", "%", "of digits read as 7", lambda run, _: 0.125))
+    summary = summarize({name: seeds(name, LABELS, LABELS) for name in ("a", "b")}, LABELS)
+    errors = next(table for table in tables.tables(summary | {"tuned": {}}) if "wrong" in table.title)
+    assert errors.rows[0][errors.header.index("sevens")] == "12.50 ± 0.00"
+    assert "“sevens”: of digits read as 7." in errors.meaning
+
+
+@pytest.mark.parametrize("others", [1, 2])
+def test_intervals_hold_together_over_all_others_and_both_outputs(others):
+    random = np.random.default_rng(0)
+    names = ["first", "second", "third"][: 1 + others]
+    runs = {name: seeds(name, *(misread(random.integers(0, 100, 9)) for _ in range(3))) for name in names}
+    right = {name: np.stack([run.predictions["digit"] == LABELS for run in each]) for name, each in runs.items()}
+    found = summarize(runs, LABELS)["rows"][1]["against_first"]["digit"]
+    assert found == pytest.approx(difference(right["first"], right["second"], 2 * others)._asdict(), abs=1e-6)
+
+
+def test_configs_are_paired_by_seed_and_by_image():
+    """Each seed of b misreads what that of a does, and one image more: certain only if seeds and images are paired."""
+    wrong = [np.arange(10 * seed) for seed in (1, 2, 3, 4)]
+    a = seeds("a", *map(misread, wrong))
+
+    def width(*worse) -> float:
+        found = summarize({"a": a, "b": seeds("b", *map(misread, worse))}, LABELS)["rows"][1]["against_first"]["digit"]
+        assert found["mean"] == pytest.approx(-0.01)
+        return found["high"] - found["low"]
+
+    paired = width(*(np.append(each, 99) for each in wrong))
+    assert 3 * paired < width(*(np.append(each, 99) for each in reversed(wrong)))  # other seeds
+    assert 3 * paired < width(*(98 - np.append(each, -1) for each in wrong))  # other images
+
+
+def test_a_failed_seed_is_counted_named_and_keeps_its_config_from_being_called_no_worse():
+    a, b = seeds("a", LABELS, LABELS), seeds("b", LABELS, LABELS)
+    verdict = "at most 0.1 points worse"
+    assert summarize({"a": a, "b": b}, LABELS)["rows"][1]["against_first"]["digit"]["verdict"] == verdict
+    b[1] = a_run("b", 1, misread(range(50)))
+    b[1].summary["failure"] = "digit below 90 %"
+    row = summarize({"a": a, "b": b}, LABELS)["rows"][1]
+    assert row["failed"] == ["seed 1: digit below 90 %"]
+    assert row["digit_accuracy"]["values"] == [1.0, 0.5]
+    assert row["digit_accuracy"]["mean"] == 0.75
+    assert row["against_first"]["digit"]["verdict"] == "undecided"
+
+
+def test_runs_that_end_alike_and_seeds_that_are_far_apart_raise_alarms():
+    runs = {name: seeds(name, LABELS, LABELS) for name in ("a", "b")}
+    assert summarize(runs, LABELS)["alarms"] == []
+    runs["b"][0].summary["weights"] = runs["a"][0].summary["weights"]  # as of an override that the network ignores
+    runs["a"][1].summary["weights"] = runs["a"][0].summary["weights"]
+    alike = "ended with the weights of a, seed 0, bit for bit"
+    assert summarize(runs, LABELS)["alarms"] == [f"a, seed 1: {alike}", f"b, seed 0: {alike}"]
+    for weight, alarms in (
+        (0.5, ["a: digit accuracy differs by more than a point between seeds: 95.00% to 100.00%"]),
+        (0.0, []),
+    ):
+        objective = {
+            "objective": ObjectiveConfig(digit_weight=weight)
+        }  # 0: digits are not trained, and may be anything
+        assert summarize({"a": seeds("a", LABELS, misread(range(5)), config=objective)}, LABELS)["alarms"] == alarms
+
+
+def test_seconds_are_compared_only_on_one_kind_of_machine_and_in_one_mode():
+    a = seeds("a", LABELS, LABELS)
+    other = seeds("other", LABELS, LABELS, run={"settings": {"hardware": "another CPU"}})
+    fewer = seeds("fewer", LABELS, LABELS, run={"cores": 1})
+    vmapped = seeds("vmapped", LABELS, LABELS)
+    for run in vmapped:
+        run.summary["mode"] = "2 seeds as one vmapped program"
+    mixed = [a_run("mixed", 0), a_run("mixed", 1, run={"cores": 1})]
+    runs = {"a": a, "b": seeds("b", LABELS, LABELS), "other": other, "fewer": fewer, "vmapped": vmapped, "mixed": mixed}
+    found = [row["not_compared"] for row in summarize(runs, LABELS)["rows"]]
+    assert found == [None, None, "other machine", "other machine", "other mode", "mixed machines"]
+
+
+def test_curves_are_of_the_epochs_at_which_all_seeds_were_evaluated():
+    first, second = seeds("a", LABELS, LABELS)
+    (line,) = first.lines
+    second.lines[:] = [
+        line | {"epoch": epoch, "validation": line["validation"] | {"sum_loss": epoch}} for epoch in (0.5, 1, 1.5)
+    ]
+    curve = summarize({"a": [second, first]}, LABELS)["rows"][0]["curve"]
+    assert curve["epoch"] == [1]
+    assert [curve[f"sum_loss_{name}"] for name in ("low", "mean", "high")] == [[0.5], [0.75], [1]]
+
+
+def test_predictions_of_other_images_are_refused():
+    with pytest.raises(InputError, match="a-0: expected predictions of 99 test images"):
+        summarize({"a": seeds("a", LABELS)}, LABELS[1:])

@@ -1,0 +1,114 @@
+"""Summaries: parameters and multiply-adds by hand, and a table whose rows add up."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+from jax import lax
+
+from mnistsum.config import ModelConfig
+from mnistsum.models.adders import ADDERS
+from mnistsum.models.classifiers import CLASSIFIERS
+from mnistsum.models.summary import count_multiply_adds, count_parameters, multiply_adds, summarize
+from mnistsum.own import added_names
+
+REFERENCE = ModelConfig(classifier="reference")
+
+
+def test_the_reference_has_the_parameters_of_the_write_up_and_its_multiply_adds():
+    assert count_parameters(REFERENCE) == 6_384_925
+    assert count_multiply_adds(REFERENCE) == 158_985_600
+
+
+def test_multiply_adds_by_hand():
+    convolutions = 12 * 12 * 25 * 2 + 10 * 10 * 9 * 2 * 3 + 3 * 3 * 9 * 3 * 4
+    config = ModelConfig(classifier="compact", widths=(2, 3, 4))
+    assert count_multiply_adds(config) == convolutions + 36 * 10 + 20 * 128 + 128 * 19
+
+
+@pytest.mark.parametrize(
+    ("classifier", "parameters", "work"),
+    [
+        ("compact", 103_026, 2_322_704),
+        ("tiny", 8_450, 961_776),
+        ("lenet5", 61_706, 418_520),
+        ("lenet5_bn", 61_706 + 2 * (6 + 16 + 120 + 84), 418_520),
+        ("mlp", 235_146, 236_752),
+        ("resnet", 77_914, 1_755_984),
+        ("vgg", 293_626, 12_275_984),
+        ("vit", 71_626, 3_878_736),
+    ],
+)
+def test_size_and_work_of_each_classifier_with_an_adder_of_no_parameters(classifier, parameters, work):
+    config = ModelConfig(classifier=classifier, adder="shift")
+    assert count_parameters(config) == parameters
+    assert count_multiply_adds(config) == work  # a lost pool or stride would change them
+
+
+@pytest.mark.parametrize(
+    "config",
+    [*(ModelConfig(classifier=name) for name in CLASSIFIERS), *(ModelConfig("mlp", adder=name) for name in ADDERS)],
+)
+def test_the_rows_of_the_table_add_up(config):
+    rows = summarize(config)
+    assert sum(row.parameters for row in rows) == count_parameters(config)
+    assert sum(row.multiply_adds for row in rows) == count_multiply_adds(config)
+    assert all(row.parameters >= 0 and row.multiply_adds >= 0 for row in rows)
+
+
+def test_the_table_shows_the_vectors_of_10_10_20_and_19():
+    shapes = {row.name: row.shape for row in summarize(REFERENCE)}
+    assert [shapes[name] for name in ("digit", "number", "adder.join", "sum")] == [(10,), (10,), (20,), (19,)]
+
+
+class Tower(nnx.Module):
+    """A layer with two outputs and a keyword argument."""
+
+    def __init__(self, width, rngs):
+        self.hidden, self.output = nnx.Linear(784, width, rngs=rngs), nnx.Linear(width, 10, rngs=rngs)
+
+    def __call__(self, image, slope):
+        features = jax.nn.leaky_relu(self.hidden(image), slope)
+        return features, self.output(features)
+
+
+class Towers(nnx.Module):
+    """Uses layers as a user's network may: keeps them in a dict, reads their weights, calls one twice."""
+
+    def __init__(self, config, rngs):
+        self.features = 5
+        self.towers = nnx.Dict(left=Tower(2, rngs), right=Tower(3, rngs))
+        self.mix = nnx.Linear(10, 10, rngs=rngs)
+        self.offset = nnx.Param(jnp.ones(10))
+
+    def __call__(self, image):
+        image = image.reshape(len(image), 784)
+        left, right = (self.towers[name](image, slope=0.1) for name in ("left", "right"))
+        kernel = self.mix.kernel[...]
+        logits = self.mix(self.mix(left[1] + right[1])) / jnp.linalg.norm(kernel @ kernel)  # a product per pass
+        return jnp.concatenate([left[0], right[0]], 1), logits + self.offset[None]
+
+
+def test_the_table_shows_networks_that_do_more_with_their_layers_than_call_them():
+    with added_names(CLASSIFIERS={"towers": Towers}):
+        rows = summarize(ModelConfig(classifier="towers", adder="shift"))
+    assert rows[1:6] == [
+        ("classifier.towers.left", "Tower", (10,), 785 * 2 + 30, 784 * 2 + 20),
+        ("classifier.towers.right", "Tower", (10,), 785 * 3 + 40, 784 * 3 + 30),
+        ("classifier.mix", "Linear", (10,), 110, 100),
+        ("classifier.mix", "Linear", (10,), 0, 100),
+        ("digit", "logits", (10,), 10, 1000),
+    ]
+
+
+def work(function, *inputs) -> int:
+    return multiply_adds(jax.make_jaxpr(function)(*inputs).jaxpr)
+
+
+def test_loops_count_by_their_length_and_branches_by_the_costliest():
+    x, kernel = jnp.ones((1, 8)), jnp.ones((8, 8))
+    assert work(lambda x: lax.scan(lambda x, _: (x @ kernel, None), x, length=5), x) == 5 * 64
+    assert work(lambda x: lax.fori_loop(0, 3, lambda _, x: x @ kernel, x), x) == 3 * 64
+    assert work(lambda x: lax.cond(x.sum() > 0, lambda: (x @ kernel) @ kernel, lambda: x @ kernel), x) == 2 * 64
+    with pytest.warns(UserWarning, match="at least"):
+        assert work(lambda x: lax.while_loop(lambda x: x.sum() > 1, lambda x: x @ kernel, x), x) == 64

@@ -1,0 +1,93 @@
+"""A comparison's tables, as they are printed and written."""
+
+import numpy as np
+import pytest
+from programs import LABELS, SUMS, a_run
+
+from experiments.comparison import tables
+from experiments.comparison.summary import summarize
+from mnistsum.app.console import console
+
+
+def summarized(*names, **runs):
+    """Return the summary of configs of two equal seeds, or of the runs given."""
+    configs = {name: [a_run(name, seed) for seed in range(2)] for name in names} | runs
+    summary = summarize(configs, LABELS)
+    return summary | {"tuned": {}, "notes": [], "command": "compare", "made_with": {"jax": "1"}}
+
+
+def printed(summary) -> str:
+    with console.capture() as captured:
+        tables.show(summary)
+    return captured.get()
+
+
+def test_the_terminal_s_tables_fit_a_hundred_columns_with_every_title_whole():
+    runs = [a_run("smoke", seed, digit=np.maximum(LABELS, 1), total=SUMS + (SUMS == 3)) for seed in range(2)]
+    summary = summarized(**{"smoke": runs, "smoke-adder-shift": runs})
+    output = printed(summary)
+    assert max(map(len, output.splitlines()[:-4])) <= 100  # but for the notes
+    assert {word for table in tables.tables(summary) for word in " ".join(table.header).split()} <= {*output.split()}
+
+
+def test_names_are_shown_as_they_are():
+    name = "base+dir=/data/[v1]|x"
+    summary = summarized(**{name: [a_run(seed=seed) for seed in range(2)]}, b=[a_run("b", 0), a_run("b", 1)])
+    assert printed(summary).count(name) == 4  # three rows, and the title of the verdicts
+    lines = tables.in_markdown(summary).splitlines()
+    rows = [line for line in lines if line.startswith(r"| base+dir=/data/[v1]\|x |")]
+    assert len(rows) == 3
+    for line in lines[1:]:
+        assert not line.startswith("|") or line.replace(r"\|", "").count("|") >= 5
+
+
+def test_verdicts_come_before_the_numbers_so_that_a_narrow_screen_shows_them():
+    verdicts, *_ = tables.tables(summarized("a", "b"))
+    assert verdicts.header[:3] == ["config", "output", "verdict"]
+    assert [row[:3] for row in verdicts.rows] == [
+        ["b", output, "at most 0.1 points worse"] for output in ("digit", "sum")
+    ]
+    assert [row[3] for row in verdicts.rows] == ["+0.00 [+0.00, +0.00]"] * 2
+
+
+def test_seconds_of_other_machines_are_replaced_by_the_reason_and_the_terminal_names_all_machines():
+    assert "Seconds on 2 cores of CPU, seeds one by one" in printed(summarized("a", "b"))
+    summary = summarized("a", b=[a_run("b", seed, run={"cores": 1}) for seed in range(2)])
+    costs = next(table for table in tables.tables(summary) if table.title == "Cost")
+    first, second = (dict(zip(costs.header, row, strict=True)) for row in costs.rows)
+    for column in ("training, s", "s to 98.8 %", "images/s"):
+        assert second[column] == "other machine"
+        assert first[column] != "other machine"
+    assert second["multiply-adds"] == first["multiply-adds"] == "20"
+    each = "a on 2 cores of CPU, seeds one by one; b on 1 core of CPU, seeds one by one"
+    for text in (printed(summary), tables.in_markdown(summary)):
+        assert f"compared only on one kind of machine and in one mode: {each}" in text
+
+
+def test_what_a_reader_must_know_is_noted():
+    summary = summarized("a", "b")
+    summary["rows"][1]["failed"] = ["seed 1: loss not finite at step 3"]
+    summary["alarms"] = ["b, seed 0: ended with the weights of a, seed 0, bit for bit"]
+    summary["tuned"] = {"a": {"trials": [], "at_the_edge": True}, "b": {"trials": [], "at_the_edge": False}}
+    output = printed(summary)
+    for note in (
+        "Warning: b, seed 0: ended with the weights of a",
+        "With 2 seeds, only large differences can be detected",
+        "Failed, and counted in every figure: b: seed 1: loss not finite at step 3",
+        "a: its learning rate is the last that tuning may try",
+    ):
+        assert output.count(note) == 1
+    assert "b: its learning rate" not in output
+
+
+@pytest.mark.parametrize(
+    ("spread", "form", "shown"),
+    [
+        ({"mean": 0.98765, "sd": 0.0012, "reached": 3, "of": 3}, "%", "98.77 ± 0.12"),
+        ({"mean": 0.98765, "sd": None, "reached": 1, "of": 1}, "%", "98.77"),
+        ({"mean": 1234.5, "sd": 1.0, "reached": 1, "of": 2}, ",.0f", "1,234 (1 of 2)"),
+        ({"mean": None, "reached": 0, "of": 2}, "%", "-"),
+    ],
+)
+def test_numbers_are_shown_with_their_spread(spread, form, shown):
+    assert tables.number(spread, form) == shown
