@@ -2,7 +2,16 @@
 
 
 class InputError(Exception):
-    """Raised if a config, a command line or a file cannot be used; the one-line message says what was expected."""
+    """Raised if a config, a command line or a file cannot be used; the one-line message says what was expected.
+
+    Examples:
+        >>> import mnistsum
+        >>> try:
+        ...     mnistsum.load_pretrained("bass")
+        ... except mnistsum.InputError as error:
+        ...     print(error)
+        bass: no such model; expected base, best, a run's folder or a file of weights
+    """
 
 
 def first_line(error: BaseException) -> str:

@@ -143,12 +143,12 @@ def project_code(*folders: str) -> Mapping[str, str]:
 def network_code(config: ModelConfig) -> dict[str, str]:
     """Return the digests of the code that may define a network: this project's, and that of users' files."""
     classifier = CLASSIFIERS[config.classifier].__module__.replace(".", "/") + ".py"
-    is_shipped = classifier.startswith(NETWORKS)
-    ours = {
-        name: digest
-        for name, digest in project_code(NETWORKS).items()
-        if name == classifier or not (is_shipped and name.startswith(f"{NETWORKS}/classifiers/"))
-    }
+    ours = dict(project_code(NETWORKS))
+    del ours[f"{NETWORKS}/summary.py"]  # which only describes them
+    if classifier in ours:
+        others = [name for name in ours if name.startswith(f"{NETWORKS}/classifiers/") and name != classifier]
+        for name in others:
+            del ours[name]
     return {**ours, **executed_code()}
 
 
