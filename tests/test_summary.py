@@ -7,12 +7,17 @@ from flax import nnx
 from jax import lax
 
 from mnistsum.config import ModelConfig
+from mnistsum.models import Model, abstract_model
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
 from mnistsum.models.summary import count_multiply_adds, count_parameters, multiply_adds, summarize
 from mnistsum.own import added_names
 
 REFERENCE = ModelConfig(classifier="reference")
+
+
+def work(function, *inputs) -> int:
+    return multiply_adds(jax.make_jaxpr(function)(*inputs).jaxpr)
 
 
 def test_the_reference_has_the_parameters_of_the_write_up_and_its_multiply_adds():
@@ -50,9 +55,10 @@ def test_size_and_work_of_each_classifier_with_an_adder_of_no_parameters(classif
     [*(ModelConfig(classifier=name) for name in CLASSIFIERS), *(ModelConfig("mlp", adder=name) for name in ADDERS)],
 )
 def test_the_rows_of_the_table_add_up(config):
-    rows = summarize(config)
+    rows, inputs = summarize(config), (jnp.zeros((1, 28, 28, 1)), jnp.zeros((1, 10)))
     assert sum(row.parameters for row in rows) == count_parameters(config)
-    assert sum(row.multiply_adds for row in rows) == count_multiply_adds(config)
+    whole = work(Model.__call__, abstract_model(config), *inputs)
+    assert sum(row.multiply_adds for row in rows) == count_multiply_adds(config) == whole
     assert all(row.parameters >= 0 and row.multiply_adds >= 0 for row in rows)
 
 
@@ -99,10 +105,6 @@ def test_the_table_shows_networks_that_do_more_with_their_layers_than_call_them(
         ("classifier.mix", "Linear", (10,), 0, 100),
         ("digit", "logits", (10,), 10, 1000),
     ]
-
-
-def work(function, *inputs) -> int:
-    return multiply_adds(jax.make_jaxpr(function)(*inputs).jaxpr)
 
 
 def test_loops_count_by_their_length_and_branches_by_the_costliest():
