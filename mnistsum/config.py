@@ -38,7 +38,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
-DType = Literal["float32", "bfloat16"]
+DType = Literal["auto", "float32", "bfloat16"]  # auto: the quicker one on the device, which a run records
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -88,7 +88,7 @@ class ModelConfig:
 
     classifier: str = "compact"  # reference, compact, tiny, lenet5, lenet5_bn, mlp, resnet, vgg, vit, or your own
     widths: Sizes = ()  # channels or units of the classifier's layers, in order; empty: its defaults
-    adder: str = "concat"  # concat, bilinear, direct, shift, or your own
+    adder: str = "concat"  # concat, bilinear, direct, shift, learned_shift, or your own
     adder_input: Literal["logits", "probabilities", "log_probabilities"] = "logits"  # how concat reads the digit
     adder_gradient: bool = True  # whether the sum's gradient reaches the classifier
     hidden: Size = 128  # units of the adder's hidden layer, in concat and direct

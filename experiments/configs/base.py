@@ -12,7 +12,7 @@ from mnistsum.config import AugmentConfig, Config, ModelConfig, OptimizerConfig,
 config = Config(
     name="base",
     augment=AugmentConfig(shift=2, rotation=10.0, scale=0.1, shear=0.1, elastic=0.5),
-    model=ModelConfig(classifier="compact", widths=(24, 48, 64, 96), dtype="bfloat16"),
+    model=ModelConfig(classifier="compact", widths=(24, 48, 64, 96), dtype="auto"),
     optimizer=OptimizerConfig(name="muon", learning_rate=0.02, schedule="one_cycle", average=0.995),
     training=TrainingConfig(epochs=8.0),
 )

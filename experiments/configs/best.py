@@ -18,7 +18,7 @@ config = dataclasses.replace(
     # Settings were chosen on 10,000 images; 400 show that it trains.
     data=DataConfig(validation=400, test_shift=1),
     augment=dataclasses.replace(base.augment, elastic=0.7),
-    model=ModelConfig(classifier="vgg", adder="shift", dtype="bfloat16"),
+    model=ModelConfig(classifier="vgg", adder="shift", dtype="auto"),
     optimizer=dataclasses.replace(base.optimizer, weight_decay=0.05, average=0.999),
     training=TrainingConfig(epochs=15.0),
 )

@@ -11,4 +11,4 @@ import dataclasses
 from experiments.configs.base import config as base
 from mnistsum.config import ModelConfig
 
-config = dataclasses.replace(base, name="lenet5", model=ModelConfig(classifier="lenet5", dtype="bfloat16"))
+config = dataclasses.replace(base, name="lenet5", model=ModelConfig(classifier="lenet5", dtype="auto"))

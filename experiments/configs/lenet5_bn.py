@@ -11,4 +11,4 @@ import dataclasses
 from experiments.configs.base import config as base
 from mnistsum.config import ModelConfig
 
-config = dataclasses.replace(base, name="lenet5_bn", model=ModelConfig(classifier="lenet5_bn", dtype="bfloat16"))
+config = dataclasses.replace(base, name="lenet5_bn", model=ModelConfig(classifier="lenet5_bn", dtype="auto"))

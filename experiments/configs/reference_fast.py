@@ -11,7 +11,7 @@ from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig
 
 config = Config(
     name="reference_fast",
-    model=ModelConfig(classifier="reference", dtype="bfloat16"),
-    optimizer=OptimizerConfig(name="muon", learning_rate=0.02, schedule="one_cycle", dtype="bfloat16"),
+    model=ModelConfig(classifier="reference", dtype="auto"),
+    optimizer=OptimizerConfig(name="muon", learning_rate=0.02, schedule="one_cycle", dtype="auto"),
     training=TrainingConfig(epochs=0.6),
 )

@@ -11,7 +11,7 @@ from mnistsum.config import AugmentConfig, Config, ModelConfig, OptimizerConfig,
 config = Config(
     name="sprint",
     augment=AugmentConfig(shift=1),
-    model=ModelConfig(classifier="compact", widths=(16, 32, 64, 64), dtype="bfloat16"),
+    model=ModelConfig(classifier="compact", widths=(16, 32, 64, 64), dtype="auto"),
     optimizer=OptimizerConfig(name="muon", learning_rate=0.03, momentum=0.9, schedule="one_cycle", warmup=0.1),
     training=TrainingConfig(epochs=0.7),
 )

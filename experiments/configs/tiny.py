@@ -14,6 +14,6 @@ from mnistsum.config import ModelConfig, TrainingConfig
 config = dataclasses.replace(
     base,
     name="tiny",
-    model=ModelConfig(classifier="tiny", widths=(10, 20, 20, 20, 20), adder="shift", dtype="bfloat16"),
+    model=ModelConfig(classifier="tiny", widths=(10, 20, 20, 20, 20), adder="shift", dtype="auto"),
     training=TrainingConfig(epochs=40.0),
 )

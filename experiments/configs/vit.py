@@ -11,4 +11,4 @@ import dataclasses
 from experiments.configs.base import config as base
 from mnistsum.config import ModelConfig
 
-config = dataclasses.replace(base, name="vit", model=ModelConfig(classifier="vit", dtype="bfloat16"))
+config = dataclasses.replace(base, name="vit", model=ModelConfig(classifier="vit", dtype="auto"))

@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
 from mnistsum.config import ModelConfig
+from mnistsum.devices import resolve_dtype
 from mnistsum.errors import InputError
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
@@ -40,6 +41,7 @@ class Model(nnx.Module):
     """A classifier and an adder."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        config = resolve_dtype(config)
         self.classifier = find(CLASSIFIERS, "model.classifier", config.classifier)(config, rngs)
         features = self.classifier.features  # their width
         self.adder = find(ADDERS, "model.adder", config.adder)(config, features, rngs)
@@ -89,11 +91,12 @@ def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
 def abstract_model(config: ModelConfig) -> Model:
     """Return the network of a config without its arrays: a shape and a type for each.
 
-    Examples:
-        >>> from mnistsum.config import ModelConfig
-        >>> from mnistsum.models import abstract_model
-        >>> abstract_model(ModelConfig(classifier="mlp", widths=(32,))).classifier.output.kernel.shape
-        (32, 10)
+        Examples:
+            >>> from mnistsum.config import ModelConfig
+    from mnistsum.devices import resolve_dtype
+            >>> from mnistsum.models import abstract_model
+            >>> abstract_model(ModelConfig(classifier="mlp", widths=(32,))).classifier.output.kernel.shape
+            (32, 10)
     """
     return jax.eval_shape(lambda: build(config, jax.random.key(0)))
 
@@ -101,13 +104,14 @@ def abstract_model(config: ModelConfig) -> Model:
 def parameters(module: nnx.Module) -> PyTree:
     """Return the trainable part of a model or of a layer.
 
-    Examples:
-        >>> import jax
-        >>> from mnistsum.config import ModelConfig
-        >>> from mnistsum.models import build, parameters
-        >>> model = build(ModelConfig(classifier="mlp", widths=(32,)), jax.random.key(0))
-        >>> sum(leaf.size for leaf in jax.tree.leaves(parameters(model)))
-        30589
+        Examples:
+            >>> import jax
+            >>> from mnistsum.config import ModelConfig
+    from mnistsum.devices import resolve_dtype
+            >>> from mnistsum.models import build, parameters
+            >>> model = build(ModelConfig(classifier="mlp", widths=(32,)), jax.random.key(0))
+            >>> sum(leaf.size for leaf in jax.tree.leaves(parameters(model)))
+            30589
     """
     _, params, _ = nnx.split(module, nnx.Param, ...)
     return params
