@@ -23,13 +23,12 @@ TINY = 1e-8  # lower bound of the row sums, so that tiny rows stay small
 def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
     """Return the learning rate as a function of the step, over a run of `steps` steps.
 
-        Examples:
-            >>> from mnistsum.config import OptimizerConfig
-    from mnistsum.devices import resolve_dtype
-            >>> from mnistsum.optimizer import schedule
-            >>> rate = schedule(OptimizerConfig(learning_rate=0.5, schedule="one_cycle", warmup=0.2), steps=100)
-            >>> [float(rate(step)) for step in (0, 10, 20, 60, 100)]
-            [0.0, 0.25, 0.5, 0.25, 0.0]
+    Examples:
+        >>> from mnistsum.config import OptimizerConfig
+        >>> from mnistsum.optimizer import schedule
+        >>> rate = schedule(OptimizerConfig(learning_rate=0.5, schedule="one_cycle", warmup=0.2), steps=100)
+        >>> [float(rate(step)) for step in (0, 10, 20, 60, 100)]
+        [0.0, 0.25, 0.5, 0.25, 0.0]
     """
     return find(SCHEDULES, "optimizer.schedule", config.schedule)(config, steps)
 
@@ -50,17 +49,16 @@ def one_cycle(config: OptimizerConfig, steps: int) -> optax.Schedule:
 def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     """Return the gradient transformation that the config names, for a run of `steps` steps.
 
-        To define your own, add a function of the config and the schedule to `OPTIMIZERS` in your file.
+    To define your own, add a function of the config and the schedule to `OPTIMIZERS` in your file.
 
-        Examples:
-            >>> import jax.numpy as jnp
-            >>> from mnistsum.config import OptimizerConfig
-    from mnistsum.devices import resolve_dtype
-            >>> from mnistsum.optimizer import optimizer
-            >>> rule = optimizer(OptimizerConfig(name="sgd", learning_rate=0.5, momentum=0.0, schedule="constant"), steps=1)
-            >>> updates, _ = rule.update(jnp.array([2.0]), rule.init(jnp.array([1.0])))
-            >>> updates.tolist()
-            [-1.0]
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from mnistsum.config import OptimizerConfig
+        >>> from mnistsum.optimizer import optimizer
+        >>> rule = optimizer(OptimizerConfig(name="sgd", learning_rate=0.5, momentum=0.0, schedule="constant"), steps=1)
+        >>> updates, _ = rule.update(jnp.array([2.0]), rule.init(jnp.array([1.0])))
+        >>> updates.tolist()
+        [-1.0]
     """
     config = resolve_dtype(config)
     rule = find(OPTIMIZERS, "optimizer.name", config.name)(config, schedule(config, steps))

@@ -91,12 +91,11 @@ def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
 def abstract_model(config: ModelConfig) -> Model:
     """Return the network of a config without its arrays: a shape and a type for each.
 
-        Examples:
-            >>> from mnistsum.config import ModelConfig
-    from mnistsum.devices import resolve_dtype
-            >>> from mnistsum.models import abstract_model
-            >>> abstract_model(ModelConfig(classifier="mlp", widths=(32,))).classifier.output.kernel.shape
-            (32, 10)
+    Examples:
+        >>> from mnistsum.config import ModelConfig
+        >>> from mnistsum.models import abstract_model
+        >>> abstract_model(ModelConfig(classifier="mlp", widths=(32,))).classifier.output.kernel.shape
+        (32, 10)
     """
     return jax.eval_shape(lambda: build(config, jax.random.key(0)))
 
@@ -104,14 +103,13 @@ def abstract_model(config: ModelConfig) -> Model:
 def parameters(module: nnx.Module) -> PyTree:
     """Return the trainable part of a model or of a layer.
 
-        Examples:
-            >>> import jax
-            >>> from mnistsum.config import ModelConfig
-    from mnistsum.devices import resolve_dtype
-            >>> from mnistsum.models import build, parameters
-            >>> model = build(ModelConfig(classifier="mlp", widths=(32,)), jax.random.key(0))
-            >>> sum(leaf.size for leaf in jax.tree.leaves(parameters(model)))
-            30589
+    Examples:
+        >>> import jax
+        >>> from mnistsum.config import ModelConfig
+        >>> from mnistsum.models import build, parameters
+        >>> model = build(ModelConfig(classifier="mlp", widths=(32,)), jax.random.key(0))
+        >>> sum(leaf.size for leaf in jax.tree.leaves(parameters(model)))
+        30589
     """
     _, params, _ = nnx.split(module, nnx.Param, ...)
     return params
