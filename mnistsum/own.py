@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import sys
 import sysconfig
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,7 @@ STANDARD = tuple(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib",
 
 _files: dict[Path, tuple[bytes, ModuleType]] = {}  # source and module of each file that was run
 _before: set[str] = set()  # modules that were imported before the first of them
+_paths: set[str] = set()  # of each file that was run, to its end or not
 _executed: dict[str, str] = {}  # digest of the code of each module that the files brought in, when first seen
 
 
@@ -72,6 +74,7 @@ def _run(file: Path, source: bytes) -> None:
     assert spec is not None, "a .py suffix always has a loader"
     module = importlib.util.module_from_spec(spec)
     _files[file] = source, module
+    _paths.add(str(file))
     sys.modules[name] = module  # dataclasses and others look up a class's module there
     try:
         # Not its loader, which may run bytecode of an older source.
@@ -152,6 +155,13 @@ def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
     ]
+
+
+def is_users(error: BaseException) -> bool:
+    """Return whether an exception passed through code of a user's file, or of a module that it brought in."""
+    modules = [module for name, module in list(sys.modules.items()) if name not in _before and _is_users(name, module)]
+    paths = _paths | {str(module.__file__) for module in modules}
+    return bool(_paths) and any(frame.filename in paths for frame in traceback.extract_tb(error.__traceback__))
 
 
 def _is_users(name: str, module: ModuleType) -> bool:

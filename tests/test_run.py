@@ -169,17 +169,16 @@ config = Config("own", model=network, optimizer=OptimizerConfig("mine"), objecti
 @pytest.mark.parametrize(
     ("place", "error"),
     [
-        ("call", "ZeroDivisionError('mine')"),
-        *(
-            pytest.param(place, error, marks=pytest.mark.slow)
-            for place in ("file", "init", "call", "optimizer", "objective")
-            for error in ("AssertionError('mine')", "OSError('mine')", "FloatingPointError('mine')")
-        ),
+        ("file", "OSError('mine')"),
+        pytest.param("init", "FloatingPointError('mine')", marks=pytest.mark.slow),
+        pytest.param("call", "AssertionError('mine')", marks=pytest.mark.slow),
+        pytest.param("optimizer", "OSError('mine')", marks=pytest.mark.slow),
+        pytest.param("objective", "ZeroDivisionError('mine')", marks=pytest.mark.slow),
     ],
 )
 def test_a_fault_in_a_users_code_ends_with_pythons_traceback_that_ends_in_their_line(tmp_path, place, error):
     file = tmp_path / "own.py"
-    file.write_text(re.sub(rf"(return |config = )?(.*)  # {place}$", rf"raise {error}  # {place}", NETWORK, flags=re.M))
+    file.write_text(re.sub(rf"^( *).*  # {place}$", rf"\1raise {error}  # {place}", NETWORK, flags=re.MULTILINE))
     process = shell("--config", file, "--output", "run", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 1
