@@ -14,9 +14,9 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from experiments import run
-from experiments.report.tensorboard import RESULTS, Log
+from experiments.report.tensorboard import Log
 from experiments.training import folder as files
-from mnistsum.config import Config, DataConfig, read_config
+from mnistsum.config import read_config
 from mnistsum.files import read_json_lines
 
 
@@ -65,18 +65,6 @@ def test_a_log_begun_anew_holds_each_point_once_at_the_moment_of_its_measurement
     assert len(found) == 3 * 4  # loss, two accuracies and the epoch, but no sizes
     times = {step: time for step, time, _ in values(tmp_path)}
     assert times[16] - times[8] == pytest.approx(2.0)
-
-
-def test_a_run_without_validation_images_logs_its_test_scores_once(tmp_path):
-    scores = dict.fromkeys(RESULTS, 0.5)
-    last = {"epoch": 1.0, "step": 8, "train": {"loss": 1.0}, "test": scores, "clock": {"wall_seconds": 2.0}}
-    for name in files.PICTURES:
-        Image.new("L", (8, 8)).save(tmp_path / f"{name}.png")
-    log = Log(tmp_path, STARTED, [])
-    log.add(last)
-    config = Config(data=DataConfig(validation=0))
-    log.finish(files.Finished(tmp_path, config, STARTED, [last], {"steps": 8, "test": scores}, {}))
-    assert scalars(tmp_path)["sum_loss/test", 8] == 0.5
 
 
 @pytest.mark.slow
