@@ -77,10 +77,3 @@ def test_a_report_escapes_all_values(finished):
     page = pages.report(finished._replace(config=config, run=run), finished.predictions["digit"])
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 6  # the hardware twice
-
-
-def test_runs_made_differently_are_said_to_be(finished):
-    later = finished.run | {"commit": "abc", "clean": False}
-    made_with = pages.made_with([finished.run, later, later])
-    assert made_with["commit"].split(", ")[1] == "abc with changes"
-    assert made_with["jax"] == finished.run["versions"]["jax"]

@@ -2,12 +2,10 @@
 
 import json
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.report.figures import over_write_up
-from experiments.reproduce import WRITE_UP, band, command, table
+from experiments.reproduce import command, table
 from mnistsum.errors import InputError
 
 
@@ -16,27 +14,12 @@ def line(epoch: int, digit: float, sum_: float) -> dict:
     return {"epoch": float(epoch), "test": test}
 
 
-def test_the_band_is_wilsons_by_hand():
-    p, n, z = 0.99, 10_000, 1.959964
-    center, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    np.testing.assert_allclose(band(p, n), [(center - half) / (1 + z**2 / n), (center + half) / (1 + z**2 / n)])
-
-
 def test_the_table_says_which_figures_of_the_write_up_are_in_the_band():
     rows = table([line(4, 0.9, 0.5), line(20, 0.9890, 0.9810)]).splitlines()
     assert len(rows) == 3  # the write-up shows no epoch 4
     assert rows[-1].startswith("| 20 | 0.120 | 0.110 | 98.90 [")
     assert "] | 98.96 inside | 98.10 [" in rows[-1]
     assert rows[-1].endswith("] | 98.83 outside |")
-
-
-def test_the_picture_shows_both_logs():
-    figure = over_write_up([line(1, 0.5, 0.1), line(2, 0.9, 0.2)], WRITE_UP, band)
-    loss, accuracy = figure.axes
-    drawn = {str(curve.get_label()): np.asarray(curve.get_xydata()) for curve in (*loss.lines, *accuracy.lines)}
-    np.testing.assert_allclose(drawn["here"], [[1, 0.12], [2, 0.12]])
-    np.testing.assert_allclose(drawn["sum, here"], [[1, 0.9], [2, 0.8]])
-    np.testing.assert_allclose(drawn["digit, write-up"][-1], [20, 1 - 0.9896])
 
 
 def test_the_program_prints_the_table_and_draws_the_picture(tmp_path, capsys):
