@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import sys
 import sysconfig
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -74,6 +75,7 @@ def _run(file: Path, source: bytes) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None, "a .py suffix always has a loader"
     module = importlib.util.module_from_spec(spec)
+    _executed[file] = file.name, digest_code(source)
     sys.modules[name] = module  # dataclasses and others look up a class's module there
     try:
         # Not its loader, which may run bytecode of an older source.
@@ -82,7 +84,6 @@ def _run(file: Path, source: bytes) -> ModuleType:
     except BaseException:
         del sys.modules[name]
         raise
-    _executed[file] = file.name, digest_code(source)
     executed_code()
     return module
 
@@ -165,6 +166,13 @@ def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
     ]
+
+
+def is_users(error: BaseException) -> bool:
+    """Return whether an exception passed through code of a user's file, or of a module that it brought in."""
+    executed_code()
+    paths = set(map(str, _executed))
+    return any(frame.filename in paths for frame in traceback.extract_tb(error.__traceback__))
 
 
 def _brought_in() -> list[ModuleType]:

@@ -1,6 +1,5 @@
 """The programs' command lines: configs by name, variants, overrides, and answers to mistakes."""
 
-import contextlib
 import dataclasses
 import subprocess
 import sys
@@ -8,8 +7,8 @@ import sys
 import pytest
 from programs import ROOT
 
-from experiments import cli, compare, reproduce, run, search, single, tabulate
-from mnistsum.config import as_dict, override
+from experiments import cli, run, single
+from mnistsum.config import override
 from mnistsum.errors import InputError
 
 
@@ -18,13 +17,6 @@ def in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("mnistsum.app.compiler.set_up_compiler", lambda: None)  # settings of the whole process
     return tmp_path
-
-
-def test_overrides_are_typed_and_start_from_the_named_config():
-    config = cli.load_config("reference", ["optimizer.learning_rate=3e-4", "model.widths=1,2,3", "seed=5"])
-    assert (config.name, config.seed, config.data.scaling) == ("reference", 5, "unit")
-    assert (config.optimizer.learning_rate, config.model.widths) == (3e-4, (1, 2, 3))
-    assert not cli.load_config("base+model.adder_gradient=False").model.adder_gradient
 
 
 def test_every_config_loads_under_its_own_name_and_says_its_claim_result_and_cost():
@@ -38,6 +30,7 @@ def test_every_config_loads_under_its_own_name_and_says_its_claim_result_and_cos
     ("text", "name", "changes"),
     [
         ("base", "base", []),
+        ("base+model.adder_gradient=False", "base-adder_gradient-False", ["model.adder_gradient=False"]),
         ("base+model.adder=shift", "base-adder-shift", ["model.adder=shift"]),
         ("mlp+optimizer.momentum=0.5+seed=3", "mlp-momentum-0.5-seed-3", ["optimizer.momentum=0.5", "seed=3"]),
         ("base+model.widths=8,16,32", "base-widths-8_16_32", ["model.widths=8,16,32"]),
@@ -85,17 +78,13 @@ def test_run_trains_base_or_the_config_or_variant_that_it_is_given(
 MISTAKES = [
     (["--config", "bas"], "did you mean base?"),
     (["--config", "nowhere.py"], "expected a Python file"),
-    (["--config", "notes.txt"], "expected a config (base, "),
     (["base"], "unrecognized arguments: base"),
     (["--sed", "3"], "unrecognized arguments: --sed 3"),
-    (["--config"], "expected one argument"),
     (["optimizer.lerning_rate=3e-4"], "did you mean optimizer.learning_rate?"),
     (["training.epochs=many"], "training.epochs: expected a valid number"),
-    (["training.batch_size=1.5"], "training.batch_size: expected a valid integer"),
     (["training.batch_size=0"], "training.batch_size: expected greater than or equal to 1, found '0'"),
     (["--resume", "nowhere"], "config.json: no such file"),
     (["--resume", "nowhere", "seed=3"], "takes no other argument"),
-    (["--resume", "nowhere", "--dry-run"], "takes no other argument"),
     # What only JAX, the data or the networks can tell.
     (["data.dir=nowhere"], "nowhere"),
     (["training.batch_size=60000"], "training.batch_size: expected at most the 55000 training images"),
@@ -120,23 +109,6 @@ def test_a_mistake_is_answered_in_a_line_with_status_2_and_nothing_written(
     assert not list(in_empty_folder.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("program", "arguments", "answer"),
-    [
-        (compare, ["base", "bsae"], "did you mean base?"),
-        (compare, ["base+model.adder=shft", "base", "--seeds", "1"], "--seeds: expected 2 to 1,000"),
-        (search, ["training.epochs=2"], "required: --output"),
-        (search, ["training.epochs", "--output", "x"], "training.epochs: expected a recipe of overrides"),
-        (reproduce, ["nowhere"], "nowhere/metrics.jsonl: no such file"),
-    ],
-)
-def test_mistakes_to_other_programs_are_answered_so_too(in_empty_folder, run_program, program, arguments, answer):
-    status, errors = run_program(program.command, *arguments)
-    assert (status, errors.count("\n")) == (2, 1)
-    assert answer in errors
-    assert not list(in_empty_folder.iterdir())
-
-
 def test_a_finished_run_is_not_written_over(in_empty_folder, run_program):
     (in_empty_folder / "config.json").write_text("precious")
     status, errors = run_program(run.command, "--config", "smoke", "--output", in_empty_folder)
@@ -156,12 +128,3 @@ loaded = {"jax", "matplotlib", "scipy"} & set(sys.modules)
 assert not loaded, loaded
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=100)
-
-
-def test_help_lists_every_option_config_and_field(capsys):
-    for program in (run, compare, search, tabulate, reproduce):
-        with contextlib.suppress(SystemExit):
-            program.command(["--help"])
-    shown = capsys.readouterr().out
-    for word in ("--resume", "--tune", "--output", *cli.config_names(), *as_dict(cli.load_config("base"))):
-        assert word in shown, word

@@ -1,13 +1,18 @@
-"""The examples in the docstrings: each runs, and gives the output shown."""
+"""The examples in docstrings, the README and the guides: each runs, and gives the output shown."""
 
 import doctest
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 import pytest
+from programs import ROOT
 
 import mnistsum
+from experiments.training.job import prepare
+from mnistsum.config import Config
+from mnistsum.own import load_file
 
 LIBRARY = Path(mnistsum.__file__).parent
 MODULES = sorted(  # that have an example
@@ -15,6 +20,13 @@ MODULES = sorted(  # that have an example
     for file in LIBRARY.rglob("*.py")
     if ">>>" in file.read_text(encoding="utf-8")
 )
+# Blocks of the prose that define a config; those that use what an earlier command has made are not run.
+BLOCKS = [
+    (page.relative_to(ROOT).as_posix(), block)
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    if "\nconfig = " in block
+]
 
 
 def examples(name: str) -> list[doctest.DocTest]:
@@ -41,5 +53,13 @@ def test_examples_of_a_module_give_what_they_show(name):
 
 
 def test_each_public_name_has_an_example():
-    for name in mnistsum.__all__:
+    for name in set(mnistsum.__all__) - {"InputError"}:
         assert ">>>" in (getattr(mnistsum, name).__doc__ or ""), name
+
+
+@pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[page for page, _ in BLOCKS])
+def test_a_config_of_the_prose_can_be_trained(own_code, mnist, tmp_path, page, block):
+    (tmp_path / "mine.py").write_text(block)
+    config = load_file(tmp_path / "mine.py").config
+    assert isinstance(config, Config)
+    prepare(config, page, mnist)

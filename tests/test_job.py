@@ -17,6 +17,7 @@ from experiments.configs.base import config as base
 from experiments.configs.smoke import config as smoke
 from experiments.training import job
 from experiments.training.job import check_own, describe_run, differences, identify, prepare
+from mnistsum import testing
 from mnistsum.config import override
 from mnistsum.errors import InputError
 from mnistsum.models.adders import Shift
@@ -33,39 +34,26 @@ def prepared(mnist) -> job.Job:
 
 
 def test_all_but_seed_and_devices_identify_a_job(prepared):
-    assert prepared.recipe.steps == 107
-    record = prepared.record
-    with_other_labels = prepared.data._replace(
-        train=prepared.data.train._replace(labels=np.roll(prepared.data.train.labels, 1))
-    )
+    train = prepared.data.train
+    with_other_labels = prepared.data._replace(train=train._replace(labels=np.roll(train.labels, 1)))
     others = [
         prepared._replace(config=override(smoke, ["model.hidden=64"])),
         prepared._replace(record=job.make_record(with_other_labels)),
-        *(
-            prepared._replace(record=record | {section: record[section] | {name: "other"}})
-            for section, name in (
-                *(("code", "mnistsum/train.py"), ("code", "experiments/training/loop.py")),
-                *(("versions", "jaxlib"), ("settings", "hardware"), ("settings", "matmul_precision")),
-            )
-        ),
     ]
-    assert len({identify(each) for each in (prepared, *others)}) == 1 + len(others)
-    assert differences(others[1].record, record) == ["the train images have changed"]
-    assert differences(others[2].record, record) == ["mnistsum/train.py has changed"]
-    assert differences(others[4].record, record) == [f"jaxlib was other, is {record['versions']['jaxlib']}"]
+    assert len({identify(each) for each in (prepared, *others)}) == 3
+    assert differences(others[1].record, prepared.record) == ["the train images have changed"]
     same = prepared._replace(config=override(smoke, ["seed=3", "devices=1"]))
     assert identify(same) == identify(prepared)
 
 
-def test_run_json_names_the_command_the_commit_and_the_machine(prepared):
+def test_run_json_holds_the_record_the_command_and_the_machine(prepared):
     run = describe_run(prepared, "seeds one by one")
-    assert run["command"] == "a test"
-    assert (run["parameters"], run["multiply_adds"]) == (30_589, 30_400)
+    assert prepared.record.items() <= run.items()
+    assert {"mnistsum/train.py", "mnistsum/models/layers.py", "experiments/training/loop.py"} <= run["code"].keys()
+    assert run["versions"].keys() == {"jax", "jaxlib", "flax", "optax", "numpy"}
+    assert (run["command"], run["parameters"], run["multiply_adds"]) == ("a test", 30_589, 30_400)
     assert run["cores"] == job.cores() > 0
     assert run["settings"]["hardware"] not in ("", "cpu")
-    assert job.machine(run) == f"{run['cores']} cores of {run['settings']['hardware']}".replace("1 cores", "1 core")
-    git = ["git", "-C", ROOT, "rev-parse", "HEAD"]
-    assert run["commit"] == subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
 
 
 OWN = """
@@ -101,7 +89,7 @@ model, rule = mnistsum.ModelConfig(classifier="mine"), mnistsum.OptimizerConfig(
 config = mnistsum.Config(name="own", model=model, optimizer=rule)
 """
 PROGRAM = """
-import json, sys
+import json, sys, time
 from pathlib import Path
 import numpy as np
 from experiments import cli
@@ -116,7 +104,7 @@ file = Path(sys.argv[1])
 for each in (file, file.parent / "helper.py", file.parent / "deeper" / "helper.py"):
     each.write_text("edited = True")
 own, shipped = prepare(config, "", data), prepare(smoke, "", data)
-print(json.dumps([own.record["code"], before != identify(shipped), seconds_since_start()]))
+print(json.dumps([own.record["code"], before != identify(shipped), seconds_since_start(), time.time()]))
 """
 
 
@@ -132,13 +120,12 @@ def test_the_record_of_each_run_holds_the_code_that_a_users_file_has_executed_ho
     command = [sys.executable, "-c", PROGRAM, tmp_path / "own.py"]
     environment = {"PYTHONPATH": f"{ROOT}:{tmp_path}", "JAX_PLATFORMS": "cpu", "PATH": ""}
     output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=100).stdout
-    code, is_in_shipped, seconds = json.loads(output)
+    code, is_in_shipped, seconds, printed = json.loads(output)
     users = {name: digest for name, digest in code.items() if not name.startswith(("mnistsum/", "experiments/"))}
     expected = {name: digest_code(f"NAME = {name!r}\n".encode()) for name in modules}
     assert users == {"own.py": digest_code(OWN.encode()), **expected}
     assert is_in_shipped  # a user's file may patch what a shipped network uses
-    # Of which most were spent on imports, before the first line of a program.
-    assert (time.time() - began) / 2 < seconds < time.time() - began
+    assert (printed - began) / 2 < seconds < printed - began + 0.1  # mostly of imports, before a program's first line
 
 
 def test_weights_to_begin_from_have_the_meaning_of_the_config_and_are_in_the_record(mnist):
@@ -194,16 +181,19 @@ def tiny():
         yield lambda *changes: override(smoke, ["model.widths=8", "model.hidden=16", *changes])
 
 
-def test_shipped_networks_are_not_checked_and_all_that_is_a_users_is(tiny):
+def test_only_what_is_a_users_is_checked(tiny, monkeypatch):
+    monkeypatch.setattr(testing, "QUICK", ())
+    monkeypatch.setattr(testing, "check_objective", lambda config: None)
     assert check_own(tiny()) == []
-    checked, *rest = check_own(tiny("model.adder=moved", "optimizer.schedule=slow"))
-    assert checked == "smoke: checked shapes, padding, permutation, digit_ignores_number, keys, objective"
-    assert all("jaxlib 0.10.2" in line for line in rest)
+    monkeypatch.setattr(testing, "unreached", lambda config: [])
+    for change in ("model.classifier=listed", "model.adder=moved", "optimizer.schedule=slow", "objective.name=blind"):
+        assert check_own(tiny(change))[0].startswith("smoke: checked ")
 
 
 def test_a_warning_names_a_parameter_that_no_gradient_reaches_and_the_faulty_jaxlib(tiny, monkeypatch):
     monkeypatch.setattr(job, "version", lambda _: "0.10.2")
-    _, unreached, faulty = check_own(tiny("model.classifier=unused"))
+    checked, unreached, faulty = check_own(tiny("model.classifier=unused"))
+    assert checked == "smoke: checked shapes, padding, permutation, digit_ignores_number, keys, objective"
     assert unreached == "warning: smoke: no gradient reaches classifier.unused"
     assert faulty.startswith("warning: jaxlib 0.10.2 miscompiles")
     monkeypatch.setattr(job, "version", lambda _: "0.11.0")

@@ -11,7 +11,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import filelock
 import numpy as np
 import pytest
 from programs import ROOT, bits, finish, start, stop, write_set
@@ -114,13 +113,6 @@ def test_a_full_disk_ends_the_run_in_words_and_leaves_the_older_checkpoint_and_n
     assert not list(stopped.rglob("*.partial"))
     finish(start("--resume", stopped))
     assert bits(stopped) == bits(whole)
-
-
-@pytest.mark.slow
-def test_a_run_that_another_process_writes_is_not_resumed(stopped):
-    with filelock.FileLock(stopped / ".lock"):
-        _, errors = finish(start("--resume", stopped), status=2)
-    assert errors == f"error: {stopped}: another process is writing to this run; wait for it, or name another\n"
 
 
 @pytest.mark.slow
@@ -232,17 +224,12 @@ def test_a_run_that_diverges_says_where_and_saves_nothing_of_it(arguments, tmp_p
 
 
 @pytest.mark.slow
-def test_the_command_in_run_json_gives_the_same_bits_from_a_clean_clone(tmp_path):
-    first, second = tmp_path / "first", tmp_path / "second"
-    subprocess.run(["git", "clone", "--quiet", ROOT, first], check=True)
-    environment = os.environ | {"PYTHONPATH": ""}
+def test_two_clean_clones_give_the_same_bits(tmp_path):
     command = [sys.executable, "-m", "experiments.run", "--config", "smoke", "--output", "out"]
-    subprocess.run(command, cwd=first, env=environment, check=True, capture_output=True)
-    run = json.loads((first / "out" / "run.json").read_text())
-    assert run["clean"]
-    subprocess.run(["git", "clone", "--quiet", ROOT, second], check=True)
-    subprocess.run(["git", "checkout", "--quiet", run["commit"]], cwd=second, check=True)
-    again = run["command"].split()
-    assert again[0] == "python"
-    subprocess.run([sys.executable, *again[1:]], cwd=second, env=environment, check=True, capture_output=True)
-    assert bits(first / "out") == bits(second / "out")
+    clones = [tmp_path / "first", tmp_path / "second"]
+    for clone in clones:
+        subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+        environment = os.environ | {"PYTHONPATH": ""}
+        subprocess.run(command, cwd=clone, env=environment, check=True, capture_output=True)
+        assert json.loads((clone / "out" / "run.json").read_text())["clean"]
+    assert bits(clones[0] / "out") == bits(clones[1] / "out")

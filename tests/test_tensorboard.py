@@ -13,12 +13,11 @@ from programs import finish, start, stop, write_set
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
-from experiments import run_folder
-from experiments.report import html
-from experiments.report.tensorboard import RESULTS, Log
-from experiments.training import single
-from mnistsum.config import Config, DataConfig, read_config
-from mnistsum.errors import InputError
+from experiments import run
+from experiments.report.tensorboard import Log
+from experiments.training import folder as files
+from mnistsum.config import read_config
+from mnistsum.files import read_json_lines
 
 
 def values(folder: Path) -> list:
@@ -36,13 +35,9 @@ def values(folder: Path) -> list:
 
 def scalars(folder: Path) -> dict:
     """Return the points by tag and step, each of which occurs once."""
-    points = [(value.tag, step) for step, _, value in values(folder)]
-    assert set(Counter(points).values()) == {1}
-    return {
-        (value.tag, step): value.simple_value
-        for step, _, value in values(folder)
-        if value.WhichOneof("value") == "simple_value"
-    }
+    found = values(folder)
+    assert set(Counter((value.tag, step) for step, _, value in found).values()) == {1}
+    return {(v.tag, step): v.simple_value for step, _, v in found if v.WhichOneof("value") == "simple_value"}
 
 
 def lines(*epochs: int) -> list[dict]:
@@ -54,14 +49,14 @@ def lines(*epochs: int) -> list[dict]:
     ]
 
 
-RUN = {"clock": {"started": "2026-01-02T03:04:05+0000"}}
+STARTED = {"started": "2026-01-02T03:04:05+0000"}
 
 
 def test_a_log_begun_anew_holds_each_point_once_at_the_moment_of_its_measurement(tmp_path):
-    first = Log(tmp_path, RUN, [])
+    first = Log(tmp_path, STARTED, [])
     for line in lines(1, 2, 3):
         first.add(line)
-    second = Log(tmp_path, RUN, lines(1, 2))  # as in a killed run that resumes from its second epoch
+    second = Log(tmp_path, STARTED, lines(1, 2))  # as in a killed run that resumes from its second epoch
     second.add(lines(3)[0])
     second.writer.close()
     found = scalars(tmp_path)
@@ -72,34 +67,22 @@ def test_a_log_begun_anew_holds_each_point_once_at_the_moment_of_its_measurement
     assert times[16] - times[8] == pytest.approx(2.0)
 
 
-def test_a_run_without_validation_images_logs_its_test_scores_once(tmp_path):
-    config = Config(data=DataConfig(validation=0))
-    scores = dict.fromkeys(RESULTS, 0.5)
-    last = {"epoch": 1.0, "step": 8, "train": {"loss": 1.0}, "test": scores, "clock": {"wall_seconds": 2.0}}
-    for name in html.PICTURES:
-        Image.new("L", (8, 8)).save(tmp_path / f"{name}.png")
-    log = Log(tmp_path, RUN, [])
-    log.add(last)
-    log.finish(run_folder.Finished(tmp_path, config, RUN, [last], {"steps": 8, "test": scores}, {}))
-    assert scalars(tmp_path)["sum_loss/test", 8] == 0.5
-
-
 @pytest.mark.slow
 def test_a_run_that_is_stopped_and_resumed_logs_what_its_files_hold(tmp_path):
     data = write_set(tmp_path, train=576, test=64)
     own = ["data.name=custom", f"data.dir={data}", "data.validation=64", "training.batch_size=64", "training.epochs=9"]
-    folder = stop("epoch 3/9", "--config", "smoke", *own, "--log", "tensorboard", folder=tmp_path / "run")
+    folder = stop("epoch 3 of 9", "--config", "smoke", *own, "--log", "tensorboard", folder=tmp_path / "run")
     assert scalars(folder)
     finish(start("--resume", folder))
-    found, summary = scalars(folder), run_folder.read_summary(folder)
-    for line in run_folder.read_lines(folder):
+    found, summary = scalars(folder), files.read_summary(folder)
+    for line in read_json_lines(folder / files.METRICS):
         for part in ("train", "validation"):
             for name, value in line[part].items():
                 if name not in ("images", "pairs"):
                     assert found[f"{name}/{part}", line["step"]] == pytest.approx(value)
     assert found["sum_accuracy/test", summary["steps"]] == pytest.approx(summary["test"]["sum_accuracy"])
     by_tag = {value.tag: value for _, _, value in values(folder)}
-    for name in html.PICTURES:
+    for name in files.PICTURES:
         shown = Image.open(io.BytesIO(by_tag[f"pictures/{name}"].image.encoded_image_string))
         drawn = Image.open(folder / f"{name}.png").convert("RGB")
         assert (np.asarray(shown) == np.asarray(drawn)).all()
@@ -110,9 +93,11 @@ def test_a_run_that_is_stopped_and_resumed_logs_what_its_files_hold(tmp_path):
     assert fields["model.widths"].string_value == str(config.model.widths)
 
 
-def test_without_the_extra_one_line_says_how_to_install_it_before_anything_is_written(monkeypatch, tmp_path):
-    monkeypatch.setattr(single, "catch_signals", list)
+def test_without_the_extra_one_line_says_how_to_install_it_and_nothing_is_written(run_program, monkeypatch, tmp_path):
+    monkeypatch.setattr("mnistsum.app.compiler.set_up_compiler", lambda: None)
+    monkeypatch.setattr("experiments.single._catch_signals", list)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"needs tensorboardX; pip install -e '\.\[tensorboard\]'"):
-        single.start(Config(), tmp_path / "run", None, None, "tensorboard", "a test", 0.0)
+    arguments = ("--config", "smoke", "--log", "tensorboard", "--output", tmp_path / "run")
+    status, errors = run_program(run.command, *arguments)
+    assert (status, errors) == (2, "error: --log tensorboard: needs tensorboardX; pip install -e '.[tensorboard]'\n")
     assert not list(tmp_path.iterdir())

@@ -63,11 +63,9 @@ def every(steps: int) -> NextStop:
 @functools.lru_cache(maxsize=1)
 def compile_program(recipe: Recipe, n: int, seeds: int = 1) -> Future:
     """Start to compile what `train` runs for `seeds` seeds and `n` images, in another thread."""
-    return (
-        in_background(compile_advance, recipe, n)
-        if seeds == 1
-        else in_background(compile_advance_seeds, recipe, n, seeds)
-    )
+    if seeds == 1:
+        return in_background(compile_advance, recipe, n)
+    return in_background(compile_advance_seeds, recipe, n, seeds)
 
 
 def in_background(function: Callable[..., Any], *arguments: Any) -> Future:
