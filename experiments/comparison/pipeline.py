@@ -31,6 +31,7 @@ from mnistsum.config import Config, to_json
 from mnistsum.data import digest, load
 from mnistsum.errors import InputError
 from mnistsum.files import make_folder, write_whole
+from mnistsum.models import abstract_model
 from mnistsum.own import load_file
 from mnistsum.types import Data
 
@@ -78,13 +79,15 @@ def compare_finished(folders: Sequence[Path], own: Sequence[str], output: Path, 
         load_file(file)
     runs, notes = group_runs([files.read(folder) for folder in folders])
     first = next(iter(runs.values()))[0]
-    for config_runs in runs.values():
-        for line in check_own(config_runs[0].config):
+    configs = {name: config_runs[0].config for name, config_runs in runs.items()}
+    for config in configs.values():
+        abstract_model(config.model)  # a network of the user's own, whose file is missing, is refused
+        for line in check_own(config):
             say(line)
     data = load(first.config.data)
     if digest(data.test) != first.run["data"]["test"]:
         raise InputError(f"{first.folder}: tested on other images than {first.config.data.name} now holds")
-    notes += differing_fields({name: config_runs[0].config for name, config_runs in runs.items()})
+    notes += differing_fields(configs)
     _report(output, runs, data, {"tuned": {}, "notes": notes, "command": command})
 
 

@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,10 @@ def svg(figure: Figure, name: str) -> str:
     file = io.StringIO()
     no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(file, format="svg", transparent=True, metadata=no_metadata)
-    element = file.getvalue().replace(figures.PLACEHOLDER, "currentColor")
-    start = f'<svg role="img" aria-label="{html.escape(name)}" '
-    element = re.sub(r".*?<svg ", start, element, count=1, flags=re.DOTALL)
-    element = re.sub(r' xmlns(:\w+)?="[^"]*"', "", element)  # unnecessary in HTML, and a page holds no URL
-    return re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)  # the page sets the size
+    _, _, element = file.getvalue().replace(figures.PLACEHOLDER, "currentColor").partition("<svg ")
+    # A page sets the size, and holds no URL; HTML needs no name space.
+    element = re.sub(r' (xmlns(:\w+)?="[^"]*"|(width|height)="[\d.]+pt")', "", " " + element)
+    return f'<svg role="img" aria-label="{html.escape(name)}"{element}'
 
 
 def made_with(runs: list[dict[str, Any]]) -> dict[str, str]:
@@ -88,9 +88,7 @@ def report(finished: Finished, labels: Any) -> str:
     """Return the report of a finished run, from its files and the labels of its test images."""
     folder, config, run, lines, summary, predictions = finished
     test, calibration = summary["test"], summary["calibration"]
-    curves = zip(figures.curves(lines), ("Loss", "Accuracy"), strict=True) if len(lines) > 1 else ()
-    confusion = zip(figures.confusion(predictions, labels), OUTPUTS, strict=True)
-    reliability = {output: figures.reliability(each, output) for output, each in (calibration or {}).items()}
+    reliability = [figures.reliability(each, output) for output, each in (calibration or {}).items()]
     by_label = zip(test["digit_accuracy_by_label"], test["sum_accuracy_by_cell"], strict=True)
     return render(
         "run.html",
@@ -98,10 +96,10 @@ def report(finished: Finished, labels: Any) -> str:
         summary=summary,
         test=test,
         scores=[(each.title, as_text(test[name], each.unit), each.meaning) for name, each in SCORES.items()],
-        curves=[svg(figure, f"{what} by epoch") for figure, what in curves],
+        curves=_panels(figures.curves(lines), "{} by epoch", ("Loss", "Accuracy")) if len(lines) > 1 else (),
         examples=(folder / "examples.png").read_bytes(),
-        confusion=[svg(figure, f"Confusion matrix of the {output}") for figure, output in confusion],
-        reliability=[svg(figure, f"Accuracy of the {output} by confidence") for output, figure in reliability.items()],
+        confusion=_panels(figures.confusion(predictions, labels), "Confusion matrix of the {}", OUTPUTS),
+        reliability=_panels(reliability, "Accuracy of the {} by confidence", calibration or ()),
         calibration=calibration,
         bins=BINS,
         by_label={
@@ -115,3 +113,7 @@ def report(finished: Finished, labels: Any) -> str:
         made_with=made_with([run]),
         fields={name: value for name, value in as_dict(config).items() if "." in name},
     )
+
+
+def _panels(drawn: Iterable[Figure], name: str, subjects: Iterable[str]) -> list[str]:
+    return [svg(figure, name.format(subject)) for figure, subject in zip(drawn, subjects, strict=True)]
