@@ -14,6 +14,7 @@ import pytest
 from flax import nnx
 from programs import UNOPTIMIZED
 
+from mnistsum import own
 from mnistsum.app import program
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
 from mnistsum.data import load
@@ -104,6 +105,15 @@ def normed() -> Iterator[Config]:
             optimizer=OptimizerConfig(name="sgd", average=0.9),
             training=TrainingConfig(epochs=3.0, batch_size=32),
         )
+
+
+@pytest.fixture
+def own_code(monkeypatch) -> Iterator[None]:
+    """Forget, after the test, what users' files have defined in it and that they were run."""
+    monkeypatch.setattr(own, "_files", {})
+    monkeypatch.setattr(own, "_executed", {})
+    with added_names(**{kind: {} for kind in own.KINDS}):
+        yield
 
 
 @pytest.fixture

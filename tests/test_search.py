@@ -90,14 +90,11 @@ def test_steps_are_timed_run_by_run_and_only_on_one_kind_of_machine():
     [
         (["training.epoch=2"], "training.epochs"),
         (["training.epochs=1 seed=3"], "seed=3: expected a recipe of overrides"),
-        (["training.epochs=1 devices=1"], "devices=1: expected a recipe"),
-        (["training.epochs=1 data.validation=500"], "data.validation=500: expected a recipe"),
         (
             ["training.epochs=1 epochs"],
             "epochs: expected a recipe of overrides such as training.epochs=2, without seeds",
         ),
         (["training.epochs=1", "--seeds", "0"], "--seeds and --validation: expected 1 or more"),
-        (["training.epochs=1", "--validation", "0"], "--seeds and --validation: expected 1 or more"),
     ],
 )
 def test_a_mistake_is_answered_in_words_with_status_2(run_program, tmp_path, monkeypatch, arguments, answer):

@@ -53,14 +53,6 @@ def test_measures_of_runs_by_hand():
     assert (row["adder_lag"]["mean"], row["adder_lag"]["sd"]) == (12.5, pytest.approx(0.5**0.5))
 
 
-def test_a_measure_that_some_seeds_reach_says_how_many():
-    runs = seeds("a", LABELS, LABELS)
-    runs[0].summary["learned"] = {"digit": 8, "sum": 20}
-    runs[1].summary["learned"] = {"digit": 8}
-    (row,) = summarize({"a": runs}, LABELS)["rows"]
-    assert tables.number(row["adder_lag"], ".0f") == "12 (1 of 2)"
-
-
 def test_one_more_measure_is_one_entry(monkeypatch):
     monkeypatch.setitem(ERRORS, "sevens", Measure("sevens", "%", "of digits read as 7", lambda run, _: 0.125))
     summary = summarize({name: seeds(name, LABELS, LABELS) for name in ("a", "b")}, LABELS)
