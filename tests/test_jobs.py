@@ -100,7 +100,7 @@ class Slurm:
         wanted = {f"SLURM_CONF={self.place / 'slurm.conf'}", f"SLURM_JOB_ID={job}"}
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):  # it has ended
-                if wanted <= set((process / "environ").read_text().split("\0")):
+                if wanted <= set((process / "environ").read_text("latin-1").split("\0")):
                     parent = Path("/proc", (process / "stat").read_text().rpartition(")")[2].split()[1])
                     if (parent / "comm").read_text().startswith("slurmstepd"):
                         os.kill(int(parent.name), signal.SIGKILL)
