@@ -31,8 +31,8 @@ def test_the_table_says_which_figures_of_the_write_up_are_in_the_band():
 
 
 def test_the_picture_shows_both_logs():
-    figure = over_write_up([line(1, 0.5, 0.1), line(2, 0.9, 0.2)], WRITE_UP, band)
-    loss, accuracy = figure.axes
+    panels = over_write_up([line(1, 0.5, 0.1), line(2, 0.9, 0.2)], WRITE_UP, band)
+    loss, accuracy = (panel.axes[0] for panel in panels)
     drawn = {str(curve.get_label()): np.asarray(curve.get_xydata()) for curve in (*loss.lines, *accuracy.lines)}
     np.testing.assert_allclose(drawn["here"], [[1, 0.12], [2, 0.12]])
     np.testing.assert_allclose(drawn["sum, here"], [[1, 0.9], [2, 0.8]])
