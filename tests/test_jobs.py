@@ -15,6 +15,7 @@ from programs import TINY, compare, finish, start, write_set
 
 from experiments import cli
 from experiments.comparison.contestants import prepare_contestant
+from mnistsum.app.compiler import set_up_compiler
 from mnistsum.data import load
 from mnistsum.errors import InputError
 
@@ -99,7 +100,7 @@ class Slurm:
         wanted = {f"SLURM_CONF={self.place / 'slurm.conf'}", f"SLURM_JOB_ID={job}"}
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):  # it has ended
-                if wanted <= set((process / "environ").read_text().split("\0")):
+                if wanted <= set((process / "environ").read_text("latin-1").split("\0")):
                     parent = Path("/proc", (process / "stat").read_text().rpartition(")")[2].split()[1])
                     if (parent / "comm").read_text().startswith("slurmstepd"):
                         os.kill(int(parent.name), signal.SIGKILL)
@@ -187,6 +188,8 @@ def test_two_programs_share_their_jobs_and_a_killed_one_is_named_and_retried(tmp
 
 def test_a_job_on_a_machine_of_another_kind_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XLA_FLAGS", "")
+    set_up_compiler()  # as every program does: it sets flags
     write_set(tmp_path / "images", train=576, test=64)
     config = cli.load_config("smoke", TINY)
     contestant = prepare_contestant(config, load(config.data), None, False, tmp_path / "out", "a test")

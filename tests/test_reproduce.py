@@ -2,16 +2,24 @@
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.reproduce import command, table
+from experiments.report.figures import over_write_up
+from experiments.reproduce import WRITE_UP, band, command, table
 from mnistsum.errors import InputError
 
 
 def line(epoch: int, digit: float, sum_: float) -> dict:
     test = {"digit_accuracy": digit, "sum_accuracy": sum_, "digit_loss": 0.1, "sum_loss": 0.14, "images": 10_000}
     return {"epoch": float(epoch), "test": test}
+
+
+def test_the_band_is_wilsons_by_hand():
+    p, n, z = 0.99, 10_000, 1.959964
+    center, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    np.testing.assert_allclose(band(p, n), [(center - half) / (1 + z**2 / n), (center + half) / (1 + z**2 / n)])
 
 
 def test_the_table_says_which_figures_of_the_write_up_are_in_the_band():
@@ -22,6 +30,15 @@ def test_the_table_says_which_figures_of_the_write_up_are_in_the_band():
     assert rows[-1].endswith("] | 98.83 outside |")
 
 
+def test_the_picture_shows_both_logs():
+    panels = over_write_up([line(1, 0.5, 0.1), line(2, 0.9, 0.2)], WRITE_UP, band)
+    loss, accuracy = (panel.axes[0] for panel in panels)
+    drawn = {str(curve.get_label()): np.asarray(curve.get_xydata()) for curve in (*loss.lines, *accuracy.lines)}
+    np.testing.assert_allclose(drawn["here"], [[1, 0.12], [2, 0.12]])
+    np.testing.assert_allclose(drawn["sum, here"], [[1, 0.9], [2, 0.8]])
+    np.testing.assert_allclose(drawn["digit, write-up"][-1], [20, 1 - 0.9896])
+
+
 def test_the_program_prints_the_table_and_draws_the_picture(tmp_path, capsys):
     lines = [line(1, 0.5, 0.1), line(2, 0.9, 0.2)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
@@ -30,11 +47,18 @@ def test_the_program_prints_the_table_and_draws_the_picture(tmp_path, capsys):
     assert Image.open(tmp_path / "write_up.png").size == (1200, 480)
 
 
+def test_fewer_images_widen_the_band():
+    assert band(0.9, 100)[0] < band(0.9, 10_000)[0]
+    few = [line(20, 0.9, 0.98)]
+    few[0]["test"]["images"] = 100
+    assert "[82.56, 94.48]" in table(few)
+
+
 @pytest.mark.parametrize(
     "lines",
     [
         "",
-        json.dumps({"epoch": 1.0, "validation": {}}),
+        *(json.dumps({"epoch": 1.0} | part) for part in ({"validation": {}}, {"test": {}}, {"test": 3})),
         json.dumps({"epoch": 1.0, "validation": {}}) + "\n" + json.dumps(line(2, 0.9, 0.2)),
         json.dumps(line(1, 0.9, 0.2) | {"epoch": 0.5}),
     ],

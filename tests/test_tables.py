@@ -1,7 +1,6 @@
 """A comparison's tables, as they are printed and written."""
 
 import numpy as np
-import pytest
 from programs import LABELS, SUMS, a_run
 
 from experiments.comparison import tables
@@ -80,14 +79,7 @@ def test_what_a_reader_must_know_is_noted():
     assert "b: its learning rate" not in output
 
 
-@pytest.mark.parametrize(
-    ("spread", "form", "shown"),
-    [
-        ({"mean": 0.98765, "sd": 0.0012, "reached": 3, "of": 3}, "%", "98.77 ± 0.12"),
-        ({"mean": 0.98765, "sd": None, "reached": 1, "of": 1}, "%", "98.77"),
-        ({"mean": 1234.5, "sd": 1.0, "reached": 1, "of": 2}, ",.0f", "1,234 (1 of 2)"),
-        ({"mean": None, "reached": 0, "of": 2}, "%", "-"),
-    ],
-)
-def test_numbers_are_shown_with_their_spread(spread, form, shown):
-    assert tables.number(spread, form) == shown
+def test_shares_are_shown_in_percent_and_how_many_seeds_have_a_value():
+    assert tables.number({"mean": 0.98765, "sd": 0.0012, "reached": 3, "of": 3}, "%") == "98.77 ± 0.12"
+    assert tables.number({"mean": 1234.5, "sd": 1.0, "reached": 1, "of": 2}, ",.0f") == "1,234 (1 of 2)"
+    assert tables.number({"mean": None, "reached": 0, "of": 2}, "%") == "-"

@@ -40,13 +40,3 @@ def test_rates_are_halved_and_doubled_until_the_best_lies_between_two_that_do_wo
     assert chosen.config.optimizer.learning_rate == own * 2.0**taken
     assert [trial["learning_rate"] for trial in how["trials"] if trial["taken"]] == [own * 2.0**taken]
     assert how["at_the_edge"] == (abs(taken) == tuning.MAX_DOUBLINGS)
-
-
-@pytest.mark.slow
-def test_trials_are_reused_and_never_tested(job, tmp_path):
-    first = tuning.tune(job, tmp_path / "tuning", lambda **_: None)
-    folders = {path: path.stat().st_mtime for path in (tmp_path / "tuning").iterdir()}
-    assert len(folders) == len(first[1]["trials"]) >= tuning.MIN_TRIALS
-    assert not any('"test":' in (folder / "summary.json").read_text() for folder in folders)
-    assert tuning.tune(job, tmp_path / "tuning", lambda **_: None)[1] == first[1]
-    assert {path: path.stat().st_mtime for path in (tmp_path / "tuning").iterdir()} == folders

@@ -3,7 +3,6 @@
 import hashlib
 import importlib.util
 import json
-import math
 import os
 import re
 from argparse import Namespace
@@ -30,7 +29,8 @@ from mnistsum.app.console import say
 from mnistsum.config import Config, to_json
 from mnistsum.data import digest, load
 from mnistsum.errors import InputError
-from mnistsum.files import make_folder, write_whole
+from mnistsum.files import make_folder, write_json, write_whole
+from mnistsum.models import abstract_model
 from mnistsum.own import load_file
 from mnistsum.types import Data
 
@@ -78,13 +78,15 @@ def compare_finished(folders: Sequence[Path], own: Sequence[str], output: Path, 
         load_file(file)
     runs, notes = group_runs([files.read(folder) for folder in folders])
     first = next(iter(runs.values()))[0]
-    for config_runs in runs.values():
-        for line in check_own(config_runs[0].config):
+    configs = {name: config_runs[0].config for name, config_runs in runs.items()}
+    for config in configs.values():
+        abstract_model(config.model)  # a network of the user's own, whose file is missing, is refused
+        for line in check_own(config):
             say(line)
     data = load(first.config.data)
     if digest(data.test) != first.run["data"]["test"]:
         raise InputError(f"{first.folder}: tested on other images than {first.config.data.name} now holds")
-    notes += differing_fields({name: config_runs[0].config for name, config_runs in runs.items()})
+    notes += differing_fields(configs)
     _report(output, runs, data, {"tuned": {}, "notes": notes, "command": command})
 
 
@@ -114,7 +116,8 @@ def _report(output: Path, runs: dict[str, list[Finished]], data: Data, about: di
     names = re.sub(r"[^\w.+=-]", "_", "-".join(runs))[:MAX_NAME].lstrip(".")
     folder = output / f"{names}-{hashlib.sha256(configs.encode()).hexdigest()[:6]}"
     make_folder(folder)
-    write_whole(folder / "comparison.json", json.dumps(_without_nan(summary), indent=1) + "\n")
+    finite = json.loads(json.dumps(summary), parse_constant=lambda _: None)  # JSON has no NaN
+    write_json(folder / "comparison.json", finite)
     write_whole(folder / "comparison.md", tables.in_markdown(summary))
     write_whole(folder / "comparison.html", page(summary))
     save([figures.intervals(summary)], folder / "comparison.png", dpi=150)
@@ -134,12 +137,3 @@ def page(summary: dict[str, Any]) -> str:
         costs=[pages.svg(figure, f"Sum accuracy by {axis}") for axis, figure in figures.costs(summary).items()],
         cells=[pages.svg(figure, f"Wrong sums of {name}") for name, figure in figures.cells(summary).items()],
     )
-
-
-def _without_nan(value: Any) -> Any:
-    """Return a value for JSON, with None for numbers that are not finite, which JSON does not have."""
-    if isinstance(value, dict):
-        return {name: _without_nan(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

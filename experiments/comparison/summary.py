@@ -44,6 +44,33 @@ def _share(which: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[F
     return compute
 
 
+def _renamed(run: Finished, labels: np.ndarray) -> float | None:
+    permutation = run.summary["permutation"]
+    return None if permutation is None else float((np.array(permutation)[run.predictions["digit"]] == labels).mean())
+
+
+def _mean_of_cells(held_out: bool) -> Callable[[Finished, object], float | None]:
+    """Return a measure's function: the mean over the pairs that are held out, or the others; None if none are."""
+
+    def compute(run: Finished, _: object) -> float | None:
+        cells = np.array(run.summary["test"]["sum_accuracy_by_cell"], float)
+        which = held_out_cells(run.config.objective)
+        return float(np.nanmean(cells[which == held_out])) if which.any() else None
+
+    return compute
+
+
+def _seconds_to_good(run: Finished, _: object) -> float | None:
+    split = evaluated_split(run.config)
+    worst = ((min(judged_accuracy(line[split], output) for output in OUTPUTS), line) for line in run.lines)
+    return next((line["clock"]["train_seconds"] for accuracy, line in worst if accuracy >= GOOD), None)
+
+
+def _adder_lag(run: Finished, _: object) -> float | None:
+    learned = run.summary["learned"] or {}
+    return learned["sum"] - learned["digit"] if len(learned) == len(OUTPUTS) else None
+
+
 # The tables' measures, each declared once: to add one, add a line. SCORES come from the evaluation itself.
 ACCURACY: dict[str, Measure] = {name: _score(name) for name in SCORES}
 ERRORS: dict[str, Measure] = {
@@ -51,22 +78,13 @@ ERRORS: dict[str, Measure] = {
     "adder_wrong": Measure("adder wrong", "%", "wrong sums of digits read right", _share(lambda d, s: d & ~s)),
     "right_by_luck": Measure("right by luck", "%", "right sums of misread digits", _share(lambda d, s: ~d & s)),
     "digit_accuracy_renamed": Measure(
-        "digit, renamed",
-        "%",
-        "digits under their best one-to-one renaming, fitted on validation images",
-        lambda run, labels: _renamed(run, labels),
+        "digit, renamed", "%", "digits under their best renaming, fitted on validation images", _renamed
     ),
     "sum_accuracy_trained_cells": Measure(
-        "trained pairs",
-        "%",
-        "sums of the pairs of digit and number that are trained",
-        lambda run, _: _mean_of_cells(run, held_out=False),
+        "trained pairs", "%", "sums of pairs of digit and number that are trained", _mean_of_cells(held_out=False)
     ),
     "sum_accuracy_held_out": Measure(
-        "held-out pairs",
-        "%",
-        "sums of the pairs of digit and number that were never trained",
-        lambda run, _: _mean_of_cells(run, held_out=True),
+        "held-out pairs", "%", "sums of pairs of digit and number that are never trained", _mean_of_cells(held_out=True)
     ),
 }
 COSTS: dict[str, Measure] = {
@@ -80,7 +98,7 @@ COSTS: dict[str, Measure] = {
         f"s to {100 * GOOD:.1f} %",
         ".1f",
         f"training seconds until both outputs had {100 * GOOD:.1f} % of the validation images right",
-        lambda run, _: _seconds_to_good(run),
+        _seconds_to_good,
     ),
     "images_per_second": Measure(
         "images/s",
@@ -95,7 +113,7 @@ LEARNING: dict[str, Measure] = {
         ",.0f",
         f"steps from {100 * LEARNED:.0f} % of digits to {100 * LEARNED:.0f} % of sums, on {WATCH_IMAGES:,} validation "
         "images; runs of experiments.run are not watched in this way (-)",
-        lambda run, _: _adder_lag(run),
+        _adder_lag,
     ),
 }
 TABLES = (ACCURACY, ERRORS, COSTS, LEARNING)
@@ -194,29 +212,6 @@ def _alarms(runs: dict[str, list[Finished]]) -> list[str]:
                 apart = f"{min(values):.2%} to {max(values):.2%}"
                 alarms.append(f"{name}: {output} accuracy differs by more than a point between seeds: {apart}")
     return alarms
-
-
-def _renamed(run: Finished, labels: np.ndarray) -> float | None:
-    permutation = run.summary["permutation"]
-    return None if permutation is None else float((np.array(permutation)[run.predictions["digit"]] == labels).mean())
-
-
-def _mean_of_cells(run: Finished, held_out: bool) -> float | None:
-    """Return the mean accuracy of the pairs that are held out, or of the others; None if none are held out."""
-    cells = np.array(run.summary["test"]["sum_accuracy_by_cell"], float)
-    which = held_out_cells(run.config.objective)
-    return float(np.nanmean(cells[which == held_out])) if which.any() else None
-
-
-def _seconds_to_good(run: Finished) -> float | None:
-    split = evaluated_split(run.config)
-    worst = ((min(judged_accuracy(line[split], output) for output in OUTPUTS), line) for line in run.lines)
-    return next((line["clock"]["train_seconds"] for accuracy, line in worst if accuracy >= GOOD), None)
-
-
-def _adder_lag(run: Finished) -> float | None:
-    learned = run.summary["learned"] or {}
-    return learned["sum"] - learned["digit"] if len(learned) == len(OUTPUTS) else None
 
 
 def _right(runs: list[Finished], labels: np.ndarray) -> dict[str, np.ndarray]:

@@ -74,8 +74,7 @@ def finish(axes: Axes, axis: Axis, label: Callable[[float, object], str] = label
     axis.set_major_locator(FixedLocator(_ticks(low, high, room * np.log10(high / low))))
     axis.set_major_formatter(FuncFormatter(label))
     axis.set_minor_locator(NullLocator())
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    _draw_grid(axes)
 
 
 def finish_curve(axes: Axes, title: str, quantity: str, label: Callable[[float, object], str]) -> None:
@@ -189,10 +188,14 @@ def reliability(curves: dict[str, Any], output: str) -> Figure:
     upper.set(title=output, ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
     upper.legend(frameon=False, fontsize=9, loc="lower right")
     lower.set(xlabel="confidence", ylabel="answers", yscale="log", ylim=(0.7, None))
-    for axes in (upper, lower):
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+    _draw_grid(upper)
+    _draw_grid(lower)
     return figure
+
+
+def _draw_grid(axes: Axes) -> None:
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _finish_both(loss: Axes, accuracy: Axes) -> None:
@@ -245,11 +248,8 @@ def _ticks(low: float, high: float, apart: float) -> list[float]:
 
     If fewer than three values of one digit fit, those of a linear scale are taken.
     """
-    for values in (
-        [digit / 10.0**power for digit in (1, 2, 5) for power in range(-2, 5)],
-        [digit / 10.0**power for digit in (1, 2, 5, 3, 4, 6, 7, 8, 9) for power in range(-2, 5)],
-        MaxNLocator(5).tick_values(low, high),
-    ):
+    round_values = [digit / 10.0**power for digit in (1, 2, 5, 3, 4, 6, 7, 8, 9) for power in range(-2, 5)]
+    for values in (round_values[:21], round_values, MaxNLocator(5).tick_values(low, high)):
         ticks: list[float] = []
         for value in values:
             if low <= value <= high and all(abs(np.log10(value / tick)) >= apart for tick in ticks):

@@ -88,7 +88,6 @@ def report(finished: Finished, labels: Any) -> str:
     """Return the report of a finished run, from its files and the labels of its test images."""
     folder, config, run, lines, summary, predictions = finished
     test, calibration = summary["test"], summary["calibration"]
-    curves = figures.curves(lines) if len(lines) > 1 else []
     reliability = [figures.reliability(each, output) for output, each in (calibration or {}).items()]
     by_label = zip(test["digit_accuracy_by_label"], test["sum_accuracy_by_cell"], strict=True)
     return render(
@@ -97,7 +96,7 @@ def report(finished: Finished, labels: Any) -> str:
         summary=summary,
         test=test,
         scores=[(each.title, as_text(test[name], each.unit), each.meaning) for name, each in SCORES.items()],
-        curves=_panels(curves, "{} by epoch", ("Loss", "Accuracy")[: len(curves)]),
+        curves=_panels(figures.curves(lines), "{} by epoch", ("Loss", "Accuracy")) if len(lines) > 1 else (),
         examples=(folder / "examples.png").read_bytes(),
         confusion=_panels(figures.confusion(predictions, labels), "Confusion matrix of the {}", OUTPUTS),
         reliability=_panels(reliability, "Accuracy of the {} by confidence", calibration or ()),

@@ -108,29 +108,26 @@ def main() -> None:
     for name in SETS:
         drawn = draw(name)
         seen, digits = judge(drawn)
-        right = [drawing.label == digit for drawing, digit in zip(drawn, digits, strict=True)]
-        fonts = Counter(drawing.font for drawing in drawn)
-        wrong = Counter(drawing.font for drawing, good in zip(drawn, right, strict=True) if not good)
-        lines += ["", f"Set `{name}`: {sum(right)} of {len(right)} are read right, {np.mean(right):.2%}.", ""]
-        rows = [[font, fonts[font], wrong[font]] for font in sorted(fonts)]
+        wrong = [i for i, drawing in enumerate(drawn) if drawing.label != digits[i]]
+        right = len(drawn) - len(wrong)
+        lines += ["", f"Set `{name}`: {right} of {len(drawn)} are read right, {right / len(drawn):.2%}.", ""]
+        fonts, failed = Counter(drawing.font for drawing in drawn), Counter(drawn[i].font for i in wrong)
+        rows = [[font, fonts[font], failed[font]] for font in sorted(fonts)]
         lines.append(markdown(["font", "drawings", "misread"], rows))
-        misread += [(drawn[i], seen[i], digits[i]) for i in np.flatnonzero(np.logical_not(right))]
+        misread += [(drawn[i], seen[i], digits[i]) for i in wrong]
     (results / "drawings.md").write_text("\n".join(lines) + "\n")
-    save([_figure(misread)], results / "drawings.png")
 
-
-def _figure(misread: list[tuple[Drawing, np.ndarray, int]]) -> Figure:
-    """Draw each misread drawing beside what the network sees."""
     rows = -(-len(misread) // 5)
-    figure = Figure((11, 1.75 * rows), dpi=90, layout="constrained")
-    for axes, (drawing, image, digit) in zip(figure.subplots(rows, 10).reshape(-1, 2), misread, strict=False):
+    figure = Figure((11, 1.75 * rows), layout="constrained")
+    pairs = figure.subplots(rows, 10).reshape(-1, 2)  # a misread drawing beside what the network sees
+    for axes, (drawing, image, digit) in zip(pairs, misread, strict=False):
         axes[0].imshow(drawing.image)
         axes[0].set_title(drawing.font.removesuffix("-Regular"), fontsize=7)
         axes[1].imshow(image[..., 0], cmap="gray_r")
         axes[1].set_title(f"{drawing.label} read as {digit}", fontsize=8)
     for axes in figure.axes:
         axes.axis("off")
-    return figure
+    save([figure], results / "drawings.png", dpi=90)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,148 @@
+"""The figures of runs and comparisons: drawn from any finished evaluation, and they show what they say."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from programs import LABELS, SUMS, a_run
+
+from experiments.comparison import figures as comparison
+from experiments.comparison.summary import summarize
+from experiments.report import figures
+from mnistsum.config import ObjectiveConfig
+from mnistsum.types import Split
+
+
+def predictions(digit: np.ndarray) -> dict[str, np.ndarray]:
+    return {"digit": digit, "sum": digit[:, None] + np.arange(10)}
+
+
+def spread(mean, low=None, high=None):
+    return {"mean": mean, "low": mean - 0.001 if low is None else low, "high": mean + 0.001 if high is None else high}
+
+
+def test_panels_stand_side_by_side_in_a_file(tmp_path):
+    figures.save([figures.new_panel()[0] for _ in range(2)], tmp_path / "two.png", dpi=100)
+    assert Image.open(tmp_path / "two.png").size == (1000, 360)
+
+
+@pytest.mark.parametrize("wrong", [0, 3, 40])
+def test_examples_name_every_mistake_there_is(mnist, wrong):
+    split = Split(*(array[:100] for array in mnist.test))
+    labels = np.asarray(split.labels)
+    digit = np.where(np.arange(100) < wrong, (labels + 1) % 10, labels)
+    ((upper, lower),) = (panel.axes for panel in figures.examples(predictions(digit), split))
+    assert lower.get_title("left") == f"Mistakes: {min(wrong, 16)} of the {wrong} images with a wrong digit or sum"
+    assert len(lower.images) == len(lower.texts) == min(wrong, 16)
+    assert all("read" in text.get_text() for text in lower.texts)
+    assert sum("read" in text.get_text() for text in upper.texts) <= wrong / 2 + 2  # chosen at random
+
+
+def test_confusion_counts_every_image_and_pair(mnist):
+    labels = np.asarray(mnist.test.labels[:100])
+    digits, sums = (panel.axes[0] for panel in figures.confusion(predictions((labels + 1) % 10), labels))
+    assert [axes.get_title() for axes in (digits, sums)] == ["Digit: 100 of 100 wrong", "Sum: 1,000 of 1,000 wrong"]
+    counts = {text.get_position(): int(text.get_text()) for text in digits.texts}
+    assert counts == {((digit + 1) % 10, digit): (labels == digit).sum() for digit in range(10)}  # across, down
+    assert [digits.get_xlabel(), digits.get_ylabel()] == ["predicted", "true"]
+
+
+def test_curves_are_of_the_lines_of_metrics():
+    scores = ("digit_accuracy", "sum_accuracy", "digit_loss", "sum_loss")
+    random = np.random.default_rng(4)
+    lines = [
+        {"epoch": float(epoch)}
+        | {part: {name: random.random() for name in ("loss", *scores)} for part in ("train", "validation")}
+        for epoch in (1, 2, 3)
+    ]
+    losses, errors = (panel.axes[0] for panel in figures.curves(lines))
+    expected = {"training, as minimized (running mean)": [line["train"]["loss"] for line in lines]}
+    for output, part in itertools.product(("digit", "sum"), ("train", "validation")):
+        name = f"{part.replace('train', 'training')}, {output}"
+        expected[f"error {name}"] = [1 - line[part][f"{output}_accuracy"] for line in lines]
+        if part == "validation":
+            expected[name] = [line[part][f"{output}_loss"] for line in lines]
+    drawn = {line.get_label(): line.get_ydata() for line in losses.lines}
+    drawn |= {f"error {line.get_label()}": line.get_ydata() for line in errors.lines}
+    assert drawn.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(drawn[name], values)
+    bottom, top = errors.get_ylim()
+    assert bottom > top  # the best is above
+
+
+def test_reliability_is_drawn_before_and_after():
+    curves = {
+        when: {"answers": [0, 4, 6], "confidence": [0, 0.5, sure], "accuracy": [0, 0.4, 0.9], "error": error}
+        for when, sure, error in (("before", 0.8, 0.02), ("after", 0.9, 0.01))
+    }
+    upper, _ = figures.reliability(curves, "digit").axes
+    for line, sure, label in zip(upper.lines[1:], (0.8, 0.9), ("before: error 2.00", "after: error 1.00"), strict=True):
+        np.testing.assert_allclose(line.get_xydata(), [(0.5, 0.4), (sure, 0.9)])  # no answers, no point
+        assert line.get_label() == f"{label} points"
+
+
+@pytest.mark.parametrize(
+    "accuracies", [(0.971, 0.988, 0.994), (0.9951, 0.9957, 0.9963), (0.1, 0.9, 0.999), (0.99, 0.9901, 0.99)]
+)
+def test_the_labels_of_accuracies_are_two_at_least_and_do_not_overlap(accuracies):
+    held_out = {"mean": None}
+    rows = [
+        {"config": "a", "digit_accuracy": each, "sum_accuracy": each, "sum_accuracy_held_out": held_out}
+        for each in (spread(mean, mean - 2e-4, mean + 2e-4) for mean in accuracies)
+    ]
+    figure = comparison.intervals({"rows": rows})
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert len(boxes) >= 2
+    for left, right in itertools.pairwise(sorted(boxes, key=lambda box: box.x0)):
+        assert left.x1 < right.x0
+
+
+@pytest.mark.parametrize("obstacle", [None, "other machine"])
+def test_a_front_joins_the_configs_that_none_beats_and_seconds_of_other_machines_have_none(obstacle):
+    costs = (("small", 0.98, 10), ("beaten", 0.97, 50), ("large", 0.995, 100))
+    rows = [
+        {"config": name, "sum_accuracy": spread(mean), "parameters": cost, "multiply_adds": cost}
+        | {"train_seconds": {"mean": cost}, "not_compared": obstacle if name == "large" else None}
+        for name, mean, cost in costs
+    ]
+    panels = comparison.costs({"rows": rows})
+    assert list(panels) == ["parameters", "multiply-adds"] + ([] if obstacle else ["seconds of training"])
+    for (axes,) in (panel.axes for panel in panels.values()):
+        np.testing.assert_allclose(axes.lines[0].get_xydata(), [(10, 0.02), (100, 0.005)])
+        for (_, mean, cost), bar in zip(costs, axes.containers, strict=True):
+            (segment,) = bar[2][0].get_segments()
+            np.testing.assert_allclose(segment, [(cost, 1 - mean - 0.001), (cost, 1 - mean + 0.001)])
+        bottom, top = axes.get_ylim()
+        assert bottom > top  # the best is above
+
+
+def test_every_figure_is_drawn_from_extreme_summaries(tmp_path):
+    """Perfect, hopeless, not finite, of one seed, of one evaluation, with a label that has no images."""
+    hopeless = [a_run("b", seed, (LABELS + 1) % 10, SUMS * 0 + 18) for seed in range(2)]
+    diverged = [a_run("c", seed, config={"objective": ObjectiveConfig(held_out=3)}) for seed in range(2)]
+    for run in diverged:
+        run.summary["test"]["sum_accuracy_by_cell"][3] = [math.nan] * 10
+    summary = summarize({"a": [a_run(), a_run(seed=1)], "b": hopeless, "c" * 200: diverged}, LABELS)
+    summary["rows"][0]["sum_accuracy"] |= {"low": None, "high": None}  # of one seed
+    assert comparison.curves(summary) == {}  # of one evaluation
+    for row, loss in zip(summary["rows"], (1e-9, 1e3, math.nan), strict=True):
+        accuracies = {"mean": [0.0, 1.0], "low": [0.0, 1.0], "high": [0.0, 1.0]}
+        row["curve"] = {"epoch": [0.5, 1]}
+        for output, (name, values) in itertools.product(("digit", "sum"), accuracies.items()):
+            row["curve"] |= {f"{output}_accuracy_{name}": values, f"{output}_loss_{name}": [loss, loss]}
+    assert len(comparison.curves(summary)) == 4
+    drawn = [comparison.intervals(summary)]
+    bars = [bar.get_label() for bar in drawn[0].axes[0].containers]
+    assert bars == ["digit", "sum, trained pairs", "sum, held-out pairs"]
+    assert len({comparison.color(i) for i in range(24)}) == 24
+    for draw in (comparison.curves, comparison.costs, comparison.cells):
+        drawn += draw(summary).values()
+    line = hopeless[0].lines[0] | {"train": {"loss": math.nan, "digit_accuracy": 0.0, "sum_accuracy": 1.0}}
+    drawn += figures.curves([line])
+    for i, figure in enumerate(drawn):
+        figures.save([figure], tmp_path / f"{i}.png", dpi=30)
+    assert len(drawn) == 1 + 4 + 3 + 3 + 2
