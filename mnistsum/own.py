@@ -113,6 +113,25 @@ def added_names(**kinds: Mapping[str, Any]) -> Iterator[None]:
             KINDS[kind].update(names)
 
 
+@contextlib.contextmanager
+def forgotten() -> Iterator[None]:
+    """Forget, for the time of a `with` block, which users' files were run, as a new process has run none."""
+    before = [known.copy() for known in (_files, _executed, _before, *KINDS.values())]
+    _restore([{}, {}, set(), *({name: known[name] for name in SHIPPED[kind]} for kind, known in KINDS.items())])
+    try:
+        yield
+    finally:
+        for module in _brought_in():
+            sys.modules.pop(module.__name__, None)
+        _restore(before)
+
+
+def _restore(contents: list[Any]) -> None:
+    for known, content in zip((_files, _executed, _before, *KINDS.values()), contents, strict=True):
+        known.clear()
+        known.update(content)
+
+
 def own_names() -> list[str]:
     """Return the names that users' files have added."""
     return [name for kind, known in KINDS.items() for name in known if name not in SHIPPED[kind]]

@@ -1,9 +1,9 @@
 """Fixtures that tests share: a few real images, and a config small enough to compile and train in seconds."""
 
+import contextlib
 import gc
 import os
 import signal
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -69,20 +69,14 @@ def run_program(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
 def new_process(monkeypatch, tmp_path) -> Iterator[Callable[[], None]]:
     """Import from the test's folder, and yield a function that forgets users' files, as a new process has run none."""
     monkeypatch.syspath_prepend(tmp_path)
-    modules = set(sys.modules)
+    with contextlib.ExitStack() as stack:
 
-    def forget() -> None:
-        for name in set(sys.modules) - modules:
-            del sys.modules[name]
-        for name, empty in (("_files", {}), ("_executed", {}), ("_before", set())):
-            monkeypatch.setattr(own, name, empty)
-        for kind, known in own.KINDS.items():
-            for name in known.keys() - own.SHIPPED[kind]:
-                del known[name]
+        def forget() -> None:
+            stack.close()
+            stack.enter_context(own.forgotten())
 
-    forget()
-    yield forget
-    forget()
+        forget()
+        yield forget
 
 
 @pytest.fixture(scope="session")
@@ -129,11 +123,9 @@ def normed() -> Iterator[Config]:
 
 
 @pytest.fixture
-def own_code(monkeypatch) -> Iterator[None]:
+def own_code() -> Iterator[None]:
     """Forget, after the test, what users' files have defined in it and that they were run."""
-    monkeypatch.setattr(own, "_files", {})
-    monkeypatch.setattr(own, "_executed", {})
-    with added_names(**{kind: {} for kind in own.KINDS}):
+    with own.forgotten():
         yield
 
 

@@ -48,11 +48,7 @@ def copied(compared, own_code, tmp_path, monkeypatch):
     """A copy of the comparison's folder, in which the test runs as if it had loaded none of the user's files."""
     shutil.copytree(compared[0], tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    known = set(sys.modules)
-    yield tmp_path
-    for name in sys.modules.keys() - known:
-        if name.startswith("wide_"):
-            del sys.modules[name]
+    return tmp_path
 
 
 def read_comparison(folder: Path) -> dict:

@@ -38,7 +38,7 @@ def test_json_gives_an_equal_config_back(config):
         ("training.batch_size", 0, "training.batch_size: expected greater than or equal to 1, found 0"),
         ("training.epochs", float("nan"), "training.epochs: .*, found nan"),
         ("model.widths", [8, 0], "model.widths: expected greater than or equal to 1, found 0"),
-        ("model.dtype", "float16", "model.dtype: expected 'float32' or 'bfloat16', found 'float16'"),
+        ("model.dtype", "float16", "model.dtype: expected 'auto', 'float32' or 'bfloat16', found 'float16'"),
         ("objective.digit_weight", None, "objective.digit_weight: .*, found None"),
         ("training.surprise", 1, "training.surprise: .*, found 1"),
         ("training", 5, "training: .*, found 5"),

@@ -193,7 +193,7 @@ def test_only_what_is_a_users_is_checked(tiny, monkeypatch):
 def test_a_warning_names_a_parameter_that_no_gradient_reaches_and_the_faulty_jaxlib(tiny, monkeypatch):
     monkeypatch.setattr(job, "version", lambda _: "0.10.2")
     checked, unreached, faulty = check_own(tiny("model.classifier=unused"))
-    assert checked == "smoke: checked shapes, padding, permutation, digit_ignores_number, keys, objective"
+    assert checked == "smoke: checked shapes, independence, digit_ignores_number, keys, objective"
     assert unreached == "warning: smoke: no gradient reaches classifier.unused"
     assert faulty.startswith("warning: jaxlib 0.10.2 miscompiles")
     monkeypatch.setattr(job, "version", lambda _: "0.11.0")

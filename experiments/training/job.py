@@ -58,6 +58,9 @@ def prepare(config: Config, command: str, data: Data | None = None, init: str | 
     Raises:
         InputError: if the config cannot be trained.
     """
+    config = dataclasses.replace(
+        config, model=resolve_dtype(config.model), optimizer=resolve_dtype(config.optimizer)
+    )
     data = load(config.data) if data is None else data
     recipe = make_recipe(config, len(data.train.labels))
     initial = None if init is None else _load_initial(config, init)
