@@ -55,7 +55,10 @@ def test_modules_of_the_library_import_only_from_their_own_layer_and_lower_ones(
 
 
 def test_no_module_imports_a_program():
-    programs = {f"experiments.{file.stem}" for file in (ROOT / "experiments").glob("*.py")} - {"experiments.cli", "experiments.single"}
+    programs = {f"experiments.{file.stem}" for file in (ROOT / "experiments").glob("*.py")} - {
+        "experiments.cli",
+        "experiments.single",
+    }
     assert [name for name, targets in imports().items() if targets & programs] == []
 
 

@@ -9,7 +9,7 @@ from experiments.comparison import tuning
 from experiments.report import console
 from experiments.training import reuse
 from experiments.training.folder import Finished
-from experiments.training.job import Job, prepare
+from experiments.training.job import Job, make_record, prepare
 from experiments.training.reuse import RunSet
 from experiments.training.stops import COMPARED
 from mnistsum.app.console import say
@@ -53,15 +53,13 @@ def check_configs(configs: Sequence[Config]) -> None:
         raise InputError("compare: expected validation images to track learning on; add data.validation=5000")
 
 
-def prepare_contestant(
-    config: Config, data: Data, own: Path | None, tuned: bool, output: Path, command: str
-) -> Contestant:
-    """Return a contestant. Each run uses one device, so that devices can share the seeds."""
-    job = prepare(dataclasses.replace(config, devices=1), command, data)
+def prepare_jobs(configs: Sequence[Config], data: Data, tuned: bool, command: str) -> list[Job]:
+    """Return the jobs of configs. Each run uses one device, so that devices can share the seeds."""
+    jobs = [prepare(dataclasses.replace(config, devices=1), command, data) for config in configs]
+    record = make_record(data)  # of what all of them have brought into the process
     if tuned:
-        settings = job.record["settings"] | {"tuned": TUNED}
-        job = job._replace(record=job.record | {"settings": settings})
-    return Contestant(job, own, tuned, output)
+        record["settings"]["tuned"] = TUNED
+    return [job._replace(record=record) for job in jobs]
 
 
 def train(contestant: Contestant, seeds: Sequence[int], update_progress: Callable[..., None]) -> None:

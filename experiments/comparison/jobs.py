@@ -21,9 +21,10 @@ from experiments.comparison import contestants
 from experiments.comparison.contestants import Contestant
 from experiments.report import console
 from experiments.training import folder as files
-from experiments.training.job import differences, make_record
+from experiments.training.job import differences
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import say
+from mnistsum.config import Config
 from mnistsum.data import load
 from mnistsum.errors import InputError, first_line
 from mnistsum.own import load_file
@@ -39,6 +40,7 @@ class JobSpec(NamedTuple):
     contestant: Contestant
     folders: dict[int, Path]  # by seed; each exists once its run has ended
     own: tuple[Path, ...]  # all users' files of the comparison
+    configs: tuple[Config, ...]  # all that are compared
 
     @property
     def name(self) -> str:
@@ -57,10 +59,12 @@ def train_in_jobs(
     jobs = Jobs(options.submit, options.output)
     size = len(seeds) if options.tune else options.seeds_per_job  # one job tunes a config
     own = tuple(each.own.absolute() for each in compared if each.own is not None)
+    configs = tuple(each.job.config for each in compared)
     specs = []
     for contestant in compared:
         folders = list(contestant.runs(seeds).folders.items())
-        specs += [JobSpec(contestant, dict(folders[i : i + size]), own) for i in range(0, len(folders), size)]
+        parts = [dict(folders[i : i + size]) for i in range(0, len(folders), size)]
+        specs += [JobSpec(contestant, part, own, configs) for part in parts]
     existed = {folder for spec in specs for folder in spec.folders.values() if folder.exists()}
 
     def on_finished(spec: JobSpec, seed: int) -> None:
@@ -87,14 +91,12 @@ def run_job(spec: JobSpec) -> None:
     for file in spec.own:
         load_file(file)
     contestant = spec.contestant
-    data = load(contestant.job.config.data)
-    record = make_record(data)
-    settings = contestant.job.record["settings"]
-    if "tuned" in settings:
-        record["settings"]["tuned"] = settings["tuned"]
-    if changed := differences(contestant.job.record, record):
+    expected = contestant.job
+    data = load(expected.config.data)
+    jobs = contestants.prepare_jobs(spec.configs, data, contestant.tuned, expected.command)
+    (job,) = (job for job in jobs if job.config.name == expected.config.name)
+    if changed := differences(expected.record, job.record):
         raise InputError(f"not the run that was asked for: {'; '.join(changed)}; submit from a machine of this kind")
-    job = contestant.job._replace(data=data)
     contestants.train(contestant._replace(job=job), list(spec.folders), lambda **_: None)
 
 

@@ -53,9 +53,10 @@ def compare(options: Namespace, configs: list[Config], command: str) -> None:
         os.environ["JAX_PLATFORMS"] = "cpu"  # of the jobs
     set_up_compiler()
     data = load(configs[0].data)
+    jobs = contestants.prepare_jobs(configs, data, options.tune, command)
     compared = [
-        contestants.prepare_contestant(config, data, cli.own_file(name), options.tune, options.output, command)
-        for name, config in zip(options.configs, configs, strict=True)
+        Contestant(job, cli.own_file(name), options.tune, options.output)
+        for name, job in zip(options.configs, jobs, strict=True)
     ]
     for config in configs:
         for line in check_own(config):

@@ -1,5 +1,6 @@
 """What a run is made of: its config, recipe, data, and the record of what decides it; made once and handed down."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -19,9 +20,13 @@ import numpy as np
 from mnistsum import own, testing
 from mnistsum.config import Config, as_dict
 from mnistsum.data import digest, load, pair
+from mnistsum.devices import resolve_dtype
 from mnistsum.errors import InputError
 from mnistsum.models import Model, abstract_model
 from mnistsum.models.summary import count_multiply_adds, count_parameters
+from mnistsum.names import find
+from mnistsum.objective import OBJECTIVES
+from mnistsum.optimizer import optimizer
 from mnistsum.predict import load_pretrained
 from mnistsum.storage import first_difference, name_arrays
 from mnistsum.train import Recipe, init_state, make_recipe, split_keys, train_step
@@ -58,14 +63,21 @@ def prepare(config: Config, command: str, data: Data | None = None, init: str | 
     Raises:
         InputError: if the config cannot be trained.
     """
-    config = dataclasses.replace(
-        config, model=resolve_dtype(config.model), optimizer=resolve_dtype(config.optimizer)
-    )
+    config = dataclasses.replace(config, model=resolve_dtype(config.model), optimizer=resolve_dtype(config.optimizer))
     data = load(config.data) if data is None else data
     recipe = make_recipe(config, len(data.train.labels))
     initial = None if init is None else _load_initial(config, init)
-    trace_step(recipe)
+    _check_names(recipe)
+    if own.own_names():
+        trace_step(recipe)
     return Job(config, recipe, data, make_record(data, initial), command, initial)
+
+
+def _check_names(recipe: Recipe) -> None:
+    """Look up the names of a config; raise InputError if one does not exist, or the network cannot be trained."""
+    abstract_model(recipe.model)
+    optimizer(recipe.optimizer, recipe.steps)
+    find(OBJECTIVES, "objective.name", recipe.objective.name)
 
 
 def trace_step(recipe: Recipe) -> None:
