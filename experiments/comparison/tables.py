@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from experiments.comparison.summary import ACCURACY, COSTS, ERRORS, LEARNING, Measure
+from experiments.comparison.measures import ACCURACY, COSTS, ERRORS, LEARNING, Measure
 from experiments.training.folder import OUTPUTS
 from experiments.training.runs import FAILED
 from mnistsum.app.console import console, say

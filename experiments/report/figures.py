@@ -74,7 +74,8 @@ def finish(axes: Axes, axis: Axis, label: Callable[[float, object], str] = label
     axis.set_major_locator(FixedLocator(_ticks(low, high, room * np.log10(high / low))))
     axis.set_major_formatter(FuncFormatter(label))
     axis.set_minor_locator(NullLocator())
-    _draw_grid(axes)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def finish_curve(axes: Axes, title: str, quantity: str, label: Callable[[float, object], str]) -> None:
@@ -166,36 +167,6 @@ def examples(predictions: dict[str, np.ndarray], split: Split) -> list[Figure]:
     _draw_tiles(upper, predictions, split, chosen, numbers)
     _draw_tiles(lower, predictions, split, shown, telling)
     return [figure]
-
-
-@matplotlib.rc_context(PAGE)
-def reliability(curves: dict[str, Any], output: str) -> Figure:
-    """Draw one output's accuracy by confidence before and after calibration; below, the number of answers per bin.
-
-    A reliability diagram (DeGroot & Fienberg 1983), with the bins of Guo et al. 2017, arXiv:1706.04599.
-    """
-    figure, axes = new_panel(height=4.6)
-    axes.remove()
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    upper.plot([0, 1], [0, 1], "--", color=QUIET, linewidth=1)
-    for name, mark, shade in (("before", "o", QUIET), ("after", "s", COLORS[output])):
-        curve = curves[name]
-        count, sure, right = (np.array(curve[key]) for key in ("answers", "confidence", "accuracy"))
-        some = count > 0
-        label = f"{name}: error {100 * curve['error']:.2f} points"
-        upper.plot(sure[some], right[some], f"{mark}-", color=shade, ms=4.5, linewidth=1.2, label=label)
-        lower.stairs(count, np.linspace(0, 1, len(count) + 1), color=shade, linewidth=1.4)
-    upper.set(title=output, ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
-    upper.legend(frameon=False, fontsize=9, loc="lower right")
-    lower.set(xlabel="confidence", ylabel="answers", yscale="log", ylim=(0.7, None))
-    _draw_grid(upper)
-    _draw_grid(lower)
-    return figure
-
-
-def _draw_grid(axes: Axes) -> None:
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _finish_both(loss: Axes, accuracy: Axes) -> None:

@@ -17,7 +17,6 @@ from experiments.training.folder import OUTPUTS, PICTURES, REPORT, Finished
 from experiments.training.job import machine
 from mnistsum.app import STYLE
 from mnistsum.app.console import as_text
-from mnistsum.calibration import BINS
 from mnistsum.config import as_dict
 from mnistsum.evaluation import SCORES
 from mnistsum.files import write_whole
@@ -87,8 +86,7 @@ def write_report(finished: Finished, data: Data) -> None:
 def report(finished: Finished, labels: Any) -> str:
     """Return the report of a finished run, from its files and the labels of its test images."""
     folder, config, run, lines, summary, predictions = finished
-    test, calibration = summary["test"], summary["calibration"]
-    reliability = [figures.reliability(each, output) for output, each in (calibration or {}).items()]
+    test = summary["test"]
     by_label = zip(test["digit_accuracy_by_label"], test["sum_accuracy_by_cell"], strict=True)
     return render(
         "run.html",
@@ -99,9 +97,6 @@ def report(finished: Finished, labels: Any) -> str:
         curves=_panels(figures.curves(lines), "{} by epoch", ("Loss", "Accuracy")) if len(lines) > 1 else (),
         examples=(folder / "examples.png").read_bytes(),
         confusion=_panels(figures.confusion(predictions, labels), "Confusion matrix of the {}", OUTPUTS),
-        reliability=_panels(reliability, "Accuracy of the {} by confidence", calibration or ()),
-        calibration=calibration,
-        bins=BINS,
         by_label={
             "header": ["digit", "read right", *(f"+{number}" for number in range(10))],
             "rows": [

@@ -90,22 +90,6 @@ def costs(summary: dict[str, Any]) -> dict[str, Figure]:
     return panels
 
 
-@matplotlib.rc_context(PAGE)
-def cells(summary: dict[str, Any]) -> dict[str, Figure]:
-    """Draw the share of wrong sums by the image's digit and the number, a figure for each config, on one scale."""
-    tables = [100 * (1 - np.array(row["cells"], float)) for row in summary["rows"]]
-    highest = max(np.nanmax(tables), 0.1)  # a label without images has none
-    panels: dict[str, Figure] = {}
-    for row, table in zip(summary["rows"], tables, strict=True):
-        panels[row["config"]], axes = _new_panel(0.8 * WIDTH, 3.2)
-        image = axes.imshow(table, cmap="Blues", vmin=0, vmax=highest)
-        axes.set_title(_shortened(row["config"], 40), fontsize=9)
-        axes.set(xlabel="number", ylabel="digit", xticks=range(10), yticks=range(10))
-        axes.tick_params(length=0, labelsize=8)
-        axes.figure.colorbar(image, label="wrong sums, %")
-    return panels
-
-
 def _draw_bands(axes: Axes, summary: dict[str, Any], quantity: str, shown: Callable[[list[float]], np.ndarray]) -> None:
     """Draw a quantity by epoch for each config: its mean over seeds, and the band between their extremes."""
     for i, row in enumerate(summary["rows"]):
