@@ -25,7 +25,7 @@ def parser() -> Parser:
     parser.add_argument("--output", type=Path, required=True, help="path to which .md is added")
     parser.add_argument("--config", default="base", help="the config that the recipes vary")
     parser.add_argument("--seeds", type=int, default=2, help="how many, from seed 0 on")
-    parser.add_argument("--validation", type=int, default=10_000, help="images held out of training")
+    parser.add_argument("--validation", type=int, default=10_000, help="images for validation, not trained on")
     parser.add_argument("--runs", type=Path, default="runs/search", help="where the runs' folders are")
     return parser
 

@@ -16,7 +16,7 @@ class Temperatures(NamedTuple):
 
 
 def fit_temperature(logits: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]) -> float:
-    """Return the temperature that minimizes the negative log-likelihood on held-out answers (Guo et al. 2017).
+    """Return the temperature that minimizes the negative log-likelihood of validation answers (Guo et al. 2017).
 
     Guo et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599. The temperature changes no answer. It
     is 1 if all answers are right: the likelihood would then keep rising as the temperature falls to zero, and would say

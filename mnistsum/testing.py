@@ -20,6 +20,7 @@ from mnistsum.evaluation import evaluate
 from mnistsum.models import Model, abstract_model, build, in_training, parameters, with_parameters
 from mnistsum.models.summary import count_parameters
 from mnistsum.objective import held_out_cells, measure, objective
+from mnistsum.storage import name_arrays
 from mnistsum.train import Recipe, init_state, make_recipe, split_keys, train_step
 from mnistsum.types import Batch, Split, TrainState
 
@@ -216,6 +217,5 @@ def _assert_close(a: np.ndarray, b: np.ndarray, bound: float, message: str) -> N
 
 def _pairs(left, right):
     """Yield the name and both values of each leaf."""
-    for (path, a), b in zip(jax.tree.leaves_with_path(left), jax.tree.leaves(right), strict=True):
-        name = jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")  # which is Flax's own part
+    for (name, a), b in zip(name_arrays(left).items(), jax.tree.leaves(right), strict=True):
         yield name, np.asarray(a), np.asarray(b)

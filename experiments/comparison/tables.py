@@ -78,12 +78,12 @@ def in_markdown(summary: dict[str, Any]) -> str:
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[object]], texts: Sequence[int] = (0,)) -> str:
     """Return a table in Markdown; columns but `texts` hold right-aligned numbers."""
-    marks = ["---" if i in texts else "--:" for i in range(len(header))]
+    alignment = ["---" if i in texts else "--:" for i in range(len(header))]
 
     def line(cells: Sequence[object]) -> str:
         return "| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |"
 
-    return "\n".join([line(header), f"|{'|'.join(marks)}|", *map(line, rows)])
+    return "\n".join([line(header), f"|{'|'.join(alignment)}|", *map(line, rows)])
 
 
 def number(spread: dict[str, Any], form: str) -> str:

@@ -87,7 +87,7 @@ def finish_curve(axes: Axes, title: str, quantity: str, label: Label) -> None:
 
 @matplotlib.rc_context(PAGE)
 def curves(lines: list[dict[str, Any]]) -> list[Figure]:
-    """Draw loss and accuracies by epoch, in training and on held-out images, from `lines` of metrics.jsonl."""
+    """Draw loss and accuracies by epoch, in training and on validation images, from `lines` of metrics.jsonl."""
     split = "validation" if "validation" in lines[0] else "test"
     epochs = [line["epoch"] for line in lines]
     left, loss = new_panel()

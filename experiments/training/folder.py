@@ -1,7 +1,7 @@
 """The files in a run's folder, and how to read back a finished run.
 
 `config.json`, `run.json`, `metrics.jsonl` (a line per evaluation), `predictions.npz`, `weights.safetensors` and,
-written last, `summary.json`, which marks the run as finished. A run that can be resumed also has `checkpoints/`.
+written last, `summary.json`, without which the run is not finished. A run that can be resumed also has `checkpoints/`.
 """
 
 import hashlib

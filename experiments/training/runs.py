@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from experiments.training import folder as files
 from experiments.training.folder import OUTPUTS, judged_accuracy
-from experiments.training.job import Job, describe_run, digest_weights, seconds_since_start
+from experiments.training.job import Job, describe_run, seconds_since_start
 from experiments.training.loop import Chunk, NextStop, about_every, describe_mode, train
 from experiments.training.stops import LEARNED, WATCH_IMAGES, Plan, next_evaluation, next_watch
 from mnistsum.calibration import Temperatures, fit_temperature
 from mnistsum.config import Config, ObjectiveConfig
+from mnistsum.data import digest
 from mnistsum.evaluation import SCORES, best_permutation, evaluate, labeled_logits, score
 from mnistsum.objective import trained_outputs
 from mnistsum.storage import CHECKPOINTS, Weights, save_checkpoint
@@ -137,7 +139,7 @@ class SeedRun:
             "mode": run["mode"],
             "failure": self.fault or _failure(self.config, self.scores, scores, plan),
             "learned": self.learned if plan.watches_learning else None,
-            "weights": digest_weights(model),
+            "weights": digest(jax.tree.leaves(model)),
             "permutation": self._permutation() if has_validation else None,
             "calibration": temperatures and temperatures._asdict(),
             **({"validation": headline(self.config.objective, self.scores)} if has_validation else {}),
