@@ -22,6 +22,7 @@ from mnistsum.app.program import Parser
 from mnistsum.config import DataConfig
 from mnistsum.data import augment, scale
 from mnistsum.errors import InputError
+from mnistsum.evaluation import in_chunks
 from mnistsum.models import build, in_evaluation, in_training, parameters, rebuilt, with_parameters
 from mnistsum.optimizer import optimizer
 from mnistsum.train import split_keys
@@ -137,8 +138,8 @@ def train_step(job: Job, rule: Any, keys: Keys, state: State, pixels: Array, tot
 def evaluate(config: DataConfig, classifier: Any, test: Split, length: int, seed: int) -> dict[str, Any]:
     """Return the shares of digits and of sums that are read right; each test image is used in one sum."""
     answer = jax.jit(lambda classifier, images: rebuilt(classifier)(scale(config, images))[1].argmax(-1))
-    parts = np.array_split(test.images, math.ceil(len(test.images) / 500))
-    read, labels = np.concatenate([answer(classifier, part) for part in parts]), np.asarray(test.labels)
+    read = in_chunks(partial(answer, classifier), (test.images,), 500)
+    labels = np.asarray(test.labels)
     chosen = np.random.RandomState(seed).permutation(len(labels))
     examples = chosen[: len(labels) // (2 * length) * 2 * length].reshape(-1, 2, length)
     right = (digits_of_sum(read[examples]) == digits_of_sum(labels[examples])).all(-1)

@@ -134,8 +134,7 @@ def check_gradients(config: ModelConfig) -> None:
     """Check that the loss reaches every parameter, and the sum's loss the classifier, unless the config cuts it."""
     missing = unreached(Config(model=config))
     assert not missing, f"no gradient reaches {', '.join(missing)}"
-    loss_and_gradient, params = _loss(Config(model=config, objective=ObjectiveConfig(digit_weight=0.0)))
-    _, gradient = jax.jit(loss_and_gradient)(params)
+    gradient = _gradient(Config(model=config, objective=ObjectiveConfig(digit_weight=0.0)))
     reached = any(leaf.any() for leaf in jax.tree.leaves(gradient["classifier"]))
     assert reached == config.adder_gradient, f"the sum's gradient reaches the classifier: {reached}"
 
@@ -176,9 +175,7 @@ def check_objective(config: Config) -> None:
 
 def unreached(config: Config) -> list[str]:
     """Return the names of parameters that no gradient of the config's loss reaches."""
-    loss_and_gradient, params = _loss(config)
-    _, gradient = jax.jit(loss_and_gradient)(params)
-    return [path for path, leaf, _ in _pairs(gradient, params) if not leaf.any()]
+    return [name for name, leaf in name_arrays(_gradient(config)).items() if not leaf.any()]
 
 
 # A comparison runs these, in seconds, on each architecture before it trains any.
@@ -208,6 +205,12 @@ def _loss(config: Config) -> tuple[Callable, PyTree]:
         return objective(config.objective, trained(batch.image, batch.number), batch)
 
     return jax.value_and_grad(loss), parameters(model)
+
+
+def _gradient(config: Config) -> PyTree:
+    """Return the gradient of a config's loss."""
+    loss_and_gradient, params = _loss(config)
+    return jax.jit(loss_and_gradient)(params)[1]
 
 
 def _assert_close(a: np.ndarray, b: np.ndarray, bound: float, message: str) -> None:
