@@ -22,6 +22,7 @@ from mnistsum.app.program import Parser
 from mnistsum.config import DataConfig
 from mnistsum.data import augment, scale
 from mnistsum.errors import InputError
+from mnistsum.evaluation import in_chunks
 from mnistsum.models import build, in_evaluation, in_training, parameters, rebuilt, with_parameters
 from mnistsum.optimizer import optimizer
 from mnistsum.train import split_keys
@@ -46,7 +47,7 @@ class State(NamedTuple):
     average: Any  # moving average of the classifier
 
 
-def log_likelihood(digits: Float[Array, "2 places 10"], total: Int[Array, " places+1"]) -> Float[Array, ""]:
+def log_likelihood(digits: Float[Array, "2 length 10"], total: Int[Array, " length+1"]) -> Float[Array, ""]:
     """Return the log-probability that two numbers have this sum, given each digit's log-probabilities.
 
     Place by place from the right, it carries the log-probability of all that was seen so far, for a carry of 0 and 1.
@@ -72,21 +73,21 @@ def log_likelihood(digits: Float[Array, "2 places 10"], total: Int[Array, " plac
     return carries[total[0]]
 
 
-def digits_of_sum(labels: Int[np.ndarray, "examples 2 places"]) -> Int[np.ndarray, "examples places+1"]:
+def digits_of_sum(labels: Int[np.ndarray, "examples 2 length"]) -> Int[np.ndarray, "examples length+1"]:
     """Return the digits of each sum, the leftmost first; Python's integers, as sums of fifteen digits are large."""
-    places = labels.shape[-1]
+    length = labels.shape[-1]
     sums = [sum(int("".join(map(str, number))) for number in example) for example in labels.tolist()]
-    return np.array([[int(digit) for digit in f"{total:0{places + 1}d}"] for total in sums], np.int32)
+    return np.array([[int(digit) for digit in f"{total:0{length + 1}d}"] for total in sums], np.int32)
 
 
-def train(job: Job, places: int, seed: int) -> Any:
+def train(job: Job, length: int, seed: int) -> Any:
     """Return the trained classifier, in evaluation mode."""
     config, images = job.config, job.data.train
     keys = split_keys(seed)
     chosen = np.asarray(jax.random.permutation(keys.number, len(images.labels)))
-    examples = chosen[: len(chosen) // (2 * places) * 2 * places].reshape(-1, 2, places)
+    examples = chosen[: len(chosen) // (2 * length) * 2 * length].reshape(-1, 2, length)
     totals = digits_of_sum(np.asarray(images.labels)[examples])
-    size = max(1, config.training.batch_size // (2 * places))
+    size = max(1, config.training.batch_size // (2 * length))
     per_epoch = len(examples) // size
     steps = round(config.training.epochs * per_epoch)
     rule = optimizer(config.optimizer, steps)
@@ -134,13 +135,13 @@ def train_step(job: Job, rule: Any, keys: Keys, state: State, pixels: Array, tot
     return State(state.step + 1, classifier, opt_state, average)
 
 
-def evaluate(config: DataConfig, classifier: Any, test: Split, places: int, seed: int) -> dict[str, Any]:
+def evaluate(config: DataConfig, classifier: Any, test: Split, length: int, seed: int) -> dict[str, Any]:
     """Return the shares of digits and of sums that are read right; each test image is used in one sum."""
     answer = jax.jit(lambda classifier, images: rebuilt(classifier)(scale(config, images))[1].argmax(-1))
-    parts = np.array_split(test.images, math.ceil(len(test.images) / 500))
-    read, labels = np.concatenate([answer(classifier, part) for part in parts]), np.asarray(test.labels)
+    read = in_chunks(partial(answer, classifier), (test.images,), 500)
+    labels = np.asarray(test.labels)
     chosen = np.random.RandomState(seed).permutation(len(labels))
-    examples = chosen[: len(labels) // (2 * places) * 2 * places].reshape(-1, 2, places)
+    examples = chosen[: len(labels) // (2 * length) * 2 * length].reshape(-1, 2, length)
     right = (digits_of_sum(read[examples]) == digits_of_sum(labels[examples])).all(-1)
     digits = float((read == labels).mean())
     return {"digit_accuracy": digits, "sum_accuracy": float(right.mean()), "sums": len(examples)}

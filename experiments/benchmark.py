@@ -390,8 +390,8 @@ def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table in Markdown."""
-    marks = ["---"] * 2 + ["--:"] * (len(header) - 2)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, marks, *rows))
+    alignment = ["---"] * 2 + ["--:"] * (len(header) - 2)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, alignment, *rows))
 
 
 def tabulate_row(name: str, row: dict[str, Any]) -> list[list[str]]:

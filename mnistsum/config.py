@@ -53,8 +53,8 @@ class DataConfig:
 
     name: Literal["mnist", "fashion_mnist", "kmnist", "custom"] = "mnist"  # custom: any ten-class IDX data set in dir
     dir: str | None = None  # folder of the four IDX files, gzipped or not; None: packaged MNIST, others downloaded
-    validation: Count = 5000  # images held out of training, the same for each seed; 0: test images score epochs
-    train_images: Count = 0  # images to train on, drawn by the run's seed from those not held out; 0: all of them
+    validation: Count = 5000  # images not trained on, the same for each seed; 0: test images score epochs
+    train_images: Count = 0  # images to train on, drawn by the run's seed from those not for validation; 0: all of them
     scaling: Literal["unit", "standard"] = "standard"  # unit: pixels / 255; standard: then (x - mean) / std of MNIST
     test_shift: Pixels = 0  # outside training, an answer is the mean over all shifts of its image by up to this
 

@@ -1,6 +1,8 @@
 """The task's examples: images are read once, then ordered, paired and distorted by pure functions of random keys."""
 
 import hashlib
+from collections.abc import Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,9 +47,9 @@ def load(config: DataConfig) -> Data:
     )
 
 
-def digest(split: Split) -> str:
-    """Return a digest of a split's images and labels."""
-    content = b"".join(np.asarray(array).tobytes() for array in split)
+def digest(arrays: Iterable[Any]) -> str:
+    """Return a digest of the content of arrays, such as a split's images and labels."""
+    content = b"".join(np.asarray(array).tobytes() for array in arrays)
     return hashlib.sha256(content).hexdigest()[:16]
 
 

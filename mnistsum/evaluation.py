@@ -1,8 +1,8 @@
 """Exhaustive evaluation: answers for every image with all ten numbers, and their scores."""
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +21,14 @@ from mnistsum.objective import negative_log_likelihood
 from mnistsum.types import DigitLogits, Evaluation, Features, Split
 
 BATCH_SIZE = 100  # images at a time
-BATCHES = 10  # maximum per call of the compiled program
+BATCHES = 10  # per call of the compiled program
+Answers = TypeVar("Answers")
 
 
 def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = BATCH_SIZE) -> Evaluation:
     """Return the model's answers to all n x 10 pairs, as NumPy arrays.
 
-    The last batch is padded and the padding's answers are discarded, so no image is dropped. One compiled program, a
-    loop over batches, serves every split.
+    No image is dropped. One compiled program, a loop over batches, serves every split.
 
     Args:
         config: the `data` part of the run's config; only scaling and test-time shifts are read.
@@ -51,18 +51,27 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
     check_raw(split.images)
     if len(split.images) != len(split.labels):
         raise InputError(f"split: expected a label for each of {len(split.images)} images, found {len(split.labels)}")
-    n, shape = len(split.labels), (BATCHES, batch_size)
-    size = math.prod(shape)
-    chunks = []
-    for start in range(0, max(n, 1), size):
+    shape = (BATCHES, batch_size)
 
-        def batches(field: Any, start=start) -> np.ndarray:
-            chunk = np.asarray(field)[start : start + size]
-            padding = np.zeros((size - len(chunk), *chunk.shape[1:]), chunk.dtype)
-            return np.concatenate([chunk, padding]).reshape(*shape, *chunk.shape[1:])
+    def answer(*chunk: np.ndarray) -> Evaluation:
+        batches = Split(*(field.reshape(*shape, *field.shape[1:]) for field in chunk))
+        answers = _evaluate_batches(config, model, batches)
+        return jax.tree.map(lambda field: np.asarray(field).reshape(-1, *field.shape[2:]), answers)
 
-        chunks.append(_evaluate_batches(config, model, Split(*map(batches, split))))
-    return jax.tree.map(lambda *fields: np.concatenate(fields).reshape(-1, *fields[0].shape[2:])[:n], *chunks)
+    return in_chunks(answer, split, math.prod(shape))
+
+
+def in_chunks(function: Callable[..., Answers], arrays: Sequence[Any], size: int) -> Answers:
+    """Return a function's answers to arrays of equal length, in NumPy arrays, from calls with `size` examples each.
+
+    The last chunk is padded with zeros, and the padding's answers are discarded, so one compiled program serves all.
+    """
+    n = len(arrays[0])
+    starts = range(0, max(n, 1), size)
+    padding = len(starts) * size - n
+    padded = [np.pad(array, [(0, padding)] + [(0, 0)] * (np.ndim(array) - 1)) for array in arrays]
+    chunks = [function(*(array[start : start + size] for array in padded)) for start in starts]
+    return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *chunks)
 
 
 def check_raw(images: Any) -> None:

@@ -103,20 +103,18 @@ def _add(defined: Mapping[str, Mapping[str, Any]], source: str) -> None:
 @contextlib.contextmanager
 def added_names(**kinds: Mapping[str, Any]) -> Iterator[None]:
     """Add names for the time of a `with` block, as in a test: `added_names(ADDERS={"mine": Mine})`."""
-    before = {kind: dict(KINDS[kind]) for kind in kinds}
+    before = _contents()
     _add(kinds, "added_names")
     try:
         yield
     finally:
-        for kind, names in before.items():
-            KINDS[kind].clear()
-            KINDS[kind].update(names)
+        _restore(before)
 
 
 @contextlib.contextmanager
 def forgotten() -> Iterator[None]:
     """Forget, for the time of a `with` block, which users' files were run, as a new process has run none."""
-    before = [known.copy() for known in (_files, _executed, _before, *KINDS.values())]
+    before = _contents()
     _restore([{}, {}, set(), *({name: known[name] for name in SHIPPED[kind]} for kind, known in KINDS.items())])
     try:
         yield
@@ -124,6 +122,10 @@ def forgotten() -> Iterator[None]:
         for module in _brought_in():
             sys.modules.pop(module.__name__, None)
         _restore(before)
+
+
+def _contents() -> list[Any]:
+    return [known.copy() for known in (_files, _executed, _before, *KINDS.values())]
 
 
 def _restore(contents: list[Any]) -> None:

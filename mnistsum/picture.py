@@ -52,7 +52,7 @@ def read_picture(source: str | Path | BinaryIO | bytes, name: str | None = None)
 
 
 def inspect_picture(source: str | Path | BinaryIO | bytes, name: str | None = None) -> Picture:
-    """Return the digit in a PNG, JPEG, GIF or BMP file, and reasons to doubt that it is one.
+    """Return the digit in a PNG, JPEG, GIF or BMP file, and reasons why it may not be one.
 
     Transparent parts become white or black paper, whichever contrasts with the rest; EXIF's rotation is undone.
 
@@ -147,7 +147,7 @@ def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture")
     y, x = (np.clip(round(14 - float(at)), 0, 28 - n) for at, n in zip(center, digit.shape, strict=True))
     out = np.zeros((28, 28, 1), np.uint8)
     out[y : y + digit.shape[0], x : x + digit.shape[1], 0] = np.round(digit)
-    return Picture(out, _doubts(shapes))
+    return Picture(out, _warnings(shapes))
 
 
 def _gray(pixels: Float[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width"]:
@@ -261,8 +261,8 @@ def _normalize_stroke(
     return digit[_box(digit > 0.3)]
 
 
-def _doubts(shapes: Int[np.ndarray, "height width"]) -> tuple[str, ...]:
-    """Return the reasons to doubt that the shapes are one digit."""
+def _warnings(shapes: Int[np.ndarray, "height width"]) -> tuple[str, ...]:
+    """Return the reasons why the shapes may not be one digit."""
     boxes = [box for box in ndimage.find_objects(shapes) if box is not None]
     lengths = [max(side.stop - side.start for side in box) for box in boxes]
     long = [box for box, length in zip(boxes, lengths, strict=True) if 2 * length >= max(lengths)]
@@ -276,8 +276,8 @@ def _doubts(shapes: Int[np.ndarray, "height width"]) -> tuple[str, ...]:
     sides = (mask[:y].any(0), mask[-y:].any(0), mask[:, :x].any(1), mask[:, -x:].any(1))
     inner = mask[y:-y, x:-x]
     framed = all(side.mean() > 0.9 for side in sides) and inner.size > 0 and inner.mean() < 0.5
-    doubts = {"more than one shape": apart, "a frame": framed}
-    return tuple(doubt for doubt, holds in doubts.items() if holds)
+    reasons = {"more than one shape": apart, "a frame": framed}
+    return tuple(reason for reason, holds in reasons.items() if holds)
 
 
 def _resize(plane: Float[np.ndarray, "height width"], scale: float) -> Float[np.ndarray, "height2 width2"]:

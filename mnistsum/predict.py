@@ -2,6 +2,7 @@
 
 import reprlib
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,12 +14,12 @@ from mnistsum import own
 from mnistsum.calibration import Temperatures
 from mnistsum.config import DataConfig
 from mnistsum.errors import InputError
-from mnistsum.evaluation import check_raw, classify
+from mnistsum.evaluation import check_raw, classify, in_chunks
 from mnistsum.models import Model, rebuilt
 from mnistsum.storage import Weights, load_run, load_weights
 
 PRETRAINED = Path(__file__).parent / "pretrained"
-PAIRS = 16  # pairs per call; more take several calls, fewer are padded, so one compiled program serves all
+PAIRS = 16  # per call of the compiled program
 
 
 class Prediction(NamedTuple):
@@ -60,13 +61,8 @@ class Predictor(Weights):
         numbers = np.full(n, numbers) if np.ndim(numbers) == 0 else np.asarray(numbers)
         if numbers.shape != (n,) or not np.isin(numbers, range(10)).all():
             raise InputError(f"numbers: expected {n} of 0-9, one per image, found {reprlib.repr(numbers.tolist())}")
-        padding = max(-n % PAIRS, PAIRS - n)  # to a whole number of chunks, and at least one
-        pairs = np.pad(images, [(0, padding), (0, 0), (0, 0), (0, 0)]), np.pad(numbers, (0, padding))
-        chunks = [
-            _probabilities(self.config.data, self.model, self.temperatures, *(array[i : i + PAIRS] for array in pairs))
-            for i in range(0, n + padding, PAIRS)
-        ]
-        return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *chunks)
+        answer = partial(_probabilities, self.config.data, self.model, self.temperatures)
+        return in_chunks(answer, (images, numbers), PAIRS)
 
 
 def load_pretrained(name_or_path: str | Path = "base", file: str | Path | None = None) -> Predictor:

@@ -144,8 +144,13 @@ def restore(folder: Path, config: Config) -> Restored:
     Raises:
         InputError: if there is none; it gives the reason for each checkpoint.
     """
-    state, found, refused = _newest(folder, config)
-    return Restored(state, found.about["extra"], tuple(refused))
+    refused: list[str] = []
+    for path in _checkpoints(folder):
+        try:
+            return Restored(*_read_checkpoint(path, config), tuple(refused))
+        except InputError as error:
+            refused.append(str(error))
+    raise InputError("; ".join(refused) or f"{folder}: holds no checkpoint; start the run again")
 
 
 def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
@@ -175,10 +180,9 @@ def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
     if not (folder / CHECKPOINTS).is_dir():
         raise InputError(f"{folder}: expected the folder of a run, found neither {WEIGHTS} nor {CHECKPOINTS} in it")
     config = read_config(folder)
-    state, found, refused = _newest(folder / CHECKPOINTS, config)
+    state, _, refused = restore(folder / CHECKPOINTS, config)
     for line in refused:
         warnings.warn(f"{line}; an older one was loaded", stacklevel=2)
-    _warn_of_changes(folder, found)
     return Weights(config, trained_model(state), None, f"{folder}, unfinished, step {int(state.step)}", {})
 
 
@@ -239,18 +243,7 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: int(path.stem), reverse=True)
 
 
-def _newest(folder: Path, config: Config) -> tuple[TrainState, Content, list[str]]:
-    """Return the state in the newest sound checkpoint, all its content, and why newer ones were refused."""
-    refused = []
-    for path in _checkpoints(folder):
-        try:
-            return *_read_checkpoint(path, config), refused
-        except InputError as error:
-            refused.append(str(error))
-    raise InputError("; ".join(refused) or f"{folder}: holds no checkpoint; start the run again")
-
-
-def _read_checkpoint(path: Path, config: Config) -> tuple[TrainState, Content]:
+def _read_checkpoint(path: Path, config: Config) -> tuple[TrainState, dict[str, Any]]:
     found = load_arrays(path, "checkpoint")
     saved = as_dict(found.config)
     for name, value in as_dict(config).items():
@@ -259,7 +252,9 @@ def _read_checkpoint(path: Path, config: Config) -> tuple[TrainState, Content]:
     # No array's shape depends on the number of images or devices, and the run's devices may not exist here.
     images = config.data.train_images or config.training.batch_size
     like = jax.eval_shape(lambda: init_state(make_recipe(config, images, devices=1), split_keys(0)))
-    return _fill(path, like, found.arrays), found
+    state = _fill(path, like, found.arrays)
+    _warn_of_changes(path, found)
+    return state, found.about["extra"]
 
 
 def _warn_of_changes(source: Path, found: Content) -> None:

@@ -20,6 +20,7 @@ from mnistsum.evaluation import evaluate
 from mnistsum.models import Model, abstract_model, build, in_training, parameters, with_parameters
 from mnistsum.models.summary import count_parameters
 from mnistsum.objective import held_out_cells, measure, objective
+from mnistsum.storage import name_arrays
 from mnistsum.train import Recipe, init_state, make_recipe, split_keys, train_step
 from mnistsum.types import Batch, Split, TrainState
 
@@ -133,8 +134,7 @@ def check_gradients(config: ModelConfig) -> None:
     """Check that the loss reaches every parameter, and the sum's loss the classifier, unless the config cuts it."""
     missing = unreached(Config(model=config))
     assert not missing, f"no gradient reaches {', '.join(missing)}"
-    loss_and_gradient, params = _loss(Config(model=config, objective=ObjectiveConfig(digit_weight=0.0)))
-    _, gradient = jax.jit(loss_and_gradient)(params)
+    gradient = _gradient(Config(model=config, objective=ObjectiveConfig(digit_weight=0.0)))
     reached = any(leaf.any() for leaf in jax.tree.leaves(gradient["classifier"]))
     assert reached == config.adder_gradient, f"the sum's gradient reaches the classifier: {reached}"
 
@@ -175,9 +175,7 @@ def check_objective(config: Config) -> None:
 
 def unreached(config: Config) -> list[str]:
     """Return the names of parameters that no gradient of the config's loss reaches."""
-    loss_and_gradient, params = _loss(config)
-    _, gradient = jax.jit(loss_and_gradient)(params)
-    return [path for path, leaf, _ in _pairs(gradient, params) if not leaf.any()]
+    return [name for name, leaf in name_arrays(_gradient(config)).items() if not leaf.any()]
 
 
 # A comparison runs these, in seconds, on each architecture before it trains any.
@@ -209,6 +207,12 @@ def _loss(config: Config) -> tuple[Callable, PyTree]:
     return jax.value_and_grad(loss), parameters(model)
 
 
+def _gradient(config: Config) -> PyTree:
+    """Return the gradient of a config's loss."""
+    loss_and_gradient, params = _loss(config)
+    return jax.jit(loss_and_gradient)(params)[1]
+
+
 def _assert_close(a: np.ndarray, b: np.ndarray, bound: float, message: str) -> None:
     """Assert that both are equal within an absolute and relative bound; the message is one line."""
     assert np.allclose(a, b, rtol=bound, atol=bound), f"{message} (by up to {np.abs(a - b).max():.2g})"
@@ -216,6 +220,5 @@ def _assert_close(a: np.ndarray, b: np.ndarray, bound: float, message: str) -> N
 
 def _pairs(left, right):
     """Yield the name and both values of each leaf."""
-    for (path, a), b in zip(jax.tree.leaves_with_path(left), jax.tree.leaves(right), strict=True):
-        name = jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")  # which is Flax's own part
+    for (name, a), b in zip(name_arrays(left).items(), jax.tree.leaves(right), strict=True):
         yield name, np.asarray(a), np.asarray(b)

@@ -5,7 +5,7 @@ import pytest
 from programs import LABELS, SUMS, a_run
 
 from experiments.comparison import tables
-from experiments.comparison.summary import ERRORS, Measure, summarize
+from experiments.comparison.measures import ERRORS, Measure, summarize
 from mnistsum.config import ObjectiveConfig
 from mnistsum.objective import held_out_cells
 from mnistsum.statistics import difference

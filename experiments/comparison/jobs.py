@@ -12,7 +12,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import filelock
 import submitit
@@ -28,6 +28,7 @@ from mnistsum.config import Config
 from mnistsum.data import load
 from mnistsum.errors import InputError, first_line
 from mnistsum.own import load_file
+from mnistsum.types import Data
 
 POLL = 1.0  # seconds between looks at the runs' folders and the jobs' states
 SUBMIT_TIMEOUT = 60.0  # seconds that a submission may take
@@ -60,8 +61,8 @@ def train_in_jobs(
     size = len(seeds) if options.tune else options.seeds_per_job  # one job tunes a config
     own = tuple(each.own.absolute() for each in compared if each.own is not None)
     configs = tuple(each.job.config for each in compared)
-    specs = []
-    for contestant in compared:
+    specs, no_data = [], cast(Data, None)  # a job loads the images itself, and is quick to send without them
+    for contestant in (each._replace(job=each.job._replace(data=no_data)) for each in compared):
         folders = list(contestant.runs(seeds).folders.items())
         parts = [dict(folders[i : i + size]) for i in range(0, len(folders), size)]
         specs += [JobSpec(contestant, part, own, configs) for part in parts]
@@ -128,7 +129,7 @@ class Jobs:
                     return
                 job_file.touch()
             try:
-                job = self.executor.submit(run_job, spec._replace(contestant=_without_data(spec.contestant)))
+                job = self.executor.submit(run_job, spec)
             except Exception as error:
                 job_file.unlink(missing_ok=True)
                 raise OSError(f"{self.cluster}: did not accept the job: {first_line(error)}") from error
@@ -188,12 +189,6 @@ class Jobs:
             return self.submitted[spec.name].done()
         command = Path(f"/proc/{job_id}/cmdline")  # another process's child, whose state submitit does not know
         return not command.exists() or b"submitit" not in command.read_bytes()
-
-
-def _without_data(contestant: Contestant) -> Contestant:
-    """Return a contestant that is quick to send to a job, which loads the images itself."""
-    nothing: Any = None
-    return contestant._replace(job=contestant.job._replace(data=nothing))
 
 
 def _slurm_states() -> dict[str, str] | None:

@@ -15,10 +15,10 @@ import jax
 import numpy as np
 
 from experiments import cli
-from experiments.comparison import contestants, dry_run, figures, tables, tuning
+from experiments.comparison import contestants, dry_run, plots, tables, tuning
 from experiments.comparison.contestants import Contestant
 from experiments.comparison.grouping import differing_fields, group_runs
-from experiments.comparison.summary import summarize
+from experiments.comparison.measures import summarize
 from experiments.report import console, pages
 from experiments.report.figures import save
 from experiments.training import folder as files
@@ -121,7 +121,7 @@ def _report(output: Path, runs: dict[str, list[Finished]], data: Data, about: di
     write_json(folder / "comparison.json", finite)
     write_whole(folder / "comparison.md", tables.in_markdown(summary))
     write_whole(folder / "comparison.html", page(summary))
-    save([figures.intervals(summary)], folder / "comparison.png", dpi=150)
+    save([plots.intervals(summary)], folder / "comparison.png", dpi=150)
     say(f"all of it in {folder / 'comparison.html'}")
 
 
@@ -129,12 +129,11 @@ def page(summary: dict[str, Any]) -> str:
     """Return a comparison as one self-contained HTML file."""
     return pages.render(
         "comparison.html",
-        colors={row["config"]: figures.color(i) for i, row in enumerate(summary["rows"])},
+        colors={row["config"]: plots.color(i) for i, row in enumerate(summary["rows"])},
         summary=summary,
         notes=tables.notes(summary),
         tables=tables.tables(summary),
-        intervals=pages.svg(figures.intervals(summary), "Accuracies of each config with intervals over seeds"),
-        curves=[pages.svg(figure, f"{what} by epoch") for what, figure in figures.curves(summary).items()],
-        costs=[pages.svg(figure, f"Sum accuracy by {axis}") for axis, figure in figures.costs(summary).items()],
-        cells=[pages.svg(figure, f"Wrong sums of {name}") for name, figure in figures.cells(summary).items()],
+        intervals=pages.svg(plots.intervals(summary), "Accuracies of each config with intervals over seeds"),
+        curves=[pages.svg(figure, f"{what} by epoch") for what, figure in plots.curves(summary).items()],
+        costs=[pages.svg(figure, f"Sum accuracy by {axis}") for axis, figure in plots.costs(summary).items()],
     )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from experiments.comparison.summary import ACCURACY, COSTS, ERRORS, LEARNING, Measure
+from experiments.comparison.measures import ACCURACY, COSTS, ERRORS, LEARNING, Measure
 from experiments.training.folder import OUTPUTS
 from experiments.training.runs import FAILED
 from mnistsum.app.console import console, say
@@ -78,12 +78,12 @@ def in_markdown(summary: dict[str, Any]) -> str:
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[object]], texts: Sequence[int] = (0,)) -> str:
     """Return a table in Markdown; columns but `texts` hold right-aligned numbers."""
-    marks = ["---" if i in texts else "--:" for i in range(len(header))]
+    alignment = ["---" if i in texts else "--:" for i in range(len(header))]
 
     def line(cells: Sequence[object]) -> str:
         return "| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |"
 
-    return "\n".join([line(header), f"|{'|'.join(marks)}|", *map(line, rows)])
+    return "\n".join([line(header), f"|{'|'.join(alignment)}|", *map(line, rows)])
 
 
 def number(spread: dict[str, Any], form: str) -> str:

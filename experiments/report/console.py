@@ -73,7 +73,7 @@ class RunProgress:
         self.bar.update(self.task, completed=chunk.step, description=description, note=note)
         if progress.is_evaluation:
             loss = (run.scores["digit_loss"] + run.scores["sum_loss"]) / 2
-            say(f"epoch {epoch}  {evaluated_split(config)}: average loss {loss:.4f}, {_accuracies(run.scores)}")
+            say(f"epoch {epoch}  {evaluated_split(config)}: average loss {loss:.4f}, {accuracies(run.scores)}")
 
 
 def results(finished: Finished) -> None:
@@ -92,7 +92,7 @@ def run_line(name: str, seed: int, summary: dict[str, Any], reused: bool) -> Non
     """Print a finished run of a comparison."""
     how = f"{summary['train_seconds']:.1f} s{' (reused)' if reused else ''}"
     failed = f", failed: {summary['failure']}" if summary["failure"] else ""
-    say(f"{name}, seed {seed}: {_accuracies(summary['test'])}, {how}{failed}")
+    say(f"{name}, seed {seed}: {accuracies(summary['test'])}, {how}{failed}")
 
 
 def duration(seconds: float) -> str:
@@ -103,7 +103,8 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _accuracies(scores: dict[str, Any]) -> str:
+def accuracies(scores: dict[str, Any]) -> str:
+    """Return both accuracies in words."""
     return f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%}"
 
 

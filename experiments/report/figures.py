@@ -13,7 +13,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from mnistsum.files import write_whole
@@ -26,6 +26,8 @@ PLACEHOLDER = "#010203"  # a color that no figure uses: a page puts its text col
 PAGE: Any = {"font.family": "sans-serif"} | dict.fromkeys(
     ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), PLACEHOLDER
 )
+Label = str | Callable[[float, object], str]  # of a tick: a format or a function
+LOSS_LABEL = "{x:g}"
 TILES = 16  # images in each half of a run's examples
 
 
@@ -62,22 +64,19 @@ def label_accuracy(error: float, _: object = None) -> str:
     return f"{100 * (1 - error):.5g} %"
 
 
-def label_loss(loss: float, _: object = None) -> str:
-    """Return the label of a loss."""
-    return f"{loss:g}"
-
-
-def finish(axes: Axes, axis: Axis, label: Callable[[float, object], str] = label_accuracy) -> None:
-    """Label a log axis of errors, or of other values below a thousand, with at least two ticks whatever the range."""
+def finish(axes: Axes, axis: Axis, label: Label = label_accuracy) -> None:
+    """Label a log axis with at least two ticks whatever the range."""
     low, high = sorted(axis.get_view_interval())
-    room = 0.1 if axis is axes.xaxis else 0.06  # for a label, as a share of the axis
-    axis.set_major_locator(FixedLocator(_ticks(low, high, room * np.log10(high / low))))
-    axis.set_major_formatter(FuncFormatter(label))
+    crowded = 100 if axis is axes.xaxis else 10_000  # where labels of 2 and 5 would touch
+    digits = (1, 2, 5) if high < crowded * low else (1,)
+    axis.set_major_locator(MaxNLocator(5) if high < 5 * low else LogLocator(subs=digits))
+    axis.set_major_formatter(label)
     axis.set_minor_locator(NullLocator())
-    _draw_grid(axes)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
-def finish_curve(axes: Axes, title: str, quantity: str, label: Callable[[float, object], str]) -> None:
+def finish_curve(axes: Axes, title: str, quantity: str, label: Label) -> None:
     """Label a panel of curves by epoch on a log scale."""
     axes.set(title=title, xlabel="epoch", ylabel=quantity, yscale="log", xlim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -88,7 +87,7 @@ def finish_curve(axes: Axes, title: str, quantity: str, label: Callable[[float, 
 
 @matplotlib.rc_context(PAGE)
 def curves(lines: list[dict[str, Any]]) -> list[Figure]:
-    """Draw loss and accuracies by epoch, in training and on held-out images, from `lines` of metrics.jsonl."""
+    """Draw loss and accuracies by epoch, in training and on validation images, from `lines` of metrics.jsonl."""
     split = "validation" if "validation" in lines[0] else "test"
     epochs = [line["epoch"] for line in lines]
     left, loss = new_panel()
@@ -168,39 +167,9 @@ def examples(predictions: dict[str, np.ndarray], split: Split) -> list[Figure]:
     return [figure]
 
 
-@matplotlib.rc_context(PAGE)
-def reliability(curves: dict[str, Any], output: str) -> Figure:
-    """Draw one output's accuracy by confidence before and after calibration; below, the number of answers per bin.
-
-    A reliability diagram (DeGroot & Fienberg 1983), with the bins of Guo et al. 2017, arXiv:1706.04599.
-    """
-    figure, axes = new_panel(height=4.6)
-    axes.remove()
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    upper.plot([0, 1], [0, 1], "--", color=QUIET, linewidth=1)
-    for name, mark, shade in (("before", "o", QUIET), ("after", "s", COLORS[output])):
-        curve = curves[name]
-        count, sure, right = (np.array(curve[key]) for key in ("answers", "confidence", "accuracy"))
-        some = count > 0
-        label = f"{name}: error {100 * curve['error']:.2f} points"
-        upper.plot(sure[some], right[some], f"{mark}-", color=shade, ms=4.5, linewidth=1.2, label=label)
-        lower.stairs(count, np.linspace(0, 1, len(count) + 1), color=shade, linewidth=1.4)
-    upper.set(title=output, ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
-    upper.legend(frameon=False, fontsize=9, loc="lower right")
-    lower.set(xlabel="confidence", ylabel="answers", yscale="log", ylim=(0.7, None))
-    _draw_grid(upper)
-    _draw_grid(lower)
-    return figure
-
-
-def _draw_grid(axes: Axes) -> None:
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
 def _finish_both(loss: Axes, accuracy: Axes) -> None:
     """Label the panels of losses and of accuracies by epoch."""
-    finish_curve(loss, "Loss", "nats", label_loss)
+    finish_curve(loss, "Loss", "nats", LOSS_LABEL)
     finish_curve(accuracy, "Accuracy (log scale of the error)", "accuracy", label_accuracy)
     for axes in (loss, accuracy):
         axes.legend(frameon=False, fontsize=8)
@@ -241,19 +210,3 @@ def _draw_tiles(
         is_right = digit == label and total == label + number
         text = f"{label} + {number} = {label + number}" + ("" if is_right else f"\nread {digit}, sum {total}")
         axes.text(left + 0.5, top - 0.05, text, fontsize=10, color=INK if is_right else WRONG, ha="center")
-
-
-def _ticks(low: float, high: float, apart: float) -> list[float]:
-    """Return the values to label on a log scale: the roundest that lie at least `apart` decades from each other.
-
-    If fewer than three values of one digit fit, those of a linear scale are taken.
-    """
-    round_values = [digit / 10.0**power for digit in (1, 2, 5, 3, 4, 6, 7, 8, 9) for power in range(-2, 5)]
-    for values in (round_values[:21], round_values, MaxNLocator(5).tick_values(low, high)):
-        ticks: list[float] = []
-        for value in values:
-            if low <= value <= high and all(abs(np.log10(value / tick)) >= apart for tick in ticks):
-                ticks.append(value)
-        if len(ticks) >= 3:
-            break
-    return sorted(ticks)

@@ -17,7 +17,6 @@ from experiments.training.folder import OUTPUTS, PICTURES, REPORT, Finished
 from experiments.training.job import machine
 from mnistsum.app import STYLE
 from mnistsum.app.console import as_text
-from mnistsum.calibration import BINS
 from mnistsum.config import as_dict
 from mnistsum.evaluation import SCORES
 from mnistsum.files import write_whole
@@ -86,32 +85,19 @@ def write_report(finished: Finished, data: Data) -> None:
 
 def report(finished: Finished, labels: Any) -> str:
     """Return the report of a finished run, from its files and the labels of its test images."""
-    folder, config, run, lines, summary, predictions = finished
-    test, calibration = summary["test"], summary["calibration"]
-    reliability = [figures.reliability(each, output) for output, each in (calibration or {}).items()]
-    by_label = zip(test["digit_accuracy_by_label"], test["sum_accuracy_by_cell"], strict=True)
+    lines, test = finished.lines, finished.summary["test"]
+    by_label = enumerate(zip(test["digit_accuracy_by_label"], test["sum_accuracy_by_cell"], strict=True))
     return render(
         "run.html",
-        config=config,
-        summary=summary,
+        **finished._asdict(),
         test=test,
         scores=[(each.title, as_text(test[name], each.unit), each.meaning) for name, each in SCORES.items()],
         curves=_panels(figures.curves(lines), "{} by epoch", ("Loss", "Accuracy")) if len(lines) > 1 else (),
-        examples=(folder / "examples.png").read_bytes(),
-        confusion=_panels(figures.confusion(predictions, labels), "Confusion matrix of the {}", OUTPUTS),
-        reliability=_panels(reliability, "Accuracy of the {} by confidence", calibration or ()),
-        calibration=calibration,
-        bins=BINS,
-        by_label={
-            "header": ["digit", "read right", *(f"+{number}" for number in range(10))],
-            "rows": [
-                [label, f"{digit:.2%}", *(f"{cell:.1%}" for cell in cells)]
-                for label, (digit, cells) in enumerate(by_label)
-            ],
-        },
-        run=run,
-        made_with=made_with([run]),
-        fields={name: value for name, value in as_dict(config).items() if "." in name},
+        examples=(finished.folder / "examples.png").read_bytes(),
+        confusion=_panels(figures.confusion(finished.predictions, labels), "Confusion matrix of the {}", OUTPUTS),
+        by_label=[[label, f"{digit:.2%}", *map("{:.1%}".format, cells)] for label, (digit, cells) in by_label],
+        made_with=made_with([finished.run]),
+        fields={name: value for name, value in as_dict(finished.config).items() if "." in name},
     )
 
 

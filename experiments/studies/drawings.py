@@ -91,12 +91,6 @@ def read(seen: np.ndarray) -> np.ndarray:
     return np.asarray(load_pretrained("base").predict(seen, 0).digit).argmax(-1)
 
 
-def enlarge(image: np.ndarray) -> np.ndarray:
-    """Return an image of scikit-learn's `load_digits`, 8x8 of 0-16, enlarged to 80x80."""
-    large = Image.fromarray((image * 255 / 16).astype(np.uint8)).resize((80, 80), Image.Resampling.BICUBIC)
-    return np.repeat(np.asarray(large)[..., None], 3, -1)
-
-
 def main() -> None:
     """Write the tables, and a figure of the misread drawings, into experiments/results."""
     results = Path(__file__).parent.parent / "results"

@@ -11,12 +11,12 @@ worse" is false.
 """
 
 import itertools
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import gammainc
 
+from experiments.comparison.tables import markdown
 from mnistsum.statistics import MARGIN, Difference, difference, interval
 
 ERROR = 0.006  # mean share of misread digits
@@ -101,18 +101,16 @@ def is_false(verdict: str, truth: float) -> bool:
     }[verdict]
 
 
-def table() -> Iterator[str]:
-    """Yield the lines of a Markdown table: the rates for every number of seeds, spread and truth."""
-    yield (
-        "| seeds | sd / error rate | truth, points | any false, 1 other | any false, 5 others | difference covered "
-        "| mean covered | decided, 1 other |"
-    )
-    yield "|--:|--:|--:|--:|--:|--:|--:|--:|"
+def table() -> str:
+    """Return the rates for every number of seeds, spread and truth, in Markdown."""
+    header = ["seeds", "sd / error rate", "truth, points", "any false, 1 other", "any false, 5 others"]
+    header += ["difference covered", "mean covered", "decided, 1 other"]
+    rows = []
     for seeds, spread, behind in itertools.product(SEEDS, SPREADS, (0.0, BEHIND)):
-        cells = [f"{100 * rate:.1f}" for rate in rates(seeds, spread, behind)]
-        yield f"| {seeds} | {spread} | {0 - 100 * behind:.1f} | {' | '.join(cells)} |"
+        found = rates(seeds, spread, behind)
+        rows.append([seeds, spread, f"{0 - 100 * behind:.1f}", *(f"{100 * rate:.1f}" for rate in found)])
+    return markdown(header, rows, texts=())
 
 
 if __name__ == "__main__":
-    for line in table():
-        print(line, flush=True)
+    print(table())

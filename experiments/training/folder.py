@@ -1,7 +1,7 @@
 """The files in a run's folder, and how to read back a finished run.
 
 `config.json`, `run.json`, `metrics.jsonl` (a line per evaluation), `predictions.npz`, `weights.safetensors` and,
-written last, `summary.json`, which marks the run as finished. A run that can be resumed also has `checkpoints/`.
+written last, `summary.json`, without which the run is not finished. A run that can be resumed also has `checkpoints/`.
 """
 
 import hashlib
@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnistsum.config import CONFIG, Config, ObjectiveConfig, read_config, to_json
+from mnistsum.config import CONFIG, Config, read_config, to_json
 from mnistsum.errors import InputError
 from mnistsum.files import make_folder, read_json, read_json_lines, write_json, write_whole
-from mnistsum.objective import held_out_cells
 from mnistsum.storage import WEIGHTS, Weights, save_weights
 from mnistsum.types import Evaluation
 
@@ -101,11 +100,6 @@ def judged_accuracy(scores: Mapping[str, Any], output: str) -> float:
     """Return the accuracy that may decide something: an output's, but of sums only of the pairs that are trained."""
     name = f"{output}_accuracy"
     return scores.get(f"{name}_trained_cells", scores[name])
-
-
-def mean_of_trained_cells(objective: ObjectiveConfig, by_cell: list[list[float]]) -> float:
-    """Return the mean accuracy of sums over the (digit, number) cells that are trained, without those that are nan."""
-    return float(np.nanmean(np.array(by_cell)[~held_out_cells(objective)]))
 
 
 def _digest(content: bytes) -> str:

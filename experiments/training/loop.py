@@ -55,11 +55,6 @@ def about_every(seconds: float) -> NextStop:
     return next_stop
 
 
-def every(steps: int) -> NextStop:
-    """Stop every `steps` steps."""
-    return lambda chunk: (chunk.step // steps + 1) * steps
-
-
 @functools.lru_cache(maxsize=1)
 def compile_program(recipe: Recipe, n: int, seeds: int = 1) -> Future:
     """Start to compile what `train` runs for `seeds` seeds and `n` images, in another thread."""

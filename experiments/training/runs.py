@@ -6,20 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from experiments.training import folder as files
 from experiments.training.folder import OUTPUTS, judged_accuracy
-from experiments.training.job import Job, describe_run, digest_weights, seconds_since_start
+from experiments.training.job import Job, describe_run, seconds_since_start
 from experiments.training.loop import Chunk, NextStop, about_every, describe_mode, train
 from experiments.training.stops import LEARNED, WATCH_IMAGES, Plan, next_evaluation, next_watch
-from mnistsum.calibration import Temperatures, fit_temperature, reliability
+from mnistsum.calibration import Temperatures, fit_temperature
 from mnistsum.config import Config, ObjectiveConfig
+from mnistsum.data import digest
 from mnistsum.evaluation import SCORES, best_permutation, evaluate, labeled_logits, score
-from mnistsum.objective import trained_outputs
+from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.storage import CHECKPOINTS, Weights, save_checkpoint
 from mnistsum.train import non_finite, trained_model
-from mnistsum.types import QUANTITIES, Data, Evaluation, Split, TrainState
+from mnistsum.types import QUANTITIES, Evaluation, Split, TrainState
 
 FAILED = 0.9  # a run of an epoch or more failed if the test accuracy of an output that it trains is below this
 
@@ -125,11 +127,10 @@ class SeedRun:
         scores = score(tested, data.test.labels) if plan.tests else self.scores
         has_validation = self.config.data.validation > 0
         is_sound = not self.fault and _is_finite(self.scores, scores)
-        fitted = calibrate(self.evaluation, tested, data) if plan.tests and has_validation and is_sound else None
+        temperatures = self._calibrate() if plan.tests and has_validation and is_sound else None
         run = files.read_json(self.folder / files.RUN)
         accuracies = f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%}"
         made_by = f"{run['command']}, commit {run['commit']}: {accuracies} of {scores['images']:,} images"
-        temperatures = Temperatures(**{key: one["temperature"] for key, one in fitted.items()}) if fitted else None
         weights = Weights(self.config, model, temperatures, made_by, self.job.record["data"])
         files.write_results(self.folder, weights, tested)
         summary = {
@@ -138,13 +139,18 @@ class SeedRun:
             "mode": run["mode"],
             "failure": self.fault or _failure(self.config, self.scores, scores, plan),
             "learned": self.learned if plan.watches_learning else None,
-            "weights": digest_weights(model),
+            "weights": digest(jax.tree.leaves(model)),
             "permutation": self._permutation() if has_validation else None,
-            "calibration": fitted,
+            "calibration": temperatures and temperatures._asdict(),
             **({"validation": headline(self.config.objective, self.scores)} if has_validation else {}),
             **({"test": scores} if plan.tests else {}),
         }
         files.write_summary(self.folder, summary)
+
+    def _calibrate(self) -> Temperatures:
+        """Return the temperatures, fitted on validation images."""
+        logits = labeled_logits(self.evaluation, np.asarray(self.job.data.validation.labels))
+        return Temperatures(**{output: fit_temperature(*logits[output]) for output in OUTPUTS})
 
     def _permutation(self) -> list[int]:
         """Return the best renaming of digits, fitted on validation images."""
@@ -200,20 +206,9 @@ def headline(objective: ObjectiveConfig, scores: dict[str, Any]) -> dict[str, fl
     """Return the scores that are single numbers; with held-out pairs, also the mean accuracy of the other cells."""
     numbers = {name: scores[name] for name in (*SCORES, "images", "pairs")}
     if objective.held_out:
-        numbers["sum_accuracy_trained_cells"] = files.mean_of_trained_cells(objective, scores["sum_accuracy_by_cell"])
+        trained = np.array(scores["sum_accuracy_by_cell"])[~held_out_cells(objective)]
+        numbers["sum_accuracy_trained_cells"] = float(np.nanmean(trained))  # nan: a label without images
     return numbers
-
-
-def calibrate(validated: Evaluation, tested: Evaluation, data: Data) -> dict[str, Any]:
-    """Return each output's temperature, fitted on validation images, and its test reliability before and after it."""
-    fitted_on = labeled_logits(validated, np.asarray(data.validation.labels))
-    test = labeled_logits(tested, np.asarray(data.test.labels))
-    calibration = {}
-    for output in OUTPUTS:
-        temperature = fit_temperature(*fitted_on[output])
-        curves = {"before": reliability(*test[output]), "after": reliability(*test[output], temperature)}
-        calibration[output] = {"temperature": temperature} | {when: curve._asdict() for when, curve in curves.items()}
-    return calibration
 
 
 def _failure(config: Config, validated: dict[str, Any], tested: dict[str, Any], plan: Plan) -> str | None:

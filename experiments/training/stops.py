@@ -13,7 +13,7 @@ WATCH_IMAGES = 1000  # validation images per check
 class Plan:
     """When a run stops and what it does there: everything in which the programs' runs differ."""
 
-    evaluations: int = 1  # per epoch, on all held-out images; the run's end always has one
+    evaluations: int = 1  # per epoch, on all validation images; the run's end always has one
     max_evaluations: int | None = None  # per run; None: no limit
     watches_learning: bool = False  # note the step at which each output reaches LEARNED on some validation images
     pause: float | None = None  # seconds of training between stops that show progress and heed signals; None: never
@@ -28,7 +28,7 @@ VALIDATED = Plan(tests=False)  # for searches and tuning
 
 
 def next_evaluation(step: int, plan: Plan, recipe: Recipe) -> int:
-    """Return the first step after `step` at which the run is evaluated on the held-out images."""
+    """Return the first step after `step` at which the run is evaluated on the validation images."""
     between = max(recipe.steps_per_epoch / plan.evaluations, 1)
     if plan.max_evaluations:
         between = max(between, recipe.steps / plan.max_evaluations)

@@ -53,16 +53,16 @@ def predict(options: Namespace) -> int:
 
 
 def describe(digit: np.ndarray, total: np.ndarray, number: int, warnings: tuple[str, ...]) -> dict[str, Any]:
-    """Return one prediction for JSON: digit and sum, their likeliest values, and reasons to doubt them."""
+    """Return one prediction for JSON: digit and sum, their likeliest values, and reasons not to trust them."""
     best = {"digit": int(digit.argmax()), "sum": int(total.argmax())}
     three = {
         f"{output}_top3": [{"value": int(i), "probability": float(values[i])} for i in values.argsort()[:-4:-1]]
         for output, values in zip(OUTPUTS, (digit, total), strict=True)
     }
     agree = best["digit"] + number == best["sum"]
-    doubts = {"low confidence": digit.max() < UNSURE, "digit and sum disagree": not agree}
-    reasons = [*warnings, *(doubt for doubt, holds in doubts.items() if holds)]
-    return best | {"agree": agree, "warnings": reasons} | three
+    reasons = {"low confidence": digit.max() < UNSURE, "digit and sum disagree": not agree}
+    warnings += tuple(reason for reason, holds in reasons.items() if holds)
+    return best | {"agree": agree, "warnings": list(warnings)} | three
 
 
 def _expand(argument: str) -> list[str]:

@@ -225,7 +225,7 @@ def max_pool(
 def _squares(
     maps: Float[Array, "channels height width batch"],
 ) -> list[Float[Array, "channels height//2 width//2 batch"]]:
-    """Return the four places of each 2x2 square."""
+    """Return the four values of each 2x2 square, as maps."""
     channels, height, width, batch = maps.shape
     squares = maps[:, : height // 2 * 2, : width // 2 * 2].reshape(channels, height // 2, 2, width // 2, 2, batch)
     return [squares[:, :, y, :, x] for y in (0, 1) for x in (0, 1)]

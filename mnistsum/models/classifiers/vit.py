@@ -16,8 +16,8 @@ PATCH, HEADS = 4, 4
 class Position(nnx.Module):
     """Adds a learned vector for each position."""
 
-    def __init__(self, places: int, width: int, rngs: nnx.Rngs):
-        self.vectors = nnx.Param(0.02 * jax.random.normal(rngs.params(), (places, width), jnp.float32))
+    def __init__(self, count: int, width: int, rngs: nnx.Rngs):
+        self.vectors = nnx.Param(0.02 * jax.random.normal(rngs.params(), (count, width), jnp.float32))
 
     def __call__(self, tokens: Float[Array, "batch n width"]) -> Float[Array, "batch n width"]:
         return tokens + self.vectors[None]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from experiments.report import figures
-from experiments.report.figures import PAGE, WIDTH, errors, finish, finish_curve, label_accuracy, label_loss
+from experiments.report.figures import LOSS_LABEL, PAGE, WIDTH, errors, finish, finish_curve, label_accuracy
 from experiments.training.folder import OUTPUTS
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#b2df8a")  # Okabe & Ito's first
@@ -46,7 +46,7 @@ def intervals(summary: dict[str, Any]) -> Figure:
         axes.errorbar(means, heights, xerr=lengths, fmt="o", ms=4, color=shade, capsize=3, label=label)
     for position, row in enumerate(rows):
         where = {"transform": axes.get_yaxis_transform(), "fontsize": 9, "va": "center"}
-        axes.text(0.01, position - 0.12, _shortened(row["config"], 60), **where)
+        axes.text(0.01, position - 0.12, _shortened(row["config"]), **where)
     axes.set(xlabel="test accuracy", xscale="log", ylim=(len(rows) - 0.9 + 0.2 * len(bars), -0.4), yticks=[])
     axes.margins(x=0.1)
     axes.invert_xaxis()
@@ -62,7 +62,7 @@ def curves(summary: dict[str, Any]) -> dict[str, Figure]:
     panels: dict[str, Figure] = {}
     if min(len(row["curve"]["epoch"]) for row in summary["rows"]) < 2:
         return panels
-    for score, shown, label in (("accuracy", errors, label_accuracy), ("loss", np.array, label_loss)):
+    for score, shown, label in (("accuracy", errors, label_accuracy), ("loss", np.array, LOSS_LABEL)):
         for output in OUTPUTS:
             panels[f"{score} of the {output}"], axes = _new_panel(WIDTH, 3.6)
             _draw_bands(axes, summary, f"{output}_{score}", shown)
@@ -87,22 +87,6 @@ def costs(summary: dict[str, Any]) -> dict[str, Figure]:
         axes.set(xlabel=name)
         if name.startswith("seconds"):
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-    return panels
-
-
-@matplotlib.rc_context(PAGE)
-def cells(summary: dict[str, Any]) -> dict[str, Figure]:
-    """Draw the share of wrong sums by the image's digit and the number, a figure for each config, on one scale."""
-    tables = [100 * (1 - np.array(row["cells"], float)) for row in summary["rows"]]
-    highest = max(np.nanmax(tables), 0.1)  # a label without images has none
-    panels: dict[str, Figure] = {}
-    for row, table in zip(summary["rows"], tables, strict=True):
-        panels[row["config"]], axes = _new_panel(0.8 * WIDTH, 3.2)
-        image = axes.imshow(table, cmap="Blues", vmin=0, vmax=highest)
-        axes.set_title(_shortened(row["config"], 40), fontsize=9)
-        axes.set(xlabel="number", ylabel="digit", xticks=range(10), yticks=range(10))
-        axes.tick_params(length=0, labelsize=8)
-        axes.figure.colorbar(image, label="wrong sums, %")
     return panels
 
 
@@ -149,7 +133,6 @@ def _bars(spreads: list[dict[str, float]]) -> tuple[np.ndarray, np.ndarray]:
     return means, np.abs([means - low, high - means])
 
 
-def _shortened(name: str, length: int) -> str:
+def _shortened(name: str) -> str:
     """Return a config's name, without its middle if it is too long: variants differ at the end."""
-    half = (length - 5) // 2
-    return name if len(name) <= length else f"{name[:half]} ... {name[-half:]}"
+    return name if len(name) <= 60 else f"{name[:28]} ... {name[-28:]}"

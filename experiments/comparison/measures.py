@@ -183,7 +183,6 @@ def _row(name: str, runs: list[Finished], labels: np.ndarray) -> dict[str, Any]:
             for key, each in measures.items()
         },
         "curve": _band(runs),
-        "cells": np.mean([run.summary["test"]["sum_accuracy_by_cell"] for run in runs], 0).round(5).tolist(),
     }
 
 
