@@ -11,7 +11,7 @@ from safetensors import safe_open
 from sklearn.datasets import load_digits
 
 import mnistsum
-from mnistsum.calibration import Temperatures, fit_temperature, reliability
+from mnistsum.calibration import Temperatures, fit_temperature
 from mnistsum.errors import InputError
 from mnistsum.evaluation import evaluate, labeled_logits
 from mnistsum.picture import to_mnist
@@ -103,10 +103,9 @@ def test_a_network_that_ships_is_small_calibrated_and_reads_the_test_set_as_it_s
     correct = test.digit == mnist.test.labels, test.sum == mnist.test.labels[:, None] + np.arange(10)
     for found, accuracy in zip(correct, said.groups(), strict=True):
         assert found.mean() == pytest.approx(float(accuracy) / 100, abs=5e-4)  # another CPU rounds differently
-    fitted, judged = labeled_logits(validation, mnist.validation.labels), labeled_logits(test, mnist.test.labels)
+    fitted = labeled_logits(validation, mnist.validation.labels)
     for output, shipped in network.temperatures._asdict().items():
         assert fit_temperature(*fitted[output]) == pytest.approx(shipped, rel=0.02)
-        assert reliability(*judged[output], shipped).error < reliability(*judged[output]).error + 5e-4
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ It has a process of its own, as tests compile without most of the optimizations 
 
 import dataclasses
 import json
-import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -44,24 +43,7 @@ def main() -> None:
             "update": update(config, Split(*map(jnp.asarray, train))),
             "evaluation": evaluation(model, split),
         }
-        if config == ModelConfig(classifier="compact"):
-            found[dtype]["float64"] = float64(model, batch)
-        if config == ModelConfig(classifier="compact", dtype="bfloat16"):
-            found[dtype]["operands"] = kernel_gradient_operands(model, batch)
     print(json.dumps(found))
-
-
-def kernel_gradient_operands(model: Model, batch: Batch) -> dict[str, list[str]]:
-    """Return, by kernel of a convolution, the types of the operands whose compiled product is its gradient."""
-    text = jax.jit(differentiated(model, batch)).lower(parameters(model)).compile().as_text()
-    types = dict(re.findall(r"(%[\w.-]+) = (\w+)\[", text))
-    found = {}
-    for path, kernel in jax.tree.leaves_with_path(parameters(model)):
-        if kernel.ndim == 4:
-            shape = rf"f32\[{kernel.size // kernel.shape[-1]},{kernel.shape[-1]}\]"
-            products = re.findall(rf"= {shape}\S* [\w-]+\((?:\S+ )?(%[\w.-]+), (?:\S+ )?(%[\w.-]+)\)", text)
-            found[jax.tree_util.keystr(path)] = sorted({types[name] for product in products for name in product})
-    return found
 
 
 def gradient(model: Model, batch: Batch) -> dict[str, float]:
@@ -115,51 +97,11 @@ def evaluation(model: Model, split: Split) -> dict[str, float]:
     return found
 
 
-def float64(model: Model, batch: Batch) -> dict[str, float]:
-    """Return the compiled loss, and its slope along its gradient, each relative to NumPy's in float64."""
-    compiled, slopes = jax.jit(differentiated(model, batch))(parameters(model))
-    weights, slopes = (jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree) for tree in (model, slopes))
-    slopes = with_parameters(model, slopes)
-
-    def at(place: float) -> float:
-        return numpy_loss(jax.tree.map(lambda a, b: a + place * b, weights, slopes), batch)
-
-    expected, by_difference = at(0.0), (at(1e-5) - at(-1e-5)) / 2e-5
-    squared = sum(float(np.vdot(leaf, leaf)) for leaf in jax.tree.leaves(slopes))
-    return {"loss": abs(float(compiled) / expected - 1), "slope": abs(squared / by_difference - 1)}
-
-
 def differentiated(model: Model, batch: Batch) -> Callable:
     """Return the function from parameters to the mean of both losses, and its gradient."""
     return jax.value_and_grad(
         lambda params: objective(ObjectiveConfig(), with_parameters(model, params)(batch.image, batch.number), batch)
     )
-
-
-def numpy_loss(model: Model, batch: Batch) -> float:
-    """Return the loss of `compact` and `concat`, rewritten in NumPy from their docstrings."""
-    number, label, total = (np.asarray(part) for part in (batch.number, batch.label, batch.sum))
-    maps = np.asarray(batch.image, np.float64).transpose(3, 1, 2, 0)  # channels, height, width, batch
-    for i, (conv, norm) in enumerate(zip(model.classifier.convs, model.classifier.norms, strict=True)):
-        edge = (1, 1) if conv.padding == "SAME" else (0, 0)
-        maps, size = np.pad(maps, ((0, 0), edge, edge, (0, 0))), len(conv.kernel)
-        views = np.lib.stride_tricks.sliding_window_view(maps, (size, size), (1, 2))[:, :: conv.stride, :: conv.stride]
-        maps = np.einsum("chwbyx,yxco->ohwb", views, conv.kernel[...]) + conv.bias[...][:, None, None, None]
-        maps /= np.sqrt((maps**2).mean((0, 1, 2)) + 1e-6)
-        maps = np.maximum(maps * norm.scale[...][:, None, None, None], 0)
-        if i == 1:
-            maps = maps[:, :10, :10].reshape(len(maps), 5, 2, 5, 2, -1).max((2, 4))
-    output, hidden, last = model.classifier.output, model.adder.hidden, model.adder.output
-    digit = maps.reshape(-1, maps.shape[-1]).T @ output.kernel[...] + output.bias[...]
-    joined = np.concatenate([digit, number], 1) @ hidden.kernel[...] + hidden.bias[...]
-    sums = np.maximum(joined, 0) @ last.kernel[...] + last.bias[...]
-    return (negative_log_likelihood(digit, label) + negative_log_likelihood(sums, total)) / 2
-
-
-def negative_log_likelihood(logits: np.ndarray, label: np.ndarray) -> float:
-    """Return the mean over the examples, in float64."""
-    logits = logits - logits.max(1, keepdims=True)
-    return float((np.log(np.exp(logits).sum(1)) - logits[np.arange(len(label)), label]).mean())
 
 
 if __name__ == "__main__":

@@ -37,10 +37,6 @@ def test_step_and_evaluation_compiled_are_those_computed_operation_by_operation(
             assert difference <= UPDATES[dtype], (dtype, name)
         for name, difference in found[dtype]["evaluation"].items():
             assert difference <= (0.02 if name in ("digit", "sum") else bound), (dtype, name)
-        for name, difference in found[dtype].get("float64", {}).items():
-            assert difference <= 1e-3, name
-    if classifier == "compact":
-        assert list(found["bfloat16"]["operands"].values()) == [["bf16"]] * 4
 
 
 def test_only_jaxlib_0_10_2_is_wrong_in_products_of_many_rows():
