@@ -96,17 +96,6 @@ def test_every_run_leaves_a_folder_that_load_run_opens(compared, monkeypatch):
         np.testing.assert_array_equal(digit, files.read(run).predictions["digit"])
 
 
-def test_multiply_adds_are_those_of_a_dry_run(run_program, monkeypatch, compared):
-    from experiments import run
-
-    monkeypatch.chdir(compared[0])
-    with console.capture() as captured:
-        run_program(run.command, "--config", "smoke", "--dry-run", *OPTIONS[4:])
-    (total,) = re.findall(r"total +([\d,]+) +([\d,]+)", captured.get())
-    row = read_comparison(compared[0])["rows"][0]
-    assert total == (f"{row['parameters']:,}", f"{row['multiply_adds']:,}")
-
-
 def test_finished_runs_are_compared_without_training_and_no_other_comparison_is_overwritten(copied, run_program):
     whole = read_comparison(copied)
     before = {path: path.read_bytes() for path in (copied / "out").glob("*/comparison.*")}
@@ -124,7 +113,7 @@ def test_finished_runs_are_compared_without_training_and_no_other_comparison_is_
     assert alone["high"] - alone["low"] < together["high"] - together["low"]  # one contrast for two
 
 
-def test_a_dry_run_says_what_is_missing_and_writes_nothing(compared, monkeypatch):
+def test_a_dry_run_says_what_is_missing_and_what_it_costs_and_writes_nothing(compared, monkeypatch):
     folder, _ = compared
     monkeypatch.chdir(folder)
     before = sorted(folder.rglob("*"))

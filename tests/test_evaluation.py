@@ -63,11 +63,6 @@ def test_with_a_shift_the_answer_is_that_of_the_mean_over_moved_images(model, tr
     assert (evaluation.digit_loss != evaluate(DataConfig(), model, Split(images, labels), 8).digit_loss).any()
 
 
-def test_no_images_have_no_answers(model, train):
-    evaluation = evaluate(DataConfig(), model, Split(train.images[:0], train.labels[:0]))
-    assert (evaluation.digit.shape, evaluation.sum_logits.shape) == ((0,), (0, 10, 19))
-
-
 def test_images_that_are_not_as_mnist_stores_them_or_lack_a_label_are_refused(model, train):
     images, labels = train
     for split in (Split(images / 255, labels), Split(images[..., 0], labels), Split(images, labels[1:])):
