@@ -34,7 +34,6 @@ PAIRS = [
 ]
 MLP = ModelConfig(classifier="mlp", widths=WIDTHS["mlp"])
 CUT = replace(MLP, adder_input="probabilities", adder_gradient=False)
-INPUTS = [CUT, replace(MLP, adder_input="log_probabilities")]
 NORMED = ModelConfig(classifier="lenet5_bn", widths=WIDTHS["lenet5_bn"])
 
 
@@ -52,19 +51,19 @@ def test_the_contract_holds_with_batch_norms_and_dropout(check):
     check(NORMED)
 
 
-@pytest.mark.parametrize("config", PAIRS, ids=named)
-def test_the_shapes_of_the_contract_hold_for_every_pair(config):
-    testing.check_shapes(config)
-
-
-@pytest.mark.parametrize("config", [config for config in PAIRS if config.classifier == "mlp"] + INPUTS, ids=named)
+@pytest.mark.parametrize("config", [config for config in PAIRS if config.classifier == "mlp"], ids=named)
 def test_the_quick_part_of_the_contract_holds_for_every_adder(config):
     testing.check_gradients(config)
     testing.check_digit_ignores_number(config)
 
 
+@pytest.mark.parametrize("config", [config for config in PAIRS if config.adder == "shift"], ids=named)
+def test_the_shapes_of_the_contract_hold_for_every_classifier(config):
+    testing.check_shapes(config)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("config", PAIRS + INPUTS, ids=named)
+@pytest.mark.parametrize("config", [*PAIRS, CUT, replace(MLP, adder_input="log_probabilities")], ids=named)
 def test_the_contract_holds_for_every_pair(config):
     testing.check(config)
 
@@ -105,7 +104,6 @@ def test_layers_that_transform_themselves_hold_the_contract_and_are_counted_and_
 @pytest.mark.parametrize(
     ("check", "fault"),
     [
-        (testing.check_independence, lambda f, d: (f, d - d.mean(0, keepdims=True))),
         (testing.check_independence, lambda f, d: (f, d + jnp.arange(len(d))[:, None])),
         (testing.check_shapes, lambda f, d: (f[:, 1:], d)),
         (testing.check_gradients, lambda f, d: (f, jax.lax.stop_gradient(d))),

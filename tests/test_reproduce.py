@@ -47,13 +47,6 @@ def test_the_program_prints_the_table_and_draws_the_picture(tmp_path, capsys):
     assert Image.open(tmp_path / "write_up.png").size == (1200, 480)
 
 
-def test_fewer_images_widen_the_band():
-    assert band(0.9, 100)[0] < band(0.9, 10_000)[0]
-    few = [line(20, 0.9, 0.98)]
-    few[0]["test"]["images"] = 100
-    assert "[82.56, 94.48]" in table(few)
-
-
 @pytest.mark.parametrize(
     "lines",
     [

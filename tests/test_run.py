@@ -111,13 +111,6 @@ def test_ten_fresh_processes_give_the_same_bits(smoke, tmp_path):
         assert bits(tmp_path / str(i)) == bits(folder)
 
 
-@pytest.mark.slow
-def test_a_dry_run_says_how_long_the_run_would_take_and_writes_nothing(tmp_path):
-    output, _ = finish(shell("--config", "mlp", "--dry-run", cwd=tmp_path))
-    assert re.search(r"estimated duration: .* of training \(3,432 steps of \d+\.\d ms, to epoch 8\)", output)
-    assert not list(tmp_path.iterdir())
-
-
 NETWORK = """
 import optax
 from mnistsum import Config, ModelConfig, ObjectiveConfig, OptimizerConfig

@@ -63,8 +63,3 @@ def test_paths_without_a_finished_run_are_counted_and_a_twice_given_run_refused(
         tabulate([misreading(0), misreading(1)])
     with pytest.raises(InputError, match="expected folders of finished runs, found none among 1 paths"):
         program.command([str(tmp_path / "none")])
-
-
-def test_a_run_of_a_search_is_refused_by_name(tabulate):
-    with pytest.raises(InputError, match="0: an untested run, such as one of a search"):
-        tabulate([a_run()._replace(summary={})])
