@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 from programs import ROOT, write_set
 
 from mnistsum.app.main import command
@@ -72,25 +72,6 @@ def test_a_folder_gives_a_row_for_each_picture_and_the_reason_of_each_that_canno
     status, stderr = run_program(command, "predict", album, "nowhere.png")
     assert status == 2
     assert stderr == f"error: {album / 'bad.png'}: {reason} (and 1 more of 8 pictures)\n"
-
-
-def test_doubts_are_in_the_table_and_in_json(tmp_path, capsys):
-    page = Image.new("L", (300, 150), 255)
-    for x in (60, 200):
-        ImageDraw.Draw(page).line((x, 30, x, 120), fill=0, width=10)
-    page.save(tmp_path / "eleven.png")
-    arguments = ["predict", str(tmp_path / "eleven.png"), "--number", "1"]
-    assert command([*arguments, "--json"]) == 0
-    assert "more than one shape" in json.loads(capsys.readouterr().out)[0]["warnings"]
-    assert command(arguments) == 0
-    assert "more than one shape" in capsys.readouterr().out
-
-
-def test_a_name_like_markup_is_printed_as_it_is(album, monkeypatch, capsys):
-    monkeypatch.chdir(album)
-    (album / "0.PNG").rename("[red]x[!bold].png")
-    assert command(["predict", "[red]x[!bold].png", "--number", "1"]) == 0
-    assert "[red]x[!bold].png" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

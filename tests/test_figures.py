@@ -62,21 +62,6 @@ def test_curves_are_of_the_lines_of_metrics():
     assert bottom > top  # the best is above
 
 
-@pytest.mark.parametrize("accuracies", [(0.971, 0.988, 0.994), (0.9951, 0.9957, 0.9963), (0.1, 0.9, 0.999)])
-def test_the_labels_of_accuracies_are_two_at_least_and_do_not_overlap(accuracies):
-    held_out = {"mean": None}
-    rows = [
-        {"config": "a", "digit_accuracy": each, "sum_accuracy": each, "sum_accuracy_held_out": held_out}
-        for each in (spread(mean, mean - 2e-4, mean + 2e-4) for mean in accuracies)
-    ]
-    figure = comparison.intervals({"rows": rows})
-    figure.draw_without_rendering()
-    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
-    assert len(boxes) >= 2
-    for left, right in itertools.pairwise(sorted(boxes, key=lambda box: box.x0)):
-        assert left.x1 < right.x0
-
-
 @pytest.mark.parametrize("obstacle", [None, "other machine"])
 def test_a_front_joins_the_configs_that_none_beats_and_seconds_of_other_machines_have_none(obstacle):
     costs = (("small", 0.98, 10), ("beaten", 0.97, 50), ("large", 0.995, 100))

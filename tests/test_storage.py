@@ -4,7 +4,6 @@ import dataclasses
 import errno
 import os
 import shutil
-import stat
 import warnings
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from mnistsum import own
 from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, DataConfig, ModelConfig, OptimizerConfig, override, to_json
 from mnistsum.errors import InputError
-from mnistsum.files import write_whole
 from mnistsum.models import build
 from mnistsum.predict import Predictor
 from mnistsum.storage import (
@@ -110,12 +108,6 @@ def test_an_optimizer_that_draws_resumes_to_the_same_bits(config, train, tmp_pat
     assert same_bits(*ends)
 
 
-def test_the_two_newest_checkpoints_stay(config, states, tmp_path):
-    for state in states:
-        save_checkpoint(tmp_path, config, state, {})
-    assert names(tmp_path) == ["5.safetensors", "8.safetensors"]
-
-
 @pytest.mark.parametrize("change", ["model.widths=2,3,5", "optimizer.average=0", "seed=1"])
 def test_a_checkpoint_of_another_config_is_refused(config, two, change):
     field = change.partition("=")[0]
@@ -187,24 +179,6 @@ def test_a_failing_write_leaves_the_older_checkpoints_and_names_path_and_cause(c
         save_checkpoint(two, config, states[2]._replace(step=jnp.int32(9)), {})
     assert names(two) == ["5.safetensors", "8.safetensors"]
     assert restore(two, config).refused == ()
-
-
-def test_a_file_is_on_disk_before_it_gets_its_name_and_its_name_after(tmp_path, monkeypatch):
-    calls = []
-    fsync, replace = os.fsync, Path.replace
-
-    def synced(descriptor: int) -> None:
-        calls.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "content")
-        fsync(descriptor)
-
-    def named(path: Path, target: Path) -> Path:
-        calls.append("name")
-        return replace(path, target)
-
-    monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(Path, "replace", named)
-    write_whole(tmp_path / "file", "content")
-    assert calls == ["content", "name", "folder"]
 
 
 def test_a_folder_without_checkpoints_is_refused(config, tmp_path):

@@ -3,7 +3,6 @@
 It has a process of its own, as tests compile without most of the optimizations examined here.
 """
 
-import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -14,14 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.configs.base import config as base
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.config import DataConfig, ModelConfig, ObjectiveConfig
 from mnistsum.data import load, pair, scale
 from mnistsum.evaluation import evaluate_batch
 from mnistsum.models import Model, build, parameters, with_parameters
 from mnistsum.objective import objective
-from mnistsum.train import begin_epoch, draw_batch, init_state, make_recipe, split_keys, train_step
 from mnistsum.types import Batch, Split
 
 BATCH = 128
@@ -40,7 +37,6 @@ def main() -> None:
         model = jax.jit(build, static_argnums=0)(config, jax.random.key(0))
         found[dtype] = {
             "gradient": gradient(model, batch),
-            "update": update(config, Split(*map(jnp.asarray, train))),
             "evaluation": evaluation(model, split),
         }
     print(json.dumps(found))
@@ -56,34 +52,6 @@ def gradient(model: Model, batch: Batch) -> dict[str, float]:
         # Relative to the whole gradient as well, as that of a bias before a batch norm is only rounding.
         found[jax.tree_util.keystr(path)] = float(jnp.linalg.norm(a - b)) / (float(jnp.linalg.norm(b)) + 1e-4 * total)
     return found
-
-
-def update(config: ModelConfig, data: Split) -> dict[str, float]:
-    """Return the relative distances, in norms, of what `base`'s recipe does to a batch and to the weights.
-
-    They are those of the distorted images, and of the step that Muon takes with each kernel and its moving average.
-    """
-    rule = dataclasses.replace(base.optimizer, schedule="constant", dtype=config.dtype)
-    recipe = make_recipe(dataclasses.replace(base, model=config, optimizer=rule, devices=1), len(data.labels))
-    keys = split_keys(0)
-    before, epoch = init_state(recipe, keys), begin_epoch(recipe, keys, 0, len(data.labels))
-    drawn = [draw(recipe, keys, 0, data, epoch) for draw in (jax.jit(draw_batch, static_argnums=0), draw_batch)]
-    after = [
-        take(recipe, keys.dropout, before, drawn[0]) for take in (jax.jit(train_step, static_argnums=0), train_step)
-    ]
-    found = {"images": distance(*(batch.image for batch in drawn))}
-    for name in ("model", "average"):
-        start = parameters(getattr(before, name))
-        moved = [jax.tree.map(jnp.subtract, parameters(getattr(state, name)), start) for state in after]
-        for (path, a), b in zip(jax.tree.leaves_with_path(moved[0]), jax.tree.leaves(moved[1]), strict=True):
-            if a.ndim > 1:  # Adam takes the sign of the others' gradients, which may be only rounding
-                found[name + jax.tree_util.keystr(path)] = distance(a, b)
-    return found
-
-
-def distance(compiled: jax.Array, eager: jax.Array) -> float:
-    """Return the norm of the difference, relative to the eager one's."""
-    return float(jnp.linalg.norm(compiled - eager) / jnp.linalg.norm(eager))
 
 
 def evaluation(model: Model, split: Split) -> dict[str, float]:
