@@ -39,6 +39,7 @@ def test_sums_of_long_numbers_keep_all_their_digits():
     assert digits_of_sum(labels).tolist() == [[1, *[9] * 14, 8]]
 
 
+@pytest.mark.slow
 def test_digits_are_read_after_learning_from_sums_alone(capsys, tmp_path):
     file = tmp_path / "sums.jsonl"
     arguments = ["--digits", "1", "--config", "smoke", "training.epochs=1", "--output", str(file)]

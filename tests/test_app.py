@@ -8,13 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 from programs import ROOT, write_set
 
 from mnistsum.app.main import command
-from mnistsum.app.predict import describe
 from mnistsum.data import digest, load
 from mnistsum.errors import InputError
 from mnistsum.evaluation import evaluate, score
@@ -48,12 +46,10 @@ def test_pictures_and_standard_input_give_the_answers_of_python(album, mnist):
     assert [row["file"] for row in rows] == [*map(str, files), "standard input"]
     assert [(row["digit"], row["sum"]) for row in rows] == [(7, 14), (2, 9), (2, 9)]
     assert all(row["agree"] and row["number"] == 7 and row["warnings"] == [] for row in rows)
-    expected = load_pretrained("base").predict(mnist.test.images[:1], 7)
-    for output, values in zip(("digit", "sum"), expected, strict=True):
+    for output, values in load_pretrained("base").predict(mnist.test.images[:1], 7)._asdict().items():
         top = rows[0][f"{output}_top3"]
         assert top[0]["value"] == values[0].argmax()
         assert top[0]["probability"] == pytest.approx(values[0].max(), abs=0.02)  # of the picture, not of the image
-        assert [entry["probability"] for entry in top] == sorted((entry["probability"] for entry in top), reverse=True)
 
 
 def test_a_folder_gives_a_row_for_each_picture_and_the_reason_of_each_that_cannot_be_read(
@@ -72,51 +68,16 @@ def test_a_folder_gives_a_row_for_each_picture_and_the_reason_of_each_that_canno
     lines = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [line["file"] for line in lines] == files
     assert [line["sum"] for line in lines] == ["8", "3", "2", "1", "5", "2", ""]
-    assert float(lines[0]["digit_probability"]) == pytest.approx(rows[0]["digit_top3"][0]["probability"], abs=1e-5)
     assert lines[-1]["error"] == reason
     status, stderr = run_program(command, "predict", album, "nowhere.png")
     assert status == 2
     assert stderr == f"error: {album / 'bad.png'}: {reason} (and 1 more of 8 pictures)\n"
 
 
-def test_doubts_are_in_the_table_and_in_json(tmp_path, capsys):
-    page = Image.new("L", (300, 150), 255)
-    for x in (60, 200):
-        ImageDraw.Draw(page).line((x, 30, x, 120), fill=0, width=10)
-    page.save(tmp_path / "eleven.png")
-    arguments = ["predict", str(tmp_path / "eleven.png"), "--number", "1"]
-    assert command([*arguments, "--json"]) == 0
-    assert "more than one shape" in json.loads(capsys.readouterr().out)[0]["warnings"]
-    assert command(arguments) == 0
-    assert "more than one shape" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("digit", "number", "warnings"),
-    [(0.9, 4, []), (0.7, 4, ["low confidence"]), (0.9, 5, ["digit and sum disagree"])],
-)
-def test_low_confidence_and_disagreement_are_doubts(digit, number, warnings):
-    digits, sums = np.full(10, (1 - digit) / 9), np.eye(19)[7]
-    digits[3] = digit
-    assert describe(digits, sums, number, ())["warnings"] == warnings
-
-
-def test_a_name_like_markup_is_printed_as_it_is(album, monkeypatch, capsys):
-    monkeypatch.chdir(album)
-    (album / "0.PNG").rename("[red]x[!bold].png")
-    assert command(["predict", "[red]x[!bold].png", "--number", "1"]) == 0
-    assert "[red]x[!bold].png" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
-        ([], "the following arguments are required: COMMAND"),
         (["predit"], "argument COMMAND: invalid choice: 'predit'"),
-        (["predict"], "the following arguments are required: files"),
-        (["predict", "x.png", "--number", "10"], "argument --number: invalid choice: 10"),
-        (["predict", "x.png", "--json", "--csv"], "argument --csv: not allowed with argument --json"),
-        (["export", "base"], "the following arguments are required: --to"),
         (["predict", "nowhere.png"], "nowhere.png: no such file"),
         (["predict", "."], ".: expected pictures (.png, .jpg, .jpeg, .gif, .bmp) in this folder, found none"),
         (["predict", "x.png", "--config", "nowhere.py"], "nowhere.py: expected a Python file"),
@@ -164,21 +125,17 @@ def raises(error: BaseException):
 @pytest.mark.parametrize(
     ("error", "ending"),
     [
-        (InputError("x: expected 1, found 2"), (2, "error: x: expected 1, found 2\n")),
         (FloatingPointError("loss not finite"), (1, "error: loss not finite\n")),
-        (OSError("x: could not be written"), (1, "error: x: could not be written\n")),
         (KeyboardInterrupt(), (130, "")),
     ],
 )
-def test_expected_errors_are_one_line_and_a_status(run_program, error, ending):
+def test_expected_errors_are_one_line_and_a_status_and_others_a_traceback(run_program, error, ending):
     assert run_program(raises(error)) == ending
-
-
-def test_any_other_exception_shows_pythons_traceback(run_program):
     with pytest.raises(ZeroDivisionError):
         run_program(raises(ZeroDivisionError()))
 
 
+@pytest.mark.slow
 def test_a_users_file_finds_its_helpers_and_a_fault_in_it_ends_in_its_own_line(album, tmp_path):
     (tmp_path / "helper.py").write_text("WIDE = 512\n")
     (tmp_path / "mine.py").write_text("import helper\n")

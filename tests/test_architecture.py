@@ -7,6 +7,7 @@ import sys
 from functools import cache
 from graphlib import TopologicalSorter
 
+import pytest
 from programs import ROOT
 
 import mnistsum
@@ -68,6 +69,7 @@ def test_flax_is_imported_by_models_alone():
         assert is_ours or not re.search(r"^\s*(from|import) flax", file.read_text(), re.MULTILINE), file
 
 
+@pytest.mark.slow
 def test_importing_the_library_and_a_program_starts_no_backend():
     """Otherwise, the XLA flags of `set_up_compiler` would come too late, and bits would change."""
     modules = [name for name in imports() if name.startswith("mnistsum.") and not name.endswith("__main__")]

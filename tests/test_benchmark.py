@@ -1,7 +1,5 @@
 """The benchmark's tables, from results made by hand; its timings are not tested."""
 
-import pytest
-
 from experiments import benchmark
 
 SECONDS = {
@@ -31,17 +29,7 @@ def test_the_report_names_the_quicker_type_of_ours():
     assert "is bfloat16: in bfloat16, a step takes 0.500 (0.500-0.500) of its time in float32, and 2.00 (2" in page
 
 
-def test_the_slope_is_the_exponent_of_a_power():
-    sizes = [1, 2, 4, 8]
-    assert benchmark.slope(sizes, [3 * size**0.5 for size in sizes]) == pytest.approx(0.5)
-
-
 def test_turns_alternate_in_order_after_one_that_warms_up():
     calls = []
     benchmark.interleave({name: lambda name=name: calls.append(name) for name in "ab"}, 2)
     assert calls == [*"ab", *"ab", *"ba"]
-
-
-@pytest.mark.parametrize(("value", "text"), [(1.2, "1.20"), (0.01234, "0.0123"), (20412.3, "20,400"), (99.96, "100")])
-def test_figures_have_three_significant_digits(value, text):
-    assert benchmark.significant(value) == text

@@ -1,9 +1,9 @@
-"""Calibration: temperatures and reliability by hand."""
+"""Calibration: temperatures by hand."""
 
 import numpy as np
 import pytest
 
-from mnistsum.calibration import fit_temperature, reliability
+from mnistsum.calibration import fit_temperature
 
 
 def answers(*groups: tuple[int, float, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -13,20 +13,10 @@ def answers(*groups: tuple[int, float, int]) -> tuple[np.ndarray, np.ndarray]:
     return np.array(logits), np.array(labels)
 
 
-def test_the_error_weighs_each_bin_by_its_answers():
-    found = reliability(*answers((30, 0.6, 15), (10, 0.9, 6)))
-    assert len(found.answers) == 15  # as in Guo et al.
-    assert sorted(found.answers)[-2:] == [10, 30]
-    assert found.error == pytest.approx((30 * abs(0.6 - 0.5) + 10 * abs(0.9 - 0.6)) / 40)
-    assert sum(found.confidence) == pytest.approx(0.6 + 0.9)
-    assert sum(found.accuracy) == pytest.approx(0.5 + 0.6)
-
-
 def test_a_fitted_temperature_makes_answers_as_sure_as_they_are_right():
     logits, labels = answers((1000, 0.98, 750))
     temperature = fit_temperature(logits, labels)
     assert temperature == pytest.approx(np.log(0.98 / 0.02) / np.log(0.75 / 0.25), rel=1e-3)
-    assert reliability(logits, labels, temperature).error < 1e-3
 
 
 def test_answers_that_are_all_right_are_left_as_sure_as_they_are():

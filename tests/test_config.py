@@ -8,12 +8,10 @@ from dataclasses import replace
 
 import pytest
 from programs import ROOT
-from pydantic import ValidationError
 
 from mnistsum.config import (
     Config,
     ModelConfig,
-    TrainingConfig,
     as_dict,
     field_comments,
     from_json,
@@ -34,15 +32,10 @@ def test_json_gives_an_equal_config_back(config):
     ("key", "value", "answer"),
     [
         ("optimizer.learning_rate", "fast", "optimizer.learning_rate: .*number.*, found 'fast'"),
-        ("training.batch_size", 12.5, "training.batch_size: .*integer.*, found 12.5"),
-        ("training.batch_size", 0, "training.batch_size: expected greater than or equal to 1, found 0"),
         ("training.epochs", float("nan"), "training.epochs: .*, found nan"),
         ("model.widths", [8, 0], "model.widths: expected greater than or equal to 1, found 0"),
-        ("model.dtype", "float16", "model.dtype: expected 'auto', 'float32' or 'bfloat16', found 'float16'"),
-        ("objective.digit_weight", None, "objective.digit_weight: .*, found None"),
         ("training.surprise", 1, "training.surprise: .*, found 1"),
         ("training", 5, "training: .*, found 5"),
-        ("devices", "some", "devices: .*, found 'some'"),
     ],
 )
 def test_json_with_a_wrong_value_is_refused_in_one_line_by_name(key, value, answer):
@@ -54,7 +47,7 @@ def test_json_with_a_wrong_value_is_refused_in_one_line_by_name(key, value, answ
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "null", ""])
+@pytest.mark.parametrize("text", ["{", "[]"])
 def test_json_that_is_no_config_is_refused(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(InputError, match=f"^{tmp_path}/config.json: .*"):
@@ -78,7 +71,6 @@ def test_overrides_are_read_as_their_fields_types():
         ("optimizer.lr=0.1", "optimizer.lr: no such field of a config.*--help"),
         ("optimizer.lerning_rate=0.1", "optimizer.lerning_rate: .*; did you mean optimizer.learning_rate"),
         ("epochs=2", "epochs: .*; did you mean training.epochs"),
-        ("training.epochs=many", "training.epochs: .*number.*, found 'many'"),
         ("model.widths=8,x", "model.widths: .*integer.*, found 'x'"),
         ("model=5", "model: no such field"),
     ],
@@ -87,14 +79,6 @@ def test_a_wrong_override_is_refused_in_one_line(line, answer):
     with pytest.raises(InputError, match=f"^{answer}") as error:
         override(Config(), [line])
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.usefixtures("no_typechecker")
-def test_a_config_is_checked_when_it_is_made_and_when_it_is_varied():
-    with pytest.raises(ValidationError, match="epochs"):
-        TrainingConfig(epochs=0.0)
-    with pytest.raises(ValidationError, match="hidden"):
-        replace(ModelConfig(), hidden=0)
 
 
 @pytest.mark.parametrize("name", ["", "../evil", "a/b", ".hidden", "a b"])

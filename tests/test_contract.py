@@ -11,11 +11,8 @@ from flax import nnx
 
 from mnistsum import testing
 from mnistsum.config import Config, ModelConfig, ObjectiveConfig
-from mnistsum.export import to_stablehlo
-from mnistsum.models import build
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS, mlp
-from mnistsum.models.summary import summarize
 from mnistsum.objective import weighted
 from mnistsum.own import added_names
 
@@ -34,7 +31,6 @@ PAIRS = [
 ]
 MLP = ModelConfig(classifier="mlp", widths=WIDTHS["mlp"])
 CUT = replace(MLP, adder_input="probabilities", adder_gradient=False)
-INPUTS = [CUT, replace(MLP, adder_input="log_probabilities")]
 NORMED = ModelConfig(classifier="lenet5_bn", widths=WIDTHS["lenet5_bn"])
 
 
@@ -52,60 +48,26 @@ def test_the_contract_holds_with_batch_norms_and_dropout(check):
     check(NORMED)
 
 
-@pytest.mark.parametrize("config", PAIRS, ids=named)
-def test_the_shapes_of_the_contract_hold_for_every_pair(config):
-    testing.check_shapes(config)
-
-
-@pytest.mark.parametrize("config", [config for config in PAIRS if config.classifier == "mlp"] + INPUTS, ids=named)
+@pytest.mark.parametrize("config", [config for config in PAIRS if config.classifier == "mlp"], ids=named)
 def test_the_quick_part_of_the_contract_holds_for_every_adder(config):
     testing.check_gradients(config)
     testing.check_digit_ignores_number(config)
 
 
+@pytest.mark.parametrize("config", [config for config in PAIRS if config.adder == "shift"], ids=named)
+def test_the_shapes_of_the_contract_hold_for_every_classifier(config):
+    testing.check_shapes(config)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("config", PAIRS + INPUTS, ids=named)
+@pytest.mark.parametrize("config", [*PAIRS, CUT, replace(MLP, adder_input="log_probabilities")], ids=named)
 def test_the_contract_holds_for_every_pair(config):
     testing.check(config)
-
-
-class Recurrent(nnx.Module):
-    """A network that reads an image row by row; its layer requests random keys that it does not use."""
-
-    def __init__(self, config, rngs):
-        self.features = 4
-        self.rows, self.output = nnx.RNN(nnx.GRUCell(28, 4, rngs=rngs)), nnx.Linear(4, 10, rngs=rngs)
-
-    def __call__(self, image):
-        features = jnp.asarray(self.rows(image[..., 0], rngs=nnx.Rngs(0)))[:, -1]
-        return features, self.output(features)
-
-
-class Rematerialized(nnx.Module):
-    """An adder whose layer is recomputed for its gradient."""
-
-    def __init__(self, config, features, rngs):
-        self.output = nnx.Linear(20, 19, rngs=rngs)
-
-    def __call__(self, features, digit, number):
-        return nnx.remat(lambda layer, x: layer(x))(self.output, jnp.concatenate([digit, number], 1))
-
-
-@pytest.mark.slow
-def test_layers_that_transform_themselves_hold_the_contract_and_are_counted_and_exported():
-    config = ModelConfig(classifier="recurrent", adder="rematerialized")
-    with added_names(CLASSIFIERS={"recurrent": Recurrent}, ADDERS={"rematerialized": Rematerialized}):
-        work = {row.name: row.multiply_adds for row in summarize(config)}
-        assert work["classifier.rows"] == 28 * (28 * 12 + 4 * 12)  # three gates, from the row and from the carry
-        assert sum(work.values()) == work["classifier.rows"] + 4 * 10 + 20 * 19
-        testing.check(config)
-        assert to_stablehlo(Config(model=config), build(config, jax.random.key(0)))
 
 
 @pytest.mark.parametrize(
     ("check", "fault"),
     [
-        (testing.check_independence, lambda f, d: (f, d - d.mean(0, keepdims=True))),
         (testing.check_independence, lambda f, d: (f, d + jnp.arange(len(d))[:, None])),
         (testing.check_shapes, lambda f, d: (f[:, 1:], d)),
         (testing.check_gradients, lambda f, d: (f, jax.lax.stop_gradient(d))),

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chisquare
 
 from mnistsum.config import AugmentConfig, Config, DataConfig, TrainingConfig
-from mnistsum.data import Pairs, augment, digest, draw_epoch, load, pair, scale
+from mnistsum.data import Pairs, augment, digest, draw_epoch, pair, scale
 from mnistsum.train import begin_epoch, draw_batch, make_recipe, split_keys
 
 KEYS = jax.random.split(jax.random.key(7), 3)
@@ -20,24 +20,18 @@ DRAW = jax.jit(draw_epoch, static_argnums=(3, 4))
 
 
 def test_an_epoch_visits_every_image_once_and_differs_from_the_next():
-    first, again, second = DRAW(*KEYS[:2], 0, 1000), DRAW(*KEYS[:2], 0, 1000), DRAW(*KEYS[:2], 1, 1000)
+    first, second = DRAW(*KEYS[:2], 0, 1000), DRAW(*KEYS[:2], 1, 1000)
     assert sorted(first.order.tolist()) == list(range(1000))
-    assert (first.order == again.order).all()
-    assert (first.numbers == again.numbers).all()
     assert (first.order != second.order).mean() > 0.9
     assert (first.numbers != second.numbers).mean() > 0.8
 
 
 def test_a_few_images_are_the_same_in_every_epoch_and_others_with_another_key():
-    first, second, other = (
-        DRAW(*KEYS[:2], 0, 1000, 50),
-        DRAW(*KEYS[:2], 1, 1000, 50),
-        DRAW(KEYS[2], KEYS[1], 0, 1000, 50),
-    )
-    assert len(set(first.order.tolist())) == 50
-    assert set(first.order.tolist()) == set(second.order.tolist()) != set(other.order.tolist())
-    assert (first.order != second.order).any()
-    assert (first.numbers == DRAW(*KEYS[:2], 0, 1000).numbers).all()
+    drawn = [DRAW(key, KEYS[1], epoch, 1000, 50).order for key, epoch in ((KEYS[0], 0), (KEYS[0], 1), (KEYS[2], 0))]
+    first, second, other = (set(order.tolist()) for order in drawn)
+    assert len(first) == 50
+    assert first == second != other
+    assert (drawn[0] != drawn[1]).any()
 
 
 def test_an_image_meets_the_same_number_at_every_batch_size(train):
@@ -74,14 +68,6 @@ def test_the_splits_are_those_of_all_published_runs(mnist):
     assert [digest(split) for split in mnist] == DIGESTS
 
 
-def test_validation_and_training_share_nothing_and_are_the_whole_file(mnist):
-    whole = load(DataConfig(validation=0))
-    assert [len(split.labels) for split in whole] == [60_000, 0, 10_000]
-    train, validation = (list(map(bytes, split.images)) for split in mnist[:2])
-    assert not set(train) & set(validation)
-    assert sorted(train + validation) == sorted(map(bytes, whole.train.images))
-
-
 def test_pair_by_hand():
     batch = jax.jit(pair)(jnp.zeros((2, 28, 28, 1)), jnp.array([3, 9]), jnp.array([0, 9]))
     assert batch.number.tolist() == [[1.0] + [0.0] * 9, [0.0] * 9 + [1.0]]
@@ -107,12 +93,8 @@ def test_scale_by_hand():
     pixels = jnp.array([0, 255], jnp.uint8).reshape(2, 1, 1, 1) * jnp.ones((1, 28, 28, 1), jnp.uint8)
     unit = scale(DataConfig(scaling="unit"), pixels)
     standard = scale(DataConfig(scaling="standard"), pixels)
-    assert unit[:, 0, 0, 0].tolist() == [0.0, 1.0]
+    assert unit.max((1, 2, 3)).tolist() == [0.0, 1.0]
     np.testing.assert_allclose(standard[:, 0, 0, 0], [-0.1307 / 0.3081, 0.8693 / 0.3081], rtol=1e-6)
-
-
-def test_no_distortion_leaves_pixels_as_they_are(train):
-    assert (augment(AugmentConfig(), KEYS[2], train.images) == train.images).all()
 
 
 def test_a_shift_copies_pixels_exactly_by_every_whole_distance(train):
@@ -146,9 +128,8 @@ def test_distortion_is_centered_and_differs_by_image_and_key(change):
     disc = np.repeat((np.hypot(y, x) < 8)[None, :, :, None] * np.uint8(255), 64, 0)
     config = AugmentConfig(**change)
     pixels = np.asarray(AUGMENT(config, KEYS[2], jnp.asarray(disc)))
-    mass = pixels[..., 0] / pixels.sum((1, 2, 3))[:, None, None]
-    np.testing.assert_allclose((mass * y).sum((1, 2)), 0, atol=0.02)
-    np.testing.assert_allclose((mass * x).sum((1, 2)), 0, atol=0.02)
+    for axis in (y, x):
+        np.testing.assert_allclose((pixels[..., 0] * axis).sum((1, 2)) / pixels.sum((1, 2, 3)), 0, atol=0.02)
     assert (pixels != np.asarray(AUGMENT(config, KEYS[1], jnp.asarray(disc)))).any()
     assert (pixels[0] != pixels[1]).any()
 

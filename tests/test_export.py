@@ -1,19 +1,14 @@
 """Exports: graphs that give the same probabilities, and the command that writes them whole or not at all."""
 
-import contextlib
 import dataclasses
 import itertools
-import os
-import subprocess
 import sys
-import time
 
 import chex
 import jax
 import numpy as np
 import pytest
 from jax import export as jax_export
-from programs import ROOT
 
 from mnistsum import export
 from mnistsum.app.main import command
@@ -24,11 +19,10 @@ from mnistsum.models import abstract_model, build
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
 from mnistsum.predict import PRETRAINED, Predictor, load_pretrained
-from mnistsum.storage import WEIGHTS, Weights, load_weights, save_weights
+from mnistsum.storage import WEIGHTS, load_weights, save_weights
 
 CONFIG = Config(data=DataConfig(test_shift=1), model=ModelConfig(widths=(4, 4, 8), hidden=16, dtype="bfloat16"))
 NUMBERS = np.arange(20, dtype=np.int32) % 10
-KILLS = 10
 
 
 @pytest.fixture(scope="module")
@@ -132,43 +126,3 @@ def test_an_export_that_cannot_be_meant_writes_nothing(folder, monkeypatch, argu
         command(["export", *arguments])
     assert (folder / WEIGHTS).read_bytes() == before
     assert sorted(folder.parent.rglob("*")) == names
-
-
-EXPORTER = """
-import itertools, sys
-import jax
-from mnistsum.app.main import command
-jax.config.update("jax_disable_most_optimizations", True)
-*runs, output = sys.argv[1:]
-for run in itertools.cycle(runs):
-    command(["export", run, "--to", "safetensors", "--output", output])
-"""
-
-
-@pytest.mark.slow
-def test_a_killed_export_leaves_the_old_one_or_the_new_one_whole(tmp_path):
-    runs = {}
-    for seed, width in enumerate((64, 4096)):
-        config = Config(name=f"w{width}", model=ModelConfig(classifier="mlp", widths=(width,)))
-        runs[config] = tmp_path / config.name
-        runs[config].mkdir()
-        model = build(config.model, jax.random.key(seed))
-        save_weights(runs[config] / WEIGHTS, Weights(config, model, None, config.name, {}))
-    output, random = tmp_path / "out", np.random.default_rng(0)
-    for _ in range(KILLS):
-        process = subprocess.Popen(
-            [sys.executable, "-c", EXPORTER, *map(str, runs.values()), str(output)],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-        )
-        process.stdout.readline()  # after one export, all is compiled
-        began = time.monotonic()
-        for _ in range(2):
-            process.stdout.readline()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # at any moment in the next two
-            process.wait(random.uniform(0, time.monotonic() - began))
-        process.kill()
-        process.communicate()
-        found = load_weights(output)
-        chex.assert_trees_all_equal(found.model, load_weights(runs[found.config]).model)

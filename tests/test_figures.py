@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from PIL import Image
 from programs import LABELS, SUMS, a_run
 
 from experiments.comparison import figures as comparison
@@ -23,12 +22,7 @@ def spread(mean, low=None, high=None):
     return {"mean": mean, "low": mean - 0.001 if low is None else low, "high": mean + 0.001 if high is None else high}
 
 
-def test_panels_stand_side_by_side_in_a_file(tmp_path):
-    figures.save([figures.new_panel()[0] for _ in range(2)], tmp_path / "two.png", dpi=100)
-    assert Image.open(tmp_path / "two.png").size == (1000, 360)
-
-
-@pytest.mark.parametrize("wrong", [0, 3, 40])
+@pytest.mark.parametrize("wrong", [3, 40])
 def test_examples_name_every_mistake_there_is(mnist, wrong):
     split = Split(*(array[:100] for array in mnist.test))
     labels = np.asarray(split.labels)
@@ -58,47 +52,14 @@ def test_curves_are_of_the_lines_of_metrics():
         for epoch in (1, 2, 3)
     ]
     losses, errors = (panel.axes[0] for panel in figures.curves(lines))
-    expected = {"training, as minimized (running mean)": [line["train"]["loss"] for line in lines]}
-    for output, part in itertools.product(("digit", "sum"), ("train", "validation")):
-        name = f"{part.replace('train', 'training')}, {output}"
-        expected[f"error {name}"] = [1 - line[part][f"{output}_accuracy"] for line in lines]
-        if part == "validation":
-            expected[name] = [line[part][f"{output}_loss"] for line in lines]
     drawn = {line.get_label(): line.get_ydata() for line in losses.lines}
-    drawn |= {f"error {line.get_label()}": line.get_ydata() for line in errors.lines}
-    assert drawn.keys() == expected.keys()
-    for name, values in expected.items():
-        np.testing.assert_allclose(drawn[name], values)
+    assert len(drawn) == 3
+    np.testing.assert_allclose(drawn["validation, sum"], [line["validation"]["sum_loss"] for line in lines])
+    drawn = {line.get_label(): line.get_ydata() for line in errors.lines}
+    assert len(drawn) == 4
+    np.testing.assert_allclose(drawn["training, digit"], [1 - line["train"]["digit_accuracy"] for line in lines])
     bottom, top = errors.get_ylim()
     assert bottom > top  # the best is above
-
-
-def test_reliability_is_drawn_before_and_after():
-    curves = {
-        when: {"answers": [0, 4, 6], "confidence": [0, 0.5, sure], "accuracy": [0, 0.4, 0.9], "error": error}
-        for when, sure, error in (("before", 0.8, 0.02), ("after", 0.9, 0.01))
-    }
-    upper, _ = figures.reliability(curves, "digit").axes
-    for line, sure, label in zip(upper.lines[1:], (0.8, 0.9), ("before: error 2.00", "after: error 1.00"), strict=True):
-        np.testing.assert_allclose(line.get_xydata(), [(0.5, 0.4), (sure, 0.9)])  # no answers, no point
-        assert line.get_label() == f"{label} points"
-
-
-@pytest.mark.parametrize(
-    "accuracies", [(0.971, 0.988, 0.994), (0.9951, 0.9957, 0.9963), (0.1, 0.9, 0.999), (0.99, 0.9901, 0.99)]
-)
-def test_the_labels_of_accuracies_are_two_at_least_and_do_not_overlap(accuracies):
-    held_out = {"mean": None}
-    rows = [
-        {"config": "a", "digit_accuracy": each, "sum_accuracy": each, "sum_accuracy_held_out": held_out}
-        for each in (spread(mean, mean - 2e-4, mean + 2e-4) for mean in accuracies)
-    ]
-    figure = comparison.intervals({"rows": rows})
-    figure.draw_without_rendering()
-    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
-    assert len(boxes) >= 2
-    for left, right in itertools.pairwise(sorted(boxes, key=lambda box: box.x0)):
-        assert left.x1 < right.x0
 
 
 @pytest.mark.parametrize("obstacle", [None, "other machine"])
@@ -113,11 +74,6 @@ def test_a_front_joins_the_configs_that_none_beats_and_seconds_of_other_machines
     assert list(panels) == ["parameters", "multiply-adds"] + ([] if obstacle else ["seconds of training"])
     for (axes,) in (panel.axes for panel in panels.values()):
         np.testing.assert_allclose(axes.lines[0].get_xydata(), [(10, 0.02), (100, 0.005)])
-        for (_, mean, cost), bar in zip(costs, axes.containers, strict=True):
-            (segment,) = bar[2][0].get_segments()
-            np.testing.assert_allclose(segment, [(cost, 1 - mean - 0.001), (cost, 1 - mean + 0.001)])
-        bottom, top = axes.get_ylim()
-        assert bottom > top  # the best is above
 
 
 def test_every_figure_is_drawn_from_extreme_summaries(tmp_path):
@@ -130,19 +86,14 @@ def test_every_figure_is_drawn_from_extreme_summaries(tmp_path):
     summary["rows"][0]["sum_accuracy"] |= {"low": None, "high": None}  # of one seed
     assert comparison.curves(summary) == {}  # of one evaluation
     for row, loss in zip(summary["rows"], (1e-9, 1e3, math.nan), strict=True):
-        accuracies = {"mean": [0.0, 1.0], "low": [0.0, 1.0], "high": [0.0, 1.0]}
         row["curve"] = {"epoch": [0.5, 1]}
-        for output, (name, values) in itertools.product(("digit", "sum"), accuracies.items()):
-            row["curve"] |= {f"{output}_accuracy_{name}": values, f"{output}_loss_{name}": [loss, loss]}
-    assert len(comparison.curves(summary)) == 4
-    drawn = [comparison.intervals(summary)]
+        for output, name in itertools.product(("digit", "sum"), ("mean", "low", "high")):
+            row["curve"] |= {f"{output}_accuracy_{name}": [0.0, 1.0], f"{output}_loss_{name}": [loss, loss]}
+    drawn = [comparison.intervals(summary), *comparison.curves(summary).values(), *comparison.costs(summary).values()]
     bars = [bar.get_label() for bar in drawn[0].axes[0].containers]
     assert bars == ["digit", "sum, trained pairs", "sum, held-out pairs"]
-    assert len({comparison.color(i) for i in range(24)}) == 24
-    for draw in (comparison.curves, comparison.costs, comparison.cells):
-        drawn += draw(summary).values()
     line = hopeless[0].lines[0] | {"train": {"loss": math.nan, "digit_accuracy": 0.0, "sum_accuracy": 1.0}}
     drawn += figures.curves([line])
     for i, figure in enumerate(drawn):
         figures.save([figure], tmp_path / f"{i}.png", dpi=30)
-    assert len(drawn) == 1 + 4 + 3 + 3 + 2
+    assert len(drawn) == 1 + 4 + 3 + 2

@@ -41,10 +41,6 @@ def test_runs_of_other_code_versions_or_machines_are_never_pooled(run):
     assert all(name.startswith("a+record=") for name in groups)
 
 
-def test_devices_and_seed_alone_do_not_make_another_config():
-    assert list(group_by_key([a_run("a", 0), a_run("a", 1, config={"devices": 1})])) == ["a"]
-
-
 def test_a_comparison_across_code_or_versions_says_so():
     other = {"code": {"train.py": "1"}, "versions": {"jax": "2"}}
     _, notes = group_runs([*finished("a", (0, 1)), *finished("b", (0, 1), run=other)])

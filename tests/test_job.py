@@ -214,11 +214,6 @@ def test_a_users_own_assertion_is_not_taken_for_the_contracts(tiny):
         check_own(tiny("model.classifier=asserting"))
 
 
-def test_a_list_of_layers_is_answered_by_flaxs_own_advice(tiny, mnist):
-    with pytest.raises(ValueError, match=r"nnx\.List"):
-        prepare(tiny("model.classifier=listed"), "", mnist)
-
-
 def test_data_too_small_for_a_batch_is_refused(mnist):
     few = Data(*(Split(*(part[:40] for part in split)) for split in mnist))
     with pytest.raises(InputError, match=r"training.batch_size: expected at most the 40 training images, found 128"):

@@ -14,7 +14,7 @@ import pytest
 from programs import TINY, compare, finish, start, write_set
 
 from experiments import cli
-from experiments.comparison.contestants import prepare_contestant
+from experiments.comparison.contestants import Contestant, prepare_jobs
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.data import load
 from mnistsum.errors import InputError
@@ -192,10 +192,11 @@ def test_a_job_on_a_machine_of_another_kind_says_so(tmp_path, monkeypatch):
     set_up_compiler()  # as every program does: it sets flags
     write_set(tmp_path / "images", train=576, test=64)
     config = cli.load_config("smoke", TINY)
-    contestant = prepare_contestant(config, load(config.data), None, False, tmp_path / "out", "a test")
+    (job,) = prepare_jobs([config], load(config.data), False, "a test")
+    contestant = Contestant(job, None, False, tmp_path / "out")
     contestant.job.record["settings"]["device"] = "NVIDIA H100"
     with pytest.raises(
         InputError, match=r"not the run that was asked for: device was NVIDIA H100, is cpu; submit from"
     ):
-        run_job(JobSpec(contestant, contestant.runs([0]).folders, ()))
+        run_job(JobSpec(contestant, contestant.runs([0]).folders, (), (config,)))
     assert not (tmp_path / "out").exists()

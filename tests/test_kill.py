@@ -2,18 +2,16 @@
 
 import contextlib
 import json
-import os
 import re
 import resource
 import signal
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from programs import ROOT, bits, finish, start, stop, write_set
+from programs import bits, finish, start, stop, write_set
 
 from mnistsum.config import read_config
 
@@ -170,22 +168,6 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_run_goes_on_from_the_one_b
 
 
 @pytest.mark.slow
-def test_a_run_that_goes_on_with_other_cores_or_devices_says_so(arguments, tmp_path):
-    cores = len(os.sched_getaffinity(0))
-    if cores == 1:
-        pytest.skip("needs two cores")
-    folder = tmp_path / "run"
-    finish(
-        start(*arguments, "--output", folder, before=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}))
-    )
-    assert json.loads((folder / "run.json").read_text())["cores"] == 1
-    output, _ = finish(start("--resume", folder, "devices=1"))
-    assert f"warning: begun on another number of cores (1) than {cores}: " in output
-    _, errors = finish(start("--resume", folder, "devices=64"), status=2)
-    assert errors.startswith("error: devices: expected at most the 1 that JAX finds, found 64")
-
-
-@pytest.mark.slow
 def test_a_signal_that_is_ignored_from_the_start_stops_nothing(arguments, tmp_path):
     def ignore():  # as nohup does
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -221,15 +203,3 @@ def test_a_run_that_diverges_says_where_and_saves_nothing_of_it(arguments, tmp_p
     assert re.fullmatch(r"error: \w+ not finite at step \d+; it was not saved; .*\n", errors)
     assert not checkpoints(folder)
     assert not (folder / "summary.json").exists()
-
-
-@pytest.mark.slow
-def test_two_clean_clones_give_the_same_bits(tmp_path):
-    command = [sys.executable, "-m", "experiments.run", "--config", "smoke", "--output", "out"]
-    clones = [tmp_path / "first", tmp_path / "second"]
-    for clone in clones:
-        subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
-        environment = os.environ | {"PYTHONPATH": ""}
-        subprocess.run(command, cwd=clone, env=environment, check=True, capture_output=True)
-        assert json.loads((clone / "out" / "run.json").read_text())["clean"]
-    assert bits(clones[0] / "out") == bits(clones[1] / "out")

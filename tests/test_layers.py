@@ -76,11 +76,6 @@ def test_a_residual_block_adds_to_its_input():
     np.testing.assert_array_equal(jax.jit(lambda maps: block(maps))(MAPS), MAPS)
 
 
-def test_images_are_no_maps():
-    with pytest.raises(TypeError, match=r"Conv: expected maps \[3, height, .* \(`to_maps`\), found \(2, 28, 28, 3\)"):
-        Conv(ModelConfig(), 3, 4, 3, nnx.Rngs(0))(jnp.zeros((2, 28, 28, 3)))
-
-
 def test_torch_initialization_fills_the_bounds_of_torch():
     config = ModelConfig(initialization="torch")
     for layer, fan_in in (

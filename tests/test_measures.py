@@ -8,7 +8,6 @@ from experiments.comparison import tables
 from experiments.comparison.measures import ERRORS, Measure, summarize
 from mnistsum.config import ObjectiveConfig
 from mnistsum.objective import held_out_cells
-from mnistsum.statistics import difference
 
 
 def misread(images) -> np.ndarray:
@@ -58,14 +57,6 @@ def test_one_more_measure_is_one_entry(monkeypatch):
     errors = next(table for table in tables.tables(summary | {"tuned": {}}) if "wrong" in table.title)
     assert errors.rows[0][errors.header.index("sevens")] == "12.50 ± 0.00"
     assert "“sevens”: of digits read as 7." in errors.meaning
-
-
-def test_intervals_hold_together_over_all_others_and_both_outputs():
-    random, names = np.random.default_rng(0), ("first", "second", "third")
-    runs = {name: seeds(name, *(misread(random.integers(0, 100, 9)) for _ in range(3))) for name in names}
-    right = {name: np.stack([run.predictions["digit"] == LABELS for run in each]) for name, each in runs.items()}
-    found = summarize(runs, LABELS)["rows"][1]["against_first"]["digit"]
-    assert found == pytest.approx(difference(right["first"], right["second"], 4)._asdict(), abs=1e-6)
 
 
 def test_configs_are_paired_by_seed_and_by_image():

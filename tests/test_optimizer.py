@@ -37,12 +37,6 @@ def test_schedules_by_hand():
     np.testing.assert_allclose(rates("one_cycle"), [0, 0.25, 0.5, 0.25, 0], atol=1e-7)
 
 
-def test_a_schedule_may_have_no_warm_up_or_be_all_warm_up():
-    assert float(schedule(OptimizerConfig(learning_rate=0.5, warmup=0.0), 100)(0)) == 0.5
-    rate = schedule(OptimizerConfig(learning_rate=0.5, warmup=0.999), 4)
-    assert [float(rate(step)) for step in range(4)] == [0, 0.125, 0.25, 0.375]
-
-
 def test_sgd_by_hand_with_momentum_and_a_decay_that_does_not_enter_it():
     assert_updates(update(name="sgd"), lambda g: -0.1 * g)
     assert_updates(update(1, 1, name="sgd", momentum=0.7), lambda g: -0.1 * (1 + 0.7) * g)
@@ -88,18 +82,16 @@ def orthogonalized(*gradients, momentum=0.0, dtype="float32"):
     return -found
 
 
-def test_the_momentum_of_muon_is_nesterovs():
-    first, second = (jax.random.normal(jax.random.key(i), (6, 5)) for i in (1, 2))
-    expected = orthogonalized(second + 0.5 * (second + 0.5 * first))
-    np.testing.assert_allclose(orthogonalized(first, second, momentum=0.5), expected, rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("shape", [(40, 8), (8, 8), (8, 40)])
 def test_muon_matches_optax_which_uses_longer_products(shape):
     gradient = jax.random.normal(jax.random.key(0), shape) * jnp.geomspace(0.01, 100, shape[1])[None]
     longer = optax.contrib.muon(1.0, beta=0.0, ns_steps=3, preconditioning="aol")
     expected = -jax.jit(longer.update)(gradient, longer.init(gradient), gradient)[0]
     np.testing.assert_allclose(orthogonalized(gradient), expected, rtol=1e-4, atol=1e-5)
+    # Its momentum is Nesterov's.
+    ahead = gradient + 0.5 * (gradient + 0.5 * gradient[::-1])
+    found = orthogonalized(gradient[::-1], gradient, momentum=0.5)
+    np.testing.assert_allclose(found, orthogonalized(ahead), rtol=1e-3, atol=1e-4)
 
 
 def test_muon_in_bfloat16_is_near_that_in_float32_and_zero_stays_zero():

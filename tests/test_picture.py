@@ -203,13 +203,6 @@ def test_a_picture_is_turned_as_pillow_turns_it(orientation):
     assert (read_picture(file, "it") == to_mnist(np.asarray(upright, float), "it").image).all()
 
 
-def test_a_palette_that_is_missing_is_a_damaged_image():
-    file = encode(seven().convert("P"))
-    at, length = file.index(b"PLTE") - 4, int.from_bytes(file[file.index(b"PLTE") - 4 :][:4])
-    with pytest.raises(InputError, match="it: a damaged image: "):
-        read_picture(file[:at] + file[at + 12 + length :], "it")
-
-
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_harmed_files_are_read_or_refused_in_one_line(data):

@@ -7,11 +7,9 @@ import jax
 import numpy as np
 import pages
 import pytest
-from safetensors import safe_open
 from sklearn.datasets import load_digits
 
-import mnistsum
-from mnistsum.calibration import Temperatures, fit_temperature, reliability
+from mnistsum.calibration import Temperatures, fit_temperature
 from mnistsum.errors import InputError
 from mnistsum.evaluation import evaluate, labeled_logits
 from mnistsum.picture import to_mnist
@@ -38,8 +36,6 @@ def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnis
         alone = base.predict(images[i : i + 1], numbers[i : i + 1])
         for a, b in zip(together, alone, strict=True):
             np.testing.assert_allclose(a[i], b[0], rtol=1e-4, atol=1e-6)
-    for probabilities in together:
-        np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
     evaluation = evaluate(base.config.data, base.model, jax.tree.map(lambda array: array[:37], mnist.test))
     assert (together.digit.argmax(-1) == evaluation.digit).all()
     assert (together.sum.argmax(-1) == evaluation.sum[np.arange(37), numbers]).all()
@@ -47,14 +43,14 @@ def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnis
     np.testing.assert_allclose(-np.log(given), evaluation.digit_loss, rtol=1e-2, atol=1e-6)
 
 
-@pytest.mark.parametrize("n", [0, 1, 16, 17])
+@pytest.mark.parametrize("n", [0, 17])
 def test_any_count_of_images_gets_as_many_answers_and_one_number_serves_all(base, mnist, n):
     digit, total = base.predict(mnist.test.images[:n], 4)
     assert (digit.shape, total.shape) == ((n, 10), (n, 19))
     np.testing.assert_array_equal(total, base.predict(mnist.test.images[:n], np.full(n, 4)).sum)
 
 
-@pytest.mark.parametrize("numbers", [[10], [-1], [1, 2]])
+@pytest.mark.parametrize("numbers", [[10], [1, 2]])
 def test_numbers_are_one_per_image_and_0_to_9(base, numbers):
     with pytest.raises(InputError, match=r"numbers: expected 1 of 0-9, one per image, found \["):
         base.predict(np.zeros((1, 28, 28, 1), np.uint8), np.array(numbers))
@@ -86,27 +82,20 @@ def test_a_name_that_ships_wins_over_a_folder_with_a_warning(tmp_path, monkeypat
         load_pretrained("./base")
 
 
-def test_a_network_that_is_not_there_is_refused_with_those_that_are():
-    with pytest.raises(InputError, match=r"^bass: no such model; expected base, best, a run's folder or a file"):
-        mnistsum.load_pretrained("bass")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["base", "best"])
 def test_a_network_that_ships_is_small_calibrated_and_reads_the_test_set_as_it_says(name, mnist):
     file = PRETRAINED / name / "weights.safetensors"
     assert file.stat().st_size < 1_000_000
-    with safe_open(file, "numpy") as opened:
-        said = re.search(r"digit (\d+\.\d+)%, sum (\d+\.\d+)%", opened.metadata()["weights"])
     network = load_pretrained(name)
+    said = re.search(r"digit (\d+\.\d+)%, sum (\d+\.\d+)%", network.made_by)
     validation, test = (evaluate(network.config.data, network.model, split) for split in mnist[1:])
     correct = test.digit == mnist.test.labels, test.sum == mnist.test.labels[:, None] + np.arange(10)
     for found, accuracy in zip(correct, said.groups(), strict=True):
         assert found.mean() == pytest.approx(float(accuracy) / 100, abs=5e-4)  # another CPU rounds differently
-    fitted, judged = labeled_logits(validation, mnist.validation.labels), labeled_logits(test, mnist.test.labels)
+    fitted = labeled_logits(validation, mnist.validation.labels)
     for output, shipped in network.temperatures._asdict().items():
         assert fit_temperature(*fitted[output]) == pytest.approx(shipped, rel=0.02)
-        assert reliability(*judged[output], shipped).error < reliability(*judged[output]).error + 5e-4
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from experiments.report.figures import over_write_up
 from experiments.reproduce import WRITE_UP, band, command, table
@@ -37,21 +36,6 @@ def test_the_picture_shows_both_logs():
     np.testing.assert_allclose(drawn["here"], [[1, 0.12], [2, 0.12]])
     np.testing.assert_allclose(drawn["sum, here"], [[1, 0.9], [2, 0.8]])
     np.testing.assert_allclose(drawn["digit, write-up"][-1], [20, 1 - 0.9896])
-
-
-def test_the_program_prints_the_table_and_draws_the_picture(tmp_path, capsys):
-    lines = [line(1, 0.5, 0.1), line(2, 0.9, 0.2)]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
-    assert command([str(tmp_path)]) == 0
-    assert capsys.readouterr().out == table(lines) + "\n"
-    assert Image.open(tmp_path / "write_up.png").size == (1200, 480)
-
-
-def test_fewer_images_widen_the_band():
-    assert band(0.9, 100)[0] < band(0.9, 10_000)[0]
-    few = [line(20, 0.9, 0.98)]
-    few[0]["test"]["images"] = 100
-    assert "[82.56, 94.48]" in table(few)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,6 @@ FAULTS = {  # each returns what it has altered
     "epoch order reset": lambda _, keys, state: (keys._replace(order=split_keys(1).order), state),
     "numbers redrawn": lambda _, keys, state: (keys._replace(number=split_keys(1).number), state),
     "average dropped": lambda _, keys, state: (keys, state._replace(average=jax.tree.map(jnp.copy, state.model))),
-    "metrics lost": lambda config, keys, state: (keys, state._replace(metrics=start(config).metrics)),
     "augmentation key reused": lambda _, keys, state: (keys._replace(augment=keys.dropout), state),
 }
 FAULTS_OF_NORMED = {

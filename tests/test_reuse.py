@@ -64,7 +64,7 @@ CHANGES = {
     ),
     "the test images have changed": lambda job: changed(job, "data", "test", "other"),
     "mnistsum/train.py has changed": lambda job: changed(job, "code", "mnistsum/train.py", "other"),
-    "mine.py is new": lambda job: changed(job, "code", "mine.py", "other"),
+    "another.py is new": lambda job: changed(job, "code", "another.py", "other"),
     "jaxlib was": lambda job: changed(job, "versions", "jaxlib", "other"),
     "matmul_precision was None, is highest": lambda job: changed(job, "settings", "matmul_precision", "highest"),
 }

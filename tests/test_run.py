@@ -11,7 +11,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from programs import ROOT, bits, finish, start, write_set
+from programs import ROOT, bits, finish, start
 
 import mnistsum
 from mnistsum.calibration import fit_temperature
@@ -71,13 +71,10 @@ def test_the_summary_agrees_with_the_predictions_and_the_model(smoke):
     for i, number in np.argwhere(evaluation.sum != predictions["sum"]):
         logits = model(scale(config.data, jnp.asarray(data.test.images[i : i + 1])), jnp.eye(10)[number][None])
         assert abs(np.subtract(*logits.sum[0, [evaluation.sum[i, number], predictions["sum"][i, number]]])) < 1e-4
-    # Temperatures are fitted on validation images, not on test images.
+    # Temperatures are fitted on validation images.
     validated = labeled_logits(evaluate(config.data, model, data.validation), data.validation.labels)
-    tested = labeled_logits(evaluation, data.test.labels)
-    for output, temperature in zip(("digit", "sum"), temperatures, strict=True):
-        assert temperature == summary["calibration"][output]["temperature"]
+    for output, temperature in temperatures._asdict().items():
         assert temperature == pytest.approx(fit_temperature(*validated[output]), rel=1e-3)
-        assert temperature != pytest.approx(fit_temperature(*tested[output]), rel=1e-3)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -111,13 +108,6 @@ def test_ten_fresh_processes_give_the_same_bits(smoke, tmp_path):
         assert bits(tmp_path / str(i)) == bits(folder)
 
 
-@pytest.mark.slow
-def test_a_dry_run_says_how_long_the_run_would_take_and_writes_nothing(tmp_path):
-    output, _ = finish(shell("--config", "mlp", "--dry-run", cwd=tmp_path))
-    assert re.search(r"estimated duration: .* of training \(3,432 steps of \d+\.\d ms, to epoch 8\)", output)
-    assert not list(tmp_path.iterdir())
-
-
 NETWORK = """
 import optax
 from mnistsum import Config, ModelConfig, ObjectiveConfig, OptimizerConfig
@@ -143,14 +133,15 @@ config = Config("own", model=network, optimizer=OptimizerConfig("mine"), objecti
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "error"),
     [
         ("file", "OSError('mine')"),
-        pytest.param("init", "FloatingPointError('mine')", marks=pytest.mark.slow),
-        pytest.param("call", "AssertionError('mine')", marks=pytest.mark.slow),
-        pytest.param("optimizer", "OSError('mine')", marks=pytest.mark.slow),
-        pytest.param("objective", "ZeroDivisionError('mine')", marks=pytest.mark.slow),
+        ("init", "FloatingPointError('mine')"),
+        ("call", "AssertionError('mine')"),
+        ("optimizer", "OSError('mine')"),
+        ("objective", "ZeroDivisionError('mine')"),
     ],
 )
 def test_a_fault_in_a_users_code_ends_with_pythons_traceback_that_ends_in_their_line(tmp_path, place, error):
@@ -164,25 +155,6 @@ def test_a_fault_in_a_users_code_ends_with_pythons_traceback_that_ends_in_their_
     assert last == (str(file), f"raise {error}  # {place}")
     assert error.partition("(")[0] + ": mine" in errors
     assert list(tmp_path.iterdir()) == [file]
-
-
-@pytest.mark.slow
-def test_a_run_with_code_of_ones_own_says_what_was_checked_and_needs_its_file_to_go_on(tmp_path):
-    data = write_set(tmp_path, train=576, test=64)
-    (tmp_path / "own.py").write_text(NETWORK)
-    custom = ("data.name=custom", f"data.dir={data}", "data.validation=64")
-    output, _ = finish(shell("--config", "own.py", *custom, "--output", "out", cwd=tmp_path))
-    assert "own: checked shapes, padding, permutation, digit_ignores_number, keys, objective\n" in output
-    # Its code is loaded because the user names it, never because the run's folder does.
-    _, errors = finish(shell("--resume", "out", cwd=tmp_path), status=2)
-    assert "found mine" in errors and "if it is your own, give the .py file that defines it, too" in errors
-    whole = (tmp_path / "out" / "summary.json").read_text()
-    (tmp_path / "own.py").write_text(
-        NETWORK.replace("weighted(config, logits, batch)", "2 * weighted(config, logits, batch)")
-    )
-    _, errors = finish(shell("--resume", "out", "--config", "own.py", cwd=tmp_path), status=2)
-    assert "own.py has changed since the run began" in errors
-    assert (tmp_path / "out" / "summary.json").read_text() == whole
 
 
 @pytest.mark.slow

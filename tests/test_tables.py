@@ -40,15 +40,6 @@ def test_names_are_shown_as_they_are():
         assert not line.startswith("|") or line.replace(r"\|", "").count("|") >= 5
 
 
-def test_verdicts_come_before_the_numbers_so_that_a_narrow_screen_shows_them():
-    verdicts, *_ = tables.tables(summarized("a", "b"))
-    assert verdicts.header[:3] == ["config", "output", "verdict"]
-    assert [row[:3] for row in verdicts.rows] == [
-        ["b", output, "at most 0.1 points worse"] for output in ("digit", "sum")
-    ]
-    assert [row[3] for row in verdicts.rows] == ["+0.00 [+0.00, +0.00]"] * 2
-
-
 def test_seconds_of_other_machines_are_replaced_by_the_reason_and_the_terminal_names_all_machines():
     assert "Seconds on 2 cores of CPU, seeds one by one" in printed(summarized("a", "b"))
     summary = summarized("a", b=[a_run("b", seed, run={"cores": 1}) for seed in range(2)])

@@ -45,15 +45,6 @@ def test_mean_and_deviation_by_hand(tabulate, tmp_path):
     assert f"- `a`: `train`, commit {'f' * 40}, 2 cores of CPU; 2 s of training (2 to 2)." in page
 
 
-@pytest.mark.parametrize(
-    "run", [{"code": {"train.py": "1"}}, {"data": {"test": "1"}}, {"versions": {"jax": "2"}}, {"cores": 1}]
-)
-def test_seeds_of_other_code_data_versions_or_machines_get_a_row_of_their_own(tabulate, run):
-    rows, _ = tabulate([misreading(0), misreading(50, seed=1, run=run)])
-    assert [row.split(" | ")[3] for row in rows] == ["100.00 (n = 1)", "50.00 (n = 1)"]
-    assert all("+record=" in row for row in rows)
-
-
 def test_paths_without_a_finished_run_are_counted_and_a_twice_given_run_refused(tabulate, tmp_path):
     (tmp_path / "unfinished").mkdir()
     rows, errors = tabulate([misreading(0)], tmp_path / "unfinished", tmp_path / "none")
@@ -63,8 +54,3 @@ def test_paths_without_a_finished_run_are_counted_and_a_twice_given_run_refused(
         tabulate([misreading(0), misreading(1)])
     with pytest.raises(InputError, match="expected folders of finished runs, found none among 1 paths"):
         program.command([str(tmp_path / "none")])
-
-
-def test_a_run_of_a_search_is_refused_by_name(tabulate):
-    with pytest.raises(InputError, match="0: an untested run, such as one of a search"):
-        tabulate([a_run()._replace(summary={})])

@@ -1,23 +1,15 @@
 """What TensorBoard would read from a run: each point once, whatever happened to the run."""
 
 import importlib.util
-import io
 import struct
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-from programs import finish, start, stop, write_set
 from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from experiments import run
 from experiments.report.tensorboard import Log
-from experiments.training import folder as files
-from mnistsum.config import read_config
-from mnistsum.files import read_json_lines
 
 
 def values(folder: Path) -> list:
@@ -65,32 +57,6 @@ def test_a_log_begun_anew_holds_each_point_once_at_the_moment_of_its_measurement
     assert len(found) == 3 * 4  # loss, two accuracies and the epoch, but no sizes
     times = {step: time for step, time, _ in values(tmp_path)}
     assert times[16] - times[8] == pytest.approx(2.0)
-
-
-@pytest.mark.slow
-def test_a_run_that_is_stopped_and_resumed_logs_what_its_files_hold(tmp_path):
-    data = write_set(tmp_path, train=576, test=64)
-    own = ["data.name=custom", f"data.dir={data}", "data.validation=64", "training.batch_size=64", "training.epochs=9"]
-    folder = stop("epoch 3 of 9", "--config", "smoke", *own, "--log", "tensorboard", folder=tmp_path / "run")
-    assert scalars(folder)
-    finish(start("--resume", folder))
-    found, summary = scalars(folder), files.read_summary(folder)
-    for line in read_json_lines(folder / files.METRICS):
-        for part in ("train", "validation"):
-            for name, value in line[part].items():
-                if name not in ("images", "pairs"):
-                    assert found[f"{name}/{part}", line["step"]] == pytest.approx(value)
-    assert found["sum_accuracy/test", summary["steps"]] == pytest.approx(summary["test"]["sum_accuracy"])
-    by_tag = {value.tag: value for _, _, value in values(folder)}
-    for name in files.PICTURES:
-        shown = Image.open(io.BytesIO(by_tag[f"pictures/{name}"].image.encoded_image_string))
-        drawn = Image.open(folder / f"{name}.png").convert("RGB")
-        assert (np.asarray(shown) == np.asarray(drawn)).all()
-    content = by_tag["_hparams_/session_start_info"].metadata.plugin_data.content
-    fields = HParamsPluginData.FromString(content).session_start_info.hparams
-    config = read_config(folder)
-    assert fields["optimizer.learning_rate"].number_value == config.optimizer.learning_rate
-    assert fields["model.widths"].string_value == str(config.model.widths)
 
 
 def test_without_the_extra_one_line_says_how_to_install_it_and_nothing_is_written(run_program, monkeypatch, tmp_path):

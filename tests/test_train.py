@@ -9,6 +9,7 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from experiments.cli import config_names, load_config
@@ -24,7 +25,7 @@ from mnistsum.errors import InputError
 from mnistsum.evaluation import evaluate_batch
 from mnistsum.models import abstract_model
 from mnistsum.models.adders import ADDERS
-from mnistsum.objective import negative_log_likelihood, weighted
+from mnistsum.objective import weighted
 from mnistsum.own import added_names
 from mnistsum.seeds import compile_advance_seeds, init_seeds, unstack
 from mnistsum.train import (
@@ -46,6 +47,7 @@ STEP = jax.jit(train_step, static_argnums=0)
 DRAW = jax.jit(draw_batch, static_argnums=0)
 EPOCH = jax.jit(draw_epoch, static_argnums=(3, 4))
 PLATFORMS = ("cuda", "rocm", "tpu")  # none of which needs to be present
+SGD = OptimizerConfig(name="sgd", learning_rate=0.2, momentum=0.0, schedule="constant")
 
 
 def equal(a, b) -> bool:
@@ -74,8 +76,8 @@ def test_steps_by_hand(config):
 
 
 def test_few_images_are_all_that_a_run_sees(config, keys, train):
-    few, plain = DataConfig(train_images=64), OptimizerConfig(name="sgd")
-    recipe = make_recipe(replace(config, data=few, augment=AugmentConfig(), optimizer=plain), N)
+    few = replace(config, data=DataConfig(train_images=64), augment=AugmentConfig(), optimizer=SGD)
+    recipe = make_recipe(few, N)
     seen = EPOCH(keys.order, keys.number, 0, N, 64).order
     hidden = jnp.ones(N, bool).at[seen].set(False)[:, None, None, None]
     other = train._replace(images=jnp.where(hidden, 255 - train.images, train.images))
@@ -123,17 +125,10 @@ def test_stopping_anywhere_gives_the_bits_of_single_steps(recipe, keys, start, t
     assert equal(last, beyond)
 
 
-def test_data_of_another_size_than_the_recipes_are_refused(config, keys, train):
-    few = make_recipe(replace(config, data=DataConfig(train_images=64)), N)
-    with pytest.raises(AssertionError, match="shape"):
-        DRAW(few, keys, jnp.int32(0), train, EPOCH(keys.order, keys.number, 0, N))
-
-
 def test_a_step_of_sgd_by_hand(config, keys, train):
     """Weights minus the learning rate times the loss's gradient, which `jax.grad` of the plain model also gives."""
-    sgd = OptimizerConfig(name="sgd", learning_rate=0.1, momentum=0.0, schedule="constant")
-    recipe = make_recipe(replace(config, optimizer=sgd, objective=ObjectiveConfig(digit_weight=0.25)), N)
-    before, after = plain_step(recipe, keys, train)
+    weighed = replace(config, optimizer=SGD, objective=ObjectiveConfig(digit_weight=0.25))
+    before, after = plain_step(weighed, keys, train)
     batch = pair(scale(DataConfig(), train.images[:32]), train.labels[:32], jnp.arange(32) % 10)
 
     def loss(model):
@@ -145,7 +140,7 @@ def test_a_step_of_sgd_by_hand(config, keys, train):
         return -(0.25 * picked[0].mean() + 0.75 * picked[1].mean())
 
     value, gradient = jax.jit(jax.value_and_grad(loss))(before.model)
-    expected = jax.tree.map(lambda weight, slope: weight - 0.1 * slope, before.model, gradient)
+    expected = jax.tree.map(lambda weight, slope: weight - 0.2 * slope, before.model, gradient)
     chex.assert_trees_all_close(after.model, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(after.metrics.loss, 32 * value, rtol=1e-5)
 
@@ -157,48 +152,23 @@ class Fined(ADDERS["concat"]):
         return 0.5 * (self.hidden.kernel[...] ** 2).sum()
 
 
-def plain_step(recipe, keys, train):
+def plain_step(config, keys, train):
     """Return the state before and after a step with the first 32 images, as they are."""
+    recipe = make_recipe(config, N)
     start = START(recipe, keys)
     batch = pair(scale(DataConfig(), train.images[:32]), train.labels[:32], jnp.arange(32) % 10)
     return start, STEP(recipe, keys.dropout, start, batch)
 
 
 def test_an_adders_penalty_is_added_to_the_loss_and_its_gradient_flows(config, keys, train):
-    sgd = OptimizerConfig(name="sgd", learning_rate=1.0, momentum=0.0, schedule="constant")
+    plain_config = replace(config, optimizer=replace(SGD, learning_rate=1.0))
+    fined_config = replace(plain_config, model=replace(config.model, adder="fined"))
     with added_names(ADDERS={"fined": Fined}):
-        (start, plain), (_, fined) = (
-            plain_step(
-                make_recipe(replace(config, optimizer=sgd, model=replace(config.model, adder=adder)), N), keys, train
-            )
-            for adder in ("concat", "fined")
-        )
+        (start, plain), (_, fined) = (plain_step(each, keys, train) for each in (plain_config, fined_config))
     kernel = start.model.adder.hidden.kernel[...]
     np.testing.assert_allclose(fined.metrics.loss - plain.metrics.loss, 32 * 0.5 * (kernel**2).sum(), rtol=1e-3)
     after, expected = fined.model.adder.hidden.kernel[...], plain.model.adder.hidden.kernel[...] - kernel
     np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_a_schedule_and_an_objective_of_ones_own_decide_a_step(config, keys, train):
-    """The schedule starts at half its peak; the objective doubles the loss of the digits and ignores the sums."""
-    names = {
-        "SCHEDULES": {"half": lambda config, steps: lambda step: config.learning_rate / (2 + step)},
-        "OBJECTIVES": {
-            "doubled": lambda config, logits, batch: 2 * negative_log_likelihood(logits.digit, batch.label).mean()
-        },
-    }
-    sgd = OptimizerConfig(name="sgd", learning_rate=0.2, momentum=0.0, schedule="constant")
-    shipped = replace(config, optimizer=sgd, objective=ObjectiveConfig(digit_weight=1.0))
-    own = replace(config, optimizer=replace(sgd, schedule="half"), objective=ObjectiveConfig(name="doubled"))
-    with added_names(**names):
-        (_, expected), (_, found) = (plain_step(make_recipe(each, N), keys, train) for each in (shipped, own))
-    chex.assert_trees_all_close(found.model, expected.model, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(found.metrics.loss, 2 * expected.metrics.loss, rtol=1e-5)
-
-
-def test_an_epoch_counts_its_examples_and_starts_anew(recipe, keys, start, train):
-    counts = [int(ADVANCE(recipe, keys, start, train, jnp.int32(i)).metrics.examples) for i in (1, 8, 9, 17)]
-    assert counts == [32, 256, 32, 32]
 
 
 def test_every_step_distorts_anew(recipe, keys, train):
@@ -208,12 +178,6 @@ def test_every_step_distorts_anew(recipe, keys, train):
     first, again, second = (np.asarray(DRAW(recipe, keys, jnp.int32(i), copies, epoch).image) for i in (0, 0, 1))
     assert (first == again).all()
     assert all((a != b).any() for a, b in [*zip(first, second, strict=True), *itertools.pairwise(first)])
-
-
-def test_the_same_seed_gives_the_same_bits_and_another_seed_others(recipe, keys, start, train):
-    run = ADVANCE(recipe, keys, start, train, jnp.int32(5))
-    assert equal(run, ADVANCE(recipe, split_keys(0), START(recipe, split_keys(0)), train, jnp.int32(5)))
-    assert not equal(run.model, ADVANCE(recipe, split_keys(1), start, train, jnp.int32(5)).model)
 
 
 def test_the_average_follows_its_formula(recipe, keys, start, train):
@@ -238,33 +202,17 @@ def test_the_compiled_program_gives_the_same_bits_and_uses_its_state_up(recipe, 
     assert equal(given, kept)
 
 
-def test_64_bit_mode_trains_and_evaluates_the_same_types():
-    config = load_config("base")
-
-    def types() -> list[str]:
-        recipe = make_recipe(config, N)
-        keys = jax.eval_shape(lambda: split_keys(0))
-        state = jax.eval_shape(partial(init_state, recipe), keys)
-        state = jax.eval_shape(partial(advance, recipe), keys, state, abstract_split(N), recipe.steps)
-        batch = jax.eval_shape(partial(evaluate_batch, config.data), trained_model(state), abstract_split(8))
-        return [str(leaf.dtype) for leaf in jax.tree.leaves((state, batch))]
-
-    expected = types()
-    with jax.enable_x64(True):
-        assert types() == expected
-
-
-@pytest.mark.parametrize("name", config_names())
+@pytest.mark.parametrize(
+    "name", [name if name in ("base", "mlp") else pytest.param(name, marks=pytest.mark.slow) for name in config_names()]
+)
 def test_training_and_evaluation_lower_for_accelerators(name, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # layers choose their convolution by it
     config = load_config(name)
     recipe = make_recipe(config, 55_000)
     keys = jax.eval_shape(lambda: split_keys(0))
-    state = jax.eval_shape(lambda keys: init_state(recipe, keys), keys)
-    until = jax.ShapeDtypeStruct((), jnp.int32)
+    state, until = jax.eval_shape(partial(init_state, recipe), keys), jax.ShapeDtypeStruct((), jnp.int32)
     # New functions, as JAX caches what it has traced for the CPU.
-    training = jax.jit(lambda *arguments: advance(recipe, *arguments))
-    evaluation = jax.jit(lambda *arguments: evaluate_batch(config.data, *arguments))
+    training, evaluation = (jax.jit(partial(*each)) for each in ((advance, recipe), (evaluate_batch, config.data)))
     for exported in (
         jax.export.export(training, platforms=PLATFORMS)(keys, state, abstract_split(55_000), until),
         jax.export.export(evaluation, platforms=PLATFORMS)(abstract_model(config.model), abstract_split(200)),
@@ -290,14 +238,13 @@ def test_a_gradient_that_is_not_finite_is_named_where_the_loss_still_is(config, 
         return weighted(config, logits, batch) + jnp.sqrt(0 * logits.digit.sum())
 
     with added_names(OBJECTIVES={"edged": edged}):
-        recipe = make_recipe(replace(config, objective=ObjectiveConfig(name="edged")), N)
-        _, after = plain_step(recipe, keys, train)
+        _, after = plain_step(replace(config, objective=ObjectiveConfig(name="edged")), keys, train)
     assert non_finite(after) == "gradient not finite at step 1"
 
 
 def test_vmapped_seeds_match_single_runs(config, train):
-    sgd = OptimizerConfig(name="sgd", schedule="constant", average=0.9)
-    recipe, until = make_recipe(replace(config, optimizer=sgd), N, devices=1), jnp.int32(9)  # in the second epoch
+    averaged = replace(config, optimizer=replace(SGD, average=0.9))
+    recipe, until = make_recipe(averaged, N, devices=1), jnp.int32(9)  # in the second epoch
     keys, start, data = init_seeds(recipe, [0, 1], train)
     together = unstack(compile_advance_seeds(recipe, N, 2)(keys, start, data, until), 2)
     for seed, state in enumerate(together):
@@ -305,50 +252,24 @@ def test_vmapped_seeds_match_single_runs(config, train):
         chex.assert_trees_all_close(state, alone, rtol=1e-4, atol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def normed_start(normed):
-    """A recipe with batch norms and dropout, and its state before the first step."""
-    recipe = make_recipe(normed, N)
-    return recipe, START(recipe, split_keys(0))
-
-
-def test_a_step_moves_the_statistics_of_batch_norms_by_their_formula(normed_start, keys, train):
-    recipe, start = normed_start
-    batch = DRAW(recipe, keys, jnp.int32(0), train, EPOCH(keys.order, keys.number, 0, N))
-    after = STEP(recipe, keys.dropout, start, batch)
-    hidden = start.model.classifier.hidden(batch.image.reshape(32, 784))
+def test_a_step_moves_the_statistics_of_batch_norms_by_their_formula(normed, keys, train):
+    start, after = plain_step(normed, keys, train)
+    hidden = start.model.classifier.hidden(scale(DataConfig(), train.images[:32]).reshape(32, 784))
     np.testing.assert_allclose(after.model.classifier.norm.mean[...], 0.1 * hidden.mean(0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(after.model.classifier.norm.var[...], 0.9 + 0.1 * hidden.var(0), rtol=1e-3)
-
-
-def test_dropout_draws_anew_each_step_from_the_runs_own_key(normed_start, keys, train):
-    recipe, start = normed_start
-    batch = DRAW(recipe, keys, jnp.int32(0), train, EPOCH(keys.order, keys.number, 0, N))
-
-    def loss(state, key):
-        return float(STEP(recipe, key, state, batch).metrics.loss)
-
-    first = loss(start, keys.dropout)
-    assert first == loss(start, keys.dropout)
-    assert first != loss(start, keys.augment)
-    moved = start._replace(step=jnp.int32(8))  # an epoch later, so that the metrics restart; all else is the same
-    assert first != loss(moved, keys.dropout)
 
 
 def test_a_golden_run(recipe, train):
     """The recipe's results on two versions of JAX: a change of the algorithm shows here first."""
     keys = split_keys(3)
-    found = []
-    for until in (1, 2, 8, 24):
+    for until, examples, golden in (
+        (1, 32, [2.617230, 209.2565, 209.2565]),
+        (8, 256, [2.634745, 209.3202, 209.1278]),
+        (17, 32, None),
+        (24, 256, [2.452638, 213.9156, 213.5502]),
+    ):
         state = ADVANCE(recipe, keys, START(recipe, keys), train, jnp.int32(until))
-        sums = [
-            sum(float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(tree)) for tree in (state.model, state.average)
-        ]
-        found.append([float(state.metrics.loss / state.metrics.examples), *sums])
-    golden = [
-        [2.617230, 209.2565, 209.2565],
-        [2.643075, 209.2822, 209.2774],
-        [2.634745, 209.3202, 209.1278],
-        [2.452638, 213.9156, 213.5502],
-    ]
-    np.testing.assert_allclose(found, golden, rtol=1e-5)
+        assert state.metrics.examples == examples  # of the epoch
+        sizes = [optax.tree.norm(tree, ord=1) for tree in (state.model, state.average)]
+        if golden is not None:
+            np.testing.assert_allclose([state.metrics.loss / examples, *sizes], golden, rtol=1e-5)

@@ -20,7 +20,7 @@ def job(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("peak", "tried", "taken"),
-    [(0, range(-1, 2), 0), (3, range(-1, 5), 3), (-2, range(-3, 2), -2), (9, range(-1, 6), 5), (-9, range(-5, 2), -5)],
+    [(0, range(-1, 2), 0), (-2, range(-3, 2), -2), (9, range(-1, 6), 5)],
 )
 def test_rates_are_halved_and_doubled_until_the_best_lies_between_two_that_do_worse(
     job, monkeypatch, peak, tried, taken

@@ -3,9 +3,7 @@
 It has a process of its own, as tests compile without most of the optimizations examined here.
 """
 
-import dataclasses
 import json
-import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -15,14 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.configs.base import config as base
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.config import DataConfig, ModelConfig, ObjectiveConfig
 from mnistsum.data import load, pair, scale
 from mnistsum.evaluation import evaluate_batch
 from mnistsum.models import Model, build, parameters, with_parameters
 from mnistsum.objective import objective
-from mnistsum.train import begin_epoch, draw_batch, init_state, make_recipe, split_keys, train_step
 from mnistsum.types import Batch, Split
 
 BATCH = 128
@@ -41,27 +37,9 @@ def main() -> None:
         model = jax.jit(build, static_argnums=0)(config, jax.random.key(0))
         found[dtype] = {
             "gradient": gradient(model, batch),
-            "update": update(config, Split(*map(jnp.asarray, train))),
             "evaluation": evaluation(model, split),
         }
-        if config == ModelConfig(classifier="compact"):
-            found[dtype]["float64"] = float64(model, batch)
-        if config == ModelConfig(classifier="compact", dtype="bfloat16"):
-            found[dtype]["operands"] = kernel_gradient_operands(model, batch)
     print(json.dumps(found))
-
-
-def kernel_gradient_operands(model: Model, batch: Batch) -> dict[str, list[str]]:
-    """Return, by kernel of a convolution, the types of the operands whose compiled product is its gradient."""
-    text = jax.jit(differentiated(model, batch)).lower(parameters(model)).compile().as_text()
-    types = dict(re.findall(r"(%[\w.-]+) = (\w+)\[", text))
-    found = {}
-    for path, kernel in jax.tree.leaves_with_path(parameters(model)):
-        if kernel.ndim == 4:
-            shape = rf"f32\[{kernel.size // kernel.shape[-1]},{kernel.shape[-1]}\]"
-            products = re.findall(rf"= {shape}\S* [\w-]+\((?:\S+ )?(%[\w.-]+), (?:\S+ )?(%[\w.-]+)\)", text)
-            found[jax.tree_util.keystr(path)] = sorted({types[name] for product in products for name in product})
-    return found
 
 
 def gradient(model: Model, batch: Batch) -> dict[str, float]:
@@ -76,34 +54,6 @@ def gradient(model: Model, batch: Batch) -> dict[str, float]:
     return found
 
 
-def update(config: ModelConfig, data: Split) -> dict[str, float]:
-    """Return the relative distances, in norms, of what `base`'s recipe does to a batch and to the weights.
-
-    They are those of the distorted images, and of the step that Muon takes with each kernel and its moving average.
-    """
-    rule = dataclasses.replace(base.optimizer, schedule="constant", dtype=config.dtype)
-    recipe = make_recipe(dataclasses.replace(base, model=config, optimizer=rule, devices=1), len(data.labels))
-    keys = split_keys(0)
-    before, epoch = init_state(recipe, keys), begin_epoch(recipe, keys, 0, len(data.labels))
-    drawn = [draw(recipe, keys, 0, data, epoch) for draw in (jax.jit(draw_batch, static_argnums=0), draw_batch)]
-    after = [
-        take(recipe, keys.dropout, before, drawn[0]) for take in (jax.jit(train_step, static_argnums=0), train_step)
-    ]
-    found = {"images": distance(*(batch.image for batch in drawn))}
-    for name in ("model", "average"):
-        start = parameters(getattr(before, name))
-        moved = [jax.tree.map(jnp.subtract, parameters(getattr(state, name)), start) for state in after]
-        for (path, a), b in zip(jax.tree.leaves_with_path(moved[0]), jax.tree.leaves(moved[1]), strict=True):
-            if a.ndim > 1:  # Adam takes the sign of the others' gradients, which may be only rounding
-                found[name + jax.tree_util.keystr(path)] = distance(a, b)
-    return found
-
-
-def distance(compiled: jax.Array, eager: jax.Array) -> float:
-    """Return the norm of the difference, relative to the eager one's."""
-    return float(jnp.linalg.norm(compiled - eager) / jnp.linalg.norm(eager))
-
-
 def evaluation(model: Model, split: Split) -> dict[str, float]:
     """Return, by field, the largest difference of compiled and eager; for answers, the share that differs."""
     compiled = jax.jit(evaluate_batch, static_argnums=0)(DataConfig(), model, split)
@@ -115,51 +65,11 @@ def evaluation(model: Model, split: Split) -> dict[str, float]:
     return found
 
 
-def float64(model: Model, batch: Batch) -> dict[str, float]:
-    """Return the compiled loss, and its slope along its gradient, each relative to NumPy's in float64."""
-    compiled, slopes = jax.jit(differentiated(model, batch))(parameters(model))
-    weights, slopes = (jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree) for tree in (model, slopes))
-    slopes = with_parameters(model, slopes)
-
-    def at(place: float) -> float:
-        return numpy_loss(jax.tree.map(lambda a, b: a + place * b, weights, slopes), batch)
-
-    expected, by_difference = at(0.0), (at(1e-5) - at(-1e-5)) / 2e-5
-    squared = sum(float(np.vdot(leaf, leaf)) for leaf in jax.tree.leaves(slopes))
-    return {"loss": abs(float(compiled) / expected - 1), "slope": abs(squared / by_difference - 1)}
-
-
 def differentiated(model: Model, batch: Batch) -> Callable:
     """Return the function from parameters to the mean of both losses, and its gradient."""
     return jax.value_and_grad(
         lambda params: objective(ObjectiveConfig(), with_parameters(model, params)(batch.image, batch.number), batch)
     )
-
-
-def numpy_loss(model: Model, batch: Batch) -> float:
-    """Return the loss of `compact` and `concat`, rewritten in NumPy from their docstrings."""
-    number, label, total = (np.asarray(part) for part in (batch.number, batch.label, batch.sum))
-    maps = np.asarray(batch.image, np.float64).transpose(3, 1, 2, 0)  # channels, height, width, batch
-    for i, (conv, norm) in enumerate(zip(model.classifier.convs, model.classifier.norms, strict=True)):
-        edge = (1, 1) if conv.padding == "SAME" else (0, 0)
-        maps, size = np.pad(maps, ((0, 0), edge, edge, (0, 0))), len(conv.kernel)
-        views = np.lib.stride_tricks.sliding_window_view(maps, (size, size), (1, 2))[:, :: conv.stride, :: conv.stride]
-        maps = np.einsum("chwbyx,yxco->ohwb", views, conv.kernel[...]) + conv.bias[...][:, None, None, None]
-        maps /= np.sqrt((maps**2).mean((0, 1, 2)) + 1e-6)
-        maps = np.maximum(maps * norm.scale[...][:, None, None, None], 0)
-        if i == 1:
-            maps = maps[:, :10, :10].reshape(len(maps), 5, 2, 5, 2, -1).max((2, 4))
-    output, hidden, last = model.classifier.output, model.adder.hidden, model.adder.output
-    digit = maps.reshape(-1, maps.shape[-1]).T @ output.kernel[...] + output.bias[...]
-    joined = np.concatenate([digit, number], 1) @ hidden.kernel[...] + hidden.bias[...]
-    sums = np.maximum(joined, 0) @ last.kernel[...] + last.bias[...]
-    return (negative_log_likelihood(digit, label) + negative_log_likelihood(sums, total)) / 2
-
-
-def negative_log_likelihood(logits: np.ndarray, label: np.ndarray) -> float:
-    """Return the mean over the examples, in float64."""
-    logits = logits - logits.max(1, keepdims=True)
-    return float((np.log(np.exp(logits).sum(1)) - logits[np.arange(len(label)), label]).mean())
 
 
 if __name__ == "__main__":

@@ -20,11 +20,10 @@ from mnistsum.models.classifiers import CLASSIFIERS
 
 pytestmark = pytest.mark.slow
 BOUNDS = {"float32": 1e-4, "bfloat16": 0.02}  # on norms; in bfloat16, sums in another order round differently
-UPDATES = {"float32": 1e-4, "bfloat16": 0.3}  # Muon enlarges the small parts of a gradient, which are mostly rounding
 
 
 @pytest.mark.parametrize("classifier", CLASSIFIERS)
-def test_step_and_evaluation_compiled_are_those_computed_operation_by_operation(classifier):
+def test_gradient_and_evaluation_compiled_are_those_computed_operation_by_operation(classifier):
     command = [sys.executable, "-m", "tests.proofs.full_size", classifier]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr
@@ -33,14 +32,8 @@ def test_step_and_evaluation_compiled_are_those_computed_operation_by_operation(
     for dtype, bound in BOUNDS.items():
         for name, difference in found[dtype]["gradient"].items():
             assert difference <= bound, (dtype, name)
-        for name, difference in found[dtype]["update"].items():
-            assert difference <= UPDATES[dtype], (dtype, name)
         for name, difference in found[dtype]["evaluation"].items():
             assert difference <= (0.02 if name in ("digit", "sum") else bound), (dtype, name)
-        for name, difference in found[dtype].get("float64", {}).items():
-            assert difference <= 1e-3, name
-    if classifier == "compact":
-        assert list(found["bfloat16"]["operands"].values()) == [["bf16"]] * 4
 
 
 def test_only_jaxlib_0_10_2_is_wrong_in_products_of_many_rows():
