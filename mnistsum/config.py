@@ -86,9 +86,9 @@ class ModelConfig:
         'concat'
     """
 
-    classifier: str = "compact"  # reference, compact, tiny, lenet5, lenet5_bn, mlp, resnet, vgg, vit, or your own
+    classifier: str = "compact"  # a name in mnistsum/models/classifiers/, or your own
     widths: Sizes = ()  # channels or units of the classifier's layers, in order; empty: its defaults
-    adder: str = "concat"  # concat, bilinear, direct, shift, learned_shift, or your own
+    adder: str = "concat"  # a name in mnistsum/models/adders.py, or your own
     adder_input: Literal["logits", "probabilities", "log_probabilities"] = "logits"  # how concat reads the digit
     adder_gradient: bool = True  # whether the sum's gradient reaches the classifier
     hidden: Size = 128  # units of the adder's hidden layer, in concat and direct

@@ -58,7 +58,7 @@ def load_file(path: str | Path) -> ModuleType:
     """
     file = Path(path).resolve()
     if file.suffix != ".py" or not file.is_file():
-        raise InputError(f"{path}: expected a Python file, whose name ends in .py, found none")
+        raise InputError(f"{path}: no such file, or not one whose name ends in .py")
     source = file.read_bytes()
     if file not in _files:
         _files[file] = source, _run(file, source)

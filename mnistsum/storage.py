@@ -263,7 +263,7 @@ def _warn_of_changes(source: Path, found: Content) -> None:
     if then.keys() - own.network_code(model).keys():
         summarize(model)  # which calls the network: it may import modules only then
     if changed := [line for line in own.changes(then, own.network_code(model)) if line.endswith(own.CHANGED)]:
-        warnings.warn(f"{source}: since it was trained, {', '.join(changed)}", stacklevel=3)
+        warnings.warn(f"{source}: {', '.join(changed)} since it was trained: its answers may differ", stacklevel=3)
 
 
 def _fill(path: Path, like: Any, arrays: dict[str, Any]) -> Any:

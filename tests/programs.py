@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.training.folder import Finished
 from mnistsum.config import Config, read_config
+from mnistsum.evaluation import SCORES
 from mnistsum.storage import restore
 
 ROOT = Path(__file__).parent.parent
@@ -104,7 +105,7 @@ SUMS = LABELS[:, None] + np.arange(10)
 def a_run(name="a", seed=0, digit=LABELS, total=SUMS, config=None, run=None) -> Finished:
     """Return a finished run that was never trained, with these predictions, fields of its config and of `run.json`."""
     accuracies = {"digit_accuracy": (digit == LABELS).mean(), "sum_accuracy": (total == SUMS).mean()}
-    scores = dict.fromkeys(("digit_loss", "sum_loss", "consistency", "impossible"), 0.5) | accuracies
+    scores = dict.fromkeys(SCORES, 0.5) | accuracies
     right = total == SUMS
     cells = [right[label == LABELS].mean(0).tolist() for label in range(10)]
     summary = {

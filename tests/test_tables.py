@@ -1,10 +1,10 @@
 """A comparison's tables, as they are printed and written."""
 
 import numpy as np
+from experiments.comparison.summary import summarize
 from programs import LABELS, SUMS, a_run
 
 from experiments.comparison import tables
-from experiments.comparison.summary import summarize
 from mnistsum.app.console import console
 
 

@@ -30,8 +30,7 @@ class Measure(NamedTuple):
 
 def _score(name: str) -> Measure:
     score = SCORES[name]
-    form = "%" if score.unit == "%" else ".4f"
-    return Measure(score.title, form, score.meaning, lambda run, _: run.summary["test"][name])
+    return Measure(score.title, "%", score.meaning, lambda run, _: run.summary["test"].get(name))  # None: an older run
 
 
 def _share(which: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[Finished, np.ndarray], float]:
@@ -72,7 +71,7 @@ def _adder_lag(run: Finished, _: object) -> float | None:
 
 
 # The tables' measures, each declared once: to add one, add a line. SCORES come from the evaluation itself.
-ACCURACY: dict[str, Measure] = {name: _score(name) for name in SCORES}
+ACCURACY: dict[str, Measure] = {name: _score(name) for name, score in SCORES.items() if score.unit == "%"}
 ERRORS: dict[str, Measure] = {
     "digit_misread": Measure("digit misread", "%", "wrong sums of misread digits", _share(lambda d, s: ~d & ~s)),
     "adder_wrong": Measure("adder wrong", "%", "wrong sums of digits read right", _share(lambda d, s: d & ~s)),

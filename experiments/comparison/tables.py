@@ -127,7 +127,7 @@ def _verdicts(summary: dict[str, Any]) -> Table:
 
 
 def _accuracy(summary: dict[str, Any]) -> Table:
-    header = [f"{each.title}, %" if each.form == "%" else each.title for each in ACCURACY.values()]
+    header = [f"{each.title}, %" for each in ACCURACY.values()]
     rows = [[row["config"], *_cells(row, ACCURACY), str(len(row["failed"]))] for row in summary["rows"]]
     meaning = (
         f"Mean ± standard deviation over seeds. {_explain(ACCURACY)} “failed”: the seeds that ended below "

@@ -12,11 +12,11 @@ from tensorboardX.summary import hparams
 
 from experiments.training.folder import PICTURES, Finished
 from mnistsum.config import as_dict
+from mnistsum.evaluation import SCORES
 from mnistsum.files import writing
 
 FOLDER = "tensorboard"  # in a run's folder
 SIZES = ("images", "pairs")  # scores that are the same in every line
-RESULTS = ("digit_accuracy", "sum_accuracy", "digit_loss", "sum_loss", "consistency")  # shown beside the config
 
 
 class Log:
@@ -54,7 +54,7 @@ class Log:
             with Image.open(finished.folder / f"{name}.png") as picture:
                 self.writer.add_image(f"pictures/{name}", np.asarray(picture.convert("RGB")), step, dataformats="HWC")
         fields = {name: _plain(value) for name, value in as_dict(finished.config).items()}
-        results = {f"{name}/test": finished.summary["test"][name] for name in RESULTS}
+        results = {f"{name}/test": finished.summary["test"][name] for name in SCORES}
         for summary in hparams(fields, results):
             assert self.writer.file_writer is not None
             self.writer.file_writer.add_summary(summary)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from mnistsum.errors import InputError
+from mnistsum.names import did_you_mean
 
 CLOSED_PIPE = 141  # as a shell reports a program ended by SIGPIPE
 
@@ -20,8 +21,10 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **options)
 
     def error(self, message: str) -> NoReturn:
-        """Raise an InputError."""
-        raise InputError(f"{message}; {self.prog} --help lists what there is")
+        """Raise an InputError, with a hint on a misspelled option."""
+        unknown = message.removeprefix("unrecognized arguments: ").split()[0]
+        hint = did_you_mean(unknown, self._option_string_actions) if unknown.startswith("-") else ""
+        raise InputError(f"{message}{hint}; {self.prog} --help lists what there is")
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

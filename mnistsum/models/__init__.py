@@ -43,7 +43,9 @@ class Model(nnx.Module):
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         config = resolve_dtype(config)
         self.classifier = find(CLASSIFIERS, "model.classifier", config.classifier)(config, rngs)
-        features = self.classifier.features  # their width
+        if not hasattr(self.classifier, "features"):
+            raise TypeError(f"{type(self.classifier).__name__}: set self.features to the width of its features")
+        features = self.classifier.features
         self.adder = find(ADDERS, "model.adder", config.adder)(config, features, rngs)
         self.adder_gradient = config.adder_gradient
 
