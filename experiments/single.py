@@ -30,8 +30,7 @@ from mnistsum.storage import CHECKPOINTS, restore, save_checkpoint
 def preview(job: Job) -> int:
     """Print what a run would do and how long it would take; return the exit status."""
     console.introduce(job)
-    run = loop.train(job, [job.config.seed], loop.about_every(2 * loop.MIN_TIMED))
-    chunk = next(chunk for chunk in run if chunk.is_timing(job.recipe.steps))
+    chunk = loop.measure(job, 2 * loop.MIN_TIMED)
     console.estimate(job.recipe.steps, chunk.seconds / chunk.steps, job.config.training.epochs)
     return 0
 

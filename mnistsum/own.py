@@ -29,7 +29,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "SCHEDULES": SCHEDULES,
 }
 SHIPPED = {kind: frozenset(known) for kind, known in KINDS.items()}
-CHANGED = "has changed"
 NETWORKS = "mnistsum/models"  # where this project defines networks
 INSTALLED = {"site-packages", "dist-packages"}  # the latter is Debian's
 STANDARD = tuple(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib"))
@@ -183,7 +182,7 @@ def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
         ['a.py has changed', 'b.py is gone', 'c.py is new']
     """
     return [
-        f"{name} {CHANGED if name in then and name in now else 'is gone' if name in then else 'is new'}"
+        f"{name} {'has changed' if name in then and name in now else 'is gone' if name in then else 'is new'}"
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
     ]

@@ -220,11 +220,10 @@ def load_arrays(path: Path, kind: str) -> Content:
 
 def name_arrays(tree: Any) -> dict[str, Any]:
     """Map names to arrays or their shapes; a random key, which an optimizer may hold, is replaced by its data."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     # The last part of a variable's path is Flax's own, for its value.
     return {
         jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value"): _data(leaf)
-        for path, leaf in leaves
+        for path, leaf in jax.tree.leaves_with_path(tree)
     }
 
 
@@ -262,7 +261,8 @@ def _warn_of_changes(source: Path, found: Content) -> None:
     then, model = found.about["code"], found.config.model
     if then.keys() - own.network_code(model).keys():
         summarize(model)  # which calls the network: it may import modules only then
-    if changed := [line for line in own.changes(then, own.network_code(model)) if line.endswith(own.CHANGED)]:
+    now = own.network_code(model)
+    if changed := [f"{name} has changed" for name in then if now.get(name, then[name]) != then[name]]:
         warnings.warn(f"{source}: since it was trained, {', '.join(changed)}", stacklevel=3)
 
 
