@@ -159,7 +159,7 @@ def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
     A warning names each checkpoint that could not be used.
 
     Args:
-        folder: the run's folder.
+        folder: the run's folder, or a file that `save_weights` wrote.
         file: the .py file that defines the architecture, if it is your own.
 
     Raises:
@@ -175,7 +175,7 @@ def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
     if file is not None:
         own.load_file(file)
     folder = Path(folder)
-    if (folder / WEIGHTS).exists():
+    if folder.is_file() or (folder / WEIGHTS).exists():
         return load_weights(folder)
     if not (folder / CHECKPOINTS).is_dir():
         raise InputError(f"{folder}: expected the folder of a run, found neither {WEIGHTS} nor {CHECKPOINTS} in it")
