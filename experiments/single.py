@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import shlex
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,6 @@ from experiments.training.job import Job, cores, differences
 from experiments.training.runs import BEGINNING, Resumed, begin_runs, train_runs
 from experiments.training.stops import RUN
 from mnistsum.app.console import say
-from mnistsum.config import CONFIG
 from mnistsum.errors import InputError
 from mnistsum.evaluation import compile_evaluation
 from mnistsum.files import PARTIAL, make_folder, read_json, writing
@@ -30,8 +28,7 @@ from mnistsum.storage import CHECKPOINTS, restore, save_checkpoint
 def preview(job: Job) -> int:
     """Print what a run would do and how long it would take; return the exit status."""
     console.introduce(job)
-    run = loop.train(job, [job.config.seed], loop.about_every(2 * loop.MIN_TIMED))
-    chunk = next(chunk for chunk in run if chunk.is_timing(job.recipe.steps))
+    chunk = loop.measure(job, 2 * loop.MIN_TIMED)
     console.estimate(job.recipe.steps, chunk.seconds / chunk.steps, job.config.training.epochs)
     return 0
 
@@ -50,14 +47,11 @@ def start(job: Job, folder: Path, own: Path | None, log: str | None) -> int:
     loop.compile_program(job.recipe, len(job.data.train.labels))
     console.introduce(job)
     with _only_writer(folder):
-        if (folder / CONFIG).exists():  # since the command line was checked
-            raise InputError(f"{folder}: another process has written a run into it; name another")
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # left by a killed start
+        begin_runs(job, {job.config.seed: folder}, log)
         if job.initial is not None:  # given weights cannot be drawn again from a seed
             state = loop.first_state(job.recipe, job.config.seed, job.initial)
             beginning = {"lines": [], "train_seconds": 0.0, "wall_seconds": 0.0}
             save_checkpoint(folder / CHECKPOINTS, job.config, state, beginning)
-        begin_runs(job, {job.config.seed: folder}, log)
         return _train(job, folder, own, BEGINNING, signals)
 
 

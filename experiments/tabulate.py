@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import median
 from typing import Any
 
 from experiments import cli
@@ -72,7 +72,11 @@ def summarize(name: str, runs: list[Any]) -> dict[str, Any]:
 
 def cells(row: dict[str, Any]) -> list[str]:
     """Return the cells of a config's row."""
-    accuracies = [_spread([100 * value for value in row[f"{output}_accuracy"]]) for output in OUTPUTS]
+    from experiments.comparison.measures import spread
+    from experiments.comparison.tables import number
+
+    spreads = [number(spread(row[f"{output}_accuracy"]), "%") for output in OUTPUTS]
+    accuracies = [f"{each} (n = {len(row['seeds'])})" for each in spreads]
     return [f"`{row['config']}`", f"{row['parameters']:,}", f"{row['multiply_adds']:,}", *accuracies]
 
 
@@ -81,11 +85,6 @@ def provenance(row: dict[str, Any]) -> str:
     seconds = row["train_seconds"]
     took = f"{median(seconds):.0f} s of training ({min(seconds):.0f} to {max(seconds):.0f})"
     return f"- `{row['config']}`: `{row['command']}`, commit {row['commit']}, {row['machine']}; {took}."
-
-
-def _spread(values: list[float]) -> str:
-    sd = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{mean(values):.2f}{sd} (n = {len(values)})"
 
 
 if __name__ == "__main__":

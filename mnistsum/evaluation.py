@@ -1,6 +1,5 @@
 """Exhaustive evaluation: answers for every image with all ten numbers, and their scores."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -51,14 +50,9 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
     check_raw(split.images)
     if len(split.images) != len(split.labels):
         raise InputError(f"split: expected a label for each of {len(split.images)} images, found {len(split.labels)}")
-    shape = (BATCHES, batch_size)
-
-    def answer(*chunk: np.ndarray) -> Evaluation:
-        batches = Split(*(field.reshape(*shape, *field.shape[1:]) for field in chunk))
-        answers = _evaluate_batches(config, model, batches)
-        return jax.tree.map(lambda field: np.asarray(field).reshape(-1, *field.shape[2:]), answers)
-
-    return in_chunks(answer, split, math.prod(shape))
+    return in_chunks(
+        lambda *chunk: _evaluate_chunk(config, model, Split(*chunk), batch_size), split, BATCHES * batch_size
+    )
 
 
 def in_chunks(function: Callable[..., Answers], arrays: Sequence[Any], size: int) -> Answers:
@@ -120,23 +114,25 @@ def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation
     )
 
 
-def evaluate_batches(config: DataConfig, model: Model, batches: Split) -> Evaluation:
-    """Return the model's answers to several batches, stacked.
+def evaluate_chunk(config: DataConfig, model: Model, chunk: Split, batch_size: int) -> Evaluation:
+    """Return the model's answers to a whole number of batches.
 
     In a loop, XLA rounds and transposes convolution kernels once rather than once per batch.
     """
-    return lax.map(lambda batch: evaluate_batch(config, model, batch), batches)
+    batches = jax.tree.map(lambda field: field.reshape(-1, batch_size, *field.shape[1:]), chunk)
+    answers = lax.map(lambda batch: evaluate_batch(config, model, batch), batches)
+    return jax.tree.map(lambda field: field.reshape(-1, *field.shape[2:]), answers)
 
 
-_evaluate_batches = jax.jit(evaluate_batches, static_argnums=0)
+_evaluate_chunk = jax.jit(evaluate_chunk, static_argnums=(0, 3))
 
 
 def compile_evaluation(config: DataConfig, model: Model) -> Any:
-    """Return `evaluate_batches` compiled as `evaluate` calls it in this process; the model may hold only shapes."""
+    """Return `evaluate_chunk` compiled as `evaluate` calls it in this process; the model may hold only shapes."""
     model = abstract_arrays(model, SingleDeviceSharding(jax.local_devices()[0]))
-    shape = (BATCHES, BATCH_SIZE)
-    batches = Split(np.zeros((*shape, 28, 28, 1), np.uint8), np.zeros(shape, np.int32))
-    return _evaluate_batches.lower(config, model, batches).compile()
+    size = BATCHES * BATCH_SIZE
+    chunk = Split(np.zeros((size, 28, 28, 1), np.uint8), np.zeros(size, np.int32))
+    return _evaluate_chunk.lower(config, model, chunk, BATCH_SIZE).compile()
 
 
 def labeled_logits(evaluation: Evaluation, labels: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:

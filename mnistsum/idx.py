@@ -17,7 +17,7 @@ import platformdirs
 from jaxtyping import Int, UInt8
 
 from mnistsum.errors import InputError, first_line
-from mnistsum.files import write_whole
+from mnistsum.files import read_bytes, write_whole
 
 PACKAGED = Path(__file__).parent / "mnist"
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -95,8 +95,8 @@ def _locate(folder: Path) -> list[Path]:
 
 def _read_file(path: Path, name: str, index: int) -> UInt8[np.ndarray, "..."]:
     """Return the array in the file at `index` of FILES: [n, 28, 28] or [n]."""
+    content = read_bytes(path)
     try:
-        content = path.read_bytes()
         if content.startswith(b"\x1f\x8b"):
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:

@@ -29,7 +29,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "SCHEDULES": SCHEDULES,
 }
 SHIPPED = {kind: frozenset(known) for kind, known in KINDS.items()}
-CHANGED = "has changed"
 NETWORKS = "mnistsum/models"  # where this project defines networks
 INSTALLED = {"site-packages", "dist-packages"}  # the latter is Debian's
 STANDARD = tuple(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib"))
@@ -165,13 +164,11 @@ def project_code(*folders: str) -> Mapping[str, str]:
 def network_code(config: ModelConfig) -> dict[str, str]:
     """Return the digests of the code that may define a network: this project's, and that of users' files."""
     classifier = CLASSIFIERS[config.classifier].__module__.replace(".", "/") + ".py"
-    ours = dict(project_code(NETWORKS))
-    del ours[f"{NETWORKS}/summary.py"]  # which only describes them
+    ours = project_code(NETWORKS)
+    unused = {f"{NETWORKS}/summary.py"}  # which only describes them
     if classifier in ours:
-        others = [name for name in ours if name.startswith(f"{NETWORKS}/classifiers/") and name != classifier]
-        for name in others:
-            del ours[name]
-    return {**ours, **executed_code()}
+        unused |= {name for name in ours if name.startswith(f"{NETWORKS}/classifiers/") and name != classifier}
+    return {name: digest for name, digest in {**ours, **executed_code()}.items() if name not in unused}
 
 
 def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -183,7 +180,7 @@ def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
         ['a.py has changed', 'b.py is gone', 'c.py is new']
     """
     return [
-        f"{name} {CHANGED if name in then and name in now else 'is gone' if name in then else 'is new'}"
+        f"{name} {'has changed' if name in then and name in now else 'is gone' if name in then else 'is new'}"
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
     ]

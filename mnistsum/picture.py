@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 
 from mnistsum.errors import InputError, first_line
+from mnistsum.files import read_bytes
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 # What Pillow raises on damaged files.
@@ -74,17 +75,9 @@ def inspect_picture(source: str | Path | BinaryIO | bytes, name: str | None = No
         >>> mnistsum.inspect_picture(file.getvalue(), "page.png").warnings
         ('more than one shape',)
     """
-    if isinstance(source, str):
-        source = Path(source)
-    if name is None:
-        name = str(source) if isinstance(source, Path) else "picture"
-    try:
-        if isinstance(source, Path):
-            source = source.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read: {error.strerror}") from None
+    if isinstance(source, str | Path):
+        name, source = name or str(source), read_bytes(Path(source))
+    name = name or "picture"
     try:
         pixels = _decode(source if isinstance(source, bytes) else source.read())
     except UnidentifiedImageError:

@@ -10,13 +10,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from mnistsum import own
 from mnistsum.calibration import Temperatures
 from mnistsum.config import DataConfig
 from mnistsum.errors import InputError
 from mnistsum.evaluation import check_raw, classify, in_chunks
 from mnistsum.models import Model, rebuilt
-from mnistsum.storage import Weights, load_run, load_weights
+from mnistsum.storage import Weights, load_run
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 PAIRS = 16  # per call of the compiled program
@@ -84,10 +83,7 @@ def load_pretrained(name_or_path: str | Path = "base", file: str | Path | None =
         >>> prediction.digit.argmax(-1).tolist(), prediction.sum.argmax(-1).tolist()
         ([7, 2, 1], [8, 3, 6])
     """
-    if file is not None:
-        own.load_file(file)
-    path = locate(name_or_path)
-    return Predictor(*(load_run(path) if path.is_dir() else load_weights(path)))
+    return Predictor(*load_run(locate(name_or_path), file))
 
 
 def locate(name_or_path: str | Path) -> Path:

@@ -159,7 +159,7 @@ def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
     A warning names each checkpoint that could not be used.
 
     Args:
-        folder: the run's folder.
+        folder: the run's folder, or a file that `save_weights` wrote.
         file: the .py file that defines the architecture, if it is your own.
 
     Raises:
@@ -175,7 +175,7 @@ def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
     if file is not None:
         own.load_file(file)
     folder = Path(folder)
-    if (folder / WEIGHTS).exists():
+    if folder.is_file() or (folder / WEIGHTS).exists():
         return load_weights(folder)
     if not (folder / CHECKPOINTS).is_dir():
         raise InputError(f"{folder}: expected the folder of a run, found neither {WEIGHTS} nor {CHECKPOINTS} in it")
@@ -220,11 +220,10 @@ def load_arrays(path: Path, kind: str) -> Content:
 
 def name_arrays(tree: Any) -> dict[str, Any]:
     """Map names to arrays or their shapes; a random key, which an optimizer may hold, is replaced by its data."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     # The last part of a variable's path is Flax's own, for its value.
     return {
         jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value"): _data(leaf)
-        for path, leaf in leaves
+        for path, leaf in jax.tree.leaves_with_path(tree)
     }
 
 
@@ -262,7 +261,8 @@ def _warn_of_changes(source: Path, found: Content) -> None:
     then, model = found.about["code"], found.config.model
     if then.keys() - own.network_code(model).keys():
         summarize(model)  # which calls the network: it may import modules only then
-    if changed := [line for line in own.changes(then, own.network_code(model)) if line.endswith(own.CHANGED)]:
+    now = own.network_code(model)
+    if changed := [f"{name} has changed" for name in then if now.get(name, then[name]) != then[name]]:
         warnings.warn(f"{source}: {', '.join(changed)} since it was trained: its answers may differ", stacklevel=3)
 
 

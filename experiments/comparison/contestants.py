@@ -24,7 +24,6 @@ class Contestant(NamedTuple):
     """A config that is compared, and how."""
 
     job: Job
-    own: Path | None  # the user's file that it came from, if any
     tuned: bool  # whether its learning rate is chosen first, on validation images
     output: Path  # the folder of the comparison's runs/ and tuning/
 

@@ -39,8 +39,7 @@ def show(run_sets: list[RunSet], trials: int) -> None:
 
 def seconds(job: Job) -> tuple[float, float]:
     """Return the seconds per step, and per run: its training and its evaluations, without compilation."""
-    run = loop.train(job, [job.config.seed], loop.about_every(1.0))
-    chunk = next(chunk for chunk in run if chunk.is_timing(job.recipe.steps))
+    chunk = loop.measure(job, 1.0)
     model, data = trained_model(chunk.state), job.data
     evaluate(job.config.data, model, data.validation)  # compiles
     start = time.perf_counter()

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, cast
 import filelock
 import submitit
 
+from experiments import cli
 from experiments.comparison import contestants
 from experiments.comparison.contestants import Contestant
 from experiments.report import console
@@ -59,7 +60,7 @@ def train_in_jobs(
     """Submit jobs for the missing runs and wait for them; raise OSError if some end without results."""
     jobs = Jobs(options.submit, options.output)
     size = len(seeds) if options.tune else options.seeds_per_job  # one job tunes a config
-    own = tuple(each.own.absolute() for each in compared if each.own is not None)
+    own = tuple(file.absolute() for file in map(cli.own_file, options.configs) if file is not None)
     configs = tuple(each.job.config for each in compared)
     specs, no_data = [], cast(Data, None)  # a job loads the images itself, and is quick to send without them
     for contestant in (each._replace(job=each.job._replace(data=no_data)) for each in compared):

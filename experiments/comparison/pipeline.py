@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import cli
 from experiments.comparison import contestants, dry_run, plots, tables, tuning
 from experiments.comparison.contestants import Contestant
 from experiments.comparison.grouping import differing_fields, group_runs
@@ -54,10 +53,7 @@ def compare(options: Namespace, configs: list[Config], command: str) -> None:
     set_up_compiler()
     data = load(configs[0].data)
     jobs = contestants.prepare_jobs(configs, data, options.tune, command)
-    compared = [
-        Contestant(job, cli.own_file(name), options.tune, options.output)
-        for name, job in zip(options.configs, jobs, strict=True)
-    ]
+    compared = [Contestant(job, options.tune, options.output) for job in jobs]
     for config in configs:
         for line in check_own(config):
             say(line)

@@ -106,6 +106,12 @@ def train(job: Job, seeds: Sequence[int], next_stop: NextStop, state: TrainState
         yield chunk
 
 
+def measure(job: Job, seconds: float) -> Chunk:
+    """Return a chunk of about so many seconds, from which the duration of a run can be estimated."""
+    chunks = train(job, [job.config.seed], about_every(seconds))
+    return next(chunk for chunk in chunks if chunk.is_timing(job.recipe.steps))
+
+
 def describe_mode(seeds: int) -> str:
     """Describe how `seeds` seeds are trained."""
     if seeds == 1:
