@@ -135,34 +135,6 @@ def test_expected_errors_are_one_line_and_a_status_and_others_a_traceback(run_pr
         run_program(raises(ZeroDivisionError()))
 
 
-@pytest.mark.slow
-def test_a_users_file_finds_its_helpers_and_a_fault_in_it_ends_in_its_own_line(album, tmp_path):
-    (tmp_path / "helper.py").write_text("WIDE = 512\n")
-    (tmp_path / "mine.py").write_text("import helper\n")
-    (tmp_path / "faulty.py").write_text("import helper\n\nhelper.WIDER\n")
-    line = ["predict", "album/0.PNG", "--number", "1", "--json", "--config"]
-    assert json.loads(shell(*line, "mine.py", cwd=tmp_path).stdout)[0]["sum"] == 8
-    stderr = shell(*line, "faulty.py", cwd=tmp_path).stderr.decode()
-    assert f'File "{tmp_path / "faulty.py"}", line 3, in <module>' in stderr
-    assert stderr.splitlines()[-1].startswith("AttributeError: ")
-
-
-def test_help_and_mistakes_are_answered_before_jax_loads_and_help_fits_eighty_columns():
-    code = """
-import contextlib, sys
-from mnistsum.app import main
-for arguments in ([], ["predict"], ["evaluate"], ["export"], ["draw"], ["predit"]):
-    with contextlib.suppress(SystemExit, main.run.__globals__["InputError"]):
-        main.command([*arguments, "--help"])
-assert not {"jax", "scipy", "rich"} & set(sys.modules)
-"""
-    environment = os.environ | {"COLUMNS": "80"}
-    line = [sys.executable, "-c", code]
-    run = subprocess.run(line, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True, timeout=100)
-    assert max(map(len, run.stdout.splitlines())) <= 80
-    assert "None" not in run.stdout
-
-
 def test_a_reader_of_the_output_that_leaves_is_no_error():
     code = "from mnistsum.app.program import run; run(lambda arguments: print('answer') or 0, [])"
     reader, unread = os.pipe()

@@ -133,16 +133,6 @@ def test_a_stopped_comparison_goes_on_to_the_same_end(compared, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_programs_at_once_leave_each_run_once(compared, tmp_path):
-    shutil.copytree(compared[0] / "images", tmp_path / "images")
-    arguments = ("smoke", "smoke+model.adder=shift", *OPTIONS)
-    both = [start(*arguments, program="compare", cwd=tmp_path) for _ in range(2)]
-    for process in both:
-        finish(process)
-    assert len(list((tmp_path / "out" / "runs").iterdir())) == 4  # no temporary folder is left
-
-
-@pytest.mark.slow
 def test_tuned_configs_train_at_the_rates_that_did_best(compared, tmp_path):
     shutil.copytree(compared[0] / "images", tmp_path / "images")
     output = compare("smoke", "smoke+model.adder=shift", "--tune", *OPTIONS, cwd=tmp_path)

@@ -1,6 +1,5 @@
 """Configs: the round trip through JSON, overrides, and refusals that name field, found and expected."""
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -12,8 +11,6 @@ from programs import ROOT
 from mnistsum.config import (
     Config,
     ModelConfig,
-    as_dict,
-    field_comments,
     from_json,
     override,
     read_config,
@@ -85,12 +82,6 @@ def test_a_wrong_override_is_refused_in_one_line(line, answer):
 def test_a_name_cannot_leave_its_folder(name):
     with pytest.raises(InputError, match=r"^name: "):
         override(Config(), [f"name={name}"])
-
-
-def test_each_field_has_a_comment_and_a_dotted_name():
-    assert field_comments().keys() == as_dict(Config()).keys()
-    assert all(field_comments().values())
-    assert as_dict(Config())["training.batch_size"] == dataclasses.asdict(Config())["training"]["batch_size"]
 
 
 def test_importing_the_library_and_making_a_config_does_not_import_jax():

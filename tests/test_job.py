@@ -1,6 +1,5 @@
 """What a run is made of: its record, the weights that it begins from, and the contract that its network keeps."""
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -25,7 +24,6 @@ from mnistsum.models.classifiers.mlp import MLP
 from mnistsum.objective import weighted
 from mnistsum.own import added_names, digest_code
 from mnistsum.predict import load_pretrained
-from mnistsum.types import Data, Split
 
 
 @pytest.fixture(scope="module")
@@ -212,9 +210,3 @@ def test_a_network_or_objective_that_breaks_the_contract_is_refused(tiny, change
 def test_a_users_own_assertion_is_not_taken_for_the_contracts(tiny):
     with pytest.raises(AssertionError, match="mine"):
         check_own(tiny("model.classifier=asserting"))
-
-
-def test_data_too_small_for_a_batch_is_refused(mnist):
-    few = Data(*(Split(*(part[:40] for part in split)) for split in mnist))
-    with pytest.raises(InputError, match=r"training.batch_size: expected at most the 40 training images, found 128"):
-        prepare(dataclasses.replace(smoke, name="few"), "", few)

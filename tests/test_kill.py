@@ -157,31 +157,6 @@ def test_damaged_metrics_are_restored_from_the_checkpoint(stopped, whole, harm):
 
 
 @pytest.mark.slow
-def test_a_damaged_newest_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(stopped, whole):
-    newest = checkpoints(stopped)[-1]
-    damaged = bytearray(newest.read_bytes())
-    damaged[-1] ^= 1
-    newest.write_bytes(damaged)
-    output, _ = finish(start("--resume", stopped))
-    assert f"{newest}: altered: not the bytes that were saved; an older one is used" in output
-    assert bits(stopped) == bits(whole)
-
-
-@pytest.mark.slow
-def test_a_signal_that_is_ignored_from_the_start_stops_nothing(arguments, tmp_path):
-    def ignore():  # as nohup does
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    process = start(*arguments, "--output", tmp_path / "run", before=ignore)
-    assert process.stdout is not None
-    while not process.stdout.readline().startswith("epoch 1 of 12"):
-        assert process.poll() is None
-    process.send_signal(signal.SIGHUP)
-    finish(process)
-    assert (tmp_path / "run" / "summary.json").exists()
-
-
-@pytest.mark.slow
 def test_a_second_signal_ends_the_run_at_once_even_amid_a_compilation(tmp_path):
     process = start("--config", "reference", "--output", tmp_path / "run")
     assert process.stdout is not None

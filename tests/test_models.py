@@ -13,7 +13,6 @@ from mnistsum.data import scale
 from mnistsum.errors import InputError
 from mnistsum.models import abstract_model, build, in_evaluation, in_training
 from mnistsum.models.adders import ADDERS
-from mnistsum.models.classifiers import CLASSIFIERS
 from mnistsum.own import added_names
 
 KEY = jax.random.key(3)
@@ -149,7 +148,6 @@ def share(network, rngs):
     [
         (nnx.Cache(jnp.zeros(3)), r"classifier.what: a Cache, which training does not carry"),
         (jnp.ones(10), r"classifier.what: a bare array, which training does not carry"),
-        (nnx.Param(jnp.ones(10, jnp.bfloat16)), r"classifier.what: expected float32, found bfloat16"),
         (nnx.Param(1.0), r"classifier.what: expected float32, found float"),
         (None, r"classifier.output.kernel: the same variable as classifier.again.kernel"),
     ],
@@ -159,22 +157,6 @@ def test_what_training_cannot_carry_is_refused_in_one_line(what, message):
     with added_names(CLASSIFIERS={"holding": holding(add)}), pytest.raises(InputError, match=message) as refusal:
         build(ModelConfig(classifier="holding"), KEY)
     assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("fault", "message"),
-    [
-        (lambda f, d: (f[:, 1:], d), r"Wrong: expected features \[batch, 32\], found \[2, 31\]"),
-        (lambda f, d: (f, d[0]), r"Wrong: expected digit logits \[batch, 10\], found \[10\]"),
-    ],
-)
-def test_a_classifier_of_other_shapes_is_named(fault, message):
-    class Wrong(CLASSIFIERS["mlp"]):
-        def __call__(self, image):
-            return fault(*super().__call__(image))
-
-    with added_names(CLASSIFIERS={"wrong": Wrong}), pytest.raises(TypeError, match=message):
-        build(replace(MLP, classifier="wrong"), KEY)(jnp.zeros((2, 28, 28, 1)), NUMBER[:2])
 
 
 class Masks(nnx.Module):

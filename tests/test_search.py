@@ -78,13 +78,6 @@ def test_runs_of_other_code_data_versions_or_configs_are_left_out_and_counted():
     assert "Left out" not in tabulate([log_line("x")], "r", 64)
 
 
-def test_steps_are_timed_run_by_run_and_only_on_one_kind_of_machine():
-    lines = [log_line("x", 0), log_line("x", 1, steps=100), log_line("x", 2, steps=100, commit="b" * 40)]
-    assert rows(*lines)["x"][-2:] == ["100", "10.0"]
-    assert tabulate(lines, "r", 64).splitlines()[0].endswith("Trained on 1 core of A CPU, at commit aaaaaaa, bbbbbbb.")
-    assert rows(*lines, log_line("y", machine="another"))["x"][-1] == "machines differ"
-
-
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [

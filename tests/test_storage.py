@@ -4,7 +4,6 @@ import dataclasses
 import errno
 import os
 import shutil
-import warnings
 from pathlib import Path
 
 import chex
@@ -252,35 +251,3 @@ def test_weights_and_unfinished_runs_warn_in_one_line_if_a_file_of_ours_has_chan
     with_record(tmp_path / name, kind, "mnistsum/models/layers.py")
     with pytest.warns(UserWarning, match=r"since it was trained, mnistsum/models/layers.py has changed$"):
         mnistsum.load_run(tmp_path)
-
-
-NETWORK = """
-from mnistsum.models.classifiers.mlp import MLP
-
-class Mine(MLP):
-    def __call__(self, image):
-        import late
-        return super().__call__(image)
-
-CLASSIFIERS = {"mine": Mine}
-"""
-
-
-def test_weights_warn_if_a_helper_that_only_a_call_imports_has_changed(new_process, tmp_path):
-    own_file, helper, file = tmp_path / "mine.py", tmp_path / "late.py", tmp_path / WEIGHTS
-    own_file.write_text(NETWORK)
-    helper.write_text("SCALE = 1")
-    own.load_file(own_file)
-    config = Config(model=ModelConfig(classifier="mine", widths=(8,)))
-    model = build(config.model, jax.random.key(0))
-    model(jnp.zeros((1, 28, 28, 1)), jnp.zeros((1, 10)))
-    own.executed_code()
-    helper.write_text("SCALE = 100")  # not what was executed
-    save_weights(file, Weights(config, model, None, "a test", {}))
-    new_process()
-    with pytest.warns(UserWarning, match=f"^{file}: since it was trained, late has changed$"):
-        mnistsum.load_pretrained(file, own_file)
-    new_process()
-    helper.write_text("SCALE = 1  # of the image")
-    with warnings.catch_warnings(action="error"):
-        mnistsum.load_run(tmp_path, own_file)

@@ -75,16 +75,6 @@ def test_steps_by_hand(config):
             make_recipe(each, n)
 
 
-def test_few_images_are_all_that_a_run_sees(config, keys, train):
-    few = replace(config, data=DataConfig(train_images=64), augment=AugmentConfig(), optimizer=SGD)
-    recipe = make_recipe(few, N)
-    seen = EPOCH(keys.order, keys.number, 0, N, 64).order
-    hidden = jnp.ones(N, bool).at[seen].set(False)[:, None, None, None]
-    other = train._replace(images=jnp.where(hidden, 255 - train.images, train.images))
-    ends = [ADVANCE(recipe, keys, START(recipe, keys), data, jnp.int32(6)) for data in (train, other)]
-    assert equal(*ends)
-
-
 def test_a_recipe_is_equal_for_every_seed_name_and_place_of_the_data(config):
     other = replace(
         config, seed=7, name="other", data=DataConfig(name="kmnist", dir="elsewhere", validation=3, test_shift=2)
