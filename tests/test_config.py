@@ -44,9 +44,8 @@ def test_json_with_a_wrong_value_is_refused_in_one_line_by_name(key, value, answ
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["{", "[]"])
-def test_json_that_is_no_config_is_refused(tmp_path, text):
-    (tmp_path / "config.json").write_text(text)
+def test_json_that_is_no_config_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text("[]")
     with pytest.raises(InputError, match=f"^{tmp_path}/config.json: .*"):
         read_config(tmp_path)
     with pytest.raises(InputError, match=r"nowhere/config.json: no such file"):

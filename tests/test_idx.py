@@ -68,14 +68,6 @@ def test_a_missing_file_and_a_missing_folder_are_refused_by_name(tmp_path):
         load(DataConfig(name="custom"))
 
 
-def test_without_network_the_error_names_address_folder_and_files(tmp_path, monkeypatch):
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # the discard port, which refuses at once
-    monkeypatch.setattr("urllib.request._opener", None)  # which keeps the proxy of the first request
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(InputError, match=f"codh.*cannot be reached.*{tmp_path}.*{IMAGES}.*data.dir"):
-        load(DataConfig(name="kmnist"))
-
-
 def test_a_damaged_copy_of_a_download_is_refused_with_its_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     cache = tmp_path / "mnistsum" / "kmnist"

@@ -16,7 +16,6 @@ from experiments.configs.base import config as base
 from experiments.configs.smoke import config as smoke
 from experiments.training import job
 from experiments.training.job import check_own, describe_run, differences, identify, prepare
-from mnistsum import testing
 from mnistsum.config import override
 from mnistsum.errors import InputError
 from mnistsum.models.adders import Shift
@@ -177,15 +176,6 @@ def tiny():
         SCHEDULES={"slow": lambda config, _: lambda _: 0.01},
     ):
         yield lambda *changes: override(smoke, ["model.widths=8", "model.hidden=16", *changes])
-
-
-def test_only_what_is_a_users_is_checked(tiny, monkeypatch):
-    monkeypatch.setattr(testing, "QUICK", ())
-    monkeypatch.setattr(testing, "check_objective", lambda config: None)
-    assert check_own(tiny()) == []
-    monkeypatch.setattr(testing, "unreached", lambda config: [])
-    for change in ("model.classifier=listed", "model.adder=moved", "optimizer.schedule=slow", "objective.name=blind"):
-        assert check_own(tiny(change))[0].startswith("smoke: checked ")
 
 
 def test_a_warning_names_a_parameter_that_no_gradient_reaches_and_the_faulty_jaxlib(tiny, monkeypatch):

@@ -11,7 +11,6 @@ from flax import nnx
 from jax import lax
 
 from mnistsum.config import ModelConfig
-from mnistsum.models.classifiers.resnet import Block
 from mnistsum.models.layers import Conv, Dense, Norm, average_pool, convolve, max_pool
 
 KEY = jax.random.key(3)
@@ -68,12 +67,6 @@ def test_a_norm_divides_each_example_by_its_own_root_mean_square():
     maps = np.asarray(MAPS)
     expected = maps / np.sqrt((maps**2).mean((0, 1, 2))) * np.array([1, 2, 3])[:, None, None, None]
     np.testing.assert_allclose(jax.jit(lambda maps: norm(maps))(MAPS), expected, rtol=1e-4)
-
-
-def test_a_residual_block_adds_to_its_input():
-    block = Block(ModelConfig(), 3, 3, nnx.Rngs(0), stride=1)
-    block.conv2.kernel[...] = jnp.zeros_like(block.conv2.kernel[...])
-    np.testing.assert_array_equal(jax.jit(lambda maps: block(maps))(MAPS), MAPS)
 
 
 def test_torch_initialization_fills_the_bounds_of_torch():

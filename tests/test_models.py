@@ -16,7 +16,6 @@ from mnistsum.models.adders import ADDERS
 from mnistsum.own import added_names
 
 KEY = jax.random.key(3)
-MLP = ModelConfig(classifier="mlp", widths=(32,))
 BUILD = jax.jit(build, static_argnums=0)
 DIGIT, NUMBER = jax.random.normal(KEY, (6, 10)), jax.nn.one_hot(jnp.arange(6), 10)
 
@@ -178,10 +177,3 @@ def test_dropout_layers_draw_masks_of_their_own_in_training_and_none_in_evaluati
     evaluated = in_evaluation(Masks(nnx.Rngs(0)))
     assert all((out == ones).all() for out in evaluated(ones))
     assert not jax.tree.leaves(evaluated)  # nor does it contain a key
-
-
-def test_dropout_without_a_key_names_the_function_that_gives_one():
-    model = build(ModelConfig(classifier="lenet5_bn", widths=(2, 4, 16, 16)), KEY)
-    model.train()  # as in someone's own loop
-    with pytest.raises(RuntimeError, match=r"mnistsum\.models\.in_training\(model, key\)"):
-        jax.jit(lambda model: model(jnp.zeros((2, 28, 28, 1)), NUMBER[:2]))(model)

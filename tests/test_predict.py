@@ -43,12 +43,6 @@ def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnis
     np.testing.assert_allclose(-np.log(given), evaluation.digit_loss, rtol=1e-2, atol=1e-6)
 
 
-@pytest.mark.parametrize("numbers", [[10], [1, 2]])
-def test_numbers_are_one_per_image_and_0_to_9(base, numbers):
-    with pytest.raises(InputError, match=r"numbers: expected 1 of 0-9, one per image, found \["):
-        base.predict(np.zeros((1, 28, 28, 1), np.uint8), np.array(numbers))
-
-
 def test_temperatures_scale_the_logits_and_change_no_answer(base, mnist):
     images, numbers = mnist.test.images[:20], np.arange(20) % 10
     plain = base._replace(temperatures=None).predict(images, numbers)

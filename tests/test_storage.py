@@ -198,13 +198,6 @@ def test_load_run_gives_the_averaged_model_of_an_unfinished_run_and_names_what_i
         assert same_bits(mnistsum.load_run(two.parent).model, states[1].average)
 
 
-def test_a_run_of_devices_that_are_not_here_can_be_opened(config, states, tmp_path):
-    there = dataclasses.replace(config, devices=7)
-    save_checkpoint(tmp_path / "checkpoints", there, states[0], {})
-    (tmp_path / "config.json").write_text(to_json(there))
-    assert same_bits(mnistsum.load_run(tmp_path).model, states[0].average)
-
-
 def test_weights_come_back_bit_for_bit(weights, file):
     for path in (file, file.parent):
         loaded = load_weights(path)
