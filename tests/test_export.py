@@ -109,16 +109,13 @@ def test_exported_weights_say_what_they_were_made_by_and_replace_older_ones(tmp_
     ("arguments", "answer"),
     [
         (["base", "--to", "safetensors"], "^--output: expected a folder to write to"),
-        (["net", "--to", "stablehlo", "--rounded"], "^--rounded: expected with --to safetensors, found --to stablehlo"),
         (["net", "--to", "safetensors", "--output", "net"], "^--output net: a run's folder, whose own files"),
     ],
 )
 def test_an_export_that_cannot_be_meant_writes_nothing(folder, monkeypatch, arguments, answer):
     monkeypatch.chdir(folder.parent)
     (folder / "run.json").write_text("{}")
-    before = (folder / WEIGHTS).read_bytes()
     names = sorted(folder.parent.rglob("*"))
     with pytest.raises(InputError, match=answer):
         command(["export", *arguments])
-    assert (folder / WEIGHTS).read_bytes() == before
     assert sorted(folder.parent.rglob("*")) == names

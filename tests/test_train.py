@@ -232,6 +232,7 @@ def test_a_gradient_that_is_not_finite_is_named_where_the_loss_still_is(config, 
     assert non_finite(after) == "gradient not finite at step 1"
 
 
+@pytest.mark.slow
 def test_vmapped_seeds_match_single_runs(config, train):
     averaged = replace(config, optimizer=replace(SGD, average=0.9))
     recipe, until = make_recipe(averaged, N, devices=1), jnp.int32(9)  # in the second epoch
