@@ -20,17 +20,6 @@ def printed(summary) -> str:
     return captured.get()
 
 
-def test_names_are_shown_as_they_are():
-    name = "base+dir=/data/[v1]|x"
-    summary = summarized(**{name: [a_run(seed=seed) for seed in range(2)]}, b=[a_run("b", 0), a_run("b", 1)])
-    assert printed(summary).count(name) == 4  # three rows, and the title of the verdicts
-    lines = tables.in_markdown(summary).splitlines()
-    rows = [line for line in lines if line.startswith(r"| base+dir=/data/[v1]\|x |")]
-    assert len(rows) == 3
-    for line in lines[1:]:
-        assert not line.startswith("|") or line.replace(r"\|", "").count("|") >= 5
-
-
 def test_seconds_of_other_machines_are_replaced_by_the_reason_and_the_terminal_names_all_machines():
     assert "Seconds on 2 cores of CPU, seeds one by one" in printed(summarized("a", "b"))
     summary = summarized("a", b=[a_run("b", seed, run={"cores": 1}) for seed in range(2)])

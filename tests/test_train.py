@@ -250,6 +250,15 @@ def test_a_step_moves_the_statistics_of_batch_norms_by_their_formula(normed, key
     np.testing.assert_allclose(after.model.classifier.norm.var[...], 0.9 + 0.1 * hidden.var(0), rtol=1e-3)
 
 
+def test_dropout_draws_anew_each_step(normed, keys, train):
+    recipe = make_recipe(normed, N)
+    start, _ = plain_step(normed, keys, train)
+    batch = pair(scale(DataConfig(), train.images[:32]), train.labels[:32], jnp.arange(32) % 10)
+    # An epoch later, the metrics restart; all else is the same.
+    states = [STEP(recipe, keys.dropout, start._replace(step=jnp.int32(step)), batch) for step in (0, 8)]
+    assert states[0].metrics.loss != states[1].metrics.loss
+
+
 def test_a_golden_run(recipe, train):
     """The recipe's results on two versions of JAX: a change of the algorithm shows here first."""
     keys = split_keys(3)
