@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX is imported: the tests' tolerances are for CPUs
 
 import jax
-import jaxtyping
 import pytest
 from flax import nnx
 from programs import UNOPTIMIZED
@@ -127,11 +126,3 @@ def own_code() -> Iterator[None]:
     """Forget, after the test, what users' files have defined in it and that they were run."""
     with own.forgotten():
         yield
-
-
-@pytest.fixture
-def no_typechecker():
-    """Disable the suite's type checker, which users lack and which would refuse wrong types before our own checks."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)

@@ -55,20 +55,6 @@ def test_modules_of_the_library_import_only_from_their_own_layer_and_lower_ones(
                 assert level[there] <= level[here], f"{name} imports {target}"
 
 
-def test_no_module_imports_a_program():
-    programs = {f"experiments.{file.stem}" for file in (ROOT / "experiments").glob("*.py")} - {
-        "experiments.cli",
-        "experiments.single",
-    }
-    assert [name for name, targets in imports().items() if targets & programs] == []
-
-
-def test_flax_is_imported_by_models_alone():
-    for file in (ROOT / "mnistsum").rglob("*.py"):
-        is_ours = "models" in file.relative_to(ROOT).parts
-        assert is_ours or not re.search(r"^\s*(from|import) flax", file.read_text(), re.MULTILINE), file
-
-
 @pytest.mark.slow
 def test_importing_the_library_and_a_program_starts_no_backend():
     """Otherwise, the XLA flags of `set_up_compiler` would come too late, and bits would change."""

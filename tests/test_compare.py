@@ -2,12 +2,11 @@
 
 import json
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
-from programs import TINY, compare, finish, start, write_set
+from programs import TINY, compare, write_set
 
 import mnistsum
 from experiments import compare as program
@@ -55,11 +54,7 @@ def read_comparison(folder: Path) -> dict:
 
 def test_all_forms_show_the_same_figures(compared):
     folder, output = compared
-    smoke, wide = rows = read_comparison(folder)["rows"]
-    assert [row["config"] for row in rows] == ["smoke", "wide"]
-    assert wide["against_first"]["digit"]["mean"] == pytest.approx(
-        wide["digit_accuracy"]["mean"] - smoke["digit_accuracy"]["mean"], abs=1e-6
-    )
+    smoke, wide = read_comparison(folder)["rows"]
     runs = [files.read(path) for path in sorted((folder / "out" / "runs").glob("smoke-????????????-*"))]
     assert smoke["digit_accuracy"]["values"] == [run.summary["test"]["digit_accuracy"] for run in runs]
     (page,) = (folder / "out").glob("*/comparison.html")
@@ -105,44 +100,6 @@ def test_a_dry_run_says_what_is_missing_and_what_it_costs_and_writes_nothing(com
 
 
 @pytest.mark.slow
-def test_a_stopped_comparison_goes_on_to_the_same_end(compared, tmp_path):
-    """In processes of their own, which other runs than that of the fixture are made by: they are optimized."""
-    whole, stopped = (shutil.copytree(compared[0], tmp_path / name) for name in ("whole", "stopped"))
-    for folder in (whole, stopped):
-        shutil.rmtree(folder / "out")
-    process = start(*CONFIGS, *OPTIONS, program="compare", cwd=stopped)
-    assert process.stdout is not None
-    while not process.stdout.readline().startswith("smoke, seed 0:"):
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    output, _ = finish(process, status=130)
-    assert "stopped; the same command goes on with the runs that are not finished" in output
-    stale = stopped / "out" / "runs" / ".training-0"  # as a killed process leaves it
-    stale.mkdir()
-    (stale / ".lock").touch()
-
-    assert compare(*CONFIGS, *OPTIONS, cwd=whole).count("(reused)") == 0
-    assert 1 <= compare(*CONFIGS, *OPTIONS, cwd=stopped).count("(reused)") < 4
-    runs, same = (
-        {path.name: files.read(path) for path in (each / "out" / "runs").iterdir()} for each in (whole, stopped)
-    )
-    assert len(runs) == 4
-    assert {name: run.summary["weights"] for name, run in runs.items()} == {
-        name: run.summary["weights"] for name, run in same.items()
-    }
-
-
-@pytest.mark.slow
-def test_two_programs_at_once_leave_each_run_once(compared, tmp_path):
-    shutil.copytree(compared[0] / "images", tmp_path / "images")
-    arguments = ("smoke", "smoke+model.adder=shift", *OPTIONS)
-    both = [start(*arguments, program="compare", cwd=tmp_path) for _ in range(2)]
-    for process in both:
-        finish(process)
-    assert len(list((tmp_path / "out" / "runs").iterdir())) == 4  # no temporary folder is left
-
-
-@pytest.mark.slow
 def test_tuned_configs_train_at_the_rates_that_did_best(compared, tmp_path):
     shutil.copytree(compared[0] / "images", tmp_path / "images")
     output = compare("smoke", "smoke+model.adder=shift", "--tune", *OPTIONS, cwd=tmp_path)
@@ -183,7 +140,6 @@ def test_the_page_fits_a_desktop_and_a_phone_with_the_verdicts_in_sight(compared
     [
         (["base", "lenet"], "did you mean lenet5?"),
         (["runs/a-*", "runs/b-*"], "runs/a-*/summary.json: no such file; expected the folder of a finished run"),
-        (["base", "mlp", "--seeds", "1"], "--seeds: expected 2 to 1,000, as one run shows no spread, found 1"),
         (["base", "base"], "expected two configs or more of different names, found base, base"),
         (["base", "reference"], "found 5000 in base and 0 in reference; an override such as data.validation=0 applies"),
         (["base", "mlp", "data.validation=0"], "expected validation images"),

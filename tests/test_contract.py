@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from flax import nnx
 
@@ -122,24 +121,6 @@ def test_the_contract_catches_a_network_that_counts_its_calls(check, message):
 
     with added_names(CLASSIFIERS={"counting": Counting}), pytest.raises(AssertionError, match=message):
         check(replace(MLP, classifier="counting"))
-
-
-@pytest.mark.parametrize(
-    ("generator", "message"),
-    [
-        (np.random.default_rng(0), "two builds from one key differ"),  # one for all networks
-        (None, "two keys give the same initial weights"),  # a new one for each
-    ],
-)
-def test_the_contract_catches_weights_from_numpys_generator(generator, message):
-    class Drawn(mlp.MLP):
-        def __init__(self, config, rngs):
-            super().__init__(config, rngs)
-            random = generator or np.random.default_rng(0)
-            self.output.kernel[...] = jnp.asarray(random.normal(size=(32, 10)), jnp.float32)
-
-    with added_names(CLASSIFIERS={"drawn": Drawn}), pytest.raises(AssertionError, match=message):
-        testing.check_keys(replace(MLP, classifier="drawn"))
 
 
 class Embedded(nnx.Module):

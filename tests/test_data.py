@@ -68,12 +68,6 @@ def test_the_splits_are_those_of_all_published_runs(mnist):
     assert [digest(split) for split in mnist] == DIGESTS
 
 
-def test_pair_by_hand():
-    batch = jax.jit(pair)(jnp.zeros((2, 28, 28, 1)), jnp.array([3, 9]), jnp.array([0, 9]))
-    assert batch.number.tolist() == [[1.0] + [0.0] * 9, [0.0] * 9 + [1.0]]
-    assert batch.sum.tolist() == [3, 18]
-
-
 def test_pairs_equal_pair(train):
     config = DataConfig()
     numbers = draw_epoch(*KEYS[:2], 0, len(train.labels)).numbers
@@ -90,11 +84,10 @@ def test_pairs_equal_pair(train):
 
 
 def test_scale_by_hand():
-    pixels = jnp.array([0, 255], jnp.uint8).reshape(2, 1, 1, 1) * jnp.ones((1, 28, 28, 1), jnp.uint8)
-    unit = scale(DataConfig(scaling="unit"), pixels)
-    standard = scale(DataConfig(scaling="standard"), pixels)
-    assert unit.max((1, 2, 3)).tolist() == [0.0, 1.0]
-    np.testing.assert_allclose(standard[:, 0, 0, 0], [-0.1307 / 0.3081, 0.8693 / 0.3081], rtol=1e-6)
+    white = jnp.full((1, 28, 28, 1), 255, jnp.uint8)
+    for scaling, black_and_white in (("unit", [0, 1]), ("standard", [-0.1307 / 0.3081, 0.8693 / 0.3081])):
+        found = [scale(DataConfig(scaling=scaling), pixels).max() for pixels in (0 * white, white)]
+        np.testing.assert_allclose(found, black_and_white, rtol=1e-6)
 
 
 def test_a_shift_copies_pixels_exactly_by_every_whole_distance(train):
@@ -121,7 +114,7 @@ def test_a_quarter_turn_turns(train):
         assert np.abs(turned - wanted).mean((1, 2, 3)).min() < 0.02 * wanted.mean()
 
 
-@pytest.mark.parametrize("change", [{"scale": 0.3}, {"shear": 0.3}, {"rotation": 30.0}])
+@pytest.mark.parametrize("change", [{"scale": 0.3}, {"shear": 0.3}])
 def test_distortion_is_centered_and_differs_by_image_and_key(change):
     # A disc at the center stays there, however its shape changes.
     y, x = np.mgrid[:28, :28] - 13.5

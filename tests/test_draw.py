@@ -4,17 +4,13 @@ import http.client
 import io
 import json
 import re
-import signal
 import socket
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
-from programs import ROOT
 
 from mnistsum.app import draw
 from mnistsum.app.main import command
@@ -96,27 +92,6 @@ def test_fifty_clients_at_once_are_all_answered(port, picture):
 def test_a_port_that_is_taken_is_named_in_one_line(port, run_program):
     answer = f"error: --port {port}: in use, or not permitted; give another, or none\n"
     assert run_program(command, "draw", "--port", port) == (2, answer)
-
-
-@pytest.mark.slow
-def test_the_program_says_one_line_and_ends_with_ctrl_c():
-    program = [sys.executable, "-m", "mnistsum", "draw"]
-    # If the tests run in a shell's background, SIGINT is ignored, and this program would ignore it too.
-    process = subprocess.Popen(
-        program,
-        cwd=ROOT,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert (found := re.fullmatch(r"draw at http://127.0.0.1:(\d+)/ \(Ctrl-C ends it\)\n", line))
-    assert ask(int(found[1]), "GET", "/")[0] == 200
-    process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=30)
-    assert (process.returncode, rest.strip(), errors) == (0, "", "")
 
 
 @pytest.fixture(params=[1280, 390])

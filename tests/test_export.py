@@ -80,8 +80,6 @@ def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(mnist, name, adder):
         network = Predictor(config, build(config.model, jax.random.key(0)), None, "a test", {})
     config, model, temperatures, *_ = network
     session = onnxruntime.InferenceSession(export.to_onnx(config, model, temperatures))
-    properties = session.get_modelmeta().custom_metadata_map
-    assert properties["probabilities"] == ("calibrated" if temperatures else "uncalibrated")
     images, numbers = mnist.test.images[:1000], np.arange(1000, dtype=np.int32) % 10
     answers = session.run(["digit", "sum"], {"image": images, "number": numbers})
     exact = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="float32"))
@@ -90,8 +88,6 @@ def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(mnist, name, adder):
     expected = network._replace(config=exact, model=model).predict(images, numbers)
     for a, b in zip(answers, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
-    for a, b in zip(answers, network.predict(images, numbers), strict=True):  # bfloat16 changes no answer of `base`
-        assert name != "base" or (a.argmax(-1) == b.argmax(-1)).all()
 
 
 def test_without_its_extra_onnx_is_refused_by_name(folder, monkeypatch):
@@ -113,16 +109,13 @@ def test_exported_weights_say_what_they_were_made_by_and_replace_older_ones(tmp_
     ("arguments", "answer"),
     [
         (["base", "--to", "safetensors"], "^--output: expected a folder to write to"),
-        (["net", "--to", "stablehlo", "--rounded"], "^--rounded: expected with --to safetensors, found --to stablehlo"),
         (["net", "--to", "safetensors", "--output", "net"], "^--output net: a run's folder, whose own files"),
     ],
 )
 def test_an_export_that_cannot_be_meant_writes_nothing(folder, monkeypatch, arguments, answer):
     monkeypatch.chdir(folder.parent)
     (folder / "run.json").write_text("{}")
-    before = (folder / WEIGHTS).read_bytes()
     names = sorted(folder.parent.rglob("*"))
     with pytest.raises(InputError, match=answer):
         command(["export", *arguments])
-    assert (folder / WEIGHTS).read_bytes() == before
     assert sorted(folder.parent.rglob("*")) == names

@@ -8,7 +8,7 @@ import pytest
 from experiments.comparison.summary import summarize
 from programs import LABELS, SUMS, a_run
 
-from experiments.comparison import figures as comparison
+from experiments.comparison import plots as figures as comparison
 from experiments.report import figures
 from mnistsum.config import ObjectiveConfig
 from mnistsum.types import Split

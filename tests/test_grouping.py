@@ -41,13 +41,6 @@ def test_runs_of_other_code_versions_or_machines_are_never_pooled(run):
     assert all(name.startswith("a+record=") for name in groups)
 
 
-def test_a_comparison_across_code_or_versions_says_so():
-    other = {"code": {"train.py": "1"}, "versions": {"jax": "2"}}
-    _, notes = group_runs([*finished("a", (0, 1)), *finished("b", (0, 1), run=other)])
-    changed = "train.py has changed; jax was 1, is 2"
-    assert notes == [f"the runs were made with different code, versions or settings: {changed}"]
-
-
 @pytest.mark.parametrize(
     ("runs", "answer"),
     [

@@ -1,9 +1,7 @@
 """IDX files are found, read and verified, or refused in one line that names the file."""
 
 import gzip
-import http.server
 import struct
-import threading
 from pathlib import Path
 
 import pytest
@@ -68,46 +66,6 @@ def test_a_missing_file_and_a_missing_folder_are_refused_by_name(tmp_path):
         load(DataConfig(dir=str(tmp_path / "nowhere")))
     with pytest.raises(InputError, match=r"^data.dir: expected the folder of the data set.*, found none$"):
         load(DataConfig(name="custom"))
-
-
-@pytest.fixture
-def proxy(tmp_path, monkeypatch):
-    """A proxy that answers all plain-http requests with the same wrong bytes, and an empty cache folder."""
-
-    class Wrong(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(b"not a data set")
-
-        do_HEAD = do_GET
-
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Wrong)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr("urllib.request._opener", None)  # which keeps the proxy of the first request
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    yield
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_download_of_other_content_is_refused_and_not_kept(proxy, tmp_path):
-    with pytest.raises(InputError, match=r"fashion-mnist.*: download failed .*data\.dir"):
-        load(DataConfig(name="fashion_mnist"))
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-def test_without_network_the_error_names_address_folder_and_files(tmp_path, monkeypatch):
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # the discard port, which refuses at once
-    monkeypatch.setattr("urllib.request._opener", None)  # which keeps the proxy of the first request
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(InputError, match=f"codh.*cannot be reached.*{tmp_path}.*{IMAGES}.*data.dir"):
-        load(DataConfig(name="kmnist"))
 
 
 def test_a_damaged_copy_of_a_download_is_refused_with_its_remedy(tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """What a run is made of: its record, the weights that it begins from, and the contract that its network keeps."""
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from experiments.configs.base import config as base
 from experiments.configs.smoke import config as smoke
 from experiments.training import job
 from experiments.training.job import check_own, describe_run, differences, identify, prepare
-from mnistsum import testing
 from mnistsum.config import override
 from mnistsum.errors import InputError
 from mnistsum.models.adders import Shift
@@ -25,7 +23,6 @@ from mnistsum.models.classifiers.mlp import MLP
 from mnistsum.objective import weighted
 from mnistsum.own import added_names, digest_code
 from mnistsum.predict import load_pretrained
-from mnistsum.types import Data, Split
 
 
 @pytest.fixture(scope="module")
@@ -181,15 +178,6 @@ def tiny():
         yield lambda *changes: override(smoke, ["model.widths=8", "model.hidden=16", *changes])
 
 
-def test_only_what_is_a_users_is_checked(tiny, monkeypatch):
-    monkeypatch.setattr(testing, "QUICK", ())
-    monkeypatch.setattr(testing, "check_objective", lambda config: None)
-    assert check_own(tiny()) == []
-    monkeypatch.setattr(testing, "unreached", lambda config: [])
-    for change in ("model.classifier=listed", "model.adder=moved", "optimizer.schedule=slow", "objective.name=blind"):
-        assert check_own(tiny(change))[0].startswith("smoke: checked ")
-
-
 def test_a_warning_names_a_parameter_that_no_gradient_reaches_and_the_faulty_jaxlib(tiny, monkeypatch):
     monkeypatch.setattr(job, "version", lambda _: "0.10.2")
     checked, unreached, faulty = check_own(tiny("model.classifier=unused"))
@@ -212,9 +200,3 @@ def test_a_network_or_objective_that_breaks_the_contract_is_refused(tiny, change
 def test_a_users_own_assertion_is_not_taken_for_the_contracts(tiny):
     with pytest.raises(AssertionError, match="mine"):
         check_own(tiny("model.classifier=asserting"))
-
-
-def test_data_too_small_for_a_batch_is_refused(mnist):
-    few = Data(*(Split(*(part[:40] for part in split)) for split in mnist))
-    with pytest.raises(InputError, match=r"training.batch_size: expected at most the 40 training images, found 128"):
-        prepare(dataclasses.replace(smoke, name="few"), "", few)

@@ -13,15 +13,8 @@ from pathlib import Path
 import pytest
 from programs import TINY, compare, finish, start, write_set
 
-from experiments import cli
-from experiments.comparison.contestants import Contestant, prepare_jobs
-from mnistsum.app.compiler import set_up_compiler
-from mnistsum.data import load
-from mnistsum.errors import InputError
-
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
 
-from experiments.comparison.jobs import JobSpec, run_job
 
 CONFIGS = ("smoke", "smoke+model.adder=shift", "--output", "out", "--seeds", 2, "training.epochs=2", *TINY)
 CONF = """
@@ -184,19 +177,3 @@ def test_two_programs_share_their_jobs_and_a_killed_one_is_named_and_retried(tmp
     assert compare(*arguments, "--retry-failed", cwd=tmp_path).count("(reused)") == 3
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     assert compare(*CONFIGS, cwd=tmp_path).count("(reused)") == 4  # jobs leave the runs that a program would
-
-
-def test_a_job_on_a_machine_of_another_kind_says_so(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XLA_FLAGS", "")
-    set_up_compiler()  # as every program does: it sets flags
-    write_set(tmp_path / "images", train=576, test=64)
-    config = cli.load_config("smoke", TINY)
-    (job,) = prepare_jobs([config], load(config.data), False, "a test")
-    contestant = Contestant(job, None, False, tmp_path / "out")
-    contestant.job.record["settings"]["device"] = "NVIDIA H100"
-    with pytest.raises(
-        InputError, match=r"not the run that was asked for: device was NVIDIA H100, is cpu; submit from"
-    ):
-        run_job(JobSpec(contestant, contestant.runs([0]).folders, (), (config,)))
-    assert not (tmp_path / "out").exists()

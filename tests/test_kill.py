@@ -1,10 +1,8 @@
 """Runs that are killed, stopped, out of disk space or started twice lose nothing, and report nothing wrong."""
 
-import contextlib
 import json
 import re
 import resource
-import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -154,45 +152,6 @@ def test_damaged_metrics_are_restored_from_the_checkpoint(stopped, whole, harm):
     assert bits(stopped) == bits(whole)
     seconds = [json.loads(line)["clock"]["train_seconds"] for line in metrics.read_text().splitlines()]
     assert seconds == sorted(seconds)  # those before the stop count
-
-
-@pytest.mark.slow
-def test_a_damaged_newest_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(stopped, whole):
-    newest = checkpoints(stopped)[-1]
-    damaged = bytearray(newest.read_bytes())
-    damaged[-1] ^= 1
-    newest.write_bytes(damaged)
-    output, _ = finish(start("--resume", stopped))
-    assert f"{newest}: altered: not the bytes that were saved; an older one is used" in output
-    assert bits(stopped) == bits(whole)
-
-
-@pytest.mark.slow
-def test_a_signal_that_is_ignored_from_the_start_stops_nothing(arguments, tmp_path):
-    def ignore():  # as nohup does
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    process = start(*arguments, "--output", tmp_path / "run", before=ignore)
-    assert process.stdout is not None
-    while not process.stdout.readline().startswith("epoch 1 of 12"):
-        assert process.poll() is None
-    process.send_signal(signal.SIGHUP)
-    finish(process)
-    assert (tmp_path / "run" / "summary.json").exists()
-
-
-@pytest.mark.slow
-def test_a_second_signal_ends_the_run_at_once_even_amid_a_compilation(tmp_path):
-    process = start("--config", "reference", "--output", tmp_path / "run")
-    assert process.stdout is not None
-    while not process.stdout.readline().strip().startswith("total"):  # next, it compiles for seconds
-        assert process.poll() is None
-    while process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=0.1)
-    assert process.returncode == -signal.SIGINT
-    assert not (tmp_path / "run" / "checkpoints").exists()  # the first signal alone would have saved one
 
 
 @pytest.mark.slow

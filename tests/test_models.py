@@ -13,11 +13,9 @@ from mnistsum.data import scale
 from mnistsum.errors import InputError
 from mnistsum.models import abstract_model, build, in_evaluation, in_training
 from mnistsum.models.adders import ADDERS
-from mnistsum.models.classifiers import CLASSIFIERS
 from mnistsum.own import added_names
 
 KEY = jax.random.key(3)
-MLP = ModelConfig(classifier="mlp", widths=(32,))
 BUILD = jax.jit(build, static_argnums=0)
 DIGIT, NUMBER = jax.random.normal(KEY, (6, 10)), jax.nn.one_hot(jnp.arange(6), 10)
 
@@ -28,8 +26,8 @@ DIGIT, NUMBER = jax.random.normal(KEY, (6, 10)), jax.nn.one_hot(jnp.arange(6), 1
         ("tiny", (), [-0.0903, 0.0458, -1.403, -0.1294]),
         ("lenet5", (2, 4, 16, 16), [0.6102, 1.208, 1.0711, -0.2765]),
         ("lenet5_bn", (2, 4, 16, 16), [1.3514, -0.8008, -0.7807, 1.1027]),
-        ("resnet", (), [-0.1918, -0.4793, -0.318, -0.4401]),
-        ("vit", (16,), [0.1491, 1.163, -1.1183, -1.2744]),
+        pytest.param("resnet", (), [-0.1918, -0.4793, -0.318, -0.4401], marks=pytest.mark.slow),
+        pytest.param("vit", (16,), [0.1491, 1.163, -1.1183, -1.2744], marks=pytest.mark.slow),
     ],
 )
 def test_a_name_stays_that_of_one_network(mnist, name, widths, logits):
@@ -149,7 +147,6 @@ def share(network, rngs):
     [
         (nnx.Cache(jnp.zeros(3)), r"classifier.what: a Cache, which training does not carry"),
         (jnp.ones(10), r"classifier.what: a bare array, which training does not carry"),
-        (nnx.Param(jnp.ones(10, jnp.bfloat16)), r"classifier.what: expected float32, found bfloat16"),
         (nnx.Param(1.0), r"classifier.what: expected float32, found float"),
         (None, r"classifier.output.kernel: the same variable as classifier.again.kernel"),
     ],
@@ -159,22 +156,6 @@ def test_what_training_cannot_carry_is_refused_in_one_line(what, message):
     with added_names(CLASSIFIERS={"holding": holding(add)}), pytest.raises(InputError, match=message) as refusal:
         build(ModelConfig(classifier="holding"), KEY)
     assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("fault", "message"),
-    [
-        (lambda f, d: (f[:, 1:], d), r"Wrong: expected features \[batch, 32\], found \[2, 31\]"),
-        (lambda f, d: (f, d[0]), r"Wrong: expected digit logits \[batch, 10\], found \[10\]"),
-    ],
-)
-def test_a_classifier_of_other_shapes_is_named(fault, message):
-    class Wrong(CLASSIFIERS["mlp"]):
-        def __call__(self, image):
-            return fault(*super().__call__(image))
-
-    with added_names(CLASSIFIERS={"wrong": Wrong}), pytest.raises(TypeError, match=message):
-        build(replace(MLP, classifier="wrong"), KEY)(jnp.zeros((2, 28, 28, 1)), NUMBER[:2])
 
 
 class Masks(nnx.Module):
@@ -196,10 +177,3 @@ def test_dropout_layers_draw_masks_of_their_own_in_training_and_none_in_evaluati
     evaluated = in_evaluation(Masks(nnx.Rngs(0)))
     assert all((out == ones).all() for out in evaluated(ones))
     assert not jax.tree.leaves(evaluated)  # nor does it contain a key
-
-
-def test_dropout_without_a_key_names_the_function_that_gives_one():
-    model = build(ModelConfig(classifier="lenet5_bn", widths=(2, 4, 16, 16)), KEY)
-    model.train()  # as in someone's own loop
-    with pytest.raises(RuntimeError, match=r"mnistsum\.models\.in_training\(model, key\)"):
-        jax.jit(lambda model: model(jnp.zeros((2, 28, 28, 1)), NUMBER[:2]))(model)

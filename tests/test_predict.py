@@ -43,25 +43,6 @@ def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnis
     np.testing.assert_allclose(-np.log(given), evaluation.digit_loss, rtol=1e-2, atol=1e-6)
 
 
-@pytest.mark.parametrize("n", [0, 17])
-def test_any_count_of_images_gets_as_many_answers_and_one_number_serves_all(base, mnist, n):
-    digit, total = base.predict(mnist.test.images[:n], 4)
-    assert (digit.shape, total.shape) == ((n, 10), (n, 19))
-    np.testing.assert_array_equal(total, base.predict(mnist.test.images[:n], np.full(n, 4)).sum)
-
-
-@pytest.mark.parametrize("numbers", [[10], [1, 2]])
-def test_numbers_are_one_per_image_and_0_to_9(base, numbers):
-    with pytest.raises(InputError, match=r"numbers: expected 1 of 0-9, one per image, found \["):
-        base.predict(np.zeros((1, 28, 28, 1), np.uint8), np.array(numbers))
-
-
-@pytest.mark.usefixtures("no_typechecker")
-def test_images_that_are_not_as_mnist_stores_them_are_refused(base):
-    with pytest.raises(InputError, match=r"images: expected uint8 \[n, 28, 28, 1\], found float32 \[1, 28, 28\]"):
-        base.predict(np.zeros((1, 28, 28), np.float32), 0)
-
-
 def test_temperatures_scale_the_logits_and_change_no_answer(base, mnist):
     images, numbers = mnist.test.images[:20], np.arange(20) % 10
     plain = base._replace(temperatures=None).predict(images, numbers)

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.report.figures import over_write_up
-from experiments.reproduce import WRITE_UP, band, command, table
+from experiments.reproduce import band, command, table
 from mnistsum.errors import InputError
 
 
@@ -29,20 +28,10 @@ def test_the_table_says_which_figures_of_the_write_up_are_in_the_band():
     assert rows[-1].endswith("] | 98.83 outside |")
 
 
-def test_the_picture_shows_both_logs():
-    panels = over_write_up([line(1, 0.5, 0.1), line(2, 0.9, 0.2)], WRITE_UP, band)
-    loss, accuracy = (panel.axes[0] for panel in panels)
-    drawn = {str(curve.get_label()): np.asarray(curve.get_xydata()) for curve in (*loss.lines, *accuracy.lines)}
-    np.testing.assert_allclose(drawn["here"], [[1, 0.12], [2, 0.12]])
-    np.testing.assert_allclose(drawn["sum, here"], [[1, 0.9], [2, 0.8]])
-    np.testing.assert_allclose(drawn["digit, write-up"][-1], [20, 1 - 0.9896])
-
-
 @pytest.mark.parametrize(
     "lines",
     [
         "",
-        *(json.dumps({"epoch": 1.0} | part) for part in ({"validation": {}}, {"test": {}}, {"test": 3})),
         json.dumps({"epoch": 1.0, "validation": {}}) + "\n" + json.dumps(line(2, 0.9, 0.2)),
         json.dumps(line(1, 0.9, 0.2) | {"epoch": 0.5}),
     ],

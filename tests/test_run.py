@@ -1,5 +1,6 @@
-"""Runs from end to end, in processes of their own, as a user starts them; their files are read back."""
+"""Runs from end to end, in processes of their own, as a user starts them; their files and report are read back."""
 
+import dataclasses
 import json
 import os
 import re
@@ -11,9 +12,12 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from programs import ROOT, bits, finish, start
 
 import mnistsum
+from experiments.report import pages
+from experiments.training import folder as files
 from mnistsum.calibration import fit_temperature
 from mnistsum.data import load, scale
 from mnistsum.evaluation import evaluate, labeled_logits
@@ -175,3 +179,43 @@ def test_a_comparison_is_of_the_code_that_was_executed_even_if_it_is_edited_just
     assert "smoke: trained anew, as " in again
     assert "(reused)" not in again
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.count("(reused)") == 4
+
+
+@pytest.fixture(scope="module")
+def finished(smoke) -> files.Finished:
+    return files.read(smoke[0])
+
+
+def test_a_report_is_one_file_with_all_pictures_and_no_url(finished):
+    page = (finished.folder / "report.html").read_text()
+    assert not re.search(r"https?://|(src|href)=\"(?!data:|#)|<script|@import|url\((?!data:|#)", page)
+    assert page.count("data:image/png;base64,") == 1
+    names = re.findall(r'<svg role="img" aria-label="(.*?)"', page)
+    assert {f"Confusion matrix of the {output}" for output in ("digit", "sum")} <= set(names)
+    for name in ("curves", "confusion", "examples"):
+        with Image.open(finished.folder / f"{name}.png") as picture:
+            assert min(picture.size) > 400
+            assert len(np.unique(np.asarray(picture))) > 10
+
+
+def test_a_report_holds_the_runs_scores_config_and_how_it_was_made(finished):
+    page = (finished.folder / "report.html").read_text()
+    text = " ".join(re.sub("<[^>]*>", " ", page).split())
+    test = finished.summary["test"]
+    for shown in (
+        *(f"{test[name]:.2%}" for name in ("digit_accuracy", "sum_accuracy", "consistency")),
+        *(f"{test[name]:.4f} nats" for name in ("digit_loss", "sum_loss")),
+        *(f"{cell:.1%}" for row in test["sum_accuracy_by_cell"] for cell in row),
+        *("optimizer.learning_rate 0.02", finished.run["versions"]["jaxlib"], finished.run["commit"] or ""),
+    ):
+        assert shown in text, shown
+
+
+def test_a_report_escapes_all_values(finished):
+    evil = "<script>alert(1)</script>"
+    config = dataclasses.replace(finished.config, data=dataclasses.replace(finished.config.data, dir=evil))
+    run = finished.run | {"command": evil, "commit": evil, "python": evil}
+    run["settings"] = run["settings"] | {"hardware": evil}
+    page = pages.report(finished._replace(config=config, run=run), finished.predictions["digit"])
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") == 6  # the hardware twice

@@ -4,7 +4,6 @@ import dataclasses
 import errno
 import os
 import shutil
-import warnings
 from pathlib import Path
 
 import chex
@@ -199,13 +198,6 @@ def test_load_run_gives_the_averaged_model_of_an_unfinished_run_and_names_what_i
         assert same_bits(mnistsum.load_run(two.parent).model, states[1].average)
 
 
-def test_a_run_of_devices_that_are_not_here_can_be_opened(config, states, tmp_path):
-    there = dataclasses.replace(config, devices=7)
-    save_checkpoint(tmp_path / "checkpoints", there, states[0], {})
-    (tmp_path / "config.json").write_text(to_json(there))
-    assert same_bits(mnistsum.load_run(tmp_path).model, states[0].average)
-
-
 def test_weights_come_back_bit_for_bit(weights, file):
     for path in (file, file.parent):
         loaded = load_weights(path)
@@ -252,35 +244,3 @@ def test_weights_and_unfinished_runs_warn_in_one_line_if_a_file_of_ours_has_chan
     with_record(tmp_path / name, kind, "mnistsum/models/layers.py")
     with pytest.warns(UserWarning, match=r"since it was trained, mnistsum/models/layers.py has changed$"):
         mnistsum.load_run(tmp_path)
-
-
-NETWORK = """
-from mnistsum.models.classifiers.mlp import MLP
-
-class Mine(MLP):
-    def __call__(self, image):
-        import late
-        return super().__call__(image)
-
-CLASSIFIERS = {"mine": Mine}
-"""
-
-
-def test_weights_warn_if_a_helper_that_only_a_call_imports_has_changed(new_process, tmp_path):
-    own_file, helper, file = tmp_path / "mine.py", tmp_path / "late.py", tmp_path / WEIGHTS
-    own_file.write_text(NETWORK)
-    helper.write_text("SCALE = 1")
-    own.load_file(own_file)
-    config = Config(model=ModelConfig(classifier="mine", widths=(8,)))
-    model = build(config.model, jax.random.key(0))
-    model(jnp.zeros((1, 28, 28, 1)), jnp.zeros((1, 10)))
-    own.executed_code()
-    helper.write_text("SCALE = 100")  # not what was executed
-    save_weights(file, Weights(config, model, None, "a test", {}))
-    new_process()
-    with pytest.warns(UserWarning, match=f"^{file}: since it was trained, late has changed$"):
-        mnistsum.load_pretrained(file, own_file)
-    new_process()
-    helper.write_text("SCALE = 1  # of the image")
-    with warnings.catch_warnings(action="error"):
-        mnistsum.load_run(tmp_path, own_file)

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from flax import nnx
 from jax import lax
 
 from mnistsum.config import ModelConfig
@@ -11,7 +10,6 @@ from mnistsum.models import Model, abstract_model
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
 from mnistsum.models.summary import count_multiply_adds, count_parameters, multiply_adds, summarize
-from mnistsum.own import added_names
 
 REFERENCE = ModelConfig(classifier="reference")
 
@@ -57,46 +55,6 @@ def test_the_rows_of_the_table_add_up(config):
     whole = work(Model.__call__, abstract_model(config), *inputs)
     assert sum(row.multiply_adds for row in rows) == count_multiply_adds(config) == whole
     assert all(row.parameters >= 0 and row.multiply_adds >= 0 for row in rows)
-
-
-class Tower(nnx.Module):
-    """A layer with two outputs and a keyword argument."""
-
-    def __init__(self, width, rngs):
-        self.hidden, self.output = nnx.Linear(784, width, rngs=rngs), nnx.Linear(width, 10, rngs=rngs)
-
-    def __call__(self, image, slope):
-        features = jax.nn.leaky_relu(self.hidden(image), slope)
-        return features, self.output(features)
-
-
-class Towers(nnx.Module):
-    """Uses layers as a user's network may: keeps them in a dict, reads their weights, calls one twice."""
-
-    def __init__(self, config, rngs):
-        self.features = 5
-        self.towers = nnx.Dict(left=Tower(2, rngs), right=Tower(3, rngs))
-        self.mix = nnx.Linear(10, 10, rngs=rngs)
-        self.offset = nnx.Param(jnp.ones(10))
-
-    def __call__(self, image):
-        image = image.reshape(len(image), 784)
-        left, right = (self.towers[name](image, slope=0.1) for name in ("left", "right"))
-        kernel = self.mix.kernel[...]
-        logits = self.mix(self.mix(left[1] + right[1])) / jnp.linalg.norm(kernel @ kernel)  # a product per pass
-        return jnp.concatenate([left[0], right[0]], 1), logits + self.offset[None]
-
-
-def test_the_table_shows_networks_that_do_more_with_their_layers_than_call_them():
-    with added_names(CLASSIFIERS={"towers": Towers}):
-        rows = summarize(ModelConfig(classifier="towers", adder="shift"))
-    assert rows[1:6] == [
-        ("classifier.towers.left", "Tower", (10,), 785 * 2 + 30, 784 * 2 + 20),
-        ("classifier.towers.right", "Tower", (10,), 785 * 3 + 40, 784 * 3 + 30),
-        ("classifier.mix", "Linear", (10,), 110, 100),
-        ("classifier.mix", "Linear", (10,), 0, 100),
-        ("digit", "logits", (10,), 10, 1000),
-    ]
 
 
 def test_loops_count_by_their_length_and_branches_by_the_costliest():

@@ -1,10 +1,9 @@
 """A comparison's tables, as they are printed and written."""
 
-import numpy as np
-from experiments.comparison.summary import summarize
-from programs import LABELS, SUMS, a_run
+from programs import LABELS, a_run
 
 from experiments.comparison import tables
+from experiments.comparison.measures import summarize
 from mnistsum.app.console import console
 
 
@@ -19,25 +18,6 @@ def printed(summary) -> str:
     with console.capture() as captured:
         tables.show(summary)
     return captured.get()
-
-
-def test_the_terminal_s_tables_fit_a_hundred_columns_with_every_title_whole():
-    runs = [a_run("smoke", seed, digit=np.maximum(LABELS, 1), total=SUMS + (SUMS == 3)) for seed in range(2)]
-    summary = summarized(**{"smoke": runs, "smoke-adder-shift": runs})
-    output = printed(summary)
-    assert max(map(len, output.splitlines()[:-4])) <= 100  # but for the notes
-    assert {word for table in tables.tables(summary) for word in " ".join(table.header).split()} <= {*output.split()}
-
-
-def test_names_are_shown_as_they_are():
-    name = "base+dir=/data/[v1]|x"
-    summary = summarized(**{name: [a_run(seed=seed) for seed in range(2)]}, b=[a_run("b", 0), a_run("b", 1)])
-    assert printed(summary).count(name) == 4  # three rows, and the title of the verdicts
-    lines = tables.in_markdown(summary).splitlines()
-    rows = [line for line in lines if line.startswith(r"| base+dir=/data/[v1]\|x |")]
-    assert len(rows) == 3
-    for line in lines[1:]:
-        assert not line.startswith("|") or line.replace(r"\|", "").count("|") >= 5
 
 
 def test_seconds_of_other_machines_are_replaced_by_the_reason_and_the_terminal_names_all_machines():

@@ -1,6 +1,5 @@
 """What TensorBoard would read from a run: each point once, whatever happened to the run."""
 
-import importlib.util
 import struct
 from collections import Counter
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from experiments import run
 from experiments.report.tensorboard import Log
 
 
@@ -57,13 +55,3 @@ def test_a_log_begun_anew_holds_each_point_once_at_the_moment_of_its_measurement
     assert len(found) == 3 * 4  # loss, two accuracies and the epoch, but no sizes
     times = {step: time for step, time, _ in values(tmp_path)}
     assert times[16] - times[8] == pytest.approx(2.0)
-
-
-def test_without_the_extra_one_line_says_how_to_install_it_and_nothing_is_written(run_program, monkeypatch, tmp_path):
-    monkeypatch.setattr("mnistsum.app.compiler.set_up_compiler", lambda: None)
-    monkeypatch.setattr("experiments.single._catch_signals", list)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    arguments = ("--config", "smoke", "--log", "tensorboard", "--output", tmp_path / "run")
-    status, errors = run_program(run.command, *arguments)
-    assert (status, errors) == (2, "error: --log tensorboard: needs tensorboardX; pip install -e '.[tensorboard]'\n")
-    assert not list(tmp_path.iterdir())

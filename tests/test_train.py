@@ -75,16 +75,6 @@ def test_steps_by_hand(config):
             make_recipe(each, n)
 
 
-def test_few_images_are_all_that_a_run_sees(config, keys, train):
-    few = replace(config, data=DataConfig(train_images=64), augment=AugmentConfig(), optimizer=SGD)
-    recipe = make_recipe(few, N)
-    seen = EPOCH(keys.order, keys.number, 0, N, 64).order
-    hidden = jnp.ones(N, bool).at[seen].set(False)[:, None, None, None]
-    other = train._replace(images=jnp.where(hidden, 255 - train.images, train.images))
-    ends = [ADVANCE(recipe, keys, START(recipe, keys), data, jnp.int32(6)) for data in (train, other)]
-    assert equal(*ends)
-
-
 def test_a_recipe_is_equal_for_every_seed_name_and_place_of_the_data(config):
     other = replace(
         config, seed=7, name="other", data=DataConfig(name="kmnist", dir="elsewhere", validation=3, test_shift=2)
@@ -242,6 +232,7 @@ def test_a_gradient_that_is_not_finite_is_named_where_the_loss_still_is(config, 
     assert non_finite(after) == "gradient not finite at step 1"
 
 
+@pytest.mark.slow
 def test_vmapped_seeds_match_single_runs(config, train):
     averaged = replace(config, optimizer=replace(SGD, average=0.9))
     recipe, until = make_recipe(averaged, N, devices=1), jnp.int32(9)  # in the second epoch
@@ -257,6 +248,15 @@ def test_a_step_moves_the_statistics_of_batch_norms_by_their_formula(normed, key
     hidden = start.model.classifier.hidden(scale(DataConfig(), train.images[:32]).reshape(32, 784))
     np.testing.assert_allclose(after.model.classifier.norm.mean[...], 0.1 * hidden.mean(0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(after.model.classifier.norm.var[...], 0.9 + 0.1 * hidden.var(0), rtol=1e-3)
+
+
+def test_dropout_draws_anew_each_step(normed, keys, train):
+    recipe = make_recipe(normed, N)
+    start, _ = plain_step(normed, keys, train)
+    batch = pair(scale(DataConfig(), train.images[:32]), train.labels[:32], jnp.arange(32) % 10)
+    # An epoch later, the metrics restart; all else is the same.
+    states = [STEP(recipe, keys.dropout, start._replace(step=jnp.int32(step)), batch) for step in (0, 8)]
+    assert states[0].metrics.loss != states[1].metrics.loss
 
 
 def test_a_golden_run(recipe, train):

@@ -1,4 +1,4 @@
-"""Measures how the compiler changes a step and an evaluation at full size, as JSON, for test_full_size.
+"""Measures how the compiler changes a gradient and an evaluation at full size, as JSON, for test_full_size.
 
 It has a process of its own, as tests compile without most of the optimizations examined here.
 """
