@@ -1,8 +1,7 @@
 """The runs of a comparison as submitit jobs, on this machine or on SLURM.
 
 Jobs and programs share only the comparison's folder. Its `jobs/local` or `jobs/slurm` holds submitit's logs, and a file
-for each job, created before the job is submitted so that two programs never submit the same job. It then holds the
-job's ID.
+with the ID of each job.
 """
 
 import os
@@ -28,11 +27,11 @@ from mnistsum.app.console import say
 from mnistsum.config import Config
 from mnistsum.data import load
 from mnistsum.errors import InputError, first_line
+from mnistsum.files import write_whole
 from mnistsum.own import load_file
 from mnistsum.types import Data
 
 POLL = 1.0  # seconds between looks at the runs' folders and the jobs' states
-SUBMIT_TIMEOUT = 60.0  # seconds that a submission may take
 WAITING = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED")  # states of jobs that go on
 
 
@@ -123,19 +122,14 @@ class Jobs:
         # Ctrl-C is for the waiting program only: a local job inherits the ignored SIGINT.
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            with filelock.FileLock(self.folder / "lock"):  # or a program could remove what another has just submitted
-                if again and self.ended([spec]):
-                    job_file.unlink(missing_ok=True)
-                if job_file.exists():
+            with filelock.FileLock(self.folder / "lock"):  # so that two programs never submit the same job
+                if job_file.exists() and not (again and self.ended([spec])):
                     return
-                job_file.touch()
-            try:
                 job = self.executor.submit(run_job, spec)
-            except Exception as error:
-                job_file.unlink(missing_ok=True)
-                raise OSError(f"{self.cluster}: did not accept the job: {first_line(error)}") from error
-            self.submitted[spec.name] = job
-            job_file.write_text(job.job_id)
+                write_whole(job_file, job.job_id)
+                self.submitted[spec.name] = job
+        except Exception as error:
+            raise OSError(f"{self.cluster}: did not accept the job: {first_line(error)}") from error
         finally:
             signal.signal(signal.SIGINT, interrupt)
 
@@ -148,7 +142,7 @@ class Jobs:
     def explain(self, spec: JobSpec) -> str:
         """Return why a job ended without results, as far as its log shows, and where the log is."""
         job_id = self._job_id(spec)
-        if not job_id:
+        if job_id is None:
             return "it was never submitted"
         log = self.folder / "logs" / f"{job_id}_0_log.err"
         lines = log.read_text().strip().splitlines() if log.exists() else []
@@ -174,16 +168,13 @@ class Jobs:
             time.sleep(POLL)
 
     def _job_id(self, spec: JobSpec) -> str | None:
-        """Return the ID of a spec's job: empty while it is submitted, None if the cluster has not accepted it."""
-        try:
-            job_id, written = (self.folder / spec.name).read_text(), (self.folder / spec.name).stat().st_mtime
-        except FileNotFoundError:
-            return None
-        return None if not job_id and time.time() - written > SUBMIT_TIMEOUT else job_id
+        """Return the ID of a spec's job; None if it was not submitted."""
+        job_file = self.folder / spec.name
+        return job_file.read_text() if job_file.exists() else None
 
     def _has_ended(self, spec: JobSpec, job_id: str | None, states: dict[str, str] | None) -> bool:
-        if not job_id:
-            return job_id is None
+        if job_id is None:
+            return True
         if self.cluster == "slurm":
             return states is not None and states.get(job_id) not in WAITING
         if spec.name in self.submitted:
