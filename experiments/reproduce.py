@@ -55,7 +55,7 @@ def command(arguments: list[str]) -> int:
     folder = parser.parse_args(arguments).run
     path = folder / "metrics.jsonl"
     lines = read_json_lines(path)
-    if not lines or "test" not in lines[-1] or lines[-1]["epoch"] < 1:
+    if not all("test" in line for line in lines) or not lines or lines[-1]["epoch"] < 1:
         raise InputError(f"{path}: expected test results of an epoch or more; give the folder of a run of `reference`")
     from experiments.report import figures  # Matplotlib and JAX load only for valid input
 

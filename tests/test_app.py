@@ -80,7 +80,7 @@ def test_a_folder_gives_a_row_for_each_picture_and_the_reason_of_each_that_canno
         (["predit"], "argument COMMAND: invalid choice: 'predit'"),
         (["predict", "nowhere.png"], "nowhere.png: no such file"),
         (["predict", "."], ".: expected pictures (.png, .jpg, .jpeg, .gif, .bmp) in this folder, found none"),
-        (["predict", "x.png", "--config", "nowhere.py"], "nowhere.py: expected a Python file"),
+        (["predict", "x.png", "--config", "nowhere.py"], "nowhere.py: no such file"),
         (["evaluate", "bass"], "bass: no such model; expected base, best, a run's folder or a file of weights"),
     ],
 )

@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from experiments.comparison.summary import summarize
 from programs import LABELS, SUMS, a_run
 
-from experiments.comparison import plots as figures as comparison
+from experiments.comparison import plots as comparison
+from experiments.comparison.measures import summarize
 from experiments.report import figures
 from mnistsum.config import ObjectiveConfig
 from mnistsum.types import Split

@@ -89,7 +89,7 @@ def test_a_name_that_two_files_define_is_refused(write):
 
 def test_what_is_no_python_file_is_refused_and_a_fault_in_one_is_raised_as_it_is(write, tmp_path):
     for name in ("notes.txt", "nowhere.py"):
-        with pytest.raises(InputError, match=f"{name}: expected a Python file, whose name ends in .py"):
+        with pytest.raises(InputError, match=f"{name}: no such file, or not one whose name ends in .py"):
             own.load_file(tmp_path / name)
     file = write("own.py", "\n1 / 0")
     with pytest.raises(ZeroDivisionError) as error:
