@@ -30,7 +30,7 @@ def test_recipes_are_ranked_on_validation_images_and_finished_ones_are_not_repea
     where = [each for each in TINY if "validation" not in each]
     slow, quick = (
         " ".join(("training.epochs=2", rate, *where))
-        for rate in ("optimizer.learning_rate=0", "training.batch_size=64")
+        for rate in ("optimizer.learning_rate=1e-9", "training.batch_size=64")
     )
     typed = (slow, quick, "--config", "smoke", "--output", "v0.5", "--runs", "runs", "--seeds", 1, "--validation", 64)
     finish(start(*typed, program="search", cwd=tmp_path))
