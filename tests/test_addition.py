@@ -16,7 +16,7 @@ def every_sum(places):
     return jnp.array([[int(digit) for digit in f"{total:0{places + 1}d}"] for total in range(2 * 10**places - 1)])
 
 
-@pytest.mark.parametrize("places", [1, 2])
+@pytest.mark.parametrize("places", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_probability_of_a_sum_is_that_of_all_digits_that_add_up_to_it(places):
     digits = jax.nn.log_softmax(2 * jax.random.normal(jax.random.key(places), (2, places, 10)))
     found = jnp.exp(jax.jit(jax.vmap(log_likelihood, (None, 0)))(digits, every_sum(places)))

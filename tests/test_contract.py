@@ -102,7 +102,7 @@ class Named:
     [
         (testing.check_jit_equals_eager, "jit and eager differ"),
         (testing.check_traced_once, "traced"),
-        (testing.check_vmapped_step_equals_single_steps, "vmapped and single differ"),
+        pytest.param(testing.check_vmapped_step_equals_single_steps, "vmapped", marks=pytest.mark.slow),
         (testing.check_keys, "two calls differ"),
     ],
 )

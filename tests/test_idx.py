@@ -16,6 +16,7 @@ PACKAGE = Path(idx.__file__).parent / "mnist"
 IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = idx.FILES
 
 
+@pytest.mark.slow
 def test_recompressed_and_plain_copies_of_mnist_pass(tmp_path, mnist):
     for i, file in enumerate(idx.FILES):
         content = gzip.decompress((PACKAGE / f"{file}.gz").read_bytes())

@@ -20,14 +20,15 @@ BUILD = jax.jit(build, static_argnums=0)
 DIGIT, NUMBER = jax.random.normal(KEY, (6, 10)), jax.nn.one_hot(jnp.arange(6), 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "widths", "logits"),
     [
         ("tiny", (), [-0.0903, 0.0458, -1.403, -0.1294]),
         ("lenet5", (2, 4, 16, 16), [0.6102, 1.208, 1.0711, -0.2765]),
         ("lenet5_bn", (2, 4, 16, 16), [1.3514, -0.8008, -0.7807, 1.1027]),
-        pytest.param("resnet", (), [-0.1918, -0.4793, -0.318, -0.4401], marks=pytest.mark.slow),
-        pytest.param("vit", (16,), [0.1491, 1.163, -1.1183, -1.2744], marks=pytest.mark.slow),
+        ("resnet", (), [-0.1918, -0.4793, -0.318, -0.4401]),
+        ("vit", (16,), [0.1491, 1.163, -1.1183, -1.2744]),
     ],
 )
 def test_a_name_stays_that_of_one_network(mnist, name, widths, logits):

@@ -81,7 +81,7 @@ def orthogonalized(*gradients, momentum=0.0, dtype="float32"):
     return -found
 
 
-@pytest.mark.parametrize("shape", [(40, 8), (8, 8), (8, 40)])
+@pytest.mark.parametrize("shape", [(40, 8), (8, 40)])
 def test_muon_matches_optax_which_uses_longer_products(shape):
     gradient = jax.random.normal(jax.random.key(0), shape) * jnp.geomspace(0.01, 100, shape[1])[None]
     longer = optax.contrib.muon(1.0, beta=0.0, ns_steps=3, preconditioning="aol")

@@ -118,6 +118,7 @@ def test_what_a_killed_process_left_is_removed_but_not_what_another_trains(tmp_p
     assert (left.exists(), in_use.exists()) == (False, True)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_counts_as_failed_and_is_reused_as_such(tmp_path, job):
     rule = dataclasses.replace(job.config.optimizer, name="sgd", learning_rate=1e30, schedule="constant", clip_norm=0.0)
     wild = prepare(dataclasses.replace(job.config, optimizer=rule), "a test", job.data)

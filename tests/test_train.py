@@ -193,7 +193,7 @@ def test_the_compiled_program_gives_the_same_bits_and_uses_its_state_up(recipe, 
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in ("base", "mlp") else pytest.param(name, marks=pytest.mark.slow) for name in config_names()]
+    "name", [name if name == "base" else pytest.param(name, marks=pytest.mark.slow) for name in config_names()]
 )
 def test_training_and_evaluation_lower_for_accelerators(name, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # layers choose their convolution by it
