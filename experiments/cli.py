@@ -14,6 +14,7 @@ from mnistsum.errors import InputError
 from mnistsum.names import did_you_mean
 
 CONFIGS = Path(__file__).parent / "configs"
+CLASSIFIERS = Path(__file__).parents[1] / "mnistsum" / "models" / "classifiers"
 ASSIGNMENT = re.compile(r"[a-z][a-z_.]*=.*", re.DOTALL)
 VARIANT = re.compile(r"\+(?=[a-z][a-z_.]*=)")
 
@@ -83,8 +84,12 @@ def _load(name: str) -> Config:
     if name in config_names():
         return importlib.import_module(f"experiments.configs.{name}").config
     if not name.endswith(".py"):
-        own = f"; did you mean {name}.py?" if Path(f"{name}.py").is_file() else did_you_mean(name, config_names())
-        raise InputError(f"{name}: expected a config ({', '.join(config_names())}) or a .py file, found neither{own}")
+        hint = did_you_mean(name, config_names())
+        if Path(f"{name}.py").is_file():
+            hint = f"; did you mean {name}.py?"
+        elif (CLASSIFIERS / f"{name}.py").is_file():
+            hint = f"; it is a classifier: base+model.classifier={name}+model.widths=none"
+        raise InputError(f"{name}: expected a config ({', '.join(config_names())}) or a .py file, found neither{hint}")
     from mnistsum.own import load_file  # imports JAX, as the file itself does
 
     config = getattr(load_file(name), "config", None)

@@ -78,6 +78,7 @@ def test_run_trains_base_or_the_config_or_variant_that_it_is_given(
 MISTAKES = [
     (["--config", "bas"], "did you mean base?"),
     (["--sed", "3"], "unrecognized arguments: --sed 3"),
+    (["--config", "vgg"], "it is a classifier: base+model.classifier=vgg+model.widths=none"),
     (["optimizer.lerning_rate=3e-4"], "did you mean optimizer.learning_rate?"),
     (["--resume", "nowhere"], "config.json: no such file"),
     (["--resume", "nowhere", "seed=3"], "takes no other argument"),
