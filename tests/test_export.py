@@ -1,4 +1,4 @@
-"""Exports: graphs that give the same probabilities, and the command that writes them whole or not at all."""
+"""Exports: graphs that give the same probabilities, and the command that writes them."""
 
 import dataclasses
 import itertools
