@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jax import Array
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Column, Table
@@ -52,7 +53,9 @@ def predict(options: Namespace) -> int:
     return 0
 
 
-def describe(digit: np.ndarray, total: np.ndarray, number: int, warnings: tuple[str, ...]) -> dict[str, Any]:
+def describe(
+    digit: Array | np.ndarray, total: Array | np.ndarray, number: int, warnings: tuple[str, ...]
+) -> dict[str, Any]:
     """Return one prediction for JSON: digit and sum, their likeliest values, and reasons not to trust them."""
     best = {"digit": int(digit.argmax()), "sum": int(total.argmax())}
     three = {
