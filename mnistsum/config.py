@@ -108,7 +108,7 @@ class ObjectiveConfig:
 
     name: str = "weighted"  # weighted: as above; or your own
     digit_weight: Share = 0.5  # weight of the digit loss
-    held_out: Annotated[int, Field(ge=0, le=9)] = 0  # numbers that get no sum loss with each digit (`held_out_cells`)
+    held_out: Annotated[int, Field(ge=0, le=7)] = 0  # numbers that get no sum loss with each digit (`held_out_cells`)
 
 
 @dataclass(frozen=True, config=CHECKED)
