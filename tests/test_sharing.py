@@ -1,0 +1,28 @@
+"""The adders between `concat` and `learned_shift`."""
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from experiments.studies import sharing
+from mnistsum import testing
+from mnistsum.config import ModelConfig
+from mnistsum.own import added_names
+
+
+@pytest.mark.parametrize("adder", sharing.ADDERS)
+def test_the_quick_contract_holds(adder):
+    config = ModelConfig(classifier="mlp", widths=(32,), adder=adder)
+    with added_names(ADDERS=sharing.ADDERS):
+        for check in (*testing.QUICK, testing.check_gradients):
+            check(config)
+
+
+@pytest.mark.parametrize("kind", [sharing.AnyShift, sharing.UnnormalizedShift])
+def test_a_number_whose_shift_is_sure_is_added(kind):
+    adder = kind(ModelConfig(), 0, nnx.Rngs(0))
+    adder.scores[...] = 50.0 * (adder.shifts == np.arange(10)[:, None])
+    digit, number = np.divmod(np.arange(100), 10)
+    sums = jax.jit(lambda *inputs: adder(np.zeros((100, 0)), *inputs))(9 * np.eye(10)[digit], np.eye(10)[number])
+    assert (sums.argmax(-1) == digit + number).all()
