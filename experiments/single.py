@@ -95,7 +95,8 @@ def resume(job: Job, folder: Path, own: Path | None) -> int:
 
 def _train(job: Job, folder: Path, own: Path | None, resumed: Resumed, signals: list[int]) -> int:
     """Train to the end or until a signal, show the progress, and return the exit status."""
-    evaluating = loop.in_background(compile_evaluation, job.config.data, abstract_model(job.config.model))
+    model = abstract_model(job.config.model)
+    evaluating = loop.in_background(compile_evaluation, job.config.data, model, job.recipe.devices)
     run = read_json(folder / files.RUN)
     log = None
     if run["log"] is not None:

@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array, Int, UInt8
 
 from mnistsum.config import DataConfig
 from mnistsum.data import scale
-from mnistsum.devices import abstract_arrays
+from mnistsum.devices import abstract_arrays, replicated_sharding
 from mnistsum.errors import InputError
 from mnistsum.models import Model, rebuilt
 from mnistsum.models.adders import ADDS_UP
@@ -127,9 +126,12 @@ def evaluate_chunk(config: DataConfig, model: Model, chunk: Split, batch_size: i
 _evaluate_chunk = jax.jit(evaluate_chunk, static_argnums=(0, 3))
 
 
-def compile_evaluation(config: DataConfig, model: Model) -> Any:
-    """Return `evaluate_chunk` compiled as `evaluate` calls it in this process; the model may hold only shapes."""
-    model = abstract_arrays(model, SingleDeviceSharding(jax.local_devices()[0]))
+def compile_evaluation(config: DataConfig, model: Model, devices: int) -> Any:
+    """Return `evaluate_chunk` compiled as `evaluate` calls it after training on these devices.
+
+    The model may hold only shapes.
+    """
+    model = abstract_arrays(model, replicated_sharding(devices))
     size = BATCHES * BATCH_SIZE
     chunk = Split(np.zeros((size, 28, 28, 1), np.uint8), np.zeros(size, np.int32))
     return _evaluate_chunk.lower(config, model, chunk, BATCH_SIZE).compile()

@@ -105,10 +105,15 @@ def test_a_run_elsewhere_stopped_by_a_signal_resumes_to_the_same_bits(smoke, tmp
 
 
 @pytest.mark.slow
-def test_ten_fresh_processes_give_the_same_bits(smoke, tmp_path):
+def test_ten_fresh_processes_give_the_same_bits_and_only_the_first_compiles(smoke, tmp_path, monkeypatch):
     folder, _ = smoke
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("JAX_LOG_COMPILES", "1")
     for i in range(10):
-        finish(start("--config", "smoke", "--output", tmp_path / str(i)))
+        _, log = finish(start("--config", "smoke", "--output", tmp_path / str(i)))
+        for program in ("init_state", "advance", "evaluate_chunk"):
+            assert log.count(f"Finished XLA compilation of jit({program})") == 1
+            assert log.count(f"compilation cache hit for 'jit_{program}'") == (i > 0)
         assert bits(tmp_path / str(i)) == bits(folder)
 
 
