@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeGuard
@@ -36,6 +37,7 @@ STANDARD = tuple(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib"))
 _files: dict[Path, tuple[bytes, ModuleType]] = {}  # source and module of each file that was run
 _before: set[str] = set()  # names of the modules that were imported before the first of them
 _executed: dict[Path, tuple[str, str]] = {}  # name and digest of the code of each module, as it was when first seen
+_execute_module = SourceFileLoader.exec_module
 
 
 def load_file(path: str | Path) -> ModuleType:
@@ -70,6 +72,7 @@ def load_file(path: str | Path) -> ModuleType:
 def _run(file: Path, source: bytes) -> ModuleType:
     if not _before:
         _before.update(sys.modules)
+        setattr(SourceFileLoader, "exec_module", _execute_and_record)  # noqa: B010 - a type checker forbids the short form
     name = f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:6]}"  # unlike any other module's
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None, "a .py suffix always has a loader"
@@ -85,6 +88,23 @@ def _run(file: Path, source: bytes) -> ModuleType:
         raise
     executed_code()
     return module
+
+
+def _execute_and_record(loader: SourceFileLoader, module: ModuleType) -> None:
+    """Execute a module as its loader would, but a user's from its source, never from bytecode, and record that source.
+
+    A network that imports a file by its path whenever it is called may keep the module nowhere.
+    """
+    if not (_before and _is_users(module)):
+        return _execute_module(loader, module)
+    file = _file_of(module)
+    source = file.read_bytes()
+    code = module.__name__, digest_code(source)
+    if _executed.get(file, code)[1] != code[1]:
+        raise InputError(f"{file}: changed since this process loaded it; start a new process")
+    exec(compile(source, file, "exec", dont_inherit=True), vars(module))
+    _executed.setdefault(file, code)
+    return None
 
 
 def _add(defined: Mapping[str, Mapping[str, Any]], source: str) -> None:

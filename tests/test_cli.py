@@ -79,17 +79,13 @@ MISTAKES = [
     (["--config", "bas"], "did you mean base?"),
     (["--sed", "3"], "unrecognized arguments: --sed 3"),
     (["--config", "vgg"], "it is a classifier: base+model.classifier=vgg+model.widths=none"),
-    (["optimizer.lerning_rate=3e-4"], "did you mean optimizer.learning_rate?"),
     (["--resume", "nowhere"], "config.json: no such file"),
     (["--resume", "nowhere", "seed=3"], "takes no other argument"),
     # What only JAX, the data or the networks can tell.
     (["data.dir=nowhere"], "nowhere"),
     (["training.batch_size=60000"], "training.batch_size: expected at most the 55000 training images"),
-    (["devices=64"], "devices: expected at most the "),
     (["model.classifier=lenet"], "found lenet; did you mean lenet5?"),
-    (["optimizer.schedule=one_cylce"], "did you mean one_cycle?"),
     (["--init", "nowhere"], "--init nowhere: no such model"),
-    (["--config", "mlp", "--init", "base"], "expected model.classifier to be mlp, found compact"),
 ]
 
 

@@ -64,11 +64,9 @@ def test_overrides_are_read_as_their_fields_types():
 @pytest.mark.parametrize(
     ("line", "answer"),
     [
-        ("optimizer.lr=0.1", "optimizer.lr: no such field of a config.*--help"),
-        ("optimizer.lerning_rate=0.1", "optimizer.lerning_rate: .*; did you mean optimizer.learning_rate"),
+        ("optimizer.lerning_rate=0.1", "optimizer.lerning_rate: .*; did you mean optimizer.learning_rate.*--help"),
         ("epochs=2", "epochs: .*; did you mean training.epochs"),
         ("model.widths=8,x", "model.widths: .*integer.*, found 'x'"),
-        ("model=5", "model: no such field"),
     ],
 )
 def test_a_wrong_override_is_refused_in_one_line(line, answer):

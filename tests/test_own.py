@@ -17,7 +17,6 @@ from mnistsum.optimizer import SCHEDULES
 pytestmark = pytest.mark.usefixtures("new_process")
 NETWORK = """
 import importlib
-import sys
 from mnistsum.models.classifiers.mlp import MLP
 
 class Network(MLP):
@@ -112,19 +111,22 @@ def test_helpers_are_recorded_as_they_were_run(write):
     write("by_name.py", "WIDTH = 1")
     write("of_a_helper.py", "WIDTH = 2")
     write("package/__init__.py", "import of_a_helper")
-    write("by_path.py", "def width(): return 3")
     file = write(
         "own.py",
         f"""
         import by_name, package, numpy, wave
         from importlib.util import module_from_spec, spec_from_file_location
         spec = spec_from_file_location("unlisted", "{write("by_path.py", "WIDTH = 3")}")
-        helper = module_from_spec(spec)
-        spec.loader.exec_module(helper)
+        def run():
+            spec.loader.exec_module(module_from_spec(spec))  # and keep it nowhere
+        run()
         """,
     )
-    own.load_file(file)
+    run = own.load_file(file).run
     write("by_name.py", "WIDTH = 4")
+    write("by_path.py", "WIDTH = 4")
+    with pytest.raises(InputError, match="by_path.py: changed"):
+        run()
     found = own.executed_code()
     assert found.keys() == {"own.py", "by_name", "package", "of_a_helper", "unlisted"}
     assert found["by_name"] == own.digest_code(b"WIDTH = 1")
@@ -153,7 +155,7 @@ def test_a_module_imported_before_the_first_file_is_recorded_if_a_file_holds_it(
     assert own.executed_code().keys() == {"own.py", "earlier"}
 
 
-def test_two_helpers_of_one_name_are_two_modules(write):
+def test_two_helpers_of_one_name_are_two_modules(write, tmp_path):
     text = """
         import sys
         sys.path.insert(0, "{}")
@@ -164,8 +166,7 @@ def test_two_helpers_of_one_name_are_two_modules(write):
     for width in (2, 3):
         for folder, number in (("a", 1), ("b", width)):
             write(f"{folder}{width}/helper.py", f"WIDTH = {number}")
-            file = write(f"{folder}{width}/{folder}.py", "")
-            own.load_file(write(f"{folder}{width}/{folder}.py", text.format(file.parent)))
+            own.load_file(write(f"{folder}{width}/{folder}.py", text.format(tmp_path / f"{folder}{width}")))
         records.append(own.executed_code()["helper"])
     digests = [own.digest_code(f"WIDTH = {number}".encode()) for number in (1, 2, 3)]
     assert records[0].split() == sorted(digests[:2])
