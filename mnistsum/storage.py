@@ -43,6 +43,7 @@ class Weights(NamedTuple):
     temperatures: Temperatures | None  # fitted on validation images; None: there were none
     made_by: str  # where the weights come from
     data: dict[str, str]  # digest of each split of the data set, by name; empty if not known
+    code: dict[str, str] | None = None  # digests of the code that it was trained with; None: of what is loaded now
 
 
 class Content(NamedTuple):
@@ -94,13 +95,14 @@ def save_weights(file: Path, weights: Weights, rounded: bool = False) -> None:
         "made_by": weights.made_by,
         "data": weights.data,
     }
+    about |= {} if weights.code is None else {"code": weights.code}
     save_arrays(file, weights.config, arrays, "weights", about)
 
 
 def load_weights(path: Path) -> Weights:
     """Return the network in a file that `save_weights` wrote, given its path or its folder.
 
-    A warning is issued if the code that defines the network has changed since it was trained.
+    A warning is issued if the code that defines the network has changed since it was trained, or is not loaded.
 
     Raises:
         InputError: if the file has another format, or another architecture than its config.
@@ -111,7 +113,7 @@ def load_weights(path: Path) -> Weights:
     model = _fill(file, abstract_model(found.config.model), arrays)
     _warn_of_changes(file, found)
     temperatures = found.about["temperatures"] and Temperatures(**found.about["temperatures"])
-    return Weights(found.config, model, temperatures, found.about["made_by"], found.about["data"])
+    return Weights(found.config, model, temperatures, *(found.about[name] for name in ("made_by", "data", "code")))
 
 
 def save_checkpoint(folder: Path, config: Config, state: TrainState, extra: dict[str, Any]) -> None:
@@ -189,7 +191,7 @@ def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
 def save_arrays(path: Path, config: Config, arrays: dict[str, Any], kind: str, about: dict[str, Any]) -> None:
     """Write named arrays, their config and JSON values about them as one safetensors file, with a digest of it all."""
     arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
-    about = about | {"code": own.network_code(config.model)}
+    about = {"code": own.network_code(config.model)} | about
     metadata = {"config": to_json(config), "format": FORMAT, kind: json.dumps(about)}
     write_whole(path, safetensors.flax.save(arrays, metadata | {DIGEST: _digest(arrays, metadata)}))
 
@@ -262,7 +264,9 @@ def _warn_of_changes(source: Path, found: Content) -> None:
     if then.keys() - own.network_code(model).keys():
         summarize(model)  # which calls the network: it may import modules only then
     now = own.network_code(model)
-    if changed := [f"{name} has changed" for name in then if now.get(name, then[name]) != then[name]]:
+    # A module that is missing may be needed only in training; a file may have changed the network from outside.
+    known = {name: digest for name, digest in then.items() if name in now or name.endswith(".py")}
+    if changed := own.changes(known, {name: now[name] for name in known if name in now}):
         warnings.warn(f"{source}: {', '.join(changed)} since it was trained: its answers may differ", stacklevel=3)
 
 

@@ -16,7 +16,7 @@ from mnistsum.predict import load_pretrained
 def evaluate(options: Namespace) -> int:
     """Evaluate a network and print its scores; return the exit status."""
     set_up_compiler()
-    config, model, _, _, data = load_pretrained(options.model, options.config)
+    config, model, _, _, data, _ = load_pretrained(options.model, options.config)
     split = getattr(load(config.data), options.split)
     if not len(split.labels):
         raise InputError(f"--split {options.split}: expected images, found none, as data.validation is 0")
