@@ -77,7 +77,19 @@ def tabulate(runs: dict[str, list[Any]]) -> str:
     header = ["recipe", "digit, %", "sum, %", "seeds", "parameters", "steps", "a step, ms"]
     ranked = sorted(runs.items(), key=lambda item: _rank(item[1]), reverse=True)
     rows = [[f"`{group[0].config.name}` {recipe}", *_cells(group, len(machines) == 1)] for recipe, group in ranked]
-    return f"{head}\n\n{markdown(header, rows)}\n"
+    return f"{head}\n\n{markdown(header, rows)}\n{_alike(runs)}"
+
+
+def _alike(runs: dict[str, list[Any]]) -> str:
+    """Return a line for each run that ended with the weights of another, as one of an override that is ignored does."""
+    owners: dict[str, str] = {}
+    lines = ""
+    for recipe, group in runs.items():
+        for run in group:
+            this = f"`{recipe}`, seed {run.config.seed}"
+            if (other := owners.setdefault(run.summary["weights"], this)) != this:
+                lines += f"\n{this}: ended with the weights of {other}, bit for bit\n"
+    return lines
 
 
 def _rank(runs: list[Any]) -> tuple[bool, float]:

@@ -21,7 +21,7 @@ def tried(*seeds, weight=0.5, failure=None, digit=None):
 
 def rows(**runs) -> dict[str, list[str]]:
     """Return the cells of the table of these recipes, best first."""
-    cells = [line.strip("| ").split(" | ") for line in tabulate(runs).splitlines()[4:]]
+    cells = [line.strip("| ").split(" | ") for line in tabulate(runs).splitlines()[4 : 4 + len(runs)]]
     return {name.split()[-1]: numbers for name, *numbers in cells}
 
 
@@ -59,10 +59,14 @@ def test_a_recipe_that_fails_with_a_seed_comes_last_however_well_it_does_else():
     assert [(name, cells[2]) for name, cells in found.items()] == [("slow", "1"), ("wild", "1, 1 failed")]
 
 
+def test_recipes_that_end_with_the_same_weights_are_named():
+    table = tabulate({"a": tried(0.1), "b": tried(0.2)})
+    assert table.endswith("\n\n`b`, seed 0: ended with the weights of `a`, seed 0, bit for bit\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
-        (["training.epoch=2"], "training.epochs"),
         (["training.epochs=1 seed=3"], "seed=3: expected a recipe of overrides"),
         (["training.epochs=1", "--seeds", "0"], "--seeds and --validation: expected 1 or more"),
     ],
