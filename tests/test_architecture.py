@@ -77,3 +77,8 @@ def test_links_between_pages_lead_to_files_of_the_repository():
     links = [(page, link) for page in pages for link in re.findall(r"\]\((?!https:)([^)#]+)", page.read_text())]
     assert len(links) > 50
     assert not [(page, link) for page, link in links if not (page.parent / link).exists()]
+
+
+def test_the_sites_menu_has_at_most_twelve_pages_above_the_api():
+    menu = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2].partition("- API:")[0]
+    assert menu.count(".md") <= 12
