@@ -30,7 +30,7 @@ from mnistsum.data import digest, load
 from mnistsum.errors import InputError
 from mnistsum.files import make_folder, write_json, write_whole
 from mnistsum.models import abstract_model
-from mnistsum.own import load_file
+from mnistsum.own import changes, executed_code, load_file
 from mnistsum.types import Data
 
 MAX_NAME = 80  # maximum characters of the configs' names in a folder's name
@@ -76,9 +76,12 @@ def compare_finished(folders: Sequence[Path], own: Sequence[str], output: Path, 
     runs, notes = group_runs([files.read(folder) for folder in folders])
     first = next(iter(runs.values()))[0]
     configs = {name: config_runs[0].config for name, config_runs in runs.items()}
-    for config in configs.values():
+    for name, config in configs.items():
         abstract_model(config.model)  # a network of the user's own, whose file is missing, is refused
-        for line in check_own(config):
+        lines, now = check_own(config), executed_code()
+        if lines and (edited := changes({key: runs[name][0].run["code"].get(key, now[key]) for key in now}, now)):
+            notes.append(f"{name}: checked as its code is now, which is not that of its runs: {', '.join(edited)}")
+        for line in lines:
             say(line)
     data = load(first.config.data)
     if digest(data.test) != first.run["data"]["test"]:
