@@ -193,6 +193,7 @@ def check_own(config: Config) -> list[str]:
     names = ", ".join(check.__name__.removeprefix("check_") for check in (*testing.QUICK, testing.check_objective))
     lines = [f"{config.name}: checked {names}"]
     lines += [f"warning: {config.name}: no gradient reaches {name}" for name in testing.unreached(config)]
+    count_multiply_adds(config.model)  # which warns of a while_loop, also where finished runs are only shown
     if version("jaxlib") == "0.10.2" and device() == "cpu":
         lines.append(
             "warning: jaxlib 0.10.2 miscompiles some reductions of large matrix products for CPUs (jax-ml/jax#39103): "
