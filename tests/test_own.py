@@ -125,7 +125,7 @@ def test_helpers_are_recorded_as_they_were_run(write):
     run = own.load_file(file).run
     write("by_name.py", "WIDTH = 4")
     write("by_path.py", "WIDTH = 4")
-    with pytest.raises(InputError, match="by_path.py: changed"):
+    with pytest.raises(InputError, match=r"by_path.py: changed"):
         run()
     found = own.executed_code()
     assert found.keys() == {"own.py", "by_name", "package", "of_a_helper", "unlisted"}
