@@ -29,7 +29,7 @@ from mnistsum.optimizer import optimizer
 from mnistsum.predict import load_pretrained
 from mnistsum.storage import first_difference, name_arrays
 from mnistsum.train import Recipe, init_state, make_recipe, split_keys, train_step
-from mnistsum.types import Data, TrainState
+from mnistsum.types import Data, Logits, TrainState
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 SECTIONS = ("data", "code", "versions", "settings")  # of a record, each a dict
@@ -67,7 +67,7 @@ def prepare(config: Config, command: str, data: Data | None = None, init: str | 
     recipe = make_recipe(config, len(data.train.labels))
     initial = None if init is None else _load_initial(config, init)
     _check_names(recipe)
-    if own.own_names():
+    if own.executed_code():
         trace_step(recipe)
     return Job(config, recipe, data, make_record(data, initial), command, initial)
 
@@ -80,17 +80,18 @@ def _check_names(recipe: Recipe) -> None:
 
 
 def trace_step(recipe: Recipe) -> None:
-    """Trace a step, without computing it, before the record is made and anything is written.
+    """Trace a step and an answer, without computing them, before the record is made and anything is written.
 
     A name that does not exist or a fault of a network, objective or optimizer ends the program here, and the modules
     that these import only when they are called get into the record.
     """
 
-    def step() -> TrainState:
+    def step() -> tuple[TrainState, Logits]:
         keys = split_keys(0)
         labels = jnp.zeros(recipe.batch_size, jnp.int32)
         batch = pair(jnp.zeros((recipe.batch_size, 28, 28, 1)), labels, labels)
-        return train_step(recipe, keys.dropout, init_state(recipe, keys), batch)
+        state = train_step(recipe, keys.dropout, init_state(recipe, keys), batch)
+        return state, state.model(batch.image, batch.number)
 
     jax.eval_shape(step)
 
