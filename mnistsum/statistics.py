@@ -1,4 +1,4 @@
-"""Intervals and paired comparisons over seeds and images."""
+"""Intervals and comparisons over seeds and images."""
 
 import math
 from typing import NamedTuple
@@ -8,6 +8,10 @@ from jaxtyping import Bool, Float
 from scipy import stats
 
 MARGIN = 0.001  # a difference in accuracy that does not matter: 0.1 points
+# A typical comparison on MNIST (experiments/results/verdicts.md): the share of misread digits, the standard deviation
+# of this share over seeds, and variances of one answer: of what differs from seed to seed, and of images' differences.
+ERROR = 0.004
+SEED_SD, RESIDUAL, BY_IMAGE = 0.05 * ERROR, ERROR / 4, 0.075 * ERROR
 
 
 class Interval(NamedTuple):
@@ -49,31 +53,38 @@ def difference(
     other: Float[np.ndarray, "seeds images"] | Bool[np.ndarray, "seeds images"],
     contrasts: int = 1,
     failures: int = 0,
+    paired: bool = False,
 ) -> Difference:
-    """Return the other's accuracy minus the first's, from results paired by seed and by image.
+    """Return the other's accuracy minus the first's, from results paired by image, and by seed if `paired`.
 
-    Seeds and images are both samples: another seed or another test set would give another difference. Let d be the
-    difference of seed s on image i. In this crossed two-way layout of n seeds and m images (Searle, Casella & McCulloch
-    1992, "Variance components", chapter 4),
+    Seeds and images are both samples: another seed or another test set would give another difference. The images are
+    the same for both architectures; their seeds are two independent samples, or one sample of pairs. For each sample,
+    the results x of n seeds on m images are a crossed two-way layout (Searle, Casella & McCulloch 1992, "Variance
+    components", chapter 4) with
 
-        variance = (MS_seeds + MS_images - MS_rest) / (n m),
+        V = variance of the seeds' means / n,    R = mean square of the residual / (n m).
 
-    which is the variance of the seeds' means / n plus that of the images' means / m, minus what both count. Each part
-    has its own degrees of freedom, few for the seeds and many for the images, and so its own quantile of Student's t,
-    as for a sum of means with unequal variances (Banerjee 1960, "Approximate confidence interval for linear functions
-    of means of k populations when the population variances are not equal", Sankhya 22):
+    V counts the residual, as does W, the variance of the images' mean differences / m, so the variance of the
+    difference is sum(V) + W - sum(R). In expectation V is at least R, so a smaller value is due to chance: with two
+    seeds it may be zero. So each V is taken to be at least the mean of R over the samples. Then
 
-        half width = sqrt(t(n - 1)^2 max(MS_seeds, MS_rest) + t(m - 1)^2 max(MS_images - MS_rest, 0)) / sqrt(n m).
+        half width = sqrt(t(f)^2 sum(V) + t(m - 1)^2 max(W - sum(R), 0)),    f = (n - 1) sum(V)^2 / sum(V^2),
 
-    In expectation MS_seeds is at least MS_rest, so a smaller value is due to chance: with two seeds it may be zero. A
-    single quantile, by Satterthwaite's degrees of freedom, is too small with few seeds: if they agree by chance, the
-    images' many degrees of freedom dominate.
+    where t is the quantile of Student's t, and f Welch's degrees of freedom, n - 1 for pairs. A single quantile for
+    both terms would be too small with few seeds: if they agree by chance, the images' many degrees of freedom dominate.
+
+    Banerjee (1960, "Approximate confidence interval for linear functions of means of k populations when the population
+    variances are not equal", Sankhya 22) proves that a sum of t^2 times variance covers the truth at least as often as
+    stated, if means are normal and the variances are independent, each with its own degrees of freedom. Outside this
+    theorem are f, which is estimated; the images' term, which is a difference of mean squares; and seeds that are not
+    normal, such as those that fail. How often verdicts are wrong then was simulated: experiments/results/verdicts.md.
 
     Args:
         first: how right each seed is on each image, 0 to 1.
         other: the same for the other architecture.
         contrasts: how many differences are examined together; all hold jointly at 95 % (Bonferroni).
         failures: how many seeds of either failed; if any did, the other is never called at most 0.1 points worse.
+        paired: whether seed k of both has something in common that matters, such as its training images.
 
     Raises:
         ValueError: with fewer than two seeds or images.
@@ -89,17 +100,16 @@ def difference(
         >>> round(found.mean, 3), found.verdict
         (0.06, 'better')
     """
-    d = np.asarray(other, float) - np.asarray(first, float)
-    n, m = d.shape
+    a, b = np.asarray(first, float), np.asarray(other, float)
+    n, m = a.shape
     if n < 2 or m < 2:
         raise ValueError(f"difference: expected two seeds and two images or more, found {n} and {m}")
-    mean, by_seed, by_image = d.mean(), d.mean(1), d.mean(0)
-    rest = ((d - by_seed[:, None] - by_image + mean) ** 2).sum() / ((n - 1) * (m - 1)) / (n * m)
-    seeds = max(by_seed.var(ddof=1) / n, rest)
-    images = max(by_image.var(ddof=1) / m - rest, 0.0)
-    confidence = 1 - 0.025 / contrasts
-    t_seeds, t_images = stats.t.ppf(confidence, n - 1), stats.t.ppf(confidence, m - 1)
-    half = math.sqrt(t_seeds**2 * seeds + t_images**2 * images)
+    samples = [b - a] if paired else [a, b]
+    mean, by_image = b.mean() - a.mean(), b.mean(0) - a.mean(0)
+    rests = [max(x.var() - x.mean(1).var() - x.mean(0).var(), 0.0) / ((n - 1) * (m - 1)) for x in samples]
+    seeds = np.maximum([x.mean(1).var(ddof=1) / n for x in samples], np.mean(rests))
+    images = max(by_image.var(ddof=1) / m - sum(rests), 0.0)
+    half = half_width(seeds, images, (n, m), contrasts)
     low, high = mean - half, mean + half
     if low > 0:
         verdict = "better"
@@ -109,4 +119,44 @@ def difference(
         verdict = f"at most {100 * MARGIN:g} points worse"
     else:
         verdict = "undecided"
-    return Difference(float(mean), float(low), float(high), math.sqrt(seeds + images), verdict)
+    return Difference(float(mean), float(low), float(high), math.sqrt(seeds.sum() + images), verdict)
+
+
+def half_width(
+    seeds: Float[np.ndarray, "samples *trials"], images: float, size: tuple[int, int], contrasts: int
+) -> Float[np.ndarray, "*trials"] | float:
+    """Return half the width of the interval of `difference`.
+
+    Args:
+        seeds: variance of the mean over each sample of seeds, V.
+        images: variance of the mean over images, W - sum(R).
+        size: seeds and images, n and m.
+        contrasts: as of `difference`.
+    """
+    seeds = np.maximum(seeds, 1e-30)  # so that degrees of freedom are finite
+    variance, confidence = seeds.sum(0), 1 - 0.025 / contrasts
+    freedom = (size[0] - 1) * variance**2 / (seeds**2).sum(0)
+    t_seeds, t_images = stats.t.ppf(confidence, freedom), stats.t.ppf(confidence, size[1] - 1)
+    return np.sqrt(t_seeds**2 * variance + t_images**2 * images)
+
+
+def detectable(seeds: int, contrasts: int, images: int = 10_000) -> float:
+    """Return the smallest difference in accuracy that 80 % of unpaired comparisons find, as a fraction.
+
+    The interval's formula is applied to normal variates with the variances of a typical comparison: `ERROR` of the
+    digits are misread, and what the other misreads beyond that differs from seed to seed.
+
+    Examples:
+        >>> from mnistsum.statistics import detectable
+        >>> round(100 * detectable(seeds=10, contrasts=2), 1)
+        0.1
+    """
+    random = np.random.default_rng(0)
+    chi = random.chisquare(seeds - 1, (2, 4000)) / (seeds - 1)
+    normal, found = random.standard_normal(4000), 0.0
+    for _ in range(20):  # more errors vary more
+        rests = (RESIDUAL + np.array([[0.0], [found]])) / (seeds * images)
+        variances = SEED_SD**2 / seeds + rests
+        half = half_width(np.maximum(variances * chi, rests.mean()), BY_IMAGE / images, (seeds, images), contrasts)
+        found = float(np.quantile(half + normal * math.sqrt(variances.sum() + BY_IMAGE / images), 0.8))
+    return found
