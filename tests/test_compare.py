@@ -6,15 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from programs import TINY, compare, write_set
+from programs import ROOT, TINY, compare, write_set
 
 import mnistsum
 from experiments import compare as program
+from experiments.comparison.measures import recompute
 from experiments.training import folder as files
 from mnistsum.app.console import console
 from mnistsum.data import load
+from mnistsum.files import read_json
 from mnistsum.models.classifiers.mlp import MLP
 from mnistsum.own import added_names
+from mnistsum.statistics import detectable
 
 WIDE = """
 from mnistsum.config import Config, ModelConfig
@@ -66,6 +69,13 @@ def test_all_forms_show_the_same_figures(compared):
     assert page.read_text().count('<svg role="img"') >= 1 + 4 + 3
 
 
+@pytest.mark.parametrize("file", [None, *sorted(ROOT.glob("experiments/results/*/outcomes.npz"))])
+def test_every_interval_and_verdict_can_be_recomputed_from_the_outcomes(compared, file):
+    file = file or next((compared[0] / "out").glob("*/outcomes.npz"))
+    rows = read_json(file.with_name("comparison.json"))["rows"]
+    assert recompute(file.parent) == [row["against_first"] for row in rows[1:]]
+
+
 def test_every_run_leaves_a_folder_that_load_run_opens(compared, monkeypatch):
     monkeypatch.chdir(compared[0])
     for run in Path("out/runs").glob("smoke-*"):
@@ -98,7 +108,10 @@ def test_a_dry_run_says_what_is_missing_and_what_it_costs_and_writes_nothing(com
     before = sorted(folder.rglob("*"))
     with added_names(CLASSIFIERS={"perceptron": MLP}), console.capture() as captured:
         assert program.command([*CONFIGS, *map(str, OPTIONS), "--seeds", "3", "--dry-run"]) == 0
-    rows = [line.split()[:3] for line in captured.get().splitlines()]
+    output = captured.get()
+    found = f"3 seeds, 1 against smoke: a difference of {100 * detectable(3, 2, images=64):.2f} points"
+    assert found in output.replace("\n", " ")
+    rows = [line.split()[:3] for line in output.splitlines()]
     assert rows[-4:-2] == [[name, "3", "2"] for name in ("smoke", "wide")]
     assert sorted(folder.rglob("*")) == before
 

@@ -5,7 +5,7 @@ import pytest
 from programs import LABELS, SUMS, a_run
 
 from experiments.comparison.measures import summarize
-from mnistsum.config import ObjectiveConfig
+from mnistsum.config import DataConfig, ObjectiveConfig
 from mnistsum.objective import held_out_cells
 
 
@@ -50,19 +50,23 @@ def test_measures_of_runs_by_hand():
     assert (row["adder_lag"]["mean"], row["adder_lag"]["sd"]) == (12.5, pytest.approx(0.5**0.5))
 
 
-def test_configs_are_paired_by_seed_and_by_image():
-    """Each seed of b misreads what that of a does, and one image more: certain only if seeds and images are paired."""
+def test_configs_are_paired_by_image_and_by_seed_where_seeds_choose_the_training_images():
+    """Each seed of b misreads what that of a does, and one image more: certain only if both are paired."""
     wrong = [np.arange(10 * seed) for seed in (1, 2, 3, 4)]
-    a = seeds("a", *map(misread, wrong))
+    more = [np.append(each, 99) for each in wrong]
 
-    def width(*worse) -> float:
-        found = summarize({"a": a, "b": seeds("b", *map(misread, worse))}, LABELS)["rows"][1]["against_first"]["digit"]
-        assert found["mean"] == pytest.approx(-0.01)
+    def width(worse, *drawn) -> float:
+        a, b = (
+            seeds(name, *map(misread, each), config={"data": DataConfig(train_images=images)})
+            for name, each, images in zip("ab", (wrong, worse), drawn, strict=True)
+        )
+        found = summarize({"a": a, "b": b}, LABELS)["rows"][1]["against_first"]["digit"]
         return found["high"] - found["low"]
 
-    paired = width(*(np.append(each, 99) for each in wrong))
-    assert 3 * paired < width(*(np.append(each, 99) for each in reversed(wrong)))  # other seeds
-    assert 3 * paired < width(*(98 - np.append(each, -1) for each in wrong))  # other images
+    paired = width(more, 600, 600)
+    assert 3 * paired < width([98 - np.append(each, -1) for each in wrong], 600, 600)  # other images
+    assert 3 * paired < width(more[::-1], 600, 600)  # other seeds
+    assert 3 * paired < width(more, 0, 0) == width(more, 600, 60)
 
 
 def test_a_failed_seed_is_counted_named_and_keeps_its_config_from_being_called_no_worse():

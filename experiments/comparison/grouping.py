@@ -23,7 +23,7 @@ class GroupKey(NamedTuple):
 def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[str]]:
     """Return the runs of each config, by name, ordered by seed, and notes for the reader.
 
-    Only seeds that all configs share are compared, as runs are paired by seed.
+    Only seeds that all configs share are compared: seed k of each meets the same images in the same order.
 
     Raises:
         InputError: if a run is untested, or runs do not fit together: other data, a seed twice, fewer than two configs

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +13,11 @@ from experiments.training.runs import evaluated_split
 from experiments.training.stops import LEARNED, WATCH_IMAGES
 from mnistsum.errors import InputError
 from mnistsum.evaluation import SCORES
+from mnistsum.files import read_json
 from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.statistics import difference, interval
 
+OUTCOMES = "outcomes.npz"  # beside comparison.json
 GOOD = 0.988  # threshold for both accuracies on validation images
 MAX_SPREAD = 0.01  # a larger spread of accuracy between a config's seeds is warned of
 
@@ -125,24 +128,48 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
         runs: each config's, by displayed name, ordered by seed; all configs have the same seeds.
         labels: the labels of the test images.
     """
-    right = [_right(config_runs, labels) for config_runs in runs.values()]
     rows = [_row(name, config_runs, labels) for name, config_runs in runs.items()]
-    contrasts = (len(rows) - 1) * len(OUTPUTS)
-    for row, theirs in zip(rows[1:], right[1:], strict=True):
-        failures = len(rows[0]["failed"]) + len(row["failed"])
-        row["against_first"] = {
-            output: difference(right[0][output], theirs[output], contrasts, failures)._asdict() for output in OUTPUTS
-        }
-    for row in rows:
+    configs = [config_runs[0].config for config_runs in runs.values()]
+    drawn = configs[0].data.train_images  # by the seed: configs that draw as many share them
+    for row, config in zip(rows, configs, strict=True):
+        row["paired_by_seed"] = config.data.train_images == drawn != 0
         row["not_compared"] = _obstacle(row, rows[0])
-    config = next(iter(runs.values()))[0].config
+    for row, found in zip(rows[1:], contrasts(rows, outcomes(runs, labels)), strict=True):
+        row["against_first"] = found
     return {
-        "dataset": config.data.name,
+        "dataset": configs[0].data.name,
         "images": len(labels),
-        "evaluated": evaluated_split(config),  # the images that curves and times are of
+        "evaluated": evaluated_split(configs[0]),  # the images that curves and times are of
         "rows": rows,
         "alarms": _alarms(runs),
     }
+
+
+def outcomes(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Return whether each digit [configs, seeds, images] and each sum [configs, seeds, images, 10] is right."""
+    answers = [zip(*(right_answers(run, labels) for run in config_runs), strict=True) for config_runs in runs.values()]
+    digit, total = zip(*answers, strict=True)
+    return {"digit": np.array(digit), "sum": np.array(total)}
+
+
+def contrasts(rows: list[dict[str, Any]], right: dict[str, np.ndarray]) -> list[dict[str, dict[str, Any]]]:
+    """Return how each config but the first differs from it, by output, given its row and `outcomes`."""
+    shares = {"digit": right["digit"].astype(np.float32), "sum": right["sum"].mean(3, dtype=np.float32)}
+    count, found = (len(rows) - 1) * len(OUTPUTS), []
+    for i, row in enumerate(rows[1:], 1):
+        failures, paired = len(rows[0]["failed"]) + len(row["failed"]), row["paired_by_seed"]
+        differences = {name: difference(share[0], share[i], count, failures, paired) for name, share in shares.items()}
+        found.append({name: each._asdict() for name, each in differences.items()})
+    return found
+
+
+def recompute(folder: Path) -> list[dict[str, dict[str, Any]]]:
+    """Return each `against_first` of a comparison's folder from its `outcomes.npz`.
+
+    Of `comparison.json`, only the failed seeds and the pairing are used.
+    """
+    with np.load(folder / OUTCOMES) as right:
+        return contrasts(read_json(folder / "comparison.json")["rows"], right)
 
 
 def right_answers(run: Finished, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -210,12 +237,6 @@ def _alarms(runs: dict[str, list[Finished]]) -> list[str]:
                 apart = f"{min(values):.2%} to {max(values):.2%}"
                 alarms.append(f"{name}: {output} accuracy differs by more than a point between seeds: {apart}")
     return alarms
-
-
-def _right(runs: list[Finished], labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Return whether each digit is right, and the share of its ten sums that are, both [seeds, images]."""
-    digits, sums = zip(*(right_answers(run, labels) for run in runs), strict=True)
-    return {"digit": np.stack(digits).astype(np.float32), "sum": np.stack(sums).mean(2, dtype=np.float32)}
 
 
 def _band(runs: list[Finished]) -> dict[str, list[float]]:

@@ -117,10 +117,10 @@ def _verdicts(summary: dict[str, Any]) -> Table:
     contrasts = [(row["config"], output, row["against_first"][output]) for row in others for output in OUTPUTS]
     rows = [[name, output, each["verdict"], points(each)] for name, output, each in contrasts]
     meaning = (
-        "Each difference is the config's accuracy minus that of the first, paired by seed and by image. Seeds and test "
-        "images both count as samples; all intervals of the table, of both outputs, hold together at 95 % "
-        "(Bonferroni). Better or worse: the interval lies on one side of zero. At most 0.1 points worse: it lies above "
-        "-0.1, and no seed failed. Undecided: anything else."
+        "Each difference is the config's accuracy minus that of the first, paired by image, and by seed only where the "
+        "seed chooses the training images. Seeds and test images both count as samples; all intervals of the table, of "
+        "both outputs, hold together at 95 % (Bonferroni). Better or worse: the interval lies on one side of zero. At "
+        "most 0.1 points worse: it lies above -0.1, and no seed failed. Undecided: anything else."
     )
     header = ["config", "output", "verdict", "points [95 %]"]
     return Table(f"Against {first['config']}", header, rows, meaning, texts=(0, 1, 2))

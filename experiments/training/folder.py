@@ -53,11 +53,15 @@ def write_lines(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
 
 def write_results(folder: Path, weights: Weights, evaluation: Evaluation) -> None:
     """Write the predictions and weights of a run after training; `write_summary` writes the rest."""
-    file = io.BytesIO()
-    predictions = {name: np.asarray(getattr(evaluation, name), np.uint8) for name in OUTPUTS}
-    np.savez_compressed(file, digit=predictions["digit"], sum=predictions["sum"])
-    write_whole(folder / PREDICTIONS, file.getvalue())
+    write_arrays(folder / PREDICTIONS, {name: np.asarray(getattr(evaluation, name), np.uint8) for name in OUTPUTS})
     save_weights(folder / WEIGHTS, weights)
+
+
+def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """Write named arrays as one compressed .npz file, whole or not at all."""
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    write_whole(path, file.getvalue())
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
