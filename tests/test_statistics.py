@@ -1,13 +1,15 @@
 """Statistics by hand, and their error rates by simulation."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
+from programs import ROOT
 from scipy import stats
 
 from experiments.studies.verdicts import CASES, SEEDS, Setting, rates, simulate, smallest
-from mnistsum.statistics import difference, interval
+from mnistsum.statistics import detectable, difference, interval
 
 
 def test_a_single_seed_has_an_infinite_interval():
@@ -83,6 +85,13 @@ def test_verdicts_are_false_in_at_most_5_of_100_comparisons(case):
 @pytest.mark.slow
 def test_four_of_five_comparisons_of_five_seeds_find_a_difference_of_0_16_points():
     assert smallest(5, others=1) < 0.16
+
+
+def test_what_compare_says_that_it_can_find_is_what_simulated_comparisons_found():
+    text = (ROOT / "experiments/results/verdicts.md").read_text()
+    rows = np.array(re.findall(r"^\| (\d+) \| (\S+) \| (\S+) ", text, re.M), float)
+    said = [[n, *(100 * detectable(n, 2 * others) for others in (1, 5))] for n in SEEDS]
+    np.testing.assert_allclose(said, rows, rtol=0.2)
 
 
 @pytest.mark.parametrize(("half", "verdict"), [(0.0009, "at most 0.1 points worse"), (0.0011, "undecided")])
