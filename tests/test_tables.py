@@ -42,7 +42,6 @@ def test_what_a_reader_must_know_is_noted():
     output = printed(summary)
     for note in (
         "Warning: b, seed 0: ended with the weights of a",
-        "With 2 seeds, only large differences can be detected",
         "Failed, and counted in every figure: b: seed 1: loss not finite at step 3",
         "a: its learning rate is the last that tuning may try",
     ):

@@ -62,8 +62,8 @@ def compare(options: Namespace, configs: list[Config], command: str) -> None:
     others = len(configs) - 1
     points = 100 * detectable(len(seeds), others * len(OUTPUTS), len(data.test.labels))
     say(
-        f"{len(seeds)} seeds, {others} against {configs[0].name}: a difference of {points:.2f} points is found 4 times "
-        f"in 5, if {ERROR:.1%} of digits are misread"
+        f"{len(seeds)} seeds, {others} against {configs[0].name}: 4 of 5 comparisons find a difference of {points:.2f} "
+        f"points, if {ERROR:.1%} of digits are misread"
     )
     if options.dry_run:
         dry_run.show([each.runs(seeds) for each in compared], tuning.MIN_TRIALS if options.tune else 0)

@@ -12,7 +12,6 @@ from experiments.training.folder import OUTPUTS
 from experiments.training.runs import FAILED
 from mnistsum.app.console import console, say
 
-FEW_SEEDS = 5  # seeds; fewer decide little
 NARROW = 8  # characters that a column's title in the terminal may take where its cells are narrower
 
 
@@ -35,9 +34,6 @@ def notes(summary: dict[str, Any]) -> list[str]:
     """Return what a reader must know besides the tables."""
     rows = summary["rows"]
     lines = [f"Warning: {alarm}" for alarm in summary["alarms"]]
-    fewest = min(row["n"] for row in rows)
-    if fewest < FEW_SEEDS:
-        lines.append(f"With {fewest} seeds, only large differences can be detected: the intervals are wide")
     for row in rows:
         if row["failed"]:
             lines.append(f"Failed, and counted in every figure: {row['config']}: {'; '.join(row['failed'])}")
