@@ -79,7 +79,8 @@ def test_every_interval_and_verdict_can_be_recomputed_from_the_outcomes(compared
 def test_every_run_leaves_a_folder_that_load_run_opens(compared, monkeypatch):
     monkeypatch.chdir(compared[0])
     for run in Path("out/runs").glob("smoke-*"):
-        network = mnistsum.load_run(run)
+        with pytest.warns(UserWarning, match="wide.py is gone"):  # of the same process: it may have changed `smoke`
+            network = mnistsum.load_run(run)
         data = network.config.data
         digit = mnistsum.evaluate(data, network.model, load(data).test).digit
         np.testing.assert_array_equal(digit, files.read(run).predictions["digit"])
@@ -109,8 +110,7 @@ def test_a_dry_run_says_what_is_missing_and_what_it_costs_and_writes_nothing(com
     with added_names(CLASSIFIERS={"perceptron": MLP}), console.capture() as captured:
         assert program.command([*CONFIGS, *map(str, OPTIONS), "--seeds", "3", "--dry-run"]) == 0
     output = captured.get()
-    found = f"3 seeds, 1 against smoke: a difference of {100 * detectable(3, 2, images=64):.2f} points"
-    assert found in output.replace("\n", " ")
+    assert f"find a difference of {100 * detectable(3, 2, images=64):.2f} points" in output.replace("\n", " ")
     rows = [line.split()[:3] for line in output.splitlines()]
     assert rows[-4:-2] == [[name, "3", "2"] for name in ("smoke", "wide")]
     assert sorted(folder.rglob("*")) == before

@@ -4,32 +4,15 @@ import textwrap
 import zipfile
 from py_compile import compile as compile_file
 
-import jax
 import pytest
 
 from mnistsum import own
 from mnistsum.config import ModelConfig
 from mnistsum.errors import InputError
-from mnistsum.models import abstract_model
 from mnistsum.models.adders import ADDERS
 from mnistsum.optimizer import SCHEDULES
 
 pytestmark = pytest.mark.usefixtures("new_process")
-NETWORK = """
-import importlib
-from mnistsum.models.classifiers.mlp import MLP
-
-class Network(MLP):
-    def __init__(self, config, rngs):
-        importlib.import_module("helper_of_init")
-        super().__init__(config, rngs)
-
-    def __call__(self, image):
-        importlib.import_module("helper_of_call")
-        return super().__call__(image)
-
-CLASSIFIERS = {"lazy": Network}
-"""
 
 
 @pytest.fixture
@@ -131,19 +114,6 @@ def test_helpers_are_recorded_as_they_were_run(write):
     assert found.keys() == {"own.py", "by_name", "package", "of_a_helper", "unlisted"}
     assert found["by_name"] == own.digest_code(b"WIDTH = 1")
     assert found["unlisted"] == own.digest_code(b"WIDTH = 3")
-
-
-def test_helpers_that_a_network_imports_late_are_recorded(write):
-    write("helper_of_init.py", "WIDTH = 1")
-    write("helper_of_call.py", "WIDTH = 2")
-    own.load_file(write("own.py", NETWORK))
-    assert own.executed_code().keys() == {"own.py"}
-    config = ModelConfig(classifier="lazy", widths=(8,))
-    model = abstract_model(config)
-    assert own.executed_code().keys() == {"own.py", "helper_of_init"}
-    shapes = jax.ShapeDtypeStruct((1, 28, 28, 1), "float32"), jax.ShapeDtypeStruct((1, 10), "float32")
-    jax.eval_shape(lambda model, image, number: model(image, number), model, *shapes)
-    assert own.network_code(config).keys() > {"own.py", "helper_of_init", "helper_of_call"}
 
 
 def test_a_module_imported_before_the_first_file_is_recorded_if_a_file_holds_it(write):

@@ -7,7 +7,7 @@ import pages
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from mnistsum.errors import InputError
@@ -192,15 +192,6 @@ def test_what_is_no_picture_is_refused_in_one_line(picture, answer):
     with pytest.raises(InputError, match=f"it: {answer}") as refusal:
         read_picture(picture, "it")
     assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_turned_as_pillow_turns_it(orientation):
-    exif = Image.Exif()
-    exif[0x112] = orientation
-    file = encode(seven(), "JPEG", exif=exif)
-    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(file)))
-    assert (read_picture(file, "it") == to_mnist(np.asarray(upright, float), "it").image).all()
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
