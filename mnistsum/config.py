@@ -89,9 +89,9 @@ class ModelConfig:
     classifier: str = "compact"  # a name in mnistsum/models/classifiers/, or your own
     widths: Sizes = ()  # channels or units of the classifier's layers, in order; empty: its defaults
     adder: str = "concat"  # a name in mnistsum/models/adders.py, or your own
-    adder_input: Literal["logits", "probabilities", "log_probabilities"] = "logits"  # how concat reads the digit
-    adder_gradient: bool = True  # whether the sum's gradient reaches the classifier
-    hidden: Size = 128  # units of the adder's hidden layer, in concat and direct
+    adder_input: Literal["logits", "probabilities", "log_probabilities"] = "logits"  # how `concat` reads it
+    adder_gradient: bool = True  # whether the gradient of the sum, and of a penalty, reaches the classifier
+    hidden: Size = 128  # units of the adder's hidden layer, if it has one
     initialization: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults; he: variance 2 / fan-in, biases 0
     dtype: DType = "float32"  # of the operands of convolutions and dense layers
 

@@ -60,6 +60,15 @@ def test_the_shapes_of_the_contract_hold_for_every_classifier(config):
     testing.check_shapes(config)
 
 
+def test_a_penalty_is_cut_from_the_classifier_as_the_sum_is():
+    class Fined(ADDERS["concat"]):
+        def penalty(self, features, digit, number):
+            return (digit**2).mean()
+
+    with added_names(ADDERS={"fined": Fined}):
+        testing.check_gradients(replace(CUT, adder="fined"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("config", [*PAIRS, CUT, replace(MLP, adder_input="log_probabilities")], ids=named)
 def test_the_contract_holds_for_every_pair(config):

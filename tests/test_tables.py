@@ -47,9 +47,3 @@ def test_what_a_reader_must_know_is_noted():
     ):
         assert output.count(note) == 1
     assert "b: its learning rate" not in output
-
-
-def test_shares_are_shown_in_percent_and_how_many_seeds_have_a_value():
-    assert tables.number({"mean": 0.98765, "sd": 0.0012, "reached": 3, "of": 3}, "%") == "98.77 ± 0.12"
-    assert tables.number({"mean": 1234.5, "sd": 1.0, "reached": 1, "of": 2}, ",.0f") == "1,234 (1 of 2)"
-    assert tables.number({"mean": None, "reached": 0, "of": 2}, "%") == "-"

@@ -58,17 +58,21 @@ class Model(nnx.Module):
 
     def add(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
         """Return sum logits from the output of `classify` and the one-hot number."""
-        if not self.adder_gradient:
-            features, digit = jax.lax.stop_gradient((features, digit))
-        total = self.adder(features, digit, number)
+        total = self.adder(*self._to_adder(features, digit), number)
         _check_width(self.adder, "sum logits", total, 19)
         return total.astype(jnp.float32)
 
     def __call__(self, image: Images, number: Number) -> Logits:
         features, digit = self.classify(image)
         total = self.add(features, digit, number)
-        penalty = self.adder.penalty(features, digit, number) if hasattr(self.adder, "penalty") else None
+        penalty = None
+        if hasattr(self.adder, "penalty"):
+            penalty = self.adder.penalty(*self._to_adder(features, digit), number)
         return Logits(digit, total, penalty)
+
+    def _to_adder(self, features: Features, digit: DigitLogits) -> tuple[Features, DigitLogits]:
+        """Return what the adder sees, without a way back for its gradient if the config cuts it."""
+        return (features, digit) if self.adder_gradient else jax.lax.stop_gradient((features, digit))
 
 
 def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
