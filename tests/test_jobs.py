@@ -3,6 +3,7 @@
 import contextlib
 import getpass
 import os
+import re
 import shutil
 import signal
 import socket
@@ -141,8 +142,8 @@ def test_slurm_jobs_that_end_without_results_are_named_soon_and_a_killed_program
     wait_until(lambda: waiting.poll() is not None, 10)
     output, errors = waiting.communicate()
     assert waiting.returncode == 1, errors
-    assert "smoke, seeds [0, 1]: CANCELLED: " in output
-    assert "smoke-adder-shift, seeds [0, 1]: NODE_FAIL: " in output
+    assert re.search(r"smoke, seeds \[(0, )?1\]: CANCELLED: ", output)  # the first may have ended before
+    assert re.search(r"smoke-adder-shift, seeds \[(0, )?1\]: NODE_FAIL: ", output)
     assert errors == "error: 2 of 2 jobs ended without results; --retry-failed submits them again\n"
 
     slurm.start("slurmd", "-D")
