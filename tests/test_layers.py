@@ -70,13 +70,13 @@ def test_a_norm_divides_each_example_by_its_own_root_mean_square():
 
 
 def test_initialization_fills_the_bounds_of_torch_or_has_hes_variance_of_two_over_fan_in():
-    he = Conv(ModelConfig(), 64, 64, 3, nnx.Rngs(0))
+    he = Conv(ModelConfig(), (3, 3, 64, 64), nnx.Rngs(0))
     np.testing.assert_allclose(np.asarray(he.kernel[...]).var(), 2 / (9 * 64), rtol=0.03)
     assert not he.bias[...].any()
     config = ModelConfig(initialization="torch")
     for layer, fan_in in (
-        (Conv(config, 64, 64, 3, nnx.Rngs(0)), 9 * 64),
-        (Conv(config, 1, 64, 5, nnx.Rngs(0)), 25),
+        (Conv(config, (3, 3, 64, 64), nnx.Rngs(0)), 9 * 64),
+        (Conv(config, (5, 5, 1, 64), nnx.Rngs(0)), 25),
         (Dense(config, 20, 128, nnx.Rngs(0)), 20),
     ):
         bound = 1 / math.sqrt(fan_in)  # torch.nn.Conv2d and Linear: kernel and bias uniform within

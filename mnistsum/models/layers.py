@@ -134,14 +134,15 @@ def flatten(maps: Float[Array, "channels height width batch"]) -> Float[Array, "
 
 
 class Conv(nnx.Module):
-    """A square convolution with bias: [inputs, height, width, batch] to [outputs, height', width', batch]."""
+    """A convolution with bias: [inputs, height, width, batch] to [outputs, height', width', batch].
 
-    def __init__(
-        self, config: ModelConfig, inputs: int, outputs: int, size: int, rngs: nnx.Rngs, stride=1, padding="SAME"
-    ):
-        kernel_init, bias_init = initializers(config, size * size * inputs)
-        self.kernel = nnx.Param(kernel_init(rngs.params(), (size, size, inputs, outputs), jnp.float32))
-        self.bias = nnx.Param(bias_init(rngs.params(), (outputs,), jnp.float32))
+    The kernel's shape is (height, width, inputs, outputs).
+    """
+
+    def __init__(self, config: ModelConfig, shape: tuple[int, int, int, int], rngs: nnx.Rngs, stride=1, padding="SAME"):
+        kernel_init, bias_init = initializers(config, math.prod(shape[:3]))
+        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
+        self.bias = nnx.Param(bias_init(rngs.params(), shape[3:], jnp.float32))
         self.stride, self.padding, self.dtype = stride, padding, config.dtype
 
     def __call__(self, maps: Float[Array, "inputs height width batch"]) -> Float[Array, "outputs height2 width2 batch"]:

@@ -31,7 +31,7 @@ class Compact(nnx.Module):
         for i, (inputs, outputs) in enumerate(zip((1, *widths), widths, strict=False)):
             size, stride = (5, 2) if i == 0 else (3, 1)
             padding = "SAME" if 1 < i < len(widths) - 1 else "VALID"
-            self.convs.append(Conv(config, inputs, outputs, size, rngs, stride, padding))
+            self.convs.append(Conv(config, (size, size, inputs, outputs), rngs, stride, padding))
             self.norms.append(Norm(outputs, rngs))
         self.features = 9 * widths[-1]
         self.output = Dense(config, self.features, 10, rngs)

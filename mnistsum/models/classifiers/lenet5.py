@@ -17,8 +17,8 @@ class LeNet5(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         c1, c2, f1, f2 = widths(config, (6, 16, 120, 84))
-        self.conv1 = Conv(config, 1, c1, 5, rngs)
-        self.conv2 = Conv(config, c1, c2, 5, rngs, padding="VALID")
+        self.conv1 = Conv(config, (5, 5, 1, c1), rngs)
+        self.conv2 = Conv(config, (5, 5, c1, c2), rngs, padding="VALID")
         self.dense1 = Dense(config, 25 * c2, f1, rngs)
         self.dense2 = Dense(config, f1, f2, rngs)
         self.features = f2

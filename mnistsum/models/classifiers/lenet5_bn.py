@@ -21,9 +21,9 @@ class LeNet5BN(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         c1, c2, f1, f2 = widths(config, (6, 16, 120, 84))
-        self.conv1 = Conv(config, 1, c1, 5, rngs)
+        self.conv1 = Conv(config, (5, 5, 1, c1), rngs)
         self.norm1 = nnx.BatchNorm(c1, axis=0, momentum=MOMENTUM, rngs=rngs)
-        self.conv2 = Conv(config, c1, c2, 5, rngs, padding="VALID")
+        self.conv2 = Conv(config, (5, 5, c1, c2), rngs, padding="VALID")
         self.norm2 = nnx.BatchNorm(c2, axis=0, momentum=MOMENTUM, rngs=rngs)
         self.dense1 = Dense(config, 25 * c2, f1, rngs)
         self.norm3 = nnx.BatchNorm(f1, momentum=MOMENTUM, rngs=rngs)

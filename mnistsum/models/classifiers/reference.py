@@ -17,13 +17,13 @@ class Reference(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         c1, c2, c3, c4, c5, c6 = widths(config, (32, 64, 128, 256, 512, 1024))
-        self.conv1 = Conv(config, 1, c1, 3, rngs)
-        self.conv2 = Conv(config, c1, c2, 3, rngs)
-        self.conv3 = Conv(config, c2, c3, 3, rngs)
-        self.conv4 = Conv(config, c3, c4, 3, rngs)
-        self.conv5 = Conv(config, c4, c5, 3, rngs, padding="VALID")
-        self.conv6 = Conv(config, c5, c6, 3, rngs, padding="VALID")
-        self.conv7 = Conv(config, c6, 10, 3, rngs, padding="VALID")
+        self.conv1 = Conv(config, (3, 3, 1, c1), rngs)
+        self.conv2 = Conv(config, (3, 3, c1, c2), rngs)
+        self.conv3 = Conv(config, (3, 3, c2, c3), rngs)
+        self.conv4 = Conv(config, (3, 3, c3, c4), rngs)
+        self.conv5 = Conv(config, (3, 3, c4, c5), rngs, padding="VALID")
+        self.conv6 = Conv(config, (3, 3, c5, c6), rngs, padding="VALID")
+        self.conv7 = Conv(config, (3, 3, c6, 10), rngs, padding="VALID")
         self.features = c6
 
     def __call__(self, image: Images) -> tuple[Features, DigitLogits]:

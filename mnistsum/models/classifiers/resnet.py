@@ -13,9 +13,9 @@ class Block(nnx.Module):
     """Norm, ReLU and convolution, twice, added to the input or, if shapes change, to a projection of the first ReLU."""
 
     def __init__(self, config: ModelConfig, inputs: int, outputs: int, rngs: nnx.Rngs, stride: int):
-        self.norm1, self.conv1 = Norm(inputs, rngs), Conv(config, inputs, outputs, 3, rngs, stride)
-        self.norm2, self.conv2 = Norm(outputs, rngs), Conv(config, outputs, outputs, 3, rngs)
-        self.project = Conv(config, inputs, outputs, 1, rngs, stride) if (inputs, stride) != (outputs, 1) else None
+        self.norm1, self.conv1 = Norm(inputs, rngs), Conv(config, (3, 3, inputs, outputs), rngs, stride)
+        self.norm2, self.conv2 = Norm(outputs, rngs), Conv(config, (3, 3, outputs, outputs), rngs)
+        self.project = Conv(config, (1, 1, inputs, outputs), rngs, stride) if (inputs, stride) != (outputs, 1) else None
 
     def __call__(self, maps: Float[Array, "c h w batch"]) -> Float[Array, "c2 h2 w2 batch"]:
         x = jax.nn.relu(self.norm1(maps))
@@ -33,7 +33,7 @@ class ResNet(nnx.Module):
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         widths = config.widths or (16, 32, 64)
         self.features = widths[-1]
-        self.stem = Conv(config, 1, widths[0], 5, rngs, stride=2, padding="VALID")
+        self.stem = Conv(config, (5, 5, 1, widths[0]), rngs, stride=2, padding="VALID")
         self.blocks = nnx.List()
         for i, (inputs, outputs) in enumerate(zip((widths[0], *widths), widths, strict=False)):
             self.blocks.append(Block(config, inputs, outputs, rngs, stride=1 if i == 0 else 2))

@@ -16,11 +16,11 @@ class Tiny(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         c1, c2, c3, c4, c5 = widths(config, (8, 16, 16, 16, 16))
-        self.conv1, self.norm1 = Conv(config, 1, c1, 3, rngs), Norm(c1, rngs)
-        self.conv2, self.norm2 = Conv(config, c1, c2, 3, rngs), Norm(c2, rngs)
-        self.conv3, self.norm3 = Conv(config, c2, c3, 3, rngs), Norm(c3, rngs)
-        self.conv4, self.norm4 = Conv(config, c3, c4, 3, rngs), Norm(c4, rngs)
-        self.conv5, self.norm5 = Conv(config, c4, c5, 3, rngs), Norm(c5, rngs)
+        self.conv1, self.norm1 = Conv(config, (3, 3, 1, c1), rngs), Norm(c1, rngs)
+        self.conv2, self.norm2 = Conv(config, (3, 3, c1, c2), rngs), Norm(c2, rngs)
+        self.conv3, self.norm3 = Conv(config, (3, 3, c2, c3), rngs), Norm(c3, rngs)
+        self.conv4, self.norm4 = Conv(config, (3, 3, c3, c4), rngs), Norm(c4, rngs)
+        self.conv5, self.norm5 = Conv(config, (3, 3, c4, c5), rngs), Norm(c5, rngs)
         self.features = c5
         self.output = Dense(config, c5, 10, rngs)
 
