@@ -171,7 +171,6 @@ def test_a_picture_of_anything_but_a_single_digit_gives_a_warning():
         np.random.default_rng(0).normal(200, 8, (200, 300, 3)),
         np.zeros((1, 1, 3)),
     ],
-    ids=["blank", "shaded", "noisy", "one pixel"],
 )
 def test_an_empty_page_is_said_to_be_empty(pixels):
     with pytest.raises(InputError, match="page: expected a digit, found an empty page"):
