@@ -13,10 +13,9 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -27,7 +26,7 @@ from experiments.configs.base import config as base
 from experiments.configs.reference import config as reference
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
 
-# JAX and PyTorch are imported in the functions that need them, after the command line is parsed.
+# JAX and PyTorch are loaded once the command line is parsed.
 
 RESULTS = Path(__file__).parent / "results" / "benchmark"
 TYPES = ("float32", "bfloat16")  # of the operands of products
@@ -78,10 +77,10 @@ QUICK = Size(WORKS[:2], rounds=3, batches=(500,), grows=False)
 
 def our_training(config: Config, split: Any, seeds: int = 0) -> Turn:
     """Return steps of training: of one run, or of each of `seeds` seeds in one vmapped program."""
-    import jax
+    import jax  # slow to load
 
-    from mnistsum.seeds import compile_advance_seeds, init_seeds
-    from mnistsum.train import compile_advance, init_state, make_recipe, split_keys
+    from mnistsum.seeds import compile_advance_seeds, init_seeds  # loads JAX
+    from mnistsum.train import compile_advance, init_state, make_recipe, split_keys  # loads JAX
 
     n = len(split.labels)
     recipe = make_recipe(config, n)
@@ -104,172 +103,38 @@ def our_training(config: Config, split: Any, seeds: int = 0) -> Turn:
 
 def our_model(config: ModelConfig) -> Any:
     """Return the model that both sides evaluate."""
-    import jax
+    import jax  # slow to load
 
-    from mnistsum.models import build
+    from mnistsum.models import build  # loads JAX
 
     return jax.jit(build, static_argnums=0)(config, jax.random.key(0))
 
 
-def our_evaluation(config: Config, split: Any) -> Turn:
+def our_evaluation(config: Config, model: Any, split: Any) -> Turn:
     """Return the evaluation of a model."""
-    from mnistsum.evaluation import evaluate
+    from mnistsum.evaluation import evaluate  # loads JAX
 
-    model = our_model(config.model)
     return lambda images: evaluate(config.data, model, type(split)(*(field[:images] for field in split)))
-
-
-def reference_layers() -> Any:
-    """Return PyTorch's layers of the write-up's classifier, named as ours."""
-    from torch import nn
-
-    layers, channels = nn.Sequential(), (1, 32, 64, 128, 256, 512, 1024)
-    for i, (inputs, outputs) in enumerate(pairwise(channels), 1):
-        layers.add_module(f"conv{i}", nn.Conv2d(inputs, outputs, 3, padding=int(i < 5)))
-        layers.append(nn.ReLU())
-        if i in (2, 4):
-            layers.append(nn.MaxPool2d(2))
-    layers.add_module("conv7", nn.Conv2d(1024, 10, 3))
-    return layers.append(nn.Flatten())
-
-
-def compact_layers(widths: Sequence[int]) -> Any:
-    """Return PyTorch's layers of `base`'s classifier, named as ours, with `_` for `.`."""
-    from torch import nn, ones, rsqrt
-
-    class Norm(nn.Module):
-        def __init__(self, channels: int):
-            super().__init__()
-            self.scale = nn.Parameter(ones(channels))
-
-        def forward(self, x):
-            return x * rsqrt(x.square().mean((1, 2, 3), keepdim=True) + 1e-6) * self.scale[:, None, None]
-
-    layers = nn.Sequential()
-    for i, (inputs, outputs) in enumerate(pairwise((1, *widths))):
-        size, stride, padding = (5, 2, 0) if i == 0 else (3, 1, int(1 < i < len(widths) - 1))
-        layers.add_module(f"convs_{i}", nn.Conv2d(inputs, outputs, size, stride, padding))
-        layers.add_module(f"norms_{i}", Norm(outputs))
-        layers.append(nn.ReLU())
-        if i == 1:
-            layers.append(nn.MaxPool2d(2))
-    layers.append(nn.Flatten())
-    layers.add_module("output", nn.Linear(9 * widths[-1], 10))
-    return layers
-
-
-def make_twin(config: ModelConfig) -> Any:
-    """Return PyTorch's network of the same layers, in its quickest layout."""
-    import torch
-    from torch import nn
-
-    classifier = reference_layers() if config.classifier == "reference" else compact_layers(config.widths)
-    adder = nn.Sequential()
-    adder.add_module("hidden", nn.Linear(20, config.hidden))
-    adder.append(nn.ReLU())
-    adder.add_module("output", nn.Linear(config.hidden, 19))
-    twin = nn.ModuleDict({"classifier": classifier, "adder": adder})
-    return twin.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing from the stub
-
-
-def copy_weights(model: Any, twin: Any) -> None:
-    """Give the twin the model's weights, or any values of the same structure."""
-    import torch
-
-    for name, parameter in twin.named_parameters():
-        *path, leaf = name.replace("_", ".").split(".")
-        layer = reduce(lambda part, key: part[int(key)] if key.isdecimal() else getattr(part, key), path, model)
-        values = np.array(getattr(layer, "kernel" if leaf == "weight" else leaf)[...])
-        values = values.transpose(3, 2, 0, 1) if values.ndim == 4 else values.T
-        parameter.data.copy_(torch.tensor(values))
-
-
-def torch_logits(twin: Any, pixels: Any, numbers: Any) -> tuple[Any, Any]:
-    """Return digit logits [batch, 10] of images, and sum logits [batch, k, 19] with each of their k numbers."""
-    import torch
-
-    from mnistsum.data import DEVIATION, MEAN
-
-    image = ((pixels / 255 - MEAN) / DEVIATION).contiguous(memory_format=torch.channels_last)
-    digit = twin["classifier"](image)
-    one_hot = torch.nn.functional.one_hot(numbers, 10).to(digit.dtype)
-    pairs = torch.cat([digit[:, None].expand(-1, numbers.shape[1], -1), one_hot], 2)
-    return digit, twin["adder"](pairs)
-
-
-def torch_loss(twin: Any, pixels: Any, labels: Any, numbers: Any) -> Any:
-    """Return the mean of both losses over a batch."""
-    from torch.nn.functional import cross_entropy
-
-    digit, sums = torch_logits(twin, pixels, numbers[:, None])
-    return (cross_entropy(digit.float(), labels) + cross_entropy(sums[:, 0].float(), labels + numbers)) / 2
-
-
-def torch_answers(twin: Any, pixels: Any, numbers: Any) -> tuple[Any, Any]:
-    """Return the most likely digit, and the most likely sum with each number."""
-    digit, sums = torch_logits(twin, pixels, numbers)
-    return digit.argmax(1), sums.argmax(2)
-
-
-def torch_training(config: Config, split: Any, compiled: bool) -> Turn:
-    """Return PyTorch's steps of training."""
-    import torch
-
-    twin = make_twin(config.model)
-    rate, momentum, decay = (getattr(config.optimizer, name) for name in ("learning_rate", "momentum", "weight_decay"))
-    if config.optimizer.name == "adamw":
-        rule: Any = torch.optim.AdamW(twin.parameters(), rate, (momentum, 0.999), weight_decay=decay, fused=True)
-    else:
-        rule = torch.optim.SGD(twin.parameters(), rate, momentum, fused=True)
-    loss_of = torch.compile(torch_loss, dynamic=False) if compiled else torch_loss
-    pixels, labels = torch.tensor(split.images).permute(0, 3, 1, 2), torch.tensor(split.labels).long()
-    size = config.training.batch_size
-
-    def turn(steps: int) -> None:
-        for chosen in torch.randperm(len(labels))[: steps * size].split(size):
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.model.dtype == "bfloat16"):
-                loss = loss_of(twin, pixels[chosen], labels[chosen], torch.randint(10, (size,)))
-            rule.zero_grad()
-            loss.backward()
-            rule.step()
-
-    return turn
-
-
-def torch_evaluation(config: Config, split: Any, frozen: bool, batch: int) -> Turn:
-    """Return PyTorch's evaluation of the same model, `batch` images at a time."""
-    import torch
-    from torch._inductor import config as inductor
-
-    twin = make_twin(config.model).eval()
-    copy_weights(our_model(config.model), twin)
-    answer = torch.compile(torch_answers, dynamic=False, options={"freezing": True}) if frozen else torch_answers
-    pixels = torch.tensor(split.images).permute(0, 3, 1, 2)
-    numbers = torch.arange(10).expand(batch, 10)
-
-    def turn(images: int) -> list[Any]:
-        reduced = torch.autocast("cpu", torch.bfloat16, enabled=config.model.dtype == "bfloat16")
-        with torch.no_grad(), reduced, inductor.patch(freezing=frozen):  # tracing reads this, not the options
-            return [answer(twin, part, numbers) for part in pixels[:images].split(batch)]
-
-    return turn
 
 
 def contestants(work: Work, data: Any, batches: Sequence[int]) -> dict[str, dict[str, Turn]]:
     """Return each side in each type, as the turns of its variants by name."""
+    from experiments import twins  # needs the extra `pytorch`
+
     sides: dict[str, dict[str, Turn]] = {}
     for dtype in TYPES:
         config = dataclasses.replace(work.config, model=dataclasses.replace(work.config.model, dtype=dtype))
         if work.trains:
             ours = our_training(config, data.train)
             variants = {
-                name: torch_training(config, data.train, compiled)
+                name: twins.training(config, data.train, compiled)
                 for name, compiled in (("eager", False), ("compiled", True))
             }
         else:
-            ours = our_evaluation(config, data.test)
+            model = our_model(config.model)
+            ours = our_evaluation(config, model, data.test)
             variants = {
-                f"{name}, {batch} at a time": torch_evaluation(config, data.test, frozen, batch)
+                f"{name}, {batch} at a time": twins.evaluation(config, model, data.test, frozen, batch)
                 for name, frozen in (("eager", False), ("frozen", True))
                 for batch in batches
             }
@@ -350,9 +215,9 @@ def describe_machine() -> dict[str, Any]:
 
 def measure(size: Size) -> dict[str, Any]:
     """Return all results, as JSON holds them."""
-    import torch._dynamo
+    import torch._dynamo  # needs the extra `pytorch`
 
-    from mnistsum.data import load
+    from mnistsum.data import load  # loads JAX
 
     torch._dynamo.config.recompile_limit = 64  # all variants share the functions that are compiled
     torch._dynamo.config.fail_on_recompile_limit_hit = True
@@ -440,7 +305,7 @@ def report(results: dict[str, Any]) -> str:
 
 def plot(growth: dict[str, Any], path: Path) -> None:
     """Draw seconds against images and seeds, on logarithmic axes."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # slow to load
 
     figure = Figure((8, 3.4), dpi=120, layout="constrained")
     panels = figure.subplots(1, 2)

@@ -31,7 +31,7 @@ def band(accuracy: float, images: int) -> tuple[float, float]:
 def table(lines: list[dict[str, Any]]) -> str:
     """Return the epochs that both logs show: losses, our accuracies with bands, whether the write-up's lie inside."""
     from experiments.comparison.tables import markdown  # imports JAX, too
-    from experiments.report import figures
+    from experiments.report import figures  # loads Matplotlib
 
     rows = []
     for line in lines:

@@ -44,9 +44,9 @@ def command(arguments: list[str]) -> int:
         raise InputError(f"--output {folder}: holds a run; name another folder, or --resume {folder}")
 
     from experiments import single  # JAX loads only for a valid command line
-    from experiments.training.job import check_own, prepare
-    from mnistsum.app.compiler import set_up_compiler
-    from mnistsum.app.console import say
+    from experiments.training.job import check_own, prepare  # loads JAX
+    from mnistsum.app.compiler import set_up_compiler  # loads JAX
+    from mnistsum.app.console import say  # loads JAX
 
     set_up_compiler()
     job = prepare(config, cli.format_command("run", arguments), init=options.init)

@@ -9,6 +9,7 @@ from experiments import cli
 from mnistsum.app.program import Parser
 from mnistsum.config import Config, override
 from mnistsum.errors import InputError
+from mnistsum.files import make_folder, write_whole
 
 DESCRIPTION = """\
 Train each recipe on each seed, and rank recipes by the mean validation accuracy of the outputs that they train.
@@ -39,12 +40,11 @@ def command(arguments: list[str]) -> int:
     configs = {recipe: _configure(base, recipe, options.validation) for recipe in options.recipes}
 
     from experiments.report.console import accuracies  # JAX loads only for a valid command line
-    from experiments.training import reuse
-    from experiments.training.job import check_own, prepare
-    from experiments.training.stops import VALIDATED
-    from mnistsum.app.compiler import set_up_compiler
-    from mnistsum.app.console import say
-    from mnistsum.files import make_folder, write_whole
+    from experiments.training import reuse  # loads JAX
+    from experiments.training.job import check_own, prepare  # loads JAX
+    from experiments.training.stops import VALIDATED  # loads JAX
+    from mnistsum.app.compiler import set_up_compiler  # loads JAX
+    from mnistsum.app.console import say  # loads JAX
 
     set_up_compiler()
     make_folder(options.output.parent)
@@ -64,8 +64,8 @@ def command(arguments: list[str]) -> int:
 
 def tabulate(runs: dict[str, list[Any]]) -> str:
     """Return a table of the recipes' finished runs, best first by the mean accuracy of the outputs that each trains."""
-    from experiments.comparison.tables import markdown
-    from experiments.training.job import machine
+    from experiments.comparison.tables import markdown  # loads JAX
+    from experiments.training.job import machine  # loads JAX
 
     used = [run for group in runs.values() for run in group]
     machines = {f"{machine(run.run)}, {run.summary['mode']}" for run in used}
@@ -99,8 +99,8 @@ def _rank(runs: list[Any]) -> tuple[bool, float]:
 
 def _accuracies(runs: list[Any]) -> dict[str, float]:
     """Return the mean accuracy of each output that is trained."""
-    from experiments.training.folder import judged_accuracy
-    from mnistsum.objective import trained_outputs
+    from experiments.training.folder import judged_accuracy  # loads JAX
+    from mnistsum.objective import trained_outputs  # loads JAX
 
     return {
         output: mean(judged_accuracy(run.summary["validation"], output) for run in runs)

@@ -8,6 +8,7 @@ from typing import Any
 from experiments import cli
 from mnistsum.app.program import Parser
 from mnistsum.errors import InputError
+from mnistsum.files import write_json, write_whole
 
 DESCRIPTION = """\
 Print a Markdown table of finished runs: means and standard deviations over seeds, a row for each config.
@@ -36,10 +37,9 @@ def command(arguments: list[str]) -> int:
         print(f"skipped: {skipped:,} folders without a finished run", file=sys.stderr)
 
     from experiments.comparison.grouping import group_by_key  # JAX loads only for a valid command line
-    from experiments.comparison.tables import markdown
-    from experiments.training import folder as files
-    from mnistsum.files import write_json, write_whole
-    from mnistsum.own import load_file
+    from experiments.comparison.tables import markdown  # loads JAX
+    from experiments.training import folder as files  # loads JAX
+    from mnistsum.own import load_file  # loads JAX
 
     for file in own:
         load_file(file)
@@ -57,7 +57,7 @@ def command(arguments: list[str]) -> int:
 
 def summarize(name: str, runs: list[Any]) -> dict[str, Any]:
     """Return the row of a config: what its runs share, and what each seed reached."""
-    from experiments.training.job import machine
+    from experiments.training.job import machine  # loads JAX
 
     run = runs[0].run
     return {
@@ -72,8 +72,8 @@ def summarize(name: str, runs: list[Any]) -> dict[str, Any]:
 
 def cells(row: dict[str, Any]) -> list[str]:
     """Return the cells of a config's row."""
-    from experiments.comparison.measures import spread
-    from experiments.comparison.tables import number
+    from experiments.comparison.measures import spread  # loads JAX
+    from experiments.comparison.tables import number  # loads JAX
 
     spreads = [number(spread(row[f"{output}_accuracy"]), "%") for output in OUTPUTS]
     accuracies = [f"{each} (n = {len(row['seeds'])})" for each in spreads]

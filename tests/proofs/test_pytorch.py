@@ -21,6 +21,7 @@ pytestmark = [
 @pytest.mark.parametrize("config", [benchmark.BASE, benchmark.REFERENCE], ids=["base", "reference"])
 def test_the_twins_have_the_same_loss_and_the_same_gradient_of_every_weight(config, mnist):
     torch = pytest.importorskip("torch", reason="the extra `pytorch` is not installed")
+    twins = pytest.importorskip("experiments.twins")
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="float32"))
     model = benchmark.our_model(config.model)
     images, labels, numbers = mnist.train.images[:32], mnist.train.labels[:32], np.arange(32) % 10
@@ -30,11 +31,11 @@ def test_the_twins_have_the_same_loss_and_the_same_gradient_of_every_weight(conf
         return objective(config.objective, with_parameters(model, params)(batch.image, batch.number), batch)
 
     ours, gradient = jax.jit(jax.value_and_grad(loss))(parameters(model))
-    twin, expected = benchmark.make_twin(config.model), benchmark.make_twin(config.model)
-    benchmark.copy_weights(model, twin)
-    benchmark.copy_weights(gradient, expected)  # our gradient, in their layout
+    twin, expected = twins.make_twin(config.model), twins.make_twin(config.model)
+    twins.copy_weights(model, twin)
+    twins.copy_weights(gradient, expected)  # our gradient, in their layout
     pixels = torch.tensor(images).permute(0, 3, 1, 2)
-    theirs = benchmark.torch_loss(twin, pixels, torch.tensor(labels).long(), torch.tensor(numbers))
+    theirs = twins.loss(twin, pixels, torch.tensor(labels).long(), torch.tensor(numbers))
     theirs.backward()
     np.testing.assert_allclose(float(ours), theirs.item(), rtol=1e-5)
     for (name, found), leaf in zip(twin.named_parameters(), expected.parameters(), strict=True):
