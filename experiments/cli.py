@@ -50,13 +50,13 @@ def own_file(name: str) -> Path | None:
 def load_config(text: str, overrides: Sequence[str] = ()) -> Config:
     """Return the config of NAME or NAME+field=value+..., with overrides; NAME may be a .py file.
 
-    A variant's own changes become part of its name, as in base-adder-shift.
+    A variant's own changes become part of its name, as in base-adder-shift, and win over overrides.
 
     Raises:
         InputError: if there is no such config, or a field or value is wrong.
     """
     name, *assignments = VARIANT.split(text)
-    config = override(_load(name), [*assignments, *overrides])
+    config = override(_load(name), [*overrides, *assignments])
     if config.name != name and config.name in (*config_names(), Config().name):
         raise InputError(f"{name}: expected Config(name=...) with a name of its own, found {config.name}")
     changes = [f"{short_name(key)}-{value}" for key, _, value in (each.partition("=") for each in assignments)]

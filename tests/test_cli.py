@@ -44,6 +44,10 @@ def test_a_variant_is_the_config_so_changed_and_named_by_its_changes(text, name,
     assert cli.load_config(text) == override(named, changes)
 
 
+def test_what_a_variant_says_of_itself_wins_over_an_override():
+    assert cli.load_config("base+training.epochs=3", ["training.epochs=1"]).training.epochs == 3
+
+
 def test_a_config_of_ones_own_gives_a_name_and_takes_none_of_a_shipped_config(own_code, tmp_path):
     for name, text in (("base", "Config(name='base')"), ("unnamed", "Config()")):
         file = tmp_path / f"{name}.py"
