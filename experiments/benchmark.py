@@ -306,6 +306,7 @@ def report(results: dict[str, Any]) -> str:
 def plot(growth: dict[str, Any], path: Path) -> None:
     """Draw seconds against images and seeds, on logarithmic axes."""
     from matplotlib.figure import Figure  # slow to load
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
 
     figure = Figure((8, 3.4), dpi=120, layout="constrained")
     panels = figure.subplots(1, 2)
@@ -317,8 +318,11 @@ def plot(growth: dict[str, Any], path: Path) -> None:
         panel.minorticks_off()
     for panel, label in zip(panels, ("images", "seeds"), strict=True):
         panel.set(xlabel=label, ylabel="training, s")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         panel.grid(alpha=0.3)
-        panel.legend(frameon=False)
+        panel.margins(y=0.2)  # room for the legend
+        panel.legend(frameon=False, loc="lower right")
     figure.savefig(path)
 
 
