@@ -69,10 +69,11 @@ def tabulate(runs: dict[str, list[Any]]) -> str:
 
     used = [run for group in runs.values() for run in group]
     machines = {f"{machine(run.run)}, {run.summary['mode']}" for run in used}
-    commits = {str(run.run["commit"])[:7] for run in used}
+    commits = {run.run["commit"] for run in used}
+    shortened = sorted(f"{commit[:7]}{commit[40:]}" for commit in commits)  # and whether it was dirty
     head = (
         f"Accuracies on {used[0].config.data.validation:,} validation images, means over seeds; the test set is not "
-        f"read. Trained on {'; '.join(sorted(machines))}, at commit {', '.join(sorted(commits))}."
+        f"read. Trained on {'; '.join(sorted(machines))}, at commit {', '.join(shortened)}."
     )
     header = ["recipe", "digit, %", "sum, %", "seeds", "parameters", "steps", "a step, ms"]
     ranked = sorted(runs.items(), key=lambda item: _rank(item[1]), reverse=True)

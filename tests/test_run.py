@@ -211,7 +211,7 @@ def test_a_report_holds_the_runs_scores_config_and_how_it_was_made(finished):
         *(f"{test[name]:.2%}" for name in ("digit_accuracy", "sum_accuracy", "consistency")),
         *(f"{test[name]:.4f} nats" for name in ("digit_loss", "sum_loss")),
         *(f"{cell:.1%}" for row in test["sum_accuracy_by_cell"] for cell in row),
-        *("optimizer.learning_rate 0.02", finished.run["versions"]["jaxlib"], finished.run["commit"] or ""),
+        *("optimizer.learning_rate 0.02", finished.run["versions"]["jaxlib"], finished.run["commit"]),
     ):
         assert shown in text, shown
 

@@ -61,8 +61,7 @@ def made_with(runs: list[dict[str, Any]]) -> dict[str, str]:
     """Return commit, versions and machine by name, from the `run.json` of runs; different values are joined."""
     values_by_name: dict[str, dict[str, None]] = {}
     for run in runs:
-        commit = (run["commit"] or "unknown") + (" with changes" if run["clean"] is False else "")
-        values = {"commit": commit, "python": run["python"], **run["versions"], "machine": machine(run)}
+        values = {"commit": run["commit"], "python": run["python"], **run["versions"], "machine": machine(run)}
         if "init" in run["settings"]:
             values["began from weights"] = run["settings"]["init"]
         for name, value in values.items():

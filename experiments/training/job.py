@@ -148,12 +148,10 @@ def unequal_fields(one: Config, other: Config) -> list[str]:
 
 def describe_run(job: Job, mode: str) -> dict[str, Any]:
     """Return the content of `run.json`: how the run was made, and the record of what decides it."""
-    changes = _git("status", "--porcelain", "--untracked-files=no")
     return {
         **job.record,
         "command": job.command,
-        "commit": _git("rev-parse", "HEAD"),
-        "clean": None if changes is None else not changes,
+        "commit": _commit(),
         "python": platform.python_version(),
         "cores": cores(),
         "mode": mode,
@@ -259,10 +257,11 @@ def _xla_flags() -> str:
     return " ".join(sorted(flag for flag in flags if "force_host_platform_device_count" not in flag))
 
 
-def _git(*arguments: str) -> str | None:
-    """Return git's output for this checkout; None outside a checkout or without git."""
+def _commit() -> str:
+    """Return this checkout's commit, with "-dirty" if tracked files differ from it; unknown outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"]
     try:
-        run = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
+        run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
     except FileNotFoundError:
-        return None
-    return run.stdout.strip() if run.returncode == 0 else None
+        return "unknown"
+    return run.stdout.strip() if run.returncode == 0 else "unknown"
