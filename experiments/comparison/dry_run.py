@@ -7,7 +7,7 @@ from rich.table import Table
 
 from experiments.report.console import duration
 from experiments.training import loop
-from experiments.training.job import Job, cores, hardware
+from experiments.training.job import Job, cores, cores_of, hardware
 from experiments.training.reuse import RunSet
 from experiments.training.stops import COMPARED
 from mnistsum.app.console import console, say
@@ -34,7 +34,7 @@ def show(run_sets: list[RunSet], trials: int) -> None:
     table.add_section()
     table.add_row("all", "", "", "", "", duration(total), style="bold")
     console.print(table)
-    say(f"device time on {cores()} cores of {hardware()}; no run was trained or written")
+    say(f"device time on {cores_of(hardware(), cores())}; no run was trained or written")
 
 
 def seconds(job: Job) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from experiments.training.folder import Finished
-from experiments.training.job import Job, cores, hardware
+from experiments.training.job import Job, cores, cores_of, hardware
 from experiments.training.runs import Progress as RunsProgress
 from experiments.training.runs import evaluated_split
 from mnistsum.app.console import console, say, score_table
@@ -16,8 +16,9 @@ from mnistsum.models.summary import count_multiply_adds, count_parameters, summa
 def introduce(job: Job) -> None:
     """Print device, data and the table of layers."""
     config, versions = job.config, job.record["versions"]
-    on = hardware() if job.recipe.devices == 1 else f"{job.recipe.devices} devices of {hardware()}"
-    say(f"{config.name}, seed {config.seed}, {config.model.dtype}, on {cores()} cores of {on}, jax {versions['jax']}")
+    device = hardware() if job.recipe.devices == 1 else f"{job.recipe.devices} devices of {hardware()}"
+    on = cores_of(device, cores())
+    say(f"{config.name}, seed {config.seed}, {config.model.dtype}, on {on}, jax {versions['jax']}")
     sizes = [f"{len(split.labels):,} {name}" for name, split in zip(job.data._fields, job.data, strict=True)]
     few = f"; trained on {config.data.train_images:,} of them" if config.data.train_images else ""
     say(f"{config.data.name}: {', '.join(sizes)} images{few}")

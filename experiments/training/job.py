@@ -163,8 +163,12 @@ def describe_run(job: Job, mode: str) -> dict[str, Any]:
 
 def machine(run: dict[str, Any]) -> str:
     """Describe, for a table, the machine of a run, such as "2 cores of AMD EPYC"."""
-    count = run["cores"]
-    return f"{count} core{'' if count == 1 else 's'} of {run['settings']['hardware']}"
+    return cores_of(run["settings"]["hardware"], run["cores"])
+
+
+def cores_of(hardware: str, count: int) -> str:
+    """Say how many cores of a processor, or beside a device, there are."""
+    return f"{count} core{'' if count == 1 else 's'} of {hardware}"
 
 
 def check_own(config: Config) -> list[str]:
