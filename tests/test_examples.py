@@ -2,7 +2,6 @@
 
 import doctest
 import importlib
-import inspect
 import re
 from pathlib import Path
 
@@ -37,7 +36,7 @@ def examples(name: str) -> list[doctest.DocTest]:
     module = importlib.import_module(f"mnistsum.{name}")
     found = []
     for value in vars(module).values():
-        if getattr(value, "__module__", None) == module.__name__ and (inspect.isclass(value) or callable(value)):
+        if getattr(value, "__module__", None) == module.__name__ and callable(value):
             found += doctest.DocTestFinder(exclude_empty=True).find(value, value.__name__, module=False, globs={})
     return [test for test in found if test.examples]
 

@@ -60,7 +60,6 @@ def test_a_run_leaves_the_files_of_its_folder(smoke):
 def test_the_summary_agrees_with_the_predictions_and_the_model(smoke):
     folder, _ = smoke
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["steps"] == 107
     assert 0 < summary["train_seconds"] < summary["wall_seconds"]
     config, model, temperatures, *_ = mnistsum.load_run(folder)
     data = load(config.data)
@@ -68,7 +67,6 @@ def test_the_summary_agrees_with_the_predictions_and_the_model(smoke):
     right = predictions["sum"] == data.test.labels[:, None] + np.arange(10)
     assert summary["test"]["digit_accuracy"] == (predictions["digit"] == data.test.labels).mean() > 0.85
     assert summary["test"]["sum_accuracy"] == right.mean()
-    assert (summary["test"]["images"], summary["test"]["pairs"]) == (10_000, 100_000)
     evaluation = evaluate(config.data, model, data.test)
     assert (evaluation.digit == predictions["digit"]).all()
     # This process compiles, and so rounds, unlike the run: only ties may differ.

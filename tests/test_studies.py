@@ -1,22 +1,24 @@
-"""The adders between `concat` and `learned_shift`."""
+"""The parts that studies define: adders between `concat` and `learned_shift`, and the literature's network."""
 
 import jax
 import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.studies import sharing
+from experiments.studies import mnist_net, sharing
 from mnistsum import testing
 from mnistsum.config import ModelConfig
 from mnistsum.own import added_names
 
+CONFIGS = {name: ModelConfig(classifier="mlp", widths=(32,), adder=name) for name in sharing.ADDERS}
+CONFIGS["mnist_net"] = mnist_net.config.model
 
-@pytest.mark.parametrize("adder", sharing.ADDERS)
-def test_the_quick_contract_holds(adder):
-    config = ModelConfig(classifier="mlp", widths=(32,), adder=adder)
-    with added_names(ADDERS=sharing.ADDERS):
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_quick_contract_holds(name):
+    with added_names(ADDERS=sharing.ADDERS, CLASSIFIERS=mnist_net.CLASSIFIERS):
         for check in (*testing.QUICK, testing.check_gradients):
-            check(config)
+            check(CONFIGS[name])
 
 
 @pytest.mark.parametrize("kind", [sharing.AnyShift, sharing.UnnormalizedShift])
