@@ -96,4 +96,4 @@ def test_every_figure_is_drawn_from_extreme_summaries(tmp_path):
     drawn += figures.curves([line])
     for i, figure in enumerate(drawn):
         figures.save([figure], tmp_path / f"{i}.png", dpi=30)
-    assert len(drawn) == 1 + 4 + 3 + 2
+    assert len(drawn) == 10
