@@ -2,22 +2,15 @@
 
 import json
 
-import numpy as np
 import pytest
 
-from experiments.reproduce import band, command, table
+from experiments.reproduce import command, table
 from mnistsum.errors import InputError
 
 
 def line(epoch: int, digit: float, sum_: float) -> dict:
     test = {"digit_accuracy": digit, "sum_accuracy": sum_, "digit_loss": 0.1, "sum_loss": 0.14, "images": 10_000}
     return {"epoch": float(epoch), "test": test}
-
-
-def test_the_band_is_wilsons_by_hand():
-    p, n, z = 0.99, 10_000, 1.959964
-    center, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    np.testing.assert_allclose(band(p, n), [(center - half) / (1 + z**2 / n), (center + half) / (1 + z**2 / n)])
 
 
 def test_the_table_says_which_figures_of_the_write_up_are_in_the_band():
