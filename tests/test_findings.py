@@ -13,4 +13,4 @@ FIGURE = re.compile(r"-?\d+\.\d\d(?!\d)(?: ± \d+\.\d\d| \[.*?\])?")
 def test_figures_are_in_the_linked_files(section):
     links = re.findall(r"\]\(\.\./(experiments/results/.*?\.md)", section)
     found = "".join((ROOT / link).read_text() for link in links).replace("+", "")
-    assert [figure for figure in FIGURE.findall(section) if figure not in found] == []
+    assert not [figure for figure in FIGURE.findall(section) if figure not in found]
