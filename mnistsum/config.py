@@ -106,7 +106,7 @@ class ObjectiveConfig:
         0
     """
 
-    name: str = "weighted"  # weighted: as above; or your own
+    name: str = "weighted"  # a name in mnistsum/objective.py, or your own
     digit_weight: Share = 0.5  # weight of the digit loss
     held_out: Annotated[int, Field(ge=0, le=7)] = 0  # numbers that get no sum loss with each digit (`held_out_cells`)
 
@@ -121,12 +121,12 @@ class OptimizerConfig:
         'one_cycle'
     """
 
-    name: str = "muon"  # sgd, adamw, muon (for matrices and kernels; Adam for the rest), or your own
+    name: str = "muon"  # a name in mnistsum/optimizer.py, or your own
     learning_rate: Positive = 0.02  # the schedule's peak
     momentum: Decay = 0.95  # of sgd, and of muon's matrices and kernels; b1 of adamw
     weight_decay: Amount = 0.0  # decoupled, scaled by the learning rate; with muon, of matrices and kernels only
-    schedule: str = "one_cycle"  # constant; one_cycle: linear rise, then linear fall to 0; or your own
-    warmup: Decay = 0.2  # fraction of steps in which the rate of one_cycle rises
+    schedule: str = "one_cycle"  # a name in mnistsum/optimizer.py, or your own
+    warmup: Decay = 0.2  # fraction of steps in which the rate rises, if the schedule has a rise
     average: Decay = 0.0  # decay of the weights' moving average, which is evaluated and saved; 0: no average
     clip_norm: Amount = 0.0  # maximum global norm of the gradient; 0: no clipping
     dtype: DType = "float32"  # of the operands of muon's products; all else is float32

@@ -219,9 +219,9 @@ def hardware() -> str:
     return models[0] if models else platform.processor() or platform.machine()
 
 
-def cores() -> int | None:
+def cores() -> int:
     """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def seconds_since_start() -> float:
