@@ -8,7 +8,7 @@ import importlib.util
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +16,7 @@ from typing import Any, TypeGuard
 
 from mnistsum.config import ModelConfig
 from mnistsum.errors import InputError
+from mnistsum.models import adders
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
 from mnistsum.objective import OBJECTIVES
@@ -182,9 +183,15 @@ def project_code(*folders: str) -> Mapping[str, str]:
 
 
 def network_code(config: ModelConfig) -> dict[str, str]:
-    """Return the digests of the code that may define a network: this project's, and that of users' files."""
-    classifier = CLASSIFIERS[config.classifier].__module__.replace(".", "/") + ".py"
-    ours = project_code(NETWORKS)
+    """Return the digests of the code that may define a network: this project's, and that of users' files.
+
+    It leaves out classifiers and adders of this project that the network does not use.
+    """
+    classifier, adder = CLASSIFIERS[config.classifier].__module__.replace(".", "/") + ".py", ADDERS[config.adder]
+    ours = dict(project_code(NETWORKS))
+    if adder.__module__ == adders.__name__:
+        others = {ADDERS[name].__name__ for name in SHIPPED["ADDERS"]} - {adder.__name__}
+        ours[f"{NETWORKS}/adders.py"] = digest_code(Path(adders.__file__).read_bytes(), {"ADDERS", *others})
     unused = {f"{NETWORKS}/summary.py"}  # which only describes them
     if classifier in ours:
         unused |= {name for name in ours if name.startswith(f"{NETWORKS}/classifiers/") and name != classifier}
@@ -244,19 +251,32 @@ def _content(module: ModuleType) -> bytes:
     return file.read_bytes() if file.is_file() else module.__loader__.get_data(str(file))  # pyright: ignore
 
 
-def digest_code(source: bytes) -> str:
+def digest_code(source: bytes, left_out: Collection[str] = ()) -> str:
     """Return a digest of a module's code without comments and docstrings, or of its bytes if it is not source.
+
+    Args:
+        source: the module's bytes.
+        left_out: names that the module defines, as a class or with a type, whose definitions do not count.
 
     Examples:
         >>> from mnistsum.own import digest_code
         >>> digest_code(b"x = 1  # one") == digest_code(b"x  =  1")
+        True
+        >>> digest_code(b"x = 1; y: int = 2", {"y"}) == digest_code(b"x = 1")
         True
     """
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):  # bytecode
         return hashlib.sha256(source).hexdigest()[:16]
+    tree.body = [node for node in tree.body if _name(node) not in left_out]
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
     return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16]
+
+
+def _name(node: ast.stmt) -> str | None:
+    """Return what a statement defines: the name of a class, a function or a variable with a type."""
+    target = getattr(node, "target", None)
+    return getattr(node, "name", getattr(target, "id", None))

@@ -32,7 +32,7 @@ DIGIT, NUMBER = jax.random.normal(KEY, (6, 10)), jax.nn.one_hot(jnp.arange(6), 1
     ],
 )
 def test_a_name_stays_that_of_one_network(mnist, name, widths, logits):
-    """Its first logits: no other test would notice a ReLU left out of these five."""
+    """Its first logits: no other test would notice a ReLU left out."""
     model = BUILD(ModelConfig(classifier=name, widths=widths), KEY)
     images = scale(DataConfig(), jnp.asarray(mnist.test.images[:2]))
     _, digit = jax.jit(lambda model, images: model.classify(images))(model, images)

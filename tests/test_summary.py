@@ -36,7 +36,7 @@ def test_the_reference_has_the_parameters_of_the_write_up_and_its_multiply_adds(
         ("vit", 71_626, 3_878_736),
     ],
 )
-def test_size_and_work_of_each_classifier_with_an_adder_of_no_parameters(classifier, parameters, work):
+def test_size_and_work_of_each_classifier_with_the_2_000_multiply_adds_of_shift(classifier, parameters, work):
     config = ModelConfig(classifier=classifier, adder="shift")
     assert count_parameters(config) == parameters
     assert count_multiply_adds(config) == work  # a lost pool or stride would change them
