@@ -75,15 +75,16 @@ FULL = Size(WORKS, rounds=7, batches=(100, 500, 1_000), grows=True)
 QUICK = Size(WORKS[:2], rounds=3, batches=(500,), grows=False)
 
 
-def our_training(config: Config, split: Any, seeds: int = 0) -> Turn:
+def our_training(config: Config, data: Any, seeds: int = 0) -> Turn:
     """Return steps of training: of one run, or of each of `seeds` seeds in one vmapped program."""
     import jax  # slow to load
 
+    from experiments.training.job import prepare  # loads JAX
     from mnistsum.seeds import compile_advance_seeds, init_seeds  # loads JAX
-    from mnistsum.train import compile_advance, init_state, make_recipe, split_keys  # loads JAX
+    from mnistsum.train import compile_advance, init_state, split_keys  # loads JAX
 
-    n = len(split.labels)
-    recipe = make_recipe(config, n)
+    split, n = data.train, len(data.train.labels)
+    recipe = prepare(config, "python -m experiments.benchmark", data).recipe
     if seeds:
         program = compile_advance_seeds(recipe, n, seeds)
         keys, state, split = init_seeds(recipe, range(seeds), split)
@@ -114,7 +115,7 @@ def our_evaluation(config: Config, model: Any, split: Any) -> Turn:
     """Return the evaluation of a model."""
     from mnistsum.evaluation import evaluate  # loads JAX
 
-    return lambda images: evaluate(config.data, model, type(split)(*(field[:images] for field in split)))
+    return lambda images: evaluate(config.data, model, split._make(field[:images] for field in split))
 
 
 def contestants(work: Work, data: Any, batches: Sequence[int]) -> dict[str, dict[str, Turn]]:
@@ -125,7 +126,7 @@ def contestants(work: Work, data: Any, batches: Sequence[int]) -> dict[str, dict
     for dtype in TYPES:
         config = dataclasses.replace(work.config, model=dataclasses.replace(work.config.model, dtype=dtype))
         if work.trains:
-            ours = our_training(config, data.train)
+            ours = our_training(config, data)
             variants = {
                 name: twins.training(config, data.train, compiled)
                 for name, compiled in (("eager", False), ("compiled", True))
@@ -169,17 +170,18 @@ def time_row(work: Work, data: Any, size: Size) -> dict[str, Any]:
     return {"variants": variants, "seconds": {side: [s / unit for s in taken] for side, taken in seconds.items()}}
 
 
-def time_growth(train: Any, rounds: int) -> dict[str, Any]:
+def time_growth(data: Any, rounds: int) -> dict[str, Any]:
     """Return the seconds of training `base` by number of images, and by number of seeds in both ways."""
     config = dataclasses.replace(base, **PLAIN)
     turns: dict[tuple[str, int], Callable[[], Any]] = {}
     for n in IMAGES:
-        turn = our_training(config, type(train)(*(field[:n] for field in train)))
+        few = data._replace(train=data.train._make(field[:n] for field in data.train))
+        turn = our_training(config, few)
         turns["one epoch", n] = partial(turn, n // config.training.batch_size)
-    single = our_training(config, train)
+    single = our_training(config, data)
     for n in SEEDS:
         turns["seeds one by one", n] = lambda n=n: [single(SEED_STEPS) for _ in range(n)]
-        turns["seeds in one program", n] = partial(our_training(config, train, n), SEED_STEPS)
+        turns["seeds in one program", n] = partial(our_training(config, data, n), SEED_STEPS)
     seconds = interleave(turns, rounds)
     growth: dict[str, dict[str, list[float]]] = {}
     for (name, n), taken in seconds.items():
@@ -228,7 +230,7 @@ def measure(size: Size) -> dict[str, Any]:
         results["rows"][work.name] = time_row(work, data, size)
     if size.grows:
         print("timing: growth", flush=True)
-        results["growth"] = time_growth(data.train, size.rounds)
+        results["growth"] = time_growth(data, size.rounds)
     return results
 
 
