@@ -1,6 +1,5 @@
 """Learns digits from sums of numbers written in images: `python -m experiments.addition --digits 2 --seeds 10`."""
 
-import dataclasses
 import json
 import math
 import time
@@ -16,6 +15,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from experiments import cli
+from experiments.comparison.measures import spread
+from experiments.comparison.tables import markdown, number
 from experiments.training.job import Job, describe_run, prepare
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.program import Parser
@@ -23,6 +24,7 @@ from mnistsum.config import DataConfig
 from mnistsum.data import augment, scale
 from mnistsum.errors import InputError
 from mnistsum.evaluation import in_chunks
+from mnistsum.files import write_whole
 from mnistsum.models import build, in_evaluation, in_training, parameters, rebuilt, with_parameters
 from mnistsum.optimizer import optimizer
 from mnistsum.train import split_keys
@@ -35,6 +37,8 @@ arXiv:1805.10872). Each training image is used in one example, so there are 60,0
 Classifier, distortions and optimizer are those of the config; a step sees about training.batch_size images. The loss is
 the negative log-likelihood of the sum, exact. A sum is read from the most likely digits.
 """
+SCORES = ("digit_accuracy", "sum_accuracy")
+READ = 0.9  # of digits: a seed below has not learned to read
 IMPOSSIBLE = -1e30  # the logarithm of a probability of 0: finite, because -inf gives nan in a gradient
 
 
@@ -75,9 +79,8 @@ def log_likelihood(digits: Float[Array, "2 length 10"], total: Int[Array, " leng
 
 def digits_of_sum(labels: Int[np.ndarray, "examples 2 length"]) -> Int[np.ndarray, "examples length+1"]:
     """Return the digits of each sum, the leftmost first; Python's integers, as sums of fifteen digits are large."""
-    length = labels.shape[-1]
     sums = [sum(int("".join(map(str, number))) for number in example) for example in labels.tolist()]
-    return np.array([[int(digit) for digit in f"{total:0{length + 1}d}"] for total in sums], np.int32)
+    return np.array([[int(digit) for digit in f"{total:0{labels.shape[-1] + 1}d}"] for total in sums], np.int32)
 
 
 def train(job: Job, length: int, seed: int) -> Any:
@@ -95,8 +98,8 @@ def train(job: Job, length: int, seed: int) -> Any:
     state = State(jnp.int32(0), classifier, rule.init(parameters(classifier)), jax.tree.map(jnp.copy, classifier))
     advance = jax.jit(partial(train_epoch, job, rule, size), donate_argnums=1)
     for epoch in range(math.ceil(steps / per_epoch)):
-        end = min((epoch + 1) * per_epoch, steps)
-        state = advance(keys, state, (images, jnp.asarray(examples), jnp.asarray(totals)), jnp.int32(end))
+        end = jnp.int32(min((epoch + 1) * per_epoch, steps))
+        state = advance(keys, state, (images, jnp.asarray(examples), jnp.asarray(totals)), end)
     return in_evaluation(state.average if config.optimizer.average else state.classifier)
 
 
@@ -143,8 +146,17 @@ def evaluate(config: DataConfig, classifier: Any, test: Split, length: int, seed
     chosen = np.random.RandomState(seed).permutation(len(labels))
     examples = chosen[: len(labels) // (2 * length) * 2 * length].reshape(-1, 2, length)
     right = (digits_of_sum(read[examples]) == digits_of_sum(labels[examples])).all(-1)
-    digits = float((read == labels).mean())
-    return {"digit_accuracy": digits, "sum_accuracy": float(right.mean()), "sums": len(examples)}
+    return {SCORES[0]: float((read == labels).mean()), SCORES[1]: float(right.mean()), "sums": len(examples)}
+
+
+def table(lines: list[dict[str, Any]]) -> str:
+    """Return means over the seeds that learned to read, and how many did, by config and number of digits."""
+    rows = []
+    for key in sorted({(line["config"], line["digits"]) for line in lines}):
+        group = [line for line in lines if (line["config"], line["digits"]) == key]
+        read = [[line[name] if line[SCORES[0]] > READ else None for line in group] for name in SCORES]
+        rows.append([*key, *(number(spread(accuracies), "%") for accuracies in read)])
+    return markdown(["config", "N", "digits, %", "sums, %"], rows) + "\n"
 
 
 def parser() -> Parser:
@@ -153,7 +165,7 @@ def parser() -> Parser:
     parser.add_argument("--digits", type=int, default=1, help="of each of the two numbers")
     parser.add_argument("--seeds", type=int, default=1, help="how many, from seed 0 on")
     parser.add_argument("--config", default="base", help="a config, a variant of one, or your own .py file")
-    parser.add_argument("--output", type=Path, help="a .jsonl file to which a line per seed is added")
+    parser.add_argument("--output", type=Path, help="a .jsonl file for a line per seed; a table is put beside it")
     return parser
 
 
@@ -163,14 +175,13 @@ def command(arguments: list[str]) -> int:
     options = parser().parse_args(words)
     if options.digits < 1 or options.seeds < 1:
         raise InputError("--digits and --seeds: expected 1 or more")
-    config = cli.load_config(options.config, ["data.validation=0", *overrides])
+    config = cli.load_config(options.config, ["data.validation=0", "devices=1", *overrides])
     set_up_compiler()
-    job = prepare(dataclasses.replace(config, devices=1), cli.format_command("addition", arguments))
+    job = prepare(config, cli.format_command("addition", arguments))
     about = {name: describe_run(job, "")[name] for name in ("command", "commit", "versions", "settings", "cores")}
     for seed in range(options.seeds):
         start = time.perf_counter()
-        classifier = train(job, options.digits, seed)
-        scores = evaluate(config.data, classifier, job.data.test, options.digits, seed)
+        scores = evaluate(config.data, train(job, options.digits, seed), job.data.test, options.digits, seed)
         print(
             f"N = {options.digits}, seed {seed}: digits {scores['digit_accuracy']:.2%}, "
             f"sums {scores['sum_accuracy']:.2%} of {scores['sums']:,} ({time.perf_counter() - start:.0f} s)",
@@ -180,6 +191,8 @@ def command(arguments: list[str]) -> int:
             line = {"config": config.name, "digits": options.digits, "seed": seed, **scores, **about}
             with options.output.open("a") as file:
                 file.write(json.dumps(line) + "\n")
+            lines = [json.loads(text) for text in options.output.read_text().splitlines()]
+            write_whole(options.output.with_suffix(".md"), table(lines))
     return 0
 
 
