@@ -146,10 +146,14 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
 
 
 def outcomes(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Return whether each digit [configs, seeds, images] and each sum [configs, seeds, images, 10] is right."""
+    """Return whether each digit [configs, seeds, images] and each sum [configs, seeds, images, 10] is right.
+
+    Images are in the order of their labels, `np.argsort(labels, kind="stable")`, in which they compress best.
+    """
     answers = [zip(*(right_answers(run, labels) for run in config_runs), strict=True) for config_runs in runs.values()]
     digit, total = zip(*answers, strict=True)
-    return {"digit": np.array(digit), "sum": np.array(total)}
+    order = np.argsort(labels, kind="stable")
+    return {"digit": np.array(digit).take(order, 2), "sum": np.array(total).take(order, 2)}
 
 
 def contrasts(rows: list[dict[str, Any]], right: dict[str, np.ndarray]) -> list[dict[str, dict[str, Any]]]:
