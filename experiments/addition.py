@@ -111,9 +111,8 @@ def train_epoch(job: Job, rule: optax.GradientTransformation, size: int, keys: K
 
     def step(_: Any, state: State) -> State:
         batch = lax.dynamic_slice(order, (state.step % per_epoch * size,), (size,))
-        pixels = augment(
-            job.config.augment, jax.random.fold_in(keys.augment, state.step), images.images[examples[batch].ravel()]
-        )
+        drawn = images.images[examples[batch].ravel()]
+        pixels = augment(job.config.augment, jax.random.fold_in(keys.augment, state.step), drawn)
         return train_step(job, rule, keys, state, scale(job.config.data, pixels), totals[batch])
 
     return lax.fori_loop(state.step, end, step, state)
@@ -178,7 +177,8 @@ def command(arguments: list[str]) -> int:
     config = cli.load_config(options.config, ["data.validation=0", "devices=1", *overrides])
     set_up_compiler()
     job = prepare(config, cli.format_command("addition", arguments))
-    about = {name: describe_run(job, "")[name] for name in ("command", "commit", "versions", "settings", "cores")}
+    run = describe_run(job, "seeds one by one")
+    about = {name: run[name] for name in ("command", "commit", "versions", "settings", "cores")}
     for seed in range(options.seeds):
         start = time.perf_counter()
         scores = evaluate(config.data, train(job, options.digits, seed), job.data.test, options.digits, seed)

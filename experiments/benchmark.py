@@ -10,7 +10,6 @@ import json
 import math
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -193,24 +192,20 @@ def time_growth(data: Any, rounds: int) -> dict[str, Any]:
 
 def describe_machine() -> dict[str, Any]:
     """Return processor, cores, flags that decide how quick a type is, versions and commit."""
+    from experiments.training.job import commit, cores  # loads JAX
+
     file = Path("/proc/cpuinfo")
     lines = file.read_text().split("\n\n")[0].splitlines() if file.exists() else []
     cpu = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-    )
     return {
         "processor": cpu.get("model name", platform.machine()),
         "family": cpu.get("cpu family", "unknown"),
         "model": cpu.get("model", "unknown"),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "flags": [flag for flag in ("avx512_bf16", "amx_bf16") if flag in cpu.get("flags", "").split()],
         "versions": {"Python": platform.python_version()}
         | {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "torch")},
-        "commit": git.stdout.strip() or "unknown",
+        "commit": commit(),
         "load": os.getloadavg()[0],
     }
 
@@ -255,12 +250,6 @@ def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    alignment = ["---"] * 2 + ["--:"] * (len(header) - 2)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, alignment, *rows))
-
-
 def tabulate_row(name: str, row: dict[str, Any]) -> list[list[str]]:
     """Return a row's lines: one per type, and one of each side in its quicker type."""
     seconds = row["seconds"]
@@ -277,6 +266,8 @@ def tabulate_row(name: str, row: dict[str, Any]) -> list[list[str]]:
 
 def report(results: dict[str, Any]) -> str:
     """Return the results in Markdown."""
+    from experiments.comparison.tables import markdown  # loads JAX
+
     machine, rows = results["machine"], results["rows"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     header = ["work", "type", "mnistsum, ms", "PyTorch, ms", "PyTorch's variant", "PyTorch's time / ours"]
@@ -291,7 +282,7 @@ def report(results: dict[str, Any]) -> str:
         f"flags: {', '.join(machine['flags']) or 'no bfloat16'}); {versions}; commit {machine['commit']}; "
         f"{results['rounds']} rounds; load average before {machine['load']:.2f} (other work slows PyTorch most).",
         METHOD,
-        table(header, [line for each in rows.items() for line in tabulate_row(*each)]),
+        markdown(header, [line for each in rows.items() for line in tabulate_row(*each)], (0, 1)),
         f"The quicker type on this processor is {quicker}: in bfloat16, a {name} takes {spread(share['mnistsum'])} of "
         f"its time in float32, and {spread(share['PyTorch'])} in PyTorch.",
     ]
@@ -301,14 +292,14 @@ def report(results: dict[str, Any]) -> str:
             for kind, series in results["growth"].items()
             for size, seconds in zip(series["sizes"], series["seconds"], strict=True)
         ]
-        parts.append(table(["training of `base`", "images or seeds", "seconds", "log-log slope"], lines))
+        parts.append(markdown(["training of `base`", "images or seeds", "seconds", "log-log slope"], lines))
     return "\n\n".join(parts) + "\n"
 
 
 def plot(growth: dict[str, Any], path: Path) -> None:
     """Draw seconds against images and seeds, on logarithmic axes."""
     from matplotlib.figure import Figure  # slow to load
-    from matplotlib.ticker import LogLocator, StrMethodFormatter
+    from matplotlib.ticker import LogLocator, StrMethodFormatter  # slow to load
 
     figure = Figure((8, 3.4), dpi=120, layout="constrained")
     panels = figure.subplots(1, 2)

@@ -53,8 +53,6 @@ def compact_layers(widths: Sequence[int]) -> Any:
 
 def make_twin(config: ModelConfig) -> Any:
     """Return PyTorch's network of the same layers, in its quickest layout."""
-    import torch
-
     classifier = reference_layers() if config.classifier == "reference" else compact_layers(config.widths)
     adder = nn.Sequential()
     adder.add_module("hidden", nn.Linear(20, config.hidden))

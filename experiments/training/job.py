@@ -151,7 +151,7 @@ def describe_run(job: Job, mode: str) -> dict[str, Any]:
     return {
         **job.record,
         "command": job.command,
-        "commit": _commit(),
+        "commit": commit(),
         "python": platform.python_version(),
         "cores": cores(),
         "mode": mode,
@@ -261,7 +261,7 @@ def _xla_flags() -> str:
     return " ".join(sorted(flag for flag in flags if "force_host_platform_device_count" not in flag))
 
 
-def _commit() -> str:
+def commit() -> str:
     """Return this checkout's commit, with "-dirty" if tracked files differ from it; unknown outside a checkout."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"]
     try:
