@@ -1,7 +1,8 @@
 """Time this project against PyTorch on the same work, on the processor, and how the cost of training grows.
 
 Four rows: a training step and the evaluation of the networks of `base` and `reference`, in float32 and in bfloat16 on
-both sides. PyTorch's side is the quickest of its variants. The extra `pytorch` installs it.
+both sides. PyTorch's side is the quickest of its variants. The extra `pytorch` installs it. A fifth row is a product of
+matrices, whose rate both can at best reach.
 """
 
 import argparse
@@ -33,14 +34,16 @@ PLAIN = {"devices": 1, "training": TrainingConfig(epochs=1e6)}  # no turn reache
 ADAM = OptimizerConfig(name="adamw", learning_rate=1e-3, schedule="constant")  # PyTorch has no Muon like ours
 BASE = dataclasses.replace(base, **PLAIN, data=DataConfig(), augment=AugmentConfig(), optimizer=ADAM)
 REFERENCE = dataclasses.replace(reference, **PLAIN, data=DataConfig())
-IMAGES = (600, 2_000, 6_000, 20_000, 55_000)  # trained on, one epoch each
+PRODUCT = 2_048  # rows and columns of both matrices
+IMAGES = (640, 2_048, 6_400, 20_480, 54_912)  # trained on, one epoch each: whole batches
 SEEDS = (1, 2, 4, 8)
 SEED_STEPS = 40  # of each seed
 METHOD = """\
 Medians over rounds in which each side takes its turn in each type, and their range. A ratio is PyTorch's time divided
 by that of mnistsum in the same round: above 1, mnistsum is quicker. PyTorch: the quickest of its variants, with
 channels_last maps and a fused optimizer; "frozen" is compiled with constant weights. An evaluation is of 10,000 images,
-each with all ten numbers."""
+each with all ten numbers. The peak is the rate of the quicker side's product of matrices in the same type; the work is
+that of `--dry-run`'s multiply-adds, three times in training."""
 
 Turn = Callable[[int], Any]  # takes some steps or evaluates some images
 
@@ -49,10 +52,10 @@ class Work(NamedTuple):
     """What a row times."""
 
     name: str
-    config: Config
+    config: Config | None  # None: a product of two matrices
     trains: bool  # or else evaluates
-    amount: int  # steps or images of a turn
-    screened: int  # steps or images with which PyTorch's variants are compared
+    amount: int  # steps, images or products of a turn
+    screened: int  # those with which PyTorch's variants are compared
 
 
 class Size(NamedTuple):
@@ -65,13 +68,14 @@ class Size(NamedTuple):
 
 
 WORKS = (
+    Work(f"product of {PRODUCT:,} x {PRODUCT:,} matrices", None, True, 10, 1),
     Work("step of `base`'s network", BASE, True, 100, 20),
     Work("evaluation of `base`'s network", BASE, False, 10_000, 2_000),
     Work("step of `reference`", REFERENCE, True, 4, 2),
     Work("evaluation of `reference`", REFERENCE, False, 10_000, 1_000),
 )
 FULL = Size(WORKS, rounds=7, batches=(100, 500, 1_000), grows=True)
-QUICK = Size(WORKS[:2], rounds=3, batches=(500,), grows=False)
+QUICK = Size(WORKS[:3], rounds=3, batches=(500,), grows=False)
 
 
 def our_training(config: Config, data: Any, seeds: int = 0) -> Turn:
@@ -117,14 +121,14 @@ def our_evaluation(config: Config, model: Any, split: Any) -> Turn:
     return lambda images: evaluate(config.data, model, split._make(field[:images] for field in split))
 
 
-def contestants(work: Work, data: Any, batches: Sequence[int]) -> dict[str, dict[str, Turn]]:
-    """Return each side in each type, as the turns of its variants by name."""
+def contestants(config: Config, trains: bool, data: Any, batches: Sequence[int]) -> dict[str, dict[str, Turn]]:
+    """Return each side in each type, as the turns of its variants by name; they train, or else evaluate."""
     from experiments import twins  # needs the extra `pytorch`
 
     sides: dict[str, dict[str, Turn]] = {}
     for dtype in TYPES:
-        config = dataclasses.replace(work.config, model=dataclasses.replace(work.config.model, dtype=dtype))
-        if work.trains:
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=dtype))
+        if trains:
             ours = our_training(config, data)
             variants = {
                 name: twins.training(config, data.train, compiled)
@@ -142,6 +146,29 @@ def contestants(work: Work, data: Any, batches: Sequence[int]) -> dict[str, dict
     return sides
 
 
+def products() -> dict[str, dict[str, Turn]]:
+    """Return a product of two matrices on each side in each type, as `contestants` returns a row's work."""
+    import jax  # slow to load
+    import jax.numpy as jnp  # slow to load
+    import torch  # needs the extra `pytorch`
+
+    def repeat(product: Callable[..., Any], left: Any, right: Any) -> Turn:
+        def turn(times: int) -> None:
+            for _ in range(times):
+                jax.block_until_ready(product(left, right))
+
+        return turn
+
+    pair = np.random.RandomState(0).standard_normal((2, PRODUCT, PRODUCT))
+    product = jax.jit(partial(jnp.dot, preferred_element_type=jnp.float32))
+    sides: dict[str, dict[str, Turn]] = {}
+    for dtype in TYPES:
+        theirs = torch.tensor(pair, dtype=getattr(torch, dtype))
+        sides[f"mnistsum {dtype}"] = {"": repeat(product, *jnp.asarray(pair, dtype))}
+        sides[f"PyTorch {dtype}"] = {"eager": repeat(torch.mm, *theirs)}
+    return sides
+
+
 def interleave(turns: dict[Any, Callable[[], Any]], rounds: int) -> dict[Any, list[float]]:
     """Return the seconds of each turn in each round; every second round is in reverse order."""
     for turn in turns.values():  # compile and warm up
@@ -155,9 +182,20 @@ def interleave(turns: dict[Any, Callable[[], Any]], rounds: int) -> dict[Any, li
     return seconds
 
 
+def operations(work: Work) -> int:
+    """Return the additions and multiplications of a step, of an evaluation, or of a product."""
+    from mnistsum.models.summary import count_multiply_adds  # loads JAX
+
+    if work.config is None:
+        return 2 * PRODUCT**3
+    images = 3 * work.config.training.batch_size if work.trains else work.amount
+    return 2 * count_multiply_adds(work.config.model) * images
+
+
 def time_row(work: Work, data: Any, size: Size) -> dict[str, Any]:
-    """Return the seconds of a row, by side and type and round, and the variant of each."""
-    sides = contestants(work, data, size.batches)
+    """Return the seconds of a row, by side and type and round, the variant of each, and the operations."""
+    config = work.config
+    sides = products() if config is None else contestants(config, work.trains, data, size.batches)
     variants = {}
     for side, turns in sides.items():
         screened = interleave({name: partial(turn, work.screened) for name, turn in turns.items()}, 2)
@@ -166,7 +204,11 @@ def time_row(work: Work, data: Any, size: Size) -> dict[str, Any]:
         {side: partial(sides[side][name], work.amount) for side, name in variants.items()}, size.rounds
     )
     unit = work.amount if work.trains else 1  # a step, or the whole evaluation
-    return {"variants": variants, "seconds": {side: [s / unit for s in taken] for side, taken in seconds.items()}}
+    return {
+        "variants": variants,
+        "seconds": {side: [s / unit for s in taken] for side, taken in seconds.items()},
+        "operations": operations(work),
+    }
 
 
 def time_growth(data: Any, rounds: int) -> dict[str, Any]:
@@ -250,18 +292,28 @@ def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
-def tabulate_row(name: str, row: dict[str, Any]) -> list[list[str]]:
-    """Return a row's lines: one per type, and one of each side in its quicker type."""
-    seconds = row["seconds"]
-    pairs = [(dtype, f"mnistsum {dtype}", f"PyTorch {dtype}") for dtype in TYPES]
-    ours, theirs = (
-        min(sides, key=lambda side: median(seconds[side])) for sides in zip(*(pair[1:] for pair in pairs), strict=True)
-    )
+def tabulate_row(name: str, row: dict[str, Any], peak: dict[str, float]) -> list[list[str]]:
+    """Return a row's lines: one per type, and one of each side in its quicker type; `peak` is operations a second."""
+    seconds = {side: median(taken) for side, taken in row["seconds"].items()}
+    rate = {side: row["operations"] / taken for side, taken in seconds.items()}
+    pairs = [(f"mnistsum {dtype}", f"PyTorch {dtype}") for dtype in TYPES]
+    quicker = tuple(min(sides, key=lambda side: seconds[side]) for sides in zip(*pairs, strict=True))
     lines = []
-    for dtype, our, their in (*pairs, ("each side's quicker", ours, theirs)):
-        taken = [significant(1e3 * median(seconds[side])) for side in (our, their)]
-        lines.append([name, dtype, *taken, row["variants"][their], spread(quotients(seconds[their], seconds[our]))])
+    for label, (ours, theirs) in zip((*TYPES, "each side's quicker"), (*pairs, quicker), strict=True):
+        taken = [significant(1e3 * seconds[side]) for side in (ours, theirs)]
+        shares = [f"{rate[side] / peak[side.split()[1]]:.0%}" for side in (ours, theirs)]
+        ratios = quotients(row["seconds"][theirs], row["seconds"][ours])
+        lines.append([name, label, *taken, row["variants"][theirs], spread(ratios), *shares])
     return lines
+
+
+def peaks(product: dict[str, Any]) -> dict[str, float]:
+    """Return the quicker side's operations a second in each type, given the row of the product of matrices."""
+    seconds = product["seconds"]
+    return {
+        dtype: product["operations"] / min(median(seconds[f"{side} {dtype}"]) for side in ("mnistsum", "PyTorch"))
+        for dtype in TYPES
+    }
 
 
 def report(results: dict[str, Any]) -> str:
@@ -271,18 +323,21 @@ def report(results: dict[str, Any]) -> str:
     machine, rows = results["machine"], results["rows"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     header = ["work", "type", "mnistsum, ms", "PyTorch, ms", "PyTorch's variant", "PyTorch's time / ours"]
-    name, row = next(iter(rows.items()))
+    header += ["mnistsum, of peak", "PyTorch, of peak"]
+    peak = peaks(rows[WORKS[0].name])
+    name = WORKS[1].name
     share = {
-        side: quotients(row["seconds"][f"{side} bfloat16"], row["seconds"][f"{side} float32"])
+        side: quotients(rows[name]["seconds"][f"{side} bfloat16"], rows[name]["seconds"][f"{side} float32"])
         for side in ("mnistsum", "PyTorch")
     }
     quicker = TYPES[median(share["mnistsum"]) < 1]
+    lines = [line for label, row in rows.items() for line in tabulate_row(label, row, peak)]
     parts = [
         f"{machine['cores']} cores of {machine['processor']} (family {machine['family']}, model {machine['model']}; "
         f"flags: {', '.join(machine['flags']) or 'no bfloat16'}); {versions}; commit {machine['commit']}; "
         f"{results['rounds']} rounds; load average before {machine['load']:.2f} (other work slows PyTorch most).",
         METHOD,
-        markdown(header, [line for each in rows.items() for line in tabulate_row(*each)], (0, 1)),
+        markdown(header, lines, (0, 1)),
         f"The quicker type on this processor is {quicker}: in bfloat16, a {name} takes {spread(share['mnistsum'])} of "
         f"its time in float32, and {spread(share['PyTorch'])} in PyTorch.",
     ]

@@ -23,13 +23,6 @@ def values(folder: Path) -> list:
     return found
 
 
-def scalars(folder: Path) -> dict:
-    """Return the points by tag and step, each of which occurs once."""
-    found = values(folder)
-    assert set(Counter((value.tag, step) for step, _, value in found).values()) == {1}
-    return {(v.tag, step): v.simple_value for step, _, v in found if v.WhichOneof("value") == "simple_value"}
-
-
 def lines(*epochs: int) -> list[dict]:
     scores = {"digit_accuracy": 0.5, "sum_accuracy": 0.25, "images": 10}
     return [
@@ -49,9 +42,11 @@ def test_a_log_begun_anew_holds_each_point_once_at_the_moment_of_its_measurement
     second = Log(tmp_path, STARTED, lines(1, 2))  # as in a killed run that resumes from its second epoch
     second.add(lines(3)[0])
     second.writer.close()
-    found = scalars(tmp_path)
+    points = values(tmp_path)
+    assert max(Counter((value.tag, step) for step, _, value in points).values()) == 1
+    found = {(v.tag, step): v.simple_value for step, _, v in points if v.WhichOneof("value") == "simple_value"}
     assert found["loss/train", 24] == pytest.approx(1 / 3)
     assert found["sum_accuracy/validation", 8] == 0.25
     assert len(found) == 3 * 4  # loss, two accuracies and the epoch, but no sizes
-    times = {step: time for step, time, _ in values(tmp_path)}
+    times = {step: time for step, time, _ in points}
     assert times[16] - times[8] == pytest.approx(2.0)
