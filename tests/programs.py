@@ -71,19 +71,15 @@ def bits(folder: Path) -> dict[str, object]:
     lines = [json.loads(line) | {"clock": None} for line in (folder / "metrics.jsonl").read_text().splitlines()]
     config = read_config(folder)
     state = restore(folder / "checkpoints", config).state
+    summary = json.loads((folder / "summary.json").read_text())
+    timed = {"train_seconds", "wall_seconds", "files", "digest"}  # digests of files that hold seconds
     return {
         "config": config,
         "predictions": (folder / "predictions.npz").read_bytes(),
         "metrics": lines,
-        "summary": timeless(folder),
+        "summary": {key: summary[key] for key in summary.keys() - timed},
         "state": [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)],
     }
-
-
-def timeless(folder: Path) -> dict[str, object]:
-    """Return a run's summary without seconds, and without the digests of files that contain some."""
-    summary = json.loads((folder / "summary.json").read_text())
-    return {key: summary[key] for key in summary.keys() - {"train_seconds", "wall_seconds", "files", "digest"}}
 
 
 def write_set(folder: Path, train: int = 40, test: int = 20) -> Path:

@@ -3,14 +3,13 @@
 from programs import LABELS, a_run
 
 from experiments.comparison import tables
-from experiments.comparison.measures import summarize
+from experiments.comparison.measures import spread, summarize
 from mnistsum.app.console import console
 
 
 def summarized(*names, **runs):
     """Return the summary of configs of two equal seeds, or of the runs given."""
-    configs = {name: [a_run(name, seed) for seed in range(2)] for name in names} | runs
-    summary = summarize(configs, LABELS)
+    summary = summarize({name: [a_run(name, seed) for seed in range(2)] for name in names} | runs, LABELS)
     return summary | {"tuned": {}, "notes": [], "command": "compare", "made_with": {"jax": "1"}}
 
 
@@ -47,3 +46,8 @@ def test_what_a_reader_must_know_is_noted():
     ):
         assert output.count(note) == 1
     assert "b: its learning rate" not in output
+
+
+def test_a_mean_over_some_seeds_says_of_how_many():
+    assert tables.number(spread([0.5, 0.7, None]), "%") == "60.00 ± 14.14 (2 of 3)"
+    assert tables.number(spread([0.5]), "%") == "50.00"
