@@ -24,7 +24,7 @@ from mnistsum.config import Config, ModelConfig
 from mnistsum.models.classifiers.mlp import MLP
 
 CLASSIFIERS = {"perceptron": MLP}
-config = Config(name="wide", model=ModelConfig(classifier="perceptron", widths=(64,)))
+config = Config(name="wide", model=ModelConfig(classifier="perceptron", widths=(64,), dtype="auto"))
 """
 CONFIGS = ("smoke", "wide.py")
 OPTIONS = ("--output", "out", "--seeds", 2, "training.epochs=2", "training.batch_size=64", "optimizer.name=sgd", *TINY)
@@ -51,7 +51,7 @@ def copied(compared, own_code, tmp_path, monkeypatch):
 
 
 def read_comparison(folder: Path) -> dict:
-    (newest,) = sorted((folder / "out").glob("*/comparison.json"), key=lambda path: path.stat().st_mtime)[-1:]
+    newest = max((folder / "out").glob("*/comparison.json"), key=lambda path: path.stat().st_mtime)
     return json.loads(newest.read_text(), parse_constant=pytest.fail)  # on NaN and Infinity
 
 
@@ -66,6 +66,7 @@ def test_all_forms_show_the_same_figures(compared):
         assert cell in text
         assert f"{wide['multiply_adds']:,}" in text
         assert "seeds one by one" in text
+        assert "=auto" not in text  # but the type that it stands for here
     assert page.read_text().count('<svg role="img"') >= 1 + 4 + 3
 
 

@@ -71,7 +71,7 @@ def compare(options: Namespace, configs: list[Config], command: str) -> None:
     _train(options, compared, seeds)
     read = {each.job.config.name: contestants.read(each, seeds) for each in compared}
     tuned = {name: how for name, (_, how) in read.items() if how is not None}
-    notes = differing_fields({config.name: config for config in configs})  # before tuning
+    notes = differing_fields({job.config.name: job.config for job in jobs})  # before tuning
     runs = {name: finished for name, (finished, _) in read.items()}
     _report(options.output, runs, data, {"tuned": tuned, "notes": notes, "command": command})
 
