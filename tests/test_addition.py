@@ -11,15 +11,11 @@ from experiments import addition
 from experiments.addition import digits_of_sum, log_likelihood
 
 
-def every_sum(places):
-    """The digits of all sums of two numbers of so many digits."""
-    return jnp.array([[int(digit) for digit in f"{total:0{places + 1}d}"] for total in range(2 * 10**places - 1)])
-
-
 @pytest.mark.parametrize("places", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_probability_of_a_sum_is_that_of_all_digits_that_add_up_to_it(places):
     digits = jax.nn.log_softmax(2 * jax.random.normal(jax.random.key(places), (2, places, 10)))
-    found = jnp.exp(jax.jit(jax.vmap(log_likelihood, (None, 0)))(digits, every_sum(places)))
+    sums = jnp.array([[int(digit) for digit in f"{total:0{places + 1}d}"] for total in range(2 * 10**places - 1)])
+    found = jnp.exp(jax.jit(jax.vmap(log_likelihood, (None, 0)))(digits, sums))
     share = np.exp(np.asarray(digits, float))
     expected = np.zeros(len(found))
     for numbers in itertools.product(itertools.product(range(10), repeat=places), repeat=2):

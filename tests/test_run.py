@@ -34,7 +34,7 @@ def shell(*arguments, cwd=ROOT, **environment) -> subprocess.Popen:
 def smoke(tmp_path_factory) -> tuple[Path, str]:
     """A finished run of `smoke`, and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "smoke"
-    return folder, finish(start("--config", "smoke", "--output", folder))[0]
+    return folder, finish(start("--config", "smoke", "--log", "tensorboard", "--output", folder))[0]
 
 
 def test_a_run_says_what_it_does_in_plain_lines(smoke):
@@ -51,10 +51,12 @@ def test_a_run_leaves_the_files_of_its_folder(smoke):
     folder, _ = smoke
     assert {path.name for path in folder.iterdir()} == {
         *("config.json", "run.json", "metrics.jsonl", "checkpoints", "predictions.npz", "summary.json"),
-        *("curves.png", "confusion.png", "examples.png", "report.html", "weights.safetensors", ".lock"),
+        *("curves.png", "confusion.png", "examples.png", "report.html", "weights.safetensors", ".lock", "tensorboard"),
     }
     run = json.loads((folder / "run.json").read_text())
-    assert run["command"] == f"python -m experiments.run --config smoke --output {folder}"
+    assert run["command"] == f"python -m experiments.run --config smoke --log tensorboard --output {folder}"
+    (log,) = (folder / "tensorboard").iterdir()
+    assert b"pictures/confusion" in log.read_bytes()
 
 
 def test_the_summary_agrees_with_the_predictions_and_the_model(smoke):
