@@ -83,6 +83,7 @@ def test_what_is_malformed_too_large_or_foreign_is_refused_in_one_line(port, pic
     assert b"\n" not in answer
 
 
+@pytest.mark.slow
 def test_fifty_clients_at_once_are_all_answered(port, picture):
     with ThreadPoolExecutor(50) as clients:
         answers = [clients.submit(ask, port, body=picture) for _ in range(200)]
