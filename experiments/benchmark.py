@@ -8,7 +8,6 @@ matrices, whose rate both can at best reach.
 import argparse
 import dataclasses
 import json
-import math
 import os
 import platform
 import time
@@ -38,12 +37,6 @@ PRODUCT = 2_048  # rows and columns of both matrices
 IMAGES = (640, 2_048, 6_400, 20_480, 54_912)  # trained on, one epoch each: whole batches
 SEEDS = (1, 2, 4, 8)
 SEED_STEPS = 40  # of each seed
-METHOD = """\
-Medians over rounds in which each side takes its turn in each type, and their range. A ratio is PyTorch's time divided
-by that of mnistsum in the same round: above 1, mnistsum is quicker. PyTorch: the quickest of its variants, with
-channels_last maps and a fused optimizer; "frozen" is compiled with constant weights. An evaluation is of 10,000 images,
-each with all ten numbers. The peak is the rate of the quicker side's product of matrices in the same type; the work is
-that of `--dry-run`'s multiply-adds, three times in training."""
 
 Turn = Callable[[int], Any]  # takes some steps or evaluates some images
 
@@ -271,109 +264,6 @@ def measure(size: Size) -> dict[str, Any]:
     return results
 
 
-def significant(value: float) -> str:
-    """Return a positive value with three significant digits."""
-    rounded = float(f"{value:.3g}")
-    return f"{rounded:,.{max(0, 2 - math.floor(math.log10(rounded)))}f}"
-
-
-def spread(values: Sequence[float]) -> str:
-    """Return the median of the values, and their range."""
-    return f"{significant(median(values))} ({significant(min(values))}-{significant(max(values))})"
-
-
-def quotients(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """Return the ratio of each round."""
-    return [a / b for a, b in zip(above, below, strict=True)]
-
-
-def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
-    """Return the slope of the line through the logarithms: 1 if the cost is proportional to the size."""
-    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
-
-
-def tabulate_row(name: str, row: dict[str, Any], peak: dict[str, float]) -> list[list[str]]:
-    """Return a row's lines: one per type, and one of each side in its quicker type; `peak` is operations a second."""
-    seconds = {side: median(taken) for side, taken in row["seconds"].items()}
-    rate = {side: row["operations"] / taken for side, taken in seconds.items()}
-    pairs = [(f"mnistsum {dtype}", f"PyTorch {dtype}") for dtype in TYPES]
-    quicker = tuple(min(sides, key=lambda side: seconds[side]) for sides in zip(*pairs, strict=True))
-    lines = []
-    for label, (ours, theirs) in zip((*TYPES, "each side's quicker"), (*pairs, quicker), strict=True):
-        taken = [significant(1e3 * seconds[side]) for side in (ours, theirs)]
-        shares = [f"{rate[side] / peak[side.split()[1]]:.0%}" for side in (ours, theirs)]
-        ratios = quotients(row["seconds"][theirs], row["seconds"][ours])
-        lines.append([name, label, *taken, row["variants"][theirs], spread(ratios), *shares])
-    return lines
-
-
-def peaks(product: dict[str, Any]) -> dict[str, float]:
-    """Return the quicker side's operations a second in each type, given the row of the product of matrices."""
-    seconds = product["seconds"]
-    return {
-        dtype: product["operations"] / min(median(seconds[f"{side} {dtype}"]) for side in ("mnistsum", "PyTorch"))
-        for dtype in TYPES
-    }
-
-
-def report(results: dict[str, Any]) -> str:
-    """Return the results in Markdown."""
-    from experiments.comparison.tables import markdown  # loads JAX
-
-    machine, rows = results["machine"], results["rows"]
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    header = ["work", "type", "mnistsum, ms", "PyTorch, ms", "PyTorch's variant", "PyTorch's time / ours"]
-    header += ["mnistsum, of peak", "PyTorch, of peak"]
-    peak = peaks(rows[WORKS[0].name])
-    name = WORKS[1].name
-    share = {
-        side: quotients(rows[name]["seconds"][f"{side} bfloat16"], rows[name]["seconds"][f"{side} float32"])
-        for side in ("mnistsum", "PyTorch")
-    }
-    quicker = TYPES[median(share["mnistsum"]) < 1]
-    lines = [line for label, row in rows.items() for line in tabulate_row(label, row, peak)]
-    parts = [
-        f"{machine['cores']} cores of {machine['processor']} (family {machine['family']}, model {machine['model']}; "
-        f"flags: {', '.join(machine['flags']) or 'no bfloat16'}); {versions}; commit {machine['commit']}; "
-        f"{results['rounds']} rounds; load average before {machine['load']:.2f} (other work slows PyTorch most).",
-        METHOD,
-        markdown(header, lines, (0, 1)),
-        f"The quicker type on this processor is {quicker}: in bfloat16, a {name} takes {spread(share['mnistsum'])} of "
-        f"its time in float32, and {spread(share['PyTorch'])} in PyTorch.",
-    ]
-    if "growth" in results:
-        lines = [
-            [kind, f"{size:,}", significant(seconds), significant(slope(**series))]
-            for kind, series in results["growth"].items()
-            for size, seconds in zip(series["sizes"], series["seconds"], strict=True)
-        ]
-        parts.append(markdown(["training of `base`", "images or seeds", "seconds", "log-log slope"], lines))
-    return "\n\n".join(parts) + "\n"
-
-
-def plot(growth: dict[str, Any], path: Path) -> None:
-    """Draw seconds against images and seeds, on logarithmic axes."""
-    from matplotlib.figure import Figure  # slow to load
-    from matplotlib.ticker import LogLocator, StrMethodFormatter  # slow to load
-
-    figure = Figure((8, 3.4), dpi=120, layout="constrained")
-    panels = figure.subplots(1, 2)
-    for name, series in growth.items():
-        panel = panels[int("seeds" in name)]
-        sizes, seconds = series["sizes"], series["seconds"]
-        panel.loglog(sizes, seconds, "o-", label=f"{name}, slope {slope(**series):.2f}")
-        panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
-        panel.minorticks_off()
-    for panel, label in zip(panels, ("images", "seeds"), strict=True):
-        panel.set(xlabel=label, ylabel="training, s")
-        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        panel.grid(alpha=0.3)
-        panel.margins(y=0.2)  # room for the legend
-        panel.legend(frameon=False, loc="lower right")
-    figure.savefig(path)
-
-
 def main() -> None:
     """Measure, print the tables, and write them."""
     parser = argparse.ArgumentParser(prog="python -m experiments.benchmark", description=__doc__)
@@ -387,6 +277,9 @@ def main() -> None:
     if find_spec("torch") is None:
         parser.error("PyTorch is not installed: pip install -e '.[pytorch]'")
     os.environ["JAX_PLATFORMS"] = "cpu"  # as PyTorch's side
+
+    from experiments.report.speed import plot, report  # loads JAX
+
     text = json.dumps(measure(QUICK if options.quick else FULL), indent=1) + "\n"
     results = json.loads(text)
     page = report(results)
