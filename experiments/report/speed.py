@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-from experiments.benchmark import TYPES
 from experiments.comparison.tables import markdown
 
 METHOD = """\
@@ -46,10 +45,10 @@ def tabulate_row(name: str, row: dict[str, Any], peak: dict[str, float]) -> list
     """Return a row's lines: one per type, and one of each side in its quicker type; `peak` is operations a second."""
     seconds = {side: median(taken) for side, taken in row["seconds"].items()}
     rate = {side: row["operations"] / taken for side, taken in seconds.items()}
-    pairs = [(f"mnistsum {dtype}", f"PyTorch {dtype}") for dtype in TYPES]
+    pairs = [(f"mnistsum {dtype}", f"PyTorch {dtype}") for dtype in peak]
     quicker = tuple(min(sides, key=lambda side: seconds[side]) for sides in zip(*pairs, strict=True))
     lines = []
-    for label, (ours, theirs) in zip((*TYPES, "each side's quicker"), (*pairs, quicker), strict=True):
+    for label, (ours, theirs) in zip((*peak, "each side's quicker"), (*pairs, quicker), strict=True):
         taken = [significant(1e3 * seconds[side]) for side in (ours, theirs)]
         shares = [f"{rate[side] / peak[side.split()[1]]:.0%}" for side in (ours, theirs)]
         ratios = quotients(row["seconds"][theirs], row["seconds"][ours])
@@ -62,7 +61,7 @@ def peaks(product: dict[str, Any]) -> dict[str, float]:
     seconds = product["seconds"]
     return {
         dtype: product["operations"] / min(median(seconds[f"{side} {dtype}"]) for side in ("mnistsum", "PyTorch"))
-        for dtype in TYPES
+        for dtype in dict.fromkeys(side.split()[1] for side in seconds)
     }
 
 
@@ -78,7 +77,7 @@ def report(results: dict[str, Any]) -> str:
         side: quotients(rows[name]["seconds"][f"{side} bfloat16"], rows[name]["seconds"][f"{side} float32"])
         for side in ("mnistsum", "PyTorch")
     }
-    quicker = TYPES[median(share["mnistsum"]) < 1]
+    quicker = "bfloat16" if median(share["mnistsum"]) < 1 else "float32"
     lines = [line for label, row in rows.items() for line in tabulate_row(label, row, peak)]
     parts = [
         f"{machine['cores']} cores of {machine['processor']} (family {machine['family']}, model {machine['model']}; "
