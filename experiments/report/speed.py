@@ -113,6 +113,5 @@ def plot(growth: dict[str, Any], path: Path) -> None:
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         panel.grid(alpha=0.3)
-        panel.margins(y=0.2)  # room for the legend
-        panel.legend(frameon=False, loc="lower right")
+        panel.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
     figure.savefig(path)
