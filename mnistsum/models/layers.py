@@ -31,7 +31,8 @@ def convolve(
     An accelerator uses XLA's own convolution, which also rounds the sums to `dtype`.
 
     The CPU uses one matrix product with the stacked shifted views of the maps: XLA's own convolutions are several times
-    slower to differentiate inside a loop, as in training (jax-ml/jax#12868).
+    slower to differentiate inside a loop, as in training (jax-ml/jax#12868). An evaluation takes longer with them, too:
+    1.25 to 3.4 times as long on an AMD EPYC (docs/speed.md).
     """
     pads = tuple(lax.padtype_to_pads(maps.shape[1:3], kernel.shape[:2], (stride, stride), padding))
     if jax.default_backend() != "cpu":
