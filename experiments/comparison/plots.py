@@ -62,11 +62,14 @@ def curves(summary: dict[str, Any]) -> dict[str, Figure]:
     panels: dict[str, Figure] = {}
     if min(len(row["curve"]["epoch"]) for row in summary["rows"]) < 2:
         return panels
-    for score, shown, label in (("accuracy", errors, label_accuracy), ("loss", np.array, LOSS_LABEL)):
+    for score, unit, shown, label in (
+        ("accuracy", "", errors, label_accuracy),
+        ("loss", ", nats", np.array, LOSS_LABEL),
+    ):
         for output in OUTPUTS:
             panels[f"{score} of the {output}"], axes = _new_panel(WIDTH, 3.6)
             _draw_bands(axes, summary, f"{output}_{score}", shown)
-            finish_curve(axes, output, f"{summary['evaluated']} {score}", label)
+            finish_curve(axes, output, f"{summary['evaluated']} {score}{unit}", label)
     return panels
 
 
