@@ -27,7 +27,8 @@ class Row(NamedTuple):
     multiply_adds: int  # for one image and one number
 
 
-def summarize(config: ModelConfig) -> list[Row]:
+@cache
+def summarize(config: ModelConfig) -> tuple[Row, ...]:
     """Return the model's inputs, layers and outputs, in the order of the computation.
 
     The rows of both outputs hold what the classifier and the adder have and compute outside their layers, so that each
@@ -50,7 +51,7 @@ def summarize(config: ModelConfig) -> list[Row]:
     """
     # What is computed once per pass, whatever the batch, counts as it does for a single image.
     shapes, single = _trace(config, TRACED), _trace(config, 1)
-    return [row._replace(multiply_adds=one.multiply_adds) for row, one in zip(shapes, single, strict=True)]
+    return tuple(row._replace(multiply_adds=one.multiply_adds) for row, one in zip(shapes, single, strict=True))
 
 
 @cache
@@ -66,7 +67,6 @@ def count_parameters(config: ModelConfig) -> int:
     return _count(abstract_model(config))
 
 
-@cache
 def count_multiply_adds(config: ModelConfig) -> int:
     """Return the multiply-adds of matrix products and convolutions in a forward pass of one image and one number.
 
