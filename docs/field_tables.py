@@ -40,13 +40,20 @@ def _add_table(described: griffe.Class, docstring: griffe.Docstring) -> None:
 
 def _type(field: griffe.Attribute) -> str:
     """Return the annotation, with a link if it is one of our classes."""
-    annotation = field.annotation
-    if isinstance(annotation, griffe.ExprName) and annotation.canonical_path.startswith("mnistsum."):
+    annotation, names = field.annotation, field.module.attributes
+    is_ours = isinstance(annotation, griffe.ExprName) and annotation.canonical_path.startswith("mnistsum.")
+    if is_ours and str(annotation) not in names:
         return f"[{annotation}][{annotation.canonical_path}]"
-    text = ANNOTATED.sub(r"\1", str(annotation))
+    text = _expand(str(annotation), names)
     choices = re.fullmatch(r"Literal\[(.*)\]", text)
     text = text if choices is None else choices[1].replace(", ", " | ")
     return html.escape(text).replace("|", "&#124;").replace("*", "&#42;").replace("_", "&#95;").replace("[", "&#91;")
+
+
+def _expand(text: str, names: dict[str, griffe.Attribute]) -> str:
+    """Return a type with the module's own names for types, such as `Pixels`, replaced by what they stand for."""
+    text = ANNOTATED.sub(r"\1", text)
+    return re.sub(r"\w+", lambda word: _expand(str(names[word[0]].value), names) if word[0] in names else word[0], text)
 
 
 def _default(field: griffe.Attribute) -> str:
