@@ -33,16 +33,16 @@ STARTED = {"started": "2026-01-02T03:04:05+0000"}
 
 
 def test_a_log_begun_anew_holds_each_point_once_at_the_moment_of_its_measurement(tmp_path):
-    Log(tmp_path, STARTED, lines(1, 2, 3)).writer.close()
+    Log(tmp_path, STARTED, lines(1, 2, 4)).writer.close()
     for file in (tmp_path / "tensorboard").iterdir():
         file.rename(f"{file}.earlier")
-    second = Log(tmp_path, STARTED, lines(1, 2))  # as in a killed run that resumes from its second epoch
-    second.add(lines(3)[0])
+    second = Log(tmp_path, STARTED, lines(1, 2))  # as in a killed run that resumes after its second epoch
+    second.add(lines(4)[0])
     second.writer.close()
     points = values(tmp_path)
     found = {(value.tag, step): value.simple_value for step, _, value in points}
-    assert found["loss/train", 16] == 0.5
+    assert found["loss/train", 32] == 0.25
     assert found["sum_accuracy/validation", 8] == 0.25
-    assert len(points) == len(found) == 3 * 4  # loss, two accuracies and the epoch, but no sizes
+    assert len(points) == len(found) == 12  # loss, two accuracies and the epoch, but no sizes
     times = {step: time for step, time, _ in points}
     assert times[16] - times[8] == 2.0
