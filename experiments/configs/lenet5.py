@@ -3,7 +3,7 @@
 Claim: how much convolutional networks have gained since 1998, all else being equal.
 Result: experiments/results/classifiers, ten seeds, tuned rates.
 Command: python -m experiments.run --config lenet5 optimizer.learning_rate=0.01
-Cost: about 44 s of training on two cores of an AMD EPYC (12.8 ms a step, experiments/results/search-classifiers.md).
+Cost: 48 s of training on one core of an AMD EPYC.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
 Claim: how much LeNet-5 gains from later techniques.
 Result: experiments/results/classifiers, ten seeds, tuned rates.
 Command: python -m experiments.run --config lenet5_bn optimizer.learning_rate=0.04
-Cost: about 48 s of training on two cores of an AMD EPYC (14.0 ms a step, experiments/results/search-classifiers.md).
+Cost: 59 s of training on one core of an AMD EPYC.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
 Claim: how much `base` gains from its convolutions.
 Result: experiments/results/classifiers, ten seeds, tuned rates.
 Command: python -m experiments.run --config mlp
-Cost: about 22 s of training on two cores of an AMD EPYC (6.4 ms a step, experiments/results/search-classifiers.md).
+Cost: 35 s of training on one core of an AMD EPYC.
 """
 
 import dataclasses

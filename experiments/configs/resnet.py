@@ -3,7 +3,7 @@
 Claim: whether shortcuts pay off in a network this shallow.
 Result: experiments/results/classifiers, ten seeds, tuned rates.
 Command: python -m experiments.run --config resnet
-Cost: about 51 s of training on two cores of an AMD EPYC (14.9 ms a step, experiments/results/search-classifiers.md).
+Cost: 73 s of training on one core of an AMD EPYC.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
 Claim: what attention achieves in place of `base`'s convolutions.
 Result: experiments/results/classifiers, ten seeds, tuned rates.
 Command: python -m experiments.run --config vit
-Cost: about 183 s of training on two cores of an AMD EPYC (53.3 ms a step, experiments/results/search-classifiers.md).
+Cost: 335 s of training on one core of an AMD EPYC.
 """
 
 import dataclasses

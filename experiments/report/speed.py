@@ -16,8 +16,8 @@ METHOD = """\
 Medians over rounds in which each side takes its turn in each type, and their range. A ratio is PyTorch's time divided
 by that of mnistsum in the same round: above 1, mnistsum is quicker. PyTorch: the quickest of its variants, with
 channels_last maps and a fused optimizer; "frozen" is compiled with constant weights. An evaluation is of 10,000 images,
-each with all ten numbers; that of mnistsum returns losses and logits as well. The peak is the rate of the quicker
-side's product of matrices in the same type; the work is that of `--dry-run`'s multiply-adds, three times in training."""
+each with all ten numbers; that of mnistsum returns losses and logits, too. The peak is the rate of the quicker side's
+product of matrices in the same type; the work is that of `--dry-run`'s multiply-adds, three times in training."""
 
 
 def significant(value: float) -> str:
