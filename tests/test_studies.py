@@ -17,7 +17,7 @@ CONFIGS["mnist_net"] = mnist_net.config.model
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_quick_contract_holds(name):
     with added_names(ADDERS=sharing.ADDERS, CLASSIFIERS=mnist_net.CLASSIFIERS):
-        for check in testing.QUICK:
+        for check in (*testing.QUICK, testing.check_gradients):
             check(CONFIGS[name])
 
 
