@@ -75,19 +75,20 @@ def our_training(config: Config, data: Any, seeds: int = 0) -> Turn:
     """Return steps of training: of one run, or of each of `seeds` seeds in one vmapped program."""
     import jax  # slow to load
 
-    from experiments.training.job import prepare  # loads JAX
+    from experiments.training.record import prepare  # loads JAX
     from mnistsum.seeds import compile_advance_seeds, init_seeds  # loads JAX
-    from mnistsum.train import compile_advance, init_state, split_keys  # loads JAX
+    from mnistsum.train import init_state, split_keys  # loads JAX
 
     split, n = data.train, len(data.train.labels)
-    recipe = prepare(config, "python -m experiments.benchmark", data).recipe
+    experiment = prepare(config, "python -m experiments.benchmark", data)
+    spec = experiment.spec
     if seeds:
-        program = compile_advance_seeds(recipe, n, seeds)
-        keys, state, split = init_seeds(recipe, range(seeds), split)
+        program = compile_advance_seeds(spec, n, seeds)
+        keys, state, split = init_seeds(spec, range(seeds), split)
     else:
-        program = compile_advance(recipe, n)
+        program = experiment.advance.compile()
         keys, split = split_keys(0), jax.device_put(split)
-        state = jax.jit(init_state, static_argnums=0)(recipe, keys)
+        state = jax.jit(init_state, static_argnums=0)(spec, keys)
     step = 0
 
     def turn(steps: int) -> None:
@@ -227,7 +228,7 @@ def time_growth(data: Any, rounds: int) -> dict[str, Any]:
 
 def describe_machine() -> dict[str, Any]:
     """Return processor, cores, flags that decide how quick a type is, versions and commit."""
-    from experiments.training.job import commit, cores  # loads JAX
+    from experiments.training.record import commit, cores  # loads JAX
 
     file = Path("/proc/cpuinfo")
     lines = file.read_text().split("\n\n")[0].splitlines() if file.exists() else []

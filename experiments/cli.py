@@ -90,7 +90,7 @@ def _load(name: str) -> Config:
         elif (CLASSIFIERS / f"{name}.py").is_file():
             hint = f"; it is a classifier: base+model.classifier={name}+model.widths=none"
         raise InputError(f"{name}: expected a config ({', '.join(config_names())}) or a .py file, found neither{hint}")
-    from mnistsum.own import load_file  # imports JAX, as the file itself does
+    from mnistsum.registry import load_file  # imports JAX, as the file itself does
 
     config = getattr(load_file(name), "config", None)
     if not isinstance(config, Config):

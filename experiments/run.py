@@ -44,19 +44,19 @@ def command(arguments: list[str]) -> int:
         raise InputError(f"--output {folder}: holds a run; name another folder, or --resume {folder}")
 
     from experiments import single  # JAX loads only for a valid command line
-    from experiments.training.job import check_own, prepare  # loads JAX
+    from experiments.training.record import check_own, prepare  # loads JAX
     from mnistsum.app.compiler import set_up_compiler  # loads JAX
     from mnistsum.app.console import say  # loads JAX
 
     set_up_compiler()
-    job = prepare(config, cli.format_command("run", arguments), init=options.init)
+    experiment = prepare(config, cli.format_command("run", arguments), init=options.init)
     for line in check_own(config):
         say(line)
     if options.resume is not None:
-        return single.resume(job, options.resume, own)
+        return single.resume(experiment, options.resume, own)
     if options.dry_run:
-        return single.preview(job)
-    return single.start(job, folder, own, options.log)
+        return single.preview(experiment)
+    return single.start(experiment, folder, own, options.log)
 
 
 if __name__ == "__main__":

@@ -41,19 +41,20 @@ def command(arguments: list[str]) -> int:
 
     from experiments.report.console import accuracies  # JAX loads only for a valid command line
     from experiments.training import reuse  # loads JAX
-    from experiments.training.job import check_own, prepare  # loads JAX
-    from experiments.training.stops import VALIDATED  # loads JAX
+    from experiments.training.fit import VALIDATED  # loads JAX
+    from experiments.training.record import check_own, prepare_all  # loads JAX
     from mnistsum.app.compiler import set_up_compiler  # loads JAX
     from mnistsum.app.console import say  # loads JAX
 
     set_up_compiler()
     make_folder(options.output.parent)
-    jobs = {recipe: prepare(config, cli.format_command("search", arguments)) for recipe, config in configs.items()}
+    prepared = prepare_all(list(configs.values()), cli.format_command("search", arguments))
     for note in [note for config in configs.values() for note in check_own(config)]:
         say(note)
-    runs: dict[str, list[Any]] = {recipe: [] for recipe in jobs}
-    for recipe, job in jobs.items():
-        for run, _ in reuse.train_missing(reuse.locate_runs(options.runs, job, range(options.seeds)), VALIDATED):
+    runs: dict[str, list[Any]] = {recipe: [] for recipe in configs}
+    for recipe, experiment in zip(configs, prepared, strict=True):
+        run_set = reuse.locate_runs(options.runs, experiment, range(options.seeds))
+        for run, _ in reuse.fit_missing(run_set, VALIDATED):
             say(f"{recipe}, seed {run.config.seed}: {accuracies(run.summary['validation'])}")
             runs[recipe].append(run)
     table = tabulate(runs)
@@ -65,7 +66,7 @@ def command(arguments: list[str]) -> int:
 def tabulate(runs: dict[str, list[Any]]) -> str:
     """Return a table of the recipes' finished runs, best first by the mean accuracy of the outputs that each trains."""
     from experiments.comparison.tables import markdown  # loads JAX
-    from experiments.training.job import machine  # loads JAX
+    from experiments.training.record import machine  # loads JAX
 
     used = [run for group in runs.values() for run in group]
     machines = {f"{machine(run.run)}, {run.summary['mode']}" for run in used}

@@ -38,12 +38,12 @@ def command(arguments: list[str]) -> int:
 
     from experiments.comparison.grouping import group_by_key  # JAX loads only for a valid command line
     from experiments.comparison.tables import markdown  # loads JAX
-    from experiments.training import folder as files  # loads JAX
-    from mnistsum.own import load_file  # loads JAX
+    from experiments.training.folder import read_finished  # loads JAX
+    from mnistsum.registry import load_file  # loads JAX
 
     for file in own:
         load_file(file)
-    groups = group_by_key([files.read(folder) for folder in folders])
+    groups = group_by_key([read_finished(folder) for folder in folders])
     rows = [summarize(name, list(by_seed.values())) for name, by_seed in groups.items()]
     table = markdown(["config", "parameters", "multiply-adds", "digit, %", "sum, %"], map(cells, rows))
     print(table)
@@ -57,7 +57,7 @@ def command(arguments: list[str]) -> int:
 
 def summarize(name: str, runs: list[Any]) -> dict[str, Any]:
     """Return the row of a config: what its runs share, and what each seed reached."""
-    from experiments.training.job import machine  # loads JAX
+    from experiments.training.record import machine  # loads JAX
 
     run = runs[0].run
     return {

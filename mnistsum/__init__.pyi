@@ -10,8 +10,8 @@ from .errors import InputError as InputError
 from .evaluation import evaluate as evaluate
 from .evaluation import score as score
 from .models import build as build
-from .own import load_file as load_file
 from .picture import inspect_picture as inspect_picture
 from .picture import read_picture as read_picture
 from .predict import load_pretrained as load_pretrained
+from .registry import load_file as load_file
 from .storage import load_run as load_run

@@ -108,6 +108,7 @@ class ObjectiveConfig:
 
     name: str = "weighted"  # a name in mnistsum/objective.py, or your own
     digit_weight: Share = 0.5  # weight of the digit loss
+    digits: Count = 0  # of each of the two numbers, written in images, whose sum `written_sum` learns from
     held_out: Annotated[int, Field(ge=0, le=7)] = 0  # numbers that get no sum loss with each digit (`held_out_cells`)
 
 

@@ -64,6 +64,7 @@ def draw_epoch(
     epoch: Int[Array, ""] | int,
     n: int,
     images: int | None = None,
+    group: int = 1,
 ) -> Epoch:
     """Return the order and the numbers of an epoch; each image gets one number, uniform on 0-9.
 
@@ -75,6 +76,7 @@ def draw_epoch(
         epoch: counted from 0.
         n: how many images the data set has.
         images: how many are trained on, the same ones in every epoch; by default all.
+        group: images that stay together in every epoch, in groups that the order key draws.
 
     Examples:
         >>> import jax
@@ -86,9 +88,10 @@ def draw_epoch(
         (6,)
     """
     images = images or n
-    order = jax.random.permutation(jax.random.fold_in(order_key, epoch), images)
-    if images < n:
-        order = jax.random.permutation(jax.random.fold_in(order_key, NO_EPOCH), n)[:images][order]
+    order = jax.random.permutation(jax.random.fold_in(order_key, epoch), images // group)
+    if images < n or group > 1:
+        chosen = jax.random.permutation(jax.random.fold_in(order_key, NO_EPOCH), n)[:images]
+        order = chosen.reshape(-1, group)[order].ravel()
     return Epoch(
         order=order,
         numbers=jax.random.randint(jax.random.fold_in(number_key, epoch), (n,), 0, 10),
@@ -145,21 +148,18 @@ def augment(
     return jax.vmap(resample)(pixels[..., 0], source)[..., None]
 
 
-def scale(
-    config: DataConfig, pixels: Float[Array, "*n 28 28 1"] | UInt8[Array, "*n 28 28 1"]
-) -> Float[Array, "*n 28 28 1"]:
+def scale(scaling: str, pixels: Float[Array, "*n 28 28 1"] | UInt8[Array, "*n 28 28 1"]) -> Float[Array, "*n 28 28 1"]:
     """Scale pixels 0-255 to the model's float32 input: `unit` gives 0 to 1, `standard` centers them near zero.
 
     Examples:
         >>> import jax.numpy as jnp
-        >>> from mnistsum.config import DataConfig
         >>> from mnistsum.data import scale
         >>> white = jnp.full((1, 28, 28, 1), 255, jnp.uint8)
-        >>> scale(DataConfig(scaling="unit"), white).max().item()
+        >>> scale("unit", white).max().item()
         1.0
     """
     pixels = pixels.astype(jnp.float32) / 255
-    return (pixels - MEAN) / DEVIATION if config.scaling == "standard" else pixels
+    return (pixels - MEAN) / DEVIATION if scaling == "standard" else pixels
 
 
 def pair(images: Float[Array, "batch 28 28 1"], labels: Int[Array, " batch"], numbers: Int[Array, " batch"]) -> Batch:
@@ -199,6 +199,6 @@ class Pairs:
 
     def __getitem__(self, i: int) -> tuple[Array, Array, Array, Array]:
         index = np.array([range(len(self))[i]])  # raises IndexError past the end; negative indices count from the end
-        image = scale(self.config, jnp.asarray(self.split.images[index]))
+        image = scale(self.config.scaling, jnp.asarray(self.split.images[index]))
         batch = pair(image, jnp.asarray(self.split.labels[index]), self.numbers[index])
         return batch.image[0], batch.label[0], batch.number[0], batch.sum[0]

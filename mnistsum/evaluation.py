@@ -10,12 +10,13 @@ from jax import lax
 from jaxtyping import Array, Int, UInt8
 
 from mnistsum.config import DataConfig
-from mnistsum.data import scale
+from mnistsum.data import abstract_split, scale
 from mnistsum.devices import abstract_arrays, replicated_sharding
 from mnistsum.errors import InputError
 from mnistsum.models import Model, rebuilt
 from mnistsum.models.adders import ADDS_UP
 from mnistsum.objective import negative_log_likelihood
+from mnistsum.programs import digest_program, settings, versions
 from mnistsum.types import DigitLogits, Evaluation, Features, Split
 
 BATCH_SIZE = 100  # images at a time
@@ -86,11 +87,11 @@ def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28
     """
     images, side = jnp.asarray(images), 2 * config.test_shift + 1
     if side == 1:
-        return rebuilt(model).classify(scale(config, images))
+        return rebuilt(model).classify(scale(config.scaling, images))
     edge = (config.test_shift, config.test_shift)
     padded = jnp.pad(images, ((0, 0), edge, edge, (0, 0)))
     shifted = jnp.stack([padded[:, y : y + 28, x : x + 28] for y in range(side) for x in range(side)])
-    answers = rebuilt(model).classify(scale(config, shifted.reshape(-1, 28, 28, 1)))
+    answers = rebuilt(model).classify(scale(config.scaling, shifted.reshape(-1, 28, 28, 1)))
     features, digit = (answer.reshape(side * side, -1, answer.shape[-1]).mean(0) for answer in answers)
     return features, digit
 
@@ -126,15 +127,22 @@ def evaluate_chunk(config: DataConfig, model: Model, chunk: Split, batch_size: i
 _evaluate_chunk = jax.jit(evaluate_chunk, static_argnums=(0, 3))
 
 
-def compile_evaluation(config: DataConfig, model: Model, devices: int) -> Any:
-    """Return `evaluate_chunk` compiled as `evaluate` calls it after training on these devices.
+def lower_evaluation(config: DataConfig, model: Model, devices: int = 1) -> Any:
+    """Return the program of `evaluate`, traced and lowered as after training on these devices, but not compiled.
 
     The model may hold only shapes.
     """
-    model = abstract_arrays(model, replicated_sharding(devices))
-    size = BATCHES * BATCH_SIZE
-    chunk = Split(np.zeros((size, 28, 28, 1), np.uint8), np.zeros(size, np.int32))
-    return _evaluate_chunk.lower(config, model, chunk, BATCH_SIZE).compile()
+    if devices > 1:
+        model = abstract_arrays(model, replicated_sharding(devices))
+    return _evaluate_chunk.lower(config, model, abstract_split(BATCHES * BATCH_SIZE), BATCH_SIZE)
+
+
+def describe_evaluation(config: DataConfig, model: Model) -> dict[str, str]:
+    """Return what decides a model's answers, besides its weights: a digest of the program, versions and settings.
+
+    The model may hold only shapes.
+    """
+    return {"program": digest_program(lower_evaluation(config, model)), **versions(), **settings()}
 
 
 def labeled_logits(evaluation: Evaluation, labels: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Int, Integer
 
 from mnistsum.data import abstract_split
 from mnistsum.devices import abstract_arrays, mesh
-from mnistsum.train import Recipe, advance, init_state, split_keys
+from mnistsum.train import Spec, advance, init_state, split_keys
 from mnistsum.types import Keys, Split, TrainState
 
 
@@ -20,10 +20,10 @@ def devices_for(seeds: int) -> int:
     return max(devices for devices in range(1, jax.device_count() + 1) if seeds % devices == 0)
 
 
-def init_seeds(recipe: Recipe, seeds: Sequence[int], data: Split) -> tuple[Keys, TrainState, Split]:
+def init_seeds(spec: Spec, seeds: Sequence[int], data: Split) -> tuple[Keys, TrainState, Split]:
     """Return keys and initial states, stacked and spread over the devices, and the data copied to each device."""
     sharded, replicated = _shardings(len(seeds))
-    keys, state = jax.jit(partial(_stacked, recipe))(jnp.array(seeds, jnp.uint32))
+    keys, state = jax.jit(partial(_stacked, spec))(jnp.array(seeds, jnp.uint32))
     return (
         jax.device_put(keys, sharded),
         jax.device_put(state, _per_field(replicated, sharded)),
@@ -31,7 +31,7 @@ def init_seeds(recipe: Recipe, seeds: Sequence[int], data: Split) -> tuple[Keys,
     )
 
 
-def compile_advance_seeds(recipe: Recipe, n: int, seeds: int) -> Any:
+def compile_advance_seeds(spec: Spec, n: int, seeds: int) -> Any:
     """Return `advance` compiled for the output of `init_seeds`; call it with (keys, state, data, until).
 
     The state is donated. Each device advances its share of the seeds and needs no results from the others.
@@ -39,7 +39,7 @@ def compile_advance_seeds(recipe: Recipe, n: int, seeds: int) -> Any:
 
     def on_one_device(keys: Keys, state: TrainState, data: Split, until: Int[Array, ""]) -> TrainState:
         axes = _per_field(None, 0)
-        return jax.vmap(partial(advance, recipe), (0, axes, None, None), axes)(keys, state, data, until)
+        return jax.vmap(partial(advance, spec), (0, axes, None, None), axes)(keys, state, data, until)
 
     sharded, replicated = _shardings(seeds)
     specs = _per_field(replicated.spec, sharded.spec)
@@ -50,7 +50,7 @@ def compile_advance_seeds(recipe: Recipe, n: int, seeds: int) -> Any:
         out_specs=specs,
         check_vma=False,  # the check rejects a user's network whose loops or branches start from constants
     )
-    keys, state = jax.eval_shape(partial(_stacked, recipe), jax.ShapeDtypeStruct((seeds,), jnp.uint32))
+    keys, state = jax.eval_shape(partial(_stacked, spec), jax.ShapeDtypeStruct((seeds,), jnp.uint32))
     state = TrainState(abstract_arrays(state[0], replicated), *abstract_arrays(state[1:], sharded))
     shapes = (abstract_arrays(keys, sharded), state, abstract_arrays(abstract_split(n), replicated))
     return jax.jit(program, donate_argnums=1).lower(*shapes, jax.ShapeDtypeStruct((), jnp.int32)).compile()
@@ -62,10 +62,10 @@ def unstack(state: TrainState, seeds: int) -> list[TrainState]:
     return [TrainState(step, *jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), parts)) for i in range(seeds)]
 
 
-def _stacked(recipe: Recipe, seeds: Integer[Array, " seeds"]) -> tuple[Keys, TrainState]:
+def _stacked(spec: Spec, seeds: Integer[Array, " seeds"]) -> tuple[Keys, TrainState]:
     """Return the keys of several seeds, and their states before the first step."""
     keys = jax.vmap(split_keys)(seeds)
-    return keys, jax.vmap(partial(init_state, recipe), out_axes=_per_field(None, 0))(keys)
+    return keys, jax.vmap(partial(init_state, spec), out_axes=_per_field(None, 0))(keys)
 
 
 def _per_field(step: Any, rest: Any) -> Any:

@@ -19,19 +19,19 @@ import numpy as np
 import safetensors
 import safetensors.flax
 
-from mnistsum import own
 from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, as_dict, from_json, read_config, to_json
 from mnistsum.errors import InputError, first_line
+from mnistsum.evaluation import describe_evaluation
 from mnistsum.files import make_folder, write_whole, writing
 from mnistsum.models import Model, abstract_model
-from mnistsum.models.summary import summarize
-from mnistsum.train import init_state, make_recipe, split_keys, trained_model
+from mnistsum.registry import load_file
+from mnistsum.train import init_state, make_spec, split_keys, trained_model
 from mnistsum.types import TrainState
 
 WEIGHTS, CHECKPOINTS = "weights.safetensors", "checkpoints"  # in a run's folder
 DIGEST = "sha256"  # metadata key for the digest of arrays and metadata
-FORMAT = "3"  # format version, in each file's metadata; any other is refused
+FORMAT = "4"  # format version, in each file's metadata; any other is refused
 SAVED = 2  # checkpoints that stay: the newest, and the one before it
 
 
@@ -43,7 +43,7 @@ class Weights(NamedTuple):
     temperatures: Temperatures | None  # fitted on validation images; None: there were none
     made_by: str  # where the weights come from
     data: dict[str, str]  # digest of each split of the data set, by name; empty if not known
-    code: dict[str, str] | None = None  # digests of the code that it was trained with; None: of what is loaded now
+    evaluation: dict[str, str] | None = None  # `describe_evaluation` when it was trained; None: as it is now
 
 
 class Content(NamedTuple):
@@ -51,7 +51,7 @@ class Content(NamedTuple):
 
     config: Config
     arrays: dict[str, jax.Array]  # by name
-    about: dict[str, Any]  # JSON values; `code` has the digests of the code that defines the network
+    about: dict[str, Any]  # JSON values
 
 
 class Restored(NamedTuple):
@@ -94,15 +94,16 @@ def save_weights(file: Path, weights: Weights, rounded: bool = False) -> None:
         "temperatures": weights.temperatures and weights.temperatures._asdict(),
         "made_by": weights.made_by,
         "data": weights.data,
+        "evaluation": weights.evaluation or describe_evaluation(weights.config.data, weights.model),
     }
-    about |= {} if weights.code is None else {"code": weights.code}
     save_arrays(file, weights.config, arrays, "weights", about)
 
 
 def load_weights(path: Path) -> Weights:
     """Return the network in a file that `save_weights` wrote, given its path or its folder.
 
-    A warning is issued if the code that defines the network has changed since it was trained, or is not loaded.
+    A warning is issued if the network's program has changed since it was trained. Under other versions of JAX or on
+    another kind of device, programs differ anyway, so there is no such check.
 
     Raises:
         InputError: if the file has another format, or another architecture than its config.
@@ -111,9 +112,9 @@ def load_weights(path: Path) -> Weights:
     found = load_arrays(file, "weights")
     arrays = {name: jnp.asarray(array, jnp.float32) for name, array in found.arrays.items()}  # kernels may be rounded
     model = _fill(file, abstract_model(found.config.model), arrays)
-    _warn_of_changes(file, found)
+    _warn_if_changed(file, found.about["evaluation"], describe_evaluation(found.config.data, model))
     temperatures = found.about["temperatures"] and Temperatures(**found.about["temperatures"])
-    return Weights(found.config, model, temperatures, *(found.about[name] for name in ("made_by", "data", "code")))
+    return Weights(found.config, model, temperatures, *(found.about[key] for key in ("made_by", "data", "evaluation")))
 
 
 def save_checkpoint(folder: Path, config: Config, state: TrainState, extra: dict[str, Any]) -> None:
@@ -125,7 +126,8 @@ def save_checkpoint(folder: Path, config: Config, state: TrainState, extra: dict
         folder: the run's folder of checkpoints; created if missing.
         config: the config of the state.
         state: the state of one seed.
-        extra: JSON values that the state does not determine, such as seconds spent so far.
+        extra: JSON values that the state does not determine, such as seconds spent so far, and `evaluation`, what
+            `describe_evaluation` returns for its model.
 
     Raises:
         OSError: if writing fails; it names path and cause, and the older checkpoints are left as they are.
@@ -175,23 +177,25 @@ def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
         ('base', 'compact')
     """
     if file is not None:
-        own.load_file(file)
+        load_file(file)
     folder = Path(folder)
     if folder.is_file() or (folder / WEIGHTS).exists():
         return load_weights(folder)
     if not (folder / CHECKPOINTS).is_dir():
         raise InputError(f"{folder}: expected the folder of a run, found neither {WEIGHTS} nor {CHECKPOINTS} in it")
     config = read_config(folder)
-    state, _, refused = restore(folder / CHECKPOINTS, config)
+    state, extra, refused = restore(folder / CHECKPOINTS, config)
     for line in refused:
         warnings.warn(f"{line}; an older one was loaded", stacklevel=2)
-    return Weights(config, trained_model(state), None, f"{folder}, unfinished, step {int(state.step)}", {})
+    model = trained_model(state)
+    _warn_if_changed(folder, extra["evaluation"], describe_evaluation(config.data, model))
+    made_by = f"{folder}, unfinished, step {int(state.step)}"
+    return Weights(config, model, None, made_by, {}, extra["evaluation"])
 
 
 def save_arrays(path: Path, config: Config, arrays: dict[str, Any], kind: str, about: dict[str, Any]) -> None:
     """Write named arrays, their config and JSON values about them as one safetensors file, with a digest of it all."""
     arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
-    about = {"code": own.network_code(config.model)} | about
     metadata = {"config": to_json(config), "format": FORMAT, kind: json.dumps(about)}
     write_whole(path, safetensors.flax.save(arrays, metadata | {DIGEST: _digest(arrays, metadata)}))
 
@@ -252,22 +256,14 @@ def _read_checkpoint(path: Path, config: Config) -> tuple[TrainState, dict[str, 
             raise InputError(f"{path}: from another config: expected {name} to be {value!r}, found {saved[name]!r}")
     # No array's shape depends on the number of images or devices, and the run's devices may not exist here.
     images = config.data.train_images or config.training.batch_size
-    like = jax.eval_shape(lambda: init_state(make_recipe(config, images, devices=1), split_keys(0)))
-    state = _fill(path, like, found.arrays)
-    _warn_of_changes(path, found)
-    return state, found.about["extra"]
+    like = jax.eval_shape(lambda: init_state(make_spec(config, images, devices=1), split_keys(0)))
+    return _fill(path, like, found.arrays), found.about["extra"]
 
 
-def _warn_of_changes(source: Path, found: Content) -> None:
-    """Warn in one line if the code that defines a network has changed since its file was written."""
-    then, model = found.about["code"], found.config.model
-    if then.keys() - own.network_code(model).keys():
-        summarize(model)  # which calls the network: it may import modules only then
-    now = own.network_code(model)
-    # A module that is missing may be needed only in training; a file may have changed the network from outside.
-    known = {name: digest for name, digest in then.items() if name in now or name.endswith(".py")}
-    if changed := own.changes(known, {name: now[name] for name in known if name in now}):
-        warnings.warn(f"{source}: {', '.join(changed)} since it was trained: its answers may differ", stacklevel=3)
+def _warn_if_changed(source: Path, then: dict[str, str], now: dict[str, str]) -> None:
+    """Warn in one line if a network's program differs from that of its training, under the same versions."""
+    if then != now and then | {"program": now["program"]} == now:
+        warnings.warn(f"{source}: its network has changed since it was trained: its answers may differ", stacklevel=3)
 
 
 def _fill(path: Path, like: Any, arrays: dict[str, Any]) -> Any:

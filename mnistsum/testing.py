@@ -21,7 +21,7 @@ from mnistsum.models import Model, abstract_model, build, in_training, parameter
 from mnistsum.models.summary import count_parameters
 from mnistsum.objective import held_out_cells, measure, objective
 from mnistsum.storage import name_arrays
-from mnistsum.train import Recipe, init_state, make_recipe, split_keys, train_step
+from mnistsum.train import Spec, init_state, make_spec, split_keys, train_step
 from mnistsum.types import Batch, Split, TrainState
 
 SEED = 0  # of the key, made on demand: at import, it would start JAX before a program has configured it
@@ -116,11 +116,11 @@ def check_traced_once(config: ModelConfig) -> None:
 
 def check_vmapped_step_equals_single_steps(config: ModelConfig) -> None:
     """Check that a vmapped step of three seeds gives each the result of its own step (rtol 1e-5)."""
-    recipe = _recipe(config, OptimizerConfig(name="sgd", learning_rate=0.1, momentum=0.0, schedule="constant"), 1)
+    spec = _spec(config, OptimizerConfig(name="sgd", learning_rate=0.1, momentum=0.0, schedule="constant"), 1)
 
     def step(seed: jax.Array) -> Model:
         keys = split_keys(seed)
-        return train_step(recipe, keys.dropout, init_state(recipe, keys), examples()).model
+        return train_step(spec, keys.dropout, init_state(spec, keys), examples()).model
 
     seeds = jnp.arange(3)
     stacked = jax.jit(jax.vmap(step))(seeds)
@@ -142,13 +142,13 @@ def check_gradients(config: ModelConfig) -> None:
 def check_learns(config: ModelConfig) -> None:
     """Check that 300 steps of Adam learn 32 examples to 100 % accuracy on both outputs."""
     batch, keys = examples(), split_keys(0)
-    recipe = _recipe(config, OptimizerConfig(name="adamw", learning_rate=1e-2, momentum=0.9), 300)
+    spec = _spec(config, OptimizerConfig(name="adamw", learning_rate=1e-2, momentum=0.9), 300)
 
     @jax.jit
     def train(state: TrainState) -> TrainState:
-        return jax.lax.fori_loop(0, 300, lambda _, state: train_step(recipe, keys.dropout, state, batch), state)
+        return jax.lax.fori_loop(0, 300, lambda _, state: train_step(spec, keys.dropout, state, batch), state)
 
-    model = train(init_state(recipe, keys)).model
+    model = train(init_state(spec, keys)).model
     logits = jax.jit(Model.__call__)(model, batch.image, batch.number)
     right = measure(jnp.float32(0), logits, batch)
     digits, sums = right.digit_correct, right.sum_correct
@@ -190,10 +190,10 @@ CHECKS = (
 )
 
 
-def _recipe(config: ModelConfig, optimizer: OptimizerConfig, steps: int) -> Recipe:
-    """Return a recipe that trains on all of the examples in each step."""
+def _spec(config: ModelConfig, optimizer: OptimizerConfig, steps: int) -> Spec:
+    """Return a spec that trains on all of the examples in each step."""
     training = TrainingConfig(epochs=float(steps), batch_size=N)
-    return make_recipe(Config(model=config, optimizer=optimizer, training=training), N, devices=1)
+    return make_spec(Config(model=config, optimizer=optimizer, training=training), N, devices=1)
 
 
 def _loss(config: Config) -> tuple[Callable, PyTree]:

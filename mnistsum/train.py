@@ -1,7 +1,6 @@
 """Training as pure functions: draw a step's batch, take the step, and run many steps in one loop."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import chex
@@ -12,57 +11,66 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Int, Integer, Key
 
-from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, ObjectiveConfig, OptimizerConfig
+from mnistsum.config import AugmentConfig, Config, ModelConfig, ObjectiveConfig, OptimizerConfig
 from mnistsum.data import abstract_split, augment, draw_epoch, pair, scale
 from mnistsum.devices import abstract_arrays, count_devices, replicated_sharding, shard_batch
 from mnistsum.errors import InputError
 from mnistsum.models import Model, build, in_evaluation, in_training, parameters, with_parameters
 from mnistsum.objective import measure, objective
 from mnistsum.optimizer import optimizer
-from mnistsum.types import QUANTITIES, Batch, Epoch, FirstBad, Keys, Metrics, Split, TrainState
+from mnistsum.types import Batch, Epoch, Keys, Metrics, Split, TrainState
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """The parts of a config that shape its program: jit's static argument, equal for every seed, name and path."""
+class Spec:
+    """What shapes the program of a config: jit's static argument, equal for every seed, name and path."""
 
-    scaling: DataConfig  # `scale` reads only its `scaling`
+    scaling: str  # of pixels: `DataConfig.scaling`
     augment: AugmentConfig
     model: ModelConfig
     objective: ObjectiveConfig
     optimizer: OptimizerConfig
     images: int  # how many are trained on
+    group: int  # images that stay together in every epoch
     batch_size: int  # images per step
     steps_per_epoch: int
     steps: int  # of the whole run and of the schedule
     devices: int  # how many share each batch
 
 
-def make_recipe(config: Config, n: int, devices: int | None = None) -> Recipe:
-    """Return the recipe of a config for `n` training images, by default on the config's devices.
+def make_spec(config: Config, n: int, devices: int | None = None) -> Spec:
+    """Return the spec of a config for `n` training images, by default on the config's devices.
 
     Raises:
-        InputError: if the data is too small for `train_images` or a batch, or the devices cannot share a batch.
+        InputError: if the data is too small for `train_images`, a batch or an example of `written_sum`, or the devices
+            cannot share a batch.
 
     Examples:
         >>> from mnistsum.config import Config
-        >>> from mnistsum.train import make_recipe
-        >>> recipe = make_recipe(Config(devices=1), n=55_000)
-        >>> recipe.steps_per_epoch, recipe.steps
+        >>> from mnistsum.train import make_spec
+        >>> spec = make_spec(Config(devices=1), n=55_000)
+        >>> spec.steps_per_epoch, spec.steps
         (429, 3432)
     """
-    size, images = config.training.batch_size, config.data.train_images or n
+    images, group = config.data.train_images or n, 2 * config.objective.digits or 1
     if images > n:
         raise InputError(f"data.train_images: expected at most the {n} training images, found {images}")
+    if group > images:
+        found = config.objective.digits
+        raise InputError(
+            f"objective.digits: expected at most {images // 2}, half of the training images, found {found}"
+        )
+    images, size = images // group * group, max(1, config.training.batch_size // group) * group
     if size > images:
         raise InputError(f"training.batch_size: expected at most the {images} training images, found {size}")
-    return Recipe(
-        scaling=DataConfig(scaling=config.data.scaling),
+    return Spec(
+        scaling=config.data.scaling,
         augment=config.augment,
         model=config.model,
         objective=config.objective,
         optimizer=config.optimizer,
         images=images,
+        group=group,
         batch_size=size,
         steps_per_epoch=images // size,
         steps=max(1, round(config.training.epochs * (images // size))),
@@ -81,30 +89,30 @@ def split_keys(seed: int | Integer[Array, ""]) -> Keys:
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 
-def init_state(recipe: Recipe, keys: Keys, model: Model | None = None) -> TrainState:
+def init_state(spec: Spec, keys: Keys, model: Model | None = None) -> TrainState:
     """Return the state before the first step, with the given model or else one built from `keys.init`."""
     if model is None:
-        model = build(recipe.model, keys.init)
+        model = build(spec.model, keys.init)
     return TrainState(
         step=jnp.int32(0),
         model=model,
-        opt_state=optimizer(recipe.optimizer, recipe.steps).init(parameters(model)),
-        average=jax.tree.map(jnp.copy, model) if recipe.optimizer.average else None,
+        opt_state=optimizer(spec.optimizer, spec.steps).init(parameters(model)),
+        average=jax.tree.map(jnp.copy, model) if spec.optimizer.average else None,
         metrics=Metrics(jnp.int32(0), jnp.float32(0), jnp.int32(0), jnp.int32(0)),
-        first_bad=FirstBad(step=jnp.int32(-1), quantity=jnp.int32(0)),
+        fault=jnp.int32(-1),
     )
 
 
-def begin_epoch(recipe: Recipe, keys: Keys, step: Int[Array, ""] | int, n: int) -> Epoch:
+def begin_epoch(spec: Spec, keys: Keys, step: Int[Array, ""] | int, n: int) -> Epoch:
     """Return what `draw_batch` needs for the epoch that a step is in, out of `n` images."""
-    return draw_epoch(keys.order, keys.number, step // recipe.steps_per_epoch, n, recipe.images)
+    return draw_epoch(keys.order, keys.number, step // spec.steps_per_epoch, n, spec.images, spec.group)
 
 
-def draw_batch(recipe: Recipe, keys: Keys, step: Int[Array, ""] | int, data: Split, epoch: Epoch) -> Batch:
+def draw_batch(spec: Spec, keys: Keys, step: Int[Array, ""] | int, data: Split, epoch: Epoch) -> Batch:
     """Return a step's batch: the next images of the epoch, distorted and scaled, each with its number.
 
     Args:
-        recipe: the static part of the config.
+        spec: the static part of the config.
         keys: the run's keys.
         step: counted from 0 over the whole run, as distortions are drawn anew at each step.
         data: the training images.
@@ -115,31 +123,31 @@ def draw_batch(recipe: Recipe, keys: Keys, step: Int[Array, ""] | int, data: Spl
 
         >>> import jax, jax.numpy as jnp
         >>> from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig
-        >>> from mnistsum.train import begin_epoch, draw_batch, init_state, make_recipe, split_keys, train_step
+        >>> from mnistsum.train import begin_epoch, draw_batch, init_state, make_spec, split_keys, train_step
         >>> from mnistsum.types import Split
         >>> data = Split(jnp.zeros((64, 28, 28, 1), jnp.uint8), jnp.arange(64) % 10)
         >>> model, rule = ModelConfig(classifier="mlp", widths=(8,)), OptimizerConfig(name="sgd")
         >>> training = TrainingConfig(epochs=2.0, batch_size=16)
-        >>> recipe = make_recipe(Config(devices=1, model=model, optimizer=rule, training=training), 64)
+        >>> spec = make_spec(Config(devices=1, model=model, optimizer=rule, training=training), 64)
         >>> draw, step = (jax.jit(function, static_argnums=0) for function in (draw_batch, train_step))
         >>> keys = split_keys(0)
-        >>> state = init_state(recipe, keys)
+        >>> state = init_state(spec, keys)
         >>> for _ in range(2):
-        ...     epoch = begin_epoch(recipe, keys, state.step, len(data.labels))
-        ...     for _ in range(recipe.steps_per_epoch):
-        ...         state = step(recipe, keys.dropout, state, draw(recipe, keys, state.step, data, epoch))
+        ...     epoch = begin_epoch(spec, keys, state.step, len(data.labels))
+        ...     for _ in range(spec.steps_per_epoch):
+        ...         state = step(spec, keys.dropout, state, draw(spec, keys, state.step, data, epoch))
         >>> int(state.step)
         8
     """
-    chex.assert_shape([epoch.order, epoch.numbers], [(recipe.images,), data.labels.shape])
+    chex.assert_shape([epoch.order, epoch.numbers], [(spec.images,), data.labels.shape])
     images, labels = (jnp.asarray(field) for field in data)
-    first = step % recipe.steps_per_epoch * recipe.batch_size
-    chosen = shard_batch(recipe.devices, lax.dynamic_slice(epoch.order, (first,), (recipe.batch_size,)))
-    pixels = augment(recipe.augment, jax.random.fold_in(keys.augment, step), images[chosen])
-    return pair(scale(recipe.scaling, pixels), labels[chosen], epoch.numbers[chosen])
+    first = step % spec.steps_per_epoch * spec.batch_size
+    chosen = shard_batch(spec.devices, lax.dynamic_slice(epoch.order, (first,), (spec.batch_size,)))
+    pixels = augment(spec.augment, jax.random.fold_in(keys.augment, step), images[chosen])
+    return pair(scale(spec.scaling, pixels), labels[chosen], epoch.numbers[chosen])
 
 
-def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Batch) -> TrainState:
+def train_step(spec: Spec, key: Key[Array, ""], state: TrainState, batch: Batch) -> TrainState:
     """Return the state after one optimizer step.
 
     Metrics are totals since the epoch began. The moving average of the weights w is a <- d a + (1 - d) w with
@@ -147,7 +155,7 @@ def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Ba
     statistics are averaged in the same way.
 
     Args:
-        recipe: the static part of the config.
+        spec: the static part of the config.
         key: the run's dropout key, into which the step index is folded.
         state: the state before the step.
         batch: the step's examples.
@@ -156,30 +164,28 @@ def train_step(recipe: Recipe, key: Key[Array, ""], state: TrainState, batch: Ba
     def loss_and_aux(params):
         model = in_training(with_parameters(state.model, params), jax.random.fold_in(key, state.step))
         logits = model(batch.image, batch.number)
-        loss = objective(recipe.objective, logits, batch)
+        loss = objective(spec.objective, logits, batch)
         return loss, (in_evaluation(model), measure(loss, logits, batch))
 
     params = parameters(state.model)
     (loss, (model, metrics)), gradient = jax.value_and_grad(loss_and_aux, has_aux=True)(params)
-    rule = optimizer(recipe.optimizer, recipe.steps)
+    tx = optimizer(spec.optimizer, spec.steps)
     # Some transformations, such as those that lower the rate on a plateau, need the loss.
-    update = optax.with_extra_args_support(rule).update
+    update = optax.with_extra_args_support(tx).update
     updates, opt_state = update(gradient, state.opt_state, params, value=loss)
     model = with_parameters(model, optax.apply_updates(params, updates))
     average = state.average
     if average is not None:
-        decay = jnp.minimum(recipe.optimizer.average, (1 + state.step) / (10 + state.step))
+        decay = jnp.minimum(spec.optimizer.average, (1 + state.step) / (10 + state.step))
         average = optax.incremental_update(model, average, 1 - decay)
-    begins_epoch = state.step % recipe.steps_per_epoch == 0
+    begins_epoch = state.step % spec.steps_per_epoch == 0
     metrics = jax.tree.map(lambda total, new: jnp.where(begins_epoch, 0, total) + new, state.metrics, metrics)
-    bad = ~jnp.stack([jnp.isfinite(loss), _all_finite(gradient), _all_finite(model)])
-    this_step = FirstBad(state.step, bad.argmax().astype(jnp.int32))
-    is_first = bad.any() & (state.first_bad.step < 0)
-    first_bad = jax.tree.map(partial(jnp.where, is_first), this_step, state.first_bad)
-    return TrainState(state.step + 1, model, opt_state, average, metrics, first_bad)
+    is_first = (state.fault < 0) & ~(jnp.isfinite(loss) & _all_finite(gradient) & _all_finite(model))
+    fault = jnp.where(is_first, state.step, state.fault)
+    return TrainState(state.step + 1, model, opt_state, average, metrics, fault)
 
 
-def advance(recipe: Recipe, keys: Keys, state: TrainState, data: Split, until: Int[Array, ""] | int) -> TrainState:
+def advance(spec: Spec, keys: Keys, state: TrainState, data: Split, until: Int[Array, ""] | int) -> TrainState:
     """Return the state at step `until`, or at the last step, with the same bits however many calls lead there.
 
     Under jit it compiles once for a whole run because `until` is traced.
@@ -187,7 +193,7 @@ def advance(recipe: Recipe, keys: Keys, state: TrainState, data: Split, until: I
     Examples:
         >>> import jax, jax.numpy as jnp
         >>> from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig
-        >>> from mnistsum.train import advance, init_state, make_recipe, split_keys
+        >>> from mnistsum.train import advance, init_state, make_spec, split_keys
         >>> from mnistsum.types import Split
         >>> data = Split(jnp.zeros((64, 28, 28, 1), jnp.uint8), jnp.arange(64) % 10)
         >>> config = Config(
@@ -196,45 +202,41 @@ def advance(recipe: Recipe, keys: Keys, state: TrainState, data: Split, until: I
         ...     optimizer=OptimizerConfig(name="sgd"),
         ...     training=TrainingConfig(epochs=2.0, batch_size=16),
         ... )
-        >>> recipe, keys = make_recipe(config, 64), split_keys(config.seed)
+        >>> spec, keys = make_spec(config, 64), split_keys(config.seed)
         >>> run = jax.jit(advance, static_argnums=0)
-        >>> state = run(recipe, keys, init_state(recipe, keys), data, 3)  # stops within the first epoch
-        >>> state = run(recipe, keys, state, data, recipe.steps)  # the same program goes on to the end
+        >>> state = run(spec, keys, init_state(spec, keys), data, 3)  # stops within the first epoch
+        >>> state = run(spec, keys, state, data, spec.steps)  # the same program goes on to the end
         >>> int(state.step), int(state.metrics.examples)
         (8, 64)
     """
-    until = jnp.minimum(until, recipe.steps)
+    until = jnp.minimum(until, spec.steps)
 
     def to_end_of_epoch(state: TrainState) -> TrainState:
-        epoch = begin_epoch(recipe, keys, state.step, len(data.labels))
+        epoch = begin_epoch(spec, keys, state.step, len(data.labels))
 
         def step(_: Any, state: TrainState) -> TrainState:
-            return train_step(recipe, keys.dropout, state, draw_batch(recipe, keys, state.step, data, epoch))
+            return train_step(spec, keys.dropout, state, draw_batch(spec, keys, state.step, data, epoch))
 
-        end = jnp.minimum(until, (state.step // recipe.steps_per_epoch + 1) * recipe.steps_per_epoch)
+        end = jnp.minimum(until, (state.step // spec.steps_per_epoch + 1) * spec.steps_per_epoch)
         return lax.fori_loop(state.step, end, step, state)
 
     return lax.while_loop(lambda state: state.step < until, to_end_of_epoch, state)
 
 
-def compile_advance(recipe: Recipe, n: int) -> Any:
-    """Return `advance` compiled for `n` images; call it with (keys, state, data, until).
+def lower_training(spec: Spec, n: int) -> tuple[Any, Any]:
+    """Return `init_state` and `advance`, traced and lowered for `n` images, but not compiled.
 
-    Compiling needs no arrays, so a program can compile while it reads the data. The state is donated: its buffers are
-    reused for the new state, so memory never holds two. With several devices, keys, state and data must be
-    placed with `replicated_sharding`.
+    Once compiled, `advance` takes (keys, state, data, until). It donates the state: its buffers are reused for the new
+    state, so memory never holds two. With several devices, keys, state and data must be placed with
+    `replicated_sharding`.
     """
     keys = jax.eval_shape(lambda: split_keys(0))
-    state = jax.eval_shape(lambda keys: init_state(recipe, keys), keys)
-    keys, state, data = abstract_arrays((keys, state, abstract_split(n)), replicated_sharding(recipe.devices))
-    compiled = jax.jit(advance, static_argnums=0, donate_argnames="state")
-    return compiled.lower(recipe, keys, state, data, jax.ShapeDtypeStruct((), jnp.int32)).compile()
-
-
-def non_finite(state: TrainState) -> str | None:
-    """Return a description of the first non-finite quantity and its step, counted from 1; None if there is none."""
-    step, quantity = int(state.first_bad.step), int(state.first_bad.quantity)
-    return None if step < 0 else f"{QUANTITIES[quantity]} not finite at step {step + 1}"
+    init = jax.jit(init_state, static_argnums=0).lower(spec, keys)
+    arguments = keys, init.out_info, abstract_split(n)
+    if spec.devices > 1:
+        arguments = abstract_arrays(arguments, replicated_sharding(spec.devices))
+    jitted = jax.jit(advance, static_argnums=0, donate_argnames="state")
+    return init, jitted.lower(spec, *arguments, jax.ShapeDtypeStruct((), jnp.int32))
 
 
 def trained_model(state: TrainState) -> Model:
@@ -243,9 +245,6 @@ def trained_model(state: TrainState) -> Model:
 
 
 def _all_finite(tree: Any) -> Bool[Array, ""]:
-    """Return whether every value is finite, that is, no float32 exponent is all ones.
-
-    The bits are compared as integers because XLA vectorizes an integer maximum on the CPU.
-    """
-    flat, _ = ravel_pytree(tree)  # one reduction compiles faster than one per leaf
-    return (lax.bitcast_convert_type(flat, jnp.int32) & 0x7FFFFFFF).max() < 0x7F800000
+    """Return whether every value is finite; one reduction compiles faster than one for each array."""
+    flat, _ = ravel_pytree(tree)
+    return jnp.isfinite(flat).all()

@@ -63,16 +63,6 @@ class Metrics(NamedTuple):
     sum_correct: Int[Array, ""]
 
 
-class FirstBad(NamedTuple):
-    """Where a run first met a non-finite value."""
-
-    step: Int[Array, ""]  # -1: none yet
-    quantity: Int[Array, ""]  # index into QUANTITIES
-
-
-QUANTITIES = ("loss", "gradient", "parameters")  # in the order in which a step computes them
-
-
 class Keys(NamedTuple):
     """A run's root key, split once by purpose."""
 
@@ -91,7 +81,7 @@ class TrainState(NamedTuple):
     opt_state: PyTree
     average: Any  # moving average of `model`, or None
     metrics: Metrics
-    first_bad: FirstBad  # carried so that a stop can report the exact step
+    fault: Int[Array, ""]  # the first step whose loss, gradient or new parameters are not finite; -1: none so far
 
 
 class Evaluation(NamedTuple):

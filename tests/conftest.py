@@ -1,9 +1,9 @@
 """Fixtures that tests share: a few real images, and a config small enough to compile and train in seconds."""
 
-import contextlib
 import gc
 import os
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -14,13 +14,12 @@ import pytest
 from flax import nnx
 from programs import UNOPTIMIZED
 
-from mnistsum import own
 from mnistsum.app import program
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
 from mnistsum.data import load
 from mnistsum.models.layers import Dense
-from mnistsum.own import added_names
-from mnistsum.train import Recipe, make_recipe
+from mnistsum.registry import added_names
+from mnistsum.train import Spec, make_spec
 from mnistsum.types import Data, Split
 
 # Programs that tests start heed Ctrl-C and a hang-up, even if the tests run in the background or under nohup.
@@ -64,24 +63,10 @@ def run_program(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
     gc.set_threshold(*threshold)
 
 
-@pytest.fixture
-def new_process(monkeypatch, tmp_path) -> Iterator[Callable[[], None]]:
-    """Import from the test's folder, and yield a function that forgets users' files, as a new process has run none."""
-    monkeypatch.syspath_prepend(tmp_path)
-    with contextlib.ExitStack() as stack:
-
-        def forget() -> None:
-            stack.close()
-            stack.enter_context(own.forgotten())
-
-        forget()
-        yield forget
-
-
 @pytest.fixture(scope="session")
-def recipe(config) -> Recipe:
-    """The config's recipe on `train`."""
-    return make_recipe(config, 256)
+def spec(config) -> Spec:
+    """The config's spec on `train`."""
+    return make_spec(config, 256)
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +107,8 @@ def normed() -> Iterator[Config]:
 
 
 @pytest.fixture
-def own_code() -> Iterator[None]:
-    """Forget, after the test, what users' files have defined in it and that they were run."""
-    with own.forgotten():
+def own_code(monkeypatch) -> Iterator[None]:
+    """Forget, after the test, what users' files have defined in it, and where they import from."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with added_names():
         yield

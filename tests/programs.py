@@ -117,7 +117,7 @@ def a_run(name="a", seed=0, digit=LABELS, total=SUMS, config=None, run=None) -> 
     }
     record = {
         "data": {"test": "0"},
-        "code": {"train.py": "0"},
+        "program": {"training": "0"},
         "versions": {"jax": "1"},
         "settings": {"hardware": "CPU"},
     }

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from experiments import addition
-from experiments.addition import digits_of_sum, log_likelihood
+from mnistsum.objective import IMPOSSIBLE, digits_of_sum, sum_log_likelihood
 
 
 @pytest.mark.parametrize("places", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_probability_of_a_sum_is_that_of_all_digits_that_add_up_to_it(places):
     digits = jax.nn.log_softmax(2 * jax.random.normal(jax.random.key(places), (2, places, 10)))
     sums = jnp.array([[int(digit) for digit in f"{total:0{places + 1}d}"] for total in range(2 * 10**places - 1)])
-    found = jnp.exp(jax.jit(jax.vmap(log_likelihood, (None, 0)))(digits, sums))
+    found = jnp.exp(jax.jit(jax.vmap(sum_log_likelihood, (None, 0)))(digits, sums))
     share = np.exp(np.asarray(digits, float))
     expected = np.zeros(len(found))
     for numbers in itertools.product(itertools.product(range(10), repeat=places), repeat=2):
@@ -25,20 +25,30 @@ def test_probability_of_a_sum_is_that_of_all_digits_that_add_up_to_it(places):
 
 
 def test_an_impossible_digit_gives_no_nan():
-    digits = jnp.broadcast_to(jnp.where(jnp.arange(10) == 3, 0.0, addition.IMPOSSIBLE), (2, 4, 10))
-    value, gradient = jax.jit(jax.value_and_grad(log_likelihood))(digits, jnp.array([0, 6, 6, 6, 6]))
+    digits = jnp.broadcast_to(jnp.where(jnp.arange(10) == 3, 0.0, IMPOSSIBLE), (2, 4, 10))
+    value, gradient = jax.jit(jax.value_and_grad(sum_log_likelihood))(digits, jnp.array([0, 6, 6, 6, 6]))
     assert abs(value) < 1e-5 and jnp.isfinite(gradient).all()
 
 
 def test_sums_of_long_numbers_keep_all_their_digits():
-    labels = np.full((1, 2, 15), 9)
-    assert digits_of_sum(labels).tolist() == [[1, *[9] * 14, 8]]
+    labels = jnp.full((1, 2, 15), 9)
+    assert jax.jit(digits_of_sum)(labels).tolist() == [[1, *[9] * 14, 8]]
 
 
 @pytest.mark.slow
 def test_digits_are_read_after_learning_from_sums_alone(capsys, tmp_path):
     file = tmp_path / "sums.jsonl"
-    arguments = ["--digits", "1", "--config", "smoke", "training.epochs=1", "--output", str(file)]
+    arguments = [
+        "--digits",
+        "1",
+        "--config",
+        "smoke",
+        "training.epochs=1",
+        "--output",
+        str(file),
+        "--runs",
+        str(tmp_path),
+    ]
     assert addition.command(arguments) == 0
     line = capsys.readouterr().out
     assert line.startswith("N = 1, seed 0: digits ") and "of 5,000" in line

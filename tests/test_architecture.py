@@ -16,7 +16,7 @@ import mnistsum
 LIBRARY = (
     ("errors", "names", "files", "types", "config", "idx", "picture", "statistics", "calibration"),
     ("data", "devices", "models", "objective", "optimizer"),
-    ("train", "evaluation", "own"),
+    ("registry", "programs", "train", "evaluation"),
     ("seeds", "storage", "testing"),
     ("predict", "export"),
     ("app", "__main__", "__init__"),

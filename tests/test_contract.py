@@ -13,7 +13,7 @@ from mnistsum.config import Config, ModelConfig, ObjectiveConfig
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS, mlp
 from mnistsum.objective import weighted
-from mnistsum.own import added_names
+from mnistsum.registry import added_names
 
 WIDTHS = {
     "reference": (2, 2, 4, 4, 4, 8),

@@ -9,7 +9,7 @@ from scipy.stats import chisquare
 
 from mnistsum.config import AugmentConfig, Config, DataConfig, TrainingConfig
 from mnistsum.data import Pairs, augment, digest, draw_epoch, pair, scale
-from mnistsum.train import begin_epoch, draw_batch, make_recipe, split_keys
+from mnistsum.train import begin_epoch, draw_batch, make_spec, split_keys
 
 KEYS = jax.random.split(jax.random.key(7), 3)
 AUGMENT = jax.jit(augment, static_argnums=0)
@@ -36,10 +36,10 @@ def test_a_few_images_are_the_same_in_every_epoch_and_others_with_another_key():
 def test_an_image_meets_the_same_number_at_every_batch_size(train):
     met = []
     for size in (32, 64):
-        recipe, keys = make_recipe(Config(training=TrainingConfig(batch_size=size)), 256), split_keys(0)
-        epoch = begin_epoch(recipe, keys, recipe.steps_per_epoch, 256)  # the second
-        for step in range(recipe.steps_per_epoch, 2 * recipe.steps_per_epoch):
-            batch = jax.device_get(BATCH(recipe, keys, step, train, epoch))
+        spec, keys = make_spec(Config(training=TrainingConfig(batch_size=size)), 256), split_keys(0)
+        epoch = begin_epoch(spec, keys, spec.steps_per_epoch, 256)  # the second
+        for step in range(spec.steps_per_epoch, 2 * spec.steps_per_epoch):
+            batch = jax.device_get(BATCH(spec, keys, step, train, epoch))
             met.append(
                 {image.tobytes(): number.argmax() for image, number in zip(batch.image, batch.number, strict=True)}
             )
@@ -71,7 +71,7 @@ def test_pairs_equal_pair(train):
     config = DataConfig()
     numbers = draw_epoch(*KEYS[:2], 0, len(train.labels)).numbers
     pairs = Pairs(config, train, numbers)
-    batch = pair(scale(config, train.images), train.labels, numbers)
+    batch = pair(scale(config.scaling, train.images), train.labels, numbers)
     assert len(pairs) == 256
     for i in (0, 100, -1):
         image, label, number, total = pairs[i]
@@ -83,7 +83,7 @@ def test_pairs_equal_pair(train):
 def test_scale_by_hand():
     white = jnp.full((1, 28, 28, 1), 255, jnp.uint8)
     for scaling, black_and_white in (("unit", [0, 1]), ("standard", [-0.1307 / 0.3081, 0.8693 / 0.3081])):
-        found = [scale(DataConfig(scaling=scaling), pixels).max() for pixels in (0 * white, white)]
+        found = [scale(scaling, pixels).max() for pixels in (0 * white, white)]
         np.testing.assert_allclose(found, black_and_white, rtol=1e-6)
 
 

@@ -31,7 +31,7 @@ def test_padded_evaluation_equals_unpadded(model, train, batch_size):
 
 
 def classify(model, images):
-    return jax.jit(type(model).classify)(model, scale(DataConfig(), jnp.asarray(images)))
+    return jax.jit(type(model).classify)(model, scale(DataConfig().scaling, jnp.asarray(images)))
 
 
 def assert_answers(evaluation, model, features, digit, labels):

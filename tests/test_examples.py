@@ -9,9 +9,9 @@ import pytest
 from programs import ROOT
 
 import mnistsum
-from experiments.training.job import prepare
+from experiments.training.record import prepare
 from mnistsum.config import Config
-from mnistsum.own import load_file
+from mnistsum.registry import load_file
 
 LIBRARY = Path(mnistsum.__file__).parent
 MODULES = sorted(  # that have an example

@@ -32,7 +32,7 @@ def test_configs_of_one_name_are_told_apart_by_the_fields_that_differ():
 
 @pytest.mark.parametrize(
     "run",
-    [{"code": {"train.py": "1"}}, {"versions": {"jax": "2"}}, {"settings": {"hardware": "another"}}, {"cores": 1}],
+    [{"program": {"training": "1"}}, {"versions": {"jax": "2"}}, {"settings": {"hardware": "another"}}, {"cores": 1}],
 )
 def test_runs_of_other_code_versions_or_machines_are_never_pooled(run):
     groups = group_by_key([*finished("a", (0,)), *finished("a", (1,), run=run)])

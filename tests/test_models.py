@@ -13,7 +13,7 @@ from mnistsum.data import scale
 from mnistsum.errors import InputError
 from mnistsum.models import abstract_model, build, in_evaluation, in_training
 from mnistsum.models.adders import ADDERS
-from mnistsum.own import added_names
+from mnistsum.registry import added_names
 
 KEY = jax.random.key(3)
 BUILD = jax.jit(build, static_argnums=0)

@@ -8,7 +8,7 @@ import pytest
 from mnistsum.config import ObjectiveConfig
 from mnistsum.data import pair
 from mnistsum.objective import held_out_cells, measure, negative_log_likelihood, objective
-from mnistsum.own import added_names
+from mnistsum.registry import added_names
 from mnistsum.types import Logits
 
 BATCH = pair(jnp.zeros((2, 28, 28, 1)), jnp.array([1, 9]), jnp.array([4, 9]))

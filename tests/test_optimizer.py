@@ -9,7 +9,7 @@ import pytest
 
 from mnistsum.config import OptimizerConfig
 from mnistsum.optimizer import optimizer, schedule
-from mnistsum.own import added_names
+from mnistsum.registry import added_names
 
 PARAMS = {"kernel": jnp.ones((3, 3, 4, 8)), "matrix": jnp.ones((6, 5)), "bias": jnp.ones(5)}
 GRADIENT = jax.tree.map(lambda leaf: jax.random.normal(jax.random.key(0), leaf.shape), PARAMS)

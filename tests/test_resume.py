@@ -11,7 +11,7 @@ from jax.errors import KeyReuseError
 from mnistsum.config import AugmentConfig
 from mnistsum.evaluation import evaluate
 from mnistsum.storage import restore, save_checkpoint
-from mnistsum.train import advance, init_state, make_recipe, split_keys, trained_model
+from mnistsum.train import advance, init_state, make_spec, split_keys, trained_model
 
 KEYS = split_keys(0)
 STEPS = 24  # three epochs of eight
@@ -21,15 +21,15 @@ START = jax.jit(init_state, static_argnums=0)
 
 def run(config, train, folder, stops, fault=None):
     """Return the state after all steps, saved and restored at each stop; a fault then alters keys or state."""
-    recipe = make_recipe(config, len(train.labels))
-    keys, state = KEYS, START(recipe, KEYS)
+    spec = make_spec(config, len(train.labels))
+    keys, state = KEYS, START(spec, KEYS)
     for stop in stops:
-        state = ADVANCE(recipe, keys, state, train, jnp.int32(stop))
+        state = ADVANCE(spec, keys, state, train, jnp.int32(stop))
         save_checkpoint(folder, config, state, {})
         state = restore(folder, config).state
         if fault is not None:
             keys, state = fault(config, keys, state)
-    return ADVANCE(recipe, keys, state, train, jnp.int32(STEPS))
+    return ADVANCE(spec, keys, state, train, jnp.int32(STEPS))
 
 
 def bits(config, state, train) -> list[bytes]:
@@ -67,7 +67,7 @@ def test_a_run_with_batch_norms_and_dropout_resumes_with_the_same_bits(normed, t
 
 
 def start(config):
-    return START(make_recipe(config, 256), KEYS)
+    return START(make_spec(config, 256), KEYS)
 
 
 def without_statistics(config, keys, state):
@@ -101,10 +101,10 @@ def test_a_fault_in_what_batch_norms_and_dropout_need_is_noticed(normed, train, 
 @pytest.mark.parametrize("name", ["plain", "normed"])
 def test_no_key_is_used_twice(config, normed, train, name):
     distorted = dataclasses.replace(config, augment=AugmentConfig(shift=2, rotation=10.0, elastic=0.5))
-    recipe = make_recipe(normed if name == "normed" else distorted, len(train.labels))
+    spec = make_spec(normed if name == "normed" else distorted, len(train.labels))
     with jax.debug_key_reuse(True):
-        state = START(recipe, KEYS)
+        state = START(spec, KEYS)
         for step in (1, 9):
-            state = ADVANCE(recipe, KEYS, state, train, jnp.int32(step))
+            state = ADVANCE(spec, KEYS, state, train, jnp.int32(step))
         with pytest.raises(KeyReuseError):  # the checker checks
             jax.jit(lambda key: jax.random.normal(key) + jax.random.uniform(key))(KEYS.init)

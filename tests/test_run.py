@@ -17,7 +17,7 @@ from programs import ROOT, bits, finish, start
 
 import mnistsum
 from experiments.report import pages
-from experiments.training import folder as files
+from experiments.training.folder import Finished, read_finished
 from mnistsum.calibration import fit_temperature
 from mnistsum.data import load, scale
 from mnistsum.evaluation import evaluate, labeled_logits
@@ -73,7 +73,7 @@ def test_the_summary_agrees_with_the_predictions_and_the_model(smoke):
     assert (evaluation.digit == predictions["digit"]).all()
     # This process compiles, and so rounds, unlike the run: only ties may differ.
     for i, number in np.argwhere(evaluation.sum != predictions["sum"]):
-        logits = model(scale(config.data, jnp.asarray(data.test.images[i : i + 1])), jnp.eye(10)[number][None])
+        logits = model(scale(config.data.scaling, jnp.asarray(data.test.images[i : i + 1])), jnp.eye(10)[number][None])
         assert abs(np.subtract(*logits.sum[0, [evaluation.sum[i, number], predictions["sum"][i, number]]])) < 1e-4
     # Temperatures are fitted on validation images.
     validated = labeled_logits(evaluate(config.data, model, data.validation), data.validation.labels)
@@ -167,28 +167,27 @@ def test_a_fault_in_a_users_code_ends_with_pythons_traceback_that_ends_in_their_
 
 
 @pytest.mark.slow
-def test_a_comparison_is_of_the_code_that_was_executed_even_if_it_is_edited_just_after_the_start(tmp_path):
+def test_an_edit_of_a_users_file_trains_its_config_alone_and_says_why(tmp_path):
     file = tmp_path / "own.py"
     file.write_text(NETWORK)
-    command = [sys.executable, "-m", "experiments.compare", "smoke", str(file), "--seeds", "2", "training.epochs=0.05"]
-    command += ["--output", str(tmp_path / "compared")]
-    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = ["smoke", file, "--seeds", 2, "training.epochs=0.05", "--output", tmp_path / "compared"]
+    first = start(*command, program="compare")
     assert first.stdout is not None
     while not first.stdout.readline().startswith("own: checked"):
         assert first.poll() is None
     file.write_text(NETWORK.replace("weighted(config, logits, batch)", "weighted(config, logits, batch) / 2"))
-    finish(first)
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "own: trained anew, as " in again and "own.py has changed" in again
-    # What a user's file may have patched in its process is not taken for another's.
-    assert "smoke: trained anew, as " in again
-    assert "(reused)" not in again
-    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.count("(reused)") == 4
+    finish(first)  # of the code as it was when it started
+    again, _ = finish(start(*command, program="compare"))
+    assert "smoke: reusing 2 finished runs\n" in again
+    assert "own: training 2 runs, because the program of training has changed (own.py was edited)\n" in again
+    assert again.count("(reused)") == 2
+    file.write_text(file.read_text().replace("# call", "# another comment"))
+    assert finish(start(*command, program="compare"))[0].count("(reused)") == 4
 
 
 @pytest.fixture(scope="module")
-def finished(smoke) -> files.Finished:
-    return files.read(smoke[0])
+def finished(smoke) -> Finished:
+    return read_finished(smoke[0])
 
 
 def test_a_report_is_one_file_with_all_pictures_and_no_url(finished):

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import chex
@@ -14,12 +15,13 @@ import optax
 import pytest
 
 import mnistsum
-from mnistsum import own
 from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, DataConfig, ModelConfig, OptimizerConfig, override, to_json
 from mnistsum.errors import InputError
+from mnistsum.evaluation import describe_evaluation
 from mnistsum.models import build
 from mnistsum.predict import Predictor
+from mnistsum.registry import added_names
 from mnistsum.storage import (
     WEIGHTS,
     Weights,
@@ -30,7 +32,7 @@ from mnistsum.storage import (
     save_checkpoint,
     save_weights,
 )
-from mnistsum.train import advance, init_state, make_recipe, split_keys
+from mnistsum.train import advance, init_state, make_spec, split_keys
 
 KEYS = split_keys(0)
 ADVANCE = jax.jit(advance, static_argnums=0)
@@ -47,9 +49,9 @@ def same_bits(a, b) -> bool:
 
 
 @pytest.fixture(scope="module")
-def states(recipe, train):
-    start = START(recipe, KEYS)
-    return [ADVANCE(recipe, KEYS, start, train, jnp.int32(step)) for step in (3, 5, 8)]
+def states(spec, train):
+    start = START(spec, KEYS)
+    return [ADVANCE(spec, KEYS, start, train, jnp.int32(step)) for step in (3, 5, 8)]
 
 
 @pytest.fixture
@@ -57,14 +59,17 @@ def two(config, states, tmp_path):
     """A run's folder with the checkpoints of steps 5 and 8."""
     (tmp_path / "config.json").write_text(to_json(config))
     for state in states[1:]:
-        save_checkpoint(tmp_path / "checkpoints", config, state, {})
+        extra = {"evaluation": describe_evaluation(config.data, state.model)}
+        save_checkpoint(tmp_path / "checkpoints", config, state, extra)
     return tmp_path / "checkpoints"
 
 
 @pytest.fixture(scope="module")
 def weights() -> Weights:
     model = jax.jit(build, static_argnums=0)(CONFIG.model, jax.random.key(1))
-    return Weights(CONFIG, model, Temperatures(0.5, 2.0), "a test", {"test": "12ab"}, own.network_code(CONFIG.model))
+    return Weights(
+        CONFIG, model, Temperatures(0.5, 2.0), "a test", {"test": "12ab"}, describe_evaluation(CONFIG.data, model)
+    )
 
 
 @pytest.fixture
@@ -88,7 +93,7 @@ def test_the_newest_state_comes_back_bit_for_bit_and_trains_on_to_the_same_bits(
     assert restored.refused == ()
     assert restored.extra == {"seconds": 5.0}
     assert same_bits(restored.state, states[1])
-    assert same_bits(ADVANCE(make_recipe(config, 256), KEYS, restored.state, train, jnp.int32(8)), states[2])
+    assert same_bits(ADVANCE(make_spec(config, 256), KEYS, restored.state, train, jnp.int32(8)), states[2])
 
 
 @pytest.mark.slow
@@ -96,13 +101,13 @@ def test_an_optimizer_that_draws_resumes_to_the_same_bits(config, train, tmp_pat
     def noisy(config, rate):
         return optax.chain(optax.add_noise(0.01, 0.55, jax.random.key(0)), optax.sgd(rate))
 
-    with own.added_names(OPTIMIZERS={"noisy": noisy}):
+    with added_names(OPTIMIZERS={"noisy": noisy}):
         config = dataclasses.replace(config, optimizer=OptimizerConfig(name="noisy"))
-        recipe = make_recipe(config, 256)
-        state = ADVANCE(recipe, KEYS, START(recipe, KEYS), train, jnp.int32(3))
+        spec = make_spec(config, 256)
+        state = ADVANCE(spec, KEYS, START(spec, KEYS), train, jnp.int32(3))
         save_checkpoint(tmp_path, config, state, {})
         ends = [
-            ADVANCE(recipe, KEYS, each, train, jnp.int32(6)).model for each in (state, restore(tmp_path, config).state)
+            ADVANCE(spec, KEYS, each, train, jnp.int32(6)).model for each in (state, restore(tmp_path, config).state)
         ]
     assert same_bits(*ends)
 
@@ -229,21 +234,21 @@ def test_weights_of_another_architecture_are_refused(file, change, answer):
         load_weights(file)
 
 
-def with_record(file: Path, kind: str, changed: str) -> None:
-    """Write a file as if a file of the network's code had been another one then."""
-    config, arrays, about = load_arrays(file, kind)
-    save_arrays(file, config, arrays, kind, about | {"code": about["code"] | {changed: "other"}})
+CHANGED = "its network has changed since it was trained: its answers may differ$"
 
 
-@pytest.mark.parametrize(("kind", "name"), [("weights", WEIGHTS), ("checkpoint", "checkpoints/8.safetensors")])
-def test_weights_and_unfinished_runs_warn_in_one_line_if_a_file_of_ours_has_changed(request, tmp_path, kind, name):
-    request.getfixturevalue("file" if kind == "weights" else "two")
-    with_record(tmp_path / name, kind, "mnistsum/models/layers.py")
-    with_record(tmp_path / name, kind, "patch.py")  # which may have changed the network from outside
-    message = r"layers.py has changed, patch.py is gone since it was trained: its answers may differ$"
-    with pytest.warns(UserWarning, match=message):
-        run = mnistsum.load_run(tmp_path)
-    if kind == "weights":
-        save_weights(tmp_path / name, run)  # as an export does
-        with pytest.warns(UserWarning, match=message):
-            mnistsum.load_run(tmp_path)
+def test_weights_warn_in_one_line_if_their_program_has_changed_under_the_same_versions(weights, file):
+    now = weights.evaluation
+    for then, is_told in ((now | {"program": "1"}, True), (now | {"program": "1", "jax": "0"}, False)):
+        save_weights(file, weights._replace(evaluation=then))
+        with warnings.catch_warnings(record=True) as told:
+            run = load_weights(file)
+        assert [str(each.message) for each in told] == is_told * [f"{file}: {CHANGED[:-1]}"]
+        assert run.evaluation == then  # as an export saves it
+
+
+def test_an_unfinished_run_warns_too(config, states, two):
+    now = describe_evaluation(config.data, states[2].average)
+    save_checkpoint(two, config, states[2], {"evaluation": now | {"program": "1"}})
+    with pytest.warns(UserWarning, match=CHANGED):
+        mnistsum.load_run(two.parent)

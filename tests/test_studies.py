@@ -8,7 +8,7 @@ from flax import nnx
 from experiments.studies import mnist_net, sharing
 from mnistsum import testing
 from mnistsum.config import ModelConfig
-from mnistsum.own import added_names
+from mnistsum.registry import added_names
 
 CONFIGS = {name: ModelConfig(classifier="mlp", widths=(32,), adder=name) for name in sharing.ADDERS}
 CONFIGS["mnist_net"] = mnist_net.config.model

@@ -7,7 +7,6 @@ import pytest
 from programs import LABELS, a_run
 
 from experiments import tabulate as program
-from experiments.training import folder as files
 from mnistsum.errors import InputError
 
 
@@ -27,7 +26,7 @@ def tabulate(monkeypatch, tmp_path, capsys):
             folder.mkdir(exist_ok=True)
             (folder / "summary.json").touch()
             by_folder[folder] = each._replace(folder=folder)
-        monkeypatch.setattr(files, "read", by_folder.get)
+        monkeypatch.setattr("experiments.training.folder.read_finished", by_folder.get)
         assert program.command([*map(str, by_folder), *map(str, arguments)]) == 0
         output, errors = capsys.readouterr()
         return output.splitlines()[2:], errors

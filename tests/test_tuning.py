@@ -8,11 +8,11 @@ from programs import TINY, a_run, write_set
 from experiments import cli
 from experiments.comparison import tuning
 from experiments.training import reuse
-from experiments.training.job import prepare
+from experiments.training.record import prepare
 
 
 @pytest.fixture
-def job(tmp_path, monkeypatch):
+def experiment(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_set(tmp_path / "images", train=576, test=64)
     return prepare(cli.load_config("smoke", TINY), "a test")
@@ -23,19 +23,19 @@ def job(tmp_path, monkeypatch):
     [(0, range(-1, 2), 0), (-2, range(-3, 2), -2), (9, range(-1, 6), 5)],
 )
 def test_rates_are_halved_and_doubled_until_the_best_lies_between_two_that_do_worse(
-    job, monkeypatch, peak, tried, taken
+    experiment, monkeypatch, peak, tried, taken
 ):
     """The accuracy falls with each doubling away from the peak; only the trials' training is replaced."""
-    own = job.config.optimizer.learning_rate
+    own = experiment.config.optimizer.learning_rate
 
     def train(run_set, plan):
-        away = abs(math.log2(run_set.job.config.optimizer.learning_rate / own) - peak)
+        away = abs(math.log2(run_set.experiment.config.optimizer.learning_rate / own) - peak)
         scores = {"digit_accuracy": 0.9 - 0.01 * away, "sum_accuracy": 0.8 - 0.01 * away}
-        assert (run_set.job.recipe.optimizer, plan.tests) == (run_set.job.config.optimizer, False)
+        assert (run_set.experiment.spec.optimizer, plan.tests) == (run_set.experiment.config.optimizer, False)
         yield a_run()._replace(summary={"validation": scores}), False
 
-    monkeypatch.setattr(reuse, "train_missing", train)
-    chosen, how = tuning.tune(job, cli.CONFIGS, lambda **_: None)
+    monkeypatch.setattr(reuse, "fit_missing", train)
+    chosen, how = tuning.tune(experiment, cli.CONFIGS, lambda **_: None)
     assert [trial["learning_rate"] / own for trial in how["trials"]] == [2.0**k for k in tried]
     assert chosen.config.optimizer.learning_rate == own * 2.0**taken
     assert [trial["learning_rate"] for trial in how["trials"] if trial["taken"]] == [own * 2.0**taken]

@@ -8,28 +8,25 @@ from typing import Any, NamedTuple
 from experiments.comparison import tuning
 from experiments.report import console
 from experiments.training import reuse
+from experiments.training.fit import COMPARED
 from experiments.training.folder import Finished
-from experiments.training.job import Job, make_record, prepare
+from experiments.training.record import Experiment, prepare_all
 from experiments.training.reuse import RunSet
-from experiments.training.stops import COMPARED
 from mnistsum.app.console import say
 from mnistsum.config import Config
 from mnistsum.errors import InputError
-from mnistsum.types import Data
-
-TUNED = f"learning rate times 2^k, |k| at most {tuning.MAX_DOUBLINGS}"  # in the record, whichever rate it will be
 
 
 class Contestant(NamedTuple):
     """A config that is compared, and how."""
 
-    job: Job
+    experiment: Experiment
     tuned: bool  # whether its learning rate is chosen first, on validation images
     output: Path  # the folder of the comparison's runs/ and tuning/
 
     def runs(self, seeds: Sequence[int]) -> RunSet:
         """Return the contestant's runs, finished or not."""
-        return reuse.locate_runs(self.output / "runs", self.job, seeds)
+        return reuse.locate_runs(self.output / "runs", self.experiment, seeds)
 
 
 def check_configs(configs: Sequence[Config]) -> None:
@@ -52,36 +49,39 @@ def check_configs(configs: Sequence[Config]) -> None:
         raise InputError("compare: expected validation images to track learning on; add data.validation=5000")
 
 
-def prepare_jobs(configs: Sequence[Config], data: Data, tuned: bool, command: str) -> list[Job]:
-    """Return the jobs of configs. Each run uses one device, so that devices can share the seeds."""
-    jobs = [prepare(dataclasses.replace(config, devices=1), command, data) for config in configs]
-    record = make_record(data)  # of what all of them have brought into the process
-    if tuned:
-        record["settings"]["tuned"] = TUNED
-    return [job._replace(record=record) for job in jobs]
+def prepare_contestants(configs: Sequence[Config], tuned: bool, output: Path, command: str) -> list[Contestant]:
+    """Return configs as contestants. Each run uses one device, so that devices can share the seeds."""
+    contestants = []
+    for experiment in prepare_all([dataclasses.replace(config, devices=1) for config in configs], command):
+        if tuned:
+            experiment.record["settings"]["tuned"] = tuning.TUNED
+        contestants.append(Contestant(experiment, tuned, output))
+    return contestants
 
 
-def train(contestant: Contestant, seeds: Sequence[int], update_progress: Callable[..., None]) -> None:
+def fit_contestant(contestant: Contestant, seeds: Sequence[int], update_progress: Callable[..., None]) -> None:
     """Train a contestant's missing runs, after tuning it if it is to be tuned."""
     run_set = contestant.runs(seeds)
-    name = contestant.job.config.name
+    name, missing = contestant.experiment.config.name, len(run_set.missing())
+    if missing < len(seeds):
+        say(f"{name}: reusing {len(seeds) - missing} finished run{'s' if len(seeds) - missing > 1 else ''}")
     if reason := reuse.why_missing(run_set):
-        say(f"{name}: trained anew, as {reason}")
-    job, _ = _tuned(contestant, update_progress)
+        say(f"{name}: training {missing} run{'s' if missing > 1 else ''}, because {reason}")
+    experiment, _ = _tuned(contestant, update_progress)
     update_progress(description=name)
-    for run, reused in reuse.train_missing(run_set._replace(job=job), COMPARED):
+    for run, reused in reuse.fit_missing(run_set._replace(experiment=experiment), COMPARED):
         console.run_line(name, run.config.seed, run.summary, reused)
         update_progress(advance=1)
 
 
-def read(contestant: Contestant, seeds: Sequence[int]) -> tuple[list[Finished], dict[str, Any] | None]:
+def read_contestant(contestant: Contestant, seeds: Sequence[int]) -> tuple[list[Finished], dict[str, Any] | None]:
     """Return a contestant's finished runs, and how it was tuned."""
-    job, tuned = _tuned(contestant, lambda **_: None)
-    run_set = contestant.runs(seeds)._replace(job=job)
-    return [reuse.read(run_set, seed, COMPARED) for seed in seeds], tuned
+    experiment, trials = _tuned(contestant, lambda **_: None)
+    run_set = contestant.runs(seeds)._replace(experiment=experiment)
+    return [reuse.read_run(run_set, seed, COMPARED) for seed in seeds], trials
 
 
-def _tuned(contestant: Contestant, update_progress: Callable[..., None]) -> tuple[Job, dict[str, Any] | None]:
+def _tuned(contestant: Contestant, update_progress: Callable[..., None]) -> tuple[Experiment, dict[str, Any] | None]:
     if not contestant.tuned:
-        return contestant.job, None
-    return tuning.tune(contestant.job, contestant.output / "tuning", update_progress)
+        return contestant.experiment, None
+    return tuning.tune(contestant.experiment, contestant.output / "tuning", update_progress)

@@ -6,10 +6,9 @@ import time
 from rich.table import Table
 
 from experiments.report.console import duration
-from experiments.training import loop
-from experiments.training.job import Job, cores, cores_of, hardware
+from experiments.training.fit import COMPARED, time_steps
+from experiments.training.record import Experiment, cores, cores_of, hardware
 from experiments.training.reuse import RunSet
-from experiments.training.stops import COMPARED
 from mnistsum.app.console import console, say
 from mnistsum.evaluation import evaluate
 from mnistsum.train import trained_model
@@ -26,26 +25,26 @@ def show(run_sets: list[RunSet], trials: int) -> None:
     total = 0.0
     for run_set in run_sets:
         count, missing = len(run_set.folders), len(run_set.missing())
-        step, run = seconds(run_set.job)
+        step, run = seconds(run_set.experiment)
         needed = run * (missing + (trials if missing else 0))
         total += needed
         sizes = [f"{count:,}", f"{count - missing:,}", f"{step * 1e3:.1f}", f"{run:.0f}", duration(needed)]
-        table.add_row(run_set.job.config.name, *sizes)
+        table.add_row(run_set.experiment.config.name, *sizes)
     table.add_section()
     table.add_row("all", "", "", "", "", duration(total), style="bold")
     console.print(table)
     say(f"device time on {cores_of(hardware(), cores())}; no run was trained or written")
 
 
-def seconds(job: Job) -> tuple[float, float]:
+def seconds(experiment: Experiment) -> tuple[float, float]:
     """Return the seconds per step, and per run: its training and its evaluations, without compilation."""
-    chunk = loop.measure(job, 1.0)
-    model, data = trained_model(chunk.state), job.data
-    evaluate(job.config.data, model, data.validation)  # compiles
+    stop, state = time_steps(experiment, 1.0)
+    config, model, data = experiment.config, trained_model(state), experiment.data
+    evaluate(config.data, model, data.validation)  # compiles
     start = time.perf_counter()
-    evaluate(job.config.data, model, data.validation)
+    evaluate(config.data, model, data.validation)
     evaluation = time.perf_counter() - start
-    step = chunk.seconds / chunk.steps
+    step = stop.seconds / stop.steps
     tested = evaluation * len(data.test.labels) / len(data.validation.labels)
-    evaluations = min(COMPARED.evaluations * job.config.training.epochs, COMPARED.max_evaluations or math.inf)
-    return step, job.recipe.steps * step + evaluations * evaluation + tested
+    evaluations = min(COMPARED.evaluations * config.training.epochs, COMPARED.max_evaluations or math.inf)
+    return step, experiment.spec.steps * step + evaluations * evaluation + tested

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from experiments import cli
 from experiments.training.folder import Finished
-from experiments.training.job import NOT_DECISIVE, differences, identify_record, unequal_fields
+from experiments.training.record import NOT_DECISIVE, differences, identify_record, unequal_fields
 from mnistsum.config import Config, as_dict
 from mnistsum.errors import InputError
 

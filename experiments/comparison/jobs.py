@@ -20,16 +20,13 @@ from experiments import cli
 from experiments.comparison import contestants
 from experiments.comparison.contestants import Contestant
 from experiments.report import console
-from experiments.training import folder as files
-from experiments.training.job import differences
+from experiments.training.folder import read_finished
+from experiments.training.record import differences
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import say
-from mnistsum.config import Config
-from mnistsum.data import load
 from mnistsum.errors import InputError, first_line
 from mnistsum.files import write_whole
-from mnistsum.own import load_file
-from mnistsum.types import Data
+from mnistsum.registry import load_file
 
 POLL = 1.0  # seconds between looks at the runs' folders and the jobs' states
 WAITING = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED")  # states of jobs that go on
@@ -41,7 +38,6 @@ class JobSpec(NamedTuple):
     contestant: Contestant
     folders: dict[int, Path]  # by seed; each exists once its run has ended
     own: tuple[Path, ...]  # all users' files of the comparison
-    configs: tuple[Config, ...]  # all that are compared
 
     @property
     def name(self) -> str:
@@ -60,17 +56,18 @@ def train_in_jobs(
     jobs = Jobs(options.submit, options.output)
     size = len(seeds) if options.tune else options.seeds_per_job  # one job tunes a config
     own = tuple(file.absolute() for file in map(cli.own_file, options.configs) if file is not None)
-    configs = tuple(each.job.config for each in compared)
-    specs, no_data = [], cast(Data, None)  # a job loads the images itself, and is quick to send without them
-    for contestant in (each._replace(job=each.job._replace(data=no_data)) for each in compared):
+    specs = []
+    for contestant in compared:
         folders = list(contestant.runs(seeds).folders.items())
+        # A job loads the images and traces the programs itself.
+        sent = contestant._replace(experiment=contestant.experiment._replace(data=cast(Any, None), advance=None))
         parts = [dict(folders[i : i + size]) for i in range(0, len(folders), size)]
-        specs += [JobSpec(contestant, part, own, configs) for part in parts]
+        specs += [JobSpec(sent, part, own) for part in parts]
     existed = {folder for spec in specs for folder in spec.folders.values() if folder.exists()}
 
     def on_finished(spec: JobSpec, seed: int) -> None:
         folder = spec.folders[seed]
-        console.run_line(spec.contestant.job.config.name, seed, files.read(folder).summary, folder in existed)
+        console.run_line(spec.contestant.experiment.config.name, seed, read_finished(folder).summary, folder in existed)
         update_progress(advance=1, description=f"{len(specs)} jobs")
 
     for spec in specs:
@@ -79,7 +76,7 @@ def train_in_jobs(
     say(f"jobs: {len(specs)}, finished {sum(not spec.missing() for spec in specs)}; logs in {jobs.executor.folder}")
     failed = jobs.wait(specs, on_finished)
     for spec in failed:
-        say(f"{spec.contestant.job.config.name}, seeds {spec.missing()}: {jobs.explain(spec)}")
+        say(f"{spec.contestant.experiment.config.name}, seeds {spec.missing()}: {jobs.explain(spec)}")
     if failed:
         raise OSError(f"{len(failed)} of {len(specs)} jobs ended without results; --retry-failed submits them again")
 
@@ -91,14 +88,11 @@ def run_job(spec: JobSpec) -> None:
     set_up_compiler()
     for file in spec.own:
         load_file(file)
-    contestant = spec.contestant
-    expected = contestant.job
-    data = load(expected.config.data)
-    jobs = contestants.prepare_jobs(spec.configs, data, contestant.tuned, expected.command)
-    (job,) = (job for job in jobs if job.config.name == expected.config.name)
-    if changed := differences(expected.record, job.record):
+    expected, tuned, output = spec.contestant
+    (contestant,) = contestants.prepare_contestants([expected.config], tuned, output, expected.command)
+    if changed := differences(expected.record, contestant.experiment.record):
         raise InputError(f"not the run that was asked for: {'; '.join(changed)}; submit from a machine of this kind")
-    contestants.train(contestant._replace(job=job), list(spec.folders), lambda **_: None)
+    contestants.fit_contestant(contestant, list(spec.folders), lambda **_: None)
 
 
 class Jobs:

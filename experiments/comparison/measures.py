@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.training.fit import LEARNED, WATCH_IMAGES, evaluated_split
 from experiments.training.folder import OUTPUTS, Finished, judged_accuracy
-from experiments.training.job import machine
-from experiments.training.runs import evaluated_split
-from experiments.training.stops import LEARNED, WATCH_IMAGES
+from experiments.training.record import machine
 from mnistsum.errors import InputError
 from mnistsum.evaluation import SCORES
 from mnistsum.files import read_json

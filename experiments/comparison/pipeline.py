@@ -20,9 +20,8 @@ from experiments.comparison.grouping import differing_fields, group_runs
 from experiments.comparison.measures import OUTCOMES, outcomes, summarize
 from experiments.report import console, pages
 from experiments.report.figures import save
-from experiments.training import folder as files
-from experiments.training.folder import OUTPUTS, Finished
-from experiments.training.job import check_own
+from experiments.training.folder import OUTPUTS, Finished, read_finished, write_arrays
+from experiments.training.record import check_own, differences, prepare
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import say
 from mnistsum.config import Config, to_json
@@ -30,7 +29,7 @@ from mnistsum.data import digest, load
 from mnistsum.errors import InputError
 from mnistsum.files import make_folder, write_json, write_whole
 from mnistsum.models import abstract_model
-from mnistsum.own import changes, executed_code, load_file
+from mnistsum.registry import load_file
 from mnistsum.statistics import ERROR, detectable
 from mnistsum.types import Data
 
@@ -52,9 +51,8 @@ def compare(options: Namespace, configs: list[Config], command: str) -> None:
         jax.config.update("jax_platforms", "cpu")
         os.environ["JAX_PLATFORMS"] = "cpu"  # of the jobs
     set_up_compiler()
-    data = load(configs[0].data)
-    jobs = contestants.prepare_jobs(configs, data, options.tune, command)
-    compared = [Contestant(job, options.tune, options.output) for job in jobs]
+    compared = contestants.prepare_contestants(configs, options.tune, options.output, command)
+    data = compared[0].experiment.data
     for config in configs:
         for line in check_own(config):
             say(line)
@@ -69,10 +67,11 @@ def compare(options: Namespace, configs: list[Config], command: str) -> None:
         dry_run.show([each.runs(seeds) for each in compared], tuning.MIN_TRIALS if options.tune else 0)
         return
     _train(options, compared, seeds)
-    read = {each.job.config.name: contestants.read(each, seeds) for each in compared}
-    tuned = {name: how for name, (_, how) in read.items() if how is not None}
-    notes = differing_fields({job.config.name: job.config for job in jobs})  # before tuning
-    runs = {name: finished for name, (finished, _) in read.items()}
+    prepared = {each.experiment.config.name: each.experiment.config for each in compared}  # before tuning
+    results = dict(zip(prepared, (contestants.read_contestant(each, seeds) for each in compared), strict=True))
+    tuned = {name: trials for name, (_, trials) in results.items() if trials is not None}
+    notes = differing_fields(prepared)
+    runs = {name: finished for name, (finished, _) in results.items()}
     _report(options.output, runs, data, {"tuned": tuned, "notes": notes, "command": command})
 
 
@@ -80,17 +79,19 @@ def compare_finished(folders: Sequence[Path], own: Sequence[str], output: Path, 
     """Report finished runs, grouped by config; the user's files only define networks."""
     for file in own:
         load_file(file)
-    runs, notes = group_runs([files.read(folder) for folder in folders])
+    runs, notes = group_runs([read_finished(folder) for folder in folders])
     first = next(iter(runs.values()))[0]
     configs = {name: config_runs[0].config for name, config_runs in runs.items()}
+    data = load(first.config.data)
     for name, config in configs.items():
         abstract_model(config.model)  # a network of the user's own, whose file is missing, is refused
-        lines, now = check_own(config), executed_code()
-        if lines and (edited := changes({key: runs[name][0].run["code"].get(key, now[key]) for key in now}, now)):
-            notes.append(f"{name}: checked as its code is now, which is not that of its runs: {', '.join(edited)}")
+        lines = check_own(config)
+        if lines:
+            record = prepare(config, command, data).record
+            if changed := differences(runs[name][0].run | {"data": record["data"]}, record):
+                notes.append(f"{name}: checked as it is now, which is not as it was trained: {'; '.join(changed)}")
         for line in lines:
             say(line)
-    data = load(first.config.data)
     if digest(data.test) != first.run["data"]["test"]:
         raise InputError(f"{first.folder}: tested on other images than {first.config.data.name} now holds")
     notes += differing_fields(configs)
@@ -104,7 +105,7 @@ def _train(options: Namespace, compared: list[Contestant], seeds: Sequence[int])
         try:
             if options.submit is None:
                 for contestant in compared:
-                    contestants.train(contestant, seeds, update_progress)
+                    contestants.fit_contestant(contestant, seeds, update_progress)
             else:
                 from experiments.comparison.jobs import train_in_jobs  # needs the extra `slurm`
 
@@ -125,7 +126,7 @@ def _report(output: Path, runs: dict[str, list[Finished]], data: Data, about: di
     folder = output / f"{names}-{hashlib.sha256(configs.encode()).hexdigest()[:6]}"
     make_folder(folder)
     finite = json.loads(json.dumps(summary), parse_constant=lambda _: None)  # JSON has no NaN
-    files.write_arrays(folder / OUTCOMES, outcomes(runs, labels))
+    write_arrays(folder / OUTCOMES, outcomes(runs, labels))
     write_json(folder / "comparison.json", finite)
     write_whole(folder / "comparison.md", tables.in_markdown(summary))
     write_whole(folder / "comparison.html", page(summary))

@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from experiments.comparison.measures import ACCURACY, COSTS, ERRORS, LEARNING, Measure
+from experiments.training.fit import FAILED
 from experiments.training.folder import OUTPUTS
-from experiments.training.runs import FAILED
 from mnistsum.app.console import console, say
 
 NARROW = 8  # characters that a column's title in the terminal may take where its cells are narrower

@@ -5,21 +5,20 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from experiments.training.fit import Run, Stop, evaluated_split
 from experiments.training.folder import Finished
-from experiments.training.job import Job, cores, cores_of, hardware
-from experiments.training.runs import Progress as RunsProgress
-from experiments.training.runs import evaluated_split
+from experiments.training.record import Experiment, cores, cores_of, hardware
 from mnistsum.app.console import console, say, score_table
 from mnistsum.models.summary import count_multiply_adds, count_parameters, summarize
 
 
-def introduce(job: Job) -> None:
+def introduce(experiment: Experiment) -> None:
     """Print device, data and the table of layers."""
-    config, versions = job.config, job.record["versions"]
-    device = hardware() if job.recipe.devices == 1 else f"{job.recipe.devices} devices of {hardware()}"
+    config, versions = experiment.config, experiment.record["versions"]
+    device = hardware() if experiment.spec.devices == 1 else f"{experiment.spec.devices} devices of {hardware()}"
     on = cores_of(device, cores())
     say(f"{config.name}, seed {config.seed}, {config.model.dtype}, on {on}, jax {versions['jax']}")
-    sizes = [f"{len(split.labels):,} {name}" for name, split in zip(job.data._fields, job.data, strict=True)]
+    sizes = [f"{len(split.labels):,} {name}" for name, split in experiment.data._asdict().items()]
     few = f"; trained on {config.data.train_images:,} of them" if config.data.train_images else ""
     say(f"{config.data.name}: {', '.join(sizes)} images{few}")
     table = Table("layer", "kind", "output", "parameters", "multiply-adds", box=None, header_style="bold")
@@ -47,12 +46,12 @@ def estimate(steps: int, seconds_per_step: float, epochs: float) -> None:
 class RunProgress:
     """A bar with epoch, loss, images/s and time left, and a line per epoch; without a terminal, only the lines."""
 
-    def __init__(self, job: Job, first: int):
-        self.job, self.first, self.estimated, self.was_alone = job, first, False, False
+    def __init__(self, experiment: Experiment, first: int):
+        self.experiment, self.first, self.estimated, self.was_alone = experiment, first, False, False
         steps = TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps")
         description, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
         self.bar = _bar(description, BarColumn(), steps, note, TimeRemainingColumn(compact=True))
-        self.task = self.bar.add_task("compiling", total=job.recipe.steps, completed=first, note="")
+        self.task = self.bar.add_task("compiling", total=experiment.spec.steps, completed=first, note="")
 
     def __enter__(self):
         self.bar.start()
@@ -61,18 +60,18 @@ class RunProgress:
     def __exit__(self, *_: object):
         self.bar.stop()
 
-    def update(self, progress: RunsProgress, is_alone: bool) -> None:
-        """Show where a run stands; `is_alone`: nothing is compiled beside it, which would halve its speed."""
-        chunk, recipe, config, (run,) = progress.chunk, self.job.recipe, self.job.config, progress.runs
-        if self.was_alone and not self.estimated and chunk.is_timing(recipe.steps) and chunk.step < recipe.steps:
-            estimate(recipe.steps - self.first, chunk.seconds / chunk.steps, config.training.epochs)
+    def update(self, stop: Stop, run: Run) -> None:
+        """Show where a run stands."""
+        spec, config = self.experiment.spec, self.experiment.config
+        if self.was_alone and not self.estimated and stop.is_timing(spec.steps) and stop.step < spec.steps:
+            estimate(spec.steps - self.first, stop.seconds / stop.steps, config.training.epochs)
             self.estimated = True
-        self.was_alone = is_alone
-        epoch = f"{chunk.step / recipe.steps_per_epoch:.3g} of {recipe.steps / recipe.steps_per_epoch:.3g}"
-        note = f"loss {run.loss():.4f}  {chunk.steps * recipe.batch_size / chunk.seconds:,.0f} images/s"
-        description = f"epoch {epoch}" if chunk.step < recipe.steps else "testing"
-        self.bar.update(self.task, completed=chunk.step, description=description, note=note)
-        if progress.is_evaluation:
+        self.was_alone = stop.is_alone
+        epoch = f"{stop.step / spec.steps_per_epoch:.3g} of {spec.steps / spec.steps_per_epoch:.3g}"
+        note = f"loss {run.train_loss:.4f}  {stop.steps * spec.batch_size / stop.seconds:,.0f} images/s"
+        description = f"epoch {epoch}" if stop.step < spec.steps else "testing"
+        self.bar.update(self.task, completed=stop.step, description=description, note=note)
+        if stop.is_evaluation:
             loss = (run.scores["digit_loss"] + run.scores["sum_loss"]) / 2
             say(f"epoch {epoch}  {evaluated_split(config)}: average loss {loss:.4f}, {accuracies(run.scores)}")
 

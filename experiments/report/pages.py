@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from experiments.report import figures
 from experiments.training.folder import OUTPUTS, PICTURES, REPORT, Finished
-from experiments.training.job import machine
+from experiments.training.record import machine
 from mnistsum.app import STYLE
 from mnistsum.app.console import as_text
 from mnistsum.config import as_dict

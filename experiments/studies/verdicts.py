@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import gammainc
 
 from experiments.comparison.tables import markdown
-from experiments.training.runs import FAILED
+from experiments.training.fit import FAILED
 from mnistsum.statistics import ERROR, MARGIN, Difference, difference, interval
 
 ADDER_ERROR = 0.0005  # mean share of wrong sums if the digit is right

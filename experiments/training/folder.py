@@ -15,7 +15,7 @@ import numpy as np
 
 from mnistsum.config import CONFIG, Config, read_config, to_json
 from mnistsum.errors import InputError
-from mnistsum.files import make_folder, read_json, read_json_lines, write_json, write_whole
+from mnistsum.files import make_folder, read_bytes, read_json, read_json_lines, write_json, write_whole
 from mnistsum.storage import WEIGHTS, Weights, save_weights
 from mnistsum.types import Evaluation
 
@@ -23,8 +23,7 @@ RUN, METRICS, PREDICTIONS, SUMMARY = "run.json", "metrics.jsonl", "predictions.n
 LOCK = ".lock"  # held by the process that trains the run
 PICTURES, REPORT = ("curves", "confusion", "examples"), "report.html"  # pictures are .png files
 OUTPUTS = ("digit", "sum")  # what a network predicts
-CONTENT = (CONFIG, RUN, METRICS, PREDICTIONS, WEIGHTS)  # files whose digests are in the summary
-REMEDY = "a damaged run: delete its folder"
+CONTENT = (CONFIG, RUN, METRICS, PREDICTIONS, WEIGHTS)  # files that the digest in the summary covers
 
 
 class Finished(NamedTuple):
@@ -42,7 +41,6 @@ def begin(folder: Path, config: Config, run: dict[str, Any]) -> None:
     """Write what is known before the first step; from here on, the run can be resumed."""
     make_folder(folder)
     write_json(folder / RUN, run)
-    write_lines(folder, [])
     write_whole(folder / CONFIG, to_json(config))
 
 
@@ -65,39 +63,26 @@ def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
-    """Write a run's last file, the summary, with the digests of the other files and of itself."""
-    summary = summary | {"files": {name: _digest((folder / name).read_bytes()) for name in CONTENT}}
-    write_json(folder / SUMMARY, summary | {"digest": _digest_of_summary(summary)})
+    """Write a run's last file, the summary, with a digest of it and of the other files."""
+    write_json(folder / SUMMARY, summary | {"digest": _digest(folder, summary)})
 
 
-def read(folder: Path) -> Finished:
+def read_finished(folder: Path) -> Finished:
     """Return a finished run.
 
     Raises:
         InputError: if the run is not finished, or a file is not byte for byte what the run wrote.
     """
-    summary = read_summary(folder)
-    for name in CONTENT:
-        path = folder / name
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; {REMEDY}")
-        if _digest(path.read_bytes()) != summary["files"][name]:
-            raise InputError(f"{path}: altered: not what the run wrote; {REMEDY}")
-    with np.load(folder / PREDICTIONS) as file:
-        predictions = {name: file[name] for name in OUTPUTS}
-    lines = read_json_lines(folder / METRICS)
-    return Finished(folder, read_config(folder), read_json(folder / RUN), lines, summary, predictions)
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """Return the summary of a finished run; raise InputError if there is none, or if it was altered."""
     path = folder / SUMMARY
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected the folder of a finished run")
     summary = read_json(path)
-    if summary.pop("digest", None) != _digest_of_summary(summary):
-        raise InputError(f"{path}: altered: not what the run wrote; {REMEDY}")
-    return summary
+    if summary.pop("digest", None) != _digest(folder, summary):
+        raise InputError(f"{folder}: damaged, or made by another version: not what the run wrote; delete it")
+    with np.load(folder / PREDICTIONS) as file:
+        predictions = {name: file[name] for name in OUTPUTS}
+    lines = read_json_lines(folder / METRICS)
+    return Finished(folder, read_config(folder), read_json(folder / RUN), lines, summary, predictions)
 
 
 def judged_accuracy(scores: Mapping[str, Any], output: str) -> float:
@@ -106,9 +91,9 @@ def judged_accuracy(scores: Mapping[str, Any], output: str) -> float:
     return scores.get(f"{name}_trained_cells", scores[name])
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _digest_of_summary(summary: dict[str, Any]) -> str:
-    return _digest(json.dumps(summary, sort_keys=True).encode())
+def _digest(folder: Path, summary: dict[str, Any]) -> str:
+    """Return a digest of a finished run: of its summary and of the files in CONTENT."""
+    digest = hashlib.sha256(json.dumps(summary, sort_keys=True).encode())
+    for name in CONTENT:
+        digest.update(hashlib.sha256(read_bytes(folder / name)).digest())
+    return digest.hexdigest()

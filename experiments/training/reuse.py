@@ -1,4 +1,4 @@
-"""A folder of runs, each named after everything that decides it: existing runs are reused, missing ones trained."""
+"""A folder of runs, each named after everything that decides it: finished runs are reused, missing ones trained."""
 
 import contextlib
 import shutil
@@ -10,11 +10,9 @@ from typing import NamedTuple
 import filelock
 import jax
 
-from experiments.training import folder as files
-from experiments.training.folder import Finished
-from experiments.training.job import Job, differences, identify, unequal_fields
-from experiments.training.runs import begin_runs, train_runs
-from experiments.training.stops import Plan
+from experiments.training.fit import Plan, Start, describe_mode, fit
+from experiments.training.folder import LOCK, RUN, SUMMARY, Finished, read_finished
+from experiments.training.record import Experiment, describe_run, differences, identify, unequal_fields
 from mnistsum.config import as_dict, read_config
 from mnistsum.errors import InputError
 from mnistsum.files import make_folder, read_json
@@ -23,9 +21,9 @@ TEMPORARY = ".training-"  # begins the name of a run's folder while it is traine
 
 
 class RunSet(NamedTuple):
-    """The runs of one job, one for each seed, finished or not."""
+    """The runs of one experiment, one for each seed, finished or not."""
 
-    job: Job
+    experiment: Experiment
     folders: dict[int, Path]  # by seed; each exists once its run is finished
 
     def missing(self) -> list[int]:
@@ -33,21 +31,21 @@ class RunSet(NamedTuple):
         return [seed for seed, folder in self.folders.items() if not folder.exists()]
 
 
-def locate_runs(folder: Path, job: Job, seeds: Sequence[int]) -> RunSet:
-    """Return a job's runs in a folder of runs."""
-    name = f"{job.config.name}-{identify(job)}"
-    return RunSet(job, {seed: folder / f"{name}-{seed}" for seed in seeds})
+def locate_runs(folder: Path, experiment: Experiment, seeds: Sequence[int]) -> RunSet:
+    """Return an experiment's runs in a folder of runs."""
+    name = f"{experiment.config.name}-{identify(experiment.config, experiment.record)}"
+    return RunSet(experiment, {seed: folder / f"{name}-{seed}" for seed in seeds})
 
 
-def read(run_set: RunSet, seed: int, plan: Plan) -> Finished:
+def read_run(run_set: RunSet, seed: int, plan: Plan) -> Finished:
     """Return a seed's finished run.
 
     Raises:
         InputError: if it is damaged, or is not the run that its name says, or was made for another purpose.
     """
-    folder = run_set.folders[seed]
-    finished = files.read(folder)
-    changed = unequal_fields(finished.config, run_set.job.config) + differences(finished.run, run_set.job.record)
+    folder, experiment = run_set.folders[seed], run_set.experiment
+    finished = read_finished(folder)
+    changed = unequal_fields(finished.config, experiment.config) + differences(finished.run, experiment.record)
     if changed or finished.config.seed != seed:
         raise InputError(f"{folder}: not the run that its name says ({'; '.join(changed) or 'seed'}); delete it")
     if ("test" in finished.summary) != plan.tests:
@@ -60,31 +58,31 @@ def why_missing(run_set: RunSet) -> str | None:
     """Describe how the newest run with a missing run's name and seed differs from it; return None if there is none."""
     if not (missing := run_set.missing()):
         return None
-    job, folder = run_set.job, run_set.folders[missing[0]]
-    others = folder.parent.glob(f"{job.config.name}-{'?' * 12}-{missing[0]}/{files.SUMMARY}")
+    experiment, folder = run_set.experiment, run_set.folders[missing[0]]
+    others = folder.parent.glob(f"{experiment.config.name}-{'?' * 12}-{missing[0]}/{SUMMARY}")
     newest = max(others, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None:
         return None
-    config, run = read_config(newest.parent), read_json(newest.parent / files.RUN)
-    was, now = as_dict(config), as_dict(job.config)
-    changed = [f"{name} was {was[name]}, is {now[name]}" for name in unequal_fields(config, job.config)]
-    return f"{newest.parent}, its newest run, differs: {'; '.join(changed + differences(run, job.record))}"
+    config, run = read_config(newest.parent), read_json(newest.parent / RUN)
+    was, now = as_dict(config), as_dict(experiment.config)
+    changed = [f"{name} was {was[name]}, is {now[name]}" for name in unequal_fields(config, experiment.config)]
+    return "; ".join(changed + differences(run, experiment.record))
 
 
-def train_missing(run_set: RunSet, plan: Plan) -> Iterator[tuple[Finished, bool]]:
-    """Train the missing runs; yield the existing runs, then the trained ones, each with whether it existed."""
+def fit_missing(run_set: RunSet, plan: Plan) -> Iterator[tuple[Finished, bool]]:
+    """Train the missing runs; yield the finished ones, then those trained, each with whether it existed."""
     missing = run_set.missing()
     for seed in run_set.folders:
         if seed not in missing:
-            yield read(run_set, seed, plan), True
+            yield read_run(run_set, seed, plan), True
     if missing:
         _remove_stale_folders(next(iter(run_set.folders.values())).parent)
     for seeds in _groups(missing):
         todo = [seed for seed in seeds if not run_set.folders[seed].exists()]  # another program may have trained some
         if todo:
-            _train(run_set, todo, plan)
+            _fit(run_set, todo, plan)
         for seed in seeds:
-            yield read(run_set, seed, plan), seed not in todo
+            yield read_run(run_set, seed, plan), seed not in todo
 
 
 def _groups(seeds: list[int]) -> list[list[int]]:
@@ -98,7 +96,7 @@ def _groups(seeds: list[int]) -> list[list[int]]:
     return [seeds[i : i + size] for i in range(0, len(seeds), size)]
 
 
-def _train(run_set: RunSet, seeds: list[int], plan: Plan) -> None:
+def _fit(run_set: RunSet, seeds: list[int], plan: Plan) -> None:
     """Train seeds as one program, in temporary folders.
 
     Other processes may train the same runs: only complete folders get their final name, and the first one stays.
@@ -109,9 +107,9 @@ def _train(run_set: RunSet, seeds: list[int], plan: Plan) -> None:
         for folder in partial.values():
             cleanup.callback(shutil.rmtree, folder, ignore_errors=True)  # if it was not renamed
             make_folder(folder)
-            cleanup.enter_context(filelock.FileLock(folder / files.LOCK))
-        begin_runs(run_set.job, partial)
-        for _ in train_runs(run_set.job, partial, plan):
+            cleanup.enter_context(filelock.FileLock(folder / LOCK))
+        start = Start(describe_run(run_set.experiment, describe_mode(len(seeds))))
+        for _ in fit(run_set.experiment, partial, plan, start):
             pass
         for seed, folder in partial.items():
             if not run_set.folders[seed].exists():
@@ -120,7 +118,7 @@ def _train(run_set: RunSet, seeds: list[int], plan: Plan) -> None:
 
 def _remove_stale_folders(folder: Path) -> None:
     """Remove what killed processes left behind: temporary folders that no process has locked."""
-    for lock_file in folder.glob(f"{TEMPORARY}*/{files.LOCK}"):
+    for lock_file in folder.glob(f"{TEMPORARY}*/{LOCK}"):
         lock = filelock.FileLock(lock_file)
         try:
             lock.acquire(timeout=0)

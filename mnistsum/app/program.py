@@ -54,8 +54,8 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
     except KeyboardInterrupt:
         status = 130
     except (InputError, OSError, FloatingPointError) as error:
-        own = sys.modules.get("mnistsum.own")  # which imports JAX
-        if own is not None and not isinstance(error, InputError) and own.is_users(error):
+        registry = sys.modules.get("mnistsum.registry")  # which imports JAX
+        if registry is not None and not isinstance(error, InputError) and registry.is_users(error):
             raise
         print(f"error: {error}", file=sys.stderr)
         status = 2 if isinstance(error, InputError) else 1

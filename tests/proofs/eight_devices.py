@@ -19,7 +19,7 @@ from mnistsum.devices import replicated_sharding
 from mnistsum.errors import InputError
 from mnistsum.seeds import compile_advance_seeds, init_seeds, unstack
 from mnistsum.storage import restore, save_checkpoint
-from mnistsum.train import advance, compile_advance, init_state, make_recipe, split_keys
+from mnistsum.train import advance, init_state, lower_training, make_spec, split_keys
 from mnistsum.types import Split, TrainState
 
 jax.config.update("jax_disable_most_optimizations", True)  # most of this is compilation
@@ -52,14 +52,14 @@ def communication(text: str) -> dict[str, int]:
 
 
 def start(config: Config, seed: int = 0) -> TrainState:
-    return jax.jit(init_state, static_argnums=0)(make_recipe(on(1, config), 640), split_keys(seed))
+    return jax.jit(init_state, static_argnums=0)(make_spec(on(1, config), 640), split_keys(seed))
 
 
 def train(config: Config, state: TrainState, *until: int) -> list[TrainState]:
     """Return the states of one run at these steps, trained on the config's devices."""
-    recipe = make_recipe(config, 640)
-    states, compiled = [], compile_advance(recipe, 640)
-    keys, state, data = jax.device_put((split_keys(0), state, DATA), replicated_sharding(recipe.devices))
+    spec = make_spec(config, 640)
+    states, compiled = [], lower_training(spec, 640)[1].compile()
+    keys, state, data = jax.device_put((split_keys(0), state, DATA), replicated_sharding(spec.devices))
     for step in until:
         state = compiled(keys, state, data, np.int32(step))
         states.append(jax.tree.map(np.array, state))
@@ -73,18 +73,18 @@ def one_and_eight(config: Config, until: int) -> float:
 
 def seeds(config: Config) -> list[float]:
     """Return the difference of each of eight seeds after one step from the same seed alone."""
-    recipe = make_recipe(on(1, config), 640)
-    together = compile_advance_seeds(recipe, 640, 8)(*init_seeds(recipe, range(8), DATA), np.int32(1))
+    spec = make_spec(on(1, config), 640)
+    together = compile_advance_seeds(spec, 640, 8)(*init_seeds(spec, range(8), DATA), np.int32(1))
     alone = jax.jit(advance, static_argnums=0)
     return [
-        difference(state, alone(recipe, split_keys(seed), start(config, seed), DATA, np.int32(1)))
+        difference(state, alone(spec, split_keys(seed), start(config, seed), DATA, np.int32(1)))
         for seed, state in enumerate(unstack(together, 8))
     ]
 
 
 def refusal(config: Config) -> str:
     try:
-        make_recipe(config, 640)
+        make_spec(config, 640)
     except InputError as error:
         return str(error)
     return ""
@@ -107,8 +107,8 @@ def main(folder: Path) -> dict:
         "normed": one_and_eight(NORMED, 20),
         "metrics": [[float(value) for value in state.metrics] for state in (one_at_50, eight_at_50)],
         "resumed": resumed,
-        "communication": communication(compile_advance(make_recipe(eight, 640), 640).as_text()),
-        "communication_of_seeds": communication(compile_advance_seeds(make_recipe(one, 640), 640, 8).as_text()),
+        "communication": communication(lower_training(make_spec(eight, 640), 640)[1].compile().as_text()),
+        "communication_of_seeds": communication(compile_advance_seeds(make_spec(one, 640), 640, 8).as_text()),
         "seeds": seeds(CONFIG) + seeds(NORMED),
         "refusals": [refusal(on(devices, CONFIG)) for devices in (8, 3, 9)],
     }

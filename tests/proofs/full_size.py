@@ -30,7 +30,7 @@ def main() -> None:
     set_up_compiler()  # as every program does
     train = load(DataConfig()).train
     split = Split(jnp.asarray(train.images[:BATCH]), jnp.asarray(train.labels[:BATCH]))
-    batch = pair(scale(DataConfig(), split.images), split.labels, jnp.arange(BATCH) % 10)
+    batch = pair(scale(DataConfig().scaling, split.images), split.labels, jnp.arange(BATCH) % 10)
     found: dict[str, Any] = {}
     for dtype in TYPES:
         config = ModelConfig(classifier=sys.argv[1], dtype=dtype)

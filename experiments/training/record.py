@@ -1,4 +1,4 @@
-"""What a run is made of: its config, recipe, data, and the record of what decides it; made once and handed down."""
+"""What a run is made of, and the record of what decides it: made once for each config, by `prepare`."""
 
 import dataclasses
 import hashlib
@@ -14,110 +14,99 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from mnistsum import own, testing
+from mnistsum import registry, testing
 from mnistsum.config import Config, as_dict
-from mnistsum.data import digest, load, pair
+from mnistsum.data import digest, load
 from mnistsum.devices import resolve_dtype
 from mnistsum.errors import InputError
+from mnistsum.evaluation import describe_evaluation
 from mnistsum.models import Model, abstract_model
 from mnistsum.models.summary import count_multiply_adds, count_parameters
-from mnistsum.names import find
-from mnistsum.objective import OBJECTIVES
-from mnistsum.optimizer import optimizer
 from mnistsum.predict import load_pretrained
+from mnistsum.programs import digest_program, settings, versions
 from mnistsum.storage import first_difference, name_arrays
-from mnistsum.train import Recipe, init_state, make_recipe, split_keys, train_step
-from mnistsum.types import Data, Logits, TrainState
+from mnistsum.train import Spec, lower_training, make_spec, trained_model
+from mnistsum.types import Data
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-SECTIONS = ("data", "code", "versions", "settings")  # of a record, each a dict
+# Raise it whenever numbers that no program computes (scores, temperatures, permutations) come out differently.
+RESULTS_FORMAT = "1"
+SECTIONS = ("program", "data", "versions", "settings")  # of a record, each a dict
 NOT_DECISIVE = ("seed", "devices")  # fields of a config; runs that differ only in these are of one group
 # Fields that must be those of the weights that a run begins from, even if all shapes agree.
 MEANING = ("model.classifier", "model.adder", "model.adder_input", "data.scaling")
 SIZES = ("model.widths", "model.hidden")  # and those, if they do not
 
 
-class Job(NamedTuple):
+class Experiment(NamedTuple):
     """What runs of a config with different seeds have in common."""
 
     config: Config  # its seed is ignored
-    recipe: Recipe
+    spec: Spec
     data: Data
+    advance: Any  # `mnistsum.train.advance`, lowered for one device
+    evaluation: dict[str, str]  # of `describe_evaluation`
     record: dict[str, dict[str, str]]  # of what decides a run besides its config
     command: str
     initial: Model | None = None  # the weights that a run begins from; None: its seed draws them
 
 
-def prepare(config: Config, command: str, data: Data | None = None, init: str | None = None) -> Job:
-    """Return the job of a config.
+def prepare(config: Config, command: str, data: "Data | Experiment | None" = None, init: str | None = None):
+    """Return the experiment of a config.
+
+    Its programs are traced here, before anything is written, so a wrong name or a fault in a user's network, objective
+    or optimizer ends the command now.
 
     Args:
         config: the config to train.
         command: the command line, for `run.json`.
-        data: the data set, if it is loaded already.
+        data: the data set, or another experiment that has it; None: load it.
         init: where the initial weights come from: a run's folder, a file of weights, or the name of a shipped network.
 
     Raises:
         InputError: if the config cannot be trained.
     """
     config = dataclasses.replace(config, model=resolve_dtype(config.model), optimizer=resolve_dtype(config.optimizer))
-    data = load(config.data) if data is None else data
-    recipe = make_recipe(config, len(data.train.labels))
+    if isinstance(data, Experiment):
+        data, digests = data.data, data.record["data"]
+    else:
+        data = load(config.data) if data is None else data
+        digests = {name: digest(split) for name, split in zip(data._fields, data, strict=True)}
+    n = len(data.train.labels)
+    spec = make_spec(config, n)
     initial = None if init is None else _load_initial(config, init)
-    _check_names(recipe)
-    if own.executed_code():
-        trace_step(recipe)
-    return Job(config, recipe, data, make_record(data, initial), command, initial)
-
-
-def _check_names(recipe: Recipe) -> None:
-    """Look up the names of a config; raise InputError if one does not exist, or the network cannot be trained."""
-    abstract_model(recipe.model)
-    optimizer(recipe.optimizer, recipe.steps)
-    find(OBJECTIVES, "objective.name", recipe.objective.name)
-
-
-def trace_step(recipe: Recipe) -> None:
-    """Trace a step and an answer, without computing them, before the record is made and anything is written.
-
-    A name that does not exist or a fault of a network, objective or optimizer ends the program here, and the modules
-    that these import only when they are called get into the record.
-    """
-
-    def step() -> tuple[TrainState, Logits]:
-        keys = split_keys(0)
-        labels = jnp.zeros(recipe.batch_size, jnp.int32)
-        batch = pair(jnp.zeros((recipe.batch_size, 28, 28, 1)), labels, labels)
-        state = train_step(recipe, keys.dropout, init_state(recipe, keys), batch)
-        return state, state.model(batch.image, batch.number)
-
-    jax.eval_shape(step)
-
-
-def make_record(data: Data, initial: Model | None = None) -> dict[str, dict[str, str]]:
-    """Return the record of what decides a run, besides its config, in this process."""
-    settings = {
-        "device": device(),
-        "hardware": hardware(),
-        "prng": str(jax.config.values["jax_default_prng_impl"]),
-        "enable_x64": str(jax.config.values["jax_enable_x64"]),
-        "matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
-        "xla_flags": _xla_flags(),
+    begin, advance = lower_training(dataclasses.replace(spec, devices=1), n)  # runs may move to other devices
+    evaluation = describe_evaluation(config.data, trained_model(begin.out_info))
+    record = {
+        "program": {
+            "initialization": digest_program(begin),
+            "training": digest_program(advance),
+            "evaluation": evaluation["program"],
+        },
+        "data": digests,
+        "versions": versions() | {"results": RESULTS_FORMAT},
+        "settings": settings() | {"hardware": hardware(), "xla_flags": _xla_flags()},
     }
-    return {
-        "data": {name: digest(split) for name, split in zip(data._fields, data, strict=True)},
-        "code": {**own.project_code("mnistsum", "experiments/training"), **own.executed_code()},
-        "versions": {name: version(name) for name in PACKAGES},
-        "settings": settings | ({} if initial is None else {"init": digest(jax.tree.leaves(initial))}),
-    }
+    if initial is not None:
+        record["settings"]["init"] = digest(jax.tree.leaves(initial))
+    return Experiment(config, spec, data, advance, evaluation, record, command, initial)
 
 
-def identify(job: Job) -> str:
+def prepare_all(configs: list[Config], command: str) -> list[Experiment]:
+    """Return the experiment of each config; those of one data set share it."""
+    experiments: dict[tuple, Experiment] = {}
+    prepared = []
+    for config in configs:
+        source = config.data.name, config.data.dir, config.data.validation
+        prepared.append(prepare(config, command, experiments.get(source)))
+        experiments.setdefault(source, prepared[-1])
+    return prepared
+
+
+def identify(config: Config, record: dict[str, Any]) -> str:
     """Return a short hash of everything that decides a run except its seed."""
-    fields = {name: value for name, value in as_dict(job.config).items() if name not in NOT_DECISIVE}
-    return _hash([fields, job.record])
+    fields = {name: value for name, value in as_dict(config).items() if name not in NOT_DECISIVE}
+    return _hash([fields, record])
 
 
 def identify_record(run: dict[str, Any]) -> str:
@@ -125,16 +114,16 @@ def identify_record(run: dict[str, Any]) -> str:
     return _hash([run[section] for section in SECTIONS])
 
 
-def differences(then: dict[str, Any], now: dict[str, dict[str, str]]) -> list[str]:
-    """Describe how two records differ; `then` may also be a `run.json`, which holds one."""
-    lines = own.changes(then["code"], now["code"])
+def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Describe how two records differ; each may also be a `run.json`, which holds one."""
+    programs = [name for name in now["program"] if then["program"].get(name) != now["program"][name]]
+    lines = [f"the program of {', '.join(programs)} has changed{_edited(then)}"] if programs else []
     lines += [f"the {name} images have changed" for name in now["data"] if then["data"].get(name) != now["data"][name]]
     for section in ("versions", "settings"):
         before, after = then[section], now[section]
-        names = sorted(before.keys() | after.keys())
         lines += [
             f"{name} was {before.get(name)}, is {after.get(name)}"
-            for name in names
+            for name in sorted(before.keys() | after.keys())
             if before.get(name) != after.get(name)
         ]
     return lines
@@ -146,17 +135,25 @@ def unequal_fields(one: Config, other: Config) -> list[str]:
     return [name for name in left if left[name] != right[name] and name not in NOT_DECISIVE]
 
 
-def describe_run(job: Job, mode: str) -> dict[str, Any]:
-    """Return the content of `run.json`: how the run was made, and the record of what decides it."""
+def describe_run(experiment: Experiment, mode: str, log: str | None = None) -> dict[str, Any]:
+    """Return the content of `run.json`: how the run was made, and the record of what decides it.
+
+    Args:
+        experiment: what is trained.
+        mode: how its seeds are trained.
+        log: an additional log of the metrics.
+    """
     return {
-        **job.record,
-        "command": job.command,
+        **experiment.record,
+        "files": registry.loaded_files(),  # only to explain a change of the program
+        "command": experiment.command,
         "commit": commit(),
         "python": platform.python_version(),
         "cores": cores(),
         "mode": mode,
-        "parameters": count_parameters(job.config.model),
-        "multiply_adds": count_multiply_adds(job.config.model),
+        "log": log,
+        "parameters": count_parameters(experiment.config.model),
+        "multiply_adds": count_multiply_adds(experiment.config.model),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
@@ -183,7 +180,7 @@ def check_own(config: Config) -> list[str]:
     """
     optimizer = (config.optimizer.name, config.optimizer.schedule)
     used = {config.model.classifier, config.model.adder, config.objective.name, *optimizer}
-    if used.isdisjoint(own.own_names()):
+    if used.isdisjoint(registry.own_names()):
         return []
     try:
         for check in testing.QUICK:
@@ -197,7 +194,7 @@ def check_own(config: Config) -> list[str]:
     lines = [f"{config.name}: checked {names}"]
     lines += [f"warning: {config.name}: no gradient reaches {name}" for name in testing.unreached(config)]
     count_multiply_adds(config.model)  # which warns of a while_loop, also where finished runs are only shown
-    if version("jaxlib") == "0.10.2" and device() == "cpu":
+    if version("jaxlib") == "0.10.2" and jax.default_backend() == "cpu":
         lines.append(
             "warning: jaxlib 0.10.2 miscompiles some reductions of large matrix products for CPUs (jax-ml/jax#39103): "
             "none in the networks of mnistsum, perhaps one in yours; Python 3.12 or newer gets a later release"
@@ -205,15 +202,10 @@ def check_own(config: Config) -> list[str]:
     return lines
 
 
-def device() -> str:
-    """Return the kind of device in use, such as `cpu` or `NVIDIA H100`."""
-    return jax.devices()[0].device_kind
-
-
 def hardware() -> str:
     """Return the model name of the accelerator in use, or else of the CPU."""
     if jax.default_backend() != "cpu":
-        return device()
+        return settings()["device"]
     information = Path("/proc/cpuinfo")  # Linux only
     models = re.findall(r"model name\s*: (.*)", information.read_text()) if information.exists() else []
     return models[0] if models else platform.processor() or platform.machine()
@@ -249,6 +241,16 @@ def _load_initial(config: Config, init: str) -> Model:
     if arrays_differ:
         raise InputError(f"--init {init}: of another architecture: {arrays_differ}")
     return jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(network.model))
+
+
+def _edited(then: dict[str, Any]) -> str:
+    """Say which users' files differ from those of a run, or that none does; empty if it had none."""
+    before, now = then.get("files", {}), registry.loaded_files()
+    edited = [name for name in before if name in now and now[name] != before[name]]
+    if edited:
+        return f" ({', '.join(edited)} was edited)"
+    is_same = before and before.keys() <= now.keys()
+    return f" ({', '.join(before)} was not edited: does it read a file, or draw random numbers?)" if is_same else ""
 
 
 def _hash(value: Any) -> str:

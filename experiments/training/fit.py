@@ -1,0 +1,377 @@
+"""The training loop that all programs share: from the first step to a finished folder, for one seed or several."""
+
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.training import folder as run_folder
+from experiments.training.folder import OUTPUTS, judged_accuracy
+from experiments.training.record import Experiment, seconds_since_start
+from mnistsum.calibration import Temperatures, fit_temperature
+from mnistsum.config import Config, ObjectiveConfig
+from mnistsum.data import digest
+from mnistsum.devices import replicated_sharding
+from mnistsum.evaluation import SCORES, best_permutation, evaluate, labeled_logits, lower_evaluation, score
+from mnistsum.models import abstract_model
+from mnistsum.objective import held_out_cells, trained_outputs
+from mnistsum.seeds import compile_advance_seeds, devices_for, init_seeds, unstack
+from mnistsum.storage import CHECKPOINTS, Weights, save_checkpoint
+from mnistsum.train import Spec, init_state, lower_training, split_keys, trained_model
+from mnistsum.types import Evaluation, Keys, Split, TrainState
+
+FAILED = 0.9  # a run of an epoch or more failed if the test accuracy of an output that it trains is below this
+LEARNED = 0.98  # accuracy at which an output counts as learned
+WATCH_EXAMPLES = 512  # training examples between two checks for it, at first
+WATCH_IMAGES = 1000  # validation images per check
+MIN_TIMED = 0.3  # seconds of training needed to estimate a run's duration
+MIN_STEPS = 4  # between stops: each call of the program allocates memory, which costs `reference` a quarter of a step
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When a run stops and what it does there: everything in which the programs' runs differ."""
+
+    evaluations: int = 1  # per epoch, on all validation images; the run's end always has one
+    max_evaluations: int | None = None  # per run; None: no limit
+    watches_learning: bool = False  # note the step at which each output reaches LEARNED on some validation images
+    pause: float | None = None  # seconds of training between stops that show progress and heed signals; None: never
+    save_every: float | None = None  # seconds after which a stop saves a checkpoint, as evaluations do; None: never
+    ends_at_fault: bool = False  # a non-finite number ends the run with an error; else the run counts as failed
+    tests: bool = True  # evaluate on the test set at the end; else predict the validation images
+
+
+RUN = Plan(pause=1.0, save_every=60.0, ends_at_fault=True)
+COMPARED = Plan(evaluations=4, max_evaluations=64, watches_learning=True)
+VALIDATED = Plan(tests=False)  # for searches and tuning
+
+
+class Start(NamedTuple):
+    """Where runs start: before the first step, or, for a single one, at a checkpoint."""
+
+    about: dict[str, Any]  # the content of run.json
+    state: TrainState | None = None  # None: before the first step
+    lines: Sequence[dict[str, Any]] = ()  # of its metrics
+    train_seconds: float = 0.0  # spent so far
+    wall_seconds: float = 0.0
+
+    @property
+    def step(self) -> int:
+        """The number of steps taken so far."""
+        return 0 if self.state is None else int(self.state.step)
+
+
+@dataclass
+class Run:
+    """The run of one seed while it is trained."""
+
+    config: Config
+    folder: Path
+    about: dict[str, Any]  # the content of run.json
+    state: TrainState
+    lines: list[dict[str, Any]]  # of metrics.jsonl
+    train_seconds: float  # a share of the program's
+    wall_before: float  # seconds of the commands that were stopped
+    learned: dict[str, int] = field(default_factory=dict)  # output to the step at which it was learned
+    evaluation: Evaluation | None = None  # the latest, on the validation images, or on the test images if none
+    scores: dict[str, Any] = field(default_factory=dict)  # of that evaluation
+    fault: str | None = None  # says which step had a number that is not finite
+
+    @property
+    def train_loss(self) -> float:
+        """Mean training loss since the epoch began."""
+        return float(self.state.metrics.loss) / int(self.state.metrics.examples)
+
+    def reach(self, state: TrainState, seconds: float) -> None:
+        """Take the state at a stop, after so many more seconds of training."""
+        self.state = state
+        self.train_seconds += seconds
+        if state.fault >= 0:
+            self.fault = f"loss, gradient or parameters not finite at step {int(state.fault) + 1}"
+
+    def clock(self) -> dict[str, float]:
+        """Return the seconds of training so far, and of the whole command."""
+        return {"train_seconds": self.train_seconds, "wall_seconds": self.wall_before + seconds_since_start()}
+
+
+class Stop(NamedTuple):
+    """Where training stands between two calls of the compiled program."""
+
+    step: int
+    steps: int = 0  # since the last stop; 0: none was taken yet
+    seconds: float = 0.0  # taken by these steps, without compilation
+    is_evaluation: bool = False  # each run has a new line of metrics
+    is_alone: bool = False  # nothing is compiled beside the training, which would halve its speed
+
+    def is_timing(self, total: int) -> bool:
+        """Return whether a duration can be estimated from these steps; the first step is slower and does not count."""
+        return (self.seconds > MIN_TIMED and self.step > 1) or self.step == total
+
+
+def fit(
+    experiment: Experiment, folders: Mapping[int, Path], plan: Plan, start: Start, signals: Sequence[int] = ()
+) -> Iterator[tuple[Stop, list[Run]]]:
+    """Train one run for each seed, several in one program; yield at each stop; leave finished folders.
+
+    Args:
+        experiment: what to train.
+        folders: by seed.
+        plan: when to stop, and what to do there.
+        start: where the runs start.
+        signals: receives a signal's number; the run then ends at its next stop.
+
+    Raises:
+        FloatingPointError: if a number is not finite and the plan ends the run then.
+    """
+    spec, seeds = experiment.spec, list(folders)
+    advancing, evaluating = _compile(experiment, len(seeds))
+    runs, keys, state, data = _begin(experiment, folders, start)
+    if start.state is None and experiment.initial is not None and plan.save_every:
+        save(experiment, runs[0])  # given weights cannot be drawn again from a seed
+    advance, saved = advancing.result(), time.monotonic()
+    stop = Stop(start.step)
+    while stop.step < spec.steps and not all(run.fault for run in runs):
+        until, began = next_stop(plan, spec, stop, runs), time.perf_counter()
+        state = jax.block_until_ready(advance(keys, state, data, np.int32(until)))
+        seconds = time.perf_counter() - began
+        is_evaluation = until == next_evaluation(until - 1, plan, spec)
+        stop = Stop(until, until - stop.step, seconds, is_evaluation, evaluating.done())
+        for run, own_state in zip(runs, _by_seed(state, len(seeds)), strict=True):
+            if not run.fault:  # a run with a fault notes nothing more
+                run.reach(own_state, seconds / len(runs))
+                note(experiment, run, plan, is_evaluation)
+        if plan.save_every and (is_evaluation or signals or time.monotonic() - saved > plan.save_every):
+            save(experiment, runs[0])
+            saved = time.monotonic()
+        yield stop, runs
+        if signals and stop.step < spec.steps:
+            return
+    for run in runs:
+        finish(experiment, run, plan)
+
+
+def time_steps(experiment: Experiment, seconds: float) -> tuple[Stop, TrainState]:
+    """Return a stop after about so many seconds of training, and the state there; no file is written."""
+    spec, stop = experiment.spec, Stop(0)
+    advancing, _ = _compile(experiment, 1)
+    keys, state, data = _place(experiment, [experiment.config.seed], None)
+    advance = advancing.result()
+    while not stop.steps or not stop.is_timing(spec.steps):
+        until, began = min(_next_pause(stop, seconds), spec.steps), time.perf_counter()
+        state = jax.block_until_ready(advance(keys, state, data, np.int32(until)))
+        stop = Stop(until, until - stop.step, time.perf_counter() - began)
+    return stop, state
+
+
+def next_stop(plan: Plan, spec: Spec, stop: Stop, runs: Sequence[Run]) -> int:
+    """Return the step at which training stops next."""
+    steps = [next_evaluation(stop.step, plan, spec)]
+    if plan.watches_learning and any(not run.fault and len(run.learned) < len(OUTPUTS) for run in runs):
+        steps.append(next_watch(stop.step, spec))
+    if plan.pause:
+        steps.append(_next_pause(stop, plan.pause))
+    return min(steps)
+
+
+def next_evaluation(step: int, plan: Plan, spec: Spec) -> int:
+    """Return the first step after `step` at which the run is evaluated on the validation images."""
+    between = max(spec.steps_per_epoch / plan.evaluations, 1)
+    if plan.max_evaluations:
+        between = max(between, spec.steps / plan.max_evaluations)
+    part = int(step / between)
+    ends = (round(i * between) for i in range(part, part + 3))
+    return min(spec.steps, *(end for end in ends if end > step))
+
+
+def next_watch(step: int, spec: Spec) -> int:
+    """Return the first step after `step` at which to check whether an output has been learned.
+
+    Checks are WATCH_EXAMPLES apart at first; from the 32nd on, the distance doubles each time the step number does.
+    Each check ends a call of the compiled program. Starting another costs as much as several steps, because it permutes
+    its epoch again and allocates memory.
+    """
+    first = max(WATCH_EXAMPLES // spec.batch_size, 1)
+    between = first << max(0, (step // first).bit_length() - 5)
+    return (step // between + 1) * between
+
+
+def _next_pause(stop: Stop, seconds: float) -> int:
+    """Return a step that is about `seconds` of training away; the first is alone, since it is slower."""
+    if not stop.steps:
+        return stop.step + 1
+    return stop.step + max(MIN_STEPS, min(8 * stop.steps, round(seconds * stop.steps / stop.seconds)))
+
+
+def note(experiment: Experiment, run: Run, plan: Plan, is_evaluation: bool) -> None:
+    """Note what a run has reached at a stop: a fault, an output that it has learned, a line of metrics."""
+    if run.fault and plan.ends_at_fault:
+        remedy = "a lower optimizer.learning_rate or an optimizer.clip_norm may help"
+        if run.state.fault == 0:
+            remedy = "at the first step, the cause is in the network, the objective or the optimizer"
+        raise FloatingPointError(f"{run.fault}; it was not saved; {remedy}")
+    if plan.watches_learning and not run.fault and len(run.learned) < len(OUTPUTS):
+        few = Split(*(part[:WATCH_IMAGES] for part in experiment.data.validation))
+        as_they_are = dataclasses.replace(run.config.data, test_shift=0)
+        scores = score(evaluate(as_they_are, trained_model(run.state), few), few.labels)
+        for output in OUTPUTS:
+            if judged_accuracy(headline(run.config.objective, scores), output) >= LEARNED:
+                run.learned.setdefault(output, int(run.state.step))
+    if is_evaluation or run.fault:
+        evaluate_run(experiment, run)
+        run.lines.append(line_of_metrics(experiment, run))
+        run_folder.write_lines(run.folder, run.lines)
+
+
+def evaluate_run(experiment: Experiment, run: Run) -> Evaluation:
+    """Return and note a run's evaluation on the validation images, or on the test images if there are none."""
+    split = getattr(experiment.data, evaluated_split(run.config))
+    run.evaluation = evaluate(run.config.data, trained_model(run.state), split)
+    run.scores = score(run.evaluation, split.labels)
+    return run.evaluation
+
+
+def line_of_metrics(experiment: Experiment, run: Run) -> dict[str, Any]:
+    """Return a line of `metrics.jsonl`."""
+    step, metrics = int(run.state.step), run.state.metrics
+    correct = {"digit_accuracy": metrics.digit_correct, "sum_accuracy": metrics.sum_correct}
+    return {
+        "epoch": step / experiment.spec.steps_per_epoch,
+        "step": step,
+        "train": {"loss": run.train_loss, **{name: int(n) / int(metrics.examples) for name, n in correct.items()}},
+        evaluated_split(run.config): headline(run.config.objective, run.scores),
+        "clock": run.clock(),
+    }
+
+
+def save(experiment: Experiment, run: Run) -> None:
+    """Write a checkpoint, from which the run can be resumed."""
+    extra = {"lines": run.lines, **run.clock(), "evaluation": experiment.evaluation}
+    save_checkpoint(run.folder / CHECKPOINTS, run.config, run.state, extra)
+
+
+def finish(experiment: Experiment, run: Run, plan: Plan) -> None:
+    """Test the trained model, and write all remaining files."""
+    config, data, model = run.config, experiment.data, trained_model(run.state)
+    validated = run.evaluation or evaluate_run(experiment, run)  # there is none if it was resumed after the last step
+    tested, scores = validated, run.scores
+    if plan.tests and config.data.validation:
+        tested = evaluate(config.data, model, data.test)
+        scores = score(tested, data.test.labels)
+    permutation, temperatures = None, None
+    if config.data.validation:
+        labels = np.asarray(data.validation.labels)
+        permutation = best_permutation(np.asarray(validated.digit), labels).tolist()
+        if plan.tests and not run.fault and _is_finite(run.scores, scores):
+            logits = labeled_logits(validated, labels)
+            temperatures = Temperatures(**{output: fit_temperature(*logits[output]) for output in OUTPUTS})
+    accuracies = f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%}"
+    made_by = f"{run.about['command']}, commit {run.about['commit']}: {accuracies} of {scores['images']:,} images"
+    weights = Weights(config, model, temperatures, made_by, experiment.record["data"], experiment.evaluation)
+    run_folder.write_results(run.folder, weights, tested)
+    summary = {
+        "steps": int(run.state.step),
+        **run.clock(),
+        "mode": run.about["mode"],
+        "failure": run.fault or _failure(config, run.scores, scores, plan),
+        "learned": run.learned if plan.watches_learning else None,
+        "weights": digest(jax.tree.leaves(model)),
+        "permutation": permutation,
+        "calibration": temperatures and temperatures._asdict(),
+        **({"validation": headline(config.objective, run.scores)} if config.data.validation else {}),
+        **({"test": scores} if plan.tests else {}),
+    }
+    run_folder.write_summary(run.folder, summary)
+
+
+def evaluated_split(config: Config) -> str:
+    """Return the split that epochs are evaluated on."""
+    return "validation" if config.data.validation else "test"
+
+
+def headline(objective: ObjectiveConfig, scores: dict[str, Any]) -> dict[str, float]:
+    """Return the scores that are single numbers; with held-out pairs, also the mean accuracy of the other cells."""
+    numbers = {name: scores[name] for name in (*SCORES, "images", "pairs")}
+    if objective.held_out:
+        trained = np.array(scores["sum_accuracy_by_cell"])[~held_out_cells(objective)]
+        numbers["sum_accuracy_trained_cells"] = float(np.nanmean(trained))  # nan: a label without images
+    return numbers
+
+
+def describe_mode(seeds: int) -> str:
+    """Describe how `seeds` seeds are trained."""
+    if seeds == 1:
+        return "seeds one by one"
+    devices = devices_for(seeds)
+    return f"{seeds} seeds as one vmapped program, on {devices} device{'s' if devices > 1 else ''}"
+
+
+def _failure(config: Config, validated: dict[str, Any], tested: dict[str, Any], plan: Plan) -> str | None:
+    """Describe why a run failed, from its scores; None if it did not."""
+    if not _is_finite(validated, tested):
+        return "loss not finite on images that were not trained on"
+    if not plan.tests or config.training.epochs < 1:
+        return None
+    judged = headline(config.objective, tested)
+    low = [output for output in trained_outputs(config.objective) if judged_accuracy(judged, output) < FAILED]
+    return f"{' and '.join(low)} below {100 * FAILED:.0f} %" if low else None
+
+
+def _is_finite(*scores: dict[str, Any]) -> bool:
+    return bool(np.isfinite([each[f"{output}_loss"] for each in scores for output in OUTPUTS]).all())
+
+
+def _begin(
+    experiment: Experiment, folders: Mapping[int, Path], start: Start
+) -> tuple[list[Run], Keys, TrainState, Split]:
+    """Return the runs, whose folders now hold what is known at the start, and what `advance` takes."""
+    keys, state, data = _place(experiment, list(folders), start.state)
+    runs = []
+    for (seed, folder), own_state in zip(folders.items(), _by_seed(state, len(folders)), strict=True):
+        config = dataclasses.replace(experiment.config, seed=seed)
+        lines = list(start.lines)
+        runs.append(Run(config, folder, start.about, own_state, lines, start.train_seconds, start.wall_seconds))
+        if start.state is None:
+            run_folder.begin(folder, config, start.about)
+        run_folder.write_lines(folder, lines)  # those in the file may be of later steps, or damaged
+    return runs, keys, state, data
+
+
+def _place(experiment: Experiment, seeds: list[int], state: TrainState | None) -> tuple[Keys, TrainState, Split]:
+    """Return what `advance` takes, on the devices: keys, state and images."""
+    spec, images = experiment.spec, experiment.data.train
+    if len(seeds) > 1:
+        return init_seeds(spec, seeds, images)
+    keys = split_keys(seeds[0])
+    if state is None:
+        state = jax.jit(init_state, static_argnums=0)(spec, keys, experiment.initial)
+    return jax.device_put((keys, state, images), replicated_sharding(spec.devices))
+
+
+def _by_seed(state: TrainState, seeds: int) -> list[TrainState]:
+    """Return the state of each seed; with several seeds, without the optimizer's state."""
+    return [state] if seeds == 1 else unstack(state._replace(opt_state=None), seeds)
+
+
+def _compile(experiment: Experiment, seeds: int) -> tuple[Future, Future]:
+    """Start to compile `advance`, and then the evaluation, in another thread, while Python prints and reads files."""
+    spec, n = experiment.spec, len(experiment.data.train.labels)
+
+    def compile_advance() -> Any:
+        if seeds > 1:
+            return compile_advance_seeds(spec, n, seeds)
+        return (experiment.advance if spec.devices == 1 else lower_training(spec, n)[1]).compile()
+
+    def compile_evaluation() -> None:
+        model = abstract_model(experiment.config.model)
+        lower_evaluation(experiment.config.data, model, spec.devices).compile()
+
+    pool = ThreadPoolExecutor(1)
+    futures = pool.submit(compile_advance), pool.submit(compile_evaluation)
+    pool.shutdown(wait=False)  # accept no more calls
+    return futures

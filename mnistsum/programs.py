@@ -1,0 +1,61 @@
+"""The identity of a compiled program: a digest of the text that XLA compiles, and what else decides its results."""
+
+import hashlib
+import re
+from importlib.metadata import version
+from typing import Any
+
+import jax
+
+from mnistsum.errors import InputError
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+# Where a program's text defines a name of Python's: a renamed function leaves the program as it was.
+DEFINITION = re.compile(r"^ *(?:module|func\.func (?:public|private)) @([\w.$-]+)", re.MULTILINE)
+CALLBACK = re.compile(r"custom_call @\w*callback")
+
+
+def digest_program(lowered: Any) -> str:
+    """Return a digest of a lowered program: of its StableHLO, without source locations and the names of functions.
+
+    Every constant is printed in full. So the digest changes if a network, a mask or a table changes, whichever file it
+    comes from. Comments, docstrings, local names and refactorings do not change it.
+
+    Args:
+        lowered: what `jax.jit(function).lower(...)` returns.
+
+    Raises:
+        InputError: if the program calls back into Python, since its text does not say what the call does.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> from mnistsum.programs import digest_program
+        >>> double, twice, triple = (jax.jit(f) for f in (lambda x: 2 * x, lambda y: 2 * y, lambda x: 3 * x))
+        >>> digests = [digest_program(f.lower(jnp.ones(3))) for f in (double, twice, triple)]
+        >>> digests[0] == digests[1], digests[0] == digests[2]
+        (True, False)
+    """
+    text = lowered.as_text()
+    if CALLBACK.search(text):
+        raise InputError(
+            "a jitted function calls back into Python (jax.pure_callback, jax.experimental.io_callback or "
+            "jax.debug.print), so its results cannot be traced to its program; remove the call"
+        )
+    names = {name: f"@{i}" for i, name in enumerate(DEFINITION.findall(text))}
+    text = re.sub(r"@([\w.$-]+)", lambda match: names.get(match[1], match[0]), text)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that turn a program into numbers."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def settings() -> dict[str, str]:
+    """Return JAX's settings that affect results, and the kind of device, such as `cpu` or `NVIDIA H100`."""
+    return {
+        "device": jax.devices()[0].device_kind,
+        "prng": str(jax.config.values["jax_default_prng_impl"]),
+        "enable_x64": str(jax.config.values["jax_enable_x64"]),
+        "matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
+    }

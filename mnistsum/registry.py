@@ -1,0 +1,179 @@
+"""The names that a config may use, and a user's Python file, which may define more of them."""
+
+import contextlib
+import hashlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+
+from mnistsum.errors import InputError
+from mnistsum.models.adders import ADDERS
+from mnistsum.models.classifiers import CLASSIFIERS
+from mnistsum.objective import OBJECTIVES
+from mnistsum.optimizer import OPTIMIZERS, SCHEDULES
+
+# What a user's file may define, each a dict from name to class or function.
+KINDS: dict[str, dict[str, Any]] = {
+    "CLASSIFIERS": CLASSIFIERS,
+    "ADDERS": ADDERS,
+    "OPTIMIZERS": OPTIMIZERS,
+    "OBJECTIVES": OBJECTIVES,
+    "SCHEDULES": SCHEDULES,
+}
+SHIPPED = {kind: frozenset(known) for kind, known in KINDS.items()}
+
+
+class LoadedFile(NamedTuple):
+    """A user's file that was run."""
+
+    module: ModuleType
+    helpers: tuple[str, ...]  # names of the modules beside it that it imported
+    sources: dict[Path, bytes]  # of the file and its helpers, as they were run
+
+
+_loaded: dict[Path, LoadedFile] = {}
+_paths: set[str] = set()  # of all files that were run, also of those with a fault
+
+
+def load_file(path: str | Path) -> ModuleType:
+    """Run a user's Python file, add the names that it defines, and return it as a module.
+
+    As with `python file.py`, it can import the modules in its folder. Loading it again runs it again if it, or a module
+    beside it that it imported, has changed; JAX then forgets what it has compiled.
+
+    Raises:
+        InputError: if the file does not exist, or defines a name that is taken. An error within the file is raised as
+            it is.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import mnistsum
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "mine.py"
+        ...     _ = file.write_text("WIDTHS = (8, 16)")
+        ...     mnistsum.load_file(file).WIDTHS
+        (8, 16)
+    """
+    file = Path(path).resolve()
+    if file.suffix != ".py" or not file.is_file():
+        raise InputError(f"{path}: no such file, or not one whose name ends in .py")
+    if file in _loaded and _has_changed(_loaded[file]):
+        _forget(file)
+    if file not in _loaded:
+        _loaded[file] = _run(file)
+    return _loaded[file].module
+
+
+def loaded_files() -> dict[str, str]:
+    """Return a digest of the text of each user's file that was run, and of its helpers, by file name."""
+    sources = {each.name: source for loaded in _loaded.values() for each, source in loaded.sources.items()}
+    return {name: hashlib.sha256(source).hexdigest()[:16] for name, source in sorted(sources.items())}
+
+
+def own_names() -> list[str]:
+    """Return the names that users' files have added."""
+    return [name for kind, known in KINDS.items() for name in known if name not in SHIPPED[kind]]
+
+
+def is_users(error: BaseException) -> bool:
+    """Return whether an exception passed through code of a user's file, or of a module beside it."""
+    return any(frame.filename in _paths for frame in traceback.extract_tb(error.__traceback__))
+
+
+@contextlib.contextmanager
+def added_names(**kinds: Mapping[str, Any]) -> Iterator[None]:
+    """Register names for the duration of a `with` block, as a test does.
+
+    Files that are loaded inside the `with` block are forgotten after it.
+
+    Examples:
+        >>> from mnistsum.registry import added_names, own_names
+        >>> with added_names(SCHEDULES={"flat": lambda config, steps: config.learning_rate}):
+        ...     own_names()
+        ['flat']
+    """
+    loaded, names = set(_loaded), {kind: dict(known) for kind, known in KINDS.items()}
+    _add(kinds, "added_names")
+    try:
+        yield
+    finally:
+        for file in _loaded.keys() - loaded:
+            _forget(file)
+        for kind, known in KINDS.items():
+            known.clear()
+            known.update(names[kind])
+
+
+def _run(file: Path) -> LoadedFile:
+    _check_helpers(file.parent)
+    source, before = file.read_bytes(), set(sys.modules)
+    name = f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:6]}"  # unlike any other module's
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None, "a .py suffix always has a loader"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and others look up a class's module there
+    if str(file.parent) not in sys.path:
+        sys.path.insert(0, str(file.parent))
+    _paths.add(str(file))
+    try:
+        # Not its loader, which may run bytecode of an older source.
+        exec(compile(source, file, "exec", dont_inherit=True), vars(module))
+        _add({kind: vars(module).get(kind, {}) for kind in KINDS}, str(file))
+    except BaseException:
+        del sys.modules[name]
+        raise
+    helpers = {each: path for each in sys.modules.keys() - before if (path := _source_of(each, file.parent))}
+    sources = {path: path.read_bytes() for path in helpers.values()}
+    _paths.update(map(str, sources))
+    return LoadedFile(module, tuple(helpers), {file: source, **sources})
+
+
+def _forget(file: Path) -> None:
+    """Remove the names that a file has added, the modules that it brought in, and what JAX has compiled from them."""
+    module, helpers, _ = _loaded.pop(file)
+    for kind, known in KINDS.items():
+        for name, meaning in vars(module).get(kind, {}).items():
+            if known.get(name) is meaning:
+                del known[name]
+    for name in (module.__name__, *helpers):
+        sys.modules.pop(name, None)
+    jax.clear_caches()
+
+
+def _check_helpers(folder: Path) -> None:
+    """Raise InputError if a module in this folder has the name of one that another file has imported."""
+    for helper in (name for loaded in _loaded.values() for name in loaded.helpers):
+        other, ours = Path(str(sys.modules[helper].__file__)), folder / f"{helper}.py"
+        if ours.is_file() and ours != other:
+            raise InputError(f"{ours}: Python has loaded another module of this name, {other}; rename one of them")
+
+
+def _source_of(name: str, folder: Path) -> Path | None:
+    """Return the file of an imported module if it is a user's, in this folder; None if it is not."""
+    path = Path(str(getattr(sys.modules[name], "__file__", None)))
+    is_project = name.split(".")[0] in ("mnistsum", "experiments")
+    is_users = path.suffix == ".py" and path.is_relative_to(folder) and "site-packages" not in path.parts
+    return path if is_users and not is_project else None
+
+
+def _has_changed(loaded: LoadedFile) -> bool:
+    return any(not file.is_file() or file.read_bytes() != source for file, source in loaded.sources.items())
+
+
+def _add(defined: Mapping[str, Mapping[str, Any]], source: str) -> None:
+    """Add names to KINDS: all of them or none."""
+    for kind, names in defined.items():
+        if not isinstance(names, Mapping) or not all(map(callable, names.values())):
+            raise InputError(f"{source}: expected {kind} to be a dict from name to class or function, found {names!r}")
+        for name, meaning in names.items():
+            if KINDS[kind].get(name, meaning) is not meaning:
+                raise InputError(f"{source}: {kind} defines {name}, which is defined already; choose another name")
+    for kind, names in defined.items():
+        KINDS[kind].update(names)

@@ -1,0 +1,99 @@
+"""A user's file: the names that it defines, and what happens when it is loaded again."""
+
+import textwrap
+
+import pytest
+
+from mnistsum import registry
+from mnistsum.errors import InputError
+from mnistsum.models.adders import ADDERS
+from mnistsum.optimizer import SCHEDULES
+
+pytestmark = pytest.mark.usefixtures("own_code")
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, text):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(textwrap.dedent(text))
+        return file
+
+    return write
+
+
+def test_names_of_each_kind_are_added_and_removed_after_the_block(write):
+    text = """
+        from mnistsum.models.adders import Shift as Moved
+        ADDERS = {"moved": Moved}
+        SCHEDULES = {"flat": lambda config, steps: config.learning_rate}
+        """
+    with registry.added_names():
+        module = registry.load_file(write("own.py", text))
+        assert ADDERS["moved"] is module.Moved
+        assert registry.own_names() == ["moved", "flat"]
+        assert list(registry.loaded_files()) == ["own.py"]
+    assert "flat" not in SCHEDULES
+    assert (registry.own_names(), registry.loaded_files()) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ('CLASSIFIERS = {"new": dict}\nADDERS = {"shift": dict}', "ADDERS defines shift, which is defined already"),
+        ('ADDERS = {"new": dict}\nOPTIMIZERS = [dict]', "expected OPTIMIZERS to be a dict .*, found "),
+        ('OBJECTIVES = {"new": "weighted"}', "expected OBJECTIVES to be a dict .*, found "),
+    ],
+)
+def test_a_file_that_is_refused_adds_no_name_and_may_be_mended(write, text, answer):
+    file = write("own.py", text)
+    with pytest.raises(InputError, match=f"^{file}: {answer}"):
+        registry.load_file(file)
+    assert registry.own_names() == []
+    registry.load_file(write("own.py", 'ADDERS = {"new": dict}'))
+    assert registry.own_names() == ["new"]
+
+
+def test_a_name_that_two_files_define_is_refused(write):
+    text = "class Mine: pass\nCLASSIFIERS = {'mine': Mine}"
+    registry.load_file(write("a.py", text))
+    with pytest.raises(InputError, match=r"b.py: CLASSIFIERS defines mine, which is defined already"):
+        registry.load_file(write("b.py", text))
+    with pytest.raises(InputError, match="defines mine"), registry.added_names(CLASSIFIERS={"mine": dict}):
+        pass
+
+
+def test_what_is_no_python_file_is_refused_and_a_fault_in_one_is_raised_as_it_is(write, tmp_path):
+    for name in ("notes.txt", "nowhere.py"):
+        with pytest.raises(InputError, match=f"{name}: no such file, or not one whose name ends in .py"):
+            registry.load_file(tmp_path / name)
+    file = write("own.py", "\n1 / 0")
+    with pytest.raises(ZeroDivisionError) as error:
+        registry.load_file(file)
+    last = error.traceback[-1]
+    assert (str(last.path), last.lineno) == (str(file), 1)  # counted from 0
+    assert registry.is_users(error.value)
+
+
+def test_a_file_is_run_again_only_if_it_or_a_helper_beside_it_has_changed(write):
+    write("helper_of_own.py", "WIDTH = 1")
+    text = "import helper_of_own\nWIDTH = helper_of_own.WIDTH\nSCHEDULES = {'mine': lambda config, steps: WIDTH}"
+    file = write("own.py", text)
+    first = registry.load_file(file)
+    assert registry.load_file(file) is first
+    write("helper_of_own.py", "WIDTH = 10")
+    second = registry.load_file(file)
+    assert (first.WIDTH, second.WIDTH) == (1, 10)
+    assert SCHEDULES["mine"](None, 0) == 10
+    write("own.py", "WIDTH = 2")
+    assert registry.load_file(file).WIDTH == 2
+    assert "mine" not in SCHEDULES
+
+
+def test_two_helpers_of_one_name_are_refused(write):
+    for folder in ("a", "b"):
+        write(f"{folder}/same_name.py", f"WIDTH = {folder!r}")
+    registry.load_file(write("a/own.py", "import same_name"))
+    with pytest.raises(InputError, match=r"b/same_name.py: Python has loaded another module of this name, .*/a/same"):
+        registry.load_file(write("b/own.py", "import same_name"))
