@@ -4,12 +4,13 @@ JAX is not imported here, so that a command line is parsed before JAX loads.
 """
 
 import dataclasses
+import enum
 import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -20,6 +21,15 @@ from mnistsum.names import did_you_mean
 
 CONFIG = "config.json"  # the name of a config's file in its run's folder
 CHECKED = ConfigDict(extra="forbid")
+
+
+class Role(enum.Enum):
+    """What a field decides; a field of a config may name one in its type, as `Annotated[str, Role.STRUCTURE]`."""
+
+    STRUCTURE = "what the network computes"
+    SIZE = "the shapes of its arrays"
+    INPUT = "the range of the pixels that it sees"
+    REPETITION = "which repetition of one experiment a run is, and where it runs"
 
 
 def _parts(value: Any) -> Any:
@@ -38,6 +48,8 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
+Scaling = Literal["unit", "standard"]  # of pixels
+DigitScale = Literal["logits", "probabilities", "log_probabilities"]
 DType = Literal["auto", "float32", "bfloat16"]  # auto: the quicker one on the device, which a run records
 
 
@@ -55,7 +67,7 @@ class DataConfig:
     dir: str | None = None  # folder of the four IDX files, gzipped or not; None: packaged MNIST, others downloaded
     validation: Count = 5000  # images not trained on, the same for each seed; 0: test images score epochs
     train_images: Count = 0  # images to train on, drawn by the run's seed from those not for validation; 0: all of them
-    scaling: Literal["unit", "standard"] = "standard"  # unit: pixels / 255; standard: then (x - mean) / std of MNIST
+    scaling: Annotated[Scaling, Role.INPUT] = "standard"  # unit: x / 255; standard: then (x - mean) / std of MNIST
     test_shift: Pixels = 0  # outside training, an answer is the mean over all shifts of its image by up to this
 
 
@@ -86,12 +98,12 @@ class ModelConfig:
         'concat'
     """
 
-    classifier: str = "compact"  # a name in mnistsum/models/classifiers/, or your own
-    widths: Sizes = ()  # channels or units of the classifier's layers, in order; empty: its defaults
-    adder: str = "concat"  # a name in mnistsum/models/adders.py, or your own
-    adder_input: Literal["logits", "probabilities", "log_probabilities"] = "logits"  # how `concat` reads it
+    classifier: Annotated[str, Role.STRUCTURE] = "compact"  # a name in mnistsum/models/classifiers/, or your own
+    widths: Annotated[Sizes, Role.SIZE] = ()  # channels or units of each layer of the classifier; empty: defaults
+    adder: Annotated[str, Role.STRUCTURE] = "concat"  # a name in mnistsum/models/adders.py, or your own
+    adder_input: Annotated[DigitScale, Role.STRUCTURE] = "logits"  # the form in which `concat` gets the digit
     adder_gradient: bool = True  # whether the gradient of the sum, and of a penalty, reaches the classifier
-    hidden: Size = 128  # units of the adder's hidden layer, if it has one
+    hidden: Annotated[Size, Role.SIZE] = 128  # units of the adder's hidden layer, if it has one
     initialization: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults; he: variance 2 / fan-in, biases 0
     dtype: DType = "float32"  # of the operands of convolutions and dense layers
 
@@ -164,8 +176,8 @@ class Config:
     """
 
     name: Name = "unnamed"  # name of the run
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # of all that is drawn but the validation split
-    devices: Literal["all"] | Size = "all"  # devices that share each batch; they affect only the order of float sums
+    seed: Annotated[int, Field(ge=0, lt=2**32), Role.REPETITION] = 0  # of all that is drawn but the validation split
+    devices: Annotated[Literal["all"] | Size, Role.REPETITION] = "all"  # share each batch; affect only rounding
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -252,10 +264,26 @@ def explain(error: ValidationError) -> str:
     return "; ".join(f"{key}: {' or '.join(reasons)}" for key, reasons in problems.items())
 
 
+def fields_with(*roles: Role) -> tuple[str, ...]:
+    """Return the dotted keys of the fields that have one of these roles.
+
+    Examples:
+        >>> from mnistsum.config import Role, fields_with
+        >>> fields_with(Role.SIZE)
+        ('model.widths', 'model.hidden')
+    """
+    types = {
+        f"{section}.{each.name}".lstrip("."): each.type
+        for section, kind in {"": Config, **SECTIONS}.items()
+        for each in dataclasses.fields(kind)
+    }
+    return tuple(key for key, kind in types.items() if any(role in get_args(kind) for role in roles))
+
+
 def field_comments() -> dict[str, str]:
     """Return the comment behind each field in this file, by dotted key: its unit and meaning."""
     comments = {}
-    for section, kind in {**SECTIONS, "": Config}.items():
+    for section, kind in {"": Config, **SECTIONS}.items():
         lines = re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(kind), re.MULTILINE)
         comments |= {f"{section}.{name}".lstrip("."): comment for name, comment in lines}
     return comments

@@ -11,6 +11,10 @@ from programs import ROOT
 from mnistsum.config import (
     Config,
     ModelConfig,
+    Role,
+    as_dict,
+    field_comments,
+    fields_with,
     from_json,
     override,
     read_config,
@@ -84,3 +88,14 @@ def test_a_name_cannot_leave_its_folder(name):
 def test_importing_the_library_and_making_a_config_does_not_import_jax():
     code = "import sys, mnistsum; mnistsum.Config(); assert not {'jax', 'flax', 'scipy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_fields_are_found_by_their_roles():
+    assert fields_with(Role.REPETITION) == ("seed", "devices")
+    structure = ("model.classifier", "model.adder", "model.adder_input")
+    assert fields_with(Role.INPUT, Role.STRUCTURE) == ("data.scaling", *structure)
+    assert fields_with(Role.STRUCTURE, Role.SIZE) == (*structure[:1], "model.widths", *structure[1:], "model.hidden")
+
+
+def test_every_field_has_a_comment_for_the_help():
+    assert field_comments().keys() == as_dict(Config()).keys()

@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 from experiments import cli
 from experiments.training.folder import Finished
 from experiments.training.job import NOT_DECISIVE, differences, identify_record, unequal_fields
-from mnistsum.config import Config, as_dict
+from mnistsum.config import Config, Role, as_dict, fields_with
 from mnistsum.errors import InputError
 
-# Fields of a config that differ between architectures, and the name.
-ARCHITECTURE = ("name", "model.classifier", "model.widths", "model.adder", "model.adder_input", "model.hidden")
+ARCHITECTURE = fields_with(Role.STRUCTURE, Role.SIZE)
 
 
 class GroupKey(NamedTuple):
@@ -77,7 +76,7 @@ def differing_fields(configs: dict[str, Config]) -> list[str]:
     notes = []
     for name, config in others:
         ours, theirs = as_dict(config), as_dict(base)
-        keys = [key for key in unequal_fields(base, config) if key not in ARCHITECTURE]
+        keys = [key for key in unequal_fields(base, config) if key not in ("name", *ARCHITECTURE)]
         if keys:
             changed = ", ".join(f"{key}={ours[key]} ({theirs[key]})" for key in keys)
             notes.append(f"{name} differs from {first} (in brackets) in more than architecture: {changed}")
