@@ -121,6 +121,7 @@ class ObjectiveConfig:
     name: str = "weighted"  # a name in mnistsum/objective.py, or your own
     digit_weight: Share = 0.5  # weight of the digit loss
     held_out: Annotated[int, Field(ge=0, le=7)] = 0  # numbers that get no sum loss with each digit (`held_out_cells`)
+    penalty_weight: Amount = 1.0  # weight of the adder's penalty, if it has one, beside both losses
 
 
 @dataclass(frozen=True, config=CHECKED)

@@ -14,7 +14,7 @@ from mnistsum.types import Batch, Logits, Metrics
 
 
 def objective(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Array, ""]:
-    """Return the loss of a batch under the objective that the config names, and the adder's own penalty if it has one.
+    """Return the loss of a batch under the objective that the config names, plus the adder's penalty if it has one.
 
     To define your own, add a function of these arguments to `OBJECTIVES` in your file.
     """
@@ -23,7 +23,7 @@ def objective(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Ar
     loss = find(OBJECTIVES, "objective.name", config.name)(config, logits, batch)
     if jnp.shape(loss) != ():
         raise TypeError(f"objective {config.name}: expected a scalar loss, found {list(jnp.shape(loss))}")
-    return loss if logits.penalty is None else loss + logits.penalty
+    return loss if logits.penalty is None else loss + config.penalty_weight * logits.penalty
 
 
 def weighted(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Array, ""]:

@@ -35,6 +35,13 @@ def test_the_objective_is_the_weighted_mean_of_both(weight):
     assert metrics.digit_correct == 0  # argmax of equal logits is 0, and no label is
 
 
+@pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
+def test_an_adders_penalty_is_added_with_its_weight(weight):
+    config, logits = ObjectiveConfig(penalty_weight=weight), Logits(jnp.zeros((2, 10)), jnp.zeros((2, 19)))
+    with_penalty = objective(config, logits._replace(penalty=jnp.float32(3)), BATCH)
+    np.testing.assert_allclose(with_penalty - objective(config, logits, BATCH), 3 * weight, rtol=1e-6)
+
+
 @pytest.mark.parametrize("held_out", range(8))
 def test_as_many_numbers_as_named_are_held_out_with_each_digit_and_no_sum_is_lost(held_out):
     cells = held_out_cells(ObjectiveConfig(held_out=held_out))
