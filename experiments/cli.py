@@ -88,7 +88,7 @@ def _load(name: str) -> Config:
         if Path(f"{name}.py").is_file():
             hint = f"; did you mean {name}.py?"
         elif (CLASSIFIERS / f"{name}.py").is_file():
-            hint = f"; it is a classifier: base+model.classifier={name}+model.widths=none"
+            hint = f"; it is a classifier: base+model.classifier={name}"
         raise InputError(f"{name}: expected a config ({', '.join(config_names())}) or a .py file, found neither{hint}")
     from mnistsum.own import load_file  # imports JAX, as the file itself does
 

@@ -230,6 +230,8 @@ def as_dict(config: Config) -> dict[str, Any]:
 def override(config: Config, assignments: Sequence[str]) -> Config:
     """Return the config with assignments such as `training.epochs=2` applied.
 
+    Another classifier gets its own default widths, unless an assignment gives them.
+
     Raises:
         InputError: if a field does not exist or cannot have the value.
 
@@ -238,7 +240,7 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
         >>> override(Config(), ["model.widths=8,16", "optimizer.learning_rate=3e-4"]).model.widths
         (8, 16)
     """
-    values = dataclasses.asdict(config)
+    values: dict[str, Any] = dataclasses.asdict(config)
     known = as_dict(config)
     for assignment in assignments:
         key, _, value = assignment.partition("=")
@@ -247,6 +249,9 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
         section, _, name = key.rpartition(".")
         parent = values[section] if section else values
         parent[name] = None if value == "None" else value
+    model, widths_given = values["model"], any(each.startswith("model.widths=") for each in assignments)
+    if model["classifier"] != config.model.classifier and not widths_given:
+        model["widths"] = ()
     try:
         return _JSON.validate_python(values)
     except ValidationError as error:

@@ -35,6 +35,7 @@ def test_every_config_loads_under_its_own_name_and_says_its_claim_result_and_cos
         ("mlp+optimizer.momentum=0.5+seed=3", "mlp-momentum-0.5-seed-3", ["optimizer.momentum=0.5", "seed=3"]),
         ("base+model.widths=8,16,32", "base-widths-8_16_32", ["model.widths=8,16,32"]),
         ("mlp+model.widths=none", "mlp-widths-none", ["model.widths="]),
+        ("base+model.classifier=vgg", "base-classifier-vgg", ["model.classifier=vgg", "model.widths="]),
         ("base+model.dtype=float32", "base-model.dtype-float32", ["model.dtype=float32"]),  # the optimizer has one
         ("base+optimizer.learning_rate=1e+0", "base-learning_rate-1e_0", ["optimizer.learning_rate=1"]),
     ],
@@ -81,7 +82,7 @@ def test_run_trains_base_or_the_config_or_variant_that_it_is_given(
 
 MISTAKES = [
     (["--config", "bas"], "did you mean base?"),
-    (["--config", "vgg"], "it is a classifier: base+model.classifier=vgg+model.widths=none"),
+    (["--config", "vgg"], "it is a classifier: base+model.classifier=vgg"),
     (["--resume", "nowhere"], "config.json: no such file"),
     (["--resume", "nowhere", "seed=3"], "takes no other argument"),
     # What only JAX, the data or the networks can tell.

@@ -66,6 +66,21 @@ def test_overrides_are_read_as_their_fields_types():
 
 
 @pytest.mark.parametrize(
+    ("lines", "widths"),
+    [
+        (["model.classifier=vgg"], ()),
+        (["model.classifier=vgg", "model.widths=4,8"], (4, 8)),
+        (["model.widths=4,8", "model.classifier=vgg"], (4, 8)),
+        (["model.classifier=mlp"], (16, 32)),  # the config's own
+        (["model.classifier=vgg", "model.classifier=mlp"], (16, 32)),
+        (["model.adder=shift"], (16, 32)),
+    ],
+)
+def test_another_classifier_does_not_inherit_the_widths(lines, widths):
+    assert override(Config(model=ModelConfig(classifier="mlp", widths=(16, 32))), lines).model.widths == widths
+
+
+@pytest.mark.parametrize(
     ("line", "answer"),
     [
         ("optimizer.lerning_rate=0.1", "optimizer.lerning_rate: .*; did you mean optimizer.learning_rate.*--help"),
