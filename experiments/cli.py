@@ -5,8 +5,10 @@ import importlib
 import re
 import shlex
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mnistsum.app.program import Parser, run
 from mnistsum.config import Config, as_dict, field_comments, override
@@ -14,7 +16,14 @@ from mnistsum.errors import InputError
 from mnistsum.names import did_you_mean
 
 CONFIGS = Path(__file__).parent / "configs"
-CLASSIFIERS = Path(__file__).parents[1] / "mnistsum" / "models" / "classifiers"
+LIBRARY = Path(__file__).parents[1] / "mnistsum"
+DICTS = {  # where the library defines the names that a field may have
+    "model.classifier": ("CLASSIFIERS", "models/classifiers/__init__.py"),
+    "model.adder": ("ADDERS", "models/adders.py"),
+    "objective.name": ("OBJECTIVES", "objective.py"),
+    "optimizer.name": ("OPTIMIZERS", "optimizer.py"),
+    "optimizer.schedule": ("SCHEDULES", "optimizer.py"),
+}
 ASSIGNMENT = re.compile(r"[a-z][a-z_.]*=.*", re.DOTALL)
 VARIANT = re.compile(r"\+(?=[a-z][a-z_.]*=)")
 
@@ -24,15 +33,28 @@ def config_names() -> list[str]:
     return sorted(path.stem for path in CONFIGS.glob("[!_]*.py"))
 
 
+def library_names(field: str) -> list[str]:
+    """Return the names that the library defines for a field, from its source, as importing that would load JAX."""
+    variable, file = DICTS[field]
+    (content,) = re.findall(rf"^{variable}\b[^=]*= {{(.*?)}}", (LIBRARY / file).read_text(), re.DOTALL | re.MULTILINE)
+    return re.findall(r'"(\w+)":', content)
+
+
+class ConfigParser(Parser):
+    """A parser whose help lists all fields, with the values of the config that `--config` names, or else of `base`."""
+
+    def parse_known_args(self, args: Sequence[str], namespace: Namespace | None = None) -> tuple[Namespace, list[str]]:
+        """Parse arguments as argparse does."""
+        if not {"-h", "--help"}.isdisjoint(args):
+            only_config = Parser(prog=self.prog, add_help=False)
+            only_config.add_argument("--config", default="base")
+            self.epilog = _describe_fields(only_config.parse_known_args(args)[0].config)
+        return super().parse_known_args(args, namespace)
+
+
 def parser(program: str, description: str | None) -> Parser:
     """Return the parser of a program that takes configs and overrides."""
-    comments = field_comments()
-    fields = "\n".join(f"  {key}={value}  {comments[key]}" for key, value in as_dict(Config()).items())
-    epilog = (
-        f"Configs: {', '.join(config_names())}, a variant such as base+model.adder=shift, or a .py file of yours\n"
-        f"with a variable `config`. Override its fields without dashes, as in training.epochs=2. All fields:\n{fields}"
-    )
-    return Parser(prog=f"python -m experiments.{program}", description=description, epilog=epilog)
+    return ConfigParser(prog=f"python -m experiments.{program}", description=description)
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -80,6 +102,22 @@ def main(command: Callable[[list[str]], int]) -> None:
     run(command, sys.argv[1:])
 
 
+def _describe_fields(name: str) -> str:
+    """Return the end of a program's help: which configs there are, and all fields with the values of one of them."""
+    comments = field_comments() | {field: f"{', '.join(library_names(field))}, or your own" for field in DICTS}
+    fields = [f"  {key}={_as_typed(value)}  {comments[key]}" for key, value in as_dict(load_config(name)).items()]
+    return (
+        f"Configs: {', '.join(config_names())}, a variant such as base+model.adder=shift, or a .py file of yours\n"
+        "with a variable `config`. Override its fields without dashes, as in training.epochs=2.\n\n"
+        f"Fields, with the values of {name}:\n" + "\n".join(fields)
+    )
+
+
+def _as_typed(value: Any) -> str:
+    """Return a field's value as one types it on the command line."""
+    return (",".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
+
+
 def _load(name: str) -> Config:
     if name in config_names():
         return importlib.import_module(f"experiments.configs.{name}").config
@@ -87,7 +125,7 @@ def _load(name: str) -> Config:
         hint = did_you_mean(name, config_names())
         if Path(f"{name}.py").is_file():
             hint = f"; did you mean {name}.py?"
-        elif (CLASSIFIERS / f"{name}.py").is_file():
+        elif name in library_names("model.classifier"):
             hint = f"; it is a classifier: base+model.classifier={name}"
         raise InputError(f"{name}: expected a config ({', '.join(config_names())}) or a .py file, found neither{hint}")
     from mnistsum.own import load_file  # imports JAX, as the file itself does

@@ -178,7 +178,7 @@ class Config:
 
     name: Name = "unnamed"  # name of the run
     seed: Annotated[int, Field(ge=0, lt=2**32), Role.REPETITION] = 0  # of all that is drawn but the validation split
-    devices: Annotated[Literal["all"] | Size, Role.REPETITION] = "all"  # share each batch; affect only rounding
+    devices: Annotated[Literal["all"] | Size, Role.REPETITION] = "all"  # how many share a batch; affects only rounding
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -7,9 +7,13 @@ import sys
 import pytest
 from programs import ROOT
 
-from experiments import cli, run, single
-from mnistsum.config import override
+from experiments import cli, compare, run, search, single
+from mnistsum.config import Config, as_dict, override
 from mnistsum.errors import InputError
+from mnistsum.models.adders import ADDERS
+from mnistsum.models.classifiers import CLASSIFIERS
+from mnistsum.objective import OBJECTIVES
+from mnistsum.optimizer import OPTIMIZERS, SCHEDULES
 
 
 @pytest.fixture
@@ -106,6 +110,30 @@ def test_a_finished_run_is_not_written_over(in_empty_folder, run_program):
     (in_empty_folder / "config.json").write_text("precious")
     status, _ = run_program(run.command, "--config", "smoke", "--output", in_empty_folder)
     assert (status, (in_empty_folder / "config.json").read_text()) == (2, "precious")
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "config"),
+    [
+        (run, ["--help"], "base"),
+        (run, ["--help", "--config", "tiny"], "tiny"),
+        (search, ["--config=base+model.adder=shift", "-h"], "base+model.adder=shift"),
+        (compare, ["base", "--help"], "base"),
+    ],
+)
+def test_help_lists_the_fields_of_the_named_config_as_one_types_them(capsys, program, words, config):
+    with pytest.raises(SystemExit):
+        program.command(words)
+    _, heading, listed = capsys.readouterr().out.partition(f"values of {config}:\n")
+    assert heading
+    fields = [line.split()[0] for line in listed.splitlines()]
+    assert override(Config(), fields) == cli.load_config(config)
+    assert len(fields) == len(as_dict(Config()))
+
+
+def test_help_knows_the_names_that_the_library_defines():
+    dicts = [CLASSIFIERS, ADDERS, OBJECTIVES, OPTIMIZERS, SCHEDULES]
+    assert [cli.library_names(field) for field in cli.DICTS] == [list(each) for each in dicts]
 
 
 def test_help_and_mistakes_are_answered_before_jax_loads():
