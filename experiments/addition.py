@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from experiments import cli
 from experiments.comparison.measures import spread
-from experiments.comparison.tables import markdown, number
+from experiments.comparison.tables import format_spread, markdown
 from experiments.training.job import Job, describe_run, prepare
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.program import Parser
@@ -154,7 +154,7 @@ def table(lines: list[dict[str, Any]]) -> str:
     for key in sorted({(line["config"], line["digits"]) for line in lines}):
         group = [line for line in lines if (line["config"], line["digits"]) == key]
         read = [[line[name] if line[SCORES[0]] > READ else None for line in group] for name in SCORES]
-        rows.append([*key, *(number(spread(accuracies), "%") for accuracies in read)])
+        rows.append([*key, *(format_spread(spread(accuracies), "%") for accuracies in read)])
     return markdown(["config", "N", "digits, %", "sums, %"], rows) + "\n"
 
 

@@ -15,7 +15,6 @@ Print a Markdown table of finished runs: means and standard deviations over seed
 
 Runs of one config that were made with different code, data, versions or machines get rows of their own.
 """
-OUTPUTS = ("digit", "sum")
 
 
 def parser() -> Parser:
@@ -37,6 +36,7 @@ def command(arguments: list[str]) -> int:
         print(f"skipped: {skipped:,} folders without a finished run", file=sys.stderr)
 
     from experiments.comparison.grouping import group_by_key  # JAX loads only for a valid command line
+    from experiments.comparison.measures import score_measures  # loads JAX
     from experiments.comparison.tables import markdown  # loads JAX
     from experiments.training import folder as files  # loads JAX
     from mnistsum.own import load_file  # loads JAX
@@ -44,8 +44,10 @@ def command(arguments: list[str]) -> int:
     for file in own:
         load_file(file)
     groups = group_by_key([files.read(folder) for folder in folders])
-    rows = [summarize(name, list(by_seed.values())) for name, by_seed in groups.items()]
-    table = markdown(["config", "parameters", "multiply-adds", "digit, %", "sum, %"], map(cells, rows))
+    measures = score_measures("tabulate")
+    rows = [config_row(name, list(by_seed.values()), measures) for name, by_seed in groups.items()]
+    header = ["config", "parameters", "multiply-adds", *(each.title for each in measures.values())]
+    table = markdown(header, [cells(row, measures) for row in rows])
     print(table)
     if options.output is not None:
         made_by = f"`{cli.format_command('tabulate', arguments)}`"
@@ -55,7 +57,7 @@ def command(arguments: list[str]) -> int:
     return 0
 
 
-def summarize(name: str, runs: list[Any]) -> dict[str, Any]:
+def config_row(name: str, runs: list[Any], measures: dict[str, Any]) -> dict[str, Any]:
     """Return the row of a config: what its runs share, and what each seed reached."""
     from experiments.training.job import machine  # loads JAX
 
@@ -65,19 +67,19 @@ def summarize(name: str, runs: list[Any]) -> dict[str, Any]:
         "machine": machine(run),
         **{key: run[key] for key in ("command", "commit", "versions", "parameters", "multiply_adds")},
         "seeds": [each.config.seed for each in runs],
-        **{f"{output}_accuracy": [each.summary["test"][f"{output}_accuracy"] for each in runs] for output in OUTPUTS},
+        **{key: [measure.compute(each, None) for each in runs] for key, measure in measures.items()},
         "train_seconds": [round(each.summary["train_seconds"], 1) for each in runs],
     }
 
 
-def cells(row: dict[str, Any]) -> list[str]:
+def cells(row: dict[str, Any], measures: dict[str, Any]) -> list[str]:
     """Return the cells of a config's row."""
     from experiments.comparison.measures import spread  # loads JAX
-    from experiments.comparison.tables import number  # loads JAX
+    from experiments.comparison.tables import format_spread  # loads JAX
 
-    spreads = [number(spread(row[f"{output}_accuracy"]), "%") for output in OUTPUTS]
-    accuracies = [f"{each} (n = {len(row['seeds'])})" for each in spreads]
-    return [f"`{row['config']}`", f"{row['parameters']:,}", f"{row['multiply_adds']:,}", *accuracies]
+    scores = [format_spread(spread(row[key]), measure.form) for key, measure in measures.items()]
+    with_count = [f"{each} (n = {len(row['seeds'])})" for each in scores]
+    return [f"`{row['config']}`", f"{row['parameters']:,}", f"{row['multiply_adds']:,}", *with_count]
 
 
 def provenance(row: dict[str, Any]) -> str:

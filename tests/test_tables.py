@@ -48,5 +48,5 @@ def test_what_a_reader_must_know_is_noted():
 
 
 def test_a_mean_over_some_seeds_says_of_how_many():
-    assert tables.number(spread([0.5, 0.7, None]), "%") == "60.00 ± 14.14 (2 of 3)"
-    assert tables.number(spread([0.5]), "%") == "50.00"
+    assert tables.format_spread(spread([0.5, 0.7, None]), "%") == "60.00 ± 14.14 (2 of 3)"
+    assert tables.format_spread(spread([0.5]), "%") == "50.00"

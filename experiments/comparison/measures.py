@@ -12,7 +12,7 @@ from experiments.training.job import machine
 from experiments.training.runs import evaluated_split
 from experiments.training.stops import LEARNED, WATCH_IMAGES
 from mnistsum.errors import InputError
-from mnistsum.evaluation import SCORES
+from mnistsum.evaluation import SCORES, Score
 from mnistsum.files import read_json
 from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.statistics import difference, interval
@@ -31,9 +31,15 @@ class Measure(NamedTuple):
     compute: Callable[[Finished, np.ndarray], float | None]  # from a run and the test labels; None: not applicable
 
 
-def _score(name: str) -> Measure:
-    score = SCORES[name]
-    return Measure(score.title, "%", score.meaning, lambda run, _: run.summary["test"].get(name))  # None: an older run
+def score_measures(program: str) -> dict[str, Measure]:
+    """Return a measure for each score that the tables of a program show."""
+    return {name: _score_measure(name, score) for name, score in SCORES.items() if program in score.tables}
+
+
+def _score_measure(name: str, score: Score) -> Measure:
+    form = "%" if score.unit == "%" else ".4f"
+    title = f"{score.title}, {score.unit}"
+    return Measure(title, form, score.explanation, lambda run, _: run.summary["test"].get(name, score.missing))
 
 
 def _share(which: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[Finished, np.ndarray], float]:
@@ -73,8 +79,8 @@ def _adder_lag(run: Finished, _: object) -> float | None:
     return learned["sum"] - learned["digit"] if len(learned) == len(OUTPUTS) else None
 
 
-# The tables' measures, each declared once: to add one, add a line. SCORES come from the evaluation itself.
-ACCURACY: dict[str, Measure] = {name: _score(name) for name, score in SCORES.items() if score.unit == "%"}
+# To add a measure to the tables, add an entry. An evaluation's own scores are in SCORES.
+ACCURACY = score_measures("compare")
 ERRORS: dict[str, Measure] = {
     "digit_misread": Measure("digit misread", "%", "wrong sums of misread digits", _share(lambda d, s: ~d & ~s)),
     "adder_wrong": Measure("adder wrong", "%", "wrong sums of digits read right", _share(lambda d, s: d & ~s)),

@@ -82,7 +82,7 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[object]], texts: Seq
     return "\n".join([line(header), f"|{'|'.join(alignment)}|", *map(line, rows)])
 
 
-def number(spread: dict[str, Any], form: str) -> str:
+def format_spread(spread: dict[str, Any], form: str) -> str:
     """Return a spread as text: shares as mean ± sd in percent, others as their mean; a dash if there is none."""
     if spread["mean"] is None:
         return "-"
@@ -100,7 +100,7 @@ def points(contrast: dict[str, Any]) -> str:
 
 
 def _cells(row: dict[str, Any], measures: dict[str, Measure]) -> list[str]:
-    return [number(row[key], measure.form) for key, measure in measures.items()]
+    return [format_spread(row[key], measure.form) for key, measure in measures.items()]
 
 
 def _explain(measures: dict[str, Measure]) -> str:
@@ -123,7 +123,7 @@ def _verdicts(summary: dict[str, Any]) -> Table:
 
 
 def _accuracy(summary: dict[str, Any]) -> Table:
-    header = [f"{each.title}, %" for each in ACCURACY.values()]
+    header = [each.title for each in ACCURACY.values()]
     rows = [[row["config"], *_cells(row, ACCURACY), str(len(row["failed"]))] for row in summary["rows"]]
     meaning = (
         f"Mean ± standard deviation over seeds. {_explain(ACCURACY)} “failed”: the seeds that ended below "

@@ -90,7 +90,7 @@ def report(finished: Finished, labels: Any) -> str:
         "run.html",
         **finished._asdict(),
         test=test,
-        scores=[(each.title, as_text(test[name], each.unit), each.meaning) for name, each in SCORES.items()],
+        scores=[(each.title, as_text(test[name], each.unit), each.explanation) for name, each in SCORES.items()],
         curves=_panels(figures.curves(lines), "{} by epoch", ("Loss", "Accuracy")) if len(lines) > 1 else (),
         examples=(finished.folder / "examples.png").read_bytes(),
         confusion=_panels(figures.confusion(finished.predictions, labels), "Confusion matrix of the {}", OUTPUTS),
