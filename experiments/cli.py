@@ -5,7 +5,6 @@ import importlib
 import re
 import shlex
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,13 +42,14 @@ def library_names(field: str) -> list[str]:
 class ConfigParser(Parser):
     """A parser whose help lists all fields, with the values of the config that `--config` names, or else of `base`."""
 
-    def parse_known_args(self, args: Sequence[str], namespace: Namespace | None = None) -> tuple[Namespace, list[str]]:
+    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
         """Parse arguments as argparse does."""
-        if not {"-h", "--help"}.isdisjoint(args):
+        words = arguments[0]
+        if not {"-h", "--help"}.isdisjoint(words):
             only_config = Parser(prog=self.prog, add_help=False)
             only_config.add_argument("--config", default="base")
-            self.epilog = _describe_fields(only_config.parse_known_args(args)[0].config)
-        return super().parse_known_args(args, namespace)
+            self.epilog = _describe_fields(only_config.parse_known_args(words)[0].config)
+        return super().parse_known_args(*arguments, **options)
 
 
 def parser(program: str, description: str | None) -> Parser:

@@ -56,13 +56,13 @@ def command(arguments: list[str]) -> int:
         for run, _ in reuse.train_missing(reuse.locate_runs(options.runs, job, range(options.seeds)), VALIDATED):
             say(f"{recipe}, seed {run.config.seed}: {accuracies(run.summary['validation'])}")
             runs[recipe].append(run)
-    table = tabulate(runs)
+    table = recipe_table(runs)
     write_whole(options.output.with_name(f"{options.output.name}.md"), table)
     print(table)
     return 0
 
 
-def tabulate(runs: dict[str, list[Any]]) -> str:
+def recipe_table(runs: dict[str, list[Any]]) -> str:
     """Return a table of the recipes' finished runs, best first by the mean accuracy of the outputs that each trains."""
     from experiments.comparison.tables import markdown  # loads JAX
     from experiments.training.job import machine  # loads JAX

@@ -89,7 +89,7 @@ def held_out_cells(config: ObjectiveConfig) -> np.ndarray:
     return (7 + np.add.outer(np.arange(10), 7 * np.arange(10))) % 10 < config.held_out
 
 
-def measure(loss: Float[Array, ""], logits: Logits, batch: Batch) -> Metrics:
+def batch_metrics(loss: Float[Array, ""], logits: Logits, batch: Batch) -> Metrics:
     """Return the metrics of a batch with this loss."""
     examples = jnp.int32(len(batch.label))
     return Metrics(

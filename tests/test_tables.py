@@ -3,26 +3,26 @@
 from programs import LABELS, a_run
 
 from experiments.comparison import tables
-from experiments.comparison.measures import spread, summarize
+from experiments.comparison.measures import spread, summarize_runs
 from mnistsum.app.console import console
 
 
 def summarized(*names, **runs):
     """Return the summary of configs of two equal seeds, or of the runs given."""
-    summary = summarize({name: [a_run(name, seed) for seed in range(2)] for name in names} | runs, LABELS)
+    summary = summarize_runs({name: [a_run(name, seed) for seed in range(2)] for name in names} | runs, LABELS)
     return summary | {"tuned": {}, "notes": [], "command": "compare", "made_with": {"jax": "1"}}
 
 
 def printed(summary) -> str:
     with console.capture() as captured:
-        tables.show(summary)
+        tables.print_tables(summary)
     return captured.get()
 
 
 def test_seconds_of_other_machines_are_replaced_by_the_reason_and_the_terminal_names_all_machines():
     assert "Seconds on 2 cores of CPU, seeds one by one" in printed(summarized("a", "b"))
     summary = summarized("a", b=[a_run("b", seed, run={"cores": 1}) for seed in range(2)])
-    costs = next(table for table in tables.tables(summary) if table.title == "Cost")
+    costs = next(table for table in tables.summary_tables(summary) if table.title == "Cost")
     first, second = (dict(zip(costs.header, row, strict=True)) for row in costs.rows)
     for column in ("training, s", "s to 98.8 %", "images/s"):
         assert second[column] == "other machine" != first[column]

@@ -127,7 +127,7 @@ LEARNING: dict[str, Measure] = {
 TABLES = (ACCURACY, ERRORS, COSTS, LEARNING)
 
 
-def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, Any]:
+def summarize_runs(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, Any]:
     """Return all that the files and the page show. Failed runs are counted, and included in every figure.
 
     Args:

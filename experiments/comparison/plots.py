@@ -57,7 +57,7 @@ def intervals(summary: dict[str, Any]) -> Figure:
 
 
 @matplotlib.rc_context(PAGE)
-def curves(summary: dict[str, Any]) -> dict[str, Figure]:
+def seed_curves(summary: dict[str, Any]) -> dict[str, Figure]:
     """Draw accuracy and loss of both outputs by epoch: mean, and band from lowest to highest; empty for one epoch."""
     panels: dict[str, Figure] = {}
     if min(len(row["curve"]["epoch"]) for row in summary["rows"]) < 2:

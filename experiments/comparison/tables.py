@@ -25,7 +25,7 @@ class Table(NamedTuple):
     texts: Sequence[int] = (0,)  # the columns that hold text
 
 
-def tables(summary: dict[str, Any]) -> list[Table]:
+def summary_tables(summary: dict[str, Any]) -> list[Table]:
     """Return the tables of a comparison."""
     return [_verdicts(summary), _accuracy(summary), _costs(summary), _errors(summary), *_tuning(summary)]
 
@@ -43,9 +43,9 @@ def notes(summary: dict[str, Any]) -> list[str]:
     return [*lines, *summary["notes"], _conditions(rows)]
 
 
-def show(summary: dict[str, Any]) -> None:
+def print_tables(summary: dict[str, Any]) -> None:
     """Print the tables."""
-    for table in tables(summary):
+    for table in summary_tables(summary):
         style = {"title_justify": "left", "title_style": "bold", "box": None, "header_style": "bold"}
         grid = Grid(title=escape(table.title), pad_edge=False, **style)
         for i, title in enumerate(table.header):
@@ -66,7 +66,7 @@ def in_markdown(summary: dict[str, Any]) -> str:
     made_with = ", ".join(f"{name} {value}" for name, value in summary["made_with"].items())
     lines = [f"# {' / '.join(row['config'] for row in summary['rows'])}", "", f"`{summary['command']}`", ""]
     lines += [f"Trained with {made_with}."]
-    for table in tables(summary):
+    for table in summary_tables(summary):
         lines += ["", f"## {table.title}", "", markdown(table.header, table.rows, table.texts)]
         lines += ["", table.meaning] if table.meaning else []
     return "\n".join([*lines, "", *(f"- {note}" for note in notes(summary))]) + "\n"

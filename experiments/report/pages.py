@@ -79,10 +79,10 @@ def write_report(finished: Finished, data: Data) -> None:
     )
     for name, panels in zip(PICTURES, drawn, strict=True):
         figures.save(panels, folder / f"{name}.png")
-    write_whole(folder / REPORT, report(finished, labels))
+    write_whole(folder / REPORT, run_page(finished, labels))
 
 
-def report(finished: Finished, labels: Any) -> str:
+def run_page(finished: Finished, labels: Any) -> str:
     """Return the report of a finished run, from its files and the labels of its test images."""
     lines, test = finished.lines, finished.summary["test"]
     by_label = enumerate(zip(test["digit_accuracy_by_label"], test["sum_accuracy_by_cell"], strict=True))

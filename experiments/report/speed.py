@@ -26,7 +26,7 @@ def significant(value: float) -> str:
     return f"{rounded:,.{max(0, 2 - math.floor(math.log10(rounded)))}f}"
 
 
-def spread(values: Sequence[float]) -> str:
+def median_and_range(values: Sequence[float]) -> str:
     """Return the median of the values, and their range."""
     return f"{significant(median(values))} ({significant(min(values))}-{significant(max(values))})"
 
@@ -52,7 +52,7 @@ def tabulate_row(name: str, row: dict[str, Any], peak: dict[str, float]) -> list
         taken = [significant(1e3 * seconds[side]) for side in (ours, theirs)]
         shares = [f"{rate[side] / peak[side.split()[1]]:.0%}" for side in (ours, theirs)]
         ratios = quotients(row["seconds"][theirs], row["seconds"][ours])
-        lines.append([name, label, *taken, row["variants"][theirs], spread(ratios), *shares])
+        lines.append([name, label, *taken, row["variants"][theirs], median_and_range(ratios), *shares])
     return lines
 
 
@@ -65,7 +65,7 @@ def peaks(product: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def report(results: dict[str, Any]) -> str:
+def benchmark_markdown(results: dict[str, Any]) -> str:
     """Return the results in Markdown."""
     machine, rows = results["machine"], results["rows"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
@@ -85,8 +85,8 @@ def report(results: dict[str, Any]) -> str:
         f"{results['rounds']} rounds; load average before {machine['load']:.2f} (other work slows PyTorch most).",
         METHOD,
         markdown(header, lines, (0, 1)),
-        f"The quicker type on this processor is {quicker}: in bfloat16, a {name} takes {spread(share['mnistsum'])} of "
-        f"its time in float32, and {spread(share['PyTorch'])} in PyTorch.",
+        f"The quicker type on this processor is {quicker}. Time in bfloat16 over time in float32, of a {name}: "
+        f"{median_and_range(share['mnistsum'])}; in PyTorch {median_and_range(share['PyTorch'])}.",
     ]
     if "growth" in results:
         lines = [
@@ -98,7 +98,7 @@ def report(results: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def plot(growth: dict[str, Any], path: Path) -> None:
+def plot_growth(growth: dict[str, Any], path: Path) -> None:
     """Draw seconds against images and seeds, on logarithmic axes."""
     figure = Figure((8, 3.4), dpi=120, layout="constrained")
     panels = figure.subplots(1, 2)
