@@ -147,7 +147,7 @@ def summarize_runs(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[
         "images": len(labels),
         "evaluated": evaluated_split(configs[0]),  # the images that curves and times are of
         "rows": rows,
-        "alarms": _alarms(runs),
+        "alarms": [*same_weights(runs), *_seeds_far_apart(runs)],
     }
 
 
@@ -232,21 +232,28 @@ def _obstacle(row: dict[str, Any], first: dict[str, Any]) -> str | None:
     return None
 
 
-def _alarms(runs: dict[str, list[Finished]]) -> list[str]:
-    """Return what is suspicious: runs that end with the same weights, and seeds that are far apart."""
-    alarms = []
+def same_weights(runs: dict[str, list[Finished]]) -> list[str]:
+    """Return a line for each run that ended with the weights of another, as if the network ignored an override."""
     owners: dict[str, str] = {}
+    lines = []
     for name, config_runs in runs.items():
         for run in config_runs:
             this = f"{name}, seed {run.config.seed}"
             if (other := owners.setdefault(run.summary["weights"], this)) != this:
-                alarms.append(f"{this}: ended with the weights of {other}, bit for bit")
+                lines.append(f"{this}: ended with the weights of {other}, bit for bit")
+    return lines
+
+
+def _seeds_far_apart(runs: dict[str, list[Finished]]) -> list[str]:
+    """Return a line for each trained output whose accuracy varies suspiciously between the seeds of a config."""
+    lines = []
+    for name, config_runs in runs.items():
         for output in trained_outputs(config_runs[0].config.objective):
             values = [run.summary["test"][f"{output}_accuracy"] for run in config_runs]
             if max(values) - min(values) > MAX_SPREAD:
                 apart = f"{min(values):.2%} to {max(values):.2%}"
-                alarms.append(f"{name}: {output} accuracy differs by more than a point between seeds: {apart}")
-    return alarms
+                lines.append(f"{name}: {output} accuracy differs by more than a point between seeds: {apart}")
+    return lines
 
 
 def _band(runs: list[Finished]) -> dict[str, list[float]]:
