@@ -50,7 +50,7 @@ def new_panel(width: float = WIDTH, height: float = 3.6) -> tuple[Figure, Axes]:
     Its margins for labels are fixed: a layout that measures them takes a second.
     """
     figure = Figure((width, height))
-    figure.subplots_adjust(0.75 / width, 0.5 / height, 1 - 0.15 / width, 1 - 0.4 / height)
+    figure.subplots_adjust(0.85 / width, 0.5 / height, 1 - 0.15 / width, 1 - 0.4 / height)
     return figure, figure.subplots()
 
 
