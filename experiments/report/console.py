@@ -1,4 +1,4 @@
-"""The terminal output of runs; plain lines if there is no terminal."""
+"""What runs print: progress bars and tables in a terminal, plain lines elsewhere."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from mnistsum.models.summary import count_multiply_adds, count_parameters, summa
 
 
 def introduce(job: Job) -> None:
-    """Print device, data and the table of layers."""
+    """Print the device, the data and a table of the network's layers."""
     config, versions = job.config, job.record["versions"]
     device = hardware() if job.recipe.devices == 1 else f"{job.recipe.devices} devices of {hardware()}"
     on = cores_of(device, cores())
@@ -33,11 +33,11 @@ def introduce(job: Job) -> None:
     table.add_row("total", "", "", *(f"{total:,}" for total in totals), style="bold")
     console.print(table)
     if config.name == "base":
-        say("A small network; --config reference trains the one of 6,384,925 parameters that the project began with.")
+        say("This is a small network. --config reference trains the original one, which has 6,384,925 parameters.")
 
 
 def estimate(steps: int, seconds_per_step: float, epochs: float) -> None:
-    """Print the duration of a whole run, from a few measured steps."""
+    """Print the estimated duration of a whole run, from the time of a few steps."""
     say(
         f"estimated duration: {duration(steps * seconds_per_step)} of training "
         f"({steps:,} steps of {seconds_per_step * 1e3:.1f} ms, to epoch {epochs:g})"
@@ -45,7 +45,7 @@ def estimate(steps: int, seconds_per_step: float, epochs: float) -> None:
 
 
 class RunProgress:
-    """A bar with epoch, loss, images/s and time left, and a line per epoch; without a terminal, only the lines."""
+    """A progress bar with epoch, loss, images/s and time left, plus a line per epoch; only lines without a terminal."""
 
     def __init__(self, job: Job, first: int):
         self.job, self.first, self.estimated, self.was_alone = job, first, False, False
@@ -62,7 +62,7 @@ class RunProgress:
         self.bar.stop()
 
     def update(self, progress: RunsProgress, is_alone: bool) -> None:
-        """Show where a run stands; `is_alone`: nothing is compiled beside it, which would halve its speed."""
+        """Show a run's progress. `is_alone`: no compilation runs beside it, which would halve its speed."""
         chunk, recipe, config, (run,) = progress.chunk, self.job.recipe, self.job.config, progress.runs
         if self.was_alone and not self.estimated and chunk.is_timing(recipe.steps) and chunk.step < recipe.steps:
             estimate(recipe.steps - self.first, chunk.seconds / chunk.steps, config.training.epochs)
@@ -84,13 +84,13 @@ def results(finished: Finished) -> None:
 
 
 def runs_progress() -> Progress:
-    """Return a bar over the runs of a comparison, with time left; it is hidden without a terminal."""
+    """Return a progress bar over the runs of a comparison. It is hidden without a terminal."""
     runs = TextColumn("{task.completed:.0f}/{task.total:.0f} runs")
     return _bar(runs, BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
 
 
 def run_line(name: str, seed: int, summary: dict[str, Any], reused: bool) -> None:
-    """Print a finished run of a comparison."""
+    """Print the accuracies of a finished run of a comparison."""
     how = f"{summary['train_seconds']:.1f} s{' (reused)' if reused else ''}"
     failed = f", failed: {summary['failure']}" if summary["failure"] else ""
     say(f"{name}, seed {seed}: {accuracies(summary['test'])}, {how}{failed}")
@@ -105,7 +105,7 @@ def duration(seconds: float) -> str:
 
 
 def accuracies(scores: dict[str, Any]) -> str:
-    """Return both accuracies in words."""
+    """Return both accuracies as text."""
     return f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%}"
 
 
