@@ -1,4 +1,4 @@
-"""The command line that all programs share: configs by name, bare `field=value` overrides, and one-line errors."""
+"""The command line that all programs share: configs by name, `field=value` overrides, and help."""
 
 import dataclasses
 import importlib
@@ -33,7 +33,7 @@ def config_names() -> list[str]:
 
 
 def library_names(field: str) -> list[str]:
-    """Return the names that the library defines for a field, from its source, as importing that would load JAX."""
+    """Return the names that the library defines for a field. They are read from its source, so JAX is not loaded."""
     variable, file = DICTS[field]
     (content,) = re.findall(rf"^{variable}\b[^=]*= {{(.*?)}}", (LIBRARY / file).read_text(), re.DOTALL | re.MULTILINE)
     return re.findall(r'"(\w+)":', content)
@@ -64,18 +64,18 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def own_file(name: str) -> Path | None:
-    """Return the .py file that the name of a config or variant refers to; None for a config of this project."""
+    """Return the .py file that a config's or variant's name refers to; None for a config of this project."""
     file = VARIANT.split(name)[0]
     return Path(file) if file.endswith(".py") else None
 
 
 def load_config(text: str, overrides: Sequence[str] = ()) -> Config:
-    """Return the config of NAME or NAME+field=value+..., with overrides; NAME may be a .py file.
+    """Return the config that NAME or NAME+field=value+... stands for, with overrides. NAME may be a .py file.
 
-    A variant's own changes become part of its name, as in base-adder-shift, and win over overrides.
+    A variant's own changes become part of its name, as in base-adder-shift, and take precedence over overrides.
 
     Raises:
-        InputError: if there is no such config, or a field or value is wrong.
+        InputError: if there is no such config, or a field or a value is wrong.
     """
     name, *assignments = VARIANT.split(text)
     config = override(_load(name), [*overrides, *assignments])
@@ -86,7 +86,7 @@ def load_config(text: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def short_name(key: str) -> str:
-    """Return a field's name without its section, if no other section has a field of that name."""
+    """Return a field's name without its section, unless another section has a field of that name."""
     name = key.split(".")[-1]
     alike = [field for field in as_dict(Config()) if field.split(".")[-1] == name]
     return name if alike == [key] else key
@@ -103,18 +103,19 @@ def main(command: Callable[[list[str]], int]) -> None:
 
 
 def _describe_fields(name: str) -> str:
-    """Return the end of a program's help: which configs there are, and all fields with the values of one of them."""
+    """Return the end of a program's help: the names of all configs, and the fields with the values of one."""
     comments = field_comments() | {field: f"{', '.join(library_names(field))}, or your own" for field in DICTS}
     fields = [f"  {key}={_as_typed(value)}  {comments[key]}" for key, value in as_dict(load_config(name)).items()]
     return (
-        f"Configs: {', '.join(config_names())}, a variant such as base+model.adder=shift, or a .py file of yours\n"
-        "with a variable `config`. Override its fields without dashes, as in training.epochs=2.\n\n"
+        f"Configs: {', '.join(config_names())},\n"
+        "a variant such as base+model.adder=shift, or your own .py file with a variable `config`.\n"
+        "Override fields without dashes, as in training.epochs=2.\n\n"
         f"Fields, with the values of {name}:\n" + "\n".join(fields)
     )
 
 
 def _as_typed(value: Any) -> str:
-    """Return a field's value as one types it on the command line."""
+    """Return a field's value as a user would type it on the command line."""
     return (",".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
 
 
