@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from experiments.report import figures
 from experiments.report.figures import LOSS_LABEL, PAGE, WIDTH, errors, finish, finish_curve, label_accuracy, new_panel
@@ -92,10 +92,8 @@ def costs(summary: dict[str, Any]) -> dict[str, Figure]:
     panels: dict[str, Figure] = {}
     for name, costs in values.items():
         panels[name], axes = new_panel(0.8 * WIDTH, 3.2)
+        axes.set(xlabel=name, ylabel="sum accuracy")
         _draw_front(axes, rows, costs)
-        axes.set(xlabel=name)
-        if name.startswith("seconds"):
-            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     return panels
 
 
@@ -111,7 +109,7 @@ def _draw_front(axes: Axes, rows: list[dict[str, Any]], costs: list[float]) -> N
         axes.errorbar(cost, means[i], yerr=lengths[:, [i]], fmt="o", color=color(i), ms=7, alpha=0.8, capsize=3)
 
     wide = max(costs) > 3 * min(costs)
-    axes.set(ylabel="sum accuracy", xscale="log" if wide else "linear", yscale="log")
+    axes.set(xscale="log" if wide else "linear", yscale="log")
     axes.margins(x=0.15, y=0.15)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))

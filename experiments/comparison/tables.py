@@ -1,6 +1,5 @@
 """A comparison's tables and notes, for the terminal, Markdown and the page."""
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,8 +10,6 @@ from experiments.comparison.measures import ACCURACY, COSTS, ERRORS, LEARNING, M
 from experiments.training.folder import OUTPUTS
 from experiments.training.runs import FAILED
 from mnistsum.app.console import console, say
-
-NARROW = 8  # characters of a title that the terminal keeps in one line even if the cells below are narrower
 
 
 class Table(NamedTuple):
@@ -52,10 +49,11 @@ def print_tables(summary: dict[str, Any]) -> None:
         style = {"title_justify": "left", "title_style": "bold", "box": None, "header_style": "bold"}
         grid = Grid(title=escape(table.title), pad_edge=False, **style)
         for i, title in enumerate(table.header):
-            width = max(NARROW, *(len(row[i]) for row in table.rows))
-            lines = textwrap.wrap(title, width, break_long_words=False, break_on_hyphens=False)
+            width = max(
+                map(len, [*title.split(), *(row[i] for row in table.rows)])
+            )  # of the title, it keeps words whole
             justify = "left" if i in table.texts else "right"
-            grid.add_column(escape("\n".join(lines)), justify=justify, overflow="fold")
+            grid.add_column(escape(title), justify=justify, overflow="fold", max_width=width)
         for row in table.rows:
             grid.add_row(*map(escape, row))
         console.print(grid)
