@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mnistsum.app.program import Parser, run
-from mnistsum.config import Config, as_dict, field_comments, override
+from mnistsum.config import FIELDS, Config, as_dict, field_comments, override
 from mnistsum.errors import InputError
 from mnistsum.names import did_you_mean
 
@@ -88,7 +88,7 @@ def load_config(text: str, overrides: Sequence[str] = ()) -> Config:
 def short_name(key: str) -> str:
     """Return a field's name without its section, unless another section has a field of that name."""
     name = key.split(".")[-1]
-    alike = [field for field in as_dict(Config()) if field.split(".")[-1] == name]
+    alike = [field for field in FIELDS if field.split(".")[-1] == name]
     return name if alike == [key] else key
 
 

@@ -9,6 +9,7 @@ import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import field
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -101,7 +102,7 @@ class ModelConfig:
     classifier: Annotated[str, Role.STRUCTURE] = "compact"  # a name in mnistsum/models/classifiers/, or your own
     widths: Annotated[Sizes, Role.SIZE] = ()  # channels or units of each layer of the classifier; empty: defaults
     adder: Annotated[str, Role.STRUCTURE] = "concat"  # a name in mnistsum/models/adders.py, or your own
-    adder_input: Annotated[DigitScale, Role.STRUCTURE] = "logits"  # what `concat` sees of the digit
+    adder_input: Annotated[DigitScale, Role.STRUCTURE] = "logits"  # form of the digit that `concat` sees
     adder_gradient: bool = True  # whether gradients of the sum loss and of a penalty reach the classifier
     hidden: Annotated[Size, Role.SIZE] = 128  # units of the adder's hidden layer, if it has one
     initialization: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults; he: variance 2 / fan-in, biases 0
@@ -120,7 +121,7 @@ class ObjectiveConfig:
 
     name: str = "weighted"  # a name in mnistsum/objective.py, or your own
     digit_weight: Share = 0.5  # weight of the digit loss
-    held_out: Annotated[int, Field(ge=0, le=7)] = 0  # per digit, numbers whose sums are not trained (`held_out_cells`)
+    held_out: Annotated[int, Field(ge=0, le=7)] = 0  # numbers per digit whose sums are not trained (`held_out_cells`)
     penalty_weight: Amount = 1.0  # weight of the adder's penalty, if it has one
 
 
@@ -189,6 +190,13 @@ class Config:
 
 _JSON = TypeAdapter(Config)
 SECTIONS = {each.name: each.type for each in dataclasses.fields(Config) if dataclasses.is_dataclass(each.type)}
+# The type of each field by dotted key, such as `optimizer.learning_rate`.
+FIELDS = {
+    f"{section}.{each.name}".lstrip("."): each.type
+    for section, kind in {"": Config, **SECTIONS}.items()
+    for each in dataclasses.fields(kind)
+    if each.name not in SECTIONS
+}
 
 
 def to_json(config: Config) -> str:
@@ -220,11 +228,8 @@ def read_config(folder: Path) -> Config:
 
 
 def as_dict(config: Config) -> dict[str, Any]:
-    """Return the config's fields by dotted key, such as `optimizer.learning_rate`."""
-    fields = {}
-    for name, value in dataclasses.asdict(config).items():
-        fields |= {f"{name}.{key}": each for key, each in value.items()} if name in SECTIONS else {name: value}
-    return fields
+    """Return the values of the config's FIELDS."""
+    return {key: attrgetter(key)(config) for key in FIELDS}
 
 
 def override(config: Config, assignments: Sequence[str]) -> Config:
@@ -241,11 +246,10 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
         (8, 16)
     """
     values: dict[str, Any] = dataclasses.asdict(config)
-    known = as_dict(config)
     for assignment in assignments:
         key, _, value = assignment.partition("=")
-        if key not in known:
-            raise InputError(f"{key}: unknown field{did_you_mean(key, known)}; --help lists all fields")
+        if key not in FIELDS:
+            raise InputError(f"{key}: unknown field{did_you_mean(key, FIELDS)}; --help lists all fields")
         section, _, name = key.rpartition(".")
         parent = values[section] if section else values
         parent[name] = None if value == "None" else value
@@ -278,18 +282,10 @@ def fields_with(*roles: Role) -> tuple[str, ...]:
         >>> fields_with(Role.SIZE)
         ('model.widths', 'model.hidden')
     """
-    types = {
-        f"{section}.{each.name}".lstrip("."): each.type
-        for section, kind in {"": Config, **SECTIONS}.items()
-        for each in dataclasses.fields(kind)
-    }
-    return tuple(key for key, kind in types.items() if any(role in get_args(kind) for role in roles))
+    return tuple(key for key, kind in FIELDS.items() if any(role in get_args(kind) for role in roles))
 
 
 def field_comments() -> dict[str, str]:
     """Return the comment behind each field in this file, by dotted key. It says the field's unit and meaning."""
-    comments = {}
-    for section, kind in {"": Config, **SECTIONS}.items():
-        lines = re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(kind), re.MULTILINE)
-        comments |= {f"{section}.{name}".lstrip("."): comment for name, comment in lines}
-    return comments
+    source = "".join(map(inspect.getsource, (Config, *SECTIONS.values())))
+    return dict(zip(FIELDS, re.findall(r"^    \w+: .*?  # (.*)$", source, re.MULTILINE), strict=True))
