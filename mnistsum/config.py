@@ -189,7 +189,9 @@ class Config:
 
 
 _JSON = TypeAdapter(Config)
-SECTIONS = {each.name: each.type for each in dataclasses.fields(Config) if dataclasses.is_dataclass(each.type)}
+SECTIONS: dict[str, Any] = {
+    each.name: each.type for each in dataclasses.fields(Config) if dataclasses.is_dataclass(each.type)
+}
 # The type of each field by dotted key, such as `optimizer.learning_rate`.
 FIELDS = {
     f"{section}.{each.name}".lstrip("."): each.type

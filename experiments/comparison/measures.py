@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +54,7 @@ def _renamed(run: Finished, labels: np.ndarray) -> float | None:
     return None if permutation is None else float((np.array(permutation)[run.predictions["digit"]] == labels).mean())
 
 
-def _mean_of_cells(run: Finished, held_out: bool) -> float | None:
+def _mean_of_cells(run: Finished, _: object, held_out: bool) -> float | None:
     """Return the mean sum accuracy over the held-out pairs, or over all others; None if no pair is held out."""
     cells = np.array(run.summary["test"]["sum_accuracy_by_cell"], float)
     which = held_out_cells(run.config.objective)
@@ -75,13 +76,13 @@ def _adder_lag(run: Finished, _: object) -> float | None:
 ACCURACY = score_measures("compare")
 ERRORS: dict[str, Measure] = {
     "digit_misread": Measure(
-        "digit misread", "%", "wrong sums of misread digits", lambda *both: _share(*both, False, False)
+        "digit misread", "%", "wrong sums of misread digits", partial(_share, digit_right=False, sum_right=False)
     ),
     "adder_wrong": Measure(
-        "adder wrong", "%", "wrong sums of correct digits", lambda *both: _share(*both, True, False)
+        "adder wrong", "%", "wrong sums of correct digits", partial(_share, digit_right=True, sum_right=False)
     ),
     "right_by_luck": Measure(
-        "right by luck", "%", "right sums of misread digits", lambda *both: _share(*both, False, True)
+        "right by luck", "%", "right sums of misread digits", partial(_share, digit_right=False, sum_right=True)
     ),
     "digit_accuracy_renamed": Measure(
         "digit, renamed", "%", "digits after the best renaming, which is fitted on validation images", _renamed
@@ -90,13 +91,13 @@ ERRORS: dict[str, Measure] = {
         "trained pairs",
         "%",
         "sums of the pairs of digit and number that are trained",
-        lambda run, _: _mean_of_cells(run, False),
+        partial(_mean_of_cells, held_out=False),
     ),
     "sum_accuracy_held_out": Measure(
         "held-out pairs",
         "%",
         "sums of the pairs of digit and number that are held out",
-        lambda run, _: _mean_of_cells(run, True),
+        partial(_mean_of_cells, held_out=True),
     ),
 }
 COSTS: dict[str, Measure] = {

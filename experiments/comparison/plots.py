@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import EngFormatter
 
 from experiments.report import figures
 from experiments.report.figures import LOSS_LABEL, PAGE, WIDTH, errors, finish, finish_curve, label_accuracy, new_panel
@@ -107,13 +107,9 @@ def _draw_front(axes: Axes, rows: list[dict[str, Any]], costs: list[float]) -> N
     axes.plot([costs[i] for i in front], means[front], "-", color="#999999", zorder=0)
     for i, cost in enumerate(costs):
         axes.errorbar(cost, means[i], yerr=lengths[:, [i]], fmt="o", color=color(i), ms=7, alpha=0.8, capsize=3)
-
-    wide = max(costs) > 3 * min(costs)
-    axes.set(xscale="log" if wide else "linear", yscale="log")
-    axes.margins(x=0.15, y=0.15)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set(xscale="log", yscale="log")
+    axes.margins(0.15)
+    finish(axes, axes.xaxis, EngFormatter(sep=""))
     lowest, highest = axes.get_ylim()
     axes.set_ylim(min(highest, 1), lowest)  # errors: the best is at the top
     finish(axes, axes.yaxis)

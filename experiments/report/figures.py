@@ -13,7 +13,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import Formatter, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from mnistsum.files import write_whole
@@ -26,7 +26,7 @@ PLACEHOLDER = "#010203"  # a color that no figure uses; a page replaces it by th
 PAGE: Any = {"font.family": "sans-serif"} | dict.fromkeys(
     ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), PLACEHOLDER
 )
-Label = str | Callable[[float, object], str]  # of a tick: a format or a function
+Label = str | Formatter | Callable[[float, object], str]  # of a tick: a format, a formatter or a function
 LOSS_LABEL = "{x:g}"
 TILES = 16  # random images in a run's examples, and mistakes
 
