@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments import cli
 from experiments.comparison.measures import spread
-from experiments.comparison.tables import markdown, number
+from experiments.comparison.tables import format_spread, markdown
 from experiments.training.fit import Plan
 from experiments.training.folder import Finished
 from experiments.training.record import prepare
@@ -49,7 +49,7 @@ def table(lines: list[dict[str, Any]]) -> str:
     for key in sorted({(line["config"], line["digits"]) for line in lines}):
         group = [line for line in lines if (line["config"], line["digits"]) == key]
         read = [[line[name] if line[SCORES[0]] > READ else None for line in group] for name in SCORES]
-        rows.append([*key, *(number(spread(accuracies), "%") for accuracies in read)])
+        rows.append([*key, *(format_spread(spread(accuracies), "%") for accuracies in read)])
     return markdown(["config", "N", "digits, %", "sums, %"], rows) + "\n"
 
 

@@ -279,18 +279,18 @@ def main() -> None:
         parser.error("PyTorch is not installed: pip install -e '.[pytorch]'")
     os.environ["JAX_PLATFORMS"] = "cpu"  # as PyTorch's side
 
-    from experiments.report.speed import plot, report  # loads JAX
+    from experiments.report.speed import benchmark_markdown, plot_growth  # loads JAX
 
     text = json.dumps(measure(QUICK if options.quick else FULL), indent=1) + "\n"
     results = json.loads(text)
-    page = report(results)
+    page = benchmark_markdown(results)
     print(page)
     output = options.output or (None if options.quick else RESULTS)
     if output:
         output.with_name(f"{output.name}.json").write_text(text)
         output.with_name(f"{output.name}.md").write_text(page)
         if "growth" in results:
-            plot(results["growth"], output.with_name(f"{output.name}.png"))
+            plot_growth(results["growth"], output.with_name(f"{output.name}.png"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line that all programs share: configs by name, bare `field=value` overrides, and one-line errors."""
+"""The command line that all programs share: configs by name, `field=value` overrides, and help."""
 
 import dataclasses
 import importlib
@@ -7,14 +7,22 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mnistsum.app.program import Parser, run
-from mnistsum.config import Config, as_dict, field_comments, override
+from mnistsum.config import FIELDS, Config, as_dict, field_comments, override
 from mnistsum.errors import InputError
 from mnistsum.names import did_you_mean
 
 CONFIGS = Path(__file__).parent / "configs"
-CLASSIFIERS = Path(__file__).parents[1] / "mnistsum" / "models" / "classifiers"
+LIBRARY = Path(__file__).parents[1] / "mnistsum"
+DICTS = {  # where the library defines the names that a field may have
+    "model.classifier": ("CLASSIFIERS", "models/classifiers/__init__.py"),
+    "model.adder": ("ADDERS", "models/adders.py"),
+    "objective.name": ("OBJECTIVES", "objective.py"),
+    "optimizer.name": ("OPTIMIZERS", "optimizer.py"),
+    "optimizer.schedule": ("SCHEDULES", "optimizer.py"),
+}
 ASSIGNMENT = re.compile(r"[a-z][a-z_.]*=.*", re.DOTALL)
 VARIANT = re.compile(r"\+(?=[a-z][a-z_.]*=)")
 
@@ -24,15 +32,29 @@ def config_names() -> list[str]:
     return sorted(path.stem for path in CONFIGS.glob("[!_]*.py"))
 
 
+def library_names(field: str) -> list[str]:
+    """Return the names that the library defines for a field. They are read from its source, so JAX is not loaded."""
+    variable, file = DICTS[field]
+    (content,) = re.findall(rf"^{variable}\b[^=]*= {{(.*?)}}", (LIBRARY / file).read_text(), re.DOTALL | re.MULTILINE)
+    return re.findall(r'"(\w+)":', content)
+
+
+class ConfigParser(Parser):
+    """A parser whose help lists all fields, with the values of the config that `--config` names, or else of `base`."""
+
+    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
+        """Parse arguments as argparse does."""
+        words = arguments[0]
+        if not {"-h", "--help"}.isdisjoint(words):
+            only_config = Parser(prog=self.prog, add_help=False)
+            only_config.add_argument("--config", default="base")
+            self.epilog = _describe_fields(only_config.parse_known_args(words)[0].config)
+        return super().parse_known_args(*arguments, **options)
+
+
 def parser(program: str, description: str | None) -> Parser:
     """Return the parser of a program that takes configs and overrides."""
-    comments = field_comments()
-    fields = "\n".join(f"  {key}={value}  {comments[key]}" for key, value in as_dict(Config()).items())
-    epilog = (
-        f"Configs: {', '.join(config_names())}, a variant such as base+model.adder=shift, or a .py file of yours\n"
-        f"with a variable `config`. Override its fields without dashes, as in training.epochs=2. All fields:\n{fields}"
-    )
-    return Parser(prog=f"python -m experiments.{program}", description=description, epilog=epilog)
+    return ConfigParser(prog=f"python -m experiments.{program}", description=description)
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -42,18 +64,18 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def own_file(name: str) -> Path | None:
-    """Return the .py file that the name of a config or variant refers to; None for a config of this project."""
+    """Return the .py file that a config's or variant's name refers to; None for a config of this project."""
     file = VARIANT.split(name)[0]
     return Path(file) if file.endswith(".py") else None
 
 
 def load_config(text: str, overrides: Sequence[str] = ()) -> Config:
-    """Return the config of NAME or NAME+field=value+..., with overrides; NAME may be a .py file.
+    """Return the config that NAME or NAME+field=value+... stands for, with overrides. NAME may be a .py file.
 
-    A variant's own changes become part of its name, as in base-adder-shift, and win over overrides.
+    A variant's own changes become part of its name, as in base-adder-shift, and take precedence over overrides.
 
     Raises:
-        InputError: if there is no such config, or a field or value is wrong.
+        InputError: if there is no such config, or a field or a value is wrong.
     """
     name, *assignments = VARIANT.split(text)
     config = override(_load(name), [*overrides, *assignments])
@@ -64,9 +86,9 @@ def load_config(text: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def short_name(key: str) -> str:
-    """Return a field's name without its section, if no other section has a field of that name."""
+    """Return a field's name without its section, unless another section has a field of that name."""
     name = key.split(".")[-1]
-    alike = [field for field in as_dict(Config()) if field.split(".")[-1] == name]
+    alike = [field for field in FIELDS if field.split(".")[-1] == name]
     return name if alike == [key] else key
 
 
@@ -80,6 +102,23 @@ def main(command: Callable[[list[str]], int]) -> None:
     run(command, sys.argv[1:])
 
 
+def _describe_fields(name: str) -> str:
+    """Return the end of a program's help: the names of all configs, and the fields with the values of one."""
+    comments = field_comments() | {field: f"{', '.join(library_names(field))}, or your own" for field in DICTS}
+    fields = [f"  {key}={_as_typed(value)}  {comments[key]}" for key, value in as_dict(load_config(name)).items()]
+    return (
+        f"Configs: {', '.join(config_names())},\n"
+        "a variant such as base+model.adder=shift, or your own .py file with a variable `config`.\n"
+        "Override fields without dashes, as in training.epochs=2.\n\n"
+        f"Fields, with the values of {name}:\n" + "\n".join(fields)
+    )
+
+
+def _as_typed(value: Any) -> str:
+    """Return a field's value as a user would type it on the command line."""
+    return (",".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
+
+
 def _load(name: str) -> Config:
     if name in config_names():
         return importlib.import_module(f"experiments.configs.{name}").config
@@ -87,8 +126,8 @@ def _load(name: str) -> Config:
         hint = did_you_mean(name, config_names())
         if Path(f"{name}.py").is_file():
             hint = f"; did you mean {name}.py?"
-        elif (CLASSIFIERS / f"{name}.py").is_file():
-            hint = f"; it is a classifier: base+model.classifier={name}+model.widths=none"
+        elif name in library_names("model.classifier"):
+            hint = f"; it is a classifier: base+model.classifier={name}"
         raise InputError(f"{name}: expected a config ({', '.join(config_names())}) or a .py file, found neither{hint}")
     from mnistsum.registry import load_file  # imports JAX, as the file itself does
 

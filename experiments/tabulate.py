@@ -2,8 +2,6 @@
 
 import sys
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 from experiments import cli
 from mnistsum.app.program import Parser
@@ -13,15 +11,14 @@ from mnistsum.files import write_json, write_whole
 DESCRIPTION = """\
 Print a Markdown table of finished runs: means and standard deviations over seeds, a row for each config.
 
-Runs of one config that were made with different code, data, versions or machines get rows of their own.
+Runs of one config that differ in code, data, versions or machine get separate rows.
 """
-OUTPUTS = ("digit", "sum")
 
 
 def parser() -> Parser:
     """Return the parser of the program's options."""
     parser = Parser(prog="python -m experiments.tabulate", description=DESCRIPTION)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs, and .py files of your networks")
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs, and the .py files of your names")
     parser.add_argument("--output", type=Path, help="path to which .md (the table) and .json (all seeds) are added")
     return parser
 
@@ -36,55 +33,20 @@ def command(arguments: list[str]) -> int:
     if skipped := len(options.runs) - len(own) - len(folders):
         print(f"skipped: {skipped:,} folders without a finished run", file=sys.stderr)
 
-    from experiments.comparison.grouping import group_by_key  # JAX loads only for a valid command line
-    from experiments.comparison.tables import markdown  # loads JAX
-    from experiments.training.folder import read_finished  # loads JAX
+    from experiments.comparison import finished_table  # JAX loads only for a valid command line
     from mnistsum.registry import load_file  # loads JAX
 
     for file in own:
         load_file(file)
-    groups = group_by_key([read_finished(folder) for folder in folders])
-    rows = [summarize(name, list(by_seed.values())) for name, by_seed in groups.items()]
-    table = markdown(["config", "parameters", "multiply-adds", "digit, %", "sum, %"], map(cells, rows))
+    rows = finished_table.read_rows(folders)
+    table = finished_table.rows_markdown(rows)
     print(table)
     if options.output is not None:
-        made_by = f"`{cli.format_command('tabulate', arguments)}`"
-        sources = "\n".join(map(provenance, rows))
-        write_whole(options.output.with_name(f"{options.output.name}.md"), f"{made_by}\n\n{table}\n\n{sources}\n")
+        sources = "\n".join(map(finished_table.provenance, rows))
+        page = f"`{cli.format_command('tabulate', arguments)}`\n\n{table}\n\n{sources}\n"
+        write_whole(options.output.with_name(f"{options.output.name}.md"), page)
         write_json(options.output.with_name(f"{options.output.name}.json"), rows)
     return 0
-
-
-def summarize(name: str, runs: list[Any]) -> dict[str, Any]:
-    """Return the row of a config: what its runs share, and what each seed reached."""
-    from experiments.training.record import machine  # loads JAX
-
-    run = runs[0].run
-    return {
-        "config": name,
-        "machine": machine(run),
-        **{key: run[key] for key in ("command", "commit", "versions", "parameters", "multiply_adds")},
-        "seeds": [each.config.seed for each in runs],
-        **{f"{output}_accuracy": [each.summary["test"][f"{output}_accuracy"] for each in runs] for output in OUTPUTS},
-        "train_seconds": [round(each.summary["train_seconds"], 1) for each in runs],
-    }
-
-
-def cells(row: dict[str, Any]) -> list[str]:
-    """Return the cells of a config's row."""
-    from experiments.comparison.measures import spread  # loads JAX
-    from experiments.comparison.tables import number  # loads JAX
-
-    spreads = [number(spread(row[f"{output}_accuracy"]), "%") for output in OUTPUTS]
-    accuracies = [f"{each} (n = {len(row['seeds'])})" for each in spreads]
-    return [f"`{row['config']}`", f"{row['parameters']:,}", f"{row['multiply_adds']:,}", *accuracies]
-
-
-def provenance(row: dict[str, Any]) -> str:
-    """Return a line for a row: how its runs were made, and how long training took."""
-    seconds = row["train_seconds"]
-    took = f"{median(seconds):.0f} s of training ({min(seconds):.0f} to {max(seconds):.0f})"
-    return f"- `{row['config']}`: `{row['command']}`, commit {row['commit']}, {row['machine']}; {took}."
 
 
 if __name__ == "__main__":

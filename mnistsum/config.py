@@ -1,15 +1,17 @@
-"""Configs: frozen, hashable dataclasses, whose types and ranges pydantic checks when they are made.
+"""Configs: frozen, hashable dataclasses. Pydantic checks types and ranges when one is made.
 
-JAX is not imported here, so that a command line is parsed before JAX loads.
+This module does not import JAX, so programs can parse a command line before JAX loads.
 """
 
 import dataclasses
+import enum
 import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import field
+from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -22,8 +24,17 @@ CONFIG = "config.json"  # the name of a config's file in its run's folder
 CHECKED = ConfigDict(extra="forbid")
 
 
+class Role(enum.Enum):
+    """What a field decides. A field names its role in its type, as in `Annotated[str, Role.STRUCTURE]`."""
+
+    STRUCTURE = "what the network computes"
+    SIZE = "the shapes of its arrays"
+    INPUT = "the range of the pixels that it sees"
+    REPETITION = "which repetition of an experiment a run is, and on which devices"
+
+
 def _parts(value: Any) -> Any:
-    """Split a command line's `8,16`; `none` stands for an empty tuple."""
+    """Split `8,16`, as typed on a command line. `none` stands for an empty tuple."""
     if not isinstance(value, str):
         return value
     return [] if value in ("", "none") else value.split(",")
@@ -38,7 +49,9 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
-DType = Literal["auto", "float32", "bfloat16"]  # auto: the quicker one on the device, which a run records
+Scaling = Literal["unit", "standard"]  # of pixels
+DigitScale = Literal["logits", "probabilities", "log_probabilities"]
+DType = Literal["auto", "float32", "bfloat16"]  # auto: the faster one on the device; a run records which
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -53,15 +66,15 @@ class DataConfig:
 
     name: Literal["mnist", "fashion_mnist", "kmnist", "custom"] = "mnist"  # custom: any ten-class IDX data set in dir
     dir: str | None = None  # folder of the four IDX files, gzipped or not; None: packaged MNIST, others downloaded
-    validation: Count = 5000  # images not trained on, the same for each seed; 0: test images score epochs
-    train_images: Count = 0  # images to train on, drawn by the run's seed from those not for validation; 0: all of them
-    scaling: Literal["unit", "standard"] = "standard"  # unit: pixels / 255; standard: then (x - mean) / std of MNIST
-    test_shift: Pixels = 0  # outside training, an answer is the mean over all shifts of its image by up to this
+    validation: Count = 5000  # validation images, the same for each seed; 0: epochs are scored on test images
+    train_images: Count = 0  # training images, drawn by the seed from those not used for validation; 0: all of them
+    scaling: Annotated[Scaling, Role.INPUT] = "standard"  # unit: x / 255; standard: then (x - mean) / std of MNIST
+    test_shift: Pixels = 0  # test-time augmentation: average over shifts of up to this many pixels
 
 
 @dataclass(frozen=True, config=CHECKED)
 class AugmentConfig:
-    """Random distortion of each training image, redrawn at every step; zero disables it.
+    """Random distortion of each training image, resampled at every step; zero disables it.
 
     Examples:
         >>> from mnistsum import AugmentConfig
@@ -73,12 +86,12 @@ class AugmentConfig:
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0  # degrees; maximum in either direction
     scale: Annotated[float, Field(ge=0, le=0.9)] = 0.0  # maximum relative change of each axis (0.1: to 1/1.1 or 1/0.9)
     shear: Share = 0.0  # pixels in x per pixel in y; maximum
-    elastic: Annotated[float, Field(ge=0, le=14)] = 0.0  # pixels; sd of the 5x5 draws of the displacement's field
+    elastic: Annotated[float, Field(ge=0, le=14)] = 0.0  # standard deviation, in pixels, of the 5x5 displacement grid
 
 
 @dataclass(frozen=True, config=CHECKED)
 class ModelConfig:
-    """The network: a classifier (image to features and digit) and an adder (both and the number to the sum).
+    """The network: a classifier maps the image to features and a digit; an adder maps these and the number to the sum.
 
     Examples:
         >>> from mnistsum import ModelConfig
@@ -86,19 +99,19 @@ class ModelConfig:
         'concat'
     """
 
-    classifier: str = "compact"  # a name in mnistsum/models/classifiers/, or your own
-    widths: Sizes = ()  # channels or units of the classifier's layers, in order; empty: its defaults
-    adder: str = "concat"  # a name in mnistsum/models/adders.py, or your own
-    adder_input: Literal["logits", "probabilities", "log_probabilities"] = "logits"  # how `concat` reads it
-    adder_gradient: bool = True  # whether the gradient of the sum, and of a penalty, reaches the classifier
-    hidden: Size = 128  # units of the adder's hidden layer, if it has one
+    classifier: Annotated[str, Role.STRUCTURE] = "compact"  # a name in mnistsum/models/classifiers/, or your own
+    widths: Annotated[Sizes, Role.SIZE] = ()  # channels or units of each layer of the classifier; empty: defaults
+    adder: Annotated[str, Role.STRUCTURE] = "concat"  # a name in mnistsum/models/adders.py, or your own
+    adder_input: Annotated[DigitScale, Role.STRUCTURE] = "logits"  # form of the digit that `concat` sees
+    adder_gradient: bool = True  # whether gradients of the sum loss and of a penalty reach the classifier
+    hidden: Annotated[Size, Role.SIZE] = 128  # units of the adder's hidden layer, if it has one
     initialization: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults; he: variance 2 / fan-in, biases 0
     dtype: DType = "float32"  # of the operands of convolutions and dense layers
 
 
 @dataclass(frozen=True, config=CHECKED)
 class ObjectiveConfig:
-    """The loss to minimize: digit_weight * digit loss + (1 - digit_weight) * sum loss, in nats.
+    """The loss in nats: digit_weight * digit loss + (1 - digit_weight) * sum loss + penalty_weight * penalty.
 
     Examples:
         >>> from mnistsum import ObjectiveConfig
@@ -109,7 +122,8 @@ class ObjectiveConfig:
     name: str = "weighted"  # a name in mnistsum/objective.py, or your own
     digit_weight: Share = 0.5  # weight of the digit loss
     digits: Count = 0  # of each of the two numbers, written in images, whose sum `written_sum` learns from
-    held_out: Annotated[int, Field(ge=0, le=7)] = 0  # numbers that get no sum loss with each digit (`held_out_cells`)
+    held_out: Annotated[int, Field(ge=0, le=7)] = 0  # numbers per digit whose sums are not trained (`held_out_cells`)
+    penalty_weight: Amount = 1.0  # weight of the adder's penalty, if it has one
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -124,13 +138,13 @@ class OptimizerConfig:
 
     name: str = "muon"  # a name in mnistsum/optimizer.py, or your own
     learning_rate: Positive = 0.02  # the schedule's peak
-    momentum: Decay = 0.95  # of sgd, and of muon's matrices and kernels; b1 of adamw
-    weight_decay: Amount = 0.0  # decoupled, scaled by the learning rate; with muon, of matrices and kernels only
+    momentum: Decay = 0.95  # of sgd, and of muon for matrices and kernels; b1 of adamw
+    weight_decay: Amount = 0.0  # decoupled, times the learning rate; with muon, of matrices and kernels only
     schedule: str = "one_cycle"  # a name in mnistsum/optimizer.py, or your own
     warmup: Decay = 0.2  # fraction of steps in which the rate rises, if the schedule has a rise
     average: Decay = 0.0  # decay of the weights' moving average, which is evaluated and saved; 0: no average
     clip_norm: Amount = 0.0  # maximum global norm of the gradient; 0: no clipping
-    dtype: DType = "float32"  # of the operands of muon's products; all else is float32
+    dtype: DType = "float32"  # of the operands of muon's products; everything else is float32
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -149,10 +163,10 @@ class TrainingConfig:
 
 @dataclass(frozen=True, config=CHECKED)
 class Config:
-    """Everything that determines a result; `dataclasses.replace` makes a variant.
+    """Everything that determines a result. `dataclasses.replace` makes a variant.
 
-    The defaults are not the config `base`, which is in experiments/configs/base.py: they neither distort images nor
-    average weights, for example.
+    The defaults differ from the config `base` in experiments/configs/base.py. For example, they neither distort images
+    nor average weights.
 
     Examples:
         >>> import dataclasses
@@ -165,8 +179,8 @@ class Config:
     """
 
     name: Name = "unnamed"  # name of the run
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # of all that is drawn but the validation split
-    devices: Literal["all"] | Size = "all"  # devices that share each batch; they affect only the order of float sums
+    seed: Annotated[int, Field(ge=0, lt=2**32), Role.REPETITION] = 0  # of everything random except the validation split
+    devices: Annotated[Literal["all"] | Size, Role.REPETITION] = "all"  # how many share a batch; affects only rounding
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -176,7 +190,16 @@ class Config:
 
 
 _JSON = TypeAdapter(Config)
-SECTIONS = {each.name: each.type for each in dataclasses.fields(Config) if dataclasses.is_dataclass(each.type)}
+SECTIONS: dict[str, Any] = {
+    each.name: each.type for each in dataclasses.fields(Config) if dataclasses.is_dataclass(each.type)
+}
+# The type of each field by dotted key, such as `optimizer.learning_rate`.
+FIELDS = {
+    f"{section}.{each.name}".lstrip("."): each.type
+    for section, kind in {"": Config, **SECTIONS}.items()
+    for each in dataclasses.fields(kind)
+    if each.name not in SECTIONS
+}
 
 
 def to_json(config: Config) -> str:
@@ -188,7 +211,7 @@ def from_json(text: str, source: str) -> Config:
     """Return the config in a JSON text.
 
     Raises:
-        InputError: on an unknown field, a wrong type or a value out of range; it names `source`.
+        InputError: on an unknown field, a wrong type or a value out of range. The message names `source`.
 
     Examples:
         >>> from mnistsum.config import Config, from_json, to_json
@@ -208,15 +231,14 @@ def read_config(folder: Path) -> Config:
 
 
 def as_dict(config: Config) -> dict[str, Any]:
-    """Return the config's fields by dotted key, such as `optimizer.learning_rate`."""
-    fields = {}
-    for name, value in dataclasses.asdict(config).items():
-        fields |= {f"{name}.{key}": each for key, each in value.items()} if name in SECTIONS else {name: value}
-    return fields
+    """Return the values of the config's FIELDS."""
+    return {key: attrgetter(key)(config) for key in FIELDS}
 
 
 def override(config: Config, assignments: Sequence[str]) -> Config:
     """Return the config with assignments such as `training.epochs=2` applied.
+
+    Another classifier gets its own default widths, unless an assignment gives them.
 
     Raises:
         InputError: if a field does not exist or cannot have the value.
@@ -226,15 +248,17 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
         >>> override(Config(), ["model.widths=8,16", "optimizer.learning_rate=3e-4"]).model.widths
         (8, 16)
     """
-    values = dataclasses.asdict(config)
-    known = as_dict(config)
+    values: dict[str, Any] = dataclasses.asdict(config)
     for assignment in assignments:
         key, _, value = assignment.partition("=")
-        if key not in known:
-            raise InputError(f"{key}: no such field of a config{did_you_mean(key, known)}; --help lists them")
+        if key not in FIELDS:
+            raise InputError(f"{key}: unknown field{did_you_mean(key, FIELDS)}; --help lists all fields")
         section, _, name = key.rpartition(".")
         parent = values[section] if section else values
         parent[name] = None if value == "None" else value
+    model, widths_given = values["model"], any(each.startswith("model.widths=") for each in assignments)
+    if model["classifier"] != config.model.classifier and not widths_given:
+        model["widths"] = ()
     try:
         return _JSON.validate_python(values)
     except ValidationError as error:
@@ -242,7 +266,7 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
 
 
 def explain(error: ValidationError) -> str:
-    """Return in one line what is wrong with a config: each field, what was expected, and what was found."""
+    """Say in one line what is wrong with a config: for each field, what was expected and what was found."""
     problems: dict[str, list[str]] = {}
     for each in error.errors():
         place = each["loc"][: 2 if each["loc"][:1] and each["loc"][0] in SECTIONS else 1]
@@ -253,10 +277,18 @@ def explain(error: ValidationError) -> str:
     return "; ".join(f"{key}: {' or '.join(reasons)}" for key, reasons in problems.items())
 
 
+def fields_with(*roles: Role) -> tuple[str, ...]:
+    """Return the dotted keys of the fields that have one of these roles.
+
+    Examples:
+        >>> from mnistsum.config import Role, fields_with
+        >>> fields_with(Role.SIZE)
+        ('model.widths', 'model.hidden')
+    """
+    return tuple(key for key, kind in FIELDS.items() if any(role in get_args(kind) for role in roles))
+
+
 def field_comments() -> dict[str, str]:
-    """Return the comment behind each field in this file, by dotted key: its unit and meaning."""
-    comments = {}
-    for section, kind in {**SECTIONS, "": Config}.items():
-        lines = re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(kind), re.MULTILINE)
-        comments |= {f"{section}.{name}".lstrip("."): comment for name, comment in lines}
-    return comments
+    """Return the comment behind each field in this file, by dotted key. It says the field's unit and meaning."""
+    source = "".join(map(inspect.getsource, (Config, *SECTIONS.values())))
+    return dict(zip(FIELDS, re.findall(r"^    \w+: .*?  # (.*)$", source, re.MULTILINE), strict=True))

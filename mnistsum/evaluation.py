@@ -155,43 +155,70 @@ def labeled_logits(evaluation: Evaluation, labels: np.ndarray) -> dict[str, tupl
 
 
 class Score(NamedTuple):
-    """A number that summarizes an evaluation, and how reports show it."""
+    """A number that summarizes an evaluation, and how programs show it. `run` and `evaluate` show all of them."""
 
     title: str  # of its row or column
     unit: str  # "%", for a share, or "nats"
     meaning: str
     compute: Callable[[Any, np.ndarray], Any]  # from an Evaluation and labels, both of NumPy arrays
+    tables: tuple[str, ...] = ()  # the other programs that show it: "compare", "tabulate"
+    lower_is_better: bool = False
+    missing: float | None = None  # what they show for a run that is older than the score; None: a dash
+
+    @property
+    def explanation(self) -> str:
+        """The meaning, and which direction is better if that is not obvious."""
+        return f"{self.meaning}; lower is better" if self.lower_is_better else self.meaning
 
 
-def _sum_right(answers: Any, labels: np.ndarray) -> np.ndarray:
+def _right_sums(answers: Any, labels: np.ndarray) -> np.ndarray:
     return answers.sum == labels[:, None] + np.arange(10)
 
 
-# Every program shows these: to add a number to metrics, reports and comparisons, add a line.
+# To add a number to metrics, reports and tables, add an entry.
 SCORES: dict[str, Score] = {
     "digit_accuracy": Score(
-        "digit", "%", "of images whose digit is read right", lambda answers, labels: (answers.digit == labels).mean()
+        "digit",
+        "%",
+        "of images whose digit is predicted correctly",
+        lambda answers, labels: (answers.digit == labels).mean(),
+        tables=("compare", "tabulate"),
     ),
     "sum_accuracy": Score(
-        "sum", "%", "of pairs of image and number whose sum is right", lambda *both: _sum_right(*both).mean()
+        "sum",
+        "%",
+        "of pairs of image and number whose sum is predicted correctly",
+        lambda *both: _right_sums(*both).mean(),
+        tables=("compare", "tabulate"),
     ),
     "digit_loss": Score(
-        "digit loss", "nats", "mean over images", lambda answers, _: answers.digit_loss.mean(dtype=np.float64)
+        "digit loss",
+        "nats",
+        "mean over images",
+        lambda answers, _: answers.digit_loss.mean(dtype=np.float64),
+        lower_is_better=True,
     ),
     "sum_loss": Score(
-        "sum loss", "nats", "mean over pairs", lambda answers, _: answers.sum_loss.mean(dtype=np.float64)
+        "sum loss",
+        "nats",
+        "mean over pairs",
+        lambda answers, _: answers.sum_loss.mean(dtype=np.float64),
+        lower_is_better=True,
     ),
     "consistency": Score(
         "sum = digit + number",
         "%",
-        "of pairs whose sum is the digit that was read plus the number, right or wrong",
+        "of pairs whose predicted sum is the predicted digit plus the number, right or wrong",
         lambda answers, _: (answers.sum == answers.digit[:, None] + np.arange(10)).mean(),
+        tables=("compare",),
     ),
     "impossible": Score(
         "on impossible sums",
         "%",
-        "mean probability of sums that the number excludes (a 3 cannot be added to make 2)",
+        "mean probability of sums that the number excludes, such as 2 if the number is 3",
         lambda answers, _: answers.impossible.mean(dtype=np.float64),
+        tables=("compare",),
+        lower_is_better=True,
     ),
 }
 
@@ -218,7 +245,7 @@ def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> dict
     labels = np.asarray(labels)
     count = np.bincount(labels, minlength=10).astype(float)
     count[count == 0] = np.nan
-    right = _sum_right(evaluation, labels)
+    right = _right_sums(evaluation, labels)
     by_cell = np.stack([np.bincount(labels, each, 10) for each in right.T], 1) / count[:, None]
     return {
         **{name: float(each.compute(evaluation, labels)) for name, each in SCORES.items()},

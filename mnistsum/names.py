@@ -1,4 +1,4 @@
-"""Lookup of the names that a config uses, with hints on misspelled ones."""
+"""Lookup of the names that a config uses, with hints for misspelled names."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -10,21 +10,21 @@ Meaning = TypeVar("Meaning")
 
 
 def find(known: Mapping[str, Meaning], field: str, name: str) -> Meaning:
-    """Return what a name stands for in a config's field.
+    """Return what a name stands for in a field of a config.
 
     Raises:
-        InputError: if it is not known; the message suggests a similar name if there is one.
+        InputError: if the name is unknown. The message suggests a similar one if there is one.
     """
     if name not in known:
         raise InputError(
             f"{field}: expected one of {', '.join(known)}, found {name}{did_you_mean(name, known)} (if it is your own, "
-            "give the .py file that defines it, too)"
+            "also give the .py file that defines it)"
         )
     return known[name]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a question that suggests the nearest known word; empty if none is near.
+    """Return a question that suggests the nearest known word, or nothing if none is near.
 
     Examples:
         >>> from mnistsum.names import did_you_mean

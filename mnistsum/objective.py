@@ -1,4 +1,4 @@
-"""The objective: the loss of a batch's logits, and how many answers are right."""
+"""The objective: the loss of a batch, and how many predictions are correct."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ IMPOSSIBLE = -1e30  # the logarithm of a probability of 0: finite, because -inf 
 
 
 def objective(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Array, ""]:
-    """Return the loss of a batch under the objective that the config names, and the adder's own penalty if it has one.
+    """Return the loss of a batch under the objective that the config names, plus the adder's weighted penalty if any.
 
     To define your own, add a function of these arguments to `OBJECTIVES` in your file.
     """
@@ -28,18 +28,18 @@ def objective(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Ar
     loss = find(OBJECTIVES, "objective.name", config.name)(config, logits, batch)
     if jnp.shape(loss) != ():
         raise TypeError(f"objective {config.name}: expected a scalar loss, found {list(jnp.shape(loss))}")
-    return loss if logits.penalty is None else loss + logits.penalty
+    return loss if logits.penalty is None else loss + config.penalty_weight * logits.penalty
 
 
 def weighted(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Array, ""]:
     """Return the weighted mean of both negative log-likelihoods, in nats.
 
-    Both outputs are choices among mutually exclusive classes (10 digits, 19 sums), so for both the maximum-likelihood
-    loss is the negative log-likelihood of a softmax. A regression of the sum would count 17 as nearly 18.
+    Both outputs choose among mutually exclusive classes: 10 digits and 19 sums. The maximum-likelihood loss is
+    therefore the negative log-likelihood of a softmax. A regression would treat a sum of 17 as nearly 18.
     """
     digit_loss = negative_log_likelihood(logits.digit, batch.label).mean()
     sum_loss = negative_log_likelihood(logits.sum, batch.sum)
-    if config.held_out:  # masked, because redrawing the number would let it reveal the label
+    if config.held_out:  # masked, because resampling the number would leak the label
         mask = ~jnp.asarray(held_out_cells(config))[batch.label, batch.number.argmax(-1)]
         sum_loss = jnp.where(mask, sum_loss, 0).sum() / jnp.maximum(mask.sum(), 1)
     else:
@@ -113,7 +113,7 @@ def digits_of_sum(digits: Int[Array, "examples 2 length"]) -> Int[Array, "exampl
 def negative_log_likelihood(
     logits: Float[Array, "*batch classes"], label: Int[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
-    """Return -log softmax(logits)[label] of each example, in nats; shape of `label`.
+    """Return -log softmax(logits)[label] of each example, in nats, in the shape of `label`.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -126,7 +126,7 @@ def negative_log_likelihood(
 
 
 def trained_outputs(config: ObjectiveConfig) -> tuple[str, ...]:
-    """Return which of "digit" and "sum" are trained, that is, have a positive loss weight.
+    """Return which of "digit" and "sum" have a positive loss weight.
 
     Examples:
         >>> from mnistsum.config import ObjectiveConfig
@@ -141,10 +141,10 @@ def trained_outputs(config: ObjectiveConfig) -> tuple[str, ...]:
 
 
 def held_out_cells(config: ObjectiveConfig) -> np.ndarray:
-    """Return which (digit, number) cells have no sum loss: bool [10, 10], `held_out` in each row and each column.
+    """Return which pairs of digit and number have no sum loss: bool [10, 10], `held_out` in each row and each column.
 
-    Each of the sums 0-18 keeps a trained cell; with an eighth number held out, one would not. A larger `held_out` adds
-    cells to those of a smaller one.
+    Each sum from 0 to 18 keeps at least one trained pair, which would fail for a `held_out` of 8. A larger `held_out`
+    includes the pairs of a smaller one.
 
     Examples:
         >>> from mnistsum.config import ObjectiveConfig
@@ -156,8 +156,8 @@ def held_out_cells(config: ObjectiveConfig) -> np.ndarray:
     return (7 + np.add.outer(np.arange(10), 7 * np.arange(10))) % 10 < config.held_out
 
 
-def measure(loss: Float[Array, ""], logits: Logits, batch: Batch) -> Metrics:
-    """Return the metrics of a batch with this loss."""
+def batch_metrics(loss: Float[Array, ""], logits: Logits, batch: Batch) -> Metrics:
+    """Return the metrics of a batch, given its loss."""
     examples = jnp.int32(len(batch.label))
     return Metrics(
         examples=examples,

@@ -19,7 +19,7 @@ from mnistsum.data import pair
 from mnistsum.evaluation import evaluate
 from mnistsum.models import Model, abstract_model, build, in_training, parameters, with_parameters
 from mnistsum.models.summary import count_parameters
-from mnistsum.objective import held_out_cells, measure, objective
+from mnistsum.objective import batch_metrics, held_out_cells, objective
 from mnistsum.storage import name_arrays
 from mnistsum.train import Spec, init_state, make_spec, split_keys, train_step
 from mnistsum.types import Batch, Split, TrainState
@@ -150,7 +150,7 @@ def check_learns(config: ModelConfig) -> None:
 
     model = train(init_state(spec, keys)).model
     logits = jax.jit(Model.__call__)(model, batch.image, batch.number)
-    right = measure(jnp.float32(0), logits, batch)
+    right = batch_metrics(jnp.float32(0), logits, batch)
     digits, sums = right.digit_correct, right.sum_correct
     assert digits == sums == N, f"after 300 steps, {digits} digits and {sums} sums of {N} examples are right"
 

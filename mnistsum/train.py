@@ -16,7 +16,7 @@ from mnistsum.data import abstract_split, augment, draw_epoch, pair, scale
 from mnistsum.devices import abstract_arrays, count_devices, replicated_sharding, shard_batch
 from mnistsum.errors import InputError
 from mnistsum.models import Model, build, in_evaluation, in_training, parameters, with_parameters
-from mnistsum.objective import measure, objective
+from mnistsum.objective import batch_metrics, objective
 from mnistsum.optimizer import optimizer
 from mnistsum.types import Batch, Epoch, Keys, Metrics, Split, TrainState
 
@@ -165,7 +165,7 @@ def train_step(spec: Spec, key: Key[Array, ""], state: TrainState, batch: Batch)
         model = in_training(with_parameters(state.model, params), jax.random.fold_in(key, state.step))
         logits = model(batch.image, batch.number)
         loss = objective(spec.objective, logits, batch)
-        return loss, (in_evaluation(model), measure(loss, logits, batch))
+        return loss, (in_evaluation(model), batch_metrics(loss, logits, batch))
 
     params = parameters(state.model)
     (loss, (model, metrics)), gradient = jax.value_and_grad(loss_and_aux, has_aux=True)(params)

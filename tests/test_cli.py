@@ -7,9 +7,13 @@ import sys
 import pytest
 from programs import ROOT
 
-from experiments import cli, run, single
-from mnistsum.config import override
+from experiments import cli, compare, run, search, single
+from mnistsum.config import FIELDS, Config, override
 from mnistsum.errors import InputError
+from mnistsum.models.adders import ADDERS
+from mnistsum.models.classifiers import CLASSIFIERS
+from mnistsum.objective import OBJECTIVES
+from mnistsum.optimizer import OPTIMIZERS, SCHEDULES
 
 
 @pytest.fixture
@@ -35,6 +39,7 @@ def test_every_config_loads_under_its_own_name_and_says_its_claim_result_and_cos
         ("mlp+optimizer.momentum=0.5+seed=3", "mlp-momentum-0.5-seed-3", ["optimizer.momentum=0.5", "seed=3"]),
         ("base+model.widths=8,16,32", "base-widths-8_16_32", ["model.widths=8,16,32"]),
         ("mlp+model.widths=none", "mlp-widths-none", ["model.widths="]),
+        ("base+model.classifier=vgg", "base-classifier-vgg", ["model.classifier=vgg", "model.widths="]),
         ("base+model.dtype=float32", "base-model.dtype-float32", ["model.dtype=float32"]),  # the optimizer has one
         ("base+optimizer.learning_rate=1e+0", "base-learning_rate-1e_0", ["optimizer.learning_rate=1"]),
     ],
@@ -81,7 +86,7 @@ def test_run_trains_base_or_the_config_or_variant_that_it_is_given(
 
 MISTAKES = [
     (["--config", "bas"], "did you mean base?"),
-    (["--config", "vgg"], "it is a classifier: base+model.classifier=vgg+model.widths=none"),
+    (["--config", "vgg"], "it is a classifier: base+model.classifier=vgg"),
     (["--resume", "nowhere"], "config.json: no such file"),
     (["--resume", "nowhere", "seed=3"], "takes no other argument"),
     # What only JAX, the data or the networks can tell.
@@ -105,6 +110,30 @@ def test_a_finished_run_is_not_written_over(in_empty_folder, run_program):
     (in_empty_folder / "config.json").write_text("precious")
     status, _ = run_program(run.command, "--config", "smoke", "--output", in_empty_folder)
     assert (status, (in_empty_folder / "config.json").read_text()) == (2, "precious")
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "config"),
+    [
+        (run, ["--help"], "base"),
+        (run, ["--help", "--config", "tiny"], "tiny"),
+        (search, ["--config=base+model.adder=shift", "-h"], "base+model.adder=shift"),
+        (compare, ["base", "--help"], "base"),
+    ],
+)
+def test_help_lists_the_fields_of_the_named_config_as_one_types_them(capsys, program, words, config):
+    with pytest.raises(SystemExit):
+        program.command(words)
+    _, heading, listed = capsys.readouterr().out.partition(f"values of {config}:\n")
+    assert heading
+    fields = [line.split()[0] for line in listed.splitlines()]
+    assert override(Config(), fields) == cli.load_config(config)
+    assert len(fields) == len(FIELDS)
+
+
+def test_help_knows_the_names_that_the_library_defines():
+    dicts = [CLASSIFIERS, ADDERS, OBJECTIVES, OPTIMIZERS, SCHEDULES]
+    assert [cli.library_names(field) for field in cli.DICTS] == [list(each) for each in dicts]
 
 
 def test_help_and_mistakes_are_answered_before_jax_loads():

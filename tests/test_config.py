@@ -11,6 +11,9 @@ from programs import ROOT
 from mnistsum.config import (
     Config,
     ModelConfig,
+    Role,
+    field_comments,
+    fields_with,
     from_json,
     override,
     read_config,
@@ -62,11 +65,27 @@ def test_overrides_are_read_as_their_fields_types():
 
 
 @pytest.mark.parametrize(
+    ("lines", "widths"),
+    [
+        (["model.classifier=vgg"], ()),
+        (["model.classifier=vgg", "model.widths=4,8"], (4, 8)),
+        (["model.widths=4,8", "model.classifier=vgg"], (4, 8)),
+        (["model.classifier=mlp"], (16, 32)),  # the config's own
+        (["model.classifier=vgg", "model.classifier=mlp"], (16, 32)),
+        (["model.adder=shift"], (16, 32)),
+    ],
+)
+def test_another_classifier_does_not_inherit_the_widths(lines, widths):
+    assert override(Config(model=ModelConfig(classifier="mlp", widths=(16, 32))), lines).model.widths == widths
+
+
+@pytest.mark.parametrize(
     ("line", "answer"),
     [
         ("optimizer.lerning_rate=0.1", "optimizer.lerning_rate: .*; did you mean optimizer.learning_rate.*--help"),
         ("epochs=2", "epochs: .*; did you mean training.epochs"),
         ("model.widths=8,x", "model.widths: .*integer.*, found 'x'"),
+        *((f"name={name}", "name: ") for name in ("", "../evil", "a/b", ".hidden", "a b")),  # it names a folder
     ],
 )
 def test_a_wrong_override_is_refused_in_one_line(line, answer):
@@ -75,12 +94,19 @@ def test_a_wrong_override_is_refused_in_one_line(line, answer):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["", "../evil", "a/b", ".hidden", "a b"])
-def test_a_name_cannot_leave_its_folder(name):
-    with pytest.raises(InputError, match=r"^name: "):
-        override(Config(), [f"name={name}"])
-
-
 def test_importing_the_library_and_making_a_config_does_not_import_jax():
     code = "import sys, mnistsum; mnistsum.Config(); assert not {'jax', 'flax', 'scipy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_fields_are_found_by_their_roles():
+    assert fields_with(Role.REPETITION) == ("seed", "devices")
+    structure = ("model.classifier", "model.adder", "model.adder_input")
+    assert fields_with(Role.INPUT, Role.STRUCTURE) == ("data.scaling", *structure)
+    assert fields_with(Role.STRUCTURE, Role.SIZE) == (*structure[:1], "model.widths", *structure[1:], "model.hidden")
+
+
+def test_every_field_has_a_comment_for_the_help():
+    comments = field_comments()
+    assert comments["seed"] == "of everything random except the validation split"
+    assert comments["training.batch_size"].startswith("images per step")

@@ -8,7 +8,7 @@ import pytest
 from programs import LABELS, SUMS, a_run
 
 from experiments.comparison import plots as comparison
-from experiments.comparison.measures import summarize
+from experiments.comparison.measures import summarize_runs
 from experiments.report import figures
 from mnistsum.config import ObjectiveConfig
 from mnistsum.types import Split
@@ -82,14 +82,18 @@ def test_every_figure_is_drawn_from_extreme_summaries(tmp_path):
     diverged = [a_run("c", seed, config={"objective": ObjectiveConfig(held_out=3)}) for seed in range(2)]
     for run in diverged:
         run.summary["test"]["sum_accuracy_by_cell"][3] = [math.nan] * 10
-    summary = summarize({"a": [a_run(), a_run(seed=1)], "b": hopeless, "c" * 200: diverged}, LABELS)
+    summary = summarize_runs({"a": [a_run(), a_run(seed=1)], "b": hopeless, "c" * 200: diverged}, LABELS)
     summary["rows"][0]["sum_accuracy"] |= {"low": None, "high": None}  # of one seed
-    assert comparison.curves(summary) == {}  # of one evaluation
+    assert comparison.seed_curves(summary) == {}  # of one evaluation
     for row, loss in zip(summary["rows"], (1e-9, 1e3, math.nan), strict=True):
         row["curve"] = {"epoch": [0.5, 1]}
         for output, name in itertools.product(("digit", "sum"), ("mean", "low", "high")):
             row["curve"] |= {f"{output}_accuracy_{name}": [0.0, 1.0], f"{output}_loss_{name}": [loss, loss]}
-    drawn = [comparison.intervals(summary), *comparison.curves(summary).values(), *comparison.costs(summary).values()]
+    drawn = [
+        comparison.intervals(summary),
+        *comparison.seed_curves(summary).values(),
+        *comparison.costs(summary).values(),
+    ]
     bars = [bar.get_label() for bar in drawn[0].axes[0].containers]
     assert bars == ["digit", "sum, trained pairs", "sum, held-out pairs"]
     line = hopeless[0].lines[0] | {"train": {"loss": math.nan, "digit_accuracy": 0.0, "sum_accuracy": 1.0}}

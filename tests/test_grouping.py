@@ -15,9 +15,7 @@ def finished(name, seeds, **fields):
 def test_runs_are_grouped_by_config_and_paired_by_the_seeds_that_all_have():
     runs, notes = group_runs([*finished("b", (2, 0, 1)), *finished("a", (0, 1, 5))])
     assert [(name, [run.config.seed for run in each]) for name, each in runs.items()] == [("b", [0, 1]), ("a", [0, 1])]
-    assert notes == [
-        f"{name}: left out, as not every config has them: seeds {seed}" for name, seed in (("b", 2), ("a", 5))
-    ]
+    assert notes == [f"{name}: left out seeds that not every config has: {seed}" for name, seed in (("b", 2), ("a", 5))]
 
 
 def test_configs_of_one_name_are_told_apart_by_the_fields_that_differ():
@@ -50,7 +48,7 @@ def test_runs_of_other_code_versions_or_machines_are_never_pooled(run):
             finished("a", (0,)) + finished("b", (0,), run={"data": {"test": "1"}}),
             "b-0: not trained and tested on the data",
         ),
-        ([a_run()._replace(summary={})], "a-0: an untested run, such as one of a search"),
+        ([a_run()._replace(summary={})], "a-0: an untested run, such as that of a search"),
     ],
 )
 def test_runs_that_do_not_fit_together_are_refused(runs, answer):

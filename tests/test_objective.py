@@ -7,7 +7,7 @@ import pytest
 
 from mnistsum.config import ObjectiveConfig
 from mnistsum.data import pair
-from mnistsum.objective import held_out_cells, measure, negative_log_likelihood, objective
+from mnistsum.objective import batch_metrics, held_out_cells, negative_log_likelihood, objective
 from mnistsum.registry import added_names
 from mnistsum.types import Logits
 
@@ -28,11 +28,18 @@ def test_the_objective_is_the_weighted_mean_of_both(weight):
     loss = jax.jit(objective, static_argnums=0)(ObjectiveConfig(digit_weight=weight), logits, BATCH)
     expected = weight * np.log(10) + (1 - weight) * 10
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
-    metrics = jax.jit(measure)(loss, logits, BATCH)
+    metrics = jax.jit(batch_metrics)(loss, logits, BATCH)
     np.testing.assert_allclose(metrics.loss, 2 * expected, rtol=1e-5)
     assert metrics.examples == 2
     assert metrics.sum_correct == 1
     assert metrics.digit_correct == 0  # argmax of equal logits is 0, and no label is
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
+def test_an_adders_penalty_is_added_with_its_weight(weight):
+    config, logits = ObjectiveConfig(penalty_weight=weight), Logits(jnp.zeros((2, 10)), jnp.zeros((2, 19)))
+    with_penalty = objective(config, logits._replace(penalty=jnp.float32(3)), BATCH)
+    np.testing.assert_allclose(with_penalty - objective(config, logits, BATCH), 3 * weight, rtol=1e-6)
 
 
 @pytest.mark.parametrize("held_out", range(8))

@@ -220,6 +220,6 @@ def test_a_report_escapes_all_values(finished):
     config = dataclasses.replace(finished.config, data=dataclasses.replace(finished.config.data, dir=evil))
     run = finished.run | {"command": evil, "commit": evil, "python": evil}
     run["settings"] = run["settings"] | {"hardware": evil}
-    page = pages.report(finished._replace(config=config, run=run), finished.predictions["digit"])
+    page = pages.run_page(finished._replace(config=config, run=run), finished.predictions["digit"])
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 6  # the hardware twice

@@ -6,7 +6,7 @@ import pytest
 from programs import TINY, a_run, finish, start, write_set
 
 from experiments import search as program
-from experiments.search import tabulate
+from experiments.comparison.recipe_table import rank_recipes
 from mnistsum.config import ObjectiveConfig
 
 
@@ -21,7 +21,7 @@ def tried(*seeds, weight=0.5, failure=None, digit=None):
 
 def rows(**runs) -> dict[str, list[str]]:
     """Return the cells of the table of these recipes, best first."""
-    cells = [line.strip("| ").split(" | ") for line in tabulate(runs).splitlines()[4 : 4 + len(runs)]]
+    cells = [line.strip("| ").split(" | ") for line in rank_recipes(runs).splitlines()[4 : 4 + len(runs)]]
     return {name.split()[-1]: numbers for name, *numbers in cells}
 
 
@@ -60,7 +60,7 @@ def test_a_recipe_that_fails_with_a_seed_comes_last_however_well_it_does_else():
 
 
 def test_recipes_that_end_with_the_same_weights_are_named():
-    table = tabulate({"a": tried(0.1), "b": tried(0.2)})
+    table = rank_recipes({"a": tried(0.1), "b": tried(0.2)})
     assert table.endswith("\n\n`b`, seed 0: ended with the weights of `a`, seed 0, bit for bit\n")
 
 

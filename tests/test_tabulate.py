@@ -7,7 +7,9 @@ import pytest
 from programs import LABELS, a_run
 
 from experiments import tabulate as program
+from experiments.comparison.measures import score_measures
 from mnistsum.errors import InputError
+from mnistsum.evaluation import SCORES, Score
 
 
 def misreading(count, **about):
@@ -26,7 +28,7 @@ def tabulate(monkeypatch, tmp_path, capsys):
             folder.mkdir(exist_ok=True)
             (folder / "summary.json").touch()
             by_folder[folder] = each._replace(folder=folder)
-        monkeypatch.setattr("experiments.training.folder.read_finished", by_folder.get)
+        monkeypatch.setattr("experiments.comparison.finished_table.read_finished", by_folder.get)
         assert program.command([*map(str, by_folder), *map(str, arguments)]) == 0
         output, errors = capsys.readouterr()
         return output.splitlines()[2:], errors
@@ -42,6 +44,19 @@ def test_mean_and_deviation_by_hand(tabulate, tmp_path):
     page = (tmp_path / "v0.5.md").read_text()
     assert rows[0] in page
     assert f"- `a`: `train`, commit {'f' * 40}, 2 cores of CPU; 2 s of training (2 to 2)." in page
+
+
+def test_a_score_is_shown_where_its_entry_says_and_as_it_says_for_older_runs(tabulate, monkeypatch):
+    score = Score("entropy", "nats", "mean over images", np.mean, ("tabulate",), lower_is_better=True)
+    monkeypatch.setitem(SCORES, "entropy", score)
+    run, older = misreading(0), misreading(0, name="old")
+    run.summary["test"]["entropy"] = 0.25
+    del older.summary["test"]["entropy"]
+    assert [row.split(" | ")[-1] for row in tabulate([run, older])[0]] == ["0.2500 (n = 1) |", "- (n = 1) |"]
+    monkeypatch.setitem(SCORES, "entropy", score._replace(missing=0.0))
+    assert tabulate([older])[0][0].endswith("| 0.0000 (n = 1) |")
+    assert score_measures("tabulate")["entropy"].meaning == "mean over images; lower is better"
+    assert "entropy" not in score_measures("compare")
 
 
 def test_paths_without_a_finished_run_are_counted(tabulate, tmp_path):

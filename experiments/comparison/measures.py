@@ -1,7 +1,8 @@
-"""The numbers and verdicts that follow from the runs of a comparison."""
+"""The measures of the runs that are compared, and the verdicts that follow."""
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,38 +12,40 @@ from experiments.training.fit import LEARNED, WATCH_IMAGES, evaluated_split
 from experiments.training.folder import OUTPUTS, Finished, judged_accuracy
 from experiments.training.record import machine
 from mnistsum.errors import InputError
-from mnistsum.evaluation import SCORES
+from mnistsum.evaluation import SCORES, Score
 from mnistsum.files import read_json
 from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.statistics import difference, interval
 
 OUTCOMES = "outcomes.npz"  # beside comparison.json
-GOOD = 0.988  # threshold for both accuracies on validation images
-MAX_SPREAD = 0.01  # a larger spread of accuracy between a config's seeds is warned of
+GOOD = 0.988  # for both accuracies on validation images
+MAX_SPREAD = 0.01  # a larger difference between the accuracies of a config's seeds raises a warning
 
 
 class Measure(NamedTuple):
-    """A number of each run that a table shows as mean and standard deviation over seeds."""
+    """A number per run. Tables show its mean over seeds, and the standard deviation of a share."""
 
     title: str  # of its column
-    form: str  # "%" for a share, else a format of numbers
+    form: str  # "%" for a share, else a format specification
     meaning: str  # empty if the title says it
     compute: Callable[[Finished, np.ndarray], float | None]  # from a run and the test labels; None: not applicable
 
 
-def _score(name: str) -> Measure:
-    score = SCORES[name]
-    return Measure(score.title, "%", score.meaning, lambda run, _: run.summary["test"].get(name))  # None: an older run
+def score_measures(program: str) -> dict[str, Measure]:
+    """Return a measure for each score that the tables of a program show."""
+    return {name: _score_measure(name, score) for name, score in SCORES.items() if program in score.tables}
 
 
-def _share(which: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[Finished, np.ndarray], float]:
-    """Return a measure's function: the share of pairs, given whether the digit [n, 1] and the sum [n, 10] are right."""
+def _score_measure(name: str, score: Score) -> Measure:
+    form = "%" if score.unit == "%" else ".4f"
+    title = f"{score.title}, {score.unit}"
+    return Measure(title, form, score.explanation, lambda run, _: run.summary["test"].get(name, score.missing))
 
-    def compute(run: Finished, labels: np.ndarray) -> float:
-        digit, total = right_answers(run, labels)
-        return float(which(digit[:, None], total).mean())
 
-    return compute
+def _share(run: Finished, labels: np.ndarray, digit_right: bool, sum_right: bool) -> float:
+    """Return the share of pairs of image and number whose digit and sum are right or wrong as given."""
+    digit, total = right_answers(run, labels)
+    return float(((digit[:, None] == digit_right) & (total == sum_right)).mean())
 
 
 def _renamed(run: Finished, labels: np.ndarray) -> float | None:
@@ -50,15 +53,11 @@ def _renamed(run: Finished, labels: np.ndarray) -> float | None:
     return None if permutation is None else float((np.array(permutation)[run.predictions["digit"]] == labels).mean())
 
 
-def _mean_of_cells(held_out: bool) -> Callable[[Finished, object], float | None]:
-    """Return a measure's function: the mean over the pairs that are held out, or the others; None if none are."""
-
-    def compute(run: Finished, _: object) -> float | None:
-        cells = np.array(run.summary["test"]["sum_accuracy_by_cell"], float)
-        which = held_out_cells(run.config.objective)
-        return float(np.nanmean(cells[which == held_out])) if which.any() else None
-
-    return compute
+def _mean_of_cells(run: Finished, _: object, held_out: bool) -> float | None:
+    """Return the mean sum accuracy over the held-out pairs, or over all others; None if no pair is held out."""
+    cells = np.array(run.summary["test"]["sum_accuracy_by_cell"], float)
+    which = held_out_cells(run.config.objective)
+    return float(np.nanmean(cells[which == held_out])) if which.any() else None
 
 
 def _seconds_to_good(run: Finished, _: object) -> float | None:
@@ -72,33 +71,45 @@ def _adder_lag(run: Finished, _: object) -> float | None:
     return learned["sum"] - learned["digit"] if len(learned) == len(OUTPUTS) else None
 
 
-# The tables' measures, each declared once: to add one, add a line. SCORES come from the evaluation itself.
-ACCURACY: dict[str, Measure] = {name: _score(name) for name, score in SCORES.items() if score.unit == "%"}
+# To add a measure to the tables, add an entry. An evaluation's own scores are in SCORES.
+ACCURACY = score_measures("compare")
 ERRORS: dict[str, Measure] = {
-    "digit_misread": Measure("digit misread", "%", "wrong sums of misread digits", _share(lambda d, s: ~d & ~s)),
-    "adder_wrong": Measure("adder wrong", "%", "wrong sums of digits read right", _share(lambda d, s: d & ~s)),
-    "right_by_luck": Measure("right by luck", "%", "right sums of misread digits", _share(lambda d, s: ~d & s)),
+    "digit_misread": Measure(
+        "digit misread", "%", "wrong sums of misread digits", partial(_share, digit_right=False, sum_right=False)
+    ),
+    "adder_wrong": Measure(
+        "adder wrong", "%", "wrong sums of correct digits", partial(_share, digit_right=True, sum_right=False)
+    ),
+    "right_by_luck": Measure(
+        "right by luck", "%", "right sums of misread digits", partial(_share, digit_right=False, sum_right=True)
+    ),
     "digit_accuracy_renamed": Measure(
-        "digit, renamed", "%", "digits under their best renaming, fitted on validation images", _renamed
+        "digit, renamed", "%", "digits after the best renaming, which is fitted on validation images", _renamed
     ),
     "sum_accuracy_trained_cells": Measure(
-        "trained pairs", "%", "sums of pairs of digit and number that are trained", _mean_of_cells(held_out=False)
+        "trained pairs",
+        "%",
+        "sums of the pairs of digit and number that are trained",
+        partial(_mean_of_cells, held_out=False),
     ),
     "sum_accuracy_held_out": Measure(
-        "held-out pairs", "%", "sums of pairs of digit and number that are never trained", _mean_of_cells(held_out=True)
+        "held-out pairs",
+        "%",
+        "sums of the pairs of digit and number that are held out",
+        partial(_mean_of_cells, held_out=True),
     ),
 }
 COSTS: dict[str, Measure] = {
     "train_seconds": Measure(
         "training, s",
         ".1f",
-        "seconds of training steps, without compilation or evaluation; of seeds in one program, each seed's share",
+        "time in training steps, without compilation and evaluation; seeds in one program share it equally",
         lambda run, _: run.summary["train_seconds"],
     ),
     "seconds_to_good": Measure(
         f"s to {100 * GOOD:.1f} %",
         ".1f",
-        f"training seconds until both outputs had {100 * GOOD:.1f} % of the validation images right",
+        f"training time until both accuracies on validation images reached {100 * GOOD:.1f} %",
         _seconds_to_good,
     ),
     "images_per_second": Measure(
@@ -112,24 +123,24 @@ LEARNING: dict[str, Measure] = {
     "adder_lag": Measure(
         "adder lag, steps",
         ",.0f",
-        f"steps from {100 * LEARNED:.0f} % of digits to {100 * LEARNED:.0f} % of sums, on {WATCH_IMAGES:,} validation "
-        "images; runs of experiments.run are not watched in this way (-)",
+        f"steps between the digit accuracy and the sum accuracy reaching {100 * LEARNED:.0f} % on {WATCH_IMAGES:,} "
+        "validation images; experiments.run does not measure it (-)",
         _adder_lag,
     ),
 }
 TABLES = (ACCURACY, ERRORS, COSTS, LEARNING)
 
 
-def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, Any]:
-    """Return all that the files and the page show. Failed runs are counted, and included in every figure.
+def summarize_runs(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, Any]:
+    """Return everything that the files and the page of a comparison show. All numbers include failed runs.
 
     Args:
-        runs: each config's, by displayed name, ordered by seed; all configs have the same seeds.
+        runs: of each config, by displayed name and ordered by seed. All configs have the same seeds.
         labels: the labels of the test images.
     """
     rows = [_row(name, config_runs, labels) for name, config_runs in runs.items()]
     configs = [config_runs[0].config for config_runs in runs.values()]
-    drawn = configs[0].data.train_images  # by the seed: configs that draw as many share them
+    drawn = configs[0].data.train_images  # drawn by the seed: configs with equal numbers share their images
     for row, config in zip(rows, configs, strict=True):
         row["paired_by_seed"] = config.data.train_images == drawn != 0
         row["not_compared"] = _obstacle(row, rows[0])
@@ -138,16 +149,16 @@ def summarize(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, 
     return {
         "dataset": configs[0].data.name,
         "images": len(labels),
-        "evaluated": evaluated_split(configs[0]),  # the images that curves and times are of
+        "evaluated": evaluated_split(configs[0]),  # the split that curves and times refer to
         "rows": rows,
-        "alarms": _alarms(runs),
+        "alarms": [*same_weights(runs), *_seeds_far_apart(runs)],
     }
 
 
 def outcomes(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, np.ndarray]:
     """Return whether each digit [configs, seeds, images] and each sum [configs, seeds, images, 10] is right.
 
-    Images are in the order of their labels, `np.argsort(labels, kind="stable")`, in which they compress best.
+    Images are sorted by label, `np.argsort(labels, kind="stable")`, because that compresses best.
     """
     answers = [zip(*(right_answers(run, labels) for run in config_runs), strict=True) for config_runs in runs.values()]
     digit, total = zip(*answers, strict=True)
@@ -156,7 +167,7 @@ def outcomes(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, n
 
 
 def contrasts(rows: list[dict[str, Any]], right: dict[str, np.ndarray]) -> list[dict[str, dict[str, Any]]]:
-    """Return how each config but the first differs from it, by output, given its row and `outcomes`."""
+    """Return for each config after the first how each of its outputs differs from the first's, given `outcomes`."""
     shares = {"digit": right["digit"].astype(np.float32), "sum": right["sum"].mean(3, dtype=np.float32)}
     count, found = (len(rows) - 1) * len(OUTPUTS), []
     for i, row in enumerate(rows[1:], 1):
@@ -167,9 +178,9 @@ def contrasts(rows: list[dict[str, Any]], right: dict[str, np.ndarray]) -> list[
 
 
 def recompute(folder: Path) -> list[dict[str, dict[str, Any]]]:
-    """Return each `against_first` of a comparison's folder from its `outcomes.npz`.
+    """Recompute each `against_first` of a comparison's folder from its `outcomes.npz`.
 
-    Of `comparison.json`, only the failed seeds and the pairing are used.
+    Only the failed seeds and the pairing are read from `comparison.json`.
     """
     with np.load(folder / OUTCOMES) as right:
         return contrasts(read_json(folder / "comparison.json")["rows"], right)
@@ -184,7 +195,7 @@ def right_answers(run: Finished, labels: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def spread(values: list[float | None]) -> dict[str, Any]:
-    """Return mean, standard deviation and 95 % interval over seeds of those that have a value."""
+    """Return mean, standard deviation and 95 % interval over the seeds that have a value."""
     known = [value for value in values if value is not None]
     found = dict.fromkeys(("mean", "sd", "low", "high")) | {"reached": len(known), "of": len(values), "values": values}
     if known:
@@ -216,7 +227,7 @@ def _row(name: str, runs: list[Finished], labels: np.ndarray) -> dict[str, Any]:
 
 
 def _obstacle(row: dict[str, Any], first: dict[str, Any]) -> str | None:
-    """Return why a config's seconds cannot be compared with those of the first; None if they can."""
+    """Return why the training times of a config and of the first cannot be compared; None if they can."""
     for condition in ("machine", "mode"):
         if ";" in row[condition]:
             return f"mixed {condition}s"
@@ -225,25 +236,32 @@ def _obstacle(row: dict[str, Any], first: dict[str, Any]) -> str | None:
     return None
 
 
-def _alarms(runs: dict[str, list[Finished]]) -> list[str]:
-    """Return what is suspicious: runs that end with the same weights, and seeds that are far apart."""
-    alarms = []
+def same_weights(runs: dict[str, list[Finished]]) -> list[str]:
+    """Return a line for each run that ended with the weights of another, as if the network ignored an override."""
     owners: dict[str, str] = {}
+    lines = []
     for name, config_runs in runs.items():
         for run in config_runs:
             this = f"{name}, seed {run.config.seed}"
             if (other := owners.setdefault(run.summary["weights"], this)) != this:
-                alarms.append(f"{this}: ended with the weights of {other}, bit for bit")
+                lines.append(f"{this}: ended with the weights of {other}, bit for bit")
+    return lines
+
+
+def _seeds_far_apart(runs: dict[str, list[Finished]]) -> list[str]:
+    """Return a line for each trained output whose accuracy varies suspiciously between the seeds of a config."""
+    lines = []
+    for name, config_runs in runs.items():
         for output in trained_outputs(config_runs[0].config.objective):
             values = [run.summary["test"][f"{output}_accuracy"] for run in config_runs]
             if max(values) - min(values) > MAX_SPREAD:
                 apart = f"{min(values):.2%} to {max(values):.2%}"
-                alarms.append(f"{name}: {output} accuracy differs by more than a point between seeds: {apart}")
-    return alarms
+                lines.append(f"{name}: {output} accuracy differs by more than a point between seeds: {apart}")
+    return lines
 
 
 def _band(runs: list[Finished]) -> dict[str, list[float]]:
-    """Return accuracy and loss by epoch: mean, lowest and highest over seeds, where all were evaluated."""
+    """Return mean, lowest and highest accuracy and loss over seeds, for each epoch at which all were evaluated."""
     split = evaluated_split(runs[0].config)
     by_epoch = [{line["epoch"]: line[split] for line in run.lines} for run in runs]
     epochs = sorted(set.intersection(*map(set, by_epoch)))

@@ -17,7 +17,7 @@ import numpy as np
 from experiments.comparison import contestants, dry_run, plots, tables, tuning
 from experiments.comparison.contestants import Contestant
 from experiments.comparison.grouping import differing_fields, group_runs
-from experiments.comparison.measures import OUTCOMES, outcomes, summarize
+from experiments.comparison.measures import OUTCOMES, outcomes, summarize_runs
 from experiments.report import console, pages
 from experiments.report.figures import save
 from experiments.training.folder import OUTPUTS, Finished, read_finished, write_arrays
@@ -119,8 +119,8 @@ def _report(output: Path, runs: dict[str, list[Finished]], data: Data, about: di
     """Print a report of the runs and write it to a folder named after the configs, replacing an older report."""
     made_with = pages.made_with([run.run for config_runs in runs.values() for run in config_runs])
     labels = np.asarray(data.test.labels)
-    summary = summarize(runs, labels) | about | {"made_with": made_with}
-    tables.show(summary)
+    summary = summarize_runs(runs, labels) | about | {"made_with": made_with}
+    tables.print_tables(summary)
     configs = "".join(to_json(config_runs[0].config) for config_runs in runs.values())
     names = re.sub(r"[^\w.+=-]", "_", "-".join(runs))[:MAX_NAME].lstrip(".")
     folder = output / f"{names}-{hashlib.sha256(configs.encode()).hexdigest()[:6]}"
@@ -141,8 +141,8 @@ def page(summary: dict[str, Any]) -> str:
         colors={row["config"]: plots.color(i) for i, row in enumerate(summary["rows"])},
         summary=summary,
         notes=tables.notes(summary),
-        tables=tables.tables(summary),
+        tables=tables.summary_tables(summary),
         intervals=pages.svg(plots.intervals(summary), "Accuracies of each config with intervals over seeds"),
-        curves=[pages.svg(figure, f"{what} by epoch") for what, figure in plots.curves(summary).items()],
+        curves=[pages.svg(figure, f"{what} by epoch") for what, figure in plots.seed_curves(summary).items()],
         costs=[pages.svg(figure, f"Sum accuracy by {axis}") for axis, figure in plots.costs(summary).items()],
     )

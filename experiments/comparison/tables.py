@@ -1,6 +1,5 @@
-"""A comparison's tables and notes, for the terminal, for Markdown and for the page."""
+"""A comparison's tables and notes, for the terminal, Markdown and the page."""
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,8 +11,6 @@ from experiments.training.fit import FAILED
 from experiments.training.folder import OUTPUTS
 from mnistsum.app.console import console, say
 
-NARROW = 8  # characters that a column's title in the terminal may take where its cells are narrower
-
 
 class Table(NamedTuple):
     """A table of text and, in most columns, numbers."""
@@ -21,38 +18,42 @@ class Table(NamedTuple):
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
-    meaning: str = ""  # what a reader must know of its columns
+    meaning: str = ""  # of its columns
     texts: Sequence[int] = (0,)  # the columns that hold text
 
 
-def tables(summary: dict[str, Any]) -> list[Table]:
+def summary_tables(summary: dict[str, Any]) -> list[Table]:
     """Return the tables of a comparison."""
     return [_verdicts(summary), _accuracy(summary), _costs(summary), _errors(summary), *_tuning(summary)]
 
 
 def notes(summary: dict[str, Any]) -> list[str]:
     """Return what a reader must know besides the tables."""
-    rows = summary["rows"]
-    lines = [f"Warning: {alarm}" for alarm in summary["alarms"]]
-    for row in rows:
-        if row["failed"]:
-            lines.append(f"Failed, and counted in every figure: {row['config']}: {'; '.join(row['failed'])}")
-    for name, tuned in summary["tuned"].items():
-        if tuned["at_the_edge"]:
-            lines.append(f"{name}: its learning rate is the last that tuning may try; a better one may lie beyond")
-    return [*lines, *summary["notes"], _conditions(rows)]
+    rows, tuned = summary["rows"], summary["tuned"].items()
+    return [
+        *(f"Warning: {alarm}" for alarm in summary["alarms"]),
+        *(f"Failed, but included: {row['config']}: {'; '.join(row['failed'])}" for row in rows if row["failed"]),
+        *(
+            f"{name}: tuning stopped at its limit; a better rate may lie beyond"
+            for name, how in tuned
+            if how["at_the_edge"]
+        ),
+        *summary["notes"],
+        _conditions(rows),
+    ]
 
 
-def show(summary: dict[str, Any]) -> None:
+def print_tables(summary: dict[str, Any]) -> None:
     """Print the tables."""
-    for table in tables(summary):
+    for table in summary_tables(summary):
         style = {"title_justify": "left", "title_style": "bold", "box": None, "header_style": "bold"}
         grid = Grid(title=escape(table.title), pad_edge=False, **style)
         for i, title in enumerate(table.header):
-            width = max(NARROW, *(len(row[i]) for row in table.rows))
-            lines = textwrap.wrap(title, width, break_long_words=False, break_on_hyphens=False)
+            width = max(
+                map(len, [*title.split(), *(row[i] for row in table.rows)])
+            )  # of the title, it keeps words whole
             justify = "left" if i in table.texts else "right"
-            grid.add_column(escape("\n".join(lines)), justify=justify, overflow="fold")
+            grid.add_column(escape(title), justify=justify, overflow="fold", max_width=width)
         for row in table.rows:
             grid.add_row(*map(escape, row))
         console.print(grid)
@@ -62,18 +63,18 @@ def show(summary: dict[str, Any]) -> None:
 
 
 def in_markdown(summary: dict[str, Any]) -> str:
-    """Return the tables as Markdown, with how the runs were made."""
+    """Return the tables and the notes as Markdown, and how the runs were made."""
     made_with = ", ".join(f"{name} {value}" for name, value in summary["made_with"].items())
-    lines = [f"# {' / '.join(row['config'] for row in summary['rows'])}", "", f"`{summary['command']}`", ""]
-    lines += [f"Trained with {made_with}."]
-    for table in tables(summary):
-        lines += ["", f"## {table.title}", "", markdown(table.header, table.rows, table.texts)]
-        lines += ["", table.meaning] if table.meaning else []
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes(summary))]) + "\n"
+    title = " / ".join(row["config"] for row in summary["rows"])
+    parts = [f"# {title}", f"`{summary['command']}`", f"Trained with {made_with}."]
+    for table in summary_tables(summary):
+        parts += [f"## {table.title}", markdown(table.header, table.rows, table.texts)]
+        parts += [table.meaning] if table.meaning else []
+    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes(summary))]) + "\n"
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[object]], texts: Sequence[int] = (0,)) -> str:
-    """Return a table in Markdown; columns but `texts` hold right-aligned numbers."""
+    """Return a table in Markdown. All columns except `texts` hold numbers, which are aligned right."""
     alignment = ["---" if i in texts else "--:" for i in range(len(header))]
 
     def line(cells: Sequence[object]) -> str:
@@ -82,8 +83,8 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[object]], texts: Seq
     return "\n".join([line(header), f"|{'|'.join(alignment)}|", *map(line, rows)])
 
 
-def number(spread: dict[str, Any], form: str) -> str:
-    """Return a spread as text: shares as mean ± sd in percent, others as their mean; a dash if there is none."""
+def format_spread(spread: dict[str, Any], form: str) -> str:
+    """Return a spread as text: mean ± sd in percent for a share, the mean for another measure, a dash for none."""
     if spread["mean"] is None:
         return "-"
     if form == "%":
@@ -100,7 +101,7 @@ def points(contrast: dict[str, Any]) -> str:
 
 
 def _cells(row: dict[str, Any], measures: dict[str, Measure]) -> list[str]:
-    return [number(row[key], measure.form) for key, measure in measures.items()]
+    return [format_spread(row[key], measure.form) for key, measure in measures.items()]
 
 
 def _explain(measures: dict[str, Measure]) -> str:
@@ -113,22 +114,22 @@ def _verdicts(summary: dict[str, Any]) -> Table:
     contrasts = [(row["config"], output, row["against_first"][output]) for row in others for output in OUTPUTS]
     rows = [[name, output, each["verdict"], points(each)] for name, output, each in contrasts]
     meaning = (
-        "Each difference is the config's accuracy minus that of the first, paired by image, and by seed only where the "
-        "seed chooses the training images. Seeds and test images both count as samples; all intervals of the table, of "
-        "both outputs, hold together at 95 % (Bonferroni). Better or worse: the interval lies on one side of zero. At "
-        "most 0.1 points worse: it lies above -0.1, and no seed failed. Undecided: anything else."
+        "Each difference is the config's accuracy minus that of the first. It is paired by image, and also by seed if "
+        "the seed chooses the training images. Both seeds and test images are treated as samples. The chance that any "
+        "interval of this table misses the true difference is 5 % (Bonferroni). Better or worse: the interval excludes "
+        "zero. At most 0.1 points worse: the interval lies above -0.1, and no seed failed. Undecided: anything else."
     )
     header = ["config", "output", "verdict", "points [95 %]"]
     return Table(f"Against {first['config']}", header, rows, meaning, texts=(0, 1, 2))
 
 
 def _accuracy(summary: dict[str, Any]) -> Table:
-    header = [f"{each.title}, %" for each in ACCURACY.values()]
+    header = [each.title for each in ACCURACY.values()]
     rows = [[row["config"], *_cells(row, ACCURACY), str(len(row["failed"]))] for row in summary["rows"]]
     meaning = (
-        f"Mean ± standard deviation over seeds. {_explain(ACCURACY)} “failed”: the seeds that ended below "
-        f"{100 * FAILED:.0f} % in an output that is trained, after an epoch or more, or with a number that is not "
-        "finite; they are part of every figure."
+        f"Mean ± standard deviation over seeds. {_explain(ACCURACY)} “failed”: the number of seeds that ended with an "
+        f"accuracy below {100 * FAILED:.0f} % in a trained output after an epoch or more, or with a non-finite number. "
+        "All columns include them."
     )
     title = f"On the test set, {summary['rows'][0]['n']} seeds"
     return Table(title, ["config", *header, "failed"], rows, meaning)
@@ -142,22 +143,22 @@ def _costs(summary: dict[str, Any]) -> Table:
         rows.append([row["config"], *sizes, *costs, *_cells(row, LEARNING)])
     shown = {**COSTS, **LEARNING}
     header = ["config", "parameters", "multiply-adds", *(each.title for each in shown.values())]
-    meaning = f"{_conditions(summary['rows'])}. Multiply-adds are of one image and one number. {_explain(shown)}"
+    meaning = f"{_conditions(summary['rows'])}. Multiply-adds are for one image and one number. {_explain(shown)}"
     return Table("Cost", header, rows, meaning)
 
 
 def _conditions(rows: list[dict[str, Any]]) -> str:
-    """Return where the seconds of the configs were measured."""
+    """Return where the training times of the configs were measured."""
     if not any(row["not_compared"] for row in rows):
-        return f"Seconds on {rows[0]['machine']}, {rows[0]['mode']}"
+        return f"Times were measured on {rows[0]['machine']}, {rows[0]['mode']}"
     each = "; ".join(f"{row['config']} on {row['machine']}, {row['mode']}" for row in rows)
-    return f"Seconds are compared only on one kind of machine and in one mode: {each}"
+    return f"Times are compared only between runs of one kind of machine and one mode: {each}"
 
 
 def _errors(summary: dict[str, Any]) -> Table:
     shown = {key: each for key, each in ERRORS.items() if any(row[key]["mean"] is not None for row in summary["rows"])}
     rows = [[row["config"], *_cells(row, shown)] for row in summary["rows"]]
-    meaning = f"The first three are of all pairs. {_explain(shown)}"
+    meaning = f"The first three columns are shares of all pairs. {_explain(shown)}"
     return Table("Where sums go wrong, %", ["config", *(each.title for each in shown.values())], rows, meaning)
 
 

@@ -1,4 +1,4 @@
-"""The terminal output of runs; plain lines if there is no terminal."""
+"""What runs print: progress bars and tables in a terminal, plain lines elsewhere."""
 
 from typing import Any
 
@@ -32,11 +32,11 @@ def introduce(experiment: Experiment) -> None:
     table.add_row("total", "", "", *(f"{total:,}" for total in totals), style="bold")
     console.print(table)
     if config.name == "base":
-        say("A small network; --config reference trains the one of 6,384,925 parameters that the project began with.")
+        say("This is a small network. --config reference trains the original one, which has 6,384,925 parameters.")
 
 
 def estimate(steps: int, seconds_per_step: float, epochs: float) -> None:
-    """Print the duration of a whole run, from a few measured steps."""
+    """Print the estimated duration of a whole run, from the time of a few steps."""
     say(
         f"estimated duration: {duration(steps * seconds_per_step)} of training "
         f"({steps:,} steps of {seconds_per_step * 1e3:.1f} ms, to epoch {epochs:g})"
@@ -44,7 +44,7 @@ def estimate(steps: int, seconds_per_step: float, epochs: float) -> None:
 
 
 class RunProgress:
-    """A bar with epoch, loss, images/s and time left, and a line per epoch; without a terminal, only the lines."""
+    """A progress bar with epoch, loss, images/s and time left, plus a line per epoch; only lines without a terminal."""
 
     def __init__(self, experiment: Experiment, first: int):
         self.experiment, self.first, self.estimated, self.was_alone = experiment, first, False, False
@@ -83,13 +83,13 @@ def results(finished: Finished) -> None:
 
 
 def runs_progress() -> Progress:
-    """Return a bar over the runs of a comparison, with time left; it is hidden without a terminal."""
+    """Return a progress bar over the runs of a comparison. It is hidden without a terminal."""
     runs = TextColumn("{task.completed:.0f}/{task.total:.0f} runs")
     return _bar(runs, BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
 
 
 def run_line(name: str, seed: int, summary: dict[str, Any], reused: bool) -> None:
-    """Print a finished run of a comparison."""
+    """Print the accuracies of a finished run of a comparison."""
     how = f"{summary['train_seconds']:.1f} s{' (reused)' if reused else ''}"
     failed = f", failed: {summary['failure']}" if summary["failure"] else ""
     say(f"{name}, seed {seed}: {accuracies(summary['test'])}, {how}{failed}")
@@ -104,7 +104,7 @@ def duration(seconds: float) -> str:
 
 
 def accuracies(scores: dict[str, Any]) -> str:
-    """Return both accuracies in words."""
+    """Return both accuracies as text."""
     return f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%}"
 
 

@@ -1,4 +1,4 @@
-"""The figures of a run, in Matplotlib: each is a list of panels, side by side in a PNG file and on a page."""
+"""The figures of a run, in Matplotlib. Each is a list of panels, shown side by side in a PNG file and on a page."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import Formatter, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from mnistsum.files import write_whole
@@ -22,17 +22,17 @@ from mnistsum.types import Split
 COLORS = {"digit": "#0072b2", "sum": "#d55e00"}  # Okabe & Ito's blue, vermilion
 QUIET, WRONG, INK = "#888888", "#c1121f", "#333333"
 WIDTH = 5.0  # inches of a page's panel
-PLACEHOLDER = "#010203"  # a color that no figure uses: a page puts its text color there
+PLACEHOLDER = "#010203"  # a color that no figure uses; a page replaces it by the color of its text
 PAGE: Any = {"font.family": "sans-serif"} | dict.fromkeys(
     ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), PLACEHOLDER
 )
-Label = str | Callable[[float, object], str]  # of a tick: a format or a function
+Label = str | Formatter | Callable[[float, object], str]  # of a tick: a format, a formatter or a function
 LOSS_LABEL = "{x:g}"
-TILES = 16  # images in each half of a run's examples
+TILES = 16  # random images in a run's examples, and mistakes
 
 
 def save(panels: Sequence[Figure], path: Path, dpi: float = 120) -> None:
-    """Write panels of equal height side by side as a PNG file, whole or not at all."""
+    """Write panels of equal height side by side into a PNG file, atomically."""
     pixels = []
     for panel in panels:
         panel.set_dpi(dpi)
@@ -45,29 +45,29 @@ def save(panels: Sequence[Figure], path: Path, dpi: float = 120) -> None:
 
 
 def new_panel(width: float = WIDTH, height: float = 3.6) -> tuple[Figure, Axes]:
-    """Return a figure of this size, in inches, and its only axes.
+    """Return a figure of this size in inches, and its axes.
 
-    Its margins for labels are fixed: a layout that measures them takes a second.
+    The margins are fixed, because a layout engine that measures the labels takes a second.
     """
     figure = Figure((width, height))
-    figure.subplots_adjust(0.75 / width, 0.5 / height, 1 - 0.15 / width, 1 - 0.4 / height)
+    figure.subplots_adjust(0.85 / width, 0.5 / height, 1 - 0.15 / width, 1 - 0.4 / height)
     return figure, figure.subplots()
 
 
 def errors(accuracies: Sequence[float]) -> np.ndarray:
-    """Return the error rates for a log scale: clipped to at least 1e-4, which few runs fall below."""
+    """Return error rates for a log scale, clipped at 1e-4. Few runs get below."""
     return np.clip(1 - np.array(accuracies, float), 1e-4, 1)
 
 
 def label_accuracy(error: float, _: object = None) -> str:
-    """Return the label of an error rate: its accuracy."""
+    """Return the accuracy, as the label of an error rate."""
     return f"{100 * (1 - error):.5g} %"
 
 
 def finish(axes: Axes, axis: Axis, label: Label = label_accuracy) -> None:
-    """Label a log axis with at least two ticks whatever the range."""
+    """Label a log axis, with at least two ticks for any range."""
     low, high = sorted(axis.get_view_interval())
-    crowded = 100 if axis is axes.xaxis else 10_000  # where labels of 2 and 5 would touch
+    crowded = 100 if axis is axes.xaxis else 10_000  # from here on, labels of 2 and 5 would touch
     digits = (1, 2, 5) if high < crowded * low else (1,)
     axis.set_major_locator(MaxNLocator(5) if high < 5 * low else LogLocator(subs=digits))
     axis.set_major_formatter(label)
@@ -81,18 +81,17 @@ def finish_curve(axes: Axes, title: str, quantity: str, label: Label) -> None:
     axes.set(title=title, xlabel="epoch", ylabel=quantity, yscale="log", xlim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     if label is label_accuracy:
-        axes.set_ylim(min(max(axes.get_ylim()), 1), min(*axes.get_ylim(), 1e-2))  # the best is above
+        axes.set_ylim(min(max(axes.get_ylim()), 1), min(*axes.get_ylim(), 1e-2))  # the best is at the top
     finish(axes, axes.yaxis, label)
 
 
 @matplotlib.rc_context(PAGE)
 def curves(lines: list[dict[str, Any]]) -> list[Figure]:
-    """Draw loss and accuracies by epoch, in training and on validation images, from `lines` of metrics.jsonl."""
+    """Draw losses and accuracies by epoch, on training and validation images, from `lines` of metrics.jsonl."""
     split = "validation" if "validation" in lines[0] else "test"
     epochs = [line["epoch"] for line in lines]
     left, loss = new_panel()
     right, accuracy = new_panel()
-
     minimized = [line["train"]["loss"] for line in lines]
     loss.plot(epochs, minimized, "o-", color=QUIET, ms=4, label="training, as minimized (running mean)")
     for output, color in COLORS.items():
@@ -101,21 +100,23 @@ def curves(lines: list[dict[str, Any]]) -> list[Figure]:
         for part, name, style, fill in (("train", "training", "o:", "white"), (split, split, "o-", color)):
             rates = errors([line[part][f"{output}_accuracy"] for line in lines])
             accuracy.plot(epochs, rates, style, color=color, mfc=fill, ms=4, label=f"{name}, {output}")
-    _finish_both(loss, accuracy)
+    _finish_panels(loss, accuracy)
     return [left, right]
 
 
 def over_write_up(
     lines: list[dict[str, Any]], write_up: dict[int, tuple[float, float, float]], band: Callable
 ) -> list[Figure]:
-    """Draw test loss and accuracies by epoch, over a log that gives average loss and both accuracies in % by epoch.
+    """Draw test losses and accuracies by epoch, and those of a log that lists average loss and both accuracies in %.
 
-    `band` returns the confidence interval of an accuracy on a given number of images.
+    Args:
+        lines: of metrics.jsonl.
+        write_up: the other log, by epoch.
+        band: returns the confidence interval of an accuracy on a number of images.
     """
     epochs = [line["epoch"] for line in lines]
     left, loss = new_panel(height=4)
     right, accuracy = new_panel(height=4)
-
     loss.plot(epochs, [average_loss(line) for line in lines], "-", color=INK, label="here")
     loss.plot(list(write_up), [each for each, *_ in write_up.values()], "x", color=INK, label="write-up")
     for column, (output, color) in enumerate(COLORS.items(), 1):
@@ -125,18 +126,18 @@ def over_write_up(
         accuracy.plot(epochs, 1 - np.array(reached), "-", color=color, label=f"{output}, here")
         theirs = [1 - values[column] / 100 for values in write_up.values()]
         accuracy.plot(list(write_up), theirs, "x", color=color, label=f"{output}, write-up")
-    _finish_both(loss, accuracy)
+    _finish_panels(loss, accuracy)
     return [left, right]
 
 
 def average_loss(line: dict[str, Any]) -> float:
-    """Return the write-up's loss, the mean of both test losses, from a line of metrics.jsonl."""
+    """Return the mean of both test losses, which the write-up reports, from a line of metrics.jsonl."""
     return (line["test"]["digit_loss"] + line["test"]["sum_loss"]) / 2
 
 
 @matplotlib.rc_context(PAGE)
 def confusion(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray, " n"]) -> list[Figure]:
-    """Draw confusion counts of true against predicted, 10x10 digits and 19x19 sums (every image with every number)."""
+    """Draw confusion matrices of the 10 digits and of the 19 sums. Every image is paired with every number."""
     labels = np.asarray(labels)
     sums = labels[:, None] + np.arange(10)
     return [
@@ -146,18 +147,18 @@ def confusion(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray
 
 
 def examples(predictions: dict[str, np.ndarray], split: Split) -> list[Figure]:
-    """Draw random images, each with a number and the true and predicted digit and sum, then as many mistakes."""
+    """Draw random images, each with a number and the true and predicted digit and sum. Below, draw mistakes."""
     labels = np.asarray(split.labels)
     random = np.random.default_rng(0)
     numbers = random.integers(0, 10, len(labels))
-    # A mistake is shown with a number for which the sum is wrong, if there is one.
+    # Show a mistake with a number whose sum is wrong, if there is one.
     wrong_sum = predictions["sum"] != labels[:, None] + np.arange(10)
     mistaken = np.flatnonzero((predictions["digit"] != labels) | wrong_sum.any(1))
     telling = np.where(wrong_sum.any(1), wrong_sum.argmax(1), numbers)
     chosen, shown = (random.permutation(group)[:TILES] for group in (len(labels), mistaken))
 
     figure = Figure((11, 7.6))
-    # One Axes for all tiles, placed by hand: sixteen with automatic layout take a second to draw.
+    # All tiles share one Axes, because sixteen take a second to lay out and draw.
     upper, lower = (figure.add_axes((0.01, bottom, 0.98, 0.44)) for bottom in (0.5, 0.01))
     upper.set_title("Random images", fontsize=12, loc="left")
     mistakes = f"Mistakes: {len(shown)} of the {len(mistaken):,} images with a wrong digit or sum"
@@ -167,7 +168,7 @@ def examples(predictions: dict[str, np.ndarray], split: Split) -> list[Figure]:
     return [figure]
 
 
-def _finish_both(loss: Axes, accuracy: Axes) -> None:
+def _finish_panels(loss: Axes, accuracy: Axes) -> None:
     """Label the panels of losses and of accuracies by epoch."""
     finish_curve(loss, "Loss", "nats", LOSS_LABEL)
     finish_curve(accuracy, "Accuracy (log scale of the error)", "accuracy", label_accuracy)
@@ -176,7 +177,7 @@ def _finish_both(loss: Axes, accuracy: Axes) -> None:
 
 
 def _confusion(name: str, true: np.ndarray, predicted: np.ndarray, classes: int) -> Figure:
-    """Draw the confusion counts of one output."""
+    """Draw the confusion matrix of one output."""
     counts = np.bincount(true * classes + predicted, minlength=classes**2).reshape(classes, classes)
     wrong = counts.sum() - counts.trace()
     figure, axes = new_panel(1.3 * WIDTH, 1.3 * WIDTH)
@@ -197,7 +198,7 @@ def _confusion(name: str, true: np.ndarray, predicted: np.ndarray, classes: int)
 def _draw_tiles(
     axes: Axes, predictions: dict[str, np.ndarray], split: Split, chosen: np.ndarray, numbers: np.ndarray
 ) -> None:
-    """Draw the chosen images in rows, each below its sum with its number, and below its answer if that is wrong."""
+    """Draw the chosen images in two rows. Above each is its sum, and the prediction if that is wrong."""
     columns, wide, high = TILES // 2, 1.35, 1.6  # a tile's size, in widths of an image
     axes.set(xlim=(0, columns * wide), ylim=(2 * high, 0), aspect="equal", anchor="NW")
     axes.axis("off")

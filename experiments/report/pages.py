@@ -1,4 +1,4 @@
-"""Self-contained HTML pages with pictures and style inline: the templates, and a run's report."""
+"""Self-contained HTML pages, with pictures and style inline: the templates and the report of a run."""
 
 import base64
 import html
@@ -36,41 +36,41 @@ TEMPLATES.filters |= {
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a template's page in this project's style. All values are escaped."""
+    """Return the page of a template in this project's style. All values are escaped."""
     style = Markup(STYLE.read_text(encoding="utf-8"))
     return TEMPLATES.get_template(template).render(style=style, **values) + "\n"
 
 
 def svg(figure: Figure, name: str) -> str:
-    """Return a figure as an SVG element for a page, in its text color.
+    """Return a figure as an SVG element in the text color of its page.
 
     Args:
         figure: drawn with the settings of `figures.PAGE`.
-        name: what the picture shows, for those who cannot see it.
+        name: what the figure shows, for screen readers.
     """
     file = io.StringIO()
     no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(file, format="svg", transparent=True, metadata=no_metadata)
     _, _, element = file.getvalue().replace(figures.PLACEHOLDER, "currentColor").partition("<svg ")
-    # A page sets the size, and holds no URL; HTML needs no name space.
+    # The page sets the size. HTML needs no name space, and a self-contained page has no URL.
     element = re.sub(r' (xmlns(:\w+)?="[^"]*"|(width|height)="[\d.]+pt")', "", " " + element)
     return f'<svg role="img" aria-label="{html.escape(name)}"{element}'
 
 
 def made_with(runs: list[dict[str, Any]]) -> dict[str, str]:
-    """Return commit, versions and machine by name, from the `run.json` of runs; different values are joined."""
+    """Return commit, versions and machine by name, from the `run.json` of each run. Different values are joined."""
     values_by_name: dict[str, dict[str, None]] = {}
     for run in runs:
         values = {"commit": run["commit"], "python": run["python"], **run["versions"], "machine": machine(run)}
         if "init" in run["settings"]:
-            values["began from weights"] = run["settings"]["init"]
+            values["initial weights"] = run["settings"]["init"]
         for name, value in values.items():
             values_by_name.setdefault(name, {})[str(value)] = None
     return {name: ", ".join(values) for name, values in values_by_name.items()}
 
 
 def write_report(finished: Finished, data: Data) -> None:
-    """Draw the pictures of a tested run and write its report into its folder."""
+    """Draw the pictures of a tested run and write them and its report into its folder."""
     folder, labels = finished.folder, data.test.labels
     drawn = (
         figures.curves(finished.lines),
@@ -79,18 +79,18 @@ def write_report(finished: Finished, data: Data) -> None:
     )
     for name, panels in zip(PICTURES, drawn, strict=True):
         figures.save(panels, folder / f"{name}.png")
-    write_whole(folder / REPORT, report(finished, labels))
+    write_whole(folder / REPORT, run_page(finished, labels))
 
 
-def report(finished: Finished, labels: Any) -> str:
-    """Return the report of a finished run, from its files and the labels of its test images."""
+def run_page(finished: Finished, labels: Any) -> str:
+    """Return the report of a finished run as an HTML page, given the labels of the test images."""
     lines, test = finished.lines, finished.summary["test"]
     by_label = enumerate(zip(test["digit_accuracy_by_label"], test["sum_accuracy_by_cell"], strict=True))
     return render(
         "run.html",
         **finished._asdict(),
         test=test,
-        scores=[(each.title, as_text(test[name], each.unit), each.meaning) for name, each in SCORES.items()],
+        scores=[(each.title, as_text(test[name], each.unit), each.explanation) for name, each in SCORES.items()],
         curves=_panels(figures.curves(lines), "{} by epoch", ("Loss", "Accuracy")) if len(lines) > 1 else (),
         examples=(finished.folder / "examples.png").read_bytes(),
         confusion=_panels(figures.confusion(finished.predictions, labels), "Confusion matrix of the {}", OUTPUTS),

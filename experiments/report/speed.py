@@ -1,4 +1,4 @@
-"""The tables and the figure of `experiments.benchmark`, from its results."""
+"""The tables and the figure of `experiments.benchmark`."""
 
 import math
 from collections.abc import Sequence
@@ -13,11 +13,12 @@ from matplotlib.ticker import LogLocator, StrMethodFormatter
 from experiments.comparison.tables import markdown
 
 METHOD = """\
-Medians over rounds in which each side takes its turn in each type, and their range. A ratio is PyTorch's time divided
-by that of mnistsum in the same round: above 1, mnistsum is quicker. PyTorch: the quickest of its variants, with
-channels_last maps and a fused optimizer; "frozen" is compiled with constant weights. An evaluation is of 10,000 images,
-each with all ten numbers; that of mnistsum returns losses and logits, too. The peak is the rate of the quicker side's
-product of matrices in the same type; the work is that of `--dry-run`'s multiply-adds, three times in training."""
+Each cell is the median over rounds, with the range in parentheses. In a round, both sides run once in each type. A
+ratio is PyTorch's time divided by that of mnistsum in the same round; above 1, mnistsum is faster. PyTorch runs its
+fastest variant, with channels_last maps and a fused optimizer; "frozen" is compiled with constant weights. An
+evaluation covers 10,000 images, each with all ten numbers. That of mnistsum also returns losses and logits. The peak is
+the rate of the faster side's matrix product in the same type. The operations are the multiply-adds that `--dry-run`
+prints, three times as many in training."""
 
 
 def significant(value: float) -> str:
@@ -26,7 +27,7 @@ def significant(value: float) -> str:
     return f"{rounded:,.{max(0, 2 - math.floor(math.log10(rounded)))}f}"
 
 
-def spread(values: Sequence[float]) -> str:
+def median_and_range(values: Sequence[float]) -> str:
     """Return the median of the values, and their range."""
     return f"{significant(median(values))} ({significant(min(values))}-{significant(max(values))})"
 
@@ -37,27 +38,33 @@ def quotients(above: Sequence[float], below: Sequence[float]) -> list[float]:
 
 
 def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
-    """Return the slope of the line through the logarithms: 1 if the cost is proportional to the size."""
+    """Return the slope of a line fitted to the logarithms. It is 1 if the cost is proportional to the size."""
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
 def tabulate_row(name: str, row: dict[str, Any], peak: dict[str, float]) -> list[list[str]]:
-    """Return a row's lines: one per type, and one of each side in its quicker type; `peak` is operations a second."""
+    """Return the lines of a row: one per type, and one with each side's faster type.
+
+    Args:
+        name: of the row.
+        row: its seconds, operations and variants.
+        peak: operations per second of the matrix product, by type.
+    """
     seconds = {side: median(taken) for side, taken in row["seconds"].items()}
     rate = {side: row["operations"] / taken for side, taken in seconds.items()}
     pairs = [(f"mnistsum {dtype}", f"PyTorch {dtype}") for dtype in peak]
-    quicker = tuple(min(sides, key=lambda side: seconds[side]) for sides in zip(*pairs, strict=True))
+    faster = tuple(min(sides, key=lambda side: seconds[side]) for sides in zip(*pairs, strict=True))
     lines = []
-    for label, (ours, theirs) in zip((*peak, "each side's quicker"), (*pairs, quicker), strict=True):
+    for label, (ours, theirs) in zip((*peak, "each side's faster"), (*pairs, faster), strict=True):
         taken = [significant(1e3 * seconds[side]) for side in (ours, theirs)]
         shares = [f"{rate[side] / peak[side.split()[1]]:.0%}" for side in (ours, theirs)]
         ratios = quotients(row["seconds"][theirs], row["seconds"][ours])
-        lines.append([name, label, *taken, row["variants"][theirs], spread(ratios), *shares])
+        lines.append([name, label, *taken, row["variants"][theirs], median_and_range(ratios), *shares])
     return lines
 
 
 def peaks(product: dict[str, Any]) -> dict[str, float]:
-    """Return the quicker side's operations a second in each type, given the row of the product of matrices."""
+    """Return the faster side's operations per second in each type, from the row of the matrix product."""
     seconds = product["seconds"]
     return {
         dtype: product["operations"] / min(median(seconds[f"{side} {dtype}"]) for side in ("mnistsum", "PyTorch"))
@@ -65,7 +72,7 @@ def peaks(product: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def report(results: dict[str, Any]) -> str:
+def benchmark_markdown(results: dict[str, Any]) -> str:
     """Return the results in Markdown."""
     machine, rows = results["machine"], results["rows"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
@@ -77,16 +84,16 @@ def report(results: dict[str, Any]) -> str:
         side: quotients(rows[name]["seconds"][f"{side} bfloat16"], rows[name]["seconds"][f"{side} float32"])
         for side in ("mnistsum", "PyTorch")
     }
-    quicker = "bfloat16" if median(share["mnistsum"]) < 1 else "float32"
+    faster = "bfloat16" if median(share["mnistsum"]) < 1 else "float32"
     lines = [line for label, row in rows.items() for line in tabulate_row(label, row, peak)]
     parts = [
         f"{machine['cores']} cores of {machine['processor']} (family {machine['family']}, model {machine['model']}; "
         f"flags: {', '.join(machine['flags']) or 'no bfloat16'}); {versions}; commit {machine['commit']}; "
-        f"{results['rounds']} rounds; load average before {machine['load']:.2f} (other work slows PyTorch most).",
+        f"{results['rounds']} rounds; load average before {machine['load']:.2f} (other processes slow PyTorch most).",
         METHOD,
         markdown(header, lines, (0, 1)),
-        f"The quicker type on this processor is {quicker}: in bfloat16, a {name} takes {spread(share['mnistsum'])} of "
-        f"its time in float32, and {spread(share['PyTorch'])} in PyTorch.",
+        f"The faster type on this processor is {faster}. Time in bfloat16 over time in float32, of a {name}: "
+        f"{median_and_range(share['mnistsum'])}; in PyTorch {median_and_range(share['PyTorch'])}.",
     ]
     if "growth" in results:
         lines = [
@@ -98,8 +105,8 @@ def report(results: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def plot(growth: dict[str, Any], path: Path) -> None:
-    """Draw seconds against images and seeds, on logarithmic axes."""
+def plot_growth(growth: dict[str, Any], path: Path) -> None:
+    """Draw seconds of training by number of images and by number of seeds, on logarithmic axes."""
     figure = Figure((8, 3.4), dpi=120, layout="constrained")
     panels = figure.subplots(1, 2)
     for name, series in growth.items():

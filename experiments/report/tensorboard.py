@@ -1,4 +1,4 @@
-"""A run's metrics, pictures and config for TensorBoard, through tensorboardX (extra `tensorboard`)."""
+"""Logs a run's metrics, pictures and config for TensorBoard, with tensorboardX (extra `tensorboard`)."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,13 +20,13 @@ SIZES = ("images", "pairs")  # scores that are the same in every line
 
 
 class Log:
-    """An open log of a run. Opening it rewrites the metrics so far, so that no point is in it twice."""
+    """The log of a run. Opening it replaces an earlier log, so that a resumed run has each point once."""
 
     def __init__(self, folder: Path, run: dict[str, Any], lines: Sequence[dict[str, Any]]):
         """Open the log.
 
         Args:
-            folder: the run's folder.
+            folder: of the run.
             run: the content of its `run.json`.
             lines: its metrics so far.
         """
@@ -39,7 +39,7 @@ class Log:
             self.add(line)
 
     def add(self, line: dict[str, Any]) -> None:
-        """Add a line of metrics, at the time when it was measured had the run never been interrupted."""
+        """Add a line of metrics. Its time leaves out any interruption of the run."""
         moment = self.began + line["clock"]["wall_seconds"]
         for part in line.keys() & {"train", "validation", "test"}:
             for name, value in line[part].items():
@@ -48,7 +48,7 @@ class Log:
         self.writer.add_scalar("epoch", line["epoch"], line["step"], moment)
 
     def finish(self, finished: Finished) -> None:
-        """Add the pictures of a finished run, and its config beside its results on the test images."""
+        """Add the pictures of a finished run, its config and its test scores, and close the log."""
         step = finished.summary["steps"]
         for name in PICTURES:
             with Image.open(finished.folder / f"{name}.png") as picture:
@@ -58,12 +58,12 @@ class Log:
         for summary in hparams(fields, results):
             assert self.writer.file_writer is not None
             self.writer.file_writer.add_summary(summary)
-        if finished.config.data.validation:  # else the last line of metrics is of the test images
+        if finished.config.data.validation:  # else the last line of metrics has them
             for name, value in results.items():
                 self.writer.add_scalar(name, value, step)
         self.writer.close()
 
 
 def _plain(value: Any) -> Any:
-    """Return a field's value as a type that TensorBoard accepts: a number, a bool or a string."""
+    """Return a field's value in a type that TensorBoard accepts."""
     return value if isinstance(value, bool | int | float | str) else str(value)

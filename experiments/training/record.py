@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 
 from mnistsum import registry, testing
-from mnistsum.config import Config, as_dict
+from mnistsum.config import Config, Role, as_dict, fields_with
 from mnistsum.data import digest, load
 from mnistsum.devices import resolve_dtype
 from mnistsum.errors import InputError
@@ -32,10 +32,9 @@ from mnistsum.types import Data
 # Raise it whenever numbers that no program computes (scores, temperatures, permutations) come out differently.
 RESULTS_FORMAT = "1"
 SECTIONS = ("program", "data", "versions", "settings")  # of a record, each a dict
-NOT_DECISIVE = ("seed", "devices")  # fields of a config; runs that differ only in these are of one group
-# Fields that must be those of the weights that a run begins from, even if all shapes agree.
-MEANING = ("model.classifier", "model.adder", "model.adder_input", "data.scaling")
-SIZES = ("model.widths", "model.hidden")  # and those, if they do not
+NOT_DECISIVE = fields_with(Role.REPETITION)  # runs that differ only in these are of one group
+MEANING = fields_with(Role.INPUT, Role.STRUCTURE)  # must be those of `--init`'s weights, even if all shapes agree
+SIZES = fields_with(Role.SIZE)  # and those, if they do not
 
 
 class Experiment(NamedTuple):

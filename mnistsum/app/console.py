@@ -22,7 +22,7 @@ def score_table(split: str, scores: dict[str, Any]) -> Table:
     table = Table(f"{split} set", "", "", box=None, header_style="bold")
     table.columns[1].justify = "right"
     for name, score in SCORES.items():
-        table.add_row(score.title, as_text(scores[name], score.unit), score.meaning)
+        table.add_row(score.title, as_text(scores[name], score.unit), score.explanation)
     return table
 
 
