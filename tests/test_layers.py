@@ -11,12 +11,17 @@ from flax import nnx
 from jax import lax
 
 from mnistsum.config import ModelConfig
-from mnistsum.models.layers import Conv, Dense, Norm, average_pool, convolve, max_pool
+from mnistsum.models.layers import Conv, Dense, Norm, average_pool, max_pool
 
 KEY = jax.random.key(3)
-MAPS, KERNEL = jax.random.normal(KEY, (3, 9, 10, 2)), jax.random.normal(KEY, (3, 3, 3, 4))
+MAPS = jax.random.normal(KEY, (3, 9, 10, 2))
 
 
+def convolution(stride=1, padding="SAME", size=3, dtype="float32") -> Conv:
+    return Conv(ModelConfig(dtype=dtype), (size, size, 3, 4), nnx.Rngs(0), stride, padding)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])  # the layer chooses its way by it
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize(
     ("size", "stride"),
@@ -25,34 +30,34 @@ MAPS, KERNEL = jax.random.normal(KEY, (3, 9, 10, 2)), jax.random.normal(KEY, (3,
         for case in itertools.product((1, 3, 4, 5), (1, 2, 3))
     ],
 )
-def test_convolution_and_its_gradients_equal_lax(padding, stride, size, monkeypatch):
-    kernel = jax.random.normal(KEY, (size, size, 3, 4))
-
-    def expected(maps, kernel):
+def test_convolution_and_its_gradients_equal_lax(size, stride, padding, backend, monkeypatch):
+    def expected(layer, maps):
         layout = ("CHWN", "HWIO", "CHWN")
-        return lax.conv_general_dilated(maps, kernel, (stride, stride), padding, dimension_numbers=layout)
+        out = lax.conv_general_dilated(maps, layer.kernel[...], (stride, stride), padding, dimension_numbers=layout)
+        return out + layer.bias[:, None, None, None]
 
     def value(function):
-        def total(maps, kernel):
-            out = function(maps, kernel)
+        def total(layer, maps):
+            out = function(layer, maps)
             return jnp.sin(out).sum(), out
 
-        return jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))(MAPS, kernel)
+        return jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))(layer, MAPS)
 
-    for backend in ("cpu", "gpu"):  # convolve chooses its way by it
-        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        ours = value(lambda maps, kernel: convolve(maps, kernel, stride, padding, "float32"))
-        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(value(expected)), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    layer = convolution(stride, padding, size)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    for a, b in zip(jax.tree.leaves(value(Conv.__call__)), jax.tree.leaves(value(expected)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_a_bfloat16_convolution_rounds_its_operands_and_sums_in_float32():
-    rounded = (array.astype(jnp.bfloat16).astype(jnp.float32) for array in (MAPS, KERNEL))
-    convolution = jax.jit(convolve, static_argnums=(2, 3, 4))
-    rough = convolution(MAPS, KERNEL, 1, "SAME", "bfloat16")
+    forward = jax.jit(Conv.__call__)
+    layer, rough = convolution(), forward(convolution(dtype="bfloat16"), MAPS)
+    exact = forward(layer, MAPS)
+    layer.kernel[...] = jax.lax.reduce_precision(layer.kernel[...], 8, 7)  # bfloat16's
+    rounded = forward(layer, jax.lax.reduce_precision(MAPS, 8, 7))
     assert rough.dtype == jnp.float32
-    np.testing.assert_allclose(rough, convolution(*rounded, 1, "SAME", "float32"), rtol=1e-5, atol=1e-5)
-    assert not np.allclose(rough, convolution(MAPS, KERNEL, 1, "SAME", "float32"), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(rough, rounded, rtol=1e-5, atol=1e-5)
+    assert not np.allclose(rough, exact, rtol=1e-5, atol=1e-5)
 
 
 def test_pools_by_hand():
