@@ -15,7 +15,7 @@ REFERENCE = ModelConfig(classifier="reference")
 
 
 def work(function, *inputs) -> int:
-    return multiply_adds(jax.make_jaxpr(function)(*inputs).jaxpr)
+    return multiply_adds(jax.make_jaxpr(function)(*inputs).eqns)
 
 
 def test_the_reference_has_the_parameters_of_the_write_up_and_its_multiply_adds():
