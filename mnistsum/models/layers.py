@@ -46,12 +46,13 @@ class Conv(nnx.Module):
         if maps.ndim != 4 or maps.shape[0] != inputs:
             raise TypeError(f"Conv: expected maps [{inputs}, height, width, batch] (`to_maps`), found {maps.shape}")
         if jax.default_backend() == "cpu":
-            out = conv_cpu.convolve(maps, self.kernel[...], self.stride, self.padding, self.dtype)
+            out: Array = conv_cpu.convolve(maps, self.kernel[...], self.stride, self.padding, self.dtype)
         else:
-            maps, kernel = maps.astype(self.dtype), self.kernel.astype(self.dtype)
+            maps, kernel = maps.astype(self.dtype), self.kernel[...].astype(self.dtype)
             layout = ("CHWN", "HWIO", "CHWN")
             out = lax.conv_general_dilated(maps, kernel, (self.stride,) * 2, self.padding, dimension_numbers=layout)
-        return out.astype(jnp.float32) + self.bias[:, None, None, None]
+            out = out.astype(jnp.float32)
+        return out + self.bias[:, None, None, None]
 
 
 class Dense(nnx.Linear):
