@@ -12,7 +12,6 @@ from jaxtyping import Array, Float
 
 from mnistsum.config import OptimizerConfig
 from mnistsum.devices import resolve_dtype
-from mnistsum.models.layers import product
 from mnistsum.names import find
 
 NEWTON_SCHULZ_STEPS = 3  # of the Newton-Schulz iteration in Muon
@@ -114,7 +113,8 @@ def _orthogonalize(kernel: Float[Array, "..."], dtype: str) -> Float[Array, "...
     """
 
     def multiply(left, right, contracted=((1,), (0,))):
-        return product(left.astype(dtype), right.astype(dtype), contracted)
+        left, right = left.astype(dtype), right.astype(dtype)
+        return lax.dot_general(left, right, (contracted, ((), ())), preferred_element_type=jnp.float32)
 
     x = kernel.reshape(-1, kernel.shape[-1])
     rows, columns = x.shape

@@ -1,63 +1,96 @@
-"""The contract of `mnistsum.testing`: every pair of classifier and adder holds it, and it catches faults."""
+"""Classifiers by a table of what each is; all pairs by the contract of `mnistsum.testing`, which catches faults."""
 
 import itertools
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
 from mnistsum import testing
-from mnistsum.config import Config, ModelConfig, ObjectiveConfig
+from mnistsum.config import Config, DataConfig, ModelConfig, ObjectiveConfig
+from mnistsum.data import scale
+from mnistsum.models import build
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS, mlp
+from mnistsum.models.summary import count_multiply_adds, count_parameters
 from mnistsum.objective import weighted
 from mnistsum.registry import added_names
 
-WIDTHS = {
-    "reference": (2, 2, 4, 4, 4, 8),
-    "compact": (4, 4, 8),
-    "lenet5": (2, 4, 16, 16),
-    "lenet5_bn": (2, 4, 16, 16),
-    "mlp": (32,),
-    "resnet": (4, 8, 8),
-    "tiny": (4, 8, 8, 8, 8),
-    "vgg": (2, 2, 4, 4, 4, 8),
-    "vit": (16,),
+
+class Expected(NamedTuple):
+    widths: tuple[int, ...]  # small ones, for the contract
+    parameters: int  # of the default widths, with the adder `shift`, which has none
+    multiply_adds: int  # likewise, with the 2,000 of `shift`
+    logits: list[float]  # of the small widths: the first four for the first test image
+
+
+EXPECTED = {
+    "reference": Expected((2, 2, 4, 4, 4, 8), 6_379_786, 158_982_608, [-0.0599, 0.5294, -0.6559, -0.9583]),
+    "compact": Expected((4, 4, 8), 103_026, 2_322_704, [1.2012, -1.0521, -0.2784, -1.7146]),
+    "tiny": Expected((4, 8, 8, 8, 8), 8_450, 961_776, [0.8815, -0.8625, 0.6265, -1.3221]),
+    "lenet5": Expected((2, 4, 16, 16), 61_706, 418_520, [0.6102, 1.208, 1.0711, -0.2765]),
+    "lenet5_bn": Expected((2, 4, 16, 16), 62_158, 418_520, [1.3514, -0.8008, -0.7807, 1.1027]),
+    "mlp": Expected((32,), 235_146, 236_752, [-0.4807, 0.5729, 0.6544, -0.2464]),
+    "resnet": Expected((4, 8, 8), 77_914, 1_755_984, [0.1602, -0.9146, -0.1262, 0.6028]),
+    "vgg": Expected((2, 2, 4, 4, 4, 8), 293_626, 12_275_984, [0.584, 0.6388, 0.1829, 0.3167]),
+    "vit": Expected((16,), 71_626, 3_878_736, [0.1491, 1.163, -1.1183, -1.2744]),
 }
 PAIRS = [
-    ModelConfig(classifier=classifier, adder=adder, widths=WIDTHS.get(classifier, ()))
+    ModelConfig(classifier=classifier, adder=adder, widths=EXPECTED[classifier].widths)
     for classifier, adder in itertools.product(CLASSIFIERS, ADDERS)
 ]
-MLP = ModelConfig(classifier="mlp", widths=WIDTHS["mlp"])
+MLP = ModelConfig(classifier="mlp", widths=(32,))
 CUT = replace(MLP, adder_input="probabilities", adder_gradient=False)
-NORMED = ModelConfig(classifier="lenet5_bn", widths=WIDTHS["lenet5_bn"])
+NORMED = ModelConfig(classifier="lenet5_bn", widths=EXPECTED["lenet5_bn"].widths)
 
 
-def named(config: ModelConfig) -> str:
-    return f"{config.classifier}+{config.adder}-{config.adder_input}"
+def named(value) -> str:
+    is_config = isinstance(value, ModelConfig)
+    return f"{value.classifier}+{value.adder}-{value.adder_input}" if is_config else value.__name__
 
 
-@pytest.mark.parametrize("check", testing.CHECKS, ids=lambda check: check.__name__)
-def test_the_contract_holds(check):
-    check(CUT)
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_classifier_has_its_shapes_parameters_and_multiply_adds(name):
+    expected, config = EXPECTED[name], ModelConfig(classifier=name, adder="shift")
+    assert count_parameters(config) == expected.parameters
+    assert count_multiply_adds(config) == expected.multiply_adds  # a lost pool or stride would change them
+    testing.check_shapes(replace(config, widths=expected.widths))
 
 
-@pytest.mark.parametrize("check", [testing.check_shapes, testing.check_independence])
-def test_the_contract_holds_with_batch_norms_and_dropout(check):
-    check(NORMED)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_classifier_has_its_logits(mnist, name):
+    """Nothing else would notice a ReLU left out."""
+    config = ModelConfig(classifier=name, widths=EXPECTED[name].widths)
+    model = jax.jit(build, static_argnums=0)(config, jax.random.key(3))
+    _, digit = jax.jit(lambda model, images: model.classify(images))(model, scale(DataConfig(), mnist.test.images[:2]))
+    np.testing.assert_allclose(digit[0, :4], EXPECTED[name].logits, atol=2e-3)
 
 
-@pytest.mark.parametrize("config", [config for config in PAIRS if config.classifier == "mlp"], ids=named)
-def test_the_quick_part_of_the_contract_holds_for_every_adder(config):
-    testing.check_gradients(config)
-    testing.check_digit_ignores_number(config)
-
-
-@pytest.mark.parametrize("config", [config for config in PAIRS if config.adder == "shift"], ids=named)
-def test_the_shapes_of_the_contract_hold_for_every_classifier(config):
-    testing.check_shapes(config)
+@pytest.mark.parametrize(
+    ("check", "config"),
+    [
+        *((check, CUT) for check in testing.CHECKS),
+        *((check, NORMED) for check in (testing.check_shapes, testing.check_independence)),
+        *(
+            (check, config)
+            for check in (testing.check_gradients, testing.check_digit_ignores_number)
+            for config in PAIRS
+            if config.classifier == "mlp"
+        ),
+        *(
+            pytest.param(testing.check, config, marks=pytest.mark.slow)
+            for config in (*PAIRS, CUT, replace(MLP, adder_input="log_probabilities"))
+        ),
+    ],
+    ids=named,
+)
+def test_the_contract_holds(check, config):
+    check(config)
 
 
 def test_a_penalty_is_cut_from_the_classifier_as_the_sum_is():
@@ -69,69 +102,64 @@ def test_a_penalty_is_cut_from_the_classifier_as_the_sum_is():
         testing.check_gradients(replace(CUT, adder="fined"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("config", [*PAIRS, CUT, replace(MLP, adder_input="log_probabilities")], ids=named)
-def test_the_contract_holds_for_every_pair(config):
-    testing.check(config)
+def broken(fault):
+    """Return a classifier whose features and digit logits `fault` changes."""
 
-
-@pytest.mark.parametrize(
-    ("check", "fault"),
-    [
-        (testing.check_independence, lambda f, d: (f, d + jnp.arange(len(d))[:, None])),
-        (testing.check_shapes, lambda f, d: (f[:, 1:], d)),
-        (testing.check_gradients, lambda f, d: (f, jax.lax.stop_gradient(d))),
-        pytest.param(testing.check_learns, lambda f, d: (f, 0 * d), marks=pytest.mark.slow),
-    ],
-)
-def test_the_contract_catches_a_fault(check, fault):
     class Broken(mlp.MLP):
         def __call__(self, image):
             return fault(*super().__call__(image))
 
-    with added_names(CLASSIFIERS={"broken": Broken}), pytest.raises((AssertionError, TypeError)):
-        check(replace(MLP, classifier="broken"))
+    return Broken
 
 
-def test_the_contract_catches_batch_norms_that_evaluate_with_the_batchs_own_statistics():
-    class Forgetful(CLASSIFIERS["lenet5_bn"]):
-        def __call__(self, image):
-            self.train()
-            self.dropout1.deterministic = self.dropout2.deterministic = True
-            return super().__call__(image)
+class Forgetful(CLASSIFIERS["lenet5_bn"]):
+    """A classifier whose batch norms use the batch's own statistics in evaluation, too."""
 
-    with added_names(CLASSIFIERS={"forgetful": Forgetful}), pytest.raises(AssertionError, match="other examples"):
-        testing.check_independence(replace(NORMED, classifier="forgetful"))
+    def __call__(self, image):
+        self.train()
+        self.dropout1.deterministic = self.dropout2.deterministic = True
+        return super().__call__(image)
 
 
 class Named:
-    """A part of a module that is equal only to itself."""
+    """A part of a module that is equal only to itself, so that each model is compiled."""
 
 
-@pytest.mark.parametrize(
-    ("check", "message"),
-    [
-        (testing.check_jit_equals_eager, "jit and eager differ"),
-        (testing.check_traced_once, "traced"),
-        pytest.param(testing.check_vmapped_step_equals_single_steps, "vmapped", marks=pytest.mark.slow),
-        (testing.check_keys, "two calls differ"),
-    ],
-)
-def test_the_contract_catches_a_network_that_counts_its_calls(check, message):
+def counting(has_name):
+    """Return a classifier whose logits depend on how often it was called."""
     calls = itertools.count()
 
     class Counting(mlp.MLP):
         def __init__(self, config, rngs):
             super().__init__(config, rngs)
-            if check is not testing.check_keys:
-                self.named = Named()  # unlike any other model's, so that each is compiled
+            if has_name:
+                self.named = Named()
 
         def __call__(self, image):
             features, digit = super().__call__(image)
             return features, digit * (1 + 0.1 * next(calls))
 
-    with added_names(CLASSIFIERS={"counting": Counting}), pytest.raises(AssertionError, match=message):
-        check(replace(MLP, classifier="counting"))
+    return Counting
+
+
+@pytest.mark.parametrize(
+    ("check", "classifier", "message"),
+    [
+        (testing.check_independence, broken(lambda f, d: (f, d + jnp.arange(len(d))[:, None])), "place"),
+        (testing.check_independence, Forgetful, "other examples"),
+        (testing.check_shapes, broken(lambda f, d: (f[:, 1:], d)), "expected features"),
+        (testing.check_gradients, broken(lambda f, d: (f, jax.lax.stop_gradient(d))), "no gradient reaches"),
+        (testing.check_jit_equals_eager, counting(True), "jit and eager differ"),
+        (testing.check_traced_once, counting(True), "traced"),
+        (testing.check_keys, counting(False), "two calls differ"),
+        pytest.param(testing.check_vmapped_step_equals_single_steps, counting(True), "vmapped", marks=pytest.mark.slow),
+        pytest.param(testing.check_learns, broken(lambda f, d: (f, 0 * d)), "300 steps", marks=pytest.mark.slow),
+    ],
+)
+def test_the_contract_catches_a_fault(check, classifier, message):
+    config = NORMED if classifier is Forgetful else MLP
+    with added_names(CLASSIFIERS={"faulty": classifier}), pytest.raises((AssertionError, TypeError), match=message):
+        check(replace(config, classifier="faulty"))
 
 
 class Embedded(nnx.Module):
@@ -162,14 +190,20 @@ def test_the_contract_knows_whether_the_sum_depends_on_the_number_and_gradients_
     assert sorted(testing.unreached(by_features)) == ["classifier.output.bias", "classifier.output.kernel"]
 
 
-def test_an_objective_that_ignores_held_out_or_digit_weight_is_refused():
-    def ignoring(**fields):
-        return lambda config, logits, batch: weighted(replace(config, **fields), logits, batch)
+@pytest.mark.parametrize(
+    ("setting", "ignored"),
+    [
+        (ObjectiveConfig(held_out=3), {"held_out": 0}),
+        (ObjectiveConfig(digit_weight=0.0), {"digit_weight": 0.5}),
+        (ObjectiveConfig(digit_weight=0.9), {"digit_weight": 0.5}),
+    ],
+)
+def test_an_objective_that_ignores_held_out_or_digit_weight_is_refused(setting, ignored):
+    def ignoring(config, *inputs):
+        return weighted(replace(config, **ignored), *inputs)
 
-    settings = ObjectiveConfig(held_out=3), ObjectiveConfig(digit_weight=0.0), ObjectiveConfig(digit_weight=0.9)
-    for setting, function in zip(settings, (ignoring(held_out=0), *[ignoring(digit_weight=0.5)] * 2), strict=True):
-        with added_names(OBJECTIVES={"own": function, "right": lambda *inputs: 2 * weighted(*inputs)}):
-            testing.check_objective(Config(model=MLP, objective=replace(setting, name="right")))
-            testing.check_objective(Config(model=MLP, objective=ObjectiveConfig(name="own")))
-            with pytest.raises(AssertionError, match="objective own ignores"):
-                testing.check_objective(Config(model=MLP, objective=replace(setting, name="own")))
+    with added_names(OBJECTIVES={"own": ignoring, "right": lambda *inputs: 2 * weighted(*inputs)}):
+        testing.check_objective(Config(model=MLP, objective=replace(setting, name="right")))
+        testing.check_objective(Config(model=MLP, objective=ObjectiveConfig(name="own")))
+        with pytest.raises(AssertionError, match="objective own ignores"):
+            testing.check_objective(Config(model=MLP, objective=replace(setting, name="own")))

@@ -11,12 +11,20 @@ from flax import nnx
 from jax import lax
 
 from mnistsum.config import ModelConfig
-from mnistsum.models.layers import Conv, Dense, Norm, average_pool, convolve, max_pool
+from mnistsum.models.layers import Conv, Dense, Norm, average_pool, max_pool
 
-KEY = jax.random.key(3)
-MAPS, KERNEL = jax.random.normal(KEY, (3, 9, 10, 2)), jax.random.normal(KEY, (3, 3, 3, 4))
+MAPS = jax.random.normal(jax.random.key(3), (3, 9, 10, 2))
 
 
+def conv(config, shape=(3, 3, 3, 4), **fields) -> Conv:
+    return Conv(config, shape, nnx.Rngs(0), **fields)
+
+
+def dense(config, inputs=3, outputs=4) -> Dense:
+    return Dense(config, inputs, outputs, nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])  # the layer chooses its way by it
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize(
     ("size", "stride"),
@@ -25,34 +33,35 @@ MAPS, KERNEL = jax.random.normal(KEY, (3, 9, 10, 2)), jax.random.normal(KEY, (3,
         for case in itertools.product((1, 3, 4, 5), (1, 2, 3))
     ],
 )
-def test_convolution_and_its_gradients_equal_lax(padding, stride, size, monkeypatch):
-    kernel = jax.random.normal(KEY, (size, size, 3, 4))
+def test_convolution_and_its_gradients_equal_lax(size, stride, padding, backend, monkeypatch):
+    layer = conv(ModelConfig(), (size, size, 3, 4), stride=stride, padding=padding)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
 
-    def expected(maps, kernel):
+    def expected(layer, maps):
         layout = ("CHWN", "HWIO", "CHWN")
-        return lax.conv_general_dilated(maps, kernel, (stride, stride), padding, dimension_numbers=layout)
+        out = lax.conv_general_dilated(maps, layer.kernel[...], (stride, stride), padding, dimension_numbers=layout)
+        return out + layer.bias[:, None, None, None]
 
-    def value(function):
-        def total(maps, kernel):
-            out = function(maps, kernel)
-            return jnp.sin(out).sum(), out
+    def with_gradients(function):
+        out, gradients = jax.vjp(function, layer, MAPS)
+        return jax.tree.leaves((out, gradients(jnp.cos(out))))
 
-        return jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))(MAPS, kernel)
-
-    for backend in ("cpu", "gpu"):  # convolve chooses its way by it
-        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        ours = value(lambda maps, kernel: convolve(maps, kernel, stride, padding, "float32"))
-        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(value(expected)), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    both = (jax.jit(with_gradients, static_argnums=0)(function) for function in (Conv.__call__, expected))
+    for a, b in zip(*both, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
-def test_a_bfloat16_convolution_rounds_its_operands_and_sums_in_float32():
-    rounded = (array.astype(jnp.bfloat16).astype(jnp.float32) for array in (MAPS, KERNEL))
-    convolution = jax.jit(convolve, static_argnums=(2, 3, 4))
-    rough = convolution(MAPS, KERNEL, 1, "SAME", "bfloat16")
+@pytest.mark.parametrize(("kind", "inputs"), [(conv, MAPS), (dense, MAPS.T)])
+def test_in_bfloat16_a_layer_rounds_its_operands_and_sums_in_float32(kind, inputs):
+    def round_(array):
+        return lax.reduce_precision(array, exponent_bits=8, mantissa_bits=7)
+
+    layer, forward = kind(ModelConfig()), jax.jit(lambda layer, inputs: layer(inputs))
+    exact, rough = forward(layer, inputs), forward(kind(ModelConfig(dtype="bfloat16")), inputs)
+    layer.kernel[...] = round_(layer.kernel[...])
     assert rough.dtype == jnp.float32
-    np.testing.assert_allclose(rough, convolution(*rounded, 1, "SAME", "float32"), rtol=1e-5, atol=1e-5)
-    assert not np.allclose(rough, convolution(MAPS, KERNEL, 1, "SAME", "float32"), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(rough, forward(layer, round_(inputs)), rtol=1e-5, atol=1e-5)
+    assert not np.allclose(rough, exact, rtol=1e-5, atol=1e-5)
 
 
 def test_pools_by_hand():
@@ -70,17 +79,16 @@ def test_a_norm_divides_each_example_by_its_own_root_mean_square():
 
 
 def test_initialization_fills_the_bounds_of_torch_or_has_hes_variance_of_two_over_fan_in():
-    he = Conv(ModelConfig(), (3, 3, 64, 64), nnx.Rngs(0))
-    np.testing.assert_allclose(np.asarray(he.kernel[...]).var(), 2 / (9 * 64), rtol=0.03)
+    he = conv(ModelConfig(), (3, 3, 64, 64))
+    np.testing.assert_allclose(he.kernel[...].var(), 2 / (9 * 64), rtol=0.03)
     assert not he.bias[...].any()
     config = ModelConfig(initialization="torch")
     for layer, fan_in in (
-        (Conv(config, (3, 3, 64, 64), nnx.Rngs(0)), 9 * 64),
-        (Conv(config, (5, 5, 1, 64), nnx.Rngs(0)), 25),
-        (Dense(config, 20, 128, nnx.Rngs(0)), 20),
+        (conv(config, (3, 3, 64, 64)), 9 * 64),
+        (conv(config, (5, 5, 1, 64)), 25),
+        (dense(config, 20, 128), 20),
     ):
         bound = 1 / math.sqrt(fan_in)  # torch.nn.Conv2d and Linear: kernel and bias uniform within
-        for leaf in map(np.asarray, jax.tree.leaves(layer)):
-            assert 0.9 * bound < np.abs(leaf).max() <= bound
+        for leaf in jax.tree.leaves(layer):
+            assert 0.9 * bound < jnp.abs(leaf).max() <= bound
             np.testing.assert_allclose(leaf.std(), bound / math.sqrt(3), rtol=2 / math.sqrt(leaf.size))
-            np.testing.assert_allclose(leaf.mean(), 0, atol=2.5 * bound / math.sqrt(leaf.size))

@@ -1,7 +1,11 @@
 """Models: a classifier and an adder, chosen by name from the config. Only this package imports Flax.
 
-A model is a pytree of arrays: its parameters and, if it has batch norms, their statistics. Outside a training step
-it is in evaluation mode and holds no random keys.
+A model is a Flax NNX module, used as a pytree in JAX's own transformations:
+
+- Its arrays are its parameters and, if it has batch norms, their statistics. Outside a training step it is in
+  evaluation mode and holds no random keys, so that models can be averaged, stacked and saved.
+- Flax refuses to update a variable in another trace than the one that made it. The functions here therefore return
+  copies, whose variables are new. In a loop or another transformation of your own, call `rebuilt(model)`.
 """
 
 from dataclasses import dataclass
@@ -22,13 +26,12 @@ from mnistsum.types import DigitLogits, Features, Images, Logits, Number, SumLog
 
 SUPPORTED = (nnx.Param, nnx.BatchStat, nnx.RngState)  # kinds of variables that a network may hold
 Module = TypeVar("Module", bound=nnx.Module)
-Tree = TypeVar("Tree")
 
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class NoKey:
-    """Placeholder for a random key in evaluation: it holds no array, and raises if a layer draws from it."""
+    """Takes the place of a random key in evaluation; a layer that draws from it raises an error."""
 
     def __getitem__(self, index):
         raise RuntimeError(
@@ -71,7 +74,7 @@ class Model(nnx.Module):
         return Logits(digit, total, penalty)
 
     def _to_adder(self, features: Features, digit: DigitLogits) -> tuple[Features, DigitLogits]:
-        """Return what the adder sees, without a way back for its gradient if the config cuts it."""
+        """Return what the adder sees; gradients do not flow back through it if `adder_gradient` is off."""
         return (features, digit) if self.adder_gradient else jax.lax.stop_gradient((features, digit))
 
 
@@ -95,7 +98,7 @@ def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
 
 
 def abstract_model(config: ModelConfig) -> Model:
-    """Return the network of a config without its arrays: a shape and a type for each.
+    """Return the model of a config with a shape and a type in place of each array.
 
     Examples:
         >>> from mnistsum.config import ModelConfig
@@ -107,7 +110,7 @@ def abstract_model(config: ModelConfig) -> Model:
 
 
 def parameters(module: nnx.Module) -> PyTree:
-    """Return the trainable part of a model or of a layer.
+    """Return the trainable parameters of a model or of a layer.
 
     Examples:
         >>> import jax
@@ -124,19 +127,16 @@ def parameters(module: nnx.Module) -> PyTree:
 def with_parameters(model: Module, params: PyTree) -> Module:
     """Return a copy of the model with these parameters."""
     graph, _, rest = nnx.split(model, nnx.Param, ...)
-    return nnx.merge(graph, *rebuilt((params, rest)))
+    return nnx.merge(graph, params, rest, copy=True)
 
 
-def rebuilt(model: Tree) -> Tree:
-    """Return a copy whose variables belong to the current trace; Flax forbids updating those of another trace.
-
-    Code that calls a model inside a loop or another JAX transformation must rebuild it there.
-    """
-    return jax.tree.map(lambda leaf: leaf, model)
+def rebuilt(model: Module) -> Module:
+    """Return a copy whose variables belong to the current trace."""
+    return nnx.clone(model)
 
 
 def in_training(model: Module, key: Key[Array, ""]) -> Module:
-    """Return a copy in training mode: batch norms use and update statistics, dropout layers draw from the key."""
+    """Return a copy in training mode: batch norms update their statistics, and dropout layers draw from the key."""
     model = rebuilt(model)
     model.train()
     for i, stream in enumerate(_random_streams(model)):
@@ -146,7 +146,7 @@ def in_training(model: Module, key: Key[Array, ""]) -> Module:
 
 
 def in_evaluation(model: Module) -> Module:
-    """Return a copy in evaluation mode, without keys: an answer depends only on the image and the number."""
+    """Return a copy in evaluation mode, without random keys: the logits depend only on the image and the number."""
     model = rebuilt(model)
     model.eval()
     for stream in _random_streams(model):
@@ -175,7 +175,6 @@ def _check_width(part: nnx.Module, what: str, found: Array, width: int) -> None:
 
 
 def _random_streams(model: nnx.Module) -> list[Any]:
-    """Return the random streams of a model's layers, each once."""
     return [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.RngStream)]
 
 
