@@ -16,7 +16,7 @@ from mnistsum.names import find
 
 NEWTON_SCHULZ_STEPS = 3  # of the Newton-Schulz iteration in Muon
 QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients of a x + b x^3 + c x^5, steep at zero
-TINY = 1e-8  # lower bound of the row sums, so that tiny rows stay small
+TINY = 1e-8  # lower bound of the sums that the kernel is divided by
 
 
 def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -48,7 +48,7 @@ def one_cycle(config: OptimizerConfig, steps: int) -> optax.Schedule:
 def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     """Return the gradient transformation that the config names, for a run of `steps` steps.
 
-    To define your own, add a function of the config and the schedule to `OPTIMIZERS` in your file.
+    To define your own, put a function of the config and the schedule into a dict `OPTIMIZERS` in your file.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -67,7 +67,7 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
 
 
 def sgd(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransformation:
-    """Return stochastic gradient descent with momentum and decoupled weight decay (the same paper as `adamw`'s)."""
+    """Return stochastic gradient descent with momentum and decoupled weight decay (the paper of `adamw`)."""
     momentum = optax.trace(config.momentum) if config.momentum else optax.identity()
     decay = [optax.add_decayed_weights(config.weight_decay)] if config.weight_decay else []
     return optax.chain(momentum, *decay, optax.scale_by_learning_rate(rate))
@@ -99,10 +99,8 @@ def muon(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransfo
 def _orthogonalize(kernel: Float[Array, "..."], dtype: str) -> Float[Array, "..."]:
     """Return a nearby matrix with nearly orthonormal columns, or rows if those are fewer, by Newton-Schulz iteration.
 
-    Each step multiplies a matrix by a polynomial of its Gram matrix. These polynomials commute, so they are multiplied
-    together first, and the tall matrix itself is read only twice. The equivalent in Optax,
-    `orthogonalize_via_newton_schulz`, reads it six times. The iteration starts from the kernel with "almost orthogonal
-    layer" rescaling, which saves steps: one of the usual five in its source (arXiv:2512.04632), two here.
+    The iteration starts with the rescaling of an "almost orthogonal layer" (arXiv:2512.04632) and takes three steps
+    instead of the usual five.
 
     Args:
         kernel: a matrix, with the last axis as its columns and all other axes as its rows.
@@ -111,6 +109,9 @@ def _orthogonalize(kernel: Float[Array, "..."], dtype: str) -> Float[Array, "...
     Returns:
         An array of the kernel's shape, times sqrt(columns / rows) if there are more columns, as in Muon's source.
     """
+    # `optax.contrib.muon` gives the same updates, but a training step of `base` takes 1.07 times as long with it: the
+    # median of 25 alternating pairs, on one core of an AMD EPYC, with jax 0.10.2 and optax 0.2.8. Each of its steps
+    # multiplies the tall matrix. Here the steps' polynomials of the small Gram matrix are multiplied first.
 
     def multiply(left, right, contracted=((1,), (0,))):
         left, right = left.astype(dtype), right.astype(dtype)

@@ -1,8 +1,7 @@
 """Pages as people photograph and scan them: a digit of MNIST or of a font, on paper that makes it hard to read.
 
-Preprocessing is judged on these fonts, MNIST's test images and the second half of scikit-learn's `load_digits`. It was
-tuned on other fonts, MNIST's training images and the first half. The fonts are Matplotlib's and Debian's (see
-experiments/studies/drawings.py).
+Preprocessing is tested on these fonts of Matplotlib, MNIST's test images and the second half of scikit-learn's
+`load_digits`. It was tuned on other fonts, MNIST's training images and the first half.
 """
 
 import io
@@ -13,14 +12,9 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-OWN, DEBIAN = Path(matplotlib.get_data_path(), "fonts", "ttf"), Path("/usr/share/fonts")
-JUDGING = (
-    *(OWN / f"{name}.ttf" for name in ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSerif", "cmr10")),
-    *(DEBIAN / f"opentype/bwht/BecauseWe{name}-Regular.otf" for name in ("Connect", "Create")),
-    DEBIAN / "truetype/humor-sans/Humor-Sans.ttf",
-    DEBIAN / "truetype/kiloji/kiloji_p.ttf",
-    DEBIAN / "truetype/rufscript/Rufscript010.ttf",
-    DEBIAN / "truetype/sjfonts/SteveHand.ttf",
+FONTS = tuple(
+    Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf")
+    for name in ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSerif", "cmr10")
 )
 KINDS = ("plain", "gradient", "shadow", "ruled", "squared", "pencil", "jpeg", "corner", "turned")
 
