@@ -178,12 +178,13 @@ def interleave(turns: dict[Any, Callable[[], Any]], rounds: int) -> dict[Any, li
 
 def operations(work: Work) -> int:
     """Return the additions and multiplications of a step, of an evaluation, or of a product."""
+    from mnistsum.models import abstract_model  # loads JAX
     from mnistsum.models.summary import count_multiply_adds  # loads JAX
 
     if work.config is None:
         return 2 * PRODUCT**3
     images = 3 * work.config.training.batch_size if work.trains else work.amount
-    return 2 * count_multiply_adds(work.config.model) * images
+    return 2 * count_multiply_adds(abstract_model(work.config.model)) * images
 
 
 def time_row(work: Work, data: Any, size: Size) -> dict[str, Any]:

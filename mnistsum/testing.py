@@ -45,7 +45,7 @@ def check(config: ModelConfig, parameters: int | None = None) -> None:
         >>> check_shapes(ModelConfig(classifier="mlp", widths=(8,)))  # `check` runs this and eight more
     """
     if parameters is not None:
-        found = count_parameters(config)
+        found = count_parameters(abstract_model(config))
         assert found == parameters, f"expected {parameters:,} parameters, found {found:,}"
     for one in CHECKS:
         one(config)

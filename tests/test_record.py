@@ -215,13 +215,10 @@ def tiny():
 
 def test_a_warning_names_a_parameter_that_no_gradient_reaches_and_the_faulty_jaxlib(tiny, monkeypatch):
     monkeypatch.setattr(record, "version", lambda _: "0.10.2")
-    counted = []
-    monkeypatch.setattr(record, "count_multiply_adds", counted.append)  # warns of a while_loop
     checked, unreached, faulty = check_own(tiny("model.classifier=unused"))
     assert checked == "smoke: checked shapes, independence, digit_ignores_number, keys, objective"
     assert unreached == "warning: smoke: no gradient reaches classifier.unused"
     assert faulty.startswith("warning: jaxlib 0.10.2 miscompiles")
-    assert counted
 
 
 @pytest.mark.parametrize(

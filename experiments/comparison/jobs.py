@@ -11,7 +11,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import filelock
 import submitit
@@ -24,6 +24,7 @@ from experiments.training.folder import read_finished
 from experiments.training.record import differences
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import say
+from mnistsum.config import Config
 from mnistsum.errors import InputError, first_line
 from mnistsum.files import write_whole
 from mnistsum.registry import load_file
@@ -35,7 +36,11 @@ WAITING = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQU
 class JobSpec(NamedTuple):
     """What one job trains: some seeds of a config."""
 
-    contestant: Contestant
+    config: Config
+    record: dict[str, dict[str, str]]  # of what decides its runs
+    command: str
+    tuned: bool
+    output: Path
     folders: dict[int, Path]  # by seed; each exists once its run has ended
     own: tuple[Path, ...]  # all users' files of the comparison
 
@@ -59,15 +64,15 @@ def train_in_jobs(
     specs = []
     for contestant in compared:
         folders = list(contestant.runs(seeds).folders.items())
-        # A job loads the images and traces the programs itself.
-        sent = contestant._replace(experiment=contestant.experiment._replace(data=cast(Any, None), advance=None))
+        experiment = contestant.experiment
+        about = experiment.config, experiment.record, experiment.command, contestant.tuned, contestant.output
         parts = [dict(folders[i : i + size]) for i in range(0, len(folders), size)]
-        specs += [JobSpec(sent, part, own) for part in parts]
+        specs += [JobSpec(*about, part, own) for part in parts]
     existed = {folder for spec in specs for folder in spec.folders.values() if folder.exists()}
 
     def on_finished(spec: JobSpec, seed: int) -> None:
         folder = spec.folders[seed]
-        console.run_line(spec.contestant.experiment.config.name, seed, read_finished(folder).summary, folder in existed)
+        console.run_line(spec.config.name, seed, read_finished(folder).summary, folder in existed)
         update_progress(advance=1, description=f"{len(specs)} jobs")
 
     for spec in specs:
@@ -76,7 +81,7 @@ def train_in_jobs(
     say(f"jobs: {len(specs)}, finished {sum(not spec.missing() for spec in specs)}; logs in {jobs.executor.folder}")
     failed = jobs.wait(specs, on_finished)
     for spec in failed:
-        say(f"{spec.contestant.experiment.config.name}, seeds {spec.missing()}: {jobs.explain(spec)}")
+        say(f"{spec.config.name}, seeds {spec.missing()}: {jobs.explain(spec)}")
     if failed:
         raise OSError(f"{len(failed)} of {len(specs)} jobs ended without results; --retry-failed submits them again")
 
@@ -88,9 +93,8 @@ def run_job(spec: JobSpec) -> None:
     set_up_compiler()
     for file in spec.own:
         load_file(file)
-    expected, tuned, output = spec.contestant
-    (contestant,) = contestants.prepare_contestants([expected.config], tuned, output, expected.command)
-    if changed := differences(expected.record, contestant.experiment.record):
+    (contestant,) = contestants.prepare_contestants([spec.config], spec.tuned, spec.output, spec.command)
+    if changed := differences(spec.record, contestant.experiment.record):
         raise InputError(f"not the run that was asked for: {'; '.join(changed)}; submit from a machine of this kind")
     contestants.fit_contestant(contestant, list(spec.folders), lambda **_: None)
 

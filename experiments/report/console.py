@@ -9,7 +9,6 @@ from experiments.training.fit import Run, Stop, evaluated_split
 from experiments.training.folder import Finished
 from experiments.training.record import Experiment, cores, cores_of, hardware
 from mnistsum.app.console import console, say, score_table
-from mnistsum.models.summary import count_multiply_adds, count_parameters, summarize
 
 
 def introduce(experiment: Experiment) -> None:
@@ -24,11 +23,11 @@ def introduce(experiment: Experiment) -> None:
     table = Table("layer", "kind", "output", "parameters", "multiply-adds", box=None, header_style="bold")
     for column in table.columns[2:]:
         column.justify = "right"
-    for row in summarize(config.model):
+    for row in experiment.layers:
         numbers = [f"{number:,}" if number else "" for number in (row.parameters, row.multiply_adds)]
         table.add_row(row.name, row.kind, "x".join(map(str, row.shape)), *numbers)
     table.add_section()
-    totals = count_parameters(config.model), count_multiply_adds(config.model)
+    totals = [sum(column) for column in zip(*(row[-2:] for row in experiment.layers), strict=True)]
     table.add_row("total", "", "", *(f"{total:,}" for total in totals), style="bold")
     console.print(table)
     if config.name == "base":

@@ -19,7 +19,6 @@ from mnistsum.config import Config, ObjectiveConfig
 from mnistsum.data import digest
 from mnistsum.devices import replicated_sharding
 from mnistsum.evaluation import SCORES, best_permutation, evaluate, labeled_logits, lower_evaluation, score
-from mnistsum.models import abstract_model
 from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.seeds import compile_advance_seeds, devices_for, init_seeds, unstack
 from mnistsum.storage import CHECKPOINTS, Weights, save_checkpoint
@@ -349,7 +348,8 @@ def _place(experiment: Experiment, seeds: list[int], state: TrainState | None) -
         return init_seeds(spec, seeds, images)
     keys = split_keys(seeds[0])
     if state is None:
-        state = jax.jit(init_state, static_argnums=0)(spec, keys, experiment.initial)
+        given = () if experiment.initial is None else (experiment.initial,)
+        state = jax.jit(init_state, static_argnums=0)(spec, keys, *given)
     return jax.device_put((keys, state, images), replicated_sharding(spec.devices))
 
 
@@ -368,8 +368,7 @@ def _compile(experiment: Experiment, seeds: int) -> tuple[Future, Future]:
         return (experiment.advance if spec.devices == 1 else lower_training(spec, n)[1]).compile()
 
     def compile_evaluation() -> None:
-        model = abstract_model(experiment.config.model)
-        lower_evaluation(experiment.config.data, model, spec.devices).compile()
+        lower_evaluation(experiment.config.data, experiment.model, spec.devices).compile()
 
     pool = ThreadPoolExecutor(1)
     futures = pool.submit(compile_advance), pool.submit(compile_evaluation)

@@ -22,7 +22,7 @@ from mnistsum.devices import resolve_dtype
 from mnistsum.errors import InputError
 from mnistsum.evaluation import describe_evaluation
 from mnistsum.models import Model, abstract_model
-from mnistsum.models.summary import count_multiply_adds, count_parameters
+from mnistsum.models.summary import Row, summarize
 from mnistsum.predict import load_pretrained
 from mnistsum.programs import digest_program, settings, versions
 from mnistsum.storage import first_difference, name_arrays
@@ -43,6 +43,8 @@ class Experiment(NamedTuple):
     config: Config  # its seed is ignored
     spec: Spec
     data: Data
+    model: Model  # with a shape and a type in place of each array
+    layers: tuple[Row, ...]  # of the model
     advance: Any  # `mnistsum.train.advance`, lowered for one device
     evaluation: dict[str, str]  # of `describe_evaluation`
     record: dict[str, dict[str, str]]  # of what decides a run besides its config
@@ -50,7 +52,9 @@ class Experiment(NamedTuple):
     initial: Model | None = None  # the weights that a run begins from; None: its seed draws them
 
 
-def prepare(config: Config, command: str, data: "Data | Experiment | None" = None, init: str | None = None):
+def prepare(
+    config: Config, command: str, data: "Data | Experiment | None" = None, init: str | None = None
+) -> Experiment:
     """Return the experiment of a config.
 
     Its programs are traced here, before anything is written, so a wrong name or a fault in a user's network, objective
@@ -75,7 +79,8 @@ def prepare(config: Config, command: str, data: "Data | Experiment | None" = Non
     spec = make_spec(config, n)
     initial = None if init is None else _load_initial(config, init)
     begin, advance = lower_training(dataclasses.replace(spec, devices=1), n)  # runs may move to other devices
-    evaluation = describe_evaluation(config.data, trained_model(begin.out_info))
+    model = trained_model(begin.out_info)
+    evaluation = describe_evaluation(config.data, model)
     record = {
         "program": {
             "initialization": digest_program(begin),
@@ -88,7 +93,7 @@ def prepare(config: Config, command: str, data: "Data | Experiment | None" = Non
     }
     if initial is not None:
         record["settings"]["init"] = digest(jax.tree.leaves(initial))
-    return Experiment(config, spec, data, advance, evaluation, record, command, initial)
+    return Experiment(config, spec, data, model, summarize(model), advance, evaluation, record, command, initial)
 
 
 def prepare_all(configs: list[Config], command: str) -> list[Experiment]:
@@ -151,8 +156,8 @@ def describe_run(experiment: Experiment, mode: str, log: str | None = None) -> d
         "cores": cores(),
         "mode": mode,
         "log": log,
-        "parameters": count_parameters(experiment.config.model),
-        "multiply_adds": count_multiply_adds(experiment.config.model),
+        "parameters": sum(row.parameters for row in experiment.layers),
+        "multiply_adds": sum(row.multiply_adds for row in experiment.layers),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
@@ -192,7 +197,6 @@ def check_own(config: Config) -> list[str]:
     names = ", ".join(check.__name__.removeprefix("check_") for check in (*testing.QUICK, testing.check_objective))
     lines = [f"{config.name}: checked {names}"]
     lines += [f"warning: {config.name}: no gradient reaches {name}" for name in testing.unreached(config)]
-    count_multiply_adds(config.model)  # which warns of a while_loop, also where finished runs are only shown
     if version("jaxlib") == "0.10.2" and jax.default_backend() == "cpu":
         lines.append(
             "warning: jaxlib 0.10.2 miscompiles some reductions of large matrix products for CPUs (jax-ml/jax#39103): "

@@ -4,15 +4,13 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Iterable
-from functools import cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mnistsum.config import ModelConfig
-from mnistsum.models import Model, abstract_model, parameters
+from mnistsum.models import Model, parameters
 
 
 class Row(NamedTuple):
@@ -25,16 +23,16 @@ class Row(NamedTuple):
     multiply_adds: int  # for one image and one number
 
 
-@cache
-def summarize(config: ModelConfig) -> tuple[Row, ...]:
-    """Return the model's layers in the order of the computation; each column adds up to the model's total.
+def summarize(model: Model) -> tuple[Row, ...]:
+    """Return a model's layers in the order of the computation; each column adds up to the model's total.
 
-    A layer has one row, however often it is called.
+    A layer has one row, however often it is called. The model may hold only shapes.
 
     Examples:
         >>> from mnistsum.config import ModelConfig
+        >>> from mnistsum.models import abstract_model
         >>> from mnistsum.models.summary import summarize
-        >>> for row in summarize(ModelConfig(classifier="mlp", widths=(32,))):
+        >>> for row in summarize(abstract_model(ModelConfig(classifier="mlp", widths=(32,)))):
         ...     print(row.name, row.kind, row.shape, row.parameters)
         classifier.hidden.0 Dense (32,) 25120
         classifier.output Dense (10,) 330
@@ -44,8 +42,8 @@ def summarize(config: ModelConfig) -> tuple[Row, ...]:
         adder.output Dense (19,) 2451
         adder Concat (19,) 0
     """
-    rows, equations = _trace(config, 1)
-    of_two, _ = _trace(config, 2)
+    rows, equations = _trace(model, 1)
+    of_two, _ = _trace(model, 2)
     work = Counter()
     for equation in equations:
         scopes = reversed(str(equation.source_info.name_stack).split("/"))
@@ -59,34 +57,34 @@ def summarize(config: ModelConfig) -> tuple[Row, ...]:
     return tuple(map(finish, rows.values()))
 
 
-@cache
-def count_parameters(config: ModelConfig) -> int:
-    """Return the number of trainable parameters.
+def count_parameters(module: nnx.Module) -> int:
+    """Return the number of trainable parameters of a model or of a layer.
 
     Examples:
         >>> from mnistsum.config import ModelConfig
+        >>> from mnistsum.models import abstract_model
         >>> from mnistsum.models.summary import count_parameters
-        >>> count_parameters(ModelConfig(classifier="reference"))
+        >>> count_parameters(abstract_model(ModelConfig(classifier="reference")))
         6384925
     """
-    return _count(abstract_model(config))
+    return sum(leaf.size for leaf in jax.tree.leaves(parameters(module)))
 
 
-def count_multiply_adds(config: ModelConfig) -> int:
+def count_multiply_adds(model: Model) -> int:
     """Return the multiply-adds of matrix products and convolutions in a forward pass of one image and one number.
 
     If the network holds a `while_loop`, whose length is unknown, it is at least that many, and a warning says so.
     """
-    return sum(row.multiply_adds for row in summarize(config))
+    return sum(row.multiply_adds for row in summarize(model))
 
 
-def _trace(config: ModelConfig, batch: int) -> tuple[dict[str, Row], list[Any]]:
+def _trace(model: Model, batch: int) -> tuple[dict[str, Row], list[Any]]:
     """Return rows by name, with shapes of the whole batch, and the traced equations, with names of rows as scopes."""
     rows: dict[str, Row] = {}
 
     def watch(name: str, layer: nnx.Module) -> None:
         """Make a layer's calls add its row; it keeps its attributes, which the network may read."""
-        kind, size = type(layer), _count(layer)
+        kind, size = type(layer), count_parameters(layer)
 
         def call(self, *inputs, **named):
             with jax.named_scope(name):
@@ -104,11 +102,7 @@ def _trace(config: ModelConfig, batch: int) -> tuple[dict[str, Row], list[Any]]:
         model.add(*model.classify(image), number)
 
     inputs = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((batch, 28, 28, 1), (batch, 10)))
-    return rows, jax.make_jaxpr(forward)(abstract_model(config), *inputs).eqns
-
-
-def _count(module: nnx.Module) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(parameters(module)))
+    return rows, jax.make_jaxpr(forward)(model, *inputs).eqns
 
 
 def multiply_adds(equations: Iterable[Any]) -> int:
