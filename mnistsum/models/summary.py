@@ -114,7 +114,7 @@ def _count(module: nnx.Module) -> int:
 def multiply_adds(equations: Iterable[Any]) -> int:
     """Return the multiply-adds of the matrix products and convolutions in the equations of a jaxpr.
 
-    The body of a scan counts as often as it runs, and that of a while loop once. Of branches, only the costliest counts.
+    A scan's body counts as often as it runs, and a while loop's once. Of branches, only the costliest counts.
     """
     total = 0
     for equation in equations:
