@@ -48,11 +48,6 @@ CUT = replace(MLP, adder_input="probabilities", adder_gradient=False)
 NORMED = ModelConfig(classifier="lenet5_bn", widths=EXPECTED["lenet5_bn"].widths)
 
 
-def named(value) -> str:
-    is_config = isinstance(value, ModelConfig)
-    return f"{value.classifier}+{value.adder}-{value.adder_input}" if is_config else value.__name__
-
-
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_a_classifier_has_its_shapes_parameters_and_multiply_adds(name):
     expected, config = EXPECTED[name], ModelConfig(classifier=name, adder="shift")
@@ -89,7 +84,7 @@ def test_a_classifier_has_its_logits(mnist, name):
             for config in (*PAIRS, CUT, replace(MLP, adder_input="log_probabilities"))
         ),
     ],
-    ids=named,
+    ids=lambda value: getattr(value, "__name__", None) or f"{value.classifier}+{value.adder}",
 )
 def test_the_contract_holds(check, config):
     check(config)

@@ -16,13 +16,17 @@ PARAMS = {name: jnp.ones(shape) for name, shape in SHAPES.items()}
 GRADIENT = {name: jax.random.normal(jax.random.key(0), shape) for name, shape in SHAPES.items()}
 
 
+def last_update(params, gradients, **fields):
+    rule = optimizer(OptimizerConfig(**({"schedule": "constant", "learning_rate": 0.1} | fields)), 100)
+    state, step = rule.init(params), jax.jit(rule.update)
+    for gradient in gradients:
+        updates, state = step(gradient, state, params)
+    return updates
+
+
 def update(*lengths, **fields):
     """Return the last update for gradients of these lengths, one after the other."""
-    rule = optimizer(OptimizerConfig(**({"schedule": "constant", "learning_rate": 0.1} | fields)), 100)
-    state, step = rule.init(PARAMS), jax.jit(rule.update)
-    for length in lengths or (1,):
-        updates, state = step(jax.tree.map(lambda leaf, by=length: by * leaf, GRADIENT), state, PARAMS)
-    return updates
+    return last_update(PARAMS, [jax.tree.map(lambda g, by=by: by * g, GRADIENT) for by in lengths or (1,)], **fields)
 
 
 def assert_updates(found, of_gradient, rtol=1e-5, atol=1e-7):
@@ -56,14 +60,9 @@ def test_muon_is_that_of_optax_which_uses_longer_products():
     chex.assert_trees_all_close(update(name="muon", weight_decay=0.5), expected, rtol=1e-4, atol=1e-5)
 
 
-def orthogonalized(*gradients, **fields):
+def orthogonalized(*gradients, momentum=0.0, **fields):
     """Return minus the last of Muon's updates for a matrix."""
-    fields = {"learning_rate": 1.0, "momentum": 0.0, "schedule": "constant"} | fields
-    rule = optimizer(OptimizerConfig(**fields), 100)
-    state = rule.init(gradients[0])
-    for gradient in gradients:
-        found, state = jax.jit(rule.update)(gradient, state, gradient)
-    return -found
+    return -last_update(gradients[0], gradients, learning_rate=1.0, momentum=momentum, **fields)
 
 
 def test_muon_has_nesterovs_momentum_rounds_operands_to_bfloat16_and_leaves_zero():

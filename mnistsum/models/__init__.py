@@ -79,7 +79,7 @@ class Model(nnx.Module):
 
 
 def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
-    """Return a freshly initialized model in evaluation mode; `jax.vmap` over keys stacks one per key.
+    """Return a freshly initialized model in evaluation mode; `jax.vmap` over keys stacks a model for each key.
 
     Raises:
         InputError: if the network holds variables that training cannot carry.
@@ -179,7 +179,7 @@ def _random_streams(model: nnx.Module) -> list[Any]:
 
 
 def _check_variables(model: Model) -> None:
-    """Raise InputError if a variable is one that training would lose, is not float32, or is shared by two layers."""
+    """Raise InputError if training would lose a variable, or if one is not float32 or belongs to two layers."""
     owners: dict[int, str] = {}
     for path, node in jax.tree.leaves_with_path(model, is_leaf=lambda node: isinstance(node, nnx.Variable)):
         name = jax.tree_util.keystr(path, simple=True, separator=".")

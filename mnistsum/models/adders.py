@@ -1,7 +1,7 @@
 """Adders: from features, digit logits and number to 19 sum logits. Each class takes (config, features, rngs).
 
-An adder may have a method `penalty(features, digit, number)`, a scalar that is added to the loss. No class here uses
-another: the record of a network leaves out those that it does not use.
+An adder may have a method `penalty(features, digit, number)`, a scalar that is added to the loss. No class here may
+use another, because the record of a network covers only the class of its own adder.
 """
 
 from typing import Any
@@ -22,16 +22,16 @@ FLOOR = -100.0  # the log-probability of an impossible sum: finite, because -inf
 
 
 class Join(nnx.Module):
-    """Concatenates vectors along the last axis; a module so that its width gets a row in the summary."""
+    """Concatenates vectors along the last axis. It is a module so that the summary shows its width."""
 
     def __call__(self, *vectors: Float[Array, "batch _"]) -> Float[Array, "batch joined"]:
         return jnp.concatenate(vectors, -1)
 
 
 class Concat(nnx.Module):
-    """The write-up's adder: digit and number, 20 wide, through one hidden layer. The features are not used.
+    """The write-up's adder: a hidden layer on digit and number, 20 wide. It does not use the features.
 
-    The config sets how the digit enters: as raw logits (the write-up's), log-probabilities or probabilities.
+    The config sets how the digit enters: as raw logits (as in the write-up), log-probabilities or probabilities.
     """
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
@@ -60,7 +60,7 @@ class Bilinear(nnx.Module):
 
 
 class Direct(nnx.Module):
-    """The classifier's features and the number through one hidden layer; the digit is bypassed."""
+    """A hidden layer on the classifier's features and the number. It does not use the digit."""
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
         self.join = Join()
@@ -72,7 +72,7 @@ class Direct(nnx.Module):
 
 
 class Shift(nnx.Module):
-    """Shifts the digit's log-probabilities by the number, without parameters: given the digit, the sum is exact."""
+    """Shifts the digit's log-probabilities by the number. It has no parameters and is exact, given the digit."""
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
         pass
@@ -86,8 +86,8 @@ class Shift(nnx.Module):
 class LearnedShift(nnx.Module):
     """Shifts the digit's probabilities by a learned distribution over 0-9, one for each number: 100 parameters.
 
-    p(sum | image, number) = sum over d of p(d | image) p(shift = sum - d | number). Nothing says that the shift is the
-    number, but what is learned about a number with one digit holds for all digits.
+    p(sum | image, number) = sum over d of p(d | image) p(shift = sum - d | number). The adder has to learn that the
+    shift is the number, but what it learns about a number with one digit holds for all digits.
     """
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):

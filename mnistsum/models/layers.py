@@ -1,7 +1,7 @@
 """Layers shared by the architectures. Feature maps are [channels, height, width, batch].
 
-With the batch innermost, the shifted views of a convolution, norms and pools move whole rows of memory and fill the
-CPU's vectors; an accelerator's compiler chooses its own layout.
+With the batch innermost, convolutions, norms and pools on the CPU move whole rows of memory and use its vector units
+fully. An accelerator's compiler chooses its own layout.
 """
 
 import math
@@ -120,7 +120,7 @@ def max_pool(
 ) -> Float[Array, "channels height//2 width//2 batch"]:
     """Return the maximum of each 2x2 square; an odd last row or column is dropped.
 
-    Written as maxima of four views because the gradient of XLA's pooling is a scatter, which is slow on the CPU.
+    It is written as maxima of four views because the gradient of XLA's pooling is a scatter, which is slow on the CPU.
     """
     return reduce(jnp.maximum, _squares(maps))
 

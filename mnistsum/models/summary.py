@@ -73,13 +73,13 @@ def count_parameters(module: nnx.Module) -> int:
 def count_multiply_adds(model: Model) -> int:
     """Return the multiply-adds of matrix products and convolutions in a forward pass of one image and one number.
 
-    If the network holds a `while_loop`, whose length is unknown, it is at least that many, and a warning says so.
+    If the network holds a `while_loop`, whose length is unknown, this is a lower bound, and a warning says so.
     """
     return sum(row.multiply_adds for row in summarize(model))
 
 
 def _trace(model: Model, batch: int) -> tuple[dict[str, Row], list[Any]]:
-    """Return rows by name, with shapes of the whole batch, and the traced equations, with names of rows as scopes."""
+    """Return rows by name, with shapes of the whole batch, and the traced equations, whose scopes are names of rows."""
     rows: dict[str, Row] = {}
 
     def watch(name: str, layer: nnx.Module) -> None:
@@ -108,7 +108,7 @@ def _trace(model: Model, batch: int) -> tuple[dict[str, Row], list[Any]]:
 def multiply_adds(equations: Iterable[Any]) -> int:
     """Return the multiply-adds of the matrix products and convolutions in the equations of a jaxpr.
 
-    The body of a scan counts by its length, that of a while loop once, and only the costliest branch counts.
+    A scan's body counts as often as it runs, and a while loop's once. Of branches, only the costliest counts.
     """
     total = 0
     for equation in equations:

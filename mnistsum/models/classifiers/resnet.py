@@ -10,7 +10,7 @@ from mnistsum.types import DigitLogits, Features, Images
 
 
 class Block(nnx.Module):
-    """Norm, ReLU and convolution, twice, added to the input or, if shapes change, to a projection of the first ReLU."""
+    """Norm, ReLU and convolution, twice, added to the input. If shapes change, the first ReLU is projected instead."""
 
     def __init__(self, config: ModelConfig, inputs: int, outputs: int, rngs: nnx.Rngs, stride: int):
         self.norm1, self.conv1 = Norm(inputs, rngs), Conv(config, (3, 3, inputs, outputs), rngs, stride)
