@@ -12,8 +12,9 @@ from experiments.comparison.measures import spread
 from experiments.comparison.tables import format_spread, markdown
 from experiments.training.fit import Plan
 from experiments.training.folder import Finished
+from experiments.training.pool import fit_missing
 from experiments.training.record import prepare
-from experiments.training.reuse import fit_missing, locate_runs
+from experiments.training.reuse import locate_runs
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.program import Parser
 from mnistsum.errors import InputError
@@ -60,6 +61,7 @@ def parser() -> Parser:
     parser.add_argument("--seeds", type=int, default=1, help="how many, from seed 0 on")
     parser.add_argument("--config", default="base", help="a config, a variant of one, or your own .py file")
     parser.add_argument("--runs", type=Path, default="runs/addition", help="where the runs' folders are")
+    cli.add_workers(parser)
     parser.add_argument("--output", type=Path, help="a .jsonl file for a line per seed; a table is put beside it")
     return parser
 
@@ -75,7 +77,8 @@ def command(arguments: list[str]) -> int:
     set_up_compiler()
     experiment = prepare(config, cli.format_command("addition", arguments))
     labels = np.asarray(experiment.data.test.labels)
-    for run, reused in fit_missing(locate_runs(options.runs, experiment, range(options.seeds)), ONCE):
+    run_set = locate_runs(options.runs, experiment, range(options.seeds))
+    for _, run, reused in fit_missing([run_set], ONCE, options.workers):
         scores, seed = score_sums(run, labels), run.config.seed
         seconds = f"{run.summary['train_seconds']:.0f} s{' (reused)' if reused else ''}"
         print(

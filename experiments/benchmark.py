@@ -86,7 +86,7 @@ def our_training(config: Config, data: Any, seeds: int = 0) -> Turn:
         program = compile_advance_seeds(spec, n, seeds)
         keys, state, split = init_seeds(spec, range(seeds), split)
     else:
-        program = experiment.advance.compile()
+        program = experiment.programs["training"].compile()
         keys, split = split_keys(0), jax.device_put(split)
         state = jax.jit(init_state, static_argnums=0)(spec, keys)
     step = 0

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import os
 import re
 import shlex
 import sys
@@ -55,6 +56,17 @@ class ConfigParser(Parser):
 def parser(program: str, description: str | None) -> Parser:
     """Return the parser of a program that takes configs and overrides."""
     return ConfigParser(prog=f"python -m experiments.{program}", description=description)
+
+
+def add_workers(parser: Parser) -> None:
+    """Add the option that says how many runs are trained at the same time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=cores,
+        help="on CPUs, runs to train at the same time, each on one core, with about 0.7 GB; 0: in this process",
+    )
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -25,8 +25,9 @@ def parser() -> Parser:
     parser.add_argument("--output", type=Path, default="runs/compare", help="folder of runs/ and of each comparison")
     parser.add_argument("--tune", action="store_true", help="first choose each learning rate on validation images")
     parser.add_argument("--dry-run", action="store_true", help="print runs and device time, measured, then exit")
-    parser.add_argument("--submit", choices=("local", "slurm"), help="train in jobs: local processes, or SLURM")
+    parser.add_argument("--submit", choices=("slurm",), help="train in jobs of SLURM")
     parser.add_argument("--seeds-per-job", type=int, default=10, help="of one config, with --submit; with --tune, all")
+    cli.add_workers(parser)
     parser.add_argument("--retry-failed", action="store_true", help="submit jobs again that ended without a result")
     return parser
 

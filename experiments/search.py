@@ -29,6 +29,7 @@ def parser() -> Parser:
         "--validation", type=int, default=10_000, help="number of validation images, which are not trained on"
     )
     parser.add_argument("--runs", type=Path, default="runs/search", help="where the runs' folders are")
+    cli.add_workers(parser)
     return parser
 
 
@@ -42,9 +43,10 @@ def command(arguments: list[str]) -> int:
 
     from experiments.comparison.recipe_table import rank_recipes  # JAX loads only for a valid command line
     from experiments.report.console import accuracies  # loads JAX
-    from experiments.training import reuse  # loads JAX
     from experiments.training.fit import VALIDATED  # loads JAX
+    from experiments.training.pool import fit_missing  # loads JAX
     from experiments.training.record import check_own, prepare_all  # loads JAX
+    from experiments.training.reuse import locate_runs  # loads JAX
     from mnistsum.app.compiler import set_up_compiler  # loads JAX
     from mnistsum.app.console import say  # loads JAX
 
@@ -54,12 +56,12 @@ def command(arguments: list[str]) -> int:
     for note in [note for config in configs.values() for note in check_own(config)]:
         say(note)
     runs: dict[str, list[Any]] = {recipe: [] for recipe in configs}
-    for recipe, experiment in zip(configs, prepared, strict=True):
-        run_set = reuse.locate_runs(options.runs, experiment, range(options.seeds))
-        for run, _ in reuse.fit_missing(run_set, VALIDATED):
-            say(f"{recipe}, seed {run.config.seed}: {accuracies(run.summary['validation'])}")
-            runs[recipe].append(run)
-    table = rank_recipes(runs)
+    run_sets = [locate_runs(options.runs, experiment, range(options.seeds)) for experiment in prepared]
+    for i, run, _ in fit_missing(run_sets, VALIDATED, options.workers):
+        recipe = options.recipes[i]
+        say(f"{recipe}, seed {run.config.seed}: {accuracies(run.summary['validation'])}")
+        runs[recipe].append(run)
+    table = rank_recipes({recipe: sorted(group, key=lambda run: run.config.seed) for recipe, group in runs.items()})
     write_whole(options.output.with_name(f"{options.output.name}.md"), table)
     print(table)
     return 0

@@ -16,7 +16,7 @@ from mnistsum.errors import InputError
 from mnistsum.models import Model, rebuilt
 from mnistsum.models.adders import ADDS_UP
 from mnistsum.objective import negative_log_likelihood
-from mnistsum.programs import digest_program, settings, versions
+from mnistsum.programs import describe_program
 from mnistsum.types import DigitLogits, Evaluation, Features, Split
 
 BATCH_SIZE = 100  # images at a time
@@ -138,11 +138,8 @@ def lower_evaluation(config: DataConfig, model: Model, devices: int = 1) -> Any:
 
 
 def describe_evaluation(config: DataConfig, model: Model) -> dict[str, str]:
-    """Return what decides a model's answers, besides its weights: a digest of the program, versions and settings.
-
-    The model may hold only shapes.
-    """
-    return {"program": digest_program(lower_evaluation(config, model)), **versions(), **settings()}
+    """Return what decides a model's answers besides its weights, which may be only shapes."""
+    return describe_program(lower_evaluation(config, model))
 
 
 def labeled_logits(evaluation: Evaluation, labels: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -37,8 +37,8 @@ def describe(config: Config, temperatures: Temperatures | None) -> dict[str, str
 def to_stablehlo(config: Config, model: Model, temperatures: Temperatures | None = None) -> bytes:
     """Return serialized StableHLO for every platform; `jax.export.deserialize(data).call(images, numbers)` runs it.
 
-    Its convolutions are written for the kind of device that exports it (`mnistsum.models.layers.Conv`): export on the kind that will run
-    it, as others may take longer or round differently.
+    Convolutions are written for the kind of device that exports (`mnistsum.models.layers.Conv`). Export on the kind
+    that will run the graph, as others may take longer or round differently.
 
     Examples:
         >>> import jax, numpy as np

@@ -77,6 +77,11 @@ def loaded_files() -> dict[str, str]:
     return {name: hashlib.sha256(source).hexdigest()[:16] for name, source in sorted(sources.items())}
 
 
+def loaded_paths() -> list[Path]:
+    """Return the users' files that were loaded, in that order."""
+    return list(_loaded)
+
+
 def own_names() -> list[str]:
     """Return the names that users' files have added."""
     return [name for kind, known in KINDS.items() for name in known if name not in SHIPPED[kind]]

@@ -82,6 +82,13 @@ def bits(folder: Path) -> dict[str, object]:
     }
 
 
+def bits_of_runs(folder: Path) -> dict[str, list[bytes]]:
+    """Return the weights and predictions of each finished run in a folder of runs."""
+    runs = {path.name: [path / "predictions.npz", path / "weights.safetensors"] for path in folder.iterdir()}
+    digests = {name: json.loads((folder / name / "summary.json").read_text())["weights"].encode() for name in runs}
+    return {name: [paths[0].read_bytes(), digests[name]] for name, paths in runs.items()}
+
+
 def write_set(folder: Path, train: int = 40, test: int = 20) -> Path:
     """Write a valid set of random images, as IDX files."""
     folder.mkdir(exist_ok=True)

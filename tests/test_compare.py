@@ -33,7 +33,18 @@ class Doubled(MLP):
 
 """
 CONFIGS = ("smoke", "wide.py")
-OPTIONS = ("--output", "out", "--seeds", 2, "training.epochs=2", "training.batch_size=64", "optimizer.name=sgd", *TINY)
+OPTIONS = (
+    "--output",
+    "out",
+    "--workers",
+    0,
+    "--seeds",
+    2,
+    "training.epochs=2",
+    "training.batch_size=64",
+    "optimizer.name=sgd",
+    *TINY,
+)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +114,7 @@ def test_finished_runs_are_compared_without_training_and_no_other_comparison_is_
     wide.write_text(wide.read_text().replace("MLP}", "Doubled}").replace("CLASS", DOUBLED + "CLASS"))
     with console.capture():
         assert program.command([*runs, "wide.py", "--output", "out"]) == 0
-    assert "wide: checked as it is now, which is not as it was trained: the program" in str(read_comparison(copied))
+    assert "wide: checked as it is now, which is not as it was trained: its program" in str(read_comparison(copied))
     assert all(path.read_bytes() == content for path, content in before.items())
     again, first = (each["rows"][1]["against_first"]["sum"]["mean"] for each in (read_comparison(copied), whole))
     assert again == pytest.approx(-first)
@@ -116,7 +127,7 @@ def test_a_dry_run_says_what_is_missing_and_what_it_costs_and_writes_nothing(com
     with added_names(CLASSIFIERS={"perceptron": MLP}), console.capture() as captured:
         assert program.command([*CONFIGS, *map(str, OPTIONS), "--seeds", "3", "--dry-run"]) == 0
     output = captured.get()
-    assert f"find a difference of {100 * detectable(3, 2, images=64):.2f} points" in output.replace("\n", " ")
+    assert f"a true difference of {100 * detectable(3, 2, images=64):.2f} points" in output.replace("\n", " ")
     rows = [line.split()[:3] for line in output.splitlines()]
     assert rows[-4:-2] == [[name, "3", "2"] for name in ("smoke", "wide")]
     assert sorted(folder.rglob("*")) == before

@@ -1,4 +1,4 @@
-"""Comparisons in jobs: of this machine, and of a real SLURM that the tests start and end."""
+"""Comparisons in jobs of a real SLURM, which the tests start and end."""
 
 import contextlib
 import getpass
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from programs import TINY, compare, finish, start, write_set
+from programs import TINY, compare, start, write_set
 
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
 
@@ -121,11 +121,11 @@ def slurm(tmp_path_factory):
 @pytest.mark.slow
 def test_slurm_jobs_that_end_without_results_are_named_soon_and_a_killed_program_goes_on(slurm, tmp_path):
     write_set(tmp_path / "images", train=576, test=64)
-    arguments = (*CONFIGS, "--submit", "slurm")
+    arguments = (*CONFIGS, "--submit", "slurm", "--workers", 1)
 
     def submitted() -> list[str]:
         """Return the jobs' IDs, that of smoke first."""
-        jobs = sorted((tmp_path / "out" / "jobs" / "slurm").glob("smoke*"), key=lambda path: len(path.name))
+        jobs = sorted((tmp_path / "out" / "jobs").glob("smoke*"), key=lambda path: len(path.name))
         return [path.read_text() for path in jobs]
 
     def are_running() -> bool:
@@ -156,25 +156,3 @@ def test_slurm_jobs_that_end_without_results_are_named_soon_and_a_killed_program
     assert "jobs: 2," in compare(*arguments, cwd=tmp_path)
     assert submitted() == second
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 4
-
-
-@pytest.mark.slow
-def test_two_programs_share_their_jobs_and_a_killed_one_is_named_and_retried(tmp_path, monkeypatch):
-    monkeypatch.setenv("JAX_PLATFORMS", "cuda")  # local jobs see only the CPU
-    write_set(tmp_path / "images", train=576, test=64)
-    arguments = (*CONFIGS, "--submit", "local", "--seeds-per-job", 1)
-    jobs = tmp_path / "out" / "jobs" / "local"
-    both = [start(*arguments, program="compare", cwd=tmp_path) for _ in range(2)]
-    wait_until(lambda: any(path.read_text() for path in jobs.glob("smoke-adder*-1")), 120)
-    (job,) = jobs.glob("smoke-adder*-1")
-    os.kill(int(job.read_text()), signal.SIGTERM)
-    for process in both:
-        output, errors = finish(process, status=1)
-        assert "smoke-adder-shift, seeds [1]: ended: " in output
-        assert errors == "error: 1 of 4 jobs ended without results; --retry-failed submits them again\n"
-    assert len(list((jobs / "logs").glob("*_submitted.pkl"))) == 4
-    assert compare(*arguments, cwd=tmp_path, status=1).count("(reused)") == 3  # nothing is submitted again unasked
-    assert len(list((jobs / "logs").glob("*_submitted.pkl"))) == 4
-    assert compare(*arguments, "--retry-failed", cwd=tmp_path).count("(reused)") == 3
-    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    assert compare(*CONFIGS, cwd=tmp_path).count("(reused)") == 4  # jobs leave the runs that a program would

@@ -129,7 +129,7 @@ def test_a_file_that_patches_a_class_changes_the_program_of_whatever_uses_it(pro
 def test_a_change_is_explained_by_the_users_file(prepared):
     then, now = prepared.record | {"files": {"own.py": "1"}}, prepared.record
     changed = now | {"program": now["program"] | {"training": "other"}}
-    assert differences(prepared.record, changed) == ["the program of training has changed"]
+    assert differences(prepared.record, changed) == ["its program of training has changed"]
     for files, told in (
         ({"own.py": "2"}, "own.py was edited"),
         ({"own.py": "1"}, "own.py was not edited: does it read"),
@@ -137,7 +137,7 @@ def test_a_change_is_explained_by_the_users_file(prepared):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(record.registry, "loaded_files", lambda files=files: files)
             (line,) = differences(then, changed)
-        assert line.startswith(f"the program of training has changed ({told}")
+        assert line.startswith(f"its program of training has changed ({told}")
 
 
 def test_a_call_back_into_python_is_refused(tiny, mnist):

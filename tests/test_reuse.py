@@ -8,7 +8,7 @@ import filelock
 import numpy as np
 import pytest
 
-from experiments.training import reuse
+from experiments.training import pool, reuse
 from experiments.training.fit import COMPARED, VALIDATED
 from experiments.training.folder import CONTENT, LOCK, SUMMARY
 from experiments.training.record import prepare
@@ -32,7 +32,8 @@ def trained(experiment, tmp_path_factory):
 
 
 def train(folder, experiment, seeds=(0, 1), plan=COMPARED):
-    return list(reuse.fit_missing(reuse.locate_runs(folder, experiment, seeds), plan))
+    run_set = reuse.locate_runs(folder, experiment, seeds)
+    return [(run, existed) for _, run, existed in pool.fit_missing([run_set], plan, workers=0)]
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_finished_runs_are_reused_and_only_missing_ones_trained(run_set, experim
         assert {section: run.run[section] for section in experiment.record} == experiment.record
         assert run.summary["test"]["images"] == 64
         assert np.mean(run.predictions["digit"] == experiment.data.test.labels) == run.summary["test"]["digit_accuracy"]
-    assert not list(folder.glob(f"{reuse.TEMPORARY}*"))
+    assert not list(folder.glob(f"{pool.TEMPORARY}*"))
 
 
 def changed(experiment, section, name, value):
@@ -63,7 +64,7 @@ CHANGES = {
         config=override(experiment.config, ["optimizer.momentum=0.5"])
     ),
     "the test images have changed": lambda experiment: changed(experiment, "data", "test", "other"),
-    "the program of training has changed": lambda experiment: changed(experiment, "program", "training", "other"),
+    "its program of training has changed": lambda experiment: changed(experiment, "program", "training", "other"),
     "jaxlib was": lambda experiment: changed(experiment, "versions", "jaxlib", "other"),
     "matmul_precision was None, is highest": lambda experiment: changed(
         experiment, "settings", "matmul_precision", "highest"
@@ -111,7 +112,7 @@ def test_a_flipped_bit_anywhere_or_a_missing_file_is_noticed(run_set, name):
 
 
 def test_what_a_killed_process_left_is_removed_but_not_what_another_trains(tmp_path, experiment):
-    left, in_use = (tmp_path / f"{reuse.TEMPORARY}{name}" for name in ("left", "in-use"))
+    left, in_use = (tmp_path / f"{pool.TEMPORARY}{name}" for name in ("left", "in-use"))
     for folder in (left, in_use):
         folder.mkdir()
         (folder / LOCK).touch()

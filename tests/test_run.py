@@ -179,7 +179,7 @@ def test_an_edit_of_a_users_file_trains_its_config_alone_and_says_why(tmp_path):
     finish(first)  # of the code as it was when it started
     again, _ = finish(start(*command, program="compare"))
     assert "smoke: reusing 2 finished runs\n" in again
-    assert "own: training 2 runs, because the program of training has changed (own.py was edited)\n" in again
+    assert "own: training 2 runs, because its program of training has changed (own.py was edited)\n" in again
     assert again.count("(reused)") == 2
     file.write_text(file.read_text().replace("# call", "# another comment"))
     assert finish(start(*command, program="compare"))[0].count("(reused)") == 4

@@ -7,7 +7,6 @@ from programs import TINY, a_run, write_set
 
 from experiments import cli
 from experiments.comparison import tuning
-from experiments.training import reuse
 from experiments.training.record import prepare
 
 
@@ -28,14 +27,16 @@ def test_rates_are_halved_and_doubled_until_the_best_lies_between_two_that_do_wo
     """The accuracy falls with each doubling away from the peak; only the trials' training is replaced."""
     own = experiment.config.optimizer.learning_rate
 
-    def train(run_set, plan):
-        away = abs(math.log2(run_set.experiment.config.optimizer.learning_rate / own) - peak)
-        scores = {"digit_accuracy": 0.9 - 0.01 * away, "sum_accuracy": 0.8 - 0.01 * away}
-        assert (run_set.experiment.spec.optimizer, plan.tests) == (run_set.experiment.config.optimizer, False)
-        yield a_run()._replace(summary={"validation": scores}), False
+    def train(run_sets, plan, workers):
+        assert (plan.tests, workers) == (False, 0)
+        for i, (tried, _) in enumerate(run_sets):
+            away = abs(math.log2(tried.config.optimizer.learning_rate / own) - peak)
+            scores = {"digit_accuracy": 0.9 - 0.01 * away, "sum_accuracy": 0.8 - 0.01 * away}
+            assert tried.spec.optimizer == tried.config.optimizer
+            yield i, a_run()._replace(summary={"validation": scores}), False
 
-    monkeypatch.setattr(reuse, "fit_missing", train)
-    chosen, how = tuning.tune(experiment, cli.CONFIGS, lambda **_: None)
+    monkeypatch.setattr(tuning, "fit_missing", train)
+    ((chosen, how),) = tuning.tune([experiment], cli.CONFIGS, 0, lambda **_: None)
     assert [trial["learning_rate"] / own for trial in how["trials"]] == [2.0**k for k in tried]
     assert chosen.config.optimizer.learning_rate == own * 2.0**taken
     assert [trial["learning_rate"] for trial in how["trials"] if trial["taken"]] == [own * 2.0**taken]

@@ -10,6 +10,7 @@ from experiments.report import console
 from experiments.training import reuse
 from experiments.training.fit import COMPARED
 from experiments.training.folder import Finished
+from experiments.training.pool import fit_missing
 from experiments.training.record import Experiment, prepare_all
 from experiments.training.reuse import RunSet
 from mnistsum.app.console import say
@@ -59,29 +60,43 @@ def prepare_contestants(configs: Sequence[Config], tuned: bool, output: Path, co
     return contestants
 
 
-def fit_contestant(contestant: Contestant, seeds: Sequence[int], update_progress: Callable[..., None]) -> None:
-    """Train a contestant's missing runs, after tuning it if it is to be tuned."""
-    run_set = contestant.runs(seeds)
-    name, missing = contestant.experiment.config.name, len(run_set.missing())
-    if missing < len(seeds):
-        say(f"{name}: reusing {len(seeds) - missing} finished run{'s' if len(seeds) - missing > 1 else ''}")
-    if reason := reuse.why_missing(run_set):
-        say(f"{name}: training {missing} run{'s' if missing > 1 else ''}, because {reason}")
-    experiment, _ = _tuned(contestant, update_progress)
-    update_progress(description=name)
-    for run, reused in reuse.fit_missing(run_set._replace(experiment=experiment), COMPARED):
+def fit_contestants(
+    contestants: Sequence[Contestant], seeds: Sequence[int], workers: int, update_progress: Callable[..., None]
+) -> None:
+    """Train the missing runs of contestants, after tuning those that are to be tuned."""
+    for contestant in contestants:
+        run_set, name = contestant.runs(seeds), contestant.experiment.config.name
+        missing = len(run_set.missing())
+        if missing < len(seeds):
+            finished = len(seeds) - missing
+            say(f"{name}: reusing {finished} finished run{'s' * (finished > 1)}")
+        if reason := reuse.why_missing(run_set):
+            say(f"{name}: training {missing} run{'s' * (missing > 1)}, because {reason}")
+    run_sets = [run_set for run_set, _ in _tuned(contestants, seeds, workers, update_progress)]
+    for i, run, reused in fit_missing(run_sets, COMPARED, workers):
+        name = run_sets[i].experiment.config.name
         console.run_line(name, run.config.seed, run.summary, reused)
-        update_progress(advance=1)
+        update_progress(advance=1, description=name)
 
 
-def read_contestant(contestant: Contestant, seeds: Sequence[int]) -> tuple[list[Finished], dict[str, Any] | None]:
-    """Return a contestant's finished runs, and how it was tuned."""
-    experiment, trials = _tuned(contestant, lambda **_: None)
-    run_set = contestant.runs(seeds)._replace(experiment=experiment)
-    return [reuse.read_run(run_set, seed, COMPARED) for seed in seeds], trials
+def read_contestants(
+    contestants: Sequence[Contestant], seeds: Sequence[int]
+) -> list[tuple[list[Finished], dict[str, Any] | None]]:
+    """Return the finished runs of each contestant, and how it was tuned."""
+    tuned = _tuned(contestants, seeds, 0, lambda **_: None)
+    return [([reuse.read_run(run_set, seed, COMPARED) for seed in seeds], trials) for run_set, trials in tuned]
 
 
-def _tuned(contestant: Contestant, update_progress: Callable[..., None]) -> tuple[Experiment, dict[str, Any] | None]:
-    if not contestant.tuned:
-        return contestant.experiment, None
-    return tuning.tune(contestant.experiment, contestant.output / "tuning", update_progress)
+def _tuned(
+    contestants: Sequence[Contestant], seeds: Sequence[int], workers: int, update_progress: Callable[..., None]
+) -> list[tuple[RunSet, dict[str, Any] | None]]:
+    """Return the runs of each contestant, at its tuned learning rate if it has one, and how it was tuned."""
+    run_sets = [contestant.runs(seeds) for contestant in contestants]
+    if not contestants[0].tuned:
+        return [(run_set, None) for run_set in run_sets]
+    experiments = [contestant.experiment for contestant in contestants]
+    found = tuning.tune(experiments, contestants[0].output / "tuning", workers, update_progress)
+    return [
+        (run_set._replace(experiment=experiment), trials)
+        for run_set, (experiment, trials) in zip(run_sets, found, strict=True)
+    ]

@@ -1,17 +1,16 @@
-"""The runs of a comparison as submitit jobs, on this machine or on SLURM.
+"""The runs of a comparison as jobs of SLURM, through submitit.
 
-Jobs and programs share only the comparison's folder. Its `jobs/local` or `jobs/slurm` holds submitit's logs, and a file
-with the ID of each job.
+Jobs and programs share only the comparison's folder. Its folder `jobs` holds submitit's logs, and a file with the ID of
+each job.
 """
 
 import os
-import signal
 import subprocess
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import filelock
 import submitit
@@ -43,6 +42,7 @@ class JobSpec(NamedTuple):
     output: Path
     folders: dict[int, Path]  # by seed; each exists once its run has ended
     own: tuple[Path, ...]  # all users' files of the comparison
+    workers: int  # how many runs to train at the same time, at most
 
     @property
     def name(self) -> str:
@@ -58,7 +58,7 @@ def train_in_jobs(
     options: Namespace, compared: list[Contestant], seeds: Sequence[int], update_progress: Callable[..., None]
 ) -> None:
     """Submit jobs for the missing runs and wait for them; raise OSError if some end without results."""
-    jobs = Jobs(options.submit, options.output)
+    jobs = Jobs(options.output / "jobs", options.workers)
     size = len(seeds) if options.tune else options.seeds_per_job  # one job tunes a config
     own = tuple(file.absolute() for file in map(cli.own_file, options.configs) if file is not None)
     specs = []
@@ -67,7 +67,7 @@ def train_in_jobs(
         experiment = contestant.experiment
         about = experiment.config, experiment.record, experiment.command, contestant.tuned, contestant.output
         parts = [dict(folders[i : i + size]) for i in range(0, len(folders), size)]
-        specs += [JobSpec(*about, part, own) for part in parts]
+        specs += [JobSpec(*about, part, own, options.workers) for part in parts]
     existed = {folder for spec in specs for folder in spec.folders.values() if folder.exists()}
 
     def on_finished(spec: JobSpec, seed: int) -> None:
@@ -88,54 +88,50 @@ def train_in_jobs(
 
 def run_job(spec: JobSpec) -> None:
     """Train the missing runs of a spec, within its job."""
-    if os.environ.get("SUBMITIT_EXECUTOR") == "local":  # submitit ignores SIGTERM, so `kill ID` would do nothing
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     set_up_compiler()
     for file in spec.own:
         load_file(file)
     (contestant,) = contestants.prepare_contestants([spec.config], spec.tuned, spec.output, spec.command)
     if changed := differences(spec.record, contestant.experiment.record):
         raise InputError(f"not the run that was asked for: {'; '.join(changed)}; submit from a machine of this kind")
-    contestants.fit_contestant(contestant, list(spec.folders), lambda **_: None)
+    workers = min(spec.workers, len(os.sched_getaffinity(0)))  # the cores that SLURM has granted
+    contestants.fit_contestants([contestant], list(spec.folders), workers, lambda **_: None)
 
 
 class Jobs:
-    """The jobs of a comparison's folder, on `local` or `slurm`."""
+    """The jobs of a comparison."""
 
-    def __init__(self, cluster: str, folder: Path):
-        self.cluster = cluster
-        self.folder = folder / "jobs" / cluster  # a job ID is valid on its own cluster only
+    def __init__(self, folder: Path, cores: int):
+        self.folder = folder
         try:
-            self.executor = submitit.AutoExecutor(self.folder / "logs", cluster=cluster)
+            self.executor = submitit.AutoExecutor(folder / "logs", cluster="slurm")
         except RuntimeError as error:  # where there is no SLURM
-            raise InputError(f"--submit {cluster}: {error}") from None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # A time limit of a day, the partition's defaults for the rest; the user's SBATCH_ variables override both.
-        self.executor.update_parameters(timeout_min=24 * 60, slurm_job_name="mnistsum")
-        self.submitted: dict[str, Any] = {}  # by this process; name to job
+            raise InputError(f"--submit slurm: {error}") from None
+        folder.mkdir(parents=True, exist_ok=True)
+        # A time limit of a day, the partition's defaults for the rest; the user's SBATCH_ variables override these.
+        cores = int(os.environ.get("SBATCH_CPUS_PER_TASK", cores))
+        self.executor.update_parameters(timeout_min=24 * 60, slurm_job_name="mnistsum", cpus_per_task=cores)
 
     def submit(self, spec: JobSpec, again: bool) -> None:
         """Submit a job unless it was submitted before; if that job has ended, resubmit it only if `again`."""
         job_file = self.folder / spec.name
-        # Ctrl-C is for the waiting program only: a local job inherits the ignored SIGINT.
-        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             with filelock.FileLock(self.folder / "lock"):  # so that two programs never submit the same job
                 if job_file.exists() and not (again and self.ended([spec])):
                     return
-                job = self.executor.submit(run_job, spec)
-                write_whole(job_file, job.job_id)
-                self.submitted[spec.name] = job
+                write_whole(job_file, self.executor.submit(run_job, spec).job_id)
         except Exception as error:
-            raise OSError(f"{self.cluster}: did not accept the job: {first_line(error)}") from error
-        finally:
-            signal.signal(signal.SIGINT, interrupt)
+            raise OSError(f"SLURM did not accept the job: {first_line(error)}") from error
 
     def ended(self, specs: list[JobSpec]) -> set[str]:
         """Return the names of the specs whose jobs neither run nor wait to run."""
         ids = [self._job_id(spec) for spec in specs]  # before the states, as another program may submit jobs now
-        states = _slurm_states() if self.cluster == "slurm" else {}
-        return {spec.name for spec, job_id in zip(specs, ids, strict=True) if self._has_ended(spec, job_id, states)}
+        states = _slurm_states()
+        return {
+            spec.name
+            for spec, job_id in zip(specs, ids, strict=True)
+            if job_id is None or (states is not None and states.get(job_id) not in WAITING)
+        }
 
     def explain(self, spec: JobSpec) -> str:
         """Return why a job ended without results, as far as its log shows, and where the log is."""
@@ -144,7 +140,7 @@ class Jobs:
             return "it was never submitted"
         log = self.folder / "logs" / f"{job_id}_0_log.err"
         lines = log.read_text().strip().splitlines() if log.exists() else []
-        state = (_slurm_states() or {}).get(job_id, "ended") if self.cluster == "slurm" else "ended"
+        state = (_slurm_states() or {}).get(job_id, "ended")
         return f"{state}: {lines[-1] if lines else 'it was killed'}; see {log}"
 
     def wait(self, specs: list[JobSpec], on_finished: Callable[[JobSpec, int], None]) -> list[JobSpec]:
@@ -169,16 +165,6 @@ class Jobs:
         """Return the ID of a spec's job; None if it was not submitted."""
         job_file = self.folder / spec.name
         return job_file.read_text() if job_file.exists() else None
-
-    def _has_ended(self, spec: JobSpec, job_id: str | None, states: dict[str, str] | None) -> bool:
-        if job_id is None:
-            return True
-        if self.cluster == "slurm":
-            return states is not None and states.get(job_id) not in WAITING
-        if spec.name in self.submitted:
-            return self.submitted[spec.name].done()
-        command = Path(f"/proc/{job_id}/cmdline")  # another process's child, whose state submitit does not know
-        return not command.exists() or b"submitit" not in command.read_bytes()
 
 
 def _slurm_states() -> dict[str, str] | None:

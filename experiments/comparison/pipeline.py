@@ -3,7 +3,6 @@
 import hashlib
 import importlib.util
 import json
-import os
 import re
 from argparse import Namespace
 from collections.abc import Sequence
@@ -11,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from experiments.comparison import contestants, dry_run, plots, tables, tuning
@@ -47,9 +45,6 @@ def compare(options: Namespace, configs: list[Config], command: str) -> None:
     contestants.check_configs(configs)
     if options.submit and importlib.util.find_spec("submitit") is None:
         raise InputError("--submit: needs submitit; install this project with the extra `slurm`")
-    if options.submit == "local":
-        jax.config.update("jax_platforms", "cpu")
-        os.environ["JAX_PLATFORMS"] = "cpu"  # of the jobs
     set_up_compiler()
     compared = contestants.prepare_contestants(configs, options.tune, options.output, command)
     data = compared[0].experiment.data
@@ -57,18 +52,18 @@ def compare(options: Namespace, configs: list[Config], command: str) -> None:
         for line in check_own(config):
             say(line)
     seeds = range(options.seeds)
-    others = len(configs) - 1
-    points = 100 * detectable(len(seeds), others * len(OUTPUTS), len(data.test.labels))
+    contrasts = (len(configs) - 1) * len(OUTPUTS)
+    points = 100 * detectable(len(seeds), contrasts, len(data.test.labels))
     say(
-        f"{len(seeds)} seeds, {others} against {configs[0].name}: 4 of 5 comparisons find a difference of {points:.2f} "
-        f"points, if {ERROR:.1%} of digits are misread"
+        f"With {len(seeds)} seeds, a true difference of {points:.2f} points is detected 80 % of the time (at "
+        f"{100 * ERROR:g} % misread digits)."
     )
     if options.dry_run:
         dry_run.show([each.runs(seeds) for each in compared], tuning.MIN_TRIALS if options.tune else 0)
         return
     _train(options, compared, seeds)
     prepared = {each.experiment.config.name: each.experiment.config for each in compared}  # before tuning
-    results = dict(zip(prepared, (contestants.read_contestant(each, seeds) for each in compared), strict=True))
+    results = dict(zip(prepared, contestants.read_contestants(compared, seeds), strict=True))
     tuned = {name: trials for name, (_, trials) in results.items() if trials is not None}
     notes = differing_fields(prepared)
     runs = {name: finished for name, (finished, _) in results.items()}
@@ -104,8 +99,7 @@ def _train(options: Namespace, compared: list[Contestant], seeds: Sequence[int])
         update_progress = partial(bar.update, bar.add_task("", total=len(compared) * len(seeds)))
         try:
             if options.submit is None:
-                for contestant in compared:
-                    contestants.fit_contestant(contestant, seeds, update_progress)
+                contestants.fit_contestants(compared, seeds, options.workers, update_progress)
             else:
                 from experiments.comparison.jobs import train_in_jobs  # needs the extra `slurm`
 

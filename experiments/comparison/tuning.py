@@ -1,13 +1,14 @@
 """The choice of a config's learning rate on validation images."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.training import reuse
 from experiments.training.fit import VALIDATED
 from experiments.training.folder import OUTPUTS, judged_accuracy
+from experiments.training.pool import fit_missing
 from experiments.training.record import Experiment, prepare
 from mnistsum.objective import trained_outputs
 
@@ -17,38 +18,63 @@ TUNED = f"learning rate times 2^k, |k| at most {MAX_DOUBLINGS}"  # in the record
 TUNING_SEED = 4_000_000_000  # far from the seeds that are compared
 
 
-def tune(
-    experiment: Experiment, folder: Path, update_progress: Callable[..., None]
-) -> tuple[Experiment, dict[str, Any]]:
-    """Return the experiment at the learning rate that does best on validation images, and the trials.
+class Trials:
+    """The learning rates tried with one experiment, by the number of doublings of its own rate."""
 
-    Every config follows the same rule: try its own rate, then half and twice the best one so far, until the best lies
-    between two that do worse, or its own rate has been halved or doubled MAX_DOUBLINGS times.
+    def __init__(self, experiment: Experiment):
+        self.experiment = experiment
+        self.tried: dict[int, Experiment] = {}
+        self.scores: dict[int, dict[str, float]] = {}
+
+    @property
+    def best(self) -> int:
+        """The doublings that did best, by the mean accuracy of the outputs that are trained."""
+        outputs = trained_outputs(self.experiment.config.objective)
+        return max(self.scores, key=lambda doublings: sum(self.scores[doublings][output] for output in outputs))
+
+    def untried(self) -> list[int]:
+        """Return the doublings to try next; none if the best lies between two that do worse, or at the limit."""
+        center = self.best if self.scores else 0
+        near = (center - 1, center, center + 1)
+        return [each for each in near if each not in self.scores and abs(each) <= MAX_DOUBLINGS]
+
+    def chosen(self) -> tuple[Experiment, dict[str, Any]]:
+        """Return the experiment at its best rate, and all trials."""
+        trials = [
+            {"learning_rate": each.config.optimizer.learning_rate, **self.scores[k], "taken": k == self.best}
+            for k, each in sorted(self.tried.items())
+        ]
+        return self.tried[self.best], {"trials": trials, "at_the_edge": abs(self.best) == MAX_DOUBLINGS}
+
+
+def tune(
+    experiments: Sequence[Experiment], folder: Path, workers: int, update_progress: Callable[..., None]
+) -> list[tuple[Experiment, dict[str, Any]]]:
+    """Return each experiment at the learning rate that does best on validation images, and its trials.
+
+    Every config follows the same rule: try its own rate, half of it and twice it, then half and twice the best one so
+    far, until the best lies between two that do worse, or its own rate has been halved or doubled MAX_DOUBLINGS times.
 
     Args:
-        experiment: what to tune.
+        experiments: what to tune.
         folder: where the trials' runs are.
+        workers: of `fit_missing`.
         update_progress: called with the updates of a progress bar.
     """
-    tried: dict[int, Experiment] = {}  # by the number of doublings
-    scores: dict[int, dict[str, float]] = {}
-    best, untried = 0, [0]
-    while untried:
-        for doublings in untried:
-            tried[doublings] = _at_rate(experiment, experiment.config.optimizer.learning_rate * 2.0**doublings)
-            rate = tried[doublings].config.optimizer.learning_rate
-            update_progress(description=f"{experiment.config.name}: learning rate {rate:g}")
-            trial = reuse.locate_runs(folder, tried[doublings], [TUNING_SEED])
-            ((run, _),) = reuse.fit_missing(trial, VALIDATED)
-            scores[doublings] = {output: judged_accuracy(run.summary["validation"], output) for output in OUTPUTS}
-        outputs = trained_outputs(experiment.config.objective)
-        best = max(scores, key=lambda doublings: sum(scores[doublings][output] for output in outputs))
-        untried = [near for near in (best - 1, best + 1) if near not in scores and abs(near) <= MAX_DOUBLINGS]
-    trials = [
-        {"learning_rate": tried[each].config.optimizer.learning_rate, **scores[each], "taken": each == best}
-        for each in sorted(scores)
-    ]
-    return tried[best], {"trials": trials, "at_the_edge": abs(best) == MAX_DOUBLINGS}
+    tuned = [Trials(experiment) for experiment in experiments]
+    while any(trials.untried() for trials in tuned):
+        run_sets, owners = [], []
+        for trials in tuned:
+            for doublings in trials.untried():
+                rate = trials.experiment.config.optimizer.learning_rate * 2.0**doublings
+                trials.tried[doublings] = _at_rate(trials.experiment, rate)
+                run_sets.append(reuse.locate_runs(folder, trials.tried[doublings], [TUNING_SEED]))
+                owners.append((trials, doublings))
+        update_progress(description=f"{len(run_sets)} learning rates")
+        for i, run, _ in fit_missing(run_sets, VALIDATED, workers):
+            (trials, doublings), scores = owners[i], run.summary["validation"]
+            trials.scores[doublings] = {output: judged_accuracy(scores, output) for output in OUTPUTS}
+    return [trials.chosen() for trials in tuned]
 
 
 def _at_rate(experiment: Experiment, rate: float) -> Experiment:

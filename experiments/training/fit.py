@@ -347,9 +347,10 @@ def _place(experiment: Experiment, seeds: list[int], state: TrainState | None) -
     if len(seeds) > 1:
         return init_seeds(spec, seeds, images)
     keys = split_keys(seeds[0])
-    if state is None:
-        given = () if experiment.initial is None else (experiment.initial,)
-        state = jax.jit(init_state, static_argnums=0)(spec, keys, *given)
+    if state is None and experiment.initial is None:
+        state = experiment.programs["initialization"].compile()(keys)
+    elif state is None:
+        state = jax.jit(init_state, static_argnums=0)(spec, keys, experiment.initial)
     return jax.device_put((keys, state, images), replicated_sharding(spec.devices))
 
 
@@ -360,15 +361,18 @@ def _by_seed(state: TrainState, seeds: int) -> list[TrainState]:
 
 def _compile(experiment: Experiment, seeds: int) -> tuple[Future, Future]:
     """Start to compile `advance`, and then the evaluation, in another thread, while Python prints and reads files."""
-    spec, n = experiment.spec, len(experiment.data.train.labels)
+    spec, n, programs = experiment.spec, len(experiment.data.train.labels), experiment.programs
 
     def compile_advance() -> Any:
         if seeds > 1:
             return compile_advance_seeds(spec, n, seeds)
-        return (experiment.advance if spec.devices == 1 else lower_training(spec, n)[1]).compile()
+        return (programs["training"] if spec.devices == 1 else lower_training(spec, n)[1]).compile()
 
     def compile_evaluation() -> None:
-        lower_evaluation(experiment.config.data, experiment.model, spec.devices).compile()
+        evaluation = programs["evaluation"]
+        if spec.devices > 1:
+            evaluation = lower_evaluation(experiment.config.data, experiment.model, spec.devices)
+        evaluation.compile()
 
     pool = ThreadPoolExecutor(1)
     futures = pool.submit(compile_advance), pool.submit(compile_evaluation)

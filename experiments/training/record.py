@@ -20,11 +20,11 @@ from mnistsum.config import Config, Role, as_dict, fields_with
 from mnistsum.data import digest, load
 from mnistsum.devices import resolve_dtype
 from mnistsum.errors import InputError
-from mnistsum.evaluation import describe_evaluation
+from mnistsum.evaluation import lower_evaluation
 from mnistsum.models import Model, abstract_model
 from mnistsum.models.summary import Row, summarize
 from mnistsum.predict import load_pretrained
-from mnistsum.programs import digest_program, settings, versions
+from mnistsum.programs import describe_program, digest_program, settings, versions
 from mnistsum.storage import first_difference, name_arrays
 from mnistsum.train import Spec, lower_training, make_spec, trained_model
 from mnistsum.types import Data
@@ -45,8 +45,8 @@ class Experiment(NamedTuple):
     data: Data
     model: Model  # with a shape and a type in place of each array
     layers: tuple[Row, ...]  # of the model
-    advance: Any  # `mnistsum.train.advance`, lowered for one device
-    evaluation: dict[str, str]  # of `describe_evaluation`
+    programs: dict[str, Any]  # lowered for one device: initialization, training and evaluation
+    evaluation: dict[str, str]  # `describe_program` of the evaluation
     record: dict[str, dict[str, str]]  # of what decides a run besides its config
     command: str
     initial: Model | None = None  # the weights that a run begins from; None: its seed draws them
@@ -80,20 +80,21 @@ def prepare(
     initial = None if init is None else _load_initial(config, init)
     begin, advance = lower_training(dataclasses.replace(spec, devices=1), n)  # runs may move to other devices
     model = trained_model(begin.out_info)
-    evaluation = describe_evaluation(config.data, model)
+    programs = {
+        "initialization": begin,
+        "training": advance,
+        "evaluation": lower_evaluation(config.data, model),
+    }
+    evaluation = describe_program(programs["evaluation"])
     record = {
-        "program": {
-            "initialization": digest_program(begin),
-            "training": digest_program(advance),
-            "evaluation": evaluation["program"],
-        },
+        "program": {name: digest_program(program) for name, program in programs.items()},
         "data": digests,
         "versions": versions() | {"results": RESULTS_FORMAT},
         "settings": settings() | {"hardware": hardware(), "xla_flags": _xla_flags()},
     }
     if initial is not None:
         record["settings"]["init"] = digest(jax.tree.leaves(initial))
-    return Experiment(config, spec, data, model, summarize(model), advance, evaluation, record, command, initial)
+    return Experiment(config, spec, data, model, summarize(model), programs, evaluation, record, command, initial)
 
 
 def prepare_all(configs: list[Config], command: str) -> list[Experiment]:
@@ -120,8 +121,10 @@ def identify_record(run: dict[str, Any]) -> str:
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Describe how two records differ; each may also be a `run.json`, which holds one."""
-    programs = [name for name in now["program"] if then["program"].get(name) != now["program"][name]]
-    lines = [f"the program of {', '.join(programs)} has changed{_edited(then)}"] if programs else []
+    then_program, now_program = then.get("program", {}), now["program"]  # older runs have none
+    parts = [name for name in now_program if then_program.get(name) != now_program[name]]
+    of_parts = "" if len(parts) == len(now_program) else f" of {' and '.join(parts)}"
+    lines = [f"its program{of_parts} has changed{_edited(then)}"] if parts else []
     lines += [f"the {name} images have changed" for name in now["data"] if then["data"].get(name) != now["data"][name]]
     for section in ("versions", "settings"):
         before, after = then[section], now[section]

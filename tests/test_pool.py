@@ -1,0 +1,80 @@
+"""Worker processes: one run on each core, the same bits with any number of them, and nothing lost if one dies."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from programs import TINY, bits_of_runs, finish, start, write_set
+
+pytestmark = pytest.mark.slow
+OWN = """
+from mnistsum import Config, ModelConfig
+from mnistsum.models.classifiers.mlp import MLP
+import helper_of_workers
+
+CLASSIFIERS = {"mine": MLP}
+config = Config("mine", model=ModelConfig(classifier="mine", widths=helper_of_workers.WIDTHS, dtype="auto"))
+"""
+
+
+@pytest.fixture
+def arguments(tmp_path) -> list[object]:
+    write_set(tmp_path / "images", train=576, test=64)
+    (tmp_path / "helper_of_workers.py").write_text("WIDTHS = (8,)")
+    (tmp_path / "own.py").write_text(OWN)
+    return ["smoke", "own.py", "--seeds", 2, "training.epochs=2", "training.batch_size=64", *TINY]
+
+
+def children(process) -> list[int]:
+    """Return the processes that train for a program."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == process.pid and b"spawn_main" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except (FileNotFoundError, ProcessLookupError):  # it has ended
+            continue
+    return found
+
+
+def wait_for(condition, seconds=120.0):
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return value
+
+
+def test_any_number_of_workers_gives_the_same_bits(arguments, tmp_path):
+    """Of a user's network, too, with a helper beside its file."""
+    found = []
+    for workers in (1, 2, 3):
+        output = tmp_path / str(workers)
+        finish(start(*arguments, "--workers", workers, "--output", output, program="compare", cwd=tmp_path))
+        found.append(bits_of_runs(output / "runs"))
+    assert len(found[0]) == 4
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_killed_worker_is_named_with_its_run_and_the_same_command_trains_it(arguments, tmp_path):
+    arguments += ["--workers", 2, "--output", "out"]
+    process = start(*arguments, program="compare", cwd=tmp_path)
+    os.kill(wait_for(lambda: children(process))[0], signal.SIGKILL)
+    output, errors = finish(process, status=1)
+    named = re.search(r"^(\w+, seed \d): its process died", output, re.MULTILINE)
+    assert named and f"not trained, as a process died: {named[1]}; the same command" in errors
+    assert len(list((tmp_path / "out" / "runs").glob("*"))) == 3
+    assert finish(start(*arguments, program="compare", cwd=tmp_path))[0].count("(reused)") == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_workers_end_with_their_program(arguments, tmp_path, number):
+    process = start(*arguments, "--workers", 2, "--output", "out", program="compare", cwd=tmp_path)
+    workers = wait_for(lambda: children(process))
+    process.send_signal(number)
+    assert process.wait(timeout=20) == (130 if number == signal.SIGINT else -number)
+    wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), seconds=20)
