@@ -33,18 +33,8 @@ class Doubled(MLP):
 
 """
 CONFIGS = ("smoke", "wide.py")
-OPTIONS = (
-    "--output",
-    "out",
-    "--workers",
-    0,
-    "--seeds",
-    2,
-    "training.epochs=2",
-    "training.batch_size=64",
-    "optimizer.name=sgd",
-    *TINY,
-)
+TRAINED = ("training.epochs=2", "training.batch_size=64", "optimizer.name=sgd", *TINY)
+OPTIONS = ("--output", "out", "--workers", 0, "--seeds", 2, *TRAINED)
 
 
 @pytest.fixture(scope="module")

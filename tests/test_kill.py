@@ -125,7 +125,7 @@ def test_of_two_runs_in_one_folder_one_is_refused_at_once(arguments, whole, tmp_
 @pytest.mark.slow
 def test_a_run_is_not_resumed_where_what_decides_it_has_changed(stopped):
     run = json.loads((stopped / "run.json").read_text())
-    run["code"]["mnistsum/objective.py"] = "0"  # as if it had been different
+    run["program"]["training"] = "0"  # as if it had been different
     run["settings"]["prng"] = "rbg"
     (stopped / "run.json").write_text(json.dumps(run))
     labels = Path(read_config(stopped).data.dir or "") / "train-labels-idx1-ubyte"
@@ -136,7 +136,7 @@ def test_a_run_is_not_resumed_where_what_decides_it_has_changed(stopped):
     finally:
         labels.write_bytes(original)
     changes = (
-        *("mnistsum/objective.py has changed", "the train images have changed", "the validation images have changed"),
+        *("its program of training has changed", "the train images have changed", "the validation images have changed"),
         "prng was rbg, is threefry2x32",
     )
     assert re.fullmatch(rf"error: {stopped}: {'; '.join(changes)} since the run began, .*\n", errors)

@@ -1,10 +1,9 @@
-"""The config behind most others: the write-up's shape (10 logits and a one-hot, FC 128, FC 19), but small.
+"""The config that most others vary: the write-up's shape (10 logits and a one-hot, FC 128, FC 19), but small.
 
-Claim: beats the write-up's 98.96 % digit and 98.83 % sum in about a minute of training on two CPU cores, with
-108,165 parameters.
+Claim: exceeds the write-up's 98.96 % digit and 98.83 % sum with 108,165 parameters.
 Result: experiments/results/table.md, ten seeds.
 Command: python -m experiments.run --config base
-Cost: about a minute on two CPU cores.
+Cost: about a minute of training on two CPU cores (median 48 s on an AMD EPYC).
 """
 
 from mnistsum.config import AugmentConfig, Config, ModelConfig, OptimizerConfig, TrainingConfig

@@ -1,9 +1,9 @@
-"""A quarter of an epoch of a network that compiles quickly, to show that everything works end to end.
+"""A smoke test: a quarter of an epoch of a network that compiles quickly.
 
 Claim: none.
-Result: about 90 % digit, 40 % sum: the classifier learns first, the adder much later.
+Result: about 90 % digit and 40 % sum, because the classifier learns before the adder does.
 Command: python -m experiments.run --config smoke
-Cost: less than a second of training, ten seconds in all, on two CPU cores.
+Cost: less than a second of training, and ten seconds in all, on two CPU cores.
 """
 
 from mnistsum.config import Config, ModelConfig, TrainingConfig
