@@ -106,6 +106,7 @@ class ModelConfig:
     adder_gradient: bool = True  # whether gradients of the sum loss and of a penalty reach the classifier
     hidden: Annotated[Size, Role.SIZE] = 128  # units of the adder's hidden layer, if it has one
     initialization: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults; he: variance 2 / fan-in, biases 0
+    zero_output: bool = False  # whether the classifier's output layer starts at zero, so that all digits are equal
     dtype: DType = "float32"  # of the operands of convolutions and dense layers
 
 

@@ -173,8 +173,8 @@ def _fit_task(task: Task) -> bool:
     experiment = _experiment(task.config, task.command)
     if changed := differences(task.record, experiment.record | {"settings": task.record["settings"]}):
         raise InputError(
-            f"{task.config.name}: two processes disagree: {'; '.join(changed)}. Its file was edited meanwhile, or draws "
-            "random numbers when it is loaded"
+            f"{task.config.name}: two processes disagree: {'; '.join(changed)}. Its file was edited meanwhile, or "
+            "draws random numbers when it is loaded"
         )
     cache = Path(jax.config.values["jax_compilation_cache_dir"])
     make_folder(cache)

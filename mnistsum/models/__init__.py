@@ -48,6 +48,8 @@ class Model(nnx.Module):
         self.classifier = find(CLASSIFIERS, "model.classifier", config.classifier)(config, rngs)
         if not hasattr(self.classifier, "features"):
             raise TypeError(f"{type(self.classifier).__name__}: set self.features to the width of its features")
+        if config.zero_output:
+            _set_to_zero(self.classifier)
         features = self.classifier.features
         self.adder = find(ADDERS, "model.adder", config.adder)(config, features, rngs)
         self.adder_gradient = config.adder_gradient
@@ -166,6 +168,17 @@ def with_fixed_calls(model: Module) -> Module:
         if isinstance(node, nnx.Module) and call is not None and call.__module__.startswith("flax."):
             node.__class__ = type(type(node).__name__, (type(node),), {"__call__": call})
     return model
+
+
+def _set_to_zero(classifier: nnx.Module) -> None:
+    """Set the parameters of a classifier's layer `output` to zero."""
+    output = getattr(classifier, "output", None)
+    if output is None:
+        name = type(classifier).__name__
+        raise InputError(f"model.zero_output: expected a classifier whose last layer is `output`, and {name} has none")
+    for _, node in nnx.iter_graph(output):
+        if isinstance(node, nnx.Param):
+            node.set_value(jnp.zeros_like(node[...]))
 
 
 def _check_width(part: nnx.Module, what: str, found: Array, width: int) -> None:
