@@ -45,7 +45,7 @@ class Twice(nnx.Module):
 def test_a_layer_has_one_row_and_the_rest_is_in_that_of_the_module_around_it():
     with added_names(CLASSIFIERS={"twice": Twice}):
         model = abstract_model(ModelConfig("twice", adder="shift"))
-        assert [tuple(row) for row in summarize(model)] == [
+        assert [tuple(row)[:5] for row in summarize(model)] == [
             ("classifier.layers.inner", "Linear", (28, 28), 28 * 28, 2 * 28 * 28 * 28),
             ("classifier", "Twice", (10,), 280, 280),
             ("adder", "Shift", (19,), 0, 2000),

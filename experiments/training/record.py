@@ -200,12 +200,26 @@ def check_own(config: Config) -> list[str]:
     names = ", ".join(check.__name__.removeprefix("check_") for check in (*testing.QUICK, testing.check_objective))
     lines = [f"{config.name}: checked {names}"]
     lines += [f"warning: {config.name}: no gradient reaches {name}" for name in testing.unreached(config)]
+    lines += [f"warning: {config.name}: {line}" for line in _slow_layers(config) if jax.default_backend() == "cpu"]
     if version("jaxlib") == "0.10.2" and jax.default_backend() == "cpu":
         lines.append(
             "warning: jaxlib 0.10.2 miscompiles some reductions of large matrix products for CPUs (jax-ml/jax#39103): "
             "none in the networks of mnistsum, perhaps one in yours; Python 3.12 or newer gets a later release"
         )
     return lines
+
+
+def _slow_layers(config: Config) -> list[str]:
+    """Return a line for each layer that trains slowly on CPUs, with what to write instead."""
+    remedies = {
+        "pool": "quick_max_pool or quick_avg_pool of mnistsum.models.flax_layers",
+        "convolution": "nnx.Conv without input_dilation, for images [batch, height, width, channels]",
+    }
+    return [
+        f"{row.name} trains slowly on CPUs, as it holds XLA's own {operation}; use {remedies[operation]}"
+        for row in summarize(abstract_model(config.model))
+        for operation in row.native
+    ]
 
 
 def hardware() -> str:

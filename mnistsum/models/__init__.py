@@ -21,6 +21,7 @@ from mnistsum.devices import resolve_dtype
 from mnistsum.errors import InputError
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
+from mnistsum.models.flax_layers import speed_up
 from mnistsum.names import find
 from mnistsum.types import DigitLogits, Features, Images, Logits, Number, SumLogits
 
@@ -95,6 +96,7 @@ def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
         ((2, 10), (2, 19))
     """
     model = Model(config, nnx.Rngs(key))
+    speed_up(model, resolve_dtype(config).dtype)
     _check_variables(model)
     return in_evaluation(model)
 

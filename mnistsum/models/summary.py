@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ class Row(NamedTuple):
     shape: tuple[int, ...]  # of its output, or of the last of several; of one example
     parameters: int
     multiply_adds: int  # for one image and one number
+    native: tuple[str, ...] = ()  # XLA's own convolutions and pools in it, which train slowly on CPUs
 
 
 def summarize(model: Model) -> tuple[Row, ...]:
@@ -44,15 +45,18 @@ def summarize(model: Model) -> tuple[Row, ...]:
     """
     rows, equations = _trace(model, 1)
     of_two, _ = _trace(model, 2)
-    work = Counter()
+    work, native = Counter(), defaultdict(set)
     for equation in equations:
         scopes = reversed(str(equation.source_info.name_stack).split("/"))
-        work[next((scope for scope in scopes if scope in rows), "")] += multiply_adds([equation])
+        name = next((scope for scope in scopes if scope in rows), "")
+        work[name] += multiply_adds([equation])
+        native[name] |= _native_operations([equation])
 
     def finish(row: Row) -> Row:
         """Add the multiply-adds, and drop the axis that grows with the batch, wherever it is."""
         sides = zip(row.shape, of_two[row.name].shape, strict=True)
-        return row._replace(shape=tuple(a for a, b in sides if a == b), multiply_adds=work[row.name])
+        shape = tuple(a for a, b in sides if a == b)
+        return row._replace(shape=shape, multiply_adds=work[row.name], native=tuple(sorted(native[row.name])))
 
     return tuple(map(finish, rows.values()))
 
@@ -103,6 +107,20 @@ def _trace(model: Model, batch: int) -> tuple[dict[str, Row], list[Any]]:
 
     inputs = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((batch, 28, 28, 1), (batch, 10)))
     return rows, jax.make_jaxpr(forward)(model, *inputs).eqns
+
+
+def _native_operations(equations: Iterable[Any]) -> set[str]:
+    """Return which of XLA's own convolutions and pools the equations of a jaxpr hold."""
+    found = set()
+    for equation in equations:
+        name = equation.primitive.name
+        if name == "conv_general_dilated":
+            found.add("convolution")
+        elif name.startswith("reduce_window"):
+            found.add("pool")
+        for body in jax.tree.leaves(list(equation.params.values())):
+            found |= _native_operations(body.eqns) if hasattr(body, "eqns") else set()
+    return found
 
 
 def multiply_adds(equations: Iterable[Any]) -> int:

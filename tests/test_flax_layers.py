@@ -1,0 +1,109 @@
+"""Plain Flax layers: the quick convolution and pools are those of Flax, and a network gets the convolution unasked."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import lax
+
+from experiments.configs.smoke import config as smoke
+from experiments.training.record import check_own
+from mnistsum.config import ModelConfig, override
+from mnistsum.models import abstract_model, build
+from mnistsum.models.flax_layers import quick_avg_pool, quick_convolution, quick_max_pool
+from mnistsum.models.summary import summarize
+from mnistsum.registry import added_names
+
+KEY = jax.random.key(0)
+MAPS = jax.random.normal(KEY, (3, 9, 8, 6))
+
+
+def value_and_gradients(function, *inputs):
+    """Return a function's output, and the gradients of a sum of its squares."""
+    output, pullback = jax.vjp(jax.jit(function), *inputs)
+    return output, *pullback(jnp.cos(output))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": "SAME"},
+        {"padding": "VALID", "strides": 2},
+        {"padding": ((2, 1), (0, 3)), "strides": (1, 3)},
+        {"padding": "SAME", "kernel_dilation": (2, 1), "strides": (2, 1)},
+        {"padding": "CIRCULAR", "use_bias": False},
+        {"feature_group_count": 6},
+        {"feature_group_count": 3, "strides": 2},
+        {"feature_group_count": 6, "out_features": 12},
+        {"input_dilation": 2, "padding": ((0, 0), (0, 0))},  # which XLA computes
+    ],
+    ids=str,
+)
+def test_the_quick_convolution_and_its_gradients_are_those_of_flax(options):
+    options = {"kernel_size": (3, 2), "in_features": 6, "out_features": 6} | options
+    found = []
+    for convolution in (lax.conv_general_dilated, quick_convolution):
+        layer = nnx.Conv(**options, conv_general_dilated=convolution, rngs=nnx.Rngs(KEY))
+        graph, params = nnx.split(layer)
+
+        def call(maps, params, graph=graph):
+            return nnx.merge(graph, params, copy=True)(maps)
+
+        found.append(value_and_gradients(call, MAPS, params))
+    for a, b in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+POOLS = [{"strides": (2, 2)}, {"strides": (2, 1), "padding": "SAME"}, {}, {"padding": ((1, 0), (2, 1))}]
+
+
+@pytest.mark.parametrize("options", POOLS, ids=str)
+@pytest.mark.parametrize(("quick", "plain"), [(quick_max_pool, nnx.max_pool), (quick_avg_pool, nnx.avg_pool)])
+def test_the_quick_pools_and_their_gradients_are_those_of_flax(options, quick, plain):
+    for window in ((2, 2), (3, 2)):
+        found = [value_and_gradients(partial(pool, window_shape=window, **options), MAPS) for pool in (quick, plain)]
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+class Plain(nnx.Module):
+    """A network in plain Flax; its second convolution has a type of its own, its third another convolution."""
+
+    def __init__(self, config, rngs):
+        self.features = 4
+        self.conv1 = nnx.Conv(1, 4, (3, 3), rngs=rngs)
+        self.conv2 = nnx.Conv(4, 4, (3, 3), rngs=rngs, dtype=jnp.float32)
+        self.conv3 = nnx.Conv(4, 4, (3, 3), rngs=rngs, conv_general_dilated=native)
+        self.output = nnx.Linear(4, 10, rngs=rngs)
+
+    def __call__(self, image):
+        x = nnx.max_pool(self.conv3(self.conv2(jax.nn.relu(self.conv1(image)))), (2, 2), (2, 2))
+        features = x.mean((1, 2))
+        return features, self.output(features)
+
+
+def native(*arguments, **options):
+    return lax.conv_general_dilated(*arguments, **options)
+
+
+@pytest.fixture
+def plain():
+    with added_names(CLASSIFIERS={"plain": Plain}):
+        yield ModelConfig(classifier="plain", dtype="bfloat16")
+
+
+def test_a_network_gets_the_quick_convolution_and_the_type_where_it_has_chosen_none(plain):
+    convs = [getattr(build(plain, KEY).classifier, f"conv{i}") for i in (1, 2, 3)]
+    assert [conv.conv_general_dilated for conv in convs] == [quick_convolution, quick_convolution, native]
+    assert [conv.dtype for conv in convs] == [jnp.bfloat16, jnp.float32, None]
+    assert convs[0](jnp.ones((1, 28, 28, 1))).dtype == jnp.float32
+
+
+def test_what_stays_slow_is_named_with_the_remedy(plain):
+    slow = {row.name: row.native for row in summarize(abstract_model(plain)) if row.native}
+    assert slow == {"classifier.conv3": ("convolution",), "classifier": ("pool",)}
+    lines = check_own(override(smoke, ["model.classifier=plain"]))
+    assert any("classifier trains slowly on CPUs" in line and "quick_max_pool" in line for line in lines)
