@@ -17,7 +17,7 @@ from experiments.training.reuse import fit_missing, locate_runs
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.program import Parser
 from mnistsum.errors import InputError
-from mnistsum.files import write_whole
+from mnistsum.file_io import write_whole
 from mnistsum.objective import digits_of_sum
 
 DESCRIPTION = """\

@@ -34,7 +34,7 @@ def load(config: DataConfig) -> Data:
         >>> data.test.images.dtype, data.test.labels[:5].tolist()
         (dtype('uint8'), [7, 2, 1, 0, 4])
     """
-    images, labels, test_images, test_labels = idx.read(config.name, config.dir)
+    images, labels, test_images, test_labels = idx.read_idx(config.name, config.dir)
     n = len(images)
     if config.validation >= n:
         raise InputError(f"data.validation: expected fewer than the {n} training images, found {config.validation}")

@@ -17,7 +17,7 @@ import platformdirs
 from jaxtyping import Int, UInt8
 
 from mnistsum.errors import InputError, first_line
-from mnistsum.files import read_bytes, write_whole
+from mnistsum.file_io import read_bytes, write_whole
 
 PACKAGED = Path(__file__).parent / "mnist"
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -50,7 +50,7 @@ CONTENT = {
 }
 
 
-def read(
+def read_idx(
     name: str, folder: str | None
 ) -> tuple[
     UInt8[np.ndarray, "n 28 28 1"], Int[np.ndarray, " n"], UInt8[np.ndarray, "m 28 28 1"], Int[np.ndarray, " m"]

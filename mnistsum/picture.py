@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 
 from mnistsum.errors import InputError, first_line
-from mnistsum.files import read_bytes
+from mnistsum.file_io import read_bytes
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 # What Pillow raises on damaged files.

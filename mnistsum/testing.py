@@ -28,7 +28,7 @@ SEED = 0  # of the key, made on demand: at import, it would start JAX before a p
 N = 32  # examples
 
 
-def examples() -> Batch:
+def random_batch() -> Batch:
     """Return 32 images of random blobs, each with a random label and number."""
     image, label, number = jax.random.split(jax.random.key(SEED), 3)
     labels, numbers = (jax.random.randint(key, (N,), 0, 10) for key in (label, number))
@@ -53,7 +53,7 @@ def check(config: ModelConfig, parameters: int | None = None) -> None:
 
 def check_shapes(config: ModelConfig) -> None:
     """Check that logits are [batch, 10] and [batch, 19] in both modes, and features as wide as declared."""
-    model, batch = abstract_model(config), examples()
+    model, batch = abstract_model(config), random_batch()
     for mode in (lambda model: model, lambda model: in_training(model, jax.random.key(SEED))):
         # The model itself checks what its parts return.
         jax.eval_shape(lambda model, mode=mode: mode(model)(batch.image, batch.number), model)
@@ -72,7 +72,7 @@ def check_independence(config: ModelConfig) -> None:
 
 def check_digit_ignores_number(config: ModelConfig) -> None:
     """Check that other numbers change the sum logits of each example, but not its digit logits."""
-    model, batch = build(config, jax.random.key(SEED)), examples()
+    model, batch = build(config, jax.random.key(SEED)), random_batch()
     forward = jax.jit(lambda model, number: model(batch.image[:2], number))
     logits = [forward(model, jnp.roll(batch.number[:2], by, axis=-1)) for by in range(10)]
     digits, sums = (np.stack([each[output] for each in logits]) for output in (0, 1))
@@ -87,7 +87,7 @@ def check_keys(config: ModelConfig) -> None:
         assert (a == b).all(), f"{path}: two builds from one key differ"
     for path, a, b in _pairs(once, other):
         assert not np.ptp(a) or (a != b).any(), f"{path}: two keys give the same initial weights"
-    batch = examples()
+    batch = random_batch()
     for path, a, b in _pairs(*(once(batch.image, batch.number) for _ in range(2))):
         assert (a == b).all(), f"{path}: two calls differ"
 
@@ -110,7 +110,7 @@ def check_traced_once(config: ModelConfig) -> None:
     forward = jax.jit(chex.assert_max_traces(lambda model, batch: model(batch.image, batch.number), n=1))
     for seed in range(3):
         model = build(config, jax.random.key(seed))
-        forward(model, examples()._replace(image=jnp.full((N, 28, 28, 1), float(seed))))
+        forward(model, random_batch()._replace(image=jnp.full((N, 28, 28, 1), float(seed))))
     chex.clear_trace_counter()
 
 
@@ -120,7 +120,7 @@ def check_vmapped_step_equals_single_steps(config: ModelConfig) -> None:
 
     def step(seed: jax.Array) -> Model:
         keys = split_keys(seed)
-        return train_step(spec, keys.dropout, init_state(spec, keys), examples()).model
+        return train_step(spec, keys.dropout, init_state(spec, keys), random_batch()).model
 
     seeds = jnp.arange(3)
     stacked = jax.jit(jax.vmap(step))(seeds)
@@ -141,7 +141,7 @@ def check_gradients(config: ModelConfig) -> None:
 
 def check_learns(config: ModelConfig) -> None:
     """Check that 300 steps of Adam learn 32 examples to 100 % accuracy on both outputs."""
-    batch, keys = examples(), split_keys(0)
+    batch, keys = random_batch(), split_keys(0)
     spec = _spec(config, OptimizerConfig(name="adamw", learning_rate=1e-2, momentum=0.9), 300)
 
     @jax.jit
@@ -160,7 +160,7 @@ def check_objective(config: Config) -> None:
 
     No loss of a held-out pair's sum, or of an output without weight, may reach that output's logits.
     """
-    batch, settings = examples(), config.objective
+    batch, settings = random_batch(), config.objective
     logits = build(config.model, jax.random.key(SEED))(batch.image, batch.number)
     gradient = jax.grad(partial(objective, settings))(logits, batch)
     cells = held_out_cells(settings)[batch.label, batch.number.argmax(-1)]
@@ -198,7 +198,7 @@ def _spec(config: ModelConfig, optimizer: OptimizerConfig, steps: int) -> Spec:
 
 def _loss(config: Config) -> tuple[Callable, PyTree]:
     """Return a function from parameters to the loss in training mode and its gradient, and initial parameters."""
-    batch, model = examples(), build(config.model, jax.random.key(SEED))
+    batch, model = random_batch(), build(config.model, jax.random.key(SEED))
 
     def loss(params: PyTree) -> jax.Array:
         trained = in_training(with_parameters(model, params), jax.random.key(SEED))

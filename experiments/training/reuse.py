@@ -15,7 +15,7 @@ from experiments.training.folder import LOCK, RUN, SUMMARY, Finished, read_finis
 from experiments.training.record import Experiment, describe_run, differences, identify, unequal_fields
 from mnistsum.config import as_dict, read_config
 from mnistsum.errors import InputError
-from mnistsum.files import make_folder, read_json
+from mnistsum.file_io import make_folder, read_json
 
 TEMPORARY = ".training-"  # begins the name of a run's folder while it is trained
 

@@ -53,7 +53,7 @@ def command(arguments: list[str]) -> int:
     """Parse and run a command line; return the exit status."""
     options = parser().parse_args(arguments)
     module = importlib.import_module(f"mnistsum.app.{options.command}")  # imports JAX, so only for a valid command line
-    return getattr(module, options.command)(options)
+    return getattr(module, f"run_{options.command}")(options)
 
 
 def main() -> None:

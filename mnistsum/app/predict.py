@@ -27,7 +27,7 @@ UNSURE = 0.8  # a digit with a lower probability is not to be trusted
 MANY = 100  # pictures; if there are more, a bar shows the progress
 
 
-def predict(options: Namespace) -> int:
+def run_predict(options: Namespace) -> int:
     """Read pictures and print what they show; return the exit status.
 
     Raises:
@@ -53,7 +53,7 @@ def predict(options: Namespace) -> int:
     return 0
 
 
-def describe(
+def describe_prediction(
     digit: Array | np.ndarray, total: Array | np.ndarray, number: int, warnings: tuple[str, ...]
 ) -> dict[str, Any]:
     """Return one prediction for JSON: digit and sum, their likeliest values, and reasons not to trust them."""
@@ -87,7 +87,7 @@ def _answer(predictor: Predictor, file: str, numbers: list[int]) -> list[dict[st
         return [{"file": name, "error": str(error).removeprefix(f"{name}: ")}]
     answers = predictor.predict(np.repeat(picture.image[None], len(numbers), 0), np.array(numbers))
     return [
-        {"file": name, "number": number, **describe(digit, total, number, picture.warnings)}
+        {"file": name, "number": number, **describe_prediction(digit, total, number, picture.warnings)}
         for number, digit, total in zip(numbers, *answers, strict=True)
     ]
 
