@@ -155,7 +155,7 @@ def test_a_picture_of_anything_but_a_single_digit_gives_a_warning():
     ],
 )
 def test_an_empty_page_is_said_to_be_empty(page):
-    with pytest.raises(InputError, match="^page: expected a digit, found an empty page$"):
+    with pytest.raises(InputError, match=r"^page: expected a digit, found an empty page$"):
         to_mnist(page, "page")
 
 
