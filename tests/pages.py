@@ -7,7 +7,6 @@ experiments/studies/drawings.py).
 
 import io
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -25,37 +24,28 @@ JUDGING = (
 KINDS = ("plain", "gradient", "shadow", "ruled", "squared", "pencil", "jpeg", "corner", "turned")
 
 
-class Page(NamedTuple):
-    pixels: np.ndarray  # uint8 [height, width, 3]
-    label: int
-    hand: str  # the font, or mnist
-
-
-def draw(kind: str, count: int, fonts: tuple[Path, ...], images: np.ndarray, labels: np.ndarray) -> list[Page]:
-    """Draw pages of a kind; every second digit is from MNIST, the others, and all turned ones, from fonts."""
+def draw(kind: str, count: int, fonts: tuple[Path, ...], images: np.ndarray, labels: np.ndarray):
+    """Yield pages of a kind, uint8 [height, width, 3], and labels; every second digit is from MNIST, unless turned."""
     random = np.random.default_rng(sum(map(ord, kind)))
-    pages = []
     for i in range(count):
         # A digit of 28 pixels is a small part of a page of 800 to 1,600.
-        height, width = random.integers(*((800, 1600) if kind == "corner" else (240, 700)), 2)
-        length = 28 if kind == "corner" else int(min(width, height) * random.uniform(0.3, 0.6))
+        size = random.integers(*((800, 1600) if kind == "corner" else (240, 700)), 2)
+        length = 28 if kind == "corner" else int(min(size) * random.uniform(0.3, 0.6))
         if i % 2 and kind != "turned":
-            label, hand = int(labels[i]), "mnist"
+            label = int(labels[i])
             digit = Image.fromarray(images[i, ..., 0]).resize((length * 28 // 20,) * 2, Image.Resampling.BICUBIC)
         else:
-            font = fonts[random.integers(len(fonts))]
-            label, hand = i // 2 % 10, font.stem
+            font, label = fonts[random.integers(len(fonts))], i // 2 % 10
             digit = write(label, font, length, random.uniform(-15, 15) if kind == "turned" else 0)
-        digit = digit.crop(digit.getbbox())
-        room = np.array([height - digit.height, width - digit.width])
+        digit = np.asarray(digit.crop(digit.getbbox())) / 255.0
+        room = size - digit.shape
         if kind == "corner":
             y, x = np.where(random.random(2) < 0.5, random.integers(10, 60, 2), room - random.integers(10, 60, 2))
         else:
             y, x = (room * random.uniform(0.25, 0.75, 2)).astype(int)
-        alpha = np.zeros((height, width, 1))
-        alpha[y : y + digit.height, x : x + digit.width, 0] = np.asarray(digit) / 255.0
-        pages.append(Page(_photograph(kind, random, alpha), label, hand))
-    return pages
+        alpha = np.zeros((*size, 1))
+        alpha[y : y + digit.shape[0], x : x + digit.shape[1], 0] = digit
+        yield _photograph(kind, random, alpha), label
 
 
 def write(label: int, font: Path, length: int, angle: float = 0.0) -> Image.Image:
@@ -77,11 +67,8 @@ def _photograph(kind: str, random: np.random.Generator, alpha: np.ndarray) -> np
     if kind in ("ruled", "squared"):
         every = int(min(height, width) * (random.uniform(0.1, 0.2) if kind == "ruled" else random.uniform(0.04, 0.1)))
         thick, first = random.integers(1, 4), random.integers(every)
-        lines = (np.arange(height) - first) % every < thick
-        paper[lines] = paper[lines] * (0.75, 0.85, 0.95)
-        if kind == "squared":
-            lines = (np.arange(width) - first) % every < thick
-            paper[:, lines] = paper[:, lines] * (0.75, 0.85, 0.95)
+        for rows in (paper, paper.swapaxes(0, 1))[: 1 if kind == "ruled" else 2]:
+            rows[(np.arange(len(rows)) - first) % every < thick] *= (0.75, 0.85, 0.95)
     if kind == "pencil":  # faint, and grainy on rough paper
         pen = paper * random.uniform(0.6, 0.8)
         alpha = alpha * random.uniform(0.7, 1, alpha.shape)

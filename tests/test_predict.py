@@ -98,9 +98,8 @@ def test_a_network_that_ships_is_small_calibrated_and_reads_the_test_set_as_it_s
 def test_pages_in_fonts_set_aside_are_read(base, mnist, kind):
     if not all(font.exists() for font in pages.JUDGING):
         pytest.skip("the fonts of Debian that tests/pages.py names are not installed")
-    drawn = pages.draw(kind, 60 if kind == "corner" else 200, pages.JUDGING, *mnist.test)
-    right = read(base, [page.pixels for page in drawn]) == [page.label for page in drawn]
-    assert right.mean() >= {"turned": 0.985, "shadow": 0.92}.get(kind, 0.96)
+    drawn, labels = zip(*pages.draw(kind, 60 if kind == "corner" else 200, pages.JUDGING, *mnist.test), strict=True)
+    assert (read(base, drawn) == labels).mean() >= {"turned": 0.985, "shadow": 0.92}.get(kind, 0.96)
 
 
 @pytest.mark.slow
