@@ -19,10 +19,6 @@ from mnistsum.storage import restore
 
 ROOT = Path(__file__).parent.parent
 TINY = ("data.name=custom", "data.dir=images", "data.validation=64")  # overrides for the data of `write_set`
-# The tests' own compiler settings, as environment variables.
-UNOPTIMIZED = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
-if jax.__version_info__ < (0, 11):  # XLA's fusion emitters take half as long again; later releases have only them
-    UNOPTIMIZED["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 
 def start(*arguments, before=None, program="run", cwd=ROOT) -> subprocess.Popen:
