@@ -67,10 +67,8 @@ class Slurm:
             (place / folder).mkdir()
         (place / "key").write_bytes(os.urandom(128))
         (place / "key").chmod(0o600)
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-        ports = [each.getsockname()[1] for each in sockets]
-        for each in sockets:
-            each.close()
+        with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+            ports = [each.getsockname()[1] for each in (one, other)]
         about = {"host": socket.gethostname().split(".")[0], "user": getpass.getuser(), "cores": os.cpu_count()}
         (place / "slurm.conf").write_text(CONF.format(place=place, ports=ports, **about))
 
@@ -96,9 +94,9 @@ class Slurm:
             with contextlib.suppress(OSError):  # it has ended
                 if wanted <= set((process / "environ").read_text("latin-1").split("\0")):
                     parent = Path("/proc", (process / "stat").read_text().rpartition(")")[2].split()[1])
-                    if (parent / "comm").read_text().startswith("slurmstepd"):
-                        os.kill(int(parent.name), signal.SIGKILL)
-                    os.kill(int(process.name), signal.SIGKILL)
+                    is_daemon = (parent / "comm").read_text().startswith("slurmstepd")
+                    for each in [parent] * is_daemon + [process]:
+                        os.kill(int(each.name), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")

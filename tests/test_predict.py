@@ -40,18 +40,18 @@ def read(base, pictures) -> np.ndarray:
 @pytest.mark.parametrize("shift", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnist, shift):
     data = dataclasses.replace(base.config.data, test_shift=shift)
-    base = base._replace(config=dataclasses.replace(base.config, data=data))
-    images, numbers = mnist.test.images[:37], np.arange(37) % 10
-    together = base.predict(images, numbers)
+    base = base._replace(config=dataclasses.replace(base.config, data=data), temperatures=None)
+    split, numbers = jax.tree.map(lambda array: array[:37], mnist.test), np.arange(37) % 10
+    together = base.predict(split.images, numbers)
     for i in (0, 15, 16, 36):
-        alone = base.predict(images[i : i + 1], numbers[i : i + 1])
+        alone = base.predict(split.images[i : i + 1], int(numbers[i]))
         for a, b in zip(together, alone, strict=True):
             np.testing.assert_allclose(a[i], b[0], rtol=1e-4, atol=1e-6)
-    evaluation = evaluate(base.config.data, base.model, jax.tree.map(lambda array: array[:37], mnist.test))
+    evaluation = evaluate(data, base.model, split)
     assert (together.digit.argmax(-1) == evaluation.digit).all()
     assert (together.sum.argmax(-1) == evaluation.sum[np.arange(37), numbers]).all()
-    given = base._replace(temperatures=None).predict(images, numbers).digit[np.arange(37), mnist.test.labels[:37]]
-    np.testing.assert_allclose(-np.log(given), evaluation.digit_loss, rtol=1e-2, atol=1e-6)
+    loss = -np.log(together.digit[np.arange(37), split.labels])
+    np.testing.assert_allclose(loss, evaluation.digit_loss, rtol=1e-2, atol=1e-6)
 
 
 def test_temperatures_scale_the_logits_and_change_no_answer(base, mnist):
