@@ -1,4 +1,4 @@
-"""The device: the type in which it multiplies quickly, and array placement when several run one program."""
+"""Devices: the type in which they multiply quickly, and where arrays are placed if several run one program."""
 
 import dataclasses
 import functools
@@ -32,7 +32,7 @@ def quick_dtype() -> str:
 
 
 def resolve_dtype(config: Section) -> Section:
-    """Return a section of a config with the type that its `dtype` stands for on this device."""
+    """Return a section of a config with `auto` replaced by the quick type of this device."""
     return dataclasses.replace(config, dtype=quick_dtype()) if config.dtype == "auto" else config
 
 

@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-import signal
 import struct
 import subprocess
 import sys
@@ -21,8 +19,8 @@ ROOT = Path(__file__).parent.parent
 TINY = ("data.name=custom", "data.dir=images", "data.validation=64")  # overrides for the data of `write_set`
 
 
-def start(*arguments, before=None, program="run", cwd=ROOT) -> subprocess.Popen:
-    """Start one of `experiments` in a process of its own, which calls `before` first."""
+def start(*arguments, program="run", cwd=ROOT) -> subprocess.Popen:
+    """Start one of `experiments` in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", f"experiments.{program}", *map(str, arguments)],
         cwd=cwd,
@@ -30,7 +28,6 @@ def start(*arguments, before=None, program="run", cwd=ROOT) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=before,
     )
 
 
@@ -45,21 +42,6 @@ def finish(process, status=0) -> tuple[str, str]:
 def compare(*arguments, cwd, status=0) -> str:
     """Run `experiments.compare` in a folder, check its exit status, and return its standard output."""
     return finish(start(*arguments, program="compare", cwd=cwd), status)[0]
-
-
-def stop(after: str, *arguments, folder: Path) -> Path:
-    """Stop a run with SIGTERM once it has printed a line that starts so; return its folder."""
-    process = start(*arguments, "--output", folder)
-    assert process.stdout is not None
-    while not (line := process.stdout.readline()).startswith(after):
-        assert line, process.communicate()[1]
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=300)
-    if process.returncode == 0:  # it ended before the signal came
-        shutil.rmtree(folder)
-        return stop(after, *arguments, folder=folder)
-    assert process.returncode == 128 + signal.SIGTERM, errors
-    return folder
 
 
 def bits(folder: Path) -> dict[str, object]:

@@ -49,7 +49,7 @@ def run_draw(options: Namespace) -> int:
 
 
 def make_server(predictor: Predictor, port: int) -> uvicorn.Server:
-    """Return a server of the page, its network compiled; it answers requests to this port of this machine alone."""
+    """Return a server of the page, with its network compiled. It only answers requests to this port of this machine."""
     predictor.predict(np.zeros((1, 28, 28, 1), np.uint8), 0)
     hosts = {f"{name}:{port}".removesuffix(":80") for name in ("127.0.0.1", "localhost")}  # browsers omit port 80
     origins = {None, *(f"http://{host}" for host in hosts)}  # None: a request that no other page's script sent
