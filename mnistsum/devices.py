@@ -53,9 +53,10 @@ def count_devices(config: Config) -> int:
     return devices
 
 
-def mesh(devices: int, axis: str) -> Mesh:
-    """Return a one-dimensional mesh of the first `devices` devices, with its axis named `axis`."""
-    return jax.make_mesh((devices,), (axis,), (AxisType.Auto,), devices=jax.devices()[:devices])
+def shardings(devices: int, axis: str) -> tuple[NamedSharding, NamedSharding]:
+    """Return the sharding of the first axis over the first `devices` devices, and that of replicated arrays."""
+    mesh = jax.make_mesh((devices,), (axis,), (AxisType.Auto,), devices=jax.devices()[:devices])
+    return NamedSharding(mesh, PartitionSpec(axis)), NamedSharding(mesh, PartitionSpec())
 
 
 def shard_batch(devices: int, array: Array) -> Array:
@@ -63,14 +64,12 @@ def shard_batch(devices: int, array: Array) -> Array:
 
     The compiler also shards whatever is computed from it, and turns sums over the batch into sums over devices.
     """
-    if devices == 1:
-        return array
-    return lax.with_sharding_constraint(array, NamedSharding(mesh(devices, "batch"), PartitionSpec("batch")))
+    return array if devices == 1 else lax.with_sharding_constraint(array, shardings(devices, "batch")[0])
 
 
 def replicated_sharding(devices: int) -> NamedSharding:
     """Return the sharding that replicates arrays (keys, state and data) on each of `devices` devices."""
-    return NamedSharding(mesh(devices, "batch"), PartitionSpec())
+    return shardings(devices, "batch")[1]
 
 
 def abstract_arrays(tree: Any, sharding: Sharding) -> Any:

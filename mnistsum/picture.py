@@ -79,23 +79,21 @@ def inspect_picture(source: str | Path | BinaryIO | bytes, name: str | None = No
         name, source = name or str(source), read_bytes(Path(source))
     name = name or "picture"
     try:
-        pixels = _decode(source if isinstance(source, bytes) else source.read())
+        pixels = _decode(source if isinstance(source, bytes) else source.read(), name)
     except UnidentifiedImageError:
         raise InputError(
             f"{name}: expected a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, found another kind of file"
         ) from None
-    except Image.DecompressionBombError:
-        raise InputError(f"{name}: expected at most {MAX_PIXELS:,} pixels, found more") from None
     except DAMAGE as error:
         raise InputError(f"{name}: a damaged image: {first_line(error)}") from None
     return to_mnist(_composite_on_paper(pixels), name)
 
 
-def _decode(content: bytes) -> Float[np.ndarray, "height width channels"]:
+def _decode(content: bytes, name: str) -> Float[np.ndarray, "height width channels"]:
     """Return a picture's colors, 0-255, upright and at most MAX_SIDE wide and high. A fourth channel is opacity."""
     image = Image.open(io.BytesIO(content), formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:
-        raise Image.DecompressionBombError
+        raise InputError(f"{name}: expected at most {MAX_PIXELS:,} pixels, found more")
     image.load()
     with contextlib.suppress(*DAMAGE):  # if only EXIF is damaged, the picture is read as it is stored
         ImageOps.exif_transpose(image, in_place=True)

@@ -6,11 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Int, Integer
 
 from mnistsum.data import abstract_split
-from mnistsum.devices import abstract_arrays, mesh
+from mnistsum.devices import shardings
 from mnistsum.train import Spec, advance, init_state, split_keys
 from mnistsum.types import Keys, Split, TrainState
 
@@ -46,10 +46,10 @@ def compile_advance_seeds(spec: Spec, n: int, seeds: int) -> Any:
         out_specs=specs,
         check_vma=False,  # the check rejects a user's network whose loops or branches start from constants
     )
+    placed = (sharded, _per_field(replicated, sharded), replicated, replicated)
     keys, state = jax.eval_shape(partial(_stacked, spec), jax.ShapeDtypeStruct((seeds,), jnp.uint32))
-    state = TrainState(abstract_arrays(state[0], replicated), *abstract_arrays(state[1:], sharded))
-    shapes = (abstract_arrays(keys, sharded), state, abstract_arrays(abstract_split(n), replicated))
-    return jax.jit(program, donate_argnums=1).lower(*shapes, jax.ShapeDtypeStruct((), jnp.int32)).compile()
+    shapes = keys, state, abstract_split(n), jax.ShapeDtypeStruct((), jnp.int32)
+    return jax.jit(program, in_shardings=placed, donate_argnums=1).lower(*shapes).compile()
 
 
 def unstack(state: TrainState, seeds: int) -> list[TrainState]:
@@ -71,5 +71,4 @@ def _per_field(step: Any, rest: Any) -> Any:
 
 def _shardings(seeds: int) -> tuple[NamedSharding, NamedSharding]:
     """Return the sharding of arrays stacked by seed, and that of arrays that all seeds share."""
-    devices = mesh(devices_for(seeds), "seed")
-    return NamedSharding(devices, PartitionSpec("seed")), NamedSharding(devices, PartitionSpec())
+    return shardings(devices_for(seeds), "seed")
