@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
 from jaxtyping import Array, Int, Integer
 
 from mnistsum.data import abstract_split
@@ -22,7 +21,7 @@ def devices_for(seeds: int) -> int:
 
 def init_seeds(spec: Spec, seeds: Sequence[int], data: Split) -> tuple[Keys, TrainState, Split]:
     """Return keys and initial states, stacked and spread over the devices, and the data copied to each device."""
-    sharded, replicated = _shardings(len(seeds))
+    sharded, replicated = shardings(devices_for(len(seeds)), "seed")
     keys, state = jax.jit(partial(_stacked, spec))(jnp.array(seeds, jnp.uint32))
     return jax.device_put((keys, state, data), (sharded, _per_field(replicated, sharded), replicated))
 
@@ -37,7 +36,7 @@ def compile_advance_seeds(spec: Spec, n: int, seeds: int) -> Any:
         axes = _per_field(None, 0)
         return jax.vmap(partial(advance, spec), (0, axes, None, None), axes)(keys, state, data, until)
 
-    sharded, replicated = _shardings(seeds)
+    sharded, replicated = shardings(devices_for(seeds), "seed")
     specs = _per_field(replicated.spec, sharded.spec)
     program = jax.shard_map(
         on_one_device,
@@ -67,8 +66,3 @@ def _stacked(spec: Spec, seeds: Integer[Array, " seeds"]) -> tuple[Keys, TrainSt
 def _per_field(step: Any, rest: Any) -> Any:
     """Return a value for each field of stacked states. They share `step`, so that one loop ends for all of them."""
     return TrainState(step, *[rest] * (len(TrainState._fields) - 1))
-
-
-def _shardings(seeds: int) -> tuple[NamedSharding, NamedSharding]:
-    """Return the sharding of arrays stacked by seed, and that of arrays that all seeds share."""
-    return shardings(devices_for(seeds), "seed")

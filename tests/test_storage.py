@@ -38,6 +38,8 @@ ADVANCE = jax.jit(advance, static_argnums=0)
 START = jax.jit(init_state, static_argnums=0)
 CONFIG = Config(data=DataConfig(test_shift=1), model=ModelConfig(widths=(4, 4, 8), hidden=16, dtype="bfloat16"))
 
+CHANGED = "its network has changed since it was trained: its answers may differ"
+
 
 def same_bits(a, b) -> bool:
     assert jax.tree.structure(a) == jax.tree.structure(b)
@@ -155,8 +157,6 @@ def test_a_failing_write_leaves_the_older_checkpoints_and_names_path_and_cause(c
 def test_a_folder_without_checkpoints_is_refused(config, tmp_path):
     with pytest.raises(InputError, match="nowhere: holds no checkpoint"):
         restore(tmp_path / "nowhere", config)
-    with pytest.raises(InputError, match=r"expected the folder of a run, found neither"):
-        mnistsum.load_run(tmp_path)
 
 
 def test_load_run_gives_the_averaged_model_of_an_unfinished_run_and_names_what_it_skips(config, states, two):
@@ -168,6 +168,10 @@ def test_load_run_gives_the_averaged_model_of_an_unfinished_run_and_names_what_i
     cut_short(two / "8.safetensors")
     with pytest.warns(UserWarning, match=r"8.safetensors: cannot be read .*; an older one was loaded$"):
         assert same_bits(mnistsum.load_run(two.parent).model, states[0].average)
+    then = describe_evaluation(config.data, states[1].average) | {"program": "1"}
+    save_checkpoint(two, config, states[1], {"evaluation": then})
+    with pytest.warns(UserWarning, match=f"{CHANGED}$"):
+        mnistsum.load_run(two.parent)
 
 
 def test_rounded_weights_are_smaller_and_answer_with_the_same_bits(weights, file, mnist):
@@ -194,9 +198,6 @@ def test_weights_of_another_architecture_are_refused(file, change, answer):
         load_weights(file)
 
 
-CHANGED = "its network has changed since it was trained: its answers may differ$"
-
-
 def test_weights_warn_in_one_line_if_their_program_has_changed_under_the_same_versions(weights, file):
     now = weights.evaluation
     for then, is_told in ((now | {"program": "1"}, True), (now | {"program": "1", "jax": "0"}, False)):
@@ -204,12 +205,5 @@ def test_weights_warn_in_one_line_if_their_program_has_changed_under_the_same_ve
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             run = load_weights(file)
-        assert [str(each.message) for each in told] == is_told * [f"{file}: {CHANGED[:-1]}"]
+        assert [str(each.message) for each in told] == is_told * [f"{file}: {CHANGED}"]
         assert run.evaluation == then  # as an export saves it
-
-
-def test_an_unfinished_run_warns_too(config, states, two):
-    then = describe_evaluation(config.data, states[1].average) | {"program": "1"}
-    save_checkpoint(two, config, states[1], {"evaluation": then})
-    with pytest.warns(UserWarning, match=CHANGED):
-        mnistsum.load_run(two.parent)
