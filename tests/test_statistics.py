@@ -51,10 +51,9 @@ def test_the_interval_of_a_difference_is_that_of_hand_or_scipy(first, other, con
     np.testing.assert_allclose(difference(first, other, contrasts, paired=paired)[1:3], expected, rtol=1e-6)
 
 
-def test_unpaired_seeds_may_come_in_any_order_and_either_may_be_the_first():
+def test_either_may_be_the_first():
     first, other = np.random.default_rng(3).random((2, 9, 500)) < [[[0.9]], [[0.8]]]
     found, back = difference(first, other), difference(other, first)
-    assert difference(first, other[::-1]) == pytest.approx(found)
     assert (found.verdict, back.verdict) == ("worse", "better")
     assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
 
