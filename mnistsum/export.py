@@ -37,8 +37,8 @@ def describe_probabilities(config: Config, temperatures: Temperatures | None) ->
 def to_stablehlo(config: Config, model: Model, temperatures: Temperatures | None = None) -> bytes:
     """Return serialized StableHLO for every platform; `jax.export.deserialize(data).call(images, numbers)` runs it.
 
-    Its convolutions are written for the kind of device that exports it (`convolve`): export on the kind that will run
-    it, as others may take longer or round differently.
+    Export on the kind of device that will run the graph. Its convolutions are written for the kind that exports it
+    (`convolve`), and others may take longer or round differently.
 
     Examples:
         >>> import jax, numpy as np
@@ -85,7 +85,7 @@ def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = No
 
 
 def _function(config: Config, model: Model, temperatures: Temperatures | None) -> Callable:
-    """Return the function to export; StableHLO keeps its name, which describes the probabilities."""
+    """Return the function to export. Its name, which StableHLO keeps, describes the probabilities."""
 
     def function(images: Any, numbers: Any) -> tuple[Any, ...]:
         return tuple(probabilities(config.data, model, temperatures, images, numbers))
