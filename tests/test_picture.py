@@ -44,15 +44,14 @@ def on_a_page(image: np.ndarray) -> np.ndarray:
     return (1 - alpha) * (250, 240, 225) + alpha * (40, 30, 90)
 
 
-@pytest.mark.parametrize(
-    ("picture", "most"),
-    [
-        (on_a_page, 0.25),
-        (lambda image: pages.cut(image, 0, dark=False), 0.15),
-        (lambda image: pages.cut(image, 0, dark=True), 0.15),
-    ],
-    ids=["on a page", "cut to its light ink", "cut to its dark ink"],
-)
+IN = {
+    "on a page": (on_a_page, 0.25),
+    "cut to its light ink": (lambda image: pages.cut(image, 0, dark=False), 0.15),
+    "cut to its dark ink": (lambda image: pages.cut(image, 0, dark=True), 0.15),
+}
+
+
+@pytest.mark.parametrize(("picture", "most"), IN.values(), ids=IN)
 def test_an_image_of_mnist_comes_back_from_a_picture_of_it(mnist, picture, most):
     images = mnist.test.images[:40]
     found = [differs(to_mnist(picture(image).astype(float)).image, image) for image in images]
@@ -63,20 +62,20 @@ def test_an_image_of_mnist_comes_back_from_a_picture_of_it(mnist, picture, most)
 GRAY = seven(0, 255, mode="L")
 
 
-@pytest.mark.parametrize(
-    "picture",
-    [
-        pytest.param(encode(seven("white", "black")), id="light on dark"),
-        pytest.param(encode(seven((180, 30, 40), (200, 220, 160)), "JPEG"), id="colored JPEG"),
-        pytest.param(encode(seven(size=900)), id="large"),
-        pytest.param(encode(seven(size=150), "BMP"), id="small BMP"),
-        pytest.param(encode(GRAY.convert("P"), "GIF"), id="GIF"),
-        pytest.param(encode(GRAY.convert("1")), id="bilevel"),
-        pytest.param(encode(Image.fromarray((np.asarray(GRAY) * 200.0 + 9000).astype(np.uint16))), id="16 bits"),
-        pytest.param(encode(seven((0, 0, 0, 255), (0, 0, 0, 0), mode="RGBA")), id="transparent"),
-        pytest.param(encode(seven((255, 255, 255, 255), (255, 255, 255, 0), mode="RGBA")), id="white ink"),
-    ],
-)
+PICTURES = {
+    "light on dark": encode(seven("white", "black")),
+    "colored JPEG": encode(seven((180, 30, 40), (200, 220, 160)), "JPEG"),
+    "large": encode(seven(size=900)),
+    "small BMP": encode(seven(size=150), "BMP"),
+    "GIF": encode(GRAY.convert("P"), "GIF"),
+    "bilevel": encode(GRAY.convert("1")),
+    "16 bits": encode(Image.fromarray((np.asarray(GRAY) * 200.0 + 9000).astype(np.uint16))),
+    "transparent": encode(seven((0, 0, 0, 255), (0, 0, 0, 0), mode="RGBA")),
+    "white ink": encode(seven((255, 255, 255, 255), (255, 255, 255, 0), mode="RGBA")),
+}
+
+
+@pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES)
 def test_color_size_and_format_change_little(picture):
     assert differs(read_picture(picture), SEVEN) < 0.2
 

@@ -55,10 +55,9 @@ def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnis
 
 
 def test_temperatures_scale_the_logits_and_change_no_answer(base, mnist):
-    images, numbers = mnist.test.images[:20], np.arange(20) % 10
-    plain = base._replace(temperatures=None).predict(images, numbers)
-    warm = base._replace(temperatures=Temperatures(2.0, 3.0)).predict(images, numbers)
-    for before, after, temperature in zip(plain, warm, (2.0, 3.0), strict=True):
+    warm = Temperatures(2.0, 3.0)
+    answers = (base._replace(temperatures=each).predict(mnist.test.images[:20], 3) for each in (None, warm))
+    for before, after, temperature in zip(*answers, warm, strict=True):
         expected = before.astype(np.float64) ** (1 / temperature)
         np.testing.assert_allclose(after, expected / expected.sum(-1, keepdims=True), rtol=1e-3, atol=1e-6)
         assert (before.argmax(-1) == after.argmax(-1)).all()
@@ -114,7 +113,7 @@ def test_digits_cut_to_their_ink_are_read_as_whole_images_are(base, mnist, margi
 @pytest.mark.slow
 @pytest.mark.usefixtures("optimized")
 def test_digits_of_another_set_are_read_without_a_margin(base):
-    digits, labels = load_digits(return_X_y=True)
-    small = [Image.fromarray((digit.reshape(8, 8) * 255 / 16).astype(np.uint8)) for digit in digits]
-    enlarged = [np.asarray(digit.resize((80, 80), Image.Resampling.BICUBIC).convert("RGB")) for digit in small]
-    assert (read(base, enlarged) == labels).mean() >= 0.955
+    digits = load_digits()
+    small = [Image.fromarray((image * 255 / 16).astype(np.uint8)) for image in digits.images]
+    enlarged = [image.resize((80, 80), Image.Resampling.BICUBIC).convert("RGB") for image in small]
+    assert (read(base, enlarged) == digits.target).mean() >= 0.955

@@ -17,8 +17,9 @@ def test_a_single_seed_has_an_infinite_interval():
 
 
 ONE, OTHER = np.array([[1.0, 0], [0, 0], [1, 1]]), np.array([[1.0, 1], [1, 1], [0, 0]])
-BY_IMAGE = np.array([[0.0, 1, 1, 0, 1]] * 3)  # all seeds differ alike
-WELCH = stats.ttest_ind(ONE.mean(1), OTHER.mean(1), equal_var=False)
+EYE, BY_IMAGE = np.eye(2), np.array([[0.0, 1, 1, 0, 1]] * 3)  # in the latter, all seeds differ alike
+WELCH = stats.ttest_ind(ONE.mean(1), OTHER.mean(1), equal_var=False).confidence_interval()
+ONE_SAMPLE = stats.ttest_1samp(BY_IMAGE[0], 0).confidence_interval()
 
 
 def around(mean: float, half: float) -> tuple[float, float]:
@@ -30,21 +31,19 @@ def around(mean: float, half: float) -> tuple[float, float]:
     [
         # Seeds' means 1/2, 0, 1: variance 1/4, over 3. Images' means 2/3, 1/3: variance 1/18, over 2. Residual: squares
         # that sum to 1/3, over 2 degrees of freedom, over 6: 1/36 - 1/36 is left for images. t(2) 0.975 = 4.302653.
-        pytest.param(0 * ONE, ONE, 1, True, around(0.5, 4.302653 * np.sqrt(1 / 12)), id="by hand"),
+        (0 * ONE, ONE, 1, True, around(0.5, 4.302653 * np.sqrt(1 / 12))),
         # Nothing is left for images again, and SciPy has its own code for Welch's test.
-        pytest.param(OTHER, ONE, 1, False, WELCH.confidence_interval(), id="Welch"),
+        (OTHER, ONE, 1, False, WELCH),
         # Seeds and images each have their own quantile: if one of them does not vary, a t-test over the other.
-        *(
-            pytest.param(0 * BY_IMAGE, BY_IMAGE, 1, paired, stats.ttest_1samp(BY_IMAGE[0], 0).confidence_interval())
-            for paired in (False, True)
-        ),
-        pytest.param(np.zeros((5, 3)), BY_IMAGE.T, 1, True, stats.ttest_1samp(BY_IMAGE[0], 0).confidence_interval()),
+        (0 * BY_IMAGE, BY_IMAGE, 1, False, ONE_SAMPLE),
+        (0 * BY_IMAGE, BY_IMAGE, 1, True, ONE_SAMPLE),
+        (0 * BY_IMAGE.T, BY_IMAGE.T, 1, True, ONE_SAMPLE),
         # Seeds that agree by chance do not narrow the interval: the means of both seeds and of both images are 1/2, so
         # only the residual is left, 1 over one degree of freedom, over 4. Of two contrasts, each interval is at 97.5 %.
         # Unpaired, each sample of seeds has half of the residual, and so they have two degrees of freedom together.
-        (np.zeros((2, 2)), np.eye(2), 1, True, around(0.5, 12.706205 / 2)),
-        (np.zeros((2, 2)), np.eye(2), 2, True, around(0.5, 25.451700 / 2)),
-        (np.zeros((2, 2)), np.eye(2), 1, False, around(0.5, 4.302653 / 2)),
+        (0 * EYE, EYE, 1, True, around(0.5, 12.706205 / 2)),
+        (0 * EYE, EYE, 2, True, around(0.5, 25.451700 / 2)),
+        (0 * EYE, EYE, 1, False, around(0.5, 4.302653 / 2)),
     ],
 )
 def test_the_interval_of_a_difference_is_that_of_hand_or_scipy(first, other, contrasts, paired, expected):
