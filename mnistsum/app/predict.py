@@ -20,7 +20,7 @@ from mnistsum.picture import inspect_picture
 from mnistsum.predict import Predictor, load_pretrained
 
 OUTPUTS = ("digit", "sum")
-FIELDS = ("file", "number", "digit", "digit_probability", "sum", "sum_probability", "agree", "warnings", "error")
+FIELDS = ["file", "number", "digit", "digit_probability", "sum", "sum_probability", "agree", "warnings", "error"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")  # of the files read from a folder
 UNSURE = 0.8  # below this probability, a digit is not to be trusted
 MANY = 100  # above this number of pictures, a bar shows the progress
