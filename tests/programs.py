@@ -39,6 +39,12 @@ def finish(process, status=0) -> tuple[str, str]:
     return output, errors
 
 
+def wait_for_line(process, beginning: str) -> None:
+    """Read what a process prints up to a line that begins so, or to the end."""
+    while (line := process.stdout.readline()) and not line.startswith(beginning):
+        pass
+
+
 def compare(*arguments, cwd, status=0) -> str:
     """Run `experiments.compare` in a folder, check its exit status, and return its standard output."""
     return finish(start(*arguments, program="compare", cwd=cwd), status)[0]

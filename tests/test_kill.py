@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from programs import bits, finish, start, write_set
+from programs import bits, finish, start, wait_for_line, write_set
 
 from mnistsum.config import read_config
 
@@ -59,12 +59,10 @@ def survive_kills(arguments, folder: Path, kills: int, seed: int, within: float)
             runs.append(folder / str(len(runs)))
         is_begun = (runs[-1] / "config.json").exists()
         process = start("--resume", runs[-1]) if is_begun else start(*arguments, "--output", runs[-1])
-        assert process.stdout is not None
         seconds = random.uniform(0, within)
         if kills % 2:
             seconds /= 10
-            while (line := process.stdout.readline()) and not line.startswith("epoch"):
-                pass
+            wait_for_line(process, "epoch")
         try:
             process.wait(timeout=seconds if kills else 100)
         except subprocess.TimeoutExpired:
@@ -92,9 +90,7 @@ def stopped(arguments, tmp_path) -> Path:
     """A run stopped by SIGTERM after some epochs."""
     for folder in (tmp_path / str(attempt) for attempt in range(10)):
         process = start(*arguments, "--output", folder)
-        assert process.stdout is not None
-        while (line := process.stdout.readline()) and not line.startswith("epoch 2 of 12"):
-            pass
+        wait_for_line(process, "epoch 2 of 12")
         process.terminate()
         _, errors = process.communicate(timeout=300)
         if process.returncode:  # otherwise, the run ended before the signal came
