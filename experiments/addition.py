@@ -18,7 +18,7 @@ from experiments.training.reuse import locate_runs
 from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.program import Parser
 from mnistsum.errors import InputError
-from mnistsum.files import make_folder, read_json_lines, write_whole
+from mnistsum.file_io import make_folder, read_json_lines, write_whole
 from mnistsum.objective import digits_of_sum
 
 DESCRIPTION = """\

@@ -6,7 +6,7 @@ from typing import Any
 from experiments import cli
 from mnistsum.app.program import Parser
 from mnistsum.errors import InputError
-from mnistsum.files import read_json_lines
+from mnistsum.file_io import read_json_lines
 
 # By epoch: average loss in nats, digit and sum in %. The write-up shows no other epochs.
 WRITE_UP = {

@@ -8,7 +8,7 @@ from experiments import cli
 from mnistsum.app.program import Parser
 from mnistsum.config import Config, override
 from mnistsum.errors import InputError
-from mnistsum.files import make_folder, write_whole
+from mnistsum.file_io import make_folder, write_whole
 
 DESCRIPTION = """\
 Train each recipe on each seed, and rank recipes by the mean validation accuracy of the outputs that they train.

@@ -17,7 +17,7 @@ from experiments.training.folder import Finished
 from experiments.training.record import Experiment, cores, describe_run, differences
 from mnistsum.app.console import say
 from mnistsum.errors import InputError
-from mnistsum.files import PARTIAL, make_folder, read_json, writing
+from mnistsum.file_io import PARTIAL, make_folder, read_json, writing
 from mnistsum.storage import CHECKPOINTS, restore
 
 

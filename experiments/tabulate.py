@@ -6,7 +6,7 @@ from pathlib import Path
 from experiments import cli
 from mnistsum.app.program import Parser
 from mnistsum.errors import InputError
-from mnistsum.files import write_json, write_whole
+from mnistsum.file_io import write_json, write_whole
 
 DESCRIPTION = """\
 Print a Markdown table of finished runs: means and standard deviations over seeds, a row for each config.

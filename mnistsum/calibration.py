@@ -16,11 +16,11 @@ class Temperatures(NamedTuple):
 
 
 def fit_temperature(logits: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]) -> float:
-    """Return the temperature that minimizes the negative log-likelihood of validation answers (Guo et al. 2017).
+    """Return the temperature that minimizes the negative log-likelihood of validation labels.
 
-    Guo et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599. The temperature changes no answer. It
-    is 1 if all answers are right: the likelihood would then keep rising as the temperature falls to zero, and would say
-    nothing about the error rate.
+    The temperature changes no prediction. If all predictions are right, it is 1, because the likelihood would keep
+    rising as the temperature falls to zero, and would say nothing about the error rate. Source: Guo et al. 2017, "On
+    calibration of modern neural networks", arXiv:1706.04599.
 
     Examples:
         >>> import numpy as np
@@ -30,7 +30,7 @@ def fit_temperature(logits: Float[np.ndarray, "n classes"], labels: Int[np.ndarr
         >>> round(fit_temperature(logits, labels.astype(int)), 2)
         3.64
     """
-    from scipy.optimize import minimize_scalar  # takes a quarter of a second, only needed at the end of a run
+    from scipy.optimize import minimize_scalar  # takes a quarter of a second, and only the end of a run needs it
 
     if (logits.argmax(-1) == labels).all():
         return 1.0

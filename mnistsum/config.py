@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from pydantic.dataclasses import dataclass
 
 from mnistsum.errors import InputError
-from mnistsum.files import read_text
+from mnistsum.file_io import read_text
 from mnistsum.names import did_you_mean
 
 CONFIG = "config.json"  # the name of a config's file in its run's folder

@@ -1,4 +1,4 @@
-"""The task's examples: images are read once, then ordered, paired and distorted by pure functions of random keys."""
+"""The task's examples. Images are read once. Pure functions of random keys order, pair and distort them."""
 
 import hashlib
 from collections.abc import Iterable
@@ -21,10 +21,13 @@ MEAN, DEVIATION = 0.1307, 0.3081  # of the pixels / 255 of MNIST's 60,000 traini
 
 
 def load(config: DataConfig) -> Data:
-    """Return the verified data set as NumPy arrays; raise an InputError that names any unusable file.
+    """Return the verified data set as NumPy arrays.
 
     The validation images are the same for every seed. They are drawn at random because MNIST's training file alternates
     between easier and harder writers, so every second or twelfth image would not be representative.
+
+    Raises:
+        InputError: if a file is unusable; the message names it.
 
     Examples:
         >>> import mnistsum
@@ -34,7 +37,7 @@ def load(config: DataConfig) -> Data:
         >>> data.test.images.dtype, data.test.labels[:5].tolist()
         (dtype('uint8'), [7, 2, 1, 0, 4])
     """
-    images, labels, test_images, test_labels = idx.read(config.name, config.dir)
+    images, labels, test_images, test_labels = idx.read_idx(config.name, config.dir)
     n = len(images)
     if config.validation >= n:
         raise InputError(f"data.validation: expected fewer than the {n} training images, found {config.validation}")
@@ -66,17 +69,17 @@ def draw_epoch(
     images: int | None = None,
     group: int = 1,
 ) -> Epoch:
-    """Return the order and the numbers of an epoch; each image gets one number, uniform on 0-9.
+    """Return the order and the numbers of an epoch. Each image gets one number, uniform on 0-9.
 
-    They do not depend on batch size or model, so under one seed an image meets the same number in every architecture.
+    They do not depend on batch size or model. So for one seed, an image meets the same number in every architecture.
 
     Args:
         order_key: key for the order, and for the choice of training images if not all are used.
         number_key: key for the numbers.
         epoch: counted from 0.
         n: how many images the data set has.
-        images: how many are trained on, the same ones in every epoch; by default all.
-        group: images that stay together in every epoch, in groups that the order key draws.
+        images: how many to train on, the same ones in every epoch; by default all.
+        group: size of the groups of images that stay together in every epoch. The order key draws the groups.
 
     Examples:
         >>> import jax
@@ -103,10 +106,10 @@ def augment(
 ) -> Float[Array, "batch 28 28 1"]:
     """Return raw images (0-255, black outside), each distorted by its own random map.
 
-    The affine part acts about the image's center: rotation, scale and shear are drawn uniformly, and the shift is in
-    whole pixels, so a shift alone copies pixels exactly. The elastic part (Simard et al. 2003, "Best practices for
-    convolutional neural networks") displaces every pixel by a smooth field, bicubic between 5x5 normal draws. Images
-    are resampled once, bilinearly.
+    Rotation, scale and shear act about the image's center and are drawn uniformly. The shift is in whole pixels, so a
+    shift alone copies pixels exactly. The elastic distortion (Simard et al. 2003, "Best practices for convolutional
+    neural networks") displaces every pixel by a smooth field, which is interpolated bicubically from a 5x5 grid of
+    normal draws. Images are resampled once, bilinearly.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -122,7 +125,7 @@ def augment(
         return pixels
     shift_key, affine_key, elastic_key = jax.random.split(key, 3)
     shift = jax.random.randint(shift_key, (len(images), 2), -config.shift, config.shift + 1)
-    if config == AugmentConfig(shift=config.shift):  # same pixels as below, but compiles a second faster
+    if config == AugmentConfig(shift=config.shift):  # gives the same pixels as below, but compiles a second faster
         edge = (config.shift, config.shift)
         padded = jnp.pad(pixels[..., 0], ((0, 0), edge, edge))
         crop = jax.vmap(lambda image, start: lax.dynamic_slice(image, start, (28, 28)))
@@ -176,9 +179,9 @@ def pair(images: Float[Array, "batch 28 28 1"], labels: Int[Array, " batch"], nu
 
 
 class Pairs:
-    """A split as the write-up's data set: `len(pairs)` and `pairs[i]` -> (image, label, one-hot number, sum).
+    """A split in the form of the write-up's data set: `pairs[i]` is (image, label, one-hot number, sum).
 
-    `numbers` holds one number 0-9 per image, such as `draw_epoch` returns.
+    `numbers` holds one number 0-9 per image, such as those that `draw_epoch` returns.
 
     Examples:
         >>> import jax.numpy as jnp

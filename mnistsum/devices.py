@@ -1,4 +1,4 @@
-"""The device: the type in which it multiplies quickly, and array placement when several run one program."""
+"""Devices: the type in which they multiply quickly, and where arrays are placed if several run one program."""
 
 import dataclasses
 import functools
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import jax
 from jax import lax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Array
 
 from mnistsum.config import Config, ModelConfig, OptimizerConfig
@@ -32,7 +32,7 @@ def quick_dtype() -> str:
 
 
 def resolve_dtype(config: Section) -> Section:
-    """Return a section of a config with the type that its `dtype` stands for on this device."""
+    """Return a section of a config with `auto` replaced by the quick type of this device."""
     return dataclasses.replace(config, dtype=quick_dtype()) if config.dtype == "auto" else config
 
 
@@ -53,9 +53,10 @@ def count_devices(config: Config) -> int:
     return devices
 
 
-def mesh(devices: int, axis: str) -> Mesh:
-    """Return a one-dimensional mesh of the first `devices` devices, with its axis named `axis`."""
-    return jax.make_mesh((devices,), (axis,), (AxisType.Auto,), devices=jax.devices()[:devices])
+def shardings(devices: int, axis: str) -> tuple[NamedSharding, NamedSharding]:
+    """Return the sharding of the first axis over the first `devices` devices, and that of replicated arrays."""
+    mesh = jax.make_mesh((devices,), (axis,), (AxisType.Auto,), devices=jax.devices()[:devices])
+    return NamedSharding(mesh, PartitionSpec(axis)), NamedSharding(mesh, PartitionSpec())
 
 
 def shard_batch(devices: int, array: Array) -> Array:
@@ -63,14 +64,12 @@ def shard_batch(devices: int, array: Array) -> Array:
 
     The compiler also shards whatever is computed from it, and turns sums over the batch into sums over devices.
     """
-    if devices == 1:
-        return array
-    return lax.with_sharding_constraint(array, NamedSharding(mesh(devices, "batch"), PartitionSpec("batch")))
+    return array if devices == 1 else lax.with_sharding_constraint(array, shardings(devices, "batch")[0])
 
 
 def replicated_sharding(devices: int) -> NamedSharding:
     """Return the sharding that replicates arrays (keys, state and data) on each of `devices` devices."""
-    return NamedSharding(mesh(devices, "batch"), PartitionSpec())
+    return shardings(devices, "batch")[1]
 
 
 def abstract_arrays(tree: Any, sharding: Sharding) -> Any:

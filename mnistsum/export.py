@@ -1,8 +1,8 @@
 """A trained model as a graph that runs without mnistsum: StableHLO, and ONNX with the extra `onnx`.
 
 Both take uint8 images [n, 28, 28, 1], 0-255, and int32 numbers [n], 0-9, for any n, and return the probabilities of the
-digit [n, 10] and of the sum [n, 19]. The text of `describe`, such as whether these are calibrated, is in ONNX's
-metadata and StableHLO's `fun_name`.
+digit [n, 10] and of the sum [n, 19]. ONNX's metadata and StableHLO's `fun_name` hold the text of
+`describe_probabilities`, such as whether they are calibrated.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from mnistsum.predict import probabilities
 OPSET = 21  # of ONNX
 
 
-def describe(config: Config, temperatures: Temperatures | None) -> dict[str, str]:
+def describe_probabilities(config: Config, temperatures: Temperatures | None) -> dict[str, str]:
     """Describe the probabilities of an exported network in words."""
     shifts = (2 * config.data.test_shift + 1) ** 2
     return {
@@ -79,16 +79,17 @@ def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = No
         input_names=["image", "number"],
         output_names=["digit", "sum"],
     )
-    for key, value in describe(config, temperatures).items():
+    for key, value in describe_probabilities(config, temperatures).items():
         graph.metadata_props.add(key=key, value=value)
     return graph.SerializeToString()
 
 
 def _function(config: Config, model: Model, temperatures: Temperatures | None) -> Callable:
-    """Return the function to export; StableHLO keeps its name, which describes the probabilities."""
+    """Return the function to export. Its name, which StableHLO keeps, describes the probabilities."""
 
     def function(images: Any, numbers: Any) -> tuple[Any, ...]:
         return tuple(probabilities(config.data, model, temperatures, images, numbers))
 
-    function.__name__ = ", ".join(f"{key}: {value}" for key, value in describe(config, temperatures).items())
+    description = describe_probabilities(config, temperatures)
+    function.__name__ = ", ".join(f"{key}: {value}" for key, value in description.items())
     return function

@@ -17,7 +17,7 @@ import platformdirs
 from jaxtyping import Int, UInt8
 
 from mnistsum.errors import InputError, first_line
-from mnistsum.files import read_bytes, write_whole
+from mnistsum.file_io import read_bytes, write_whole
 
 PACKAGED = Path(__file__).parent / "mnist"
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -25,9 +25,9 @@ URLS = {
     "fashion_mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     "kmnist": "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
 }
-# Digests of the decompressed files, in the order of FILES. MNIST: our own, of the files with the SHA-256 digests of
+# Digests of the decompressed files, in the order of FILES. MNIST: ours, of the files that have the SHA-256 digests of
 # tensorflow-datasets. Fashion-MNIST: as published by EntroMorphic/sstt (Makefile) and SomeB1oody/dataset-core. KMNIST:
-# the MD5 keys of datasets-mila/datasets--kmnist, since no SHA-256 of its decompressed files is published.
+# the MD5 keys of datasets-mila/datasets--kmnist, because nobody published SHA-256 of its decompressed files.
 CONTENT = {
     "mnist": (
         "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -50,7 +50,7 @@ CONTENT = {
 }
 
 
-def read(
+def read_idx(
     name: str, folder: str | None
 ) -> tuple[
     UInt8[np.ndarray, "n 28 28 1"], Int[np.ndarray, " n"], UInt8[np.ndarray, "m 28 28 1"], Int[np.ndarray, " m"]
@@ -58,7 +58,7 @@ def read(
     """Return training images and labels, then test images and labels.
 
     Raises:
-        InputError: if a file cannot be used; the message names it, what was expected and what was found.
+        InputError: if a file cannot be used. The message says which, what was expected and what was found.
     """
     if name == "custom" and folder is None:
         raise InputError("data.dir: expected the folder of the data set, as data.name is custom, found none")
@@ -86,10 +86,10 @@ def _locate(folder: Path) -> list[Path]:
     """Return the paths of the four files in a folder."""
     paths = []
     for name in FILES:
-        existing = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
-        if not existing:
+        path = next(filter(Path.is_file, (folder / name, folder / f"{name}.gz")), None)
+        if path is None:
             raise InputError(f"{folder / name}: no such file, nor {name}.gz; data.dir needs {', '.join(FILES)}")
-        paths.append(existing[0])
+        paths.append(path)
     return paths
 
 
@@ -101,7 +101,7 @@ def _read_file(path: Path, name: str, index: int) -> UInt8[np.ndarray, "..."]:
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
-    magic, *sides = (2051, 28, 28) if index % 2 == 0 else (2049,)
+    magic, *sides = (2049,) if index % 2 else (2051, 28, 28)
     start = 4 * (2 + len(sides))  # bytes of the header: the magic number, the count, and the sides
     header = np.frombuffer(content[:start].ljust(start, b"\0"), ">u4").tolist()
     count = header[1]
@@ -111,16 +111,16 @@ def _read_file(path: Path, name: str, index: int) -> UInt8[np.ndarray, "..."]:
     if len(content) != size:
         raise InputError(f"{path}: expected {size:,} bytes for its count of {count:,}, found {len(content):,}")
     if name in CONTENT:
-        digest = CONTENT[name][index]
-        algorithm = "sha256" if len(digest) == 64 else "md5"
-        found_digest = hashlib.new(algorithm, content).hexdigest()
-        if found_digest != digest:
-            raise InputError(f"{path}: expected the content of {name}, {algorithm} {digest}, found {found_digest}")
+        expected = CONTENT[name][index]
+        algorithm = "sha256" if len(expected) == 64 else "md5"
+        found = hashlib.new(algorithm, content).hexdigest()
+        if found != expected:
+            raise InputError(f"{path}: expected the content of {name}, {algorithm} {expected}, found {found}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(count, *sides)
 
 
 def _download(name: str) -> list[Path]:
-    """Return the four files in the user's cache, downloaded by tensorflow-datasets if they are not there."""
+    """Return the paths of the files in the user's cache. tensorflow-datasets downloads them if they are missing."""
     cache = platformdirs.user_cache_path("mnistsum") / name
     paths = [cache / f"{file}.gz" for file in FILES]
     if all(path.is_file() for path in paths):
@@ -131,7 +131,7 @@ def _download(name: str) -> list[Path]:
     except (OSError, http.client.HTTPException, ValueError) as error:  # URLError is an OSError
         raise InputError(f"{URLS[name]}: cannot be reached ({error}), and {cache} holds no copy; {advice}") from None
 
-    # Here, not above: it takes 0.6 s, and only downloads need it.
+    # Imported here because it takes 0.6 s and only downloads need it.
     from tensorflow_datasets.core.download import DownloadError, DownloadManager
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
@@ -141,8 +141,7 @@ def _download(name: str) -> list[Path]:
         try:
             fetched = [Path(manager.download(f"{URLS[name]}{path.name}")) for path in paths]
         except (OSError, DownloadError, NonMatchingChecksumError) as error:
-            reason = first_line(error)
-            raise InputError(f"{URLS[name]}: download failed ({reason}); {advice}") from None
+            raise InputError(f"{URLS[name]}: download failed ({first_line(error)}); {advice}") from None
         for source, path in zip(fetched, paths, strict=True):
             write_whole(path, source.read_bytes())
     return paths

@@ -13,30 +13,30 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 
 from mnistsum.errors import InputError, first_line
-from mnistsum.files import read_bytes
+from mnistsum.file_io import read_bytes
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 # What Pillow raises on damaged files.
 DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, AssertionError, struct.error)
 MAX_PIXELS = 50_000_000  # of a picture
-MAX_SIDE = 2000  # pixels of the longer side; larger pictures are made smaller first
-WORKING_SIDE = 160  # pixels of the longer side to which the page, then the digit's surroundings, are scaled for search
-MAX_STROKE = 0.4  # of the longer side; strokes are narrower, so that a closing of this width leaves only paper
-MIN_HAIRLINE = 0.2  # least share of the strongest ink for a hairline joined to it
-NEAR = 15  # pixels of the window in which a shape's outline is compared with its ink
+MAX_SIDE = 2000  # pixels of the longer side; larger pictures are scaled down first
+WORKING_SIDE = 160  # pixels of the longer side of the page, and later of the digit's surroundings, during the search
+MAX_STROKE = 0.4  # stroke width over the longer side; strokes are narrower, so a closing of this width leaves the paper
+MIN_HAIRLINE = 0.2  # least ink of a hairline that is joined to a stroke, relative to the strongest ink
+NEAR = 15  # pixels; side of the window in which a shape's outline is compared with its ink
 MIN_INK = 0.06  # least share of the paper's light that ink absorbs
 THINNEST, THICKEST = 0.09, 0.16  # stroke width over the digit's longer side: 6 % of MNIST's are below, a quarter above
 
 
 class Picture(NamedTuple):
-    """What was found in a picture."""
+    """The digit found in a picture."""
 
-    image: UInt8[np.ndarray, "28 28 1"]  # the digit, in MNIST's form
-    warnings: tuple[str, ...]  # why it may not be a digit
+    image: UInt8[np.ndarray, "28 28 1"]  # in MNIST's form
+    warnings: tuple[str, ...]  # reasons why it may not be a digit
 
 
 def read_picture(source: str | Path | BinaryIO | bytes, name: str | None = None) -> UInt8[np.ndarray, "28 28 1"]:
-    """Return the digit in a PNG, JPEG, GIF or BMP file in MNIST's form; InputError as in `inspect_picture`.
+    """Return the digit in a PNG, JPEG, GIF or BMP file, in MNIST's form. `inspect_picture` lists arguments and errors.
 
     Examples:
         >>> import io
@@ -55,14 +55,14 @@ def read_picture(source: str | Path | BinaryIO | bytes, name: str | None = None)
 def inspect_picture(source: str | Path | BinaryIO | bytes, name: str | None = None) -> Picture:
     """Return the digit in a PNG, JPEG, GIF or BMP file, and reasons why it may not be one.
 
-    Transparent parts become white or black paper, whichever contrasts with the rest; EXIF's rotation is undone.
+    Transparent parts become white or black paper, whichever contrasts with the rest. EXIF's rotation is undone.
 
     Args:
         source: a path, an open file, or a file's content.
-        name: the start of error messages; by default the path.
+        name: what error messages call the picture; by default the path.
 
     Raises:
-        InputError: if the source cannot be read as one of these formats, or shows an empty page.
+        InputError: if the source is not a readable file of these formats, or shows an empty page.
 
     Examples:
         >>> import io
@@ -79,26 +79,23 @@ def inspect_picture(source: str | Path | BinaryIO | bytes, name: str | None = No
         name, source = name or str(source), read_bytes(Path(source))
     name = name or "picture"
     try:
-        pixels = _decode(source if isinstance(source, bytes) else source.read())
+        pixels = _decode(source if isinstance(source, bytes) else source.read(), name)
     except UnidentifiedImageError:
         raise InputError(
             f"{name}: expected a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, found another kind of file"
         ) from None
-    except Image.DecompressionBombError:
-        raise InputError(f"{name}: expected at most {MAX_PIXELS:,} pixels, found more") from None
     except DAMAGE as error:
-        reason = first_line(error) if str(error) else "its parts do not fit"
-        raise InputError(f"{name}: a damaged image: {reason}") from None
+        raise InputError(f"{name}: a damaged image: {first_line(error)}") from None
     return to_mnist(_composite_on_paper(pixels), name)
 
 
-def _decode(content: bytes) -> Float[np.ndarray, "height width channels"]:
-    """Return a picture's colors, 0 to 255, upright and at most MAX_SIDE wide and high; a fourth channel is opacity."""
+def _decode(content: bytes, name: str) -> Float[np.ndarray, "height width channels"]:
+    """Return a picture's colors, 0-255, upright and at most MAX_SIDE wide and high. A fourth channel is opacity."""
     image = Image.open(io.BytesIO(content), formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:
-        raise Image.DecompressionBombError
+        raise InputError(f"{name}: expected at most {MAX_PIXELS:,} pixels, found more")
     image.load()
-    with contextlib.suppress(*DAMAGE):  # in EXIF alone: the picture is shown as far as it can be turned
+    with contextlib.suppress(*DAMAGE):  # if only EXIF is damaged, the picture is read as it is stored
         ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow would clip at 255
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
@@ -110,7 +107,7 @@ def _decode(content: bytes) -> Float[np.ndarray, "height width channels"]:
 
 
 def _composite_on_paper(pixels: Float[np.ndarray, "height width channels"]) -> Float[np.ndarray, "height width 3"]:
-    """Return the colors on white or black paper, from which the opaque parts stand out."""
+    """Return the colors on white or black paper, whichever contrasts with the opaque parts."""
     if pixels.shape[-1] == 3:
         return pixels
     alpha, color = pixels[..., 3:] / 255, pixels[..., :3]
@@ -119,20 +116,23 @@ def _composite_on_paper(pixels: Float[np.ndarray, "height width channels"]) -> F
 
 
 def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture") -> Picture:
-    """Return the digit in a picture, 0-255 in three colors, in MNIST's form; InputError if the page is empty.
+    """Return the digit in a picture, 0-255 in three colors, in MNIST's form.
 
-    As in LeCun et al. 1998, "Gradient-based learning applied to document recognition", section III.A, the digit is
+    First, ink is separated from the paper around it. Thin strokes, such as a pen's on a large page, are thickened,
+    because they would vanish. Thick ones are thinned, because they would fill the gaps between them. Then the digit is
     cropped, scaled to 20 pixels on its longer side with gray levels, and its center of mass moved to the middle of
-    28x28. Before that, ink is separated from the paper around it; thin strokes, as of a pen on a large page, are
-    thickened, because they would vanish, and thick ones thinned, because they would fill the gaps between them.
+    28x28, as in LeCun et al. 1998, "Gradient-based learning applied to document recognition", section III.A.
+
+    Raises:
+        InputError: if the page is empty.
     """
     gray = _gray(pixels)
     scale = max(gray.shape) / WORKING_SIDE
-    box = _box(_find_digit(_resize(gray, 1 / scale), name)[1] > 0)
-    margin = scale * max(side.stop - side.start for side in box) / 2
-    rows, columns = (slice(max(0, int(side.start * scale - margin)), int(side.stop * scale + margin)) for side in box)
-    # A second look at full resolution, as a pen's hairlines are lost when a large page is scaled down.
-    crop = gray[rows, columns]
+    shapes = _find_digit(_resize(gray, 1 / scale), name)[1]
+    box = _box(shapes > 0)
+    margin = scale * max(shapes[box].shape) / 2
+    # Search again at full resolution, because a pen's hairlines are lost when a large page is scaled down.
+    crop = gray[tuple(slice(max(0, int(side.start * scale - margin)), int(side.stop * scale + margin)) for side in box)]
     ink, shapes = _find_digit(_resize(crop, WORKING_SIDE / max(crop.shape)), name)
     digit = _normalize_stroke(ink, shapes > 0)
     digit = _resize(255 * digit, 20 / max(digit.shape)).clip(0, 255)
@@ -144,7 +144,7 @@ def to_mnist(pixels: Float[np.ndarray, "height width 3"], name: str = "picture")
 
 
 def _gray(pixels: Float[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width"]:
-    """Project the picture, 0-255, onto the direction in which its colors vary most, or onto gray if they do not."""
+    """Project the colors onto the direction in which they vary most, or onto gray if they hardly vary."""
     stride = max(1, min(pixels.shape[:2]) // 48)
     covariance = np.cov(pixels[::stride, ::stride].reshape(-1, 3).T, bias=True) + 100
     weights = np.linalg.eigh(covariance)[1][:, -1].astype(np.float32)
@@ -155,12 +155,12 @@ def _gray(pixels: Float[np.ndarray, "height width 3"]) -> Float[np.ndarray, "hei
 def _find_digit(
     gray: Float[np.ndarray, "height width"], name: str
 ) -> tuple[Float[np.ndarray, "height width"], Int[np.ndarray, "height width"]]:
-    """Return the ink and its shapes; InputError if there are none.
+    """Return the ink and its shapes, or raise InputError if there are none.
 
-    Strokes that reach the border are assumed to end there. If all that is found so is a shadow at the border, the page
-    is assumed to go on there as it is, and the digit to lie inside.
+    Strokes that reach the border are assumed to end there. If this finds only a shadow at the border, the page is
+    assumed to continue beyond the border, and the digit to lie inside.
     """
-    is_strip = min(gray.shape) < MAX_STROKE * max(gray.shape)  # cut to a 1; a page is wider
+    is_strip = min(gray.shape) < MAX_STROKE * max(gray.shape)  # a picture cut to the ink of a 1; a page is wider
     for ends_at_border, least_outline in ((True, 0.0 if is_strip else 0.72), (False, 0.95)):
         ink, has_paper = _find_ink(gray, ends_at_border)
         shapes = _find_shapes(ink, has_paper, least_outline)
@@ -172,17 +172,17 @@ def _find_digit(
 def _find_ink(
     gray: Float[np.ndarray, "height width"], ends_at_border: bool
 ) -> tuple[Float[np.ndarray, "height width"], Bool[np.ndarray, "height width"]]:
-    """Return the ink at every pixel, relative to the strongest, and which pixels are lighter than the ink near them."""
+    """Return each pixel's ink, relative to the strongest, and whether the pixel is lighter than the ink near it."""
     gray = ndimage.gaussian_filter(gray.clip(0, 255), 0.8 * max(gray.shape) / WORKING_SIDE)
     few = min(gray.size, max(4, gray.size // 8000))
     ordered = np.sort(gray, axis=None)
     darkest, lightest = ordered[:few].mean(), ordered[-few:].mean()
-    # Half of the border may be in shadow, and a quarter may be ink. Light counts by ratios, as a shadow divides it.
-    border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
+    # Half of the border may be in shadow, and a quarter may be ink. A shadow divides light, so compare ratios.
+    border = np.concatenate([gray[[0, -1]].ravel(), gray[:, [0, -1]].ravel()])
     dark, light = np.quantile(border, (0.25, 0.75))
     if (lightest + 8) / (light + 8) > (dark + 8) / (darkest + 8):  # chalk on a board
         gray, dark = 255 - gray, 255 - light
-    # The closing fills strokes and keeps a shadow's edge.
+    # A closing fills strokes, but keeps the edge of a shadow.
     width = round(MAX_STROKE * max(gray.shape))
     pad = width // 2 + 1
     padded = np.pad(gray, pad, constant_values=dark) if ends_at_border else np.pad(gray, pad, "edge")
@@ -202,21 +202,20 @@ def _find_shapes(
 ) -> Int[np.ndarray, "height width"]:
     """Label the shapes: regions with over half of the strongest ink, together with hairlines joined to them.
 
-    Lighter paper surrounds a stroke, but a shadow's tip lies against the shadow, and a shadow at the border against the
-    border: a shape with less than a share of its outline beside lighter paper is left out.
+    Lighter paper surrounds a stroke, but not a shadow's tip or a shadow at the border. So a shape is left out if less
+    than `least_outline` of its outline is beside lighter paper.
     """
-    labels, count = cast(tuple[np.ndarray, int], ndimage.label(ink > MIN_HAIRLINE, np.ones((3, 3))))
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    sizes[np.setdiff1d(np.arange(count + 1), labels[ink > 0.5])] = 0
-    sizes[0] = 0
+    square = np.ones((3, 3))
+    strokes = ndimage.binary_propagation(ink > 0.5, square, ink > MIN_HAIRLINE)
+    labels, count = cast(tuple[np.ndarray, int], ndimage.label(strokes, square))
     around = np.pad(labels, 2)
     around = np.where(around, 0, ndimage.maximum_filter(around, 5))
-    outline = ndimage.mean(np.pad(has_paper, 2, "edge"), around, np.arange(count + 1))
-    lengths = [
-        max(np.divide([side.stop - side.start for side in box], ink.shape)) for box in ndimage.find_objects(labels)
-    ]
+    outline = ndimage.mean(np.pad(has_paper, 2, "edge"), around, np.arange(1, count + 1))
+    lengths = [max(np.divide(labels[box].shape, ink.shape)) for box in ndimage.find_objects(labels)]
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
     # The border may cut a digit at both ends.
-    sizes[outline < least_outline - 0.15 * (np.array([0, *lengths]) >= 0.95)] = 0
+    sizes[1:][outline < least_outline - 0.15 * (np.array(lengths) >= 0.95)] = 0
     return np.where(sizes >= max(1, 0.05 * sizes.max()), np.arange(count + 1), 0)[labels]  # without specks
 
 
@@ -228,14 +227,14 @@ def _box(mask: Bool[np.ndarray, "height width"]) -> tuple[slice, slice]:
 def _normalize_stroke(
     ink: Float[np.ndarray, "height width"], mask: Bool[np.ndarray, "height width"]
 ) -> Float[np.ndarray, "height2 width2"]:
-    """Return the cropped digit, with hairlines as wide and dark as MNIST's and a thick pen's strokes thinned."""
+    """Return the cropped digit with hairlines as wide and dark as MNIST's, and a thick pen's strokes thinned."""
     pad = WORKING_SIDE // 20
     box = _box(mask)
     ink, mask = np.pad(ink[box], pad), np.pad(mask[box], pad)
     length = max(mask.shape) - 2 * pad
     digit = (1.5 * ink - 0.25).clip(0, 1) * ndimage.binary_dilation(mask, iterations=2)
-    # A thick pen closes the gap that tells a 4 from a 9. A strip's pixels are on average a quarter of its width from
-    # its edge; ink that blurs into a gap does not count.
+    # A thick pen closes the gap that tells a 4 from a 9. The stroke width is four times the mean distance of a stroke's
+    # pixels from its edge. Ink that blurs into a gap does not count.
     strong = mask & (ink > 0.5)
     stroke = 4 * np.asarray(ndimage.distance_transform_edt(strong))[strong].mean() - 1
     radius = round((stroke - THICKEST * length) / 2)
@@ -243,7 +242,7 @@ def _normalize_stroke(
         y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
         thinner = ndimage.grey_erosion(digit, footprint=y * y + x * x <= radius * radius)
         digit = thinner if (thinner > 0.3).any() else digit
-    # A hairline is gray only because it is finer than a pixel, and may join two thick strokes.
+    # A hairline is gray only because it is finer than a pixel. It may join two thick strokes.
     inside = np.asarray(ndimage.distance_transform_edt(mask))
     width = 2 * ndimage.maximum_filter(inside, round(2 * THINNEST * length) or 1) - 1
     missing_width = (THINNEST * length - width) / 2
@@ -257,14 +256,15 @@ def _normalize_stroke(
 def _warnings(shapes: Int[np.ndarray, "height width"]) -> tuple[str, ...]:
     """Return the reasons why the shapes may not be one digit."""
     boxes = [box for box in ndimage.find_objects(shapes) if box is not None]
-    lengths = [max(side.stop - side.start for side in box) for box in boxes]
-    long = [box for box, length in zip(boxes, lengths, strict=True) if 2 * length >= max(lengths)]
+    longest = max(max(shapes[box].shape) for box in boxes)
+    long = [box for box in boxes if 2 * max(shapes[box].shape) >= longest]
     apart = any(
         one.start >= other.stop or other.start >= one.stop
         for a, b in itertools.combinations(long, 2)
         for one, other in zip(a, b, strict=True)
     )
-    mask = shapes[_box(shapes > 0)] > 0
+    mask = shapes > 0
+    mask = mask[_box(mask)]
     y, x = (max(1, n // 8) for n in mask.shape)
     sides = (mask[:y].any(0), mask[-y:].any(0), mask[:, :x].any(1), mask[:, -x:].any(1))
     inner = mask[y:-y, x:-x]

@@ -35,7 +35,7 @@ def probabilities(
     images: UInt8[Array, "batch 28 28 1"],
     numbers: Int[Array, " batch"],
 ) -> Prediction:
-    """Return the probabilities for a batch of images 0-255 and numbers 0-9, traceable."""
+    """Return the probabilities for a batch of images 0-255 and numbers 0-9. JAX can trace this function."""
     temperatures = temperatures or Temperatures()
     features, digit = classify(config, model, images)
     total = rebuilt(model).add(features, digit, jax.nn.one_hot(numbers, 10))
@@ -46,7 +46,7 @@ _probabilities = jax.jit(probabilities, static_argnums=0)
 
 
 class Predictor(Weights):
-    """A trained network that answers."""
+    """A trained network that predicts."""
 
     def predict(self, images: UInt8[np.ndarray, "n 28 28 1"], numbers: int | Int[np.ndarray, " m"]) -> Prediction:
         """Return the probabilities of each digit and sum, for images 0-255 as MNIST stores them.
@@ -87,7 +87,7 @@ def load_pretrained(name_or_path: str | Path = "base", file: str | Path | None =
 
 
 def locate(name_or_path: str | Path) -> Path:
-    """Return the folder of a shipped network if given its name, else the path; InputError if there is neither."""
+    """Return the folder of a shipped network if given its name, else the path. Raise InputError if neither exists."""
     path, name = Path(name_or_path), str(name_or_path)
     shipped = sorted(folder.name for folder in PRETRAINED.iterdir() if folder.is_dir())
     if name in shipped:

@@ -1,4 +1,4 @@
-"""Several seeds of one config in one program: vmapped, and spread over devices that need not communicate."""
+"""Several seeds of one config in one program: vmapped, and spread over devices that never communicate."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -6,42 +6,37 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Integer
 
 from mnistsum.data import abstract_split
-from mnistsum.devices import abstract_arrays, mesh
+from mnistsum.devices import shardings
 from mnistsum.train import Spec, advance, init_state, split_keys
 from mnistsum.types import Keys, Split, TrainState
 
 
 def devices_for(seeds: int) -> int:
-    """Return how many devices train `seeds` seeds: as many as can take equal shares."""
+    """Return how many devices train `seeds` seeds: the largest number that can take equal shares."""
     return max(devices for devices in range(1, jax.device_count() + 1) if seeds % devices == 0)
 
 
 def init_seeds(spec: Spec, seeds: Sequence[int], data: Split) -> tuple[Keys, TrainState, Split]:
     """Return keys and initial states, stacked and spread over the devices, and the data copied to each device."""
-    sharded, replicated = _shardings(len(seeds))
+    sharded, replicated = shardings(devices_for(len(seeds)), "seed")
     keys, state = jax.jit(partial(_stacked, spec))(jnp.array(seeds, jnp.uint32))
-    return (
-        jax.device_put(keys, sharded),
-        jax.device_put(state, _per_field(replicated, sharded)),
-        jax.device_put(data, replicated),
-    )
+    return jax.device_put((keys, state, data), (sharded, _per_field(replicated, sharded), replicated))
 
 
 def compile_advance_seeds(spec: Spec, n: int, seeds: int) -> Any:
-    """Return `advance` compiled for the output of `init_seeds`; call it with (keys, state, data, until).
+    """Return `advance` compiled for the output of `init_seeds`, with arguments (keys, state, data, until).
 
-    The state is donated. Each device advances its share of the seeds and needs no results from the others.
+    The state is donated. Each device advances its share of the seeds without results from the others.
     """
 
     def on_one_device(keys: Keys, state: TrainState, data: Split, until: Int[Array, ""]) -> TrainState:
         axes = _per_field(None, 0)
         return jax.vmap(partial(advance, spec), (0, axes, None, None), axes)(keys, state, data, until)
 
-    sharded, replicated = _shardings(seeds)
+    sharded, replicated = shardings(devices_for(seeds), "seed")
     specs = _per_field(replicated.spec, sharded.spec)
     program = jax.shard_map(
         on_one_device,
@@ -50,10 +45,10 @@ def compile_advance_seeds(spec: Spec, n: int, seeds: int) -> Any:
         out_specs=specs,
         check_vma=False,  # the check rejects a user's network whose loops or branches start from constants
     )
+    placed = (sharded, _per_field(replicated, sharded), replicated, replicated)
     keys, state = jax.eval_shape(partial(_stacked, spec), jax.ShapeDtypeStruct((seeds,), jnp.uint32))
-    state = TrainState(abstract_arrays(state[0], replicated), *abstract_arrays(state[1:], sharded))
-    shapes = (abstract_arrays(keys, sharded), state, abstract_arrays(abstract_split(n), replicated))
-    return jax.jit(program, donate_argnums=1).lower(*shapes, jax.ShapeDtypeStruct((), jnp.int32)).compile()
+    shapes = keys, state, abstract_split(n), jax.ShapeDtypeStruct((), jnp.int32)
+    return jax.jit(program, in_shardings=placed, donate_argnums=1).lower(*shapes).compile()
 
 
 def unstack(state: TrainState, seeds: int) -> list[TrainState]:
@@ -63,17 +58,11 @@ def unstack(state: TrainState, seeds: int) -> list[TrainState]:
 
 
 def _stacked(spec: Spec, seeds: Integer[Array, " seeds"]) -> tuple[Keys, TrainState]:
-    """Return the keys of several seeds, and their states before the first step."""
+    """Return the keys of several seeds and their initial states."""
     keys = jax.vmap(split_keys)(seeds)
     return keys, jax.vmap(partial(init_state, spec), out_axes=_per_field(None, 0))(keys)
 
 
 def _per_field(step: Any, rest: Any) -> Any:
-    """Return one value per field of stacked states; they share `step`, so one loop ends for all of them."""
+    """Return a value for each field of stacked states. They share `step`, so that one loop ends for all of them."""
     return TrainState(step, *[rest] * (len(TrainState._fields) - 1))
-
-
-def _shardings(seeds: int) -> tuple[NamedSharding, NamedSharding]:
-    """Return the shardings of what is stacked by seed and of what all seeds share."""
-    devices = mesh(devices_for(seeds), "seed")
-    return NamedSharding(devices, PartitionSpec("seed")), NamedSharding(devices, PartitionSpec())

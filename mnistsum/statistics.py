@@ -57,16 +57,16 @@ def difference(
 ) -> Difference:
     """Return the other's accuracy minus the first's, from results paired by image, and by seed if `paired`.
 
-    Seeds and images are both samples: another seed or another test set would give another difference. The images are
-    the same for both architectures; their seeds are two independent samples, or one sample of pairs. For each sample,
-    the results x of n seeds on m images are a crossed two-way layout (Searle, Casella & McCulloch 1992, "Variance
+    Seeds and images are both samples: another seed or another test set would give another difference. Both
+    architectures see the same images. Their seeds are two independent samples, or one sample of pairs. For each sample,
+    the results of n seeds on m images are a crossed two-way layout (Searle, Casella & McCulloch 1992, "Variance
     components", chapter 4) with
 
         V = variance of the seeds' means / n,    R = mean square of the residual / (n m).
 
-    V counts the residual, as does W, the variance of the images' mean differences / m, so the variance of the
-    difference is sum(V) + W - sum(R). In expectation V is at least R, so a smaller value is due to chance: with two
-    seeds it may be zero. So each V is taken to be at least the mean of R over the samples. Then
+    V includes the residual. So does W, the variance of the images' mean differences / m. Hence the variance of the
+    difference is sum(V) + W - sum(R). In expectation V is at least R, so a smaller value is due to chance, as with two
+    seeds that happen to agree. Therefore each V is set to at least the mean of R over the samples. Then
 
         half width = sqrt(t(f)^2 sum(V) + t(m - 1)^2 max(W - sum(R), 0)),    f = (n - 1) sum(V)^2 / sum(V^2),
 
@@ -82,9 +82,9 @@ def difference(
     Args:
         first: how right each seed is on each image, 0 to 1.
         other: the same for the other architecture.
-        contrasts: how many differences are examined together; all hold jointly at 95 % (Bonferroni).
-        failures: how many seeds of either failed; if any did, the other is never called at most 0.1 points worse.
-        paired: whether seed k of both has something in common that matters, such as its training images.
+        contrasts: how many differences are examined together. The chance that any interval misses is 5 % (Bonferroni).
+        failures: how many seeds of either failed. If any did, the verdict is never "at most 0.1 points worse".
+        paired: whether seed k of both architectures shares something that matters, such as its training images.
 
     Raises:
         ValueError: with fewer than two seeds or images.
@@ -141,10 +141,10 @@ def half_width(
 
 
 def detectable(seeds: int, contrasts: int, images: int = 10_000) -> float:
-    """Return the smallest difference in accuracy that 80 % of unpaired comparisons find, as a fraction.
+    """Return the difference in accuracy that unpaired comparisons detect with a power of 80 %, as a fraction.
 
-    The interval's formula is applied to normal variates with the variances of a typical comparison: `ERROR` of the
-    digits are misread, and what the other misreads beyond that differs from seed to seed.
+    The interval's formula is applied to normal variates with the variances of a typical comparison, in which `ERROR` of
+    the digits are misread. The other architecture's additional errors differ from seed to seed.
 
     Examples:
         >>> from mnistsum.statistics import detectable

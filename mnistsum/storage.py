@@ -23,7 +23,7 @@ from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, as_dict, from_json, read_config, to_json
 from mnistsum.errors import InputError, first_line
 from mnistsum.evaluation import describe_evaluation
-from mnistsum.files import make_folder, write_whole, writing
+from mnistsum.file_io import make_folder, write_whole, writing
 from mnistsum.models import Model, abstract_model
 from mnistsum.registry import load_file
 from mnistsum.train import init_state, make_spec, split_keys, trained_model

@@ -1,7 +1,7 @@
 """Assertions that any architecture must pass, here and in your own tests: `check(ModelConfig(classifier="mine"))`.
 
-Each raises an AssertionError that says what failed, or the network's own error. They run on random images, under jit:
-those in QUICK take seconds, all of them about a minute.
+Each check raises an AssertionError that says what failed, or the network's own error. The checks run on random images,
+under jit. Those in QUICK take seconds, all of them about a minute.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ SEED = 0  # of the key, made on demand: at import, it would start JAX before a p
 N = 32  # examples
 
 
-def examples() -> Batch:
+def random_batch() -> Batch:
     """Return 32 images of random blobs, each with a random label and number."""
     image, label, number = jax.random.split(jax.random.key(SEED), 3)
     labels, numbers = (jax.random.randint(key, (N,), 0, 10) for key in (label, number))
@@ -53,14 +53,17 @@ def check(config: ModelConfig, parameters: int | None = None) -> None:
 
 def check_shapes(config: ModelConfig) -> None:
     """Check that logits are [batch, 10] and [batch, 19] in both modes, and features as wide as declared."""
-    model, batch = abstract_model(config), examples()
-    for mode in (lambda model: model, lambda model: in_training(model, jax.random.key(SEED))):
-        # The model itself checks what its parts return.
-        jax.eval_shape(lambda model, mode=mode: mode(model)(batch.image, batch.number), model)
+    batch = random_batch()
+
+    def forward(model: Model) -> None:  # the model itself checks what its parts return
+        for mode in (model, in_training(model, jax.random.key(SEED))):
+            mode(batch.image, batch.number)
+
+    jax.eval_shape(forward, abstract_model(config))
 
 
 def check_independence(config: ModelConfig) -> None:
-    """Check that no answer depends on the other examples of the batch, or on an example's place in it."""
+    """Check that no prediction depends on the other examples of the batch, or on the example's place in it."""
     model = build(config, jax.random.key(SEED))
     images = jax.random.randint(jax.random.key(SEED), (N, 28, 28, 1), 0, 256).astype(jnp.uint8)
     split = Split(np.asarray(images), np.arange(N, dtype=np.int32) % 10)
@@ -72,7 +75,7 @@ def check_independence(config: ModelConfig) -> None:
 
 def check_digit_ignores_number(config: ModelConfig) -> None:
     """Check that other numbers change the sum logits of each example, but not its digit logits."""
-    model, batch = build(config, jax.random.key(SEED)), examples()
+    model, batch = build(config, jax.random.key(SEED)), random_batch()
     forward = jax.jit(lambda model, number: model(batch.image[:2], number))
     logits = [forward(model, jnp.roll(batch.number[:2], by, axis=-1)) for by in range(10)]
     digits, sums = (np.stack([each[output] for each in logits]) for output in (0, 1))
@@ -81,13 +84,13 @@ def check_digit_ignores_number(config: ModelConfig) -> None:
 
 
 def check_keys(config: ModelConfig) -> None:
-    """Check that weights and answers depend on keys alone, not on NumPy's random numbers or on earlier calls."""
+    """Check that weights and predictions depend on keys alone, not on NumPy's random numbers or on earlier calls."""
     once, again, other = (build(config, jax.random.key(seed)) for seed in (0, 0, 1))
     for path, a, b in _pairs(once, again):
         assert (a == b).all(), f"{path}: two builds from one key differ"
     for path, a, b in _pairs(once, other):
         assert not np.ptp(a) or (a != b).any(), f"{path}: two keys give the same initial weights"
-    batch = examples()
+    batch = random_batch()
     for path, a, b in _pairs(*(once(batch.image, batch.number) for _ in range(2))):
         assert (a == b).all(), f"{path}: two calls differ"
 
@@ -98,7 +101,7 @@ def check_jit_equals_eager(config: ModelConfig) -> None:
     # The bound is looser with bfloat16 operands because another order of sums rounds differently.
     bound = 1e-4 if config.dtype == "float32" else 0.1
     pairs = list(_pairs(jax.jit(loss_and_gradient)(params), loss_and_gradient(params)))
-    # Gradients that are zero except for rounding, such as a bias's before a batch norm, have no significant digits.
+    # Some gradients are zero except for rounding, such as that of a bias before a batch norm. Do not compare these.
     rounding = 1e-6 * max(np.abs(b).max() for _, _, b in pairs[1:])
     for path, a, b in pairs:
         error = np.abs(a - b).max()
@@ -110,7 +113,7 @@ def check_traced_once(config: ModelConfig) -> None:
     forward = jax.jit(chex.assert_max_traces(lambda model, batch: model(batch.image, batch.number), n=1))
     for seed in range(3):
         model = build(config, jax.random.key(seed))
-        forward(model, examples()._replace(image=jnp.full((N, 28, 28, 1), float(seed))))
+        forward(model, random_batch()._replace(image=jnp.full((N, 28, 28, 1), float(seed))))
     chex.clear_trace_counter()
 
 
@@ -120,7 +123,7 @@ def check_vmapped_step_equals_single_steps(config: ModelConfig) -> None:
 
     def step(seed: jax.Array) -> Model:
         keys = split_keys(seed)
-        return train_step(spec, keys.dropout, init_state(spec, keys), examples()).model
+        return train_step(spec, keys.dropout, init_state(spec, keys), random_batch()).model
 
     seeds = jnp.arange(3)
     stacked = jax.jit(jax.vmap(step))(seeds)
@@ -131,7 +134,7 @@ def check_vmapped_step_equals_single_steps(config: ModelConfig) -> None:
 
 
 def check_gradients(config: ModelConfig) -> None:
-    """Check that the loss reaches every parameter, and the sum's loss the classifier, unless the config cuts it."""
+    """Check that the loss has a gradient for every parameter, and the sum's loss for the classifier, unless cut off."""
     missing = unreached(Config(model=config))
     assert not missing, f"no gradient reaches {', '.join(missing)}"
     gradient = _gradient(Config(model=config, objective=ObjectiveConfig(digit_weight=0.0)))
@@ -141,7 +144,7 @@ def check_gradients(config: ModelConfig) -> None:
 
 def check_learns(config: ModelConfig) -> None:
     """Check that 300 steps of Adam learn 32 examples to 100 % accuracy on both outputs."""
-    batch, keys = examples(), split_keys(0)
+    batch, keys = random_batch(), split_keys(0)
     spec = _spec(config, OptimizerConfig(name="adamw", learning_rate=1e-2, momentum=0.9), 300)
 
     @jax.jit
@@ -156,11 +159,11 @@ def check_learns(config: ModelConfig) -> None:
 
 
 def check_objective(config: Config) -> None:
-    """Check that the objective honors `held_out` and `digit_weight`, where the config changes them.
+    """Check that the objective honors `held_out` and `digit_weight`, if the config changes them.
 
-    No loss of a held-out pair's sum, or of an output without weight, may reach that output's logits.
+    The sum of a held-out pair and an output of weight 0 must not contribute to the gradient.
     """
-    batch, settings = examples(), config.objective
+    batch, settings = random_batch(), config.objective
     logits = build(config.model, jax.random.key(SEED))(batch.image, batch.number)
     gradient = jax.grad(partial(objective, settings))(logits, batch)
     cells = held_out_cells(settings)[batch.label, batch.number.argmax(-1)]
@@ -197,8 +200,8 @@ def _spec(config: ModelConfig, optimizer: OptimizerConfig, steps: int) -> Spec:
 
 
 def _loss(config: Config) -> tuple[Callable, PyTree]:
-    """Return a function from parameters to the loss in training mode and its gradient, and initial parameters."""
-    batch, model = examples(), build(config.model, jax.random.key(SEED))
+    """Return initial parameters after a function from these to the loss in training mode and its gradient."""
+    batch, model = random_batch(), build(config.model, jax.random.key(SEED))
 
     def loss(params: PyTree) -> jax.Array:
         trained = in_training(with_parameters(model, params), jax.random.key(SEED))

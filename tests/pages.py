@@ -5,88 +5,64 @@ Preprocessing is tested on these fonts of Matplotlib, MNIST's test images and th
 """
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-FONTS = tuple(
-    Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf")
-    for name in ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSerif", "cmr10")
-)
-KINDS = ("plain", "gradient", "shadow", "ruled", "squared", "pencil", "jpeg", "corner", "turned")
+FOLDER = Path(matplotlib.get_data_path(), "fonts", "ttf")
+FONTS = [FOLDER / f"{name}.ttf" for name in ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSerif", "cmr10")]
+KINDS = ("gradient", "shadow", "ruled", "squared", "pencil", "jpeg", "corner", "turned")
 
 
-class Page(NamedTuple):
-    pixels: np.ndarray  # uint8 [height, width, 3]
-    label: int
-    hand: str  # the font, or mnist
-
-
-def draw(kind: str, count: int, fonts: tuple[Path, ...], images: np.ndarray, labels: np.ndarray) -> list[Page]:
-    """Draw pages of a kind; every second digit is from MNIST, the others, and all turned ones, from fonts."""
+def draw(kind: str, count: int, images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield pages of a kind, uint8 [height, width, 3], and labels; every second digit is from MNIST, unless turned."""
     random = np.random.default_rng(sum(map(ord, kind)))
-    pages = []
     for i in range(count):
         # A digit of 28 pixels is a small part of a page of 800 to 1,600.
-        height, width = random.integers(*((800, 1600) if kind == "corner" else (240, 700)), 2)
-        length = 28 if kind == "corner" else int(min(width, height) * random.uniform(0.3, 0.6))
+        size = random.integers(800, 1600, 2) if kind == "corner" else random.integers(240, 700, 2)
+        length = 28 if kind == "corner" else int(min(size) * random.uniform(0.3, 0.6))
         if i % 2 and kind != "turned":
-            label, hand = int(labels[i]), "mnist"
-            digit = Image.fromarray(images[i, ..., 0]).resize((length * 28 // 20,) * 2, Image.Resampling.BICUBIC)
+            label, digit = int(labels[i]), Image.fromarray(images[i, ..., 0])
         else:
-            font = fonts[random.integers(len(fonts))]
-            label, hand = i // 2 % 10, font.stem
-            digit = write(label, font, length, random.uniform(-15, 15) if kind == "turned" else 0)
-        digit = digit.crop(digit.getbbox())
-        room = np.array([height - digit.height, width - digit.width])
+            label, digit = i // 2 % 10, Image.new("L", (600, 600))
+            font = ImageFont.truetype(FONTS[random.integers(len(FONTS))], 300)
+            ImageDraw.Draw(digit).text((300, 300), str(label), 255, font, anchor="mm")
+        if kind == "turned":
+            digit = digit.rotate(random.uniform(-15, 15), Image.Resampling.BICUBIC)
+        digit = np.asarray(ImageOps.contain(digit.crop(digit.getbbox()), (length, length))) / 255.0
+        room = size - digit.shape
         if kind == "corner":
-            y, x = np.where(random.random(2) < 0.5, random.integers(10, 60, 2), room - random.integers(10, 60, 2))
+            y, x = abs(room * random.integers(2, size=2) - random.integers(10, 60, 2))
         else:
             y, x = (room * random.uniform(0.25, 0.75, 2)).astype(int)
-        alpha = np.zeros((height, width, 1))
-        alpha[y : y + digit.height, x : x + digit.width, 0] = np.asarray(digit) / 255.0
-        pages.append(Page(_photograph(kind, random, alpha), label, hand))
-    return pages
-
-
-def write(label: int, font: Path, length: int, angle: float = 0.0) -> Image.Image:
-    """Draw a digit whose longer side is `length` pixels, white on black, turned by `angle` degrees."""
-    large = Image.new("L", (600, 600))
-    ImageDraw.Draw(large).text((300, 300), str(label), 255, ImageFont.truetype(font, 300), anchor="mm")
-    large = large.rotate(angle, Image.Resampling.BICUBIC)
-    large = large.crop(large.getbbox())
-    scale = length / max(large.size)
-    return large.resize([max(1, round(scale * n)) for n in large.size], Image.Resampling.LANCZOS)
+        alpha = np.zeros((*size, 1))
+        alpha[y : y + digit.shape[0], x : x + digit.shape[1], 0] = digit
+        yield _photograph(kind, random, alpha), label
 
 
 def _photograph(kind: str, random: np.random.Generator, alpha: np.ndarray) -> np.ndarray:
     """Return the page with light and noise."""
-    height, width = alpha.shape[:2]
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j][..., None]
+    height, width, _ = alpha.shape
     paper = np.full((height, width, 3), random.uniform(200, 250) + random.uniform(-10, 5, 3))
     pen = random.uniform(10, 80, 3)
     if kind in ("ruled", "squared"):
-        every = int(min(height, width) * (random.uniform(0.1, 0.2) if kind == "ruled" else random.uniform(0.04, 0.1)))
-        thick, first = random.integers(1, 4), random.integers(every)
-        lines = (np.arange(height) - first) % every < thick
-        paper[lines] = paper[lines] * (0.75, 0.85, 0.95)
-        if kind == "squared":
-            lines = (np.arange(width) - first) % every < thick
-            paper[:, lines] = paper[:, lines] * (0.75, 0.85, 0.95)
+        every, first = int(min(height, width) * random.uniform(0.04, 0.2)), random.integers(10)
+        for rows in (paper, paper.swapaxes(0, 1))[: 1 if kind == "ruled" else 2]:
+            rows[(np.arange(len(rows)) - first) % every < random.integers(1, 4)] *= (0.75, 0.85, 0.95)
     if kind == "pencil":  # faint, and grainy on rough paper
         pen = paper * random.uniform(0.6, 0.8)
         alpha = alpha * random.uniform(0.7, 1, alpha.shape)
-    direction = random.uniform(0, 2 * np.pi)
+    light, direction = 1.0, random.uniform(0, 2 * np.pi)
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j][..., None]
     across = np.cos(direction) * x + np.sin(direction) * y
-    light = np.ones((height, width, 1))
     if kind == "gradient":
         light = 1 - random.uniform(0.3, 0.6) * (across - across.min()) / np.ptp(across)
     if kind == "shadow":  # a hard edge near the middle
         light = np.where(across > random.uniform(-0.2, 0.2), 0.5, 1.0)
-    pixels = (alpha * pen + (1 - alpha) * paper) * light + random.normal(0, random.uniform(0, 4), (height, width, 3))
+    pixels = (alpha * pen + (1 - alpha) * paper) * light + random.normal(0, random.uniform(0, 4), paper.shape)
     pixels = pixels.clip(0, 255).astype(np.uint8)
     if kind == "jpeg":
         file = io.BytesIO()

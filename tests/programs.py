@@ -1,9 +1,6 @@
 """Programs started as by a user, the results of their runs, and a small data set for them."""
 
-import json
 import os
-import shutil
-import signal
 import struct
 import subprocess
 import sys
@@ -15,18 +12,15 @@ import numpy as np
 from experiments.training.folder import Finished
 from mnistsum.config import Config, read_config
 from mnistsum.evaluation import SCORES
+from mnistsum.file_io import read_json, read_json_lines
 from mnistsum.storage import restore
 
 ROOT = Path(__file__).parent.parent
 TINY = ("data.name=custom", "data.dir=images", "data.validation=64")  # overrides for the data of `write_set`
-# The tests' own compiler settings, as environment variables.
-UNOPTIMIZED = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
-if jax.__version_info__ < (0, 11):  # XLA's fusion emitters take half as long again; later releases have only them
-    UNOPTIMIZED["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 
-def start(*arguments, before=None, program="run", cwd=ROOT) -> subprocess.Popen:
-    """Start one of `experiments` in a process of its own, which calls `before` first."""
+def start(*arguments, program="run", cwd=ROOT) -> subprocess.Popen:
+    """Start one of `experiments` in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", f"experiments.{program}", *map(str, arguments)],
         cwd=cwd,
@@ -34,7 +28,6 @@ def start(*arguments, before=None, program="run", cwd=ROOT) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=before,
     )
 
 
@@ -46,37 +39,26 @@ def finish(process, status=0) -> tuple[str, str]:
     return output, errors
 
 
+def wait_for_line(process, beginning: str) -> None:
+    """Read what a process prints up to a line that begins so, or to the end."""
+    while (line := process.stdout.readline()) and not line.startswith(beginning):
+        pass
+
+
 def compare(*arguments, cwd, status=0) -> str:
     """Run `experiments.compare` in a folder, check its exit status, and return its standard output."""
     return finish(start(*arguments, program="compare", cwd=cwd), status)[0]
 
 
-def stop(after: str, *arguments, folder: Path) -> Path:
-    """Stop a run with SIGTERM once it has printed a line that starts so; return its folder."""
-    process = start(*arguments, "--output", folder)
-    assert process.stdout is not None
-    while not (line := process.stdout.readline()).startswith(after):
-        assert line, process.communicate()[1]
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=300)
-    if process.returncode == 0:  # it ended before the signal came
-        shutil.rmtree(folder)
-        return stop(after, *arguments, folder=folder)
-    assert process.returncode == 128 + signal.SIGTERM, errors
-    return folder
-
-
 def bits(folder: Path) -> dict[str, object]:
     """Return a run's results, without clocks and the figures and report made from the rest."""
-    lines = [json.loads(line) | {"clock": None} for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    config = read_config(folder)
+    config, summary = read_config(folder), read_json(folder / "summary.json")
     state = restore(folder / "checkpoints", config).state
-    summary = json.loads((folder / "summary.json").read_text())
     timed = {"train_seconds", "wall_seconds", "files", "digest"}  # digests of files that hold seconds
     return {
         "config": config,
         "predictions": (folder / "predictions.npz").read_bytes(),
-        "metrics": lines,
+        "metrics": [line | {"clock": None} for line in read_json_lines(folder / "metrics.jsonl")],
         "summary": {key: summary[key] for key in summary.keys() - timed},
         "state": [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)],
     }
@@ -94,10 +76,10 @@ def write_set(folder: Path, train: int = 40, test: int = 20) -> Path:
     folder.mkdir(exist_ok=True)
     random = np.random.default_rng(0)
     for prefix, n in (("train", train), ("t10k", test)):
-        pixels = random.integers(0, 256, (n, 28, 28), np.uint8)
-        labels = (np.arange(n) % 10).astype(np.uint8)
-        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, n, 28, 28) + pixels.tobytes())
-        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, n) + labels.tobytes())
+        images = struct.pack(">IIII", 2051, n, 28, 28) + random.bytes(n * 784)
+        labels = struct.pack(">II", 2049, n) + bytes(i % 10 for i in range(n))
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(images)
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(labels)
     return folder
 
 
@@ -107,29 +89,16 @@ SUMS = LABELS[:, None] + np.arange(10)
 
 def a_run(name="a", seed=0, digit=LABELS, total=SUMS, config=None, run=None) -> Finished:
     """Return a finished run that was never trained, with these predictions, fields of its config and of `run.json`."""
-    accuracies = {"digit_accuracy": (digit == LABELS).mean(), "sum_accuracy": (total == SUMS).mean()}
-    scores = dict.fromkeys(SCORES, 0.5) | accuracies
     right = total == SUMS
+    scores = dict.fromkeys(SCORES, 0.5) | {"digit_accuracy": (digit == LABELS).mean(), "sum_accuracy": right.mean()}
     cells = [right[label == LABELS].mean(0).tolist() for label in range(10)]
-    summary = {
-        "steps": 10,
-        "train_seconds": 2.0,
-        "failure": None,
-        "mode": "seeds one by one",
-        "learned": None,
-        "permutation": None,
-        "weights": f"{name}-{seed}",
-        "validation": scores,
-        "test": scores | {"sum_accuracy_by_cell": cells},
-    }
-    record = {
-        "data": {"test": "0"},
-        "program": {"training": "0"},
-        "versions": {"jax": "1"},
-        "settings": {"hardware": "CPU"},
-    }
-    about = {"cores": 2, "parameters": 1000, "multiply_adds": 20, "command": "train", "commit": "f" * 40}
+    summary = {"steps": 10, "train_seconds": 2.0, "mode": "seeds one by one", "weights": f"{name}-{seed}"}
+    summary |= dict.fromkeys(["failure", "learned", "permutation"])
+    summary |= {"validation": scores, "test": scores | {"sum_accuracy_by_cell": cells}}
+    record = {"data": {"test": "0"}, "program": {"training": "0"}, "versions": {"jax": "1"}}
+    record |= {"settings": {"hardware": "CPU"}, "cores": 2, "parameters": 1000, "multiply_adds": 20}
+    record |= {"command": "train", "commit": "f" * 40}
     line = {"epoch": 1, "validation": scores, "clock": {"train_seconds": 2.0}}
     fields = Config(name=name, seed=seed, **(config or {}))
     predictions = {"digit": digit, "sum": total}
-    return Finished(Path(f"{name}-{seed}"), fields, record | about | (run or {}), [line], summary, predictions)
+    return Finished(Path(f"{name}-{seed}"), fields, record | (run or {}), [line], summary, predictions)

@@ -14,7 +14,7 @@ from experiments.comparison.measures import recompute
 from experiments.training.folder import read_finished
 from mnistsum.app.console import console
 from mnistsum.data import load
-from mnistsum.files import read_json
+from mnistsum.file_io import read_json
 from mnistsum.models.classifiers.mlp import MLP
 from mnistsum.registry import added_names
 from mnistsum.statistics import detectable

@@ -42,9 +42,8 @@ def test_json_with_a_wrong_value_is_refused_in_one_line_by_name(key, value, answ
     values = json.loads(to_json(Config()))
     section, _, name = key.rpartition(".")
     (values[section] if section else values)[name] = value
-    with pytest.raises(InputError, match=f"^config.json: {answer}$") as error:
+    with pytest.raises(InputError, match=rf"\Aconfig.json: {answer}\Z"):
         from_json(json.dumps(values), "config.json")
-    assert "\n" not in str(error.value)
 
 
 def test_json_that_is_no_config_is_refused(tmp_path):
@@ -68,10 +67,8 @@ def test_overrides_are_read_as_their_fields_types():
     ("lines", "widths"),
     [
         (["model.classifier=vgg"], ()),
-        (["model.classifier=vgg", "model.widths=4,8"], (4, 8)),
         (["model.widths=4,8", "model.classifier=vgg"], (4, 8)),
-        (["model.classifier=mlp"], (16, 32)),  # the config's own
-        (["model.classifier=vgg", "model.classifier=mlp"], (16, 32)),
+        (["model.classifier=vgg", "model.classifier=mlp"], (16, 32)),  # the config's own
         (["model.adder=shift"], (16, 32)),
     ],
 )
@@ -89,9 +86,8 @@ def test_another_classifier_does_not_inherit_the_widths(lines, widths):
     ],
 )
 def test_a_wrong_override_is_refused_in_one_line(line, answer):
-    with pytest.raises(InputError, match=f"^{answer}") as error:
+    with pytest.raises(InputError, match=rf"\A{answer}.*\Z"):
         override(Config(), [line])
-    assert "\n" not in str(error.value)
 
 
 def test_importing_the_library_and_making_a_config_does_not_import_jax():

@@ -1,7 +1,5 @@
 """Examples: order, numbers, pairs and distortion as pure functions of keys."""
 
-import collections
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,33 +24,32 @@ def test_an_epoch_visits_every_image_once_and_differs_from_the_next():
 
 
 def test_a_few_images_are_the_same_in_every_epoch_and_others_with_another_key():
-    drawn = [DRAW(key, KEYS[1], epoch, 1000, 50).order for key, epoch in ((KEYS[0], 0), (KEYS[0], 1), (KEYS[2], 0))]
-    first, second, other = (set(order.tolist()) for order in drawn)
-    assert len(first) == 50
-    assert first == second != other
-    assert (drawn[0] != drawn[1]).any()
+    draws = ((KEYS[0], 0), (KEYS[0], 1), (KEYS[2], 0))
+    first, second, other = (DRAW(key, KEYS[1], epoch, 1000, 50).order.tolist() for key, epoch in draws)
+    assert len(set(first)) == 50
+    assert set(first) == set(second) != set(other)
+    assert first != second
 
 
 def test_an_image_meets_the_same_number_at_every_batch_size(train):
-    met = []
-    for size in (32, 64):
-        spec, keys = make_spec(Config(training=TrainingConfig(batch_size=size)), 256), split_keys(0)
+    def met(size: int) -> dict[bytes, int]:
+        spec, keys, numbers = make_spec(Config(training=TrainingConfig(batch_size=size)), 256), split_keys(0), {}
         epoch = begin_epoch(spec, keys, spec.steps_per_epoch, 256)  # the second
         for step in range(spec.steps_per_epoch, 2 * spec.steps_per_epoch):
             batch = jax.device_get(BATCH(spec, keys, step, train, epoch))
-            met.append(
-                {image.tobytes(): number.argmax() for image, number in zip(batch.image, batch.number, strict=True)}
-            )
-    by_32, by_64 = (collections.ChainMap(*batches) for batches in (met[:8], met[8:]))
+            numbers |= zip(map(np.ndarray.tobytes, batch.image), batch.number.argmax(-1), strict=True)
+        return numbers
+
+    by_32, by_64 = met(32), met(64)
     assert len(by_32) == 256
     assert by_32 == by_64
 
 
 def pairs_are_uniform(labels: np.ndarray, numbers: np.ndarray) -> bool:
     """Test that numbers are uniform for every digit, by chi-square over the 10 x 10 table at alpha 1e-6."""
-    table = np.bincount(labels * 10 + numbers, minlength=100).reshape(10, 10)
-    expected = np.repeat(table.sum(1, keepdims=True) / 10, 10, 1)
-    return bool(chisquare(table.ravel(), expected.ravel(), ddof=9).pvalue > 1e-6)
+    table = np.bincount(labels * 10 + numbers, minlength=100)
+    expected = np.repeat(np.bincount(labels) / 10, 10)
+    return bool(chisquare(table, expected, ddof=9).pvalue > 1e-6)
 
 
 def test_a_million_numbers_are_uniform_whatever_the_digit_and_a_biased_sampler_is_caught(mnist):
@@ -68,23 +65,20 @@ def test_the_splits_are_those_of_all_published_runs(mnist):
 
 
 def test_pairs_equal_pair(train):
-    config = DataConfig()
-    numbers = draw_epoch(*KEYS[:2], 0, len(train.labels)).numbers
+    config, numbers = DataConfig(), draw_epoch(*KEYS[:2], 0, 256).numbers
     pairs = Pairs(config, train, numbers)
     batch = pair(scale(config.scaling, train.images), train.labels, numbers)
     assert len(pairs) == 256
     for i in (0, 100, -1):
-        image, label, number, total = pairs[i]
-        assert (image == batch.image[i]).all()
-        assert (label, total) == (batch.label[i], batch.sum[i])
-        assert (number == batch.number[i]).all()
+        expected = batch.image[i], batch.label[i], batch.number[i], batch.sum[i]
+        for found, field in zip(pairs[i], expected, strict=True):
+            np.testing.assert_array_equal(found, field)
 
 
 def test_scale_by_hand():
-    white = jnp.full((1, 28, 28, 1), 255, jnp.uint8)
-    for scaling, black_and_white in (("unit", [0, 1]), ("standard", [-0.1307 / 0.3081, 0.8693 / 0.3081])):
-        found = [scale(scaling, pixels).max() for pixels in (0 * white, white)]
-        np.testing.assert_allclose(found, black_and_white, rtol=1e-6)
+    images = jnp.zeros((2, 28, 28, 1), jnp.uint8).at[1].set(255)
+    for scaling, expected in (("unit", [0, 1]), ("standard", [-0.1307 / 0.3081, 0.8693 / 0.3081])):
+        np.testing.assert_allclose(scale(scaling, images)[:, 0, 0, 0], expected, rtol=1e-6)
 
 
 def test_a_shift_copies_pixels_exactly_by_every_whole_distance(train):
@@ -92,10 +86,10 @@ def test_a_shift_copies_pixels_exactly_by_every_whole_distance(train):
     pixels = np.asarray(AUGMENT(AugmentConfig(shift=1), KEYS[2], inverted))
     padded = np.pad(np.asarray(inverted), ((0, 0), (1, 1), (1, 1), (0, 0)))
     seen = set()
-    for i in range(len(pixels)):
-        found = [(y, x) for y in range(3) for x in range(3) if (padded[i, y : y + 28, x : x + 28] == pixels[i]).all()]
+    for whole, image in zip(padded, pixels, strict=True):
+        found = {(y, x) for y, x in np.ndindex(3, 3) if (whole[y : y + 28, x : x + 28] == image).all()}
         assert found
-        seen.update(found)
+        seen |= found
     assert len(seen) == 9
     # Resampling, with a rotation that rounds away, gives the same pixels.
     resampled = AUGMENT(AugmentConfig(shift=1, rotation=1e-30), KEYS[2], inverted)
@@ -106,7 +100,7 @@ def test_a_quarter_turn_turns(train):
     # Rotations are drawn within +-180 degrees; repeats of one image include draws close to 90 degrees either way.
     image = jnp.repeat(train.images[:1], 4000, 0)
     turned = np.asarray(AUGMENT(AugmentConfig(rotation=180.0), KEYS[2], image))
-    for k in (0, 1, 2, 3):
+    for k in range(4):
         wanted = np.rot90(np.asarray(image[0], np.float32), k)
         assert np.abs(turned - wanted).mean((1, 2, 3)).min() < 0.02 * wanted.mean()
 
@@ -121,8 +115,8 @@ def moments(config):
 
 
 def test_scale_stretches_each_axis_by_a_draw_of_its_own():
-    plain, stretched = ([np.sqrt(each) for each in list(moments(AugmentConfig(scale=by)))[:2]] for by in (1e-30, 0.3))
-    stretches = [after / before for before, after in zip(plain, stretched, strict=True)]
+    plain, stretched = (np.array([*moments(AugmentConfig(scale=by))][:2]) for by in (1e-30, 0.3))
+    stretches = np.sqrt(stretched / plain)
     for by in stretches:  # read from 0.7 to 1.3 times as far out
         np.testing.assert_allclose([by.min(), by.max()], [1 / 1.3, 1 / 0.7], rtol=0.02)
     assert abs(np.corrcoef(*stretches)[0, 1]) < 0.12  # 1 in 10,000 for independent draws

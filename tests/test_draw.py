@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def port():
         thread.join()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def picture(mnist) -> bytes:
     file = io.BytesIO()
     Image.fromarray(255 - mnist.test.images[0, ..., 0]).resize((280, 280)).save(file, "PNG")
@@ -38,12 +39,12 @@ def picture(mnist) -> bytes:
 
 
 def ask(port, method="POST", path="/predict?number=4", body=b"", **headers) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request(method, path, body, headers)
-    response = connection.getresponse()
-    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
-    assert response.headers["X-Content-Type-Options"] == "nosniff"
-    return response.status, response.read()
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        return response.status, response.read()
 
 
 def test_the_page_fetches_nothing_from_elsewhere(port):
@@ -53,15 +54,16 @@ def test_the_page_fetches_nothing_from_elsewhere(port):
     assert not re.search(rb"https?://|(src|href)=\"(?!data:)", page)
 
 
-def test_a_drawing_is_answered_as_python_answers(port, picture):
-    status, answer = ask(port, body=picture)
-    answer = json.loads(answer)
-    image = read_picture(picture, "it")
-    digit, total = load_pretrained("base").predict(image[None], 4)
+@pytest.mark.parametrize("clients", [1, pytest.param(50, marks=pytest.mark.slow)])
+def test_every_client_gets_the_answer_of_python(port, picture, clients):
+    with ThreadPoolExecutor(clients) as pool:
+        ((status, answer),) = set(pool.map(lambda _: ask(port, body=picture), range(4 * clients)))
+    answer, image = json.loads(answer), read_picture(picture)
     assert status == 200
-    assert answer["image"] == image.ravel().tolist()
-    np.testing.assert_allclose(answer["digit"], digit[0], rtol=1e-5)
-    np.testing.assert_allclose(answer["sum"], total[0], rtol=1e-5)
+    assert answer.pop("image") == image.ravel().tolist()
+    expected = load_pretrained("base").predict(image[None], 4)._asdict()
+    for output, probabilities in expected.items():
+        np.testing.assert_allclose(answer[output], probabilities[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -72,22 +74,13 @@ def test_a_drawing_is_answered_as_python_answers(port, picture):
         ({"body": b"no picture"}, 400),
         ({"body": bytes(1_000_001)}, 413),
         ({"Origin": "http://example.com"}, 403),
-        ({"Host": "example.com"}, 403),
         ({"method": "GET", "path": "/", "Host": "example.com"}, 403),
     ],
 )
-def test_what_is_malformed_too_large_or_foreign_is_refused_in_one_line(port, picture, arguments, status):
+def test_malformed_large_and_foreign_requests_are_refused_in_one_line(port, picture, arguments, status):
     found, answer = ask(port, **{"body": picture, **arguments})
     assert found == status
-    assert answer
-    assert b"\n" not in answer
-
-
-@pytest.mark.slow
-def test_fifty_clients_at_once_are_all_answered(port, picture):
-    with ThreadPoolExecutor(50) as clients:
-        answers = [clients.submit(ask, port, body=picture) for _ in range(200)]
-        assert {answer.result() for answer in answers} == {ask(port, body=picture)}
+    assert answer and b"\n" not in answer
 
 
 def test_a_port_that_is_taken_is_named_in_one_line(port, run_program):
@@ -117,24 +110,22 @@ def test_the_page_fits_and_answers_what_is_drawn_with_pointer_and_keyboard(brows
     from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.wait import WebDriverWait
 
-    def shows(answer) -> bool:
-        return WebDriverWait(browser, 20, 0.05).until(lambda _: browser.find_element("id", "answer").text == answer)
+    def act(*keys: str) -> ActionChains:
+        return ActionChains(browser).send_keys(*keys)
 
-    width = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
-    assert width[0] <= width[1]
-    hint = browser.find_element("id", "hint")
-    assert hint.is_displayed()
+    def assert_shows(answer: str) -> None:
+        WebDriverWait(browser, 20, 0.05).until(lambda _: browser.find_element("id", "answer").text == answer)
+        assert browser.find_element("id", "hint").is_displayed() == (not answer)
+
+    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    assert_shows("")
     paper = browser.find_element("id", "paper")
-    stroke = ActionChains(browser).move_to_element_with_offset(paper, 0, -90).click_and_hold()
-    stroke.move_by_offset(0, 180).release().perform()
-    assert shows("1 + 5 = 6")
-    assert not hint.is_displayed()
-    ActionChains(browser).send_keys("7").perform()
-    assert shows("1 + 7 = 8")
-    ActionChains(browser).key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL).perform()
-    assert shows("")
-    assert hint.is_displayed()
-    up, down = [Keys.ARROW_UP] * 8, [Keys.ARROW_DOWN] * 16
+    act().move_to_element_with_offset(paper, 0, -90).click_and_hold().move_by_offset(0, 180).release().perform()
+    assert_shows("1 + 5 = 6")
+    act("7").perform()
+    assert_shows("1 + 7 = 8")
+    act().key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL).perform()
+    assert_shows("")
     browser.execute_script("arguments[0].focus()", paper)
-    ActionChains(browser).send_keys(*up, " ", *down, " ").perform()  # a vertical line
-    assert shows("1 + 7 = 8")
+    act(*[Keys.ARROW_UP] * 8, " ", *[Keys.ARROW_DOWN] * 16, " ").perform()  # a vertical line
+    assert_shows("1 + 7 = 8")

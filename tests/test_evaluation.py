@@ -21,45 +21,27 @@ def model(config):
     return build(replace(config.model, adder="direct"), jax.random.key(1))
 
 
-@pytest.mark.parametrize("batch_size", [7, 64])
-def test_padded_evaluation_equals_unpadded(model, train, batch_size):
-    split = Split(train.images[:50], train.labels[:50])
-    padded, whole = evaluate(DataConfig(), model, split, batch_size), evaluate(DataConfig(), model, split, 50)
-    for a, b in zip(padded, whole, strict=True):
-        assert len(a) == 50
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
-
-
-def classify(model, images):
-    return jax.jit(type(model).classify)(model, scale(DataConfig().scaling, jnp.asarray(images)))
-
-
-def assert_answers(evaluation, model, features, digit, labels):
-    """Assert that answers follow from features and digit logits, with every number."""
+@pytest.mark.parametrize(("shift", "batch_size"), [(0, 8), (0, 64), (2, 8)])
+def test_every_image_meets_every_number_and_its_answer_is_the_mean_over_shifts(model, train, shift, batch_size):
+    images, labels = 255 - np.asarray(train.images[:20]), train.labels[:20]  # inverted: their borders are not black
+    moved = np.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
+    classify, add = jax.jit(type(model).classify), jax.jit(type(model).add)
+    parts = [
+        classify(model, scale(DataConfig().scaling, jnp.asarray(moved[:, y : y + 28, x : x + 28])))
+        for y, x in np.ndindex(2 * shift + 1, 2 * shift + 1)
+    ]
+    features, digit = (jnp.stack(part).mean(0) for part in zip(*parts, strict=True))
+    evaluation = evaluate(DataConfig(test_shift=shift), model, Split(images, labels), batch_size)
+    assert len(evaluation.digit) == 20
     np.testing.assert_array_equal(evaluation.digit, digit.argmax(-1))
     np.testing.assert_allclose(evaluation.digit_loss, negative_log_likelihood(digit, labels), rtol=1e-4)
     for number in range(10):
-        sums = jax.jit(type(model).add)(model, features, digit, jax.nn.one_hot(np.full(20, number), 10))
+        sums = add(model, features, digit, jax.nn.one_hot(np.full(20, number), 10))
         np.testing.assert_array_equal(evaluation.sum[:, number], sums.argmax(-1))
         loss = negative_log_likelihood(sums, labels + number)
         np.testing.assert_allclose(evaluation.sum_loss[:, number], loss, rtol=1e-4)
         possible = jax.nn.softmax(sums)[:, number : number + 10].sum(-1)  # the number and 0 to 9
         np.testing.assert_allclose(evaluation.impossible[:, number], 1 - possible, rtol=1e-3, atol=1e-5)
-
-
-def test_every_image_meets_every_number(model, train):
-    split = Split(train.images[:20], train.labels[:20])
-    assert_answers(evaluate(DataConfig(), model, split, 8), model, *classify(model, split.images), split.labels)
-
-
-def test_with_a_shift_the_answer_is_that_of_the_mean_over_moved_images(model, train):
-    images, labels = 255 - np.asarray(train.images[:20]), train.labels[:20]  # inverted: their borders are not black
-    moved = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
-    parts = [classify(model, moved[:, y : y + 28, x : x + 28]) for y, x in np.ndindex(5, 5)]
-    features, digit = (jnp.stack(part).mean(0) for part in zip(*parts, strict=True))
-    evaluation = evaluate(DataConfig(test_shift=2), model, Split(images, labels), 8)
-    assert_answers(evaluation, model, features, digit, labels)
-    assert (evaluation.digit_loss != evaluate(DataConfig(), model, Split(images, labels), 8).digit_loss).any()
 
 
 def test_scores_by_hand():

@@ -14,6 +14,7 @@ from mnistsum import export
 from mnistsum.app.main import command
 from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, DataConfig, ModelConfig
+from mnistsum.data import load
 from mnistsum.errors import InputError
 from mnistsum.models import abstract_model, build
 from mnistsum.models.adders import ADDERS
@@ -22,70 +23,65 @@ from mnistsum.predict import PRETRAINED, Predictor, load_pretrained
 from mnistsum.storage import WEIGHTS, load_weights, save_weights
 
 CONFIG = Config(data=DataConfig(test_shift=1), model=ModelConfig(widths=(4, 4, 8), hidden=16, dtype="bfloat16"))
-NUMBERS = np.arange(20, dtype=np.int32) % 10
+IMAGES, NUMBERS = load(DataConfig()).test.images[:1000], np.arange(1000, dtype=np.int32) % 10
 
 
-@pytest.fixture(scope="module")
-def network() -> Predictor:
-    model = jax.jit(build, static_argnums=0)(CONFIG.model, jax.random.key(1))
-    return Predictor(CONFIG, model, Temperatures(0.5, 2.0), "a test", {})
+def untrained(config: Config, temperatures: Temperatures | None = None) -> Predictor:
+    model = jax.jit(build, static_argnums=0)(config.model, jax.random.key(1))
+    return Predictor(config, model, temperatures, "a test", {})
 
 
 @pytest.fixture
-def folder(network, tmp_path):
+def folder(tmp_path):
     (tmp_path / "net").mkdir()
-    save_weights(tmp_path / "net" / WEIGHTS, network)
+    save_weights(tmp_path / "net" / WEIGHTS, untrained(CONFIG, Temperatures(0.5, 2.0)))
     return tmp_path / "net"
 
 
-def test_the_graph_of_stablehlo_answers_the_same_for_any_batch(network, folder, mnist):
-    assert command(["export", str(folder), "--to", "stablehlo"]) == 0
-    graph = jax_export.deserialize(bytearray((folder / "export" / "model.stablehlo").read_bytes()))
-    assert set(graph.platforms) == {"cpu", "cuda", "rocm", "tpu"}
-    assert "probabilities: calibrated" in graph.fun_name and "means over 9 shifts" in graph.fun_name
+def assert_answers(network: Predictor, graph: bytes, rtol: float) -> jax_export.Exported:
+    """Assert that a graph of StableHLO gives a network's probabilities for any batch; return it."""
+    exported = jax_export.deserialize(bytearray(graph))
     for n in (1, 20):
-        answers = graph.call(mnist.test.images[:n], NUMBERS[:n])
-        for a, b in zip(answers, network.predict(mnist.test.images[:n], NUMBERS[:n]), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-5)  # bfloat16, in another order
+        pairs = IMAGES[:n], NUMBERS[:n]
+        for a, b in zip(exported.call(*pairs), network.predict(*pairs), strict=True):
+            np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-5)
+    return exported
+
+
+def test_the_graph_of_stablehlo_answers_the_same_for_any_batch(folder):
+    assert command(["export", str(folder), "--to", "stablehlo"]) == 0
+    graph = (folder / "export" / "model.stablehlo").read_bytes()
+    exported = assert_answers(load_pretrained(folder), graph, 1e-2)  # bfloat16, in another order
+    assert set(exported.platforms) == {"cpu", "cuda", "rocm", "tpu"}
+    assert "probabilities: calibrated" in exported.fun_name and "means over 9 shifts" in exported.fun_name
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_every_classifier_becomes_a_graph_for_any_batch(name, mnist):
-    config = Config(model=ModelConfig(classifier=name, adder="bilinear"))
-    network = Predictor(config, build(config.model, jax.random.key(0)), None, "a test", {})
-    graph = jax_export.deserialize(bytearray(export.to_stablehlo(config, network.model)))
-    for n in (1, 3):
-        answers = graph.call(mnist.test.images[:n], NUMBERS[:n])
-        for a, b in zip(answers, network.predict(mnist.test.images[:n], NUMBERS[:n]), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-4)
+def test_every_classifier_becomes_a_graph_for_any_batch(name):
+    network = untrained(Config(model=ModelConfig(classifier=name, adder="bilinear")))
+    assert_answers(network, export.to_stablehlo(network.config, network.model), 1e-2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "adder"),
-    dict.fromkeys(
-        [("base", "concat"), *zip(CLASSIFIERS, itertools.cycle(ADDERS)), *itertools.product(["mlp"], ADDERS)]
-    ),
+    sorted({("base", "concat"), *zip(CLASSIFIERS, itertools.cycle(ADDERS)), *itertools.product(["mlp"], ADDERS)}),
 )
-def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(mnist, name, adder):
+def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(name, adder):
     pytest.importorskip("jax2onnx", reason="the extra `onnx` is not installed")
     import onnxruntime
 
-    if name == "base":
-        network = load_pretrained("base")
-    else:
-        data = DataConfig(test_shift=1 if name in ("tiny", "mlp") else 0)
-        config = Config(data=data, model=ModelConfig(classifier=name, adder=adder))
-        network = Predictor(config, build(config.model, jax.random.key(0)), None, "a test", {})
+    data = DataConfig(test_shift=1 if name in ("tiny", "mlp") else 0)
+    config = Config(data=data, model=ModelConfig(classifier=name, adder=adder))
+    network = load_pretrained("base") if name == "base" else untrained(config)
     config, model, temperatures, *_ = network
     session = onnxruntime.InferenceSession(export.to_onnx(config, model, temperatures))
-    images, numbers = mnist.test.images[:1000], np.arange(1000, dtype=np.int32) % 10
-    answers = session.run(["digit", "sum"], {"image": images, "number": numbers})
+    answers = session.run(["digit", "sum"], {"image": IMAGES, "number": NUMBERS})
     exact = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="float32"))
     structure = jax.tree.structure(abstract_model(exact.model))
     model = jax.tree.unflatten(structure, jax.tree.leaves(model))
-    expected = network._replace(config=exact, model=model).predict(images, numbers)
+    expected = network._replace(config=exact, model=model).predict(IMAGES, NUMBERS)
     for a, b in zip(answers, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 

@@ -18,15 +18,10 @@ def predictions(digit: np.ndarray) -> dict[str, np.ndarray]:
     return {"digit": digit, "sum": digit[:, None] + np.arange(10)}
 
 
-def spread(mean, low=None, high=None):
-    return {"mean": mean, "low": mean - 0.001 if low is None else low, "high": mean + 0.001 if high is None else high}
-
-
 @pytest.mark.parametrize("wrong", [3, 40])
 def test_examples_name_every_mistake_there_is(mnist, wrong):
     split = Split(*(array[:100] for array in mnist.test))
-    labels = np.asarray(split.labels)
-    digit = np.where(np.arange(100) < wrong, (labels + 1) % 10, labels)
+    digit = (split.labels + (np.arange(100) < wrong)) % 10
     ((upper, lower),) = (panel.axes for panel in figures.examples(predictions(digit), split))
     assert lower.get_title("left") == f"Mistakes: {min(wrong, 16)} of the {wrong} images with a wrong digit or sum"
     assert len(lower.images) == len(lower.texts) == min(wrong, 16)
@@ -35,7 +30,7 @@ def test_examples_name_every_mistake_there_is(mnist, wrong):
 
 
 def test_confusion_counts_every_image_and_pair(mnist):
-    labels = np.asarray(mnist.test.labels[:100])
+    labels = mnist.test.labels[:100]
     digits, sums = (panel.axes[0] for panel in figures.confusion(predictions((labels + 1) % 10), labels))
     assert [axes.get_title() for axes in (digits, sums)] == ["Digit: 100 of 100 wrong", "Sum: 1,000 of 1,000 wrong"]
     counts = {text.get_position(): int(text.get_text()) for text in digits.texts}
@@ -44,21 +39,18 @@ def test_confusion_counts_every_image_and_pair(mnist):
 
 
 def test_curves_are_of_the_lines_of_metrics():
-    scores = ("digit_accuracy", "sum_accuracy", "digit_loss", "sum_loss")
+    scores = ("loss", "digit_accuracy", "sum_accuracy", "digit_loss", "sum_loss")
     random = np.random.default_rng(4)
     lines = [
-        {"epoch": float(epoch)}
-        | {part: {name: random.random() for name in ("loss", *scores)} for part in ("train", "validation")}
-        for epoch in (1, 2, 3)
+        {"epoch": epoch} | {part: dict(zip(scores, random.random(5), strict=True)) for part in ("train", "validation")}
+        for epoch in (1.0, 2.0, 3.0)
     ]
-    losses, errors = (panel.axes[0] for panel in figures.curves(lines))
-    drawn = {line.get_label(): line.get_ydata() for line in losses.lines}
-    assert len(drawn) == 3
-    np.testing.assert_allclose(drawn["validation, sum"], [line["validation"]["sum_loss"] for line in lines])
-    drawn = {line.get_label(): line.get_ydata() for line in errors.lines}
-    assert len(drawn) == 4
-    np.testing.assert_allclose(drawn["training, digit"], [1 - line["train"]["digit_accuracy"] for line in lines])
-    bottom, top = errors.get_ylim()
+    panels = [panel.axes[0] for panel in figures.curves(lines)]
+    losses, errors = ({line.get_label(): line.get_ydata() for line in axes.lines} for axes in panels)
+    assert (len(losses), len(errors)) == (3, 4)
+    np.testing.assert_allclose(losses["validation, sum"], [line["validation"]["sum_loss"] for line in lines])
+    np.testing.assert_allclose(errors["training, digit"], [1 - line["train"]["digit_accuracy"] for line in lines])
+    bottom, top = panels[1].get_ylim()
     assert bottom > top  # the best is above
 
 
@@ -66,8 +58,9 @@ def test_curves_are_of_the_lines_of_metrics():
 def test_a_front_joins_the_configs_that_none_beats_and_seconds_of_other_machines_have_none(obstacle):
     costs = (("small", 0.98, 10), ("beaten", 0.97, 50), ("large", 0.995, 100))
     rows = [
-        {"config": name, "sum_accuracy": spread(mean), "parameters": cost, "multiply_adds": cost}
-        | {"train_seconds": {"mean": cost}, "not_compared": obstacle if name == "large" else None}
+        {"config": name, "sum_accuracy": {"mean": mean, "low": mean - 0.001, "high": mean + 0.001}}
+        | {"parameters": cost, "multiply_adds": cost, "train_seconds": {"mean": cost}}
+        | {"not_compared": obstacle if name == "large" else None}
         for name, mean, cost in costs
     ]
     panels = comparison.costs({"rows": rows})
@@ -89,15 +82,12 @@ def test_every_figure_is_drawn_from_extreme_summaries(tmp_path):
         row["curve"] = {"epoch": [0.5, 1]}
         for output, name in itertools.product(("digit", "sum"), ("mean", "low", "high")):
             row["curve"] |= {f"{output}_accuracy_{name}": [0.0, 1.0], f"{output}_loss_{name}": [loss, loss]}
-    drawn = [
-        comparison.intervals(summary),
-        *comparison.seed_curves(summary).values(),
-        *comparison.costs(summary).values(),
-    ]
-    bars = [bar.get_label() for bar in drawn[0].axes[0].containers]
+    intervals = comparison.intervals(summary)
+    bars = [bar.get_label() for bar in intervals.axes[0].containers]
     assert bars == ["digit", "sum, trained pairs", "sum, held-out pairs"]
     line = hopeless[0].lines[0] | {"train": {"loss": math.nan, "digit_accuracy": 0.0, "sum_accuracy": 1.0}}
-    drawn += figures.curves([line])
-    for i, figure in enumerate(drawn):
-        figures.save([figure], tmp_path / f"{i}.png", dpi=30)
+    several = comparison.seed_curves(summary) | comparison.costs(summary)
+    drawn = [intervals, *several.values(), *figures.curves([line])]
     assert len(drawn) == 10
+    for figure in drawn:
+        figures.save([figure], tmp_path / "figure.png", dpi=30)

@@ -2,7 +2,6 @@
 
 import gzip
 import struct
-from pathlib import Path
 
 import pytest
 from programs import write_set
@@ -12,15 +11,18 @@ from mnistsum.config import DataConfig
 from mnistsum.data import load
 from mnistsum.errors import InputError
 
-PACKAGE = Path(idx.__file__).parent / "mnist"
-IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = idx.FILES
+IMAGES, LABELS, _, TEST_LABELS = idx.FILES
+CONTENT = {file: gzip.decompress((idx.PACKAGED / f"{file}.gz").read_bytes()) for file in idx.FILES}
+
+
+def load_custom(folder):
+    return load(DataConfig(name="custom", dir=str(folder), validation=10))
 
 
 @pytest.mark.slow
 def test_recompressed_and_plain_copies_of_mnist_pass(tmp_path, mnist):
-    for i, file in enumerate(idx.FILES):
-        content = gzip.decompress((PACKAGE / f"{file}.gz").read_bytes())
-        if i % 2:
+    for file, content in CONTENT.items():
+        if "images" in file:
             (tmp_path / file).write_bytes(content)
         else:
             (tmp_path / f"{file}.gz").write_bytes(gzip.compress(content, 1))
@@ -29,11 +31,9 @@ def test_recompressed_and_plain_copies_of_mnist_pass(tmp_path, mnist):
 
 
 def test_altered_content_is_refused(tmp_path):
-    for file in idx.FILES:
-        content = bytearray(gzip.decompress((PACKAGE / f"{file}.gz").read_bytes()))
-        if file == TEST_LABELS:
-            content[-1] = (content[-1] + 1) % 10
+    for file, content in CONTENT.items():
         (tmp_path / file).write_bytes(content)
+    (tmp_path / TEST_LABELS).write_bytes(CONTENT[TEST_LABELS][:-1] + b"\0")
     with pytest.raises(InputError, match=f"{TEST_LABELS}: expected the content of mnist, sha256 ff7b.*, found "):
         load(DataConfig(dir=str(tmp_path)))
 
@@ -54,17 +54,16 @@ def test_altered_content_is_refused(tmp_path):
 def test_a_damaged_file_is_refused_by_name(tmp_path, file, change, answer):
     path = write_set(tmp_path) / file
     path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(InputError, match=f"{file}: .*{answer}") as error:
-        load(DataConfig(name="custom", dir=str(tmp_path), validation=10))
-    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match=rf"\A.*{file}: .*{answer}.*\Z"):
+        load_custom(tmp_path)
 
 
 def test_a_missing_file_and_a_missing_folder_are_refused_by_name(tmp_path):
     (write_set(tmp_path) / TEST_LABELS).unlink()
     with pytest.raises(InputError, match=f"{TEST_LABELS}: no such file"):
-        load(DataConfig(name="custom", dir=str(tmp_path), validation=10))
+        load_custom(tmp_path)
     with pytest.raises(InputError, match=r"nowhere/.*: no such file.*; data.dir needs"):
-        load(DataConfig(dir=str(tmp_path / "nowhere")))
+        load_custom(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"^data.dir: expected the folder of the data set.*, found none$"):
         load(DataConfig(name="custom"))
 

@@ -23,7 +23,8 @@ ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser={user}
 SlurmdUser={user}
-AuthInfo=socket={place}/munge
+AuthType=auth/none
+CredType=cred/none
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 StateSaveLocation={place}/state
@@ -65,12 +66,8 @@ class Slurm:
         self.place, self.daemons = place, {}
         for folder in ("state", "spool"):
             (place / folder).mkdir()
-        (place / "key").write_bytes(os.urandom(128))
-        (place / "key").chmod(0o600)
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-        ports = [each.getsockname()[1] for each in sockets]
-        for each in sockets:
-            each.close()
+        with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+            ports = [each.getsockname()[1] for each in (one, other)]
         about = {"host": socket.gethostname().split(".")[0], "user": getpass.getuser(), "cores": os.cpu_count()}
         (place / "slurm.conf").write_text(CONF.format(place=place, ports=ports, **about))
 
@@ -79,8 +76,6 @@ class Slurm:
             self.daemons[command[0]] = subprocess.Popen(command, stdout=log, stderr=log)
 
     def start_all(self) -> None:
-        paths = {"socket": "munge", "key-file": "key", "pid-file": "pid", "seed-file": "seed", "log-file": "munge.log"}
-        self.start("munged", "-F", "--force", *(f"--{key}={self.place / name}" for key, name in paths.items()))
         self.start("slurmctld", "-D")
         self.start("slurmd", "-D")
         idle = ["sinfo", "-h", "-o", "%T"]
@@ -96,16 +91,16 @@ class Slurm:
             with contextlib.suppress(OSError):  # it has ended
                 if wanted <= set((process / "environ").read_text("latin-1").split("\0")):
                     parent = Path("/proc", (process / "stat").read_text().rpartition(")")[2].split()[1])
-                    if (parent / "comm").read_text().startswith("slurmstepd"):
-                        os.kill(int(parent.name), signal.SIGKILL)
-                    os.kill(int(process.name), signal.SIGKILL)
+                    is_daemon = (parent / "comm").read_text().startswith("slurmstepd")
+                    for each in [parent] * is_daemon + [process]:
+                        os.kill(int(each.name), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
     """A running SLURM, which the commands of this process and its children use."""
-    if missing := [name for name in ("slurmctld", "slurmd", "squeue", "munged") if not shutil.which(name)]:
-        pytest.skip(f"needs Debian's slurmctld, slurmd, slurm-client and munge; no {', '.join(missing)} here")
+    if missing := [name for name in ("slurmctld", "slurmd", "squeue") if not shutil.which(name)]:
+        pytest.skip(f"needs Debian's slurmctld, slurmd and slurm-client; no {', '.join(missing)} here")
     slurm = Slurm(tmp_path_factory.mktemp("slurm"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(slurm.place / "slurm.conf"))

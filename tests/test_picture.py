@@ -1,6 +1,7 @@
 """Pictures converted to MNIST's form, and files that are not pictures of a digit."""
 
 import io
+import itertools
 
 import numpy as np
 import pages
@@ -14,68 +15,69 @@ from mnistsum.errors import InputError
 from mnistsum.picture import inspect_picture, read_picture, to_mnist
 
 
-def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+def encode(image: Image.Image, kind: str = "PNG") -> bytes:
     file = io.BytesIO()
-    image.save(file, kind, **options)
+    image.save(file, kind)
     return file.getvalue()
 
 
-def seven(ink="black", paper="white", size=300, mode="RGB") -> Image.Image:
-    """Draw a seven, off center, in a square of this size."""
+def seven(ink="black", paper="white", size=300, mode="RGB", width=20) -> Image.Image:
+    """Draw a seven, off center, in a square of this size; `width` is that of its strokes at size 300."""
     image = Image.new(mode, (size, size), paper)
-    points = [(at[0] * size // 300, at[1] * size // 300) for at in ((60, 50), (170, 50), (100, 210))]
-    ImageDraw.Draw(image).line(points, fill=ink, width=size // 15, joint="curve")
+    points = [(x * size // 300, y * size // 300) for x, y in ((60, 50), (170, 50), (100, 210))]
+    ImageDraw.Draw(image).line(points, ink, int(width * size / 300), "curve")
     return image
 
 
 def differs(image, other) -> float:
     """Return the mean difference over the mean, at the best of nine shifts, as centering rounds to whole pixels."""
-    moves = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+    moves = itertools.product((-1, 0, 1), repeat=2)
     return min(np.abs(np.roll(image.astype(float), move, (0, 1)) - other).mean() for move in moves) / other.mean()
 
 
-SEVEN = read_picture(encode(seven()), "seven")
+SEVEN = read_picture(encode(seven()))
 
 
-def test_an_image_of_mnist_comes_back_from_a_large_colored_picture_of_it(mnist):
-    differences = []
-    for image in mnist.test.images[:40]:
-        alpha = np.asarray(Image.fromarray(image[..., 0]).resize((280, 280), Image.Resampling.BICUBIC))[..., None] / 255
-        page = np.full((400, 500, 3), (250.0, 240, 225))
-        page[60:340, 30:310] = (1 - alpha) * page[60:340, 30:310] + alpha * (40, 30, 90)
-        back = to_mnist(page).image
-        differences.append(differs(back, image))
-    others = [differs(a, b) for a, b in zip(mnist.test.images[:40], mnist.test.images[40:80], strict=True)]
-    assert np.median(differences) < 0.25 < np.min(others)
+def on_a_page(image: np.ndarray) -> np.ndarray:
+    alpha = np.asarray(Image.fromarray(image[..., 0]).resize((280, 280), Image.Resampling.BICUBIC)) / 255
+    alpha = np.pad(alpha, ((60, 60), (30, 190)))[..., None]
+    return (1 - alpha) * (250, 240, 225) + alpha * (40, 30, 90)
 
 
-@pytest.mark.parametrize(
-    "picture",
-    [
-        encode(seven("white", "black")),
-        encode(seven((180, 30, 40), (200, 220, 160)), "JPEG", quality=90),
-        encode(seven(size=900)),
-        encode(seven(size=150), "BMP"),
-        encode(seven().convert("P"), "GIF"),
-        encode(seven(0, 255, mode="L").convert("1")),
-        encode(Image.fromarray((np.asarray(seven(0, 255, mode="L")) * 200.0 + 9000).astype(np.uint16))),
-        encode(seven((0, 0, 0, 255), (0, 0, 0, 0), mode="RGBA")),
-        encode(seven((255, 255, 255, 255), (255, 255, 255, 0), mode="RGBA")),
-    ],
-    ids=[
-        "light on dark",
-        "colored JPEG",
-        "large",
-        "small BMP",
-        "GIF",
-        "bilevel",
-        "16 bits",
-        "transparent",
-        "white ink",
-    ],
-)
+IN = {
+    "on a page": (on_a_page, 0.25),
+    "cut to its light ink": (lambda image: pages.cut(image, 0, dark=False), 0.15),
+    "cut to its dark ink": (lambda image: pages.cut(image, 0, dark=True), 0.15),
+}
+
+
+@pytest.mark.parametrize(("picture", "most"), IN.values(), ids=IN)
+def test_an_image_of_mnist_comes_back_from_a_picture_of_it(mnist, picture, most):
+    images = mnist.test.images[:40]
+    found = [differs(to_mnist(picture(image).astype(float)).image, image) for image in images]
+    others = [differs(a, b) for a, b in itertools.pairwise(images)]
+    assert np.median(found) < most < np.min(others)
+
+
+GRAY = seven(0, 255, mode="L")
+
+
+PICTURES = {
+    "light on dark": encode(seven("white", "black")),
+    "colored JPEG": encode(seven((180, 30, 40), (200, 220, 160)), "JPEG"),
+    "large": encode(seven(size=900)),
+    "small BMP": encode(seven(size=150), "BMP"),
+    "GIF": encode(GRAY.convert("P"), "GIF"),
+    "bilevel": encode(GRAY.convert("1")),
+    "16 bits": encode(Image.fromarray((np.asarray(GRAY) * 200.0 + 9000).astype(np.uint16))),
+    "transparent": encode(seven((0, 0, 0, 255), (0, 0, 0, 0), mode="RGBA")),
+    "white ink": encode(seven((255, 255, 255, 255), (255, 255, 255, 0), mode="RGBA")),
+}
+
+
+@pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES)
 def test_color_size_and_format_change_little(picture):
-    assert differs(read_picture(picture, "seven"), SEVEN) < 0.2
+    assert differs(read_picture(picture), SEVEN) < 0.2
 
 
 def test_the_digit_is_20_pixels_long_and_its_mass_in_the_middle():
@@ -87,33 +89,16 @@ def test_the_digit_is_20_pixels_long_and_its_mass_in_the_middle():
 
 
 def test_a_shadow_across_the_page_and_specks_of_dust_change_little():
-    reflected = (
-        0.45 + 0.55 * np.asarray(seven(), np.float32) / 255
-    )  # a soft pencil: darker in the light than in the shadow
-    page = 250 * reflected * np.linspace(0.35, 1, 300)[None, :, None]
+    reflected = 0.45 + 0.55 * np.asarray(seven()) / 255  # a soft pencil: darker in the light than in the shadow
+    page = 250 * reflected * np.linspace(0.35, 1, 300)[:, None]
     page[20:23, 270:273] = 40
     assert differs(to_mnist(page).image, SEVEN) < 0.2
 
 
-@pytest.mark.parametrize("mode", ["1", "P"])
-def test_a_large_scan_in_few_colors_keeps_its_hairlines(mode):
-    page = Image.new("L", (3000, 3000), 255)
-    ImageDraw.Draw(page).line([(900, 720), (2160, 720), (1320, 2280)], 0, width=3)
-    scanned, gray = (read_picture(encode(each, "PNG"), "it") for each in (page.convert(mode), page))
-    np.testing.assert_array_equal(scanned, gray)
-
-
-def test_a_hairline_is_thickened():
-    image = Image.new("L", (300, 300), 255)
-    ImageDraw.Draw(image).line([(60, 50), (170, 50), (100, 210)], fill=0, width=3)
-    assert read_picture(encode(image), "thin").sum() > 0.6 * SEVEN.sum()
-
-
-@pytest.mark.parametrize("dark", [False, True], ids=["light ink", "dark ink"])
-def test_a_digit_cut_to_its_ink_is_the_image_it_was_cut_from(mnist, dark):
-    cut = [to_mnist(pages.cut(image, 0, dark).astype(float)).image for image in mnist.train.images[:40]]
-    differences = [differs(image, whole) for image, whole in zip(cut, mnist.train.images, strict=False)]
-    assert np.median(differences) < 0.15
+@pytest.mark.parametrize(("size", "mode"), [(300, "L"), (3000, "L"), (3000, "1"), (3000, "P")])
+def test_hairlines_are_kept_and_thickened(size, mode):
+    page = seven(0, 255, size, "L", width=900 / size).convert(mode)
+    assert read_picture(encode(page)).sum() > 0.6 * SEVEN.sum()
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.5, 2.0])
@@ -124,7 +109,7 @@ def test_the_hard_edge_of_a_shadow_is_no_ink(angle):
 
 
 def shadows():
-    """Blank pages of several sizes with the hard or soft edge, the corner or the bay of a shadow."""
+    """Yield blank pages of several sizes with the soft edge, the corner or the bay of a shadow."""
     for seed in range(6):
         random = np.random.default_rng(seed)
         height, width = random.integers(150, 600, 2)
@@ -135,11 +120,10 @@ def shadows():
             "corner of the page": np.minimum(x, y) - 0.2 - reach,
             "hand": 0.8 + reach - np.hypot(x - 0.9, y + 0.8),
         }
-        for kind, depth in depths.items():
-            for softness in (0.1, 0.2, 0.3):
-                light = 1 - random.uniform(0.2, 0.6) / (1 + np.exp(-np.clip(depth / softness, -50, 50)))
-                noise = random.normal(0, 2, (height, width, 3))
-                yield pytest.param((230 * light[..., None] + noise).clip(0, 255), id=f"{kind} {softness} {seed}")
+        for (kind, depth), softness in itertools.product(depths.items(), (0.1, 0.2, 0.3)):
+            light = 1 - random.uniform(0.2, 0.6) / (1 + np.exp(-np.clip(depth / softness, -50, 50)))
+            noise = random.normal(0, 2, (height, width, 3))
+            yield pytest.param((230 * light[..., None] + noise).clip(0, 255), id=f"{kind} {softness} {seed}")
 
 
 @pytest.mark.parametrize("page", [*shadows()])
@@ -153,28 +137,25 @@ def test_a_shadow_on_a_blank_page_is_no_digit_and_a_digit_in_it_is_read(page):
 
 
 def test_a_picture_of_anything_but_a_single_digit_gives_a_warning():
-    assert inspect_picture(encode(seven()), "seven").warnings == ()
-    two = Image.new("RGB", (600, 300), "white")
-    two.paste(seven(), (0, 0))
-    two.paste(seven(), (300, 0))
-    assert inspect_picture(encode(two), "two").warnings == ("more than one shape",)
     frame = Image.new("RGB", (300, 200), "white")
     ImageDraw.Draw(frame).rectangle((60, 40, 240, 160), outline="black", width=5)
-    assert inspect_picture(encode(frame), "frame").warnings == ("a frame",)
+    two = Image.fromarray(np.hstack([seven(), seven()]))
+    for page, warnings in ((seven(), ()), (two, ("more than one shape",)), (frame, ("a frame",))):
+        assert inspect_picture(encode(page)).warnings == warnings
 
 
 @pytest.mark.parametrize(
-    "pixels",
+    "page",
     [
         np.full((200, 300, 3), 240.0),
-        np.linspace(100, 220, 300)[None, :, None] * np.ones((200, 300, 3)),
+        np.linspace(100, 220, 300)[:, None] * np.ones((200, 300, 3)),
         np.random.default_rng(0).normal(200, 8, (200, 300, 3)),
         np.zeros((1, 1, 3)),
     ],
 )
-def test_an_empty_page_is_said_to_be_empty(pixels):
-    with pytest.raises(InputError, match="page: expected a digit, found an empty page"):
-        to_mnist(pixels, "page")
+def test_an_empty_page_is_said_to_be_empty(page):
+    with pytest.raises(InputError, match=r"^page: expected a digit, found an empty page$"):
+        to_mnist(page, "page")
 
 
 @pytest.mark.parametrize(
@@ -188,9 +169,8 @@ def test_an_empty_page_is_said_to_be_empty(pixels):
     ids=["empty", "other format", "truncated", "bomb"],
 )
 def test_what_is_no_picture_is_refused_in_one_line(picture, answer):
-    with pytest.raises(InputError, match=f"it: {answer}") as refusal:
+    with pytest.raises(InputError, match=rf"\Ait: {answer}.*\Z"):
         read_picture(picture, "it")
-    assert "\n" not in str(refusal.value)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

@@ -16,49 +16,45 @@ def test_a_single_seed_has_an_infinite_interval():
     assert interval(np.array([1.0])) == (1, -np.inf, np.inf)
 
 
-def test_difference_by_hand():
-    # Seeds' means 1/2, 0, 1: variance 1/4, over 3. Images' means 2/3, 1/3: variance 1/18, over 2. Residual: squares
-    # that sum to 1/3, over 2 degrees of freedom, over 6. t(2) 0.975 = 4.302653 for the seeds; for images 1/36 - 1/36.
-    one = np.array([[1.0, 0], [0, 0], [1, 1]])
-    d = difference(np.zeros((3, 2)), one, paired=True)
-    assert d.standard_error == pytest.approx(np.sqrt(1 / 12))
-    np.testing.assert_allclose([d.low, d.high], 0.5 + np.array([-1, 1]) * 4.302653 * np.sqrt(1 / 12), rtol=1e-6)
-    # Unpaired, with seeds' means 1, 1, 0 of the other: variance 1/3, over 3. Nothing is left for images again.
-    # f = 2 (1/12 + 1/9)^2 / (1/144 + 1/81) = 3.92, as of Welch's test, for which SciPy has its own code.
-    other = np.array([[1.0, 1], [1, 1], [0, 0]])
-    d = difference(one, other)
-    welch = stats.ttest_ind(other.mean(1), one.mean(1), equal_var=False).confidence_interval()
-    np.testing.assert_allclose([d.low, d.high], welch, rtol=1e-6)
+ONE, OTHER = np.array([[1.0, 0], [0, 0], [1, 1]]), np.array([[1.0, 1], [1, 1], [0, 0]])
+EYE, BY_IMAGE = np.eye(2), np.array([[0.0, 1, 1, 0, 1]] * 3)  # in the latter, all seeds differ alike
+WELCH = stats.ttest_ind(ONE.mean(1), OTHER.mean(1), equal_var=False).confidence_interval()
+ONE_SAMPLE = stats.ttest_1samp(BY_IMAGE[0], 0).confidence_interval()
 
 
-def test_unpaired_seeds_may_come_in_any_order_and_either_may_be_the_first():
+def around(mean: float, half: float) -> tuple[float, float]:
+    return mean - half, mean + half
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "contrasts", "paired", "expected"),
+    [
+        # Seeds' means 1/2, 0, 1: variance 1/4, over 3. Images' means 2/3, 1/3: variance 1/18, over 2. Residual: squares
+        # that sum to 1/3, over 2 degrees of freedom, over 6: 1/36 - 1/36 is left for images. t(2) 0.975 = 4.302653.
+        (0 * ONE, ONE, 1, True, around(0.5, 4.302653 * np.sqrt(1 / 12))),
+        # Nothing is left for images again, and SciPy has its own code for Welch's test.
+        (OTHER, ONE, 1, False, WELCH),
+        # Seeds and images each have their own quantile: if one of them does not vary, a t-test over the other.
+        (0 * BY_IMAGE, BY_IMAGE, 1, False, ONE_SAMPLE),
+        (0 * BY_IMAGE, BY_IMAGE, 1, True, ONE_SAMPLE),
+        (0 * BY_IMAGE.T, BY_IMAGE.T, 1, True, ONE_SAMPLE),
+        # Seeds that agree by chance do not narrow the interval: the means of both seeds and of both images are 1/2, so
+        # only the residual is left, 1 over one degree of freedom, over 4. Of two contrasts, each interval is at 97.5 %.
+        # Unpaired, each sample of seeds has half of the residual, and so they have two degrees of freedom together.
+        (0 * EYE, EYE, 1, True, around(0.5, 12.706205 / 2)),
+        (0 * EYE, EYE, 2, True, around(0.5, 25.451700 / 2)),
+        (0 * EYE, EYE, 1, False, around(0.5, 4.302653 / 2)),
+    ],
+)
+def test_the_interval_of_a_difference_is_that_of_hand_or_scipy(first, other, contrasts, paired, expected):
+    np.testing.assert_allclose(difference(first, other, contrasts, paired=paired)[1:3], expected, rtol=1e-6)
+
+
+def test_either_may_be_the_first():
     first, other = np.random.default_rng(3).random((2, 9, 500)) < [[[0.9]], [[0.8]]]
-    found = difference(first, other)
-    assert difference(first, other[::-1]) == pytest.approx(found)
-    back = difference(other, first)
+    found, back = difference(first, other), difference(other, first)
     assert (found.verdict, back.verdict) == ("worse", "better")
     assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
-
-
-def test_seeds_and_images_each_have_their_own_quantile():
-    # If all seeds differ alike, their variance is zero: the interval of a paired t-test over images.
-    d = np.array([[0.0, 1, 1, 0, 1]] * 3)
-    low, high = stats.ttest_1samp(d[0], 0).confidence_interval()
-    for paired in (False, True):
-        np.testing.assert_allclose(difference(np.zeros((3, 5)), d, paired=paired)[1:3], [low, high], rtol=1e-6)
-    # If all images differ alike: that of a paired t-test over seeds.
-    low, high = stats.ttest_1samp([0.0, 1, 1], 0).confidence_interval()
-    d = np.array([[0.0] * 5, [1.0] * 5, [1.0] * 5])
-    np.testing.assert_allclose(difference(np.zeros((3, 5)), d, paired=True)[1:3], [low, high], rtol=1e-6)
-
-
-def test_seeds_that_agree_by_chance_do_not_narrow_the_interval():
-    # Both seeds' means are 1/2, as are both images': only the residual is left, 1 over one degree of freedom, over 4.
-    # Of two contrasts, each interval is at 97.5 %: the quantile at 1 - 0.0125. Unpaired, each sample of seeds has half
-    # of the residual, and so they have two degrees of freedom together.
-    for contrasts, paired, quantile in ((1, True, 12.706205), (2, True, 25.451700), (1, False, 4.302653)):
-        d = difference(np.zeros((2, 2)), np.eye(2), contrasts, paired=paired)
-        assert (d.low, d.high) == pytest.approx((0.5 - quantile / 2, 0.5 + quantile / 2), rel=1e-6)
 
 
 @pytest.mark.slow
@@ -97,8 +93,7 @@ def test_what_compare_says_that_it_can_find_is_what_simulated_comparisons_found(
 @pytest.mark.parametrize(("half", "verdict"), [(0.0009, "at most 0.1 points worse"), (0.0011, "undecided")])
 def test_no_worse_is_said_of_an_interval_that_lies_within_a_tenth_of_a_point(half, verdict):
     effect = half * 3 / stats.t.ppf(0.975, 9)  # of each seed, alternately up and down
-    other = np.tile(effect * (-1.0) ** np.arange(10)[:, None], (1, 500))
-    found = difference(np.zeros_like(other), other)
-    assert found.high == pytest.approx(half)
-    assert found.verdict == verdict
-    assert difference(np.zeros_like(other), other, failures=1).verdict == "undecided"
+    other = np.tile([[effect], [-effect]], (5, 500))
+    found = difference(0 * other, other)
+    assert (found.high, found.verdict) == (pytest.approx(half), verdict)
+    assert difference(0 * other, other, failures=1).verdict == "undecided"

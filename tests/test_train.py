@@ -102,6 +102,10 @@ def test_the_batches_of_an_epoch_are_its_images_once_each_with_their_numbers(con
 
 
 def test_stopping_anywhere_gives_the_bits_of_single_steps(spec, keys, start, train):
+    """XLA's optimizations are off in this process; test_kill.py and test_run.py compare bits of the optimized program.
+
+    `advance` only equals the single steps within rounding, but its own result is the same bits wherever it stops.
+    """
     state = start
     singles = []
     for i in range(20):  # into the third epoch

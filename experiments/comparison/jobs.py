@@ -25,7 +25,7 @@ from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import say
 from mnistsum.config import Config
 from mnistsum.errors import InputError, first_line
-from mnistsum.files import write_whole
+from mnistsum.file_io import write_whole
 from mnistsum.registry import load_file
 
 POLL = 1.0  # seconds between looks at the runs' folders and the jobs' states

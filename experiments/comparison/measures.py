@@ -13,7 +13,7 @@ from experiments.training.folder import OUTPUTS, Finished, judged_accuracy
 from experiments.training.record import machine
 from mnistsum.errors import InputError
 from mnistsum.evaluation import SCORES, Score
-from mnistsum.files import read_json
+from mnistsum.file_io import read_json
 from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.statistics import difference, interval
 

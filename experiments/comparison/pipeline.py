@@ -25,7 +25,7 @@ from mnistsum.app.console import say
 from mnistsum.config import Config, to_json
 from mnistsum.data import digest, load
 from mnistsum.errors import InputError
-from mnistsum.files import make_folder, write_json, write_whole
+from mnistsum.file_io import make_folder, write_json, write_whole
 from mnistsum.models import abstract_model
 from mnistsum.registry import load_file
 from mnistsum.statistics import ERROR, detectable

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
-from mnistsum.files import write_whole
+from mnistsum.file_io import write_whole
 from mnistsum.types import Split
 
 COLORS = {"digit": "#0072b2", "sum": "#d55e00"}  # Okabe & Ito's blue, vermilion

@@ -19,7 +19,7 @@ from mnistsum.app import STYLE
 from mnistsum.app.console import as_text
 from mnistsum.config import as_dict
 from mnistsum.evaluation import SCORES
-from mnistsum.files import write_whole
+from mnistsum.file_io import write_whole
 from mnistsum.types import Data
 
 TEMPLATES = jinja2.Environment(

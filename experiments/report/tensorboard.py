@@ -13,7 +13,7 @@ from tensorboardX.summary import hparams
 from experiments.training.folder import PICTURES, Finished
 from mnistsum.config import as_dict
 from mnistsum.evaluation import SCORES
-from mnistsum.files import writing
+from mnistsum.file_io import writing
 
 FOLDER = "tensorboard"  # in a run's folder
 SIZES = ("images", "pairs")  # scores that are the same in every line

@@ -15,7 +15,7 @@ import numpy as np
 
 from mnistsum.config import CONFIG, Config, read_config, to_json
 from mnistsum.errors import InputError
-from mnistsum.files import make_folder, read_bytes, read_json, read_json_lines, write_json, write_whole
+from mnistsum.file_io import make_folder, read_bytes, read_json, read_json_lines, write_json, write_whole
 from mnistsum.storage import WEIGHTS, Weights, save_weights
 from mnistsum.types import Evaluation
 

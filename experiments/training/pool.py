@@ -26,7 +26,7 @@ from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import say
 from mnistsum.config import Config
 from mnistsum.errors import InputError
-from mnistsum.files import make_folder
+from mnistsum.file_io import make_folder
 from mnistsum.registry import load_file, loaded_paths
 
 TEMPORARY = ".training-"  # begins the name of a run's folder while it is trained

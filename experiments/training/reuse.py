@@ -9,7 +9,7 @@ from experiments.training.folder import RUN, SUMMARY, Finished, read_finished
 from experiments.training.record import Experiment, differences, identify, unequal_fields
 from mnistsum.config import as_dict, read_config
 from mnistsum.errors import InputError
-from mnistsum.files import read_json
+from mnistsum.file_io import read_json
 
 
 class RunSet(NamedTuple):

@@ -1,4 +1,4 @@
-"""XLA compilation for every program: cached between runs, and quick rather than optimal."""
+"""The compiler settings of every program: a cache between runs, and quick rather than optimal compilation."""
 
 import os
 import platform
@@ -8,10 +8,10 @@ import platformdirs
 
 
 def set_up_compiler() -> None:
-    """Keep compiled programs in the user's cache folder, so that the next run starts at once; safe to delete.
+    """Keep compiled programs in the user's cache folder, so that the next run starts at once; it is safe to delete.
 
-    One folder per machine: a program compiled for one CPU may not run on another that shares the home directory.
-    LLVM optimizes at level 2: programs run as fast as at level 3, and compile in three quarters of the time.
+    Each machine has its own folder, because a program compiled for one CPU may not run on another that shares the home
+    directory. At LLVM's level 2, programs run as fast as at level 3, but compile in three quarters of the time.
     """
     folder = platformdirs.user_cache_path("mnistsum") / f"xla-{platform.node()}"
     jax.config.update("jax_compilation_cache_dir", str(folder))

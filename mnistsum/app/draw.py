@@ -27,7 +27,7 @@ POLICY = (
 )
 
 
-def draw(options: Namespace) -> int:
+def run_draw(options: Namespace) -> int:
     """Serve the page until Ctrl-C; return the exit status."""
     set_up_compiler()
     try:
@@ -49,7 +49,7 @@ def draw(options: Namespace) -> int:
 
 
 def make_server(predictor: Predictor, port: int) -> uvicorn.Server:
-    """Return a server of the page, its network compiled; it answers requests to this port of this machine alone."""
+    """Return a server of the page, with its network compiled. It only answers requests to this port of this machine."""
     predictor.predict(np.zeros((1, 28, 28, 1), np.uint8), 0)
     hosts = {f"{name}:{port}".removesuffix(":80") for name in ("127.0.0.1", "localhost")}  # browsers omit port 80
     origins = {None, *(f"http://{host}" for host in hosts)}  # None: a request that no other page's script sent
@@ -65,7 +65,7 @@ def make_server(predictor: Predictor, port: int) -> uvicorn.Server:
             picture += part
             if len(picture) > MAX_BYTES:
                 return PlainTextResponse(f"expected at most {MAX_BYTES:,} bytes", 413)
-        return await run_in_threadpool(predict, predictor, picture, request.query_params.get("number", ""))
+        return await run_in_threadpool(answer_drawing, predictor, picture, request.query_params.get("number", ""))
 
     async def respond(request: Request) -> Response:
         response = await answer(request)
@@ -76,7 +76,7 @@ def make_server(predictor: Predictor, port: int) -> uvicorn.Server:
     return uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
 
 
-def predict(predictor: Predictor, picture: bytes, number: str) -> Response:
+def answer_drawing(predictor: Predictor, picture: bytes, number: str) -> Response:
     """Return the image that the network sees, and the probabilities of the digits and of the sums."""
     try:
         if number not in tuple("0123456789"):

@@ -8,12 +8,11 @@ from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import console, say, score_table
 from mnistsum.data import digest, load
 from mnistsum.errors import InputError
-from mnistsum.evaluation import evaluate as answer_all
-from mnistsum.evaluation import score
+from mnistsum.evaluation import evaluate, score
 from mnistsum.predict import load_pretrained
 
 
-def evaluate(options: Namespace) -> int:
+def run_evaluate(options: Namespace) -> int:
     """Evaluate a network and print its scores; return the exit status."""
     set_up_compiler()
     config, model, _, _, data, _ = load_pretrained(options.model, options.config)
@@ -22,7 +21,7 @@ def evaluate(options: Namespace) -> int:
         raise InputError(f"--split {options.split}: expected images, found none, as data.validation is 0")
     if data and data[options.split] != digest(split):
         warnings.warn(f"the {options.split} images have changed since {options.model} was trained", stacklevel=2)
-    scores = score(answer_all(config.data, model, split), split.labels)
+    scores = score(evaluate(config.data, model, split), split.labels)
     if options.json:
         print(json.dumps(scores, indent=1))
     else:

@@ -5,14 +5,14 @@ from argparse import Namespace
 from mnistsum.app.console import say
 from mnistsum.errors import InputError
 from mnistsum.export import to_onnx, to_stablehlo
-from mnistsum.files import make_folder, write_whole
+from mnistsum.file_io import make_folder, write_whole
 from mnistsum.predict import PRETRAINED, load_pretrained, locate
 from mnistsum.storage import WEIGHTS, save_weights
 
 GRAPHS = {"stablehlo": to_stablehlo, "onnx": to_onnx}
 
 
-def export(options: Namespace) -> int:
+def run_export(options: Namespace) -> int:
     """Write a network as weights or as a graph; return the exit status."""
     network = load_pretrained(options.model, options.config)
     path = locate(options.model)

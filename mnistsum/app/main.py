@@ -23,7 +23,7 @@ def parser() -> Parser:
 
     predict = add("predict", "Read the digit in each picture and add a number to it.")
     predict.add_argument("files", nargs="+", help="PNG, JPEG, GIF or BMP files of one digit, or folders; - for stdin")
-    predict.add_argument("--number", type=int, choices=range(10), metavar="0-9", help="what to add; default: each")
+    predict.add_argument("--number", type=int, choices=range(10), metavar="0-9", help="number to add; default: each")
     predict.add_argument("--model", default="base", help=MODEL)
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a list of objects instead of a table")
@@ -34,15 +34,14 @@ def parser() -> Parser:
     evaluate.add_argument("--split", choices=("test", "validation", "train"), default="test", help="images to use")
     evaluate.add_argument("--json", action="store_true", help="print an object instead of a table")
 
-    export = add("export", "Write a network as weights that load back, or as a graph for other programs.")
+    export = add("export", "Write a network as weights for mnistsum, or as a graph for other programs.")
     export.add_argument("model", help=MODEL)
-    export.add_argument(
-        "--to", choices=("safetensors", "stablehlo", "onnx"), required=True, help="onnx needs the extra `onnx`"
-    )
+    formats = ("safetensors", "stablehlo", "onnx")
+    export.add_argument("--to", choices=formats, required=True, help="onnx needs the extra `onnx`")
     export.add_argument("--output", type=Path, metavar="FOLDER", help="default: export/ in the run's folder")
     export.add_argument("--rounded", action="store_true", help="safetensors only: kernels in bfloat16, half the size")
 
-    draw = add("draw", "Open a page to draw digits on, and see both answers as you draw; Ctrl-C ends it.")
+    draw = add("draw", "Open a page to draw digits on; it shows the predictions as you draw. Ctrl-C ends it.")
     draw.add_argument("--model", default="base", help=MODEL)
     draw.add_argument("--port", type=int, default=0, help="0: any free port")
     draw.add_argument("--no-browser", action="store_true", help="only print the address, without opening it")
@@ -53,7 +52,7 @@ def command(arguments: list[str]) -> int:
     """Parse and run a command line; return the exit status."""
     options = parser().parse_args(arguments)
     module = importlib.import_module(f"mnistsum.app.{options.command}")  # imports JAX, so only for a valid command line
-    return getattr(module, options.command)(options)
+    return getattr(module, f"run_{options.command}")(options)
 
 
 def main() -> None:

@@ -20,18 +20,17 @@ from mnistsum.picture import inspect_picture
 from mnistsum.predict import Predictor, load_pretrained
 
 OUTPUTS = ("digit", "sum")
-FIELDS: tuple[str, ...] = ("file", "number", "digit", "digit_probability", "sum", "sum_probability", "agree")
-FIELDS += ("warnings", "error")
+FIELDS = ["file", "number", "digit", "digit_probability", "sum", "sum_probability", "agree", "warnings", "error"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")  # of the files read from a folder
-UNSURE = 0.8  # a digit with a lower probability is not to be trusted
-MANY = 100  # pictures; if there are more, a bar shows the progress
+UNSURE = 0.8  # below this probability, a digit is not to be trusted
+MANY = 100  # above this number of pictures, a bar shows the progress
 
 
-def predict(options: Namespace) -> int:
-    """Read pictures and print what they show; return the exit status.
+def run_predict(options: Namespace) -> int:
+    """Read pictures and print the predictions; return the exit status.
 
     Raises:
-        InputError: at the end, if a picture could not be read.
+        InputError: at the end, if any picture could not be read.
     """
     files = [file for argument in options.files for file in _expand(argument)]
     set_up_compiler()
@@ -53,14 +52,14 @@ def predict(options: Namespace) -> int:
     return 0
 
 
-def describe(
+def describe_prediction(
     digit: Array | np.ndarray, total: Array | np.ndarray, number: int, warnings: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Return one prediction for JSON: digit and sum, their likeliest values, and reasons not to trust them."""
+    """Return a prediction for JSON: digit and sum, three likeliest values of each, and reasons not to trust them."""
     best = {"digit": int(digit.argmax()), "sum": int(total.argmax())}
     three = {
         f"{output}_top3": [{"value": int(i), "probability": float(values[i])} for i in values.argsort()[:-4:-1]]
-        for output, values in zip(OUTPUTS, (digit, total), strict=True)
+        for output, values in (("digit", digit), ("sum", total))
     }
     agree = best["digit"] + number == best["sum"]
     reasons = {"low confidence": digit.max() < UNSURE, "digit and sum disagree": not agree}
@@ -69,7 +68,7 @@ def describe(
 
 
 def _expand(argument: str) -> list[str]:
-    """Return the files that an argument stands for: a folder's pictures, or itself."""
+    """Return the pictures in a folder, or the argument itself if it is none."""
     if argument == "-" or not Path(argument).is_dir():
         return [argument]
     pictures = [file for file in Path(argument).iterdir() if file.suffix.lower() in SUFFIXES]
@@ -79,7 +78,7 @@ def _expand(argument: str) -> list[str]:
 
 
 def _answer(predictor: Predictor, file: str, numbers: list[int]) -> list[dict[str, Any]]:
-    """Return a row for each number, or one with the error if the picture cannot be read."""
+    """Return a row for each number, or one row with the error if the picture cannot be read."""
     name = "standard input" if file == "-" else file
     try:
         picture = inspect_picture(sys.stdin.buffer if file == "-" else Path(file), name)
@@ -87,7 +86,7 @@ def _answer(predictor: Predictor, file: str, numbers: list[int]) -> list[dict[st
         return [{"file": name, "error": str(error).removeprefix(f"{name}: ")}]
     answers = predictor.predict(np.repeat(picture.image[None], len(numbers), 0), np.array(numbers))
     return [
-        {"file": name, "number": number, **describe(digit, total, number, picture.warnings)}
+        {"file": name, "number": number, **describe_prediction(digit, total, number, picture.warnings)}
         for number, digit, total in zip(numbers, *answers, strict=True)
     ]
 

@@ -1,4 +1,4 @@
-"""What every program shares: parsing its command line, and ending with an exit status and, for an error, one line."""
+"""What every program shares: parsing its command line, and ending with an exit status and a line for an error."""
 
 import argparse
 import gc
@@ -15,7 +15,7 @@ CLOSED_PIPE = 141  # as a shell reports a program ended by SIGPIPE
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose help shows defaults, and whose errors are raised."""
+    """A parser whose help shows defaults and which raises its errors."""
 
     def __init__(self, **options: Any):
         super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **options)
@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults but None and False, and descriptions as they are written."""
+    """Shows all defaults except None and False, and descriptions as they are written."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         is_off = action.default is None or action.default is False
@@ -38,10 +38,10 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
     """Run a program and end the process with its exit status.
 
-    It is 2 after an InputError, 130 after Ctrl-C, and 1 after a full disk or a number that is not finite, each reported
-    in one line. Any other exception, and any in a user's file, shows Python's traceback.
+    The status is 2 after an InputError, and 1 after a full disk or a number that is not finite. Each is reported in one
+    line. It is 130 after Ctrl-C. Any other exception, and any that a user's file raises, shows Python's traceback.
     """
-    # The objects of JAX, Flax and Matplotlib stay alive: scanning them for garbage repeatedly, and again at exit, would
+    # The objects of JAX, Flax and Matplotlib stay alive. Scanning them for garbage again and again, also at exit, would
     # take a second of each command.
     gc.set_threshold(100_000, 10, 10)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
@@ -54,7 +54,7 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
     except KeyboardInterrupt:
         status = 130
     except (InputError, OSError, FloatingPointError) as error:
-        registry = sys.modules.get("mnistsum.registry")  # which imports JAX
+        registry = sys.modules.get("mnistsum.registry")  # not imported here, because it imports JAX
         if registry is not None and not isinstance(error, InputError) and registry.is_users(error):
             raise
         print(f"error: {error}", file=sys.stderr)

@@ -5,7 +5,6 @@ The release before it is right, but a training step of `base` takes 1.3 to 1.8 t
 with compilation, 0.8 to 1.4 times (three pairs of processes in turn, two cores of an AMD EPYC, commit cc33592).
 """
 
-import json
 import subprocess
 import sys
 
@@ -19,21 +18,12 @@ from programs import ROOT
 from mnistsum.models.classifiers import CLASSIFIERS
 
 pytestmark = pytest.mark.slow
-BOUNDS = {"float32": 1e-4, "bfloat16": 0.02}  # on norms; in bfloat16, sums in another order round differently
 
 
 @pytest.mark.parametrize("classifier", CLASSIFIERS)
 def test_gradient_and_evaluation_compiled_are_those_computed_operation_by_operation(classifier):
     command = [sys.executable, "-m", "tests.proofs.full_size", classifier]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert run.returncode == 0, run.stderr
-    found = json.loads(run.stdout)
-    assert found.keys() == BOUNDS.keys()
-    for dtype, bound in BOUNDS.items():
-        for name, difference in found[dtype]["gradient"].items():
-            assert difference <= bound, (dtype, name)
-        for name, difference in found[dtype]["evaluation"].items():
-            assert difference <= (0.02 if name in ("digit", "sum") else bound), (dtype, name)
+    subprocess.run(command, cwd=ROOT, check=True, timeout=600)
 
 
 def test_only_jaxlib_0_10_2_is_wrong_in_products_of_many_rows():

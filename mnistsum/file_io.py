@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read with errors of one line."""
+"""Atomic writes, and reads whose errors are one line that names the file."""
 
 import contextlib
 import json
@@ -14,10 +14,10 @@ PARTIAL = ".partial"  # suffix of files that are being written or were left by a
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file atomically: on failure, the old one stays. Other processes may write and read it at the same time.
+    """Write a file atomically, so that an old one stays on failure. Other processes may write or read it meanwhile.
 
     Raises:
-        OSError: if writing fails; it names path and cause.
+        OSError: if writing fails; the message names path and cause.
     """
     partial = path.with_name(f".{path.name}-{uuid.uuid4().hex}{PARTIAL}")
     with writing(path):
@@ -30,7 +30,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        if os.name == "posix":  # the folder's entry is on disk, too
+        if os.name == "posix":  # put the folder's entry on disk, too
             descriptor = os.open(path.parent, os.O_RDONLY)
             os.fsync(descriptor)
             os.close(descriptor)
@@ -46,13 +46,13 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and its parents; raise OSError, which names it, if that fails."""
+    """Create a folder and its parents, or raise an OSError that names the folder."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, whole or not at all."""
+    """Write a value as indented JSON, atomically."""
     write_whole(path, json.dumps(value, indent=2) + "\n")
 
 
