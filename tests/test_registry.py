@@ -33,9 +33,10 @@ def test_names_of_each_kind_are_added_and_removed_after_the_block(write):
         module = registry.load_file(write("own.py", text))
         assert ADDERS["moved"] is module.Moved
         assert registry.own_names() == ["moved", "flat"]
-        assert list(registry.loaded_files()) == ["own.py"]
+        assert "own.py" in registry.loaded_files()
     assert "flat" not in SCHEDULES
-    assert (registry.own_names(), registry.loaded_files()) == ([], {})
+    assert registry.own_names() == []
+    assert "own.py" not in registry.loaded_files()
 
 
 @pytest.mark.parametrize(

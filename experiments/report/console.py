@@ -27,7 +27,7 @@ def introduce(experiment: Experiment) -> None:
         numbers = [f"{number:,}" if number else "" for number in (row.parameters, row.multiply_adds)]
         table.add_row(row.name, row.kind, "x".join(map(str, row.shape)), *numbers)
     table.add_section()
-    totals = [sum(column) for column in zip(*(row[-2:] for row in experiment.layers), strict=True)]
+    totals = (sum(getattr(row, name) for row in experiment.layers) for name in ("parameters", "multiply_adds"))
     table.add_row("total", "", "", *(f"{total:,}" for total in totals), style="bold")
     console.print(table)
     if config.name == "base":

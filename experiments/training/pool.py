@@ -142,8 +142,9 @@ def _in_order(run_sets: Sequence[RunSet], missing: Sequence[tuple[int, int]]) ->
         experiment = run_sets[run[0]].experiment
         return experiment.spec.steps * experiment.spec.batch_size * sum(row.multiply_adds for row in experiment.layers)
 
-    first = {i: (i, seed) for i, seed in reversed(missing)}.values()
-    return sorted(first, key=work, reverse=True) + sorted(set(missing) - set(first), key=work, reverse=True)
+    first = list({i: (i, seed) for i, seed in reversed(missing)}.values())
+    others = [run for run in missing if run not in first]
+    return sorted(first, key=work, reverse=True) + sorted(others, key=work, reverse=True)
 
 
 def _begin_worker(core: int, files: Sequence[Path]) -> None:
