@@ -53,7 +53,7 @@ def score_sums(run: Finished, labels: np.ndarray) -> dict[str, Any]:
     return dict(zip(SCORES, accuracies, strict=True)) | {"sums": count, "train_loss": run.lines[-1]["train"]["loss"]}
 
 
-def table(lines: list[dict[str, Any]]) -> str:
+def sums_table(lines: list[dict[str, Any]]) -> str:
     """Return means over all seeds, by config and number of digits, and how many seeds failed."""
     rows = []
     for key in sorted({(line["config"], line["digits"]) for line in lines}):
@@ -74,7 +74,7 @@ def save_lines(path: Path, lines: list[dict[str, Any]]) -> None:
     by_run = {(line["config"], line["digits"], line["seed"]): line for line in older + lines}
     make_folder(path.parent)
     write_whole(path, "".join(json.dumps(by_run[key]) + "\n" for key in sorted(by_run)))
-    write_whole(path.with_suffix(".md"), table(list(by_run.values())))
+    write_whole(path.with_suffix(".md"), sums_table(list(by_run.values())))
 
 
 def parser() -> Parser:

@@ -52,7 +52,7 @@ def command(arguments: list[str]) -> int:
 
     from experiments.comparison import pipeline  # JAX loads only for a valid command line
 
-    pipeline.compare(options, configs, command_line)
+    pipeline.compare_configs(options, configs, command_line)
     return 0
 
 

@@ -34,7 +34,7 @@ from mnistsum.types import Data
 MAX_NAME = 80  # maximum characters of the configs' names in a folder's name
 
 
-def compare(options: Namespace, configs: list[Config], command: str) -> None:
+def compare_configs(options: Namespace, configs: list[Config], command: str) -> None:
     """Train the missing runs of a comparison, and report it.
 
     Args:

@@ -132,7 +132,7 @@ def fit(
     advancing, evaluating = _compile(experiment, len(seeds))
     runs, keys, state, data = _begin(experiment, folders, start)
     if start.state is None and experiment.initial is not None and plan.save_every:
-        save(experiment, runs[0])  # given weights cannot be drawn again from a seed
+        save_run(experiment, runs[0])  # given weights cannot be drawn again from a seed
     advance, saved = advancing.result(), time.monotonic()
     stop = Stop(start.step)
     while stop.step < spec.steps and not all(run.fault for run in runs):
@@ -146,13 +146,13 @@ def fit(
                 run.reach(own_state, seconds / len(runs))
                 note(experiment, run, plan, is_evaluation)
         if plan.save_every and (is_evaluation or signals or time.monotonic() - saved > plan.save_every):
-            save(experiment, runs[0])
+            save_run(experiment, runs[0])
             saved = time.monotonic()
         yield stop, runs
         if signals and stop.step < spec.steps:
             return
     for run in runs:
-        finish(experiment, run, plan)
+        finish_run(experiment, run, plan)
 
 
 def time_steps(experiment: Experiment, seconds: float) -> tuple[Stop, TrainState]:
@@ -248,13 +248,13 @@ def line_of_metrics(experiment: Experiment, run: Run) -> dict[str, Any]:
     }
 
 
-def save(experiment: Experiment, run: Run) -> None:
+def save_run(experiment: Experiment, run: Run) -> None:
     """Write a checkpoint, from which the run can be resumed."""
     extra = {"lines": run.lines, **run.clock(), "evaluation": experiment.evaluation}
     save_checkpoint(run.folder / CHECKPOINTS, run.config, run.state, extra)
 
 
-def finish(experiment: Experiment, run: Run, plan: Plan) -> None:
+def finish_run(experiment: Experiment, run: Run, plan: Plan) -> None:
     """Test the trained model, and write all remaining files."""
     config, data, model = run.config, experiment.data, trained_model(run.state)
     validated = run.evaluation or evaluate_run(experiment, run)  # there is none if it was resumed after the last step
