@@ -56,6 +56,10 @@ def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
     Raises:
         InputError: if anything that decides the run has changed since it began.
     """
+    if (folder / run_folder.SUMMARY).exists():
+        say(f"{folder}: this run is finished; nothing has changed")
+        console.results(run_folder.read_finished(folder))
+        return 0
     signals = _catch_signals()
     with _only_writer(folder):
         then = read_json(folder / run_folder.RUN)

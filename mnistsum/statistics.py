@@ -1,6 +1,7 @@
 """Intervals and comparisons over seeds and images."""
 
 import math
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -49,8 +50,8 @@ def interval(values: Float[np.ndarray, " seeds"]) -> Interval:
 
 
 def difference(
-    first: Float[np.ndarray, "seeds images"] | Bool[np.ndarray, "seeds images"],
-    other: Float[np.ndarray, "seeds images"] | Bool[np.ndarray, "seeds images"],
+    first: Float[np.ndarray, "..."] | Bool[np.ndarray, "..."],
+    other: Float[np.ndarray, "..."] | Bool[np.ndarray, "..."],
     contrasts: int = 1,
     failures: int = 0,
     paired: bool = False,
@@ -80,14 +81,15 @@ def difference(
     normal, such as those that fail. How often verdicts are wrong then was simulated: experiments/results/verdicts.md.
 
     Args:
-        first: how right each seed is on each image, 0 to 1.
+        first: how right each seed is on each image, 0 to 1, [seeds, images].
         other: the same for the other architecture.
         contrasts: how many differences are examined together. The chance that any interval misses is 5 % (Bonferroni).
         failures: how many seeds of either failed. If any did, the verdict is never "at most 0.1 points worse".
         paired: whether seed k of both architectures shares something that matters, such as its training images.
 
     Raises:
-        ValueError: with fewer than two seeds or images.
+        ValueError: if the arrays are not [seeds, images] with at least two of each, equal numbers of images and values
+            from 0 to 1, or if `contrasts` is below 1; it names the argument.
 
     Examples:
         >>> import numpy as np
@@ -100,10 +102,12 @@ def difference(
         >>> round(found.mean, 3), found.verdict
         (0.06, 'better')
     """
-    a, b = np.asarray(first, float), np.asarray(other, float)
+    a, b = _check_results("first", first), _check_results("other", other)
+    if a.shape != b.shape:
+        raise ValueError(f"other: expected the shape of first, {list(a.shape)}, found {list(b.shape)}")
+    if contrasts < 1:
+        raise ValueError(f"contrasts: expected 1 or more, found {contrasts}")
     n, m = a.shape
-    if n < 2 or m < 2:
-        raise ValueError(f"difference: expected two seeds and two images or more, found {n} and {m}")
     samples = [b - a] if paired else [a, b]
     mean, by_image = b.mean() - a.mean(), b.mean(0) - a.mean(0)
     rests = [max(x.var() - x.mean(1).var() - x.mean(0).var(), 0.0) / ((n - 1) * (m - 1)) for x in samples]
@@ -120,6 +124,20 @@ def difference(
     else:
         verdict = "undecided"
     return Difference(float(mean), float(low), float(high), math.sqrt(seeds.sum() + images), verdict)
+
+
+def _check_results(name: str, values: np.ndarray) -> np.ndarray:
+    """Return results as floats; raise ValueError if they cannot be shares of right answers, [seeds, images]."""
+    results = np.asarray(values, float)
+    if results.ndim != 2 or min(results.shape) < 2:
+        found = list(results.shape)
+        raise ValueError(f"{name}: expected [seeds, images], two or more of each, found an array of shape {found}")
+    if not ((results >= 0) & (results <= 1)).all():  # false for nan, too
+        raise ValueError(f"{name}: expected finite values from 0 to 1, found {results.min():g} to {results.max():g}")
+    if len(results) > results.shape[1]:
+        found = list(results.shape)
+        warnings.warn(f"{name}: expected [seeds, images], found more seeds than images, {found}", stacklevel=3)
+    return results
 
 
 def half_width(

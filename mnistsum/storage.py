@@ -188,6 +188,7 @@ def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
     for line in refused:
         warnings.warn(f"{line}; an older one was loaded", stacklevel=2)
     model = trained_model(state)
+    warnings.warn(f"{folder}: unfinished; this is the network at step {int(state.step):,}", stacklevel=2)
     _warn_if_changed(folder, extra["evaluation"], describe_evaluation(config.data, model))
     made_by = f"{folder}, unfinished, step {int(state.step)}"
     return Weights(config, model, None, made_by, {}, extra["evaluation"])

@@ -81,6 +81,15 @@ def test_the_summary_agrees_with_the_predictions_and_the_model(smoke):
         assert temperature == pytest.approx(fit_temperature(*validated[output]), rel=1e-3)
 
 
+@pytest.mark.slow
+def test_a_finished_run_that_is_resumed_shows_its_results_and_changes_nothing(smoke):
+    folder, _ = smoke
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    output, _ = finish(start("--resume", folder))
+    assert "this run is finished; nothing has changed" in output and "trained in" in output
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.slow
 def test_a_run_elsewhere_stopped_by_a_signal_resumes_to_the_same_bits(smoke, tmp_path, number):

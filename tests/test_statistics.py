@@ -46,6 +46,7 @@ def around(mean: float, half: float) -> tuple[float, float]:
         (0 * EYE, EYE, 1, False, around(0.5, 4.302653 / 2)),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*more seeds than images")
 def test_the_interval_of_a_difference_is_that_of_hand_or_scipy(first, other, contrasts, paired, expected):
     np.testing.assert_allclose(difference(first, other, contrasts, paired=paired)[1:3], expected, rtol=1e-6)
 
@@ -93,7 +94,32 @@ def test_what_compare_says_that_it_can_find_is_what_simulated_comparisons_found(
 @pytest.mark.parametrize(("half", "verdict"), [(0.0009, "at most 0.1 points worse"), (0.0011, "undecided")])
 def test_no_worse_is_said_of_an_interval_that_lies_within_a_tenth_of_a_point(half, verdict):
     effect = half * 3 / stats.t.ppf(0.975, 9)  # of each seed, alternately up and down
-    other = np.tile([[effect], [-effect]], (5, 500))
-    found = difference(0 * other, other)
+    other = 0.5 + np.tile([[effect], [-effect]], (5, 500))
+    first = np.full_like(other, 0.5)
+    found = difference(first, other)
     assert (found.high, found.verdict) == (pytest.approx(half), verdict)
-    assert difference(0 * other, other, failures=1).verdict == "undecided"
+    assert difference(first, other, failures=1).verdict == "undecided"
+
+
+RIGHT = np.ones((3, 20))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((RIGHT[0], RIGHT), r"first: expected \[seeds, images\], two or more of each, found an array of shape \[20\]"),
+        ((RIGHT, RIGHT[:, :1]), r"other: expected \[seeds, images\], two or more of each"),
+        ((RIGHT, RIGHT[:, :19]), r"other: expected the shape of first, \[3, 20\], found \[3, 19\]"),
+        ((RIGHT, 100 * RIGHT), "other: expected finite values from 0 to 1, found 100 to 100"),
+        ((RIGHT, np.nan * RIGHT), "other: expected finite values from 0 to 1"),
+        ((RIGHT, RIGHT, 0), "contrasts: expected 1 or more, found 0"),
+    ],
+)
+def test_results_that_cannot_be_compared_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        difference(*arguments)
+
+
+def test_more_seeds_than_images_draw_a_warning():
+    with pytest.warns(UserWarning, match="first: .*more seeds"), pytest.warns(UserWarning, match="other: .*more seeds"):
+        difference(RIGHT.T, RIGHT.T)

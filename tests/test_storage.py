@@ -160,18 +160,25 @@ def test_a_folder_without_checkpoints_is_refused(config, tmp_path):
 
 
 def test_load_run_gives_the_averaged_model_of_an_unfinished_run_and_names_what_it_skips(config, states, two):
-    run = mnistsum.load_run(two.parent)
+    def load(step: int, warning: str = "") -> Weights:
+        with pytest.warns(UserWarning) as told:
+            run = mnistsum.load_run(two.parent)
+        messages = [str(each.message) for each in told]
+        for expected in (f"unfinished; this is the network at step {step}$", warning):
+            assert any(re.search(expected, message) for message in messages)
+        return run
+
+    run = load(8)
     assert run.config == config
     assert (run.temperatures, run.data) == (None, {})
     assert run.made_by.endswith("unfinished, step 8")
     assert same_bits(run.model, states[1].average)
     cut_short(two / "8.safetensors")
-    with pytest.warns(UserWarning, match=r"8.safetensors: cannot be read .*; an older one was loaded$"):
-        assert same_bits(mnistsum.load_run(two.parent).model, states[0].average)
+    older = load(5, r"8.safetensors: cannot be read .*; an older one was loaded$")
+    assert same_bits(older.model, states[0].average)
     then = describe_evaluation(config.data, states[1].average) | {"program": "1"}
     save_checkpoint(two, config, states[1], {"evaluation": then})
-    with pytest.warns(UserWarning, match=f"{CHANGED}$"):
-        mnistsum.load_run(two.parent)
+    load(8, f"{CHANGED}$")
 
 
 def test_rounded_weights_are_smaller_and_answer_with_the_same_bits(weights, file, mnist):

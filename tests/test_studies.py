@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.studies import mnist_net, sharing
+from experiments.studies import mnist_net, plain_flax, sharing
 from mnistsum import testing
 from mnistsum.config import ModelConfig
+from mnistsum.models import abstract_model
+from mnistsum.models.summary import count_multiply_adds, count_parameters
 from mnistsum.registry import added_names
 
 CONFIGS = {name: ModelConfig(classifier="mlp", widths=(32,), adder=name) for name in sharing.ADDERS}
@@ -19,6 +21,13 @@ def test_the_quick_contract_holds(name):
     with added_names(ADDERS=sharing.ADDERS, CLASSIFIERS=mnist_net.CLASSIFIERS):
         for check in (*testing.QUICK, testing.check_gradients):
             check(CONFIGS[name])
+
+
+def test_the_timed_networks_are_one_network_in_several_layers():
+    """Of equal size and work; the layers of this project keep their maps in another order."""
+    with added_names(CLASSIFIERS=plain_flax.NETWORKS):
+        models = [abstract_model(ModelConfig(name)) for name in plain_flax.NETWORKS if name.startswith("two")]
+    assert len({(count_parameters(model), count_multiply_adds(model)) for model in models}) == 1
 
 
 @pytest.mark.parametrize("kind", [sharing.AnyShift, sharing.UnnormalizedShift])
