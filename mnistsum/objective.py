@@ -26,8 +26,9 @@ def objective(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Ar
     n = len(batch.label)
     chex.assert_shape([logits.digit, logits.sum, batch.number, batch.sum], [(n, 10), (n, 19), (n, 10), (n,)])
     loss = find(OBJECTIVES, "objective.name", config.name)(config, logits, batch)
-    if jnp.shape(loss) != ():
-        raise TypeError(f"objective {config.name}: expected a scalar loss, found {list(jnp.shape(loss))}")
+    if loss is None or jnp.shape(loss) != ():
+        found = "nothing: write `return`" if loss is None else str(list(jnp.shape(loss)))
+        raise InputError(f"objective {config.name}: expected a scalar loss, found {found}")
     return loss if logits.penalty is None else loss + config.penalty_weight * logits.penalty
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from mnistsum.config import OptimizerConfig
 from mnistsum.devices import resolve_dtype
+from mnistsum.errors import InputError
 from mnistsum.names import find
 
 NEWTON_SCHULZ_STEPS = 3  # of the Newton-Schulz iteration in Muon
@@ -62,7 +63,7 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
     config = resolve_dtype(config)
     rule = find(OPTIMIZERS, "optimizer.name", config.name)(config, schedule(config, steps))
     if not isinstance(rule, optax.GradientTransformation):
-        raise TypeError(f"optimizer {config.name}: expected an optax.GradientTransformation, found {rule!r}")
+        raise InputError(f"optimizer {config.name}: expected an optax.GradientTransformation, found {rule!r}")
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule) if config.clip_norm else rule
 
 

@@ -87,9 +87,12 @@ def own_names() -> list[str]:
     return [name for kind, known in KINDS.items() for name in known if name not in SHIPPED[kind]]
 
 
-def is_users(error: BaseException) -> bool:
-    """Return whether an exception passed through code of a user's file, or of a module beside it."""
-    return any(frame.filename in _paths for frame in traceback.extract_tb(error.__traceback__))
+def users_traceback(error: BaseException) -> str | None:
+    """Return an exception's traceback from the first line of a user's file on; None if it passed through none."""
+    part = error.__traceback__
+    while part is not None and part.tb_frame.f_code.co_filename not in _paths:
+        part = part.tb_next
+    return None if part is None else "".join(traceback.format_exception(type(error), error, part, chain=False))
 
 
 @contextlib.contextmanager

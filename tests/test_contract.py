@@ -13,6 +13,7 @@ from flax import nnx
 from mnistsum import testing
 from mnistsum.config import Config, DataConfig, ModelConfig, ObjectiveConfig
 from mnistsum.data import scale
+from mnistsum.errors import InputError
 from mnistsum.models import abstract_model, build
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS, mlp
@@ -145,6 +146,13 @@ def counting(has_name):
         (testing.check_independence, broken(lambda f, d: (f, d + jnp.arange(len(d))[:, None])), "place"),
         (testing.check_independence, Forgetful, "other examples"),
         (testing.check_shapes, broken(lambda f, d: (f[:, 1:], d)), "expected features"),
+        (
+            testing.check_shapes,
+            broken(lambda f, d: d),
+            r"expected `return features, logits`.* found 1 array \[\[32, 10",
+        ),
+        (testing.check_shapes, broken(lambda f, d: (f, d, d)), "expected `return features, logits`.* 3 arrays"),
+        (testing.check_shapes, broken(lambda f, d: None), "expected `return features, logits`.* 0 arrays"),
         (testing.check_gradients, broken(lambda f, d: (f, jax.lax.stop_gradient(d))), "no gradient reaches"),
         (testing.check_jit_equals_eager, counting(True), "jit and eager differ"),
         (testing.check_traced_once, counting(True), "traced"),
@@ -155,7 +163,7 @@ def counting(has_name):
 )
 def test_the_contract_catches_a_fault(check, classifier, message):
     config = NORMED if classifier is Forgetful else MLP
-    with added_names(CLASSIFIERS={"faulty": classifier}), pytest.raises((AssertionError, TypeError), match=message):
+    with added_names(CLASSIFIERS={"faulty": classifier}), pytest.raises((AssertionError, InputError), match=message):
         check(replace(config, classifier="faulty"))
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from mnistsum.config import ObjectiveConfig
 from mnistsum.data import pair
+from mnistsum.errors import InputError
 from mnistsum.objective import batch_metrics, held_out_cells, negative_log_likelihood, objective
 from mnistsum.registry import added_names
 from mnistsum.types import Logits
@@ -67,5 +68,6 @@ def test_an_objective_that_is_no_scalar_is_refused():
         return negative_log_likelihood(logits.digit, batch.label)
 
     logits = Logits(jnp.zeros((2, 10)), jnp.zeros((2, 19)))
-    with added_names(OBJECTIVES={"by_example": by_example}), pytest.raises(TypeError, match=r"by_example.*\[2\]"):
-        objective(ObjectiveConfig(name="by_example"), logits, BATCH)
+    for mine, found in ((by_example, r"\[2\]"), (lambda *_: None, "nothing: write `return`")):
+        with added_names(OBJECTIVES={"mine": mine}), pytest.raises(InputError, match=f"mine: .*, found {found}$"):
+            objective(ObjectiveConfig(name="mine"), logits, BATCH)

@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from mnistsum.config import OptimizerConfig
+from mnistsum.errors import InputError
 from mnistsum.optimizer import optimizer
 from mnistsum.registry import added_names
 
@@ -92,5 +93,5 @@ def test_an_optimizer_of_ones_own_is_given_the_schedule_and_has_to_be_a_transfor
     names = {"signs": lambda config, rate: optax.sign_sgd(rate), "late": lambda config, rate: optax.sgd}
     with added_names(OPTIMIZERS=names):
         assert_updates(update(name="signs"), lambda g: -0.1 * jnp.sign(g))
-        with pytest.raises(TypeError, match=r"optimizer late: expected an optax.GradientTransformation"):
+        with pytest.raises(InputError, match=r"optimizer late: expected an optax.GradientTransformation"):
             update(name="late")

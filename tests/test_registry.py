@@ -74,7 +74,8 @@ def test_what_is_no_python_file_is_refused_and_a_fault_in_one_is_raised_as_it_is
         registry.load_file(file)
     last = error.traceback[-1]
     assert (str(last.path), last.lineno) == (str(file), 1)  # counted from 0
-    assert registry.is_users(error.value)
+    shown = registry.users_traceback(error.value)
+    assert shown and shown.count("File ") == 1 and shown.endswith("ZeroDivisionError: division by zero\n")
 
 
 def test_a_file_is_run_again_only_if_it_or_a_helper_beside_it_has_changed(write):

@@ -168,7 +168,7 @@ def test_a_fault_in_a_users_code_ends_with_pythons_traceback_that_ends_in_their_
     process = shell("--config", file, "--output", "run", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 1
-    assert errors.startswith("Traceback (most recent call last):\n")
+    assert errors.startswith(f'Traceback (most recent call last):\n  File "{file}"')
     *_, last = re.findall(r'^  File "(.*)", line \d+, in .*\n +(.*)$', errors, re.MULTILINE)
     assert last == (str(file), f"raise {error}  # {place}")
     assert error.partition("(")[0] + ": mine" in errors

@@ -39,7 +39,8 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
     """Run a program and end the process with its exit status.
 
     The status is 2 after an InputError, and 1 after a full disk or a number that is not finite. Each is reported in one
-    line. It is 130 after Ctrl-C. Any other exception, and any that a user's file raises, shows Python's traceback.
+    line. It is 130 after Ctrl-C. Any other exception shows Python's traceback. If it passed through a user's file, the
+    traceback begins there, unless the environment variable MNISTSUM_FULL_TRACEBACK is set.
     """
     # The objects of JAX, Flax and Matplotlib stay alive. Scanning them for garbage again and again, also at exit, would
     # take a second of each command.
@@ -53,12 +54,18 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
         status = CLOSED_PIPE
     except KeyboardInterrupt:
         status = 130
-    except (InputError, OSError, FloatingPointError) as error:
-        registry = sys.modules.get("mnistsum.registry")  # not imported here, because it imports JAX
-        if registry is not None and not isinstance(error, InputError) and registry.is_users(error):
-            raise
+    except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        status = 2 if isinstance(error, InputError) else 1
+        status = 2
+    except Exception as error:
+        registry = sys.modules.get("mnistsum.registry")  # not imported here, because it imports JAX
+        text = registry and registry.users_traceback(error)
+        if not text and isinstance(error, OSError | FloatingPointError):
+            text = f"error: {error}\n"
+        if not text or "MNISTSUM_FULL_TRACEBACK" in os.environ:
+            raise
+        print(text, end="", file=sys.stderr)
+        status = 1
     finally:
         gc.freeze()
     sys.exit(status)

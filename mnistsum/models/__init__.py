@@ -48,7 +48,7 @@ class Model(nnx.Module):
         config = resolve_dtype(config)
         self.classifier = find(CLASSIFIERS, "model.classifier", config.classifier)(config, rngs)
         if not hasattr(self.classifier, "features"):
-            raise TypeError(f"{type(self.classifier).__name__}: set self.features to the width of its features")
+            raise InputError(f"{type(self.classifier).__name__}: set self.features to the width of its features")
         if config.zero_output:
             _set_to_zero(self.classifier)
         features = self.classifier.features
@@ -57,7 +57,14 @@ class Model(nnx.Module):
 
     def classify(self, image: Images) -> tuple[Features, DigitLogits]:
         """Return features and digit logits, neither of which depends on the number."""
-        features, digit = self.classifier(image)
+        outputs = self.classifier(image)
+        if not (isinstance(outputs, tuple) and len(outputs) == 2):
+            shapes = [list(jnp.shape(each)) for each in jax.tree.leaves(outputs)]
+            raise InputError(
+                f"{type(self.classifier).__name__}: expected `return features, logits`, [batch, features] and [batch, "
+                f"10], found {len(shapes)} array{'s' * (len(shapes) != 1)} {shapes or ''}"
+            )
+        features, digit = outputs
         _check_width(self.classifier, "features", features, self.classifier.features)
         _check_width(self.classifier, "digit logits", digit, 10)
         return features, digit.astype(jnp.float32)
@@ -184,9 +191,9 @@ def _set_to_zero(classifier: nnx.Module) -> None:
 
 
 def _check_width(part: nnx.Module, what: str, found: Array, width: int) -> None:
-    """Raise TypeError if a part of a network does not return [batch, width]."""
+    """Raise InputError if a part of a network does not return [batch, width]."""
     if jnp.ndim(found) != 2 or found.shape[1] != width:
-        raise TypeError(f"{type(part).__name__}: expected {what} [batch, {width}], found {list(jnp.shape(found))}")
+        raise InputError(f"{type(part).__name__}: expected {what} [batch, {width}], found {list(jnp.shape(found))}")
 
 
 def _random_streams(model: nnx.Module) -> list[Any]:
