@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mnistsum.app.program import Parser, run
 from mnistsum.config import FIELDS, Config, as_dict, field_comments, override
@@ -51,6 +51,14 @@ class ConfigParser(Parser):
             only_config.add_argument("--config", default="base")
             self.epilog = _describe_fields(only_config.parse_known_args(words)[0].config)
         return super().parse_known_args(*arguments, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise an InputError, with a hint on a field that was typed as an option."""
+        unknown = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+        name = unknown.removeprefix("--").replace("-", "_")
+        if fields := [key for key in FIELDS if name in (key, key.split(".")[-1]) and unknown.startswith("--")]:
+            raise InputError(f"{unknown}: no such option; set the field by {fields[0]}=VALUE, without dashes")
+        super().error(message)
 
 
 def parser(program: str, description: str | None) -> Parser:

@@ -14,7 +14,10 @@ DEFAULT = "base"  # the config that a run without --config trains
 def parser() -> Parser:
     """Return the parser of the program's options."""
     parser = cli.parser("run", "Train and test one network, and write the results into a folder.")
-    parser.add_argument("--config", help=f"a config, a variant of one, or your own .py file; if not given, {DEFAULT}")
+    parser.add_argument(
+        "name", nargs="?", metavar="CONFIG", help=f"config, variant or your .py file; default: {DEFAULT}"
+    )
+    parser.add_argument("--config", help="the same")
     parser.add_argument("--output", type=Path, help="new folder for the run; if not given, runs/CONFIG-SEED-DATE-TIME")
     parser.add_argument("--resume", type=Path, help="folder of an interrupted run, to continue bit for bit")
     parser.add_argument("--init", help="begin from these weights: a run's folder, exported weights, or base or best")
@@ -27,8 +30,11 @@ def command(arguments: list[str]) -> int:
     """Run the program and return its exit status."""
     overrides, words = cli.split_overrides(arguments)
     options = parser().parse_args(words)
-    own = cli.own_file(options.config or DEFAULT)
-    config = cli.load_config(options.config or DEFAULT, overrides)
+    if options.name and options.config:
+        raise InputError(f"--config {options.config}: expected one config, found {options.name}, too")
+    name = options.name or options.config
+    own = cli.own_file(name or DEFAULT)
+    config = cli.load_config(name or DEFAULT, overrides)
     if options.resume is not None:
         given = [options.output, options.init, options.log, options.dry_run]
         if any(given) or any(not each.startswith("devices=") for each in overrides):
@@ -37,8 +43,8 @@ def command(arguments: list[str]) -> int:
                 "FILE.py where that defines the run's network"
             )
         config = override(read_config(options.resume), overrides)
-    elif options.config is None:
-        print(f"trains {DEFAULT}, as no --config is given", flush=True)
+    elif name is None:
+        print(f"trains {DEFAULT}, as no config is given", flush=True)
     folder = options.output or Path("runs") / f"{config.name}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     if options.resume is None and (folder / CONFIG).exists():
         raise InputError(f"--output {folder}: holds a run; name another folder, or --resume {folder}")

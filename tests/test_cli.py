@@ -67,7 +67,8 @@ def test_a_config_of_ones_own_gives_a_name_and_takes_none_of_a_shipped_config(ow
 @pytest.mark.parametrize(
     ("options", "name", "said"),
     [
-        ([], "base", "trains base, as no --config is given\n"),
+        ([], "base", "trains base, as no config is given\n"),
+        (["smoke"], "smoke", ""),
         (["--config", "base+model.adder=shift"], "base-adder-shift", ""),
         (["seed=3", "--config=smoke"], "smoke", ""),
     ],
@@ -86,6 +87,8 @@ def test_run_trains_base_or_the_config_or_variant_that_it_is_given(
 
 MISTAKES = [
     (["--config", "bas"], "did you mean base?"),
+    (["base", "--config", "smoke"], "--config smoke: expected one config, found base, too"),
+    (["--seed", "3"], "--seed: no such option; set the field by seed=VALUE, without dashes"),
     (["--config", "vgg"], "it is a classifier: base+model.classifier=vgg"),
     (["--resume", "nowhere"], "config.json: no such file"),
     (["--resume", "nowhere", "seed=3"], "takes no other argument"),
