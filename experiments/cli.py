@@ -41,15 +41,15 @@ def library_names(field: str) -> list[str]:
 
 
 class ConfigParser(Parser):
-    """A parser whose help lists all fields, with the values of the config that `--config` names, or else of `base`."""
+    """A parser whose help lists all fields, with the values of the first config that is named, or else of `base`."""
 
     def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
         """Parse arguments as argparse does."""
         words = arguments[0]
         if not {"-h", "--help"}.isdisjoint(words):
-            only_config = Parser(prog=self.prog, add_help=False)
-            only_config.add_argument("--config", default="base")
-            self.epilog = _describe_fields(only_config.parse_known_args(words)[0].config)
+            names = [word.removeprefix("--config=") for word in words]
+            named = [name for name in names if own_file(name) or VARIANT.split(name)[0] in config_names()]
+            self.epilog = _describe_fields(next(iter(named), "base"))
         return super().parse_known_args(*arguments, **options)
 
     def error(self, message: str) -> NoReturn:
