@@ -12,6 +12,7 @@ import mnistsum
 from experiments.training.record import prepare
 from mnistsum.config import Config
 from mnistsum.registry import load_file
+from mnistsum.types import Split
 
 LIBRARY = Path(mnistsum.__file__).parent
 MODULES = sorted(  # that have an example
@@ -54,6 +55,19 @@ def test_examples_of_a_module_give_what_they_show(name):
 def test_each_public_name_has_an_example():
     for name in set(mnistsum.__all__) - {"InputError"}:
         assert ">>>" in (getattr(mnistsum, name).__doc__ or ""), name
+
+
+@pytest.mark.slow
+def test_the_minimal_example_learns_from_a_few_images(monkeypatch, capsys, mnist):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    minimal = importlib.import_module("minimal")
+    few = mnist._replace(
+        **{name: Split(*(field[:2000] for field in getattr(mnist, name))) for name in ("train", "test")}
+    )
+    monkeypatch.setattr(mnistsum, "load", lambda _: few)
+    minimal.main()
+    digit, total = map(float, re.findall(r"(\d+\.\d+)%", capsys.readouterr().out))
+    assert digit > 60 and total > 10
 
 
 @pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[page for page, _ in BLOCKS])
