@@ -96,7 +96,7 @@ def main() -> None:
     test_images, test_labels = map(jnp.asarray, data.test)
     parts = [predict(scale("standard", test_images[i : i + 500])) for i in range(0, len(test_labels), 500)]
     digit, sums = (jnp.concatenate(part) for part in zip(*parts, strict=True))
-    right = (digit == test_labels).mean(), (sums == test_labels[:, None] + jnp.arange(10)).mean()
+    right = (digit == test_labels).mean(), (sums == test_labels[:, None] + jnp.arange(10)[None]).mean()
     print(f"test: digit {right[0]:.2%}, sum {right[1]:.2%}, after {time.time() - start:.0f} s")
 
 

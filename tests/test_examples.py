@@ -61,9 +61,8 @@ def test_each_public_name_has_an_example():
 def test_the_minimal_example_learns_from_a_few_images(monkeypatch, capsys, mnist):
     monkeypatch.syspath_prepend(ROOT / "examples")
     minimal = importlib.import_module("minimal")
-    few = mnist._replace(
-        **{name: Split(*(field[:2000] for field in getattr(mnist, name))) for name in ("train", "test")}
-    )
+    few = [Split(*(field[:2000] for field in split)) for split in (mnist.train, mnist.test)]
+    few = mnist._replace(train=few[0], test=few[1])
     monkeypatch.setattr(mnistsum, "load", lambda _: few)
     minimal.main()
     digit, total = map(float, re.findall(r"(\d+\.\d+)%", capsys.readouterr().out))
