@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.training.folder import Finished
+from experiments.training.folder import Finished, read_finished
 from mnistsum.config import Config, read_config
 from mnistsum.evaluation import SCORES
 from mnistsum.file_io import read_json, read_json_lines
@@ -64,11 +64,10 @@ def bits(folder: Path) -> dict[str, object]:
     }
 
 
-def bits_of_runs(folder: Path) -> dict[str, list[bytes]]:
-    """Return the weights and predictions of each finished run in a folder of runs."""
-    runs = {path.name: [path / "predictions.npz", path / "weights.safetensors"] for path in folder.iterdir()}
-    digests = {name: json.loads((folder / name / "summary.json").read_text())["weights"].encode() for name in runs}
-    return {name: [paths[0].read_bytes(), digests[name]] for name, paths in runs.items()}
+def bits_of_runs(folder: Path) -> dict[str, list[object]]:
+    """Return a digest of the weights, and the predictions of each finished run in a folder of runs."""
+    runs = [read_finished(path) for path in folder.iterdir()]
+    return {run.folder.name: [run.summary["weights"], run.predictions["sum"].tobytes()] for run in runs}
 
 
 def write_set(folder: Path, train: int = 40, test: int = 20) -> Path:

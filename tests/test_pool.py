@@ -52,7 +52,7 @@ def wait_for(condition, seconds=120.0):
 def test_any_number_of_workers_gives_the_same_bits(arguments, tmp_path):
     """Of a user's network, too, with a helper beside its file."""
     found = []
-    for workers in (1, 3):
+    for workers in (1, 2):
         output = tmp_path / str(workers)
         finish(start(*arguments, "--workers", workers, "--output", output, program="compare", cwd=tmp_path))
         found.append(bits_of_runs(output / "runs"))
@@ -76,5 +76,6 @@ def test_workers_end_with_their_program(arguments, tmp_path, number):
     process = start(*arguments, "--workers", 2, "--output", "out", program="compare", cwd=tmp_path)
     workers = wait_for(lambda: children(process))
     process.send_signal(number)
-    assert process.wait(timeout=20) == (130 if number == signal.SIGINT else -number)
+    process.communicate(timeout=20)
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
     wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), seconds=20)
