@@ -96,7 +96,7 @@ def test_a_network_that_ships_is_small_calibrated_and_reads_the_test_set_as_it_s
 @pytest.mark.parametrize("kind", pages.KINDS)
 def test_pages_in_fonts_set_aside_are_read(base, mnist, kind):
     drawn, labels = zip(*pages.draw(kind, 60 if kind == "corner" else 200, *mnist.test), strict=True)
-    assert (read(base, drawn) == labels).mean() >= 0.98
+    assert (read(base, drawn) == labels).mean() >= (0.985 if kind == "turned" else 0.98)
 
 
 @pytest.mark.slow
