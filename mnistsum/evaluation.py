@@ -51,7 +51,7 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
     if len(split.images) != len(split.labels):
         raise InputError(f"split: expected a label for each of {len(split.images)} images, found {len(split.labels)}")
     return in_chunks(
-        lambda *chunk: _evaluate_chunk(_shaping(config), model, Split(*chunk), batch_size), split, BATCHES * batch_size
+        lambda *chunk: _evaluate_chunk(shaping(config), model, Split(*chunk), batch_size), split, BATCHES * batch_size
     )
 
 
@@ -124,7 +124,7 @@ def evaluate_chunk(config: DataConfig, model: Model, chunk: Split, batch_size: i
     return jax.tree.map(lambda field: field.reshape(-1, *field.shape[2:]), answers)
 
 
-def _shaping(config: DataConfig) -> DataConfig:
+def shaping(config: DataConfig) -> DataConfig:
     """Return only the fields that shape the program, so that all data sets share it."""
     return DataConfig(scaling=config.scaling, test_shift=config.test_shift)
 
@@ -139,7 +139,7 @@ def lower_evaluation(config: DataConfig, model: Model, devices: int = 1) -> Any:
     """
     if devices > 1:
         model = abstract_arrays(model, replicated_sharding(devices))
-    return _evaluate_chunk.lower(_shaping(config), model, abstract_split(BATCHES * BATCH_SIZE), BATCH_SIZE)
+    return _evaluate_chunk.lower(shaping(config), model, abstract_split(BATCHES * BATCH_SIZE), BATCH_SIZE)
 
 
 def describe_evaluation(config: DataConfig, model: Model) -> dict[str, str]:

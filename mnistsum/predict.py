@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from mnistsum.calibration import Temperatures
 from mnistsum.config import DataConfig
 from mnistsum.errors import InputError
-from mnistsum.evaluation import check_raw, classify, in_chunks
+from mnistsum.evaluation import check_raw, classify, in_chunks, shaping
 from mnistsum.models import Model, rebuilt
 from mnistsum.storage import Weights, load_run
 
@@ -60,7 +60,7 @@ class Predictor(Weights):
         numbers = np.full(n, numbers) if np.ndim(numbers) == 0 else np.asarray(numbers)
         if numbers.shape != (n,) or not np.isin(numbers, range(10)).all():
             raise InputError(f"numbers: expected {n} of 0-9, one per image, found {reprlib.repr(numbers.tolist())}")
-        answer = partial(_probabilities, self.config.data, self.model, self.temperatures)
+        answer = partial(_probabilities, shaping(self.config.data), self.model, self.temperatures)
         return in_chunks(answer, (images, numbers), PAIRS)
 
 

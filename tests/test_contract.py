@@ -40,11 +40,9 @@ EXPECTED = {
     "vgg": Expected((2, 2, 4, 4, 4, 8), 293_626, 12_275_984, [0.584, 0.6388, 0.1829, 0.3167]),
     "vit": Expected((16,), 71_626, 3_878_736, [0.1491, 1.163, -1.1183, -1.2744]),
 }
-# Each classifier with `concat`, and each adder with `mlp`: an adder sees only features and digit logits.
 PAIRS = [
     ModelConfig(classifier=classifier, adder=adder, widths=EXPECTED[classifier].widths)
     for classifier, adder in itertools.product(CLASSIFIERS, ADDERS)
-    if adder == "concat" or classifier == "mlp"
 ]
 MLP = ModelConfig(classifier="mlp", widths=(32,))
 CUT = replace(MLP, adder_input="probabilities", adder_gradient=False)
