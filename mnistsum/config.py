@@ -124,6 +124,7 @@ class ObjectiveConfig:
     digit_weight: Share = 0.5  # weight of the digit loss
     digits: Count = 0  # of each of the two numbers, written in images, whose sum `written_sum` learns from
     held_out: Annotated[int, Field(ge=0, le=7)] = 0  # numbers per digit whose sums are not trained (`held_out_cells`)
+    design: Count = 0  # which pairs `held_out` holds out: another random choice for each; 0: a fixed one
     penalty_weight: Amount = 1.0  # weight of the adder's penalty, if it has one
 
 
@@ -141,6 +142,7 @@ class OptimizerConfig:
     learning_rate: Positive = 0.02  # the schedule's peak
     momentum: Decay = 0.95  # of sgd, and of muon for matrices and kernels; b1 of adamw
     weight_decay: Amount = 0.0  # decoupled, times the learning rate; with muon, of matrices and kernels only
+    adder_decay: Amount | None = None  # the adder's weight decay; None: weight_decay
     schedule: str = "one_cycle"  # a name in mnistsum/optimizer.py, or your own
     warmup: Decay = 0.2  # fraction of steps in which the rate rises, if the schedule has a rise
     average: Decay = 0.0  # decay of the weights' moving average, which is evaluated and saved; 0: no average

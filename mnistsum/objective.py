@@ -145,7 +145,7 @@ def held_out_cells(config: ObjectiveConfig) -> np.ndarray:
     """Return which pairs of digit and number have no sum loss: bool [10, 10], `held_out` in each row and each column.
 
     Each sum from 0 to 18 keeps at least one trained pair, which would fail for a `held_out` of 8. A larger `held_out`
-    includes the pairs of a smaller one.
+    includes the pairs of a smaller one, if `design` is 0.
 
     Examples:
         >>> from mnistsum.config import ObjectiveConfig
@@ -154,7 +154,14 @@ def held_out_cells(config: ObjectiveConfig) -> np.ndarray:
         >>> cells.sum(0).tolist(), cells.sum(1).tolist()
         ([2, 2, 2, 2, 2, 2, 2, 2, 2, 2], [2, 2, 2, 2, 2, 2, 2, 2, 2, 2])
     """
-    return (7 + np.add.outer(np.arange(10), 7 * np.arange(10))) % 10 < config.held_out
+    cells = (7 + np.add.outer(np.arange(10), 7 * np.arange(10))) % 10 < config.held_out
+    random = np.random.default_rng(config.design)
+    sums = np.add.outer(np.arange(10), np.arange(10))
+    while config.design:
+        drawn = cells[random.permutation(10)][:, random.permutation(10)]
+        if len(np.unique(sums[~drawn])) == 19:
+            return drawn
+    return cells
 
 
 def batch_metrics(loss: Float[Array, ""], logits: Logits, batch: Batch) -> Metrics:

@@ -1,5 +1,6 @@
 """Optimizers: an Optax chain from a config."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from mnistsum.config import OptimizerConfig
 from mnistsum.devices import resolve_dtype
@@ -61,10 +62,19 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
         [-1.0]
     """
     config = resolve_dtype(config)
-    rule = find(OPTIMIZERS, "optimizer.name", config.name)(config, schedule(config, steps))
+    make, rate = find(OPTIMIZERS, "optimizer.name", config.name), schedule(config, steps)
+    rule = make(config, rate)
     if not isinstance(rule, optax.GradientTransformation):
         raise InputError(f"optimizer {config.name}: expected an optax.GradientTransformation, found {rule!r}")
+    if config.adder_decay is not None:
+        of_adder = make(dataclasses.replace(config, weight_decay=config.adder_decay), rate)
+        rule = optax.partition({"classifier": rule, "adder": of_adder}, _parts)
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule) if config.clip_norm else rule
+
+
+def _parts(params: PyTree) -> PyTree:
+    """Return which part of a model each of its parameters belongs to: the classifier or the adder."""
+    return jax.tree.map_with_path(lambda path, _: path[0].key, params)
 
 
 def sgd(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransformation:

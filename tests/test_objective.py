@@ -43,12 +43,18 @@ def test_an_adders_penalty_is_added_with_its_weight(weight):
     np.testing.assert_allclose(with_penalty - objective(config, logits, BATCH), 3 * weight, rtol=1e-6)
 
 
+@pytest.mark.parametrize("design", range(3))
 @pytest.mark.parametrize("held_out", range(8))
-def test_as_many_numbers_as_named_are_held_out_with_each_digit_and_no_sum_is_lost(held_out):
-    cells = held_out_cells(ObjectiveConfig(held_out=held_out))
+def test_as_many_numbers_as_named_are_held_out_with_each_digit_and_no_sum_is_lost(held_out, design):
+    cells = held_out_cells(ObjectiveConfig(held_out=held_out, design=design))
     assert (cells.sum(0) == held_out).all()
     assert (cells.sum(1) == held_out).all()
     assert set(np.add.outer(np.arange(10), np.arange(10))[~cells]) == set(range(19))
+
+
+def test_each_design_holds_out_other_pairs():
+    designs = [held_out_cells(ObjectiveConfig(held_out=3, design=design)) for design in range(20)]
+    assert len({cells.tobytes() for cells in designs}) == 20
 
 
 def test_held_out_cells_have_no_sum_loss():

@@ -89,6 +89,15 @@ def test_clipping_comes_before_the_rule(name):
     assert (abs(update(1, 100, name=name)["bias"] - equal) > 0.003).all()
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+def test_the_adder_decays_by_its_own_rate(name):
+    params = {"classifier": PARAMS, "adder": PARAMS}
+    gradients = {"classifier": GRADIENT, "adder": GRADIENT}
+    updates = last_update(params, [gradients], name=name, weight_decay=0.1, adder_decay=0.5)
+    chex.assert_trees_all_close(updates["classifier"], update(name=name, weight_decay=0.1), rtol=1e-5)
+    chex.assert_trees_all_close(updates["adder"], update(name=name, weight_decay=0.5), rtol=1e-5)
+
+
 def test_an_optimizer_of_ones_own_is_given_the_schedule_and_has_to_be_a_transformation():
     names = {"signs": lambda config, rate: optax.sign_sgd(rate), "late": lambda config, rate: optax.sgd}
     with added_names(OPTIMIZERS=names):

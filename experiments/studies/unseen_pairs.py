@@ -184,10 +184,10 @@ def main() -> None:
     with OUTPUT.open("a") as file:
         for trial in trials():
             if trial not in done:
-                for line in run(trial):
-                    file.write(json.dumps(line) + "\n")
+                stops = list(run(trial))
+                file.write("".join(json.dumps(line) + "\n" for line in stops))
                 file.flush()
-                print(*trial, f"{np.mean(line['held_out_accuracy']):.1%}", flush=True)
+                print(*trial, f"{np.mean(stops[-1]['held_out_accuracy']):.1%}", flush=True)
 
 
 if __name__ == "__main__":

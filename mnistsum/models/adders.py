@@ -18,6 +18,7 @@ from mnistsum.types import DigitLogits, Features, Number, SumLogits
 
 # [number or shift, digit, sum], of shape [10, 10, 19]: 1 where number + digit = sum.
 ADDS_UP = (np.add.outer(np.arange(10), np.arange(10))[..., None] == np.arange(19)).astype(np.float32)
+RANK = 64  # width of the embeddings of `product`
 FLOOR = -100.0  # the log-probability of an impossible sum: finite, because -inf gives nan in a loss
 
 
@@ -100,10 +101,29 @@ class LearnedShift(nnx.Module):
         return jax.nn.logsumexp(jax.nn.log_softmax(digit)[:, :, None] + shift, axis=1)
 
 
+class Product(nnx.Module):
+    """The product of two embeddings, of the digit's probabilities and of the number, and a linear layer on it.
+
+    Nothing in it knows about addition. With a strong weight decay (`optimizer.adder_decay`) it can add pairs that it
+    was never trained on.
+    """
+
+    def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
+        def normal(rows: int, columns: int) -> nnx.Param:
+            return nnx.Param(jax.random.normal(rngs.params(), (rows, columns), jnp.float32))
+
+        self.digit, self.number, self.output = normal(10, RANK), normal(10, RANK), normal(RANK, 19)
+
+    def __call__(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
+        product = (jax.nn.softmax(digit) @ self.digit[...]) * (number @ self.number[...])
+        return product @ self.output[...] / RANK**0.5
+
+
 ADDERS: dict[str, Any] = {
     "concat": Concat,
     "bilinear": Bilinear,
     "direct": Direct,
     "shift": Shift,
     "learned_shift": LearnedShift,
+    "product": Product,
 }
