@@ -9,14 +9,20 @@ and expectation-maximization (EM) on a table of ten by ten probabilities, which 
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+import numpy as np
 from flax import nnx
+from scipy.stats import fisher_exact
 
 from experiments import cli
-from experiments.addition import TASK, score_sums
-from experiments.studies.training import train_study, write_results
+from experiments.addition import FAILED, SCORES, TASK, score_sums
+from experiments.comparison.measures import spread
+from experiments.comparison.tables import format_spread, markdown
+from experiments.studies.training import RESULTS, train_study, write_results
 from mnistsum.config import Config, ModelConfig, override
+from mnistsum.file_io import write_whole
 from mnistsum.models.classifiers.compact import Compact
 from mnistsum.registry import load_file
 from mnistsum.train import split_keys
@@ -59,14 +65,88 @@ def _config(name: str, *changes: str) -> Config:
     return dataclasses.replace(config, name=name)
 
 
+def fit_table(random: np.random.Generator, concentration: float, steps: int = 300) -> float:
+    """Return the nats of a sum of two digits after EM on a table p(read | label) of ten by ten probabilities.
+
+    All pairs of labels are equally frequent. The rows of the first table are drawn from a symmetric Dirichlet
+    distribution: the lower its concentration, the more confident the first answers.
+    """
+    table = random.dirichlet(np.full(10, concentration), 10)
+    sums = np.add.outer(np.arange(10), np.arange(10))
+    adds_up = sums[:, :, None, None] == sums  # [label, label, read, read]
+    likelihood = np.ones((10, 10))
+    for _ in range(steps):
+        joint = np.einsum("ai,bj->abij", table, table) * adds_up
+        likelihood = joint.sum((2, 3))
+        expected = (joint / likelihood[:, :, None, None]).sum((1, 3))
+        table = expected / expected.sum(1, keepdims=True)
+    return float(-np.log(likelihood).mean())
+
+
+def tables(lines: Sequence[dict[str, Any]]) -> str:
+    """Return the study's tables in Markdown."""
+    names = [config.name for config, _ in configs()]
+    runs = {name: [line for line in lines if line["config"] == name] for name in names}
+    failed = {name: [line["seed"] for line in runs[name] if line["train_loss"] > FAILED] for name in names}
+    rows = [
+        [
+            name,
+            len(runs[name]),
+            *_stuck([line["train_loss"] for line in runs[name]]),
+            *(format_spread(spread([line[score] for line in runs[name]]), "%") for score in SCORES),
+        ]
+        for name in names
+    ]
+    tests = [
+        [optimizer, other, f"{_fisher(runs, failed, f'he-{optimizer}', f'{other}-{optimizer}'):.3g}"]
+        for optimizer in UPDATES
+        for other in ("torch", "zero")
+    ]
+    crossed = [[name, ", ".join(map(str, failed[name])) or "none"] for name in names if name.startswith("start")]
+    random = np.random.default_rng(0)
+    em = [[c, *_stuck([fit_table(random, c) for _ in range(100)])] for c in (100.0, 10.0, 1.0, 0.1)]
+    return f"""\
+`python -m experiments.studies.random_readers`. A seed failed if its last epoch has a training loss above {FAILED:g} nats.
+Scores are means ± standard deviations over all seeds.
+
+{markdown(["run", "seeds", "failed", "their nats", *SCORES.values()], rows)}
+
+Fisher's exact test (two-sided) of whether as many seeds fail as with He's initialization:
+
+{markdown(["optimizer", "start", "p"], tests, (0, 1))}
+
+Initial weights of one seed, trained with the order, numbers and distortions of seeds {CROSSED[0]} to {CROSSED[-1]}:
+
+{markdown(["weights", "seeds that failed"], crossed)}
+
+Expectation-maximization on a table, 100 draws for each concentration of its first rows:
+
+{markdown(["concentration", "failed", "their nats"], em)}
+"""
+
+
+def _stuck(nats: Sequence[float]) -> tuple[int, str]:
+    """Return how many losses are those of failed runs, and their range."""
+    stuck = [each for each in nats if each > FAILED]
+    return len(stuck), f"{min(stuck):.3f} to {max(stuck):.3f}" if stuck else ""
+
+
+def _fisher(runs: dict[str, list], failed: dict[str, list], one: str, other: str) -> float:
+    counts = [[len(failed[name]), len(runs[name]) - len(failed[name])] for name in (one, other)]
+    test: Any = fisher_exact(counts)
+    return test.pvalue
+
+
 def main() -> None:
-    """Train what is missing, and write a line for each run."""
+    """Train what is missing, write a line for each run, and the tables."""
     load_file(__file__)  # the classifiers, here and in the workers
     lines = []
     for _, run, labels, about in train_study("random_readers", __doc__, list(configs())):
         lines.append({"config": run.config.name, "seed": run.config.seed, **score_sums(run, labels), **about})
         print(f"{run.config.name}, seed {run.config.seed}: {lines[-1]['train_loss']:.3f} nats", flush=True)
-    write_results("random_readers", sorted(lines, key=lambda line: (line["config"], line["seed"])))
+    lines.sort(key=lambda line: (line["config"], line["seed"]))
+    write_results("random_readers", lines)
+    write_whole(RESULTS / "random_readers.md", tables(lines) + "\n")
 
 
 if __name__ == "__main__":
