@@ -106,7 +106,7 @@ def tables(lines: Sequence[dict[str, Any]]) -> str:
     random = np.random.default_rng(0)
     em = [[c, *_stuck([fit_table(random, c) for _ in range(100)])] for c in (100.0, 10.0, 1.0, 0.1)]
     return f"""\
-`python -m experiments.studies.random_readers`. A seed failed if its last epoch has a training loss above {FAILED:g} nats.
+`python -m experiments.studies.random_readers`. A seed failed if its last training loss is above {FAILED:g} nats.
 Scores are means ± standard deviations over all seeds.
 
 {markdown(["run", "seeds", "failed", "their nats", *SCORES.values()], rows)}
