@@ -32,8 +32,8 @@ STARTS = (0, 2, 7)  # seeds whose weights are crossed with the data of CROSSED; 
 CROSSED = range(10, 20)
 INITIALIZATIONS = {
     "he": ("model.zero_output=False",),
-    "torch": ("model.zero_output=False", "model.initialization=torch"),
     "zero": (),
+    "torch": ("model.zero_output=False", "model.initialization=torch"),
 }
 UPDATES = {"muon": (), "adam": ("optimizer.name=adamw", "optimizer.momentum=0.9", "optimizer.learning_rate=0.001")}
 
@@ -52,8 +52,8 @@ CLASSIFIERS = {f"start_{seed}": type(f"Start{seed}", (Start,), {"seed": seed}) f
 
 def configs() -> Iterator[tuple[Config, range]]:
     """Yield each config with its seeds."""
-    for initialization, changes in INITIALIZATIONS.items():
-        for optimizer, others in UPDATES.items():
+    for optimizer, others in UPDATES.items():
+        for initialization, changes in INITIALIZATIONS.items():
             yield _config(f"{initialization}-{optimizer}", *changes, *others), SEEDS
     for seed in STARTS:
         widths = "model.widths=24,48,64,96"
