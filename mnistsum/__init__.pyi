@@ -14,4 +14,5 @@ from .picture import inspect_picture as inspect_picture
 from .picture import read_picture as read_picture
 from .predict import load_pretrained as load_pretrained
 from .registry import load_file as load_file
+from .registry import register as register
 from .storage import load_run as load_run

@@ -71,6 +71,27 @@ def load_file(path: str | Path) -> ModuleType:
     return _loaded[file].module
 
 
+def register(**kinds: Mapping[str, Any]) -> None:
+    """Add names that a notebook's cell defines; run the cell again to replace them, and JAX forgets what it compiled.
+
+    Args:
+        kinds: what a user's file may define: CLASSIFIERS, ADDERS, OPTIMIZERS, OBJECTIVES and SCHEDULES.
+
+    Raises:
+        InputError: if a name is one of mnistsum's own.
+
+    Examples:
+        >>> import mnistsum
+        >>> mnistsum.register(SCHEDULES={"flat": lambda config, steps: config.learning_rate})
+        >>> mnistsum.OptimizerConfig(schedule="flat").schedule
+        'flat'
+    """
+    is_again = any(not KINDS[kind].keys().isdisjoint(names) for kind, names in kinds.items())
+    _add(kinds, "register", replace=True)
+    if is_again:
+        jax.clear_caches()
+
+
 def loaded_files() -> dict[str, str]:
     """Return a digest of the text of each user's file that was run, and of its helpers, by file name."""
     sources = {each.name: source for loaded in _loaded.values() for each, source in loaded.sources.items()}
@@ -175,13 +196,14 @@ def _has_changed(loaded: LoadedFile) -> bool:
     return any(not file.is_file() or file.read_bytes() != source for file, source in loaded.sources.items())
 
 
-def _add(defined: Mapping[str, Mapping[str, Any]], source: str) -> None:
-    """Add names to KINDS: all of them or none."""
+def _add(defined: Mapping[str, Mapping[str, Any]], source: str, replace: bool = False) -> None:
+    """Add names to KINDS: all of them or none. Only a user's own names may be replaced."""
     for kind, names in defined.items():
         if not isinstance(names, Mapping) or not all(map(callable, names.values())):
             raise InputError(f"{source}: expected {kind} to be a dict from name to class or function, found {names!r}")
         for name, meaning in names.items():
-            if KINDS[kind].get(name, meaning) is not meaning:
+            is_taken = name in SHIPPED[kind] or not replace
+            if is_taken and KINDS[kind].get(name, meaning) is not meaning:
                 raise InputError(f"{source}: {kind} defines {name}, which is defined already; choose another name")
     for kind, names in defined.items():
         KINDS[kind].update(names)

@@ -11,7 +11,7 @@ from programs import ROOT
 import mnistsum
 from experiments.training.record import prepare
 from mnistsum.config import Config
-from mnistsum.registry import load_file
+from mnistsum.registry import added_names, load_file
 from mnistsum.types import Split
 
 LIBRARY = Path(mnistsum.__file__).parent
@@ -48,7 +48,8 @@ def test_examples_of_a_module_give_what_they_show(name):
     assert tests
     for test in tests:
         told = []
-        result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=told.append)
+        with added_names():
+            result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=told.append)
         assert not result.failed, "".join(told)
 
 

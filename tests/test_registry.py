@@ -2,9 +2,12 @@
 
 import textwrap
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from mnistsum import registry
+from mnistsum.config import OptimizerConfig
 from mnistsum.errors import InputError
 from mnistsum.models.adders import ADDERS
 from mnistsum.optimizer import SCHEDULES
@@ -63,6 +66,16 @@ def test_a_name_that_two_files_define_is_refused(write):
         registry.load_file(write("b.py", text))
     with pytest.raises(InputError, match="defines mine"), registry.added_names(CLASSIFIERS={"mine": dict}):
         pass
+
+
+def test_a_name_registered_again_is_replaced_also_in_what_jax_has_compiled():
+    rate = jax.jit(lambda config: SCHEDULES[config.schedule](config, 1), static_argnums=0)
+    for value in (1.0, 2.0):
+        registry.register(SCHEDULES={"mine": lambda config, steps, value=value: jnp.float32(value)})
+        assert rate(OptimizerConfig(schedule="mine")) == value
+    with pytest.raises(InputError, match="SCHEDULES defines constant, which is defined already"):
+        registry.register(SCHEDULES={"mine": dict, "constant": dict})
+    assert rate(OptimizerConfig(schedule="mine")) == 2
 
 
 def test_what_is_no_python_file_is_refused_and_a_fault_in_one_is_raised_as_it_is(write, tmp_path):
