@@ -58,6 +58,14 @@ def test_each_public_name_has_an_example():
         assert ">>>" in (getattr(mnistsum, name).__doc__ or ""), name
 
 
+def test_the_guide_to_verdicts_gives_what_it_shows(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / "docs/guides/verdicts.md").read_text(encoding="utf-8").replace("```", "")
+    test = doctest.DocTestParser().get_doctest(text, {}, "verdicts.md", None, 0)
+    told = []
+    assert test.examples and not doctest.DocTestRunner().run(test, out=told.append).failed, "".join(told)
+
+
 @pytest.mark.slow
 def test_the_minimal_example_learns_from_a_few_images(monkeypatch, capsys, mnist):
     monkeypatch.syspath_prepend(ROOT / "examples")
