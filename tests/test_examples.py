@@ -1,7 +1,8 @@
-"""The examples in docstrings, the README and the guides: each runs, and gives the output shown."""
+"""The examples in docstrings, the README, the guides and `examples/`: each runs, and gives the output shown."""
 
 import doctest
 import importlib
+import json
 import re
 from pathlib import Path
 
@@ -64,6 +65,13 @@ def test_the_guide_to_verdicts_gives_what_it_shows(monkeypatch):
     test = doctest.DocTestParser().get_doctest(text, {}, "verdicts.md", None, 0)
     told = []
     assert test.examples and not doctest.DocTestRunner().run(test, out=told.append).failed, "".join(told)
+
+
+def test_the_notebook_is_small_and_was_run_once_from_top_to_bottom():
+    text = (ROOT / "examples/tutorial.ipynb").read_text(encoding="utf-8")
+    counts = [cell["execution_count"] for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    assert counts == list(range(1, len(counts) + 1))
+    assert len(text) < 200_000 and not re.search("/(home|root|tmp|work|Users)/", text)
 
 
 @pytest.mark.slow
