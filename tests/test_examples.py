@@ -43,15 +43,19 @@ def examples(name: str) -> list[doctest.DocTest]:
     return [test for test in found if test.examples]
 
 
+def assert_gives_what_it_shows(test: doctest.DocTest) -> None:
+    told = []
+    with added_names():
+        result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=told.append)
+    assert not result.failed, "".join(told)
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_of_a_module_give_what_they_show(name):
     tests = examples(name)
     assert tests
     for test in tests:
-        told = []
-        with added_names():
-            result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=told.append)
-        assert not result.failed, "".join(told)
+        assert_gives_what_it_shows(test)
 
 
 def test_each_public_name_has_an_example():
@@ -63,8 +67,8 @@ def test_the_guide_to_verdicts_gives_what_it_shows(monkeypatch):
     monkeypatch.chdir(ROOT)
     text = (ROOT / "docs/guides/verdicts.md").read_text(encoding="utf-8").replace("```", "")
     test = doctest.DocTestParser().get_doctest(text, {}, "verdicts.md", None, 0)
-    told = []
-    assert test.examples and not doctest.DocTestRunner().run(test, out=told.append).failed, "".join(told)
+    assert test.examples
+    assert_gives_what_it_shows(test)
 
 
 def test_the_notebook_is_small_and_was_run_once_from_top_to_bottom():
