@@ -34,8 +34,7 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Point a page's links to the site's copies, insert the table of results, and keep figures in one piece."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    # Numbers and ranges are put below their figures, so that the table fits beside both lists of contents.
-    table = [line.replace(" (", "<br>(") for line in readme.splitlines() if line.startswith("|")]
+    table = [line for line in readme.splitlines() if line.startswith("|")]
     markdown = markdown.replace("<!-- results -->", "\n".join(table))
     if page.file.src_uri == "model_card.md":
         markdown = markdown.replace("](../../experiments/results/", "](results/")

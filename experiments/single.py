@@ -95,7 +95,7 @@ def _train(experiment: Experiment, folder: Path, own: Path | None, start: Start,
     with console.RunProgress(experiment, step) as shown:
         for stop, (run,) in fit(experiment, {experiment.config.seed: folder}, RUN, start, signals):
             step = stop.step
-            shown.update(stop, run)
+            shown.show(stop, run)
             if stop.is_evaluation and log is not None:
                 log.add(run.lines[-1])
     if step == experiment.spec.steps:
