@@ -30,7 +30,8 @@ CHANGE = re.compile(rf"[-+]({'|'.join(map(short_name, FIELDS))})[-=]")  # what a
 
 def color(i: int) -> str:
     """Return the color of the i-th config. From the eleventh on, the colors repeat at half the brightness."""
-    return to_hex(0.5 ** (i // 10) * np.array(COLORS[i % 10]))
+    red, green, blue = 0.5 ** (i // 10) * np.array(COLORS[i % 10])
+    return to_hex((red, green, blue))
 
 
 def in_words(name: str) -> str:

@@ -112,7 +112,7 @@ def over_write_up(lines: list[dict[str, Any]], write_up: dict[int, tuple[float, 
     for (output, color), theirs in zip(COLORS.items(), accuracies, strict=True):
         accuracy.plot(list(write_up), 1 - np.divide(theirs, 100), "x", color=color, label=f"write-up, {output}")
     for axes in (loss, accuracy):
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(fontsize=8)
     return panels
 
 

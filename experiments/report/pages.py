@@ -14,7 +14,7 @@ from experiments.cli import short_name
 from experiments.report import figures
 from experiments.report.console import layer_rows
 from experiments.training.folder import PICTURES, REPORT, Finished
-from experiments.training.record import machine, unequal_fields
+from experiments.training.record import machine
 from mnistsum.app import STYLE
 from mnistsum.app.console import as_text
 from mnistsum.config import Config, as_dict
@@ -58,46 +58,38 @@ def made_with(runs: list[dict[str, Any]]) -> dict[str, str]:
     values_by_name: dict[str, dict[str, None]] = {}
     for run in runs:
         values = {"commit": run["commit"], "python": run["python"], **run["versions"], "machine": machine(run)}
-        if "init" in run["settings"]:
-            values["initial weights"] = run["settings"]["init"]
+        values["initial weights"] = run["settings"].get("init", "drawn from the seed")
         for name, value in values.items():
-            values_by_name.setdefault(name, {})[str(value)] = None
+            values_by_name.setdefault(name, {})[value] = None
     return {name: ", ".join(values) for name, values in values_by_name.items()}
 
 
 def describe_configs(configs: dict[str, Config]) -> dict[str, dict[str, Any]]:
     """Return the fields in which each config differs from the first, and the table of its layers."""
-    first, *_ = configs.values()
-    theirs = as_dict(first)
-    return {
-        name: {
-            "fields": [
-                f"{short_name(field)}={as_dict(config)[field]} ({theirs[field]})"
-                for field in unequal_fields(config, first)
-                if field != "name"
-            ],
+    first = as_dict(next(iter(configs.values())))
+    described = {}
+    for name, config in configs.items():
+        fields = [(field, value) for field, value in as_dict(config).items() if value != first[field]]
+        described[name] = {
+            "fields": [f"{short_name(key)}={value} ({first[key]})" for key, value in fields if key != "name"],
             "layers": layer_rows(summarize(abstract_model(config.model))),
         }
-        for name, config in configs.items()
-    }
+    return described
 
 
 def write_report(finished: Finished, data: Data) -> None:
     """Draw the pictures of a tested run and write them and its report into its folder."""
-    folder, config = finished.folder, finished.config
-    drawn = (
-        figures.curves(finished.lines),
-        figures.confusion(finished.predictions, data.test.labels),
-        figures.examples(finished.predictions, data.test),
-    )
-    for name, panels in zip(PICTURES, drawn, strict=True):
+    folder, config, predictions = finished.folder, finished.config, finished.predictions
+    confusion, examples = figures.confusion(predictions, data.test.labels), figures.examples(predictions, data.test)
+    pictures = dict(zip(PICTURES, (figures.curves(finished.lines), confusion, examples), strict=True))
+    for name, panels in pictures.items():
         figures.write_png(panels, folder / f"{name}.png")
     page = render(
         "run.html",
         **finished._asdict(),
         test=finished.summary["test"],
         scores=SCORES,
-        pictures=dict(zip(PICTURES, drawn, strict=True)),
+        pictures=pictures,
         layers=layer_rows(summarize(abstract_model(config.model))),
         made_with=made_with([finished.run]),
         fields={name: value for name, value in as_dict(config).items() if "." in name},
