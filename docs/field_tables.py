@@ -16,7 +16,11 @@ class Fields(griffe.Extension):
         """Insert the table after the docstring's first section, its text; griffe calls this for each class."""
         fields = [field for field in cls.attributes.values() if field.annotation is not None]
         if cls.docstring is not None and fields:
-            rows = [f"| `{field.name}`<br>{_type(field)} | {_comment(field)} |" for field in fields]
+            comments = (COMMENT.search(field.lines[-1]) for field in fields)
+            rows = [
+                f"| `{field.name}`<br>{_type(field)} | {comment[1] if comment else ''} |"
+                for field, comment in zip(fields, comments, strict=True)
+            ]
             table = "\n".join(["| field | meaning |", "|---|---|", *rows])
             cls.docstring.parsed.insert(1, griffe.DocstringSectionText(table))
 
@@ -34,8 +38,3 @@ def _expand(text: str, names: dict[str, griffe.Attribute]) -> str:
     """Return a type with the module's own names for types, such as `Pixels`, replaced by what they stand for."""
     text = ANNOTATED.sub(r"\1", text)
     return re.sub(r"\w+", lambda word: _expand(str(names[word[0]].value), names) if word[0] in names else word[0], text)
-
-
-def _comment(field: griffe.Attribute) -> str:
-    match = COMMENT.search(field.lines[-1]) if field.lines else None
-    return match[1] if match else ""

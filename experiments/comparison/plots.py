@@ -135,14 +135,14 @@ def _draw_interval(axes: Axes, spread: dict[str, Any], place: float, shade: str,
     """Draw a mean, its interval and a dot for each seed. An interval that leaves the axis ends in an arrow."""
     worst, best = axes.get_ylim() if upright else axes.get_xlim()
 
-    def plot(rates: Any, marker: str, **style: Any) -> None:
+    def plot(rates: Any, marker: str, size: float = 6, color: str = shade) -> None:
         places = [place] * len(rates)
-        axes.plot(*((places, rates) if upright else (rates, places)), marker, color=shade, clip_on=False, **style)
+        axes.plot(*((places, rates) if upright else (rates, places)), marker, ms=size, color=color, clip_on=False)
 
     ends = 1 - np.array([spread["low"], spread["high"]], float)
     shown = np.clip(ends, best, worst)
     plot(shown, "-")
     for end, inside, arrow in zip(ends, shown, "v^" if upright else "<>", strict=True):
         plot([inside], arrow if end != inside else "_" if upright else "|")
-    plot(errors(spread["values"]), ".", ms=4, alpha=0.4)
-    plot(errors([spread["mean"]]), "o", ms=5)
+    plot(errors(spread["values"]), ".", 3, "black")
+    plot(errors([spread["mean"]]), "o")

@@ -172,6 +172,6 @@ def _tiles(title: str, predictions: dict[str, np.ndarray], split: Split, pairs: 
         label, digit, total = int(split.labels[i]), predictions["digit"][i], predictions["sum"][i, number]
         is_right = digit == label and total == label + number
         text = f"{label} + {number} = {label + number}" + ("" if is_right else f"\nread {digit}, sum {total}")
-        axes.text(left + 0.5, top - 0.05, text, fontsize=10, color=INK if is_right else WRONG, ha="center")
+        axes.text(left + 0.5, top - 0.05, text, fontsize=10, color="black" if is_right else WRONG, ha="center")
     axes.axis("off")
     return figure

@@ -39,7 +39,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def svg(figure: Figure) -> Markup:
-    """Return a figure as an SVG element in the text color of its page, with its title for screen readers."""
+    """Return a figure as an SVG element with its title for screen readers. Black becomes the page's text color."""
     file = io.StringIO()
     no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(file, format="svg", transparent=True, metadata=no_metadata)
@@ -50,7 +50,7 @@ def svg(figure: Figure) -> Markup:
     return Markup(f'<svg role="img" aria-label="{title}" fill="currentColor"{element}')
 
 
-TEMPLATES.filters |= {"svg": svg, "percent": "{:.2%}".format, "grouped": "{:,}".format, "as_text": as_text}
+TEMPLATES.filters |= {"svg": svg, "grouped": "{:,}".format, "as_text": as_text}
 
 
 def made_with(runs: list[dict[str, Any]]) -> dict[str, str]:

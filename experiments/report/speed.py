@@ -22,14 +22,10 @@ def significant(value: float) -> str:
     return f"{value:#.3g}" if value < 99 else f"{value:,.0f}"
 
 
-def median_and_range(values: Sequence[float]) -> str:
-    """Return the median of the values, and their range."""
-    return f"{significant(median(values))} ({significant(min(values))}-{significant(max(values))})"
-
-
 def ratios(seconds: dict[str, list[float]], above: str, below: str) -> str:
     """Return the median and range over rounds of one entry's seconds divided by another's."""
-    return median_and_range([a / b for a, b in zip(seconds[above], seconds[below], strict=True)])
+    values = [a / b for a, b in zip(seconds[above], seconds[below], strict=True)]
+    return "{} ({}-{})".format(*map(significant, (median(values), min(values), max(values))))
 
 
 def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
