@@ -25,7 +25,7 @@ def preview(experiment: Experiment) -> int:
     """Print what a run would do and how long it would take; return the exit status."""
     console.introduce(experiment)
     stop, _ = time_steps(experiment, 2 * MIN_TIMED)
-    console.estimate(experiment.spec.steps, stop.seconds / stop.steps, experiment.config.training.epochs)
+    console.estimate(experiment.spec.steps, stop)
     return 0
 
 

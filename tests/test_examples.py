@@ -3,7 +3,6 @@
 import doctest
 import importlib
 import re
-from pathlib import Path
 
 import pytest
 from programs import ROOT
@@ -14,10 +13,9 @@ from mnistsum.config import Config
 from mnistsum.registry import load_file
 from mnistsum.types import Split
 
-LIBRARY = Path(mnistsum.__file__).parent
 MODULES = sorted(  # that have an example
-    ".".join(file.relative_to(LIBRARY).with_suffix("").parts).removesuffix(".__init__")
-    for file in LIBRARY.rglob("*.py")
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for file in (ROOT / "mnistsum").rglob("*.py")
     if ">>>" in file.read_text(encoding="utf-8")
 )
 # Blocks of the prose that define a config; those that use what an earlier command has made are not run.
@@ -29,27 +27,16 @@ BLOCKS = [
 ]
 
 
-def examples(name: str) -> list[doctest.DocTest]:
-    """Return the examples of the functions and classes that a module defines.
-
-    The finder itself would miss functions that jaxtyping has wrapped.
-    """
-    module = importlib.import_module(f"mnistsum.{name}")
-    found = []
-    for value in vars(module).values():
-        if getattr(value, "__module__", None) == module.__name__ and callable(value):
-            found += doctest.DocTestFinder(exclude_empty=True).find(value, value.__name__, module=False, globs={})
-    return [test for test in found if test.examples]
-
-
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_of_a_module_give_what_they_show(name):
-    tests = examples(name)
-    assert tests
-    for test in tests:
-        told = []
-        result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=told.append)
-        assert not result.failed, "".join(told)
+    """A finder that is given the module would miss functions that jaxtyping has wrapped."""
+    finder, runner, told = doctest.DocTestFinder(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS), []
+    for value in vars(importlib.import_module(name)).values():
+        if getattr(value, "__module__", None) == name and callable(value):
+            for test in finder.find(value, value.__name__, module=False, globs={}):
+                runner.run(test, out=told.append)
+    assert runner.tries
+    assert not runner.failures, "".join(told)
 
 
 def test_each_public_name_has_an_example():

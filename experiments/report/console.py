@@ -44,12 +44,10 @@ def layer_rows(layers: Sequence[Row]) -> list[list[str]]:
     ]
 
 
-def estimate(steps: int, seconds_per_step: float, epochs: float) -> None:
-    """Print the estimated duration of a whole run, from the time of a few steps."""
-    say(
-        f"estimated duration: {duration(steps * seconds_per_step)} of training "
-        f"({steps:,} steps of {seconds_per_step * 1e3:.1f} ms, to epoch {epochs:g})"
-    )
+def estimate(steps: int, stop: Stop) -> None:
+    """Print the estimated duration of a whole run, from the time of the steps before a stop."""
+    step = stop.seconds / stop.steps
+    say(f"estimated duration: {duration(steps * step)} of training ({steps:,} steps of {step * 1e3:.1f} ms)")
 
 
 class RunProgress(Progress):
@@ -65,7 +63,7 @@ class RunProgress(Progress):
         """Show where a run stands."""
         spec, config = self.experiment.spec, self.experiment.config
         if self.was_alone and not self.estimated and stop.is_timing(spec.steps) and stop.step < spec.steps:
-            estimate(spec.steps - self.first, stop.seconds / stop.steps, config.training.epochs)
+            estimate(spec.steps - self.first, stop)
             self.estimated = True
         self.was_alone = stop.is_alone
         epoch = f"{stop.step / spec.steps_per_epoch:.3g} of {spec.steps / spec.steps_per_epoch:.3g}"

@@ -148,8 +148,7 @@ def examples(predictions: dict[str, np.ndarray], split: Split) -> list[Figure]:
     numbers = random.integers(0, 10, len(labels))
     wrong_sum = predictions["sum"] != labels[:, None] + np.arange(10)
     mistaken = np.flatnonzero((predictions["digit"] != labels) | wrong_sum.any(1))
-    # Show a mistake with a number whose sum is wrong, if there is one.
-    telling = np.where(wrong_sum.any(1), wrong_sum.argmax(1), numbers)
+    telling = wrong_sum.argmax(1)  # a number whose sum is wrong, if there is one
     chosen, shown = (random.permutation(group)[:TILES] for group in (len(labels), mistaken))
     mistakes = f"Mistakes: {len(shown)} of the {len(mistaken):,} images with a wrong digit or sum"
     return [

@@ -1,6 +1,5 @@
 """Self-contained HTML pages, with pictures and style inline: the templates and the report of a run."""
 
-import html
 import io
 import re
 from pathlib import Path
@@ -41,13 +40,12 @@ def render(template: str, **values: Any) -> str:
 def svg(figure: Figure) -> Markup:
     """Return a figure as an SVG element with its title for screen readers. Black becomes the page's text color."""
     file = io.StringIO()
-    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(file, format="svg", transparent=True, metadata=no_metadata)
+    figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     _, _, element = file.getvalue().replace("#000000", "currentColor").partition("<svg ")
     # The page sets the size. HTML needs no name space, and a self-contained page has no URL.
     element = re.sub(r' (xmlns(:\w+)?="[^"]*"|(width|height)="[\d.]+pt")', "", " " + element, count=4)
-    title = html.escape(figure.axes[0].get_title())
-    return Markup(f'<svg role="img" aria-label="{title}" fill="currentColor"{element}')
+    svg = Markup('<svg role="img" aria-label="{}" fill="currentColor"{}')
+    return svg.format(figure.axes[0].get_title(), Markup(element))
 
 
 TEMPLATES.filters |= {"svg": svg, "grouped": "{:,}".format, "as_text": as_text}
