@@ -75,6 +75,7 @@ def test_all_forms_show_the_same_figures(compared):
         assert "seeds one by one" in text
         assert "=auto" not in text  # but the type that it stands for here
     assert page.read_text().count('<svg role="img"') >= 8
+    assert "classifier=perceptron (mlp)" in page.read_text() and "classifier.hidden.0" in page.read_text()
 
 
 @pytest.mark.parametrize("file", [None, *sorted(ROOT.glob("experiments/results/*/outcomes.npz"))])

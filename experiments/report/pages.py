@@ -13,7 +13,7 @@ from experiments.cli import short_name
 from experiments.report import figures
 from experiments.report.console import layer_rows
 from experiments.training.folder import PICTURES, REPORT, Finished
-from experiments.training.record import machine
+from experiments.training.record import machine, unequal_fields
 from mnistsum.app import STYLE
 from mnistsum.app.console import as_text
 from mnistsum.config import Config, as_dict
@@ -64,12 +64,13 @@ def made_with(runs: list[dict[str, Any]]) -> dict[str, str]:
 
 def describe_configs(configs: dict[str, Config]) -> dict[str, dict[str, Any]]:
     """Return the fields in which each config differs from the first, and the table of its layers."""
-    first = as_dict(next(iter(configs.values())))
+    first = next(iter(configs.values()))
     described = {}
     for name, config in configs.items():
-        fields = [(field, value) for field, value in as_dict(config).items() if value != first[field]]
+        ours, theirs = as_dict(config), as_dict(first)
+        keys = [key for key in unequal_fields(first, config) if key != "name"]
         described[name] = {
-            "fields": [f"{short_name(key)}={value} ({first[key]})" for key, value in fields if key != "name"],
+            "fields": [f"{short_name(key)}={ours[key]} ({theirs[key]})" for key in keys],
             "layers": layer_rows(summarize(abstract_model(config.model))),
         }
     return described
