@@ -105,7 +105,7 @@ def check_jit_equals_eager(config: ModelConfig) -> None:
 def check_traced_once(config: ModelConfig) -> None:
     """Check that new images and parameters of the same shapes do not trigger recompilation."""
     batch = random_batch()
-    forward = jax.jit(chex.assert_max_traces(lambda *inputs: Model.__call__(*inputs), n=1))
+    forward = jax.jit(chex.assert_max_traces(lambda model, *inputs: model(*inputs), n=1))
     for seed in range(3):
         forward.trace(build(config, jax.random.key(seed)), jnp.full_like(batch.image, seed), batch.number)
     chex.clear_trace_counter()

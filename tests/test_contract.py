@@ -128,21 +128,18 @@ class Named:
     """A part of a module that is equal only to itself, so that each model is compiled."""
 
 
-def counting(has_name):
-    """Return a classifier whose logits depend on how often it was called."""
+class Counting(mlp.MLP):
+    """A classifier whose logits depend on how often one was called."""
+
     calls = itertools.count()
 
-    class Counting(mlp.MLP):
-        def __init__(self, config, rngs):
-            super().__init__(config, rngs)
-            if has_name:
-                self.named = Named()
+    def __init__(self, config, rngs):
+        super().__init__(config, rngs)
+        self.named = Named()
 
-        def __call__(self, image):
-            features, digit = super().__call__(image)
-            return features, digit * (1 + 0.1 * next(calls))
-
-    return Counting
+    def __call__(self, image):
+        features, digit = super().__call__(image)
+        return features, digit * (1 + 0.1 * next(self.calls))
 
 
 @pytest.mark.parametrize(
@@ -154,10 +151,10 @@ def counting(has_name):
         (testing.check_shapes, broken(lambda f, d: d), r"expected `return features, logits`.* found \[\(32, 10"),
         (testing.check_shapes, broken(lambda f, d: (f, d, d)), "expected `return features, logits`"),
         (testing.check_gradients, broken(lambda f, d: (f, jax.lax.stop_gradient(d))), "no gradient reaches"),
-        (testing.check_jit_equals_eager, counting(True), "jit and eager differ"),
-        (testing.check_traced_once, counting(True), "traced"),
-        (testing.check_keys, counting(False), "two calls differ"),
-        pytest.param(testing.check_vmapped_step_equals_single_steps, counting(True), "vmapped", marks=pytest.mark.slow),
+        (testing.check_jit_equals_eager, Counting, "jit and eager differ"),
+        (testing.check_traced_once, Counting, "traced"),
+        (testing.check_keys, Counting, "two calls differ"),
+        pytest.param(testing.check_vmapped_step_equals_single_steps, Counting, "vmapped", marks=pytest.mark.slow),
         pytest.param(testing.check_learns, broken(lambda f, d: (f, 0 * d)), "300 steps", marks=pytest.mark.slow),
     ],
 )
