@@ -51,7 +51,8 @@ def quick_convolution(inputs: Array, kernel: Array, strides: Sequence[int], padd
         return reduce(jnp.add, map(jnp.multiply, views, weights))
 
     def of_group(maps, kernel):
-        return convolve(maps, kernel, window, inputs.dtype.name, 3).astype(summed)
+        out: Array = convolve(maps, kernel, window, inputs.dtype.name, 3)
+        return out.astype(summed)
 
     if groups == 1:
         return of_group(inputs, kernel)
