@@ -1,132 +1,244 @@
-"""The benchmark's networks, training and evaluation in PyTorch, which the extra `pytorch` installs."""
+"""The benchmark's networks, training and evaluation in PyTorch, which the extra `pytorch` installs.
 
+`python -m experiments.twins compiled` trains and tests `base`, as a careful user of PyTorch would: the network,
+distortion, optimizer, schedule, average and epochs of `base`, but no validation and no figures. Further arguments are
+overrides. Images are distorted in whole batches, because torchvision's transforms take one at a time.
+"""
+
+import math
+import sys
 from collections.abc import Callable, Sequence
-from functools import reduce
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
+from torch._dynamo import config as dynamo
 from torch._inductor import config as inductor
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import affine_grid, cross_entropy, grid_sample, interpolate, one_hot
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchvision.models.convnext import CNBlock
+from torchvision.models.resnet import BasicBlock
 
-from mnistsum.config import Config, ModelConfig
-from mnistsum.data import DEVIATION, MEAN
+from experiments import cli
+from mnistsum.config import AugmentConfig, Config, ModelConfig, OptimizerConfig
+from mnistsum.idx import read_idx
+
+dynamo.recompile_limit = 64  # all networks share the functions that are compiled
+dynamo.fail_on_recompile_limit_hit = True
 
 
-def reference_layers() -> Any:
-    """Return PyTorch's layers of the write-up's classifier, named as ours."""
-    layers, channels = nn.Sequential(), (1, 32, 64, 128, 256, 512, 1024)
-    for i, (inputs, outputs) in enumerate(pairwise(channels), 1):
-        layers.add_module(f"conv{i}", nn.Conv2d(inputs, outputs, 3, padding=int(i < 5)))
-        layers.append(nn.ReLU())
+class Norm(nn.Module):
+    """Divides each example by the root mean square of all its maps; one learned scale per channel."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x):
+        """Return the normalized maps."""
+        return x * torch.rsqrt(x.square().mean((1, 2, 3), keepdim=True) + 1e-6) * self.scale[:, None, None]
+
+
+def reference(config: ModelConfig) -> list[nn.Module]:
+    """Return the layers of the write-up's classifier."""
+    layers: list[nn.Module] = []
+    for i, (inputs, outputs) in enumerate(pairwise((1, 32, 64, 128, 256, 512, 1024)), 1):
+        layers += nn.Conv2d(inputs, outputs, 3, padding=int(i < 5)), nn.ReLU()
         if i in (2, 4):
             layers.append(nn.MaxPool2d(2))
-    layers.add_module("conv7", nn.Conv2d(1024, 10, 3))
-    return layers.append(nn.Flatten())
+    return [*layers, nn.Conv2d(1024, 10, 3), nn.Flatten()]
 
 
-def compact_layers(widths: Sequence[int]) -> Any:
-    """Return PyTorch's layers of `base`'s classifier, named as ours, with `_` for `.`."""
-
-    class Norm(nn.Module):
-        def __init__(self, channels: int):
-            super().__init__()
-            self.scale = nn.Parameter(torch.ones(channels))
-
-        def forward(self, x):
-            return x * torch.rsqrt(x.square().mean((1, 2, 3), keepdim=True) + 1e-6) * self.scale[:, None, None]
-
-    layers = nn.Sequential()
-    for i, (inputs, outputs) in enumerate(pairwise((1, *widths))):
-        size, stride, padding = (5, 2, 0) if i == 0 else (3, 1, int(1 < i < len(widths) - 1))
-        layers.add_module(f"convs_{i}", nn.Conv2d(inputs, outputs, size, stride, padding))
-        layers.add_module(f"norms_{i}", Norm(outputs))
-        layers.append(nn.ReLU())
-        if i == 1:
-            layers.append(nn.MaxPool2d(2))
-    layers.append(nn.Flatten())
-    layers.add_module("output", nn.Linear(9 * widths[-1], 10))
-    return layers
+def compact(config: ModelConfig) -> list[nn.Module]:
+    """Return the layers of `base`'s classifier."""
+    layers: list[nn.Module] = []
+    for shape in ((1, 24, 5, 2, 0), (24, 48, 3, 1, 0), (48, 64, 3, 1, 1), (64, 96, 3, 1, 0)):
+        layers += nn.Conv2d(*shape), Norm(shape[1]), nn.ReLU()
+    layers.insert(6, nn.MaxPool2d(2))
+    return [*layers, nn.Flatten(), nn.Linear(9 * 96, 10)]
 
 
-def make_twin(config: ModelConfig) -> Any:
-    """Return PyTorch's network of the same layers, in its quickest layout."""
-    classifier = reference_layers() if config.classifier == "reference" else compact_layers(config.widths)
-    adder = nn.Sequential()
-    adder.add_module("hidden", nn.Linear(20, config.hidden))
-    adder.append(nn.ReLU())
-    adder.add_module("output", nn.Linear(config.hidden, 19))
-    twin = nn.ModuleDict({"classifier": classifier, "adder": adder})
-    return twin.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing from the stub
+def two_convolutions(config: ModelConfig) -> list[nn.Module]:
+    """Return two convolutions with batch norms, pools and dropout."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in ((1, 32), (32, 64)):
+        layers += nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)
+    return [*layers, nn.Flatten(), nn.Dropout(0.25), nn.Linear(7 * 7 * 64, 10)]
 
 
-def copy_weights(model: Any, twin: Any) -> None:
-    """Give the twin the model's weights, or any values of the same structure."""
-    for name, parameter in twin.named_parameters():
-        *path, leaf = name.replace("_", ".").split(".")
-        layer = reduce(lambda part, key: part[int(key)] if key.isdecimal() else getattr(part, key), path, model)
-        values = np.array(getattr(layer, "kernel" if leaf == "weight" else leaf)[...])
-        values = values.transpose(3, 2, 0, 1) if values.ndim == 4 else values.T
-        parameter.data.copy_(torch.tensor(values))
+def resnet(config: ModelConfig) -> list[nn.Module]:
+    """Return torchvision's residual blocks of 16, 32 and 64 channels."""
+    layers = [nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), BasicBlock(16, 16)]
+    for inputs in (16, 32):
+        project = nn.Conv2d(inputs, 2 * inputs, 1, 2, bias=False)
+        layers.append(BasicBlock(inputs, 2 * inputs, 2, project))
+    return [*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)]
 
 
-def logits_of(twin: Any, pixels: Any, numbers: Any) -> tuple[Any, Any]:
-    """Return digit logits [batch, 10] of images, and sum logits [batch, k, 19] with each of their k numbers."""
-    image = ((pixels / 255 - MEAN) / DEVIATION).contiguous(memory_format=torch.channels_last)
-    digit = twin["classifier"](image)
-    added = one_hot(numbers, 10).to(digit.dtype)
-    pairs = torch.cat([digit[:, None].expand(-1, numbers.shape[1], -1), added], 2)
-    return digit, twin["adder"](pairs)
+def convnext(config: ModelConfig) -> list[nn.Module]:
+    """Return torchvision's ConvNeXt block of 48 channels."""
+    return [nn.Conv2d(1, 48, 4, 4), CNBlock(48, 1.0, 0.0), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 10)]
 
 
-def loss(twin: Any, pixels: Any, labels: Any, numbers: Any) -> Any:
+CLASSIFIERS = {
+    "reference": reference,
+    "compact": compact,
+    "two_convolutions": two_convolutions,
+    "plain_two_convolutions": two_convolutions,
+    "plain_resnet": resnet,
+    "plain_convnext": convnext,
+}
+
+
+class Twin(nn.Module):
+    """PyTorch's network of the same layers as ours, in its quickest layout."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.adder = nn.Sequential(nn.Linear(20, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 19))
+        self.classifier = nn.Sequential(*CLASSIFIERS[config.classifier](config))
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing from the stub
+
+    def forward(self, pixels: Any, numbers: Any) -> tuple[Any, Any]:
+        """Return digit logits [batch, 10] of images, and sum logits [batch, k, 19] with each of their k numbers."""
+        image = ((pixels / 255 - 0.1307) / 0.3081).contiguous(memory_format=torch.channels_last)
+        digit = self.classifier(image.to(self.adder[0].weight.dtype))
+        added = one_hot(numbers, 10).to(digit.dtype)
+        return digit, self.adder(torch.cat([digit[:, None].expand(-1, numbers.shape[1], -1), added], 2))
+
+
+def loss(twin: Twin, pixels: Any, labels: Any, numbers: Any) -> Any:
     """Return the mean of both losses over a batch."""
-    digit, sums = logits_of(twin, pixels, numbers[:, None])
+    digit, sums = twin(pixels, numbers[:, None])
     return (cross_entropy(digit.float(), labels) + cross_entropy(sums[:, 0].float(), labels + numbers)) / 2
 
 
-def answers(twin: Any, pixels: Any, numbers: Any) -> tuple[Any, Any]:
+def answers(twin: Twin, pixels: Any, numbers: Any) -> tuple[Any, Any]:
     """Return the most likely digit, and the most likely sum with each number."""
-    digit, sums = logits_of(twin, pixels, numbers)
+    digit, sums = twin(pixels, numbers)
     return digit.argmax(1), sums.argmax(2)
 
 
-def training(config: Config, split: Any, compiled: bool) -> Callable[[int], Any]:
-    """Return PyTorch's steps of training."""
-    twin = make_twin(config.model)
-    rate, momentum, decay = (getattr(config.optimizer, name) for name in ("learning_rate", "momentum", "weight_decay"))
-    if config.optimizer.name == "adamw":
-        rule: Any = torch.optim.AdamW(twin.parameters(), rate, (momentum, 0.999), weight_decay=decay, fused=True)
-    else:
-        rule = torch.optim.SGD(twin.parameters(), rate, momentum, fused=True)
-    loss_of = torch.compile(loss, dynamic=False) if compiled else loss
-    pixels, labels = torch.tensor(split.images).permute(0, 3, 1, 2), torch.tensor(split.labels).long()
-    size = config.training.batch_size
+def distort(config: AugmentConfig, pixels: Any) -> Any:
+    """Return images, each distorted by its own random map, as `mnistsum.data.augment` does for small angles."""
+    n, turn = len(pixels), math.radians(config.rotation)
+    ranges = torch.tensor([[config.scale, config.shear], [turn, config.scale]])
+    maps = torch.eye(2) + ranges * torch.empty(n, 2, 2).uniform_(-1, 1)
+    maps[:, 0, 1] -= maps[:, 1, 0]
+    shift = torch.randint(-config.shift, config.shift + 1, (n, 2, 1)) / 14  # half of the side is 1
+    field = interpolate(config.elastic / 14 * torch.randn(n, 2, 5, 5), (28, 28), mode="bicubic")
+    grid = affine_grid(torch.cat([maps, shift], 2), [n, 1, 28, 28], align_corners=False)
+    return grid_sample(pixels.float(), grid + field.movedim(1, 3), align_corners=False)
+
+
+def as_matrix(array: Any) -> Any:
+    """Return a kernel or a matrix as a matrix, with a row for each output; in this layout, it shares the memory."""
+    return array.movedim(1, -1).reshape(len(array), -1)
+
+
+class Muon(torch.optim.Muon):
+    """PyTorch's Muon, which takes only matrices, for kernels as well."""
+
+    def __init__(self, arrays: list[Any], rate: float, momentum: float):
+        self.arrays, self.matrices = arrays, [nn.Parameter(as_matrix(array.data)) for array in arrays]
+        super().__init__(self.matrices, rate, weight_decay=0, momentum=momentum)
+
+    def step(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - without a closure
+        """Update the arrays."""
+        for array, matrix in zip(self.arrays, self.matrices, strict=True):
+            matrix.grad = as_matrix(array.grad)
+        super().step()
+
+
+def optimizers(config: OptimizerConfig, twin: Twin) -> list[Any]:
+    """Return the optimizers of a network: for `muon`, PyTorch's own for matrices and kernels, and NAdam."""
+    rate, momentum, decay = config.learning_rate, config.momentum, config.weight_decay
+    if config.name == "adamw":
+        return [torch.optim.AdamW(twin.parameters(), rate, (momentum, 0.999), weight_decay=decay, fused=True)]
+    if config.name == "sgd":
+        return [torch.optim.SGD(twin.parameters(), rate, momentum, fused=True)]
+    vectors = [array for array in twin.parameters() if array.ndim == 1]
+    kernels = [array for array in twin.parameters() if array.ndim > 1]
+    return [Muon(kernels, rate, momentum), torch.optim.NAdam(vectors, rate, momentum_decay=0)]
+
+
+def training(config: Config, twin: Twin, split: Sequence[Any], how: str, average: Any = None) -> Callable[[int], Any]:
+    """Return steps of training, "eager" or "compiled", at most an epoch at a time.
+
+    Args:
+        config: of the run.
+        twin: the network.
+        split: the training images and labels.
+        how: "eager" or "compiled".
+        average: of the weights.
+    """
+    size, rules = config.training.batch_size, optimizers(config.optimizer, twin)
+    pixels, labels = torch.tensor(split[0]).movedim(3, 1), torch.tensor(split[1]).long()
+    if config.optimizer.schedule == "one_cycle":
+        end = config.training.epochs * (len(labels) // size)
+        peak = config.optimizer.warmup * end
+        rules += [LambdaLR(rule, lambda step: min(step / peak, (end - step) / (end - peak))) for rule in rules]
+    loss_of = torch.compile(loss, dynamic=False) if how == "compiled" else loss
 
     def turn(steps: int) -> None:
         for chosen in torch.randperm(len(labels))[: steps * size].split(size):
+            images = pixels[chosen] if config.augment == AugmentConfig() else distort(config.augment, pixels[chosen])
             with torch.autocast("cpu", torch.bfloat16, enabled=config.model.dtype == "bfloat16"):
-                value = loss_of(twin, pixels[chosen], labels[chosen], torch.randint(10, (size,)))
-            rule.zero_grad()
+                value = loss_of(twin, images, labels[chosen], torch.randint(10, (size,)))
+            twin.zero_grad()
             value.backward()
-            rule.step()
+            for rule in rules:
+                rule.step()
+            if average is not None:
+                average.update_parameters(twin)
 
     return turn
 
 
-def evaluation(config: Config, model: Any, split: Any, frozen: bool, batch: int) -> Callable[[int], Any]:
-    """Return PyTorch's evaluation of our model, `batch` images at a time."""
-    twin = make_twin(config.model).eval()
-    copy_weights(model, twin)
-    answer = torch.compile(answers, dynamic=False, options={"freezing": True}) if frozen else answers
-    pixels = torch.tensor(split.images).permute(0, 3, 1, 2)
-    numbers = torch.arange(10).expand(batch, 10)
+def evaluation(config: Config, twin: Any, images: Any, how: str, batch: int) -> Callable[[int], Any]:
+    """Return the evaluation of a network.
 
-    def turn(images: int) -> list[Any]:
-        reduced = torch.autocast("cpu", torch.bfloat16, enabled=config.model.dtype == "bfloat16")
-        with torch.no_grad(), reduced, inductor.patch(freezing=frozen):  # tracing reads this, not the options
-            return [answer(twin, part, numbers) for part in pixels[:images].split(batch)]
+    Args:
+        config: of the network.
+        twin: the network.
+        images: all that may be evaluated.
+        how: "eager"; "frozen", compiled with constant weights; or "cast" to bfloat16 as a whole, and frozen.
+        batch: images at a time.
+    """
+    twin.eval()
+    if how == "cast":
+        twin.to(torch.bfloat16)
+    mixes, is_frozen = config.model.dtype == "bfloat16" and how != "cast", how != "eager"
+    answer = torch.compile(answers, dynamic=False, options={"freezing": True}) if is_frozen else answers
+    pixels, numbers = torch.tensor(images).movedim(3, 1), torch.arange(10).expand(batch, 10)
+
+    def turn(count: int) -> list[Any]:
+        reduced = torch.autocast("cpu", torch.bfloat16, enabled=mixes)
+        with torch.no_grad(), reduced, inductor.patch(freezing=is_frozen):  # tracing reads this, not the options
+            return [answer(twin, part, numbers) for part in pixels[:count].split(batch)]
 
     return turn
+
+
+def main() -> None:
+    """Train and test `base`."""
+    how, *overrides = sys.argv[1:]
+    config = cli.load_config("base", overrides)
+    images, labels, test_images, test_labels = read_idx("mnist", None)
+    first = config.data.validation
+    twin = Twin(config.model)
+    average = AveragedModel(twin, multi_avg_fn=get_ema_multi_avg_fn(config.optimizer.average))
+    train = training(config, twin, (images[first:], labels[first:]), how, average)
+    for _ in range(round(config.training.epochs)):
+        train(len(images[first:]) // config.training.batch_size)
+    parts = evaluation(config, average.module, test_images, "eager", 500)(len(test_images))
+    digit, sums = (torch.cat(each) for each in zip(*parts, strict=True))
+    labels = torch.tensor(test_labels)
+    right = (digit == labels, sums == labels[:, None] + torch.arange(10))
+    print("digit {:.4f}, sum {:.4f}".format(*(each.double().mean() for each in right)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """The benchmark's tables, from results made by hand; its timings are not tested."""
 
-from experiments import benchmark
+from experiments import timing
 from experiments.report import speed
 
 SECONDS = {
@@ -22,5 +22,5 @@ def test_each_ratio_is_of_one_type_in_one_round_and_the_last_is_of_each_sides_fa
 
 def test_turns_alternate_in_order_after_one_that_warms_up():
     calls = []
-    benchmark.interleave({name: lambda name=name: calls.append(name) for name in "ab"}, 2)
+    timing.interleave({name: lambda name=name: calls.append(name) for name in "ab"}, 2)
     assert calls == [*"ab", *"ab", *"ba"]

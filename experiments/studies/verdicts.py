@@ -12,7 +12,6 @@ the first.
 
 import itertools
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from scipy.special import gammainc
 
 from experiments.comparison.tables import markdown
 from experiments.training.fit import FAILED
-from mnistsum.statistics import ERROR, MARGIN, Difference, difference, interval
+from mnistsum.statistics import ERROR, MARGIN, difference, interval
 
 ADDER_ERROR = 0.0005  # mean share of wrong sums if the digit is right
 CONFIGS = 6  # the first and five others
@@ -63,16 +62,17 @@ class Rates(NamedTuple):
 
 def simulate(random: np.random.Generator, case: Setting) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the right shares of digits and sums, [configs, seeds, images], and the first's expected digit accuracy."""
-    shape = (case.configs, case.seeds, case.images)
+    shape = case.configs, case.seeds, case.images
     hardness = case.evenness * case.error, case.evenness * (1 - case.error)
     same = random.random(case.images) < case.shared
-    chance = np.where(same, random.beta(*hardness, case.images), random.beta(*hardness, (case.configs, case.images)))
-    spread = case.spread * np.where(np.arange(case.configs) == 0, case.times, 1)[:, None, None]
+    chance = np.where(same, random.beta(*hardness, case.images), random.beta(*hardness, shape[::2]))
+    spread = np.full((case.configs, 1, 1), case.spread)
+    spread[0] *= case.times
     factor = random.gamma(spread**-2, spread**2, (2, *shape[:2], 1))
     digit = random.random(shape, np.float32) >= chance[:, None] * factor[0]
     digit[1:] &= random.random(digit[1:].shape, np.float32) >= case.behind
     failed, accuracy = random.random(shape[:2]) < case.failing, random.uniform(0.1, FAILED, shape[:2])
-    digit[failed] = random.random((failed.sum(), case.images)) < accuracy[failed][:, None]
+    digit[failed] = random.random((failed.sum(), case.images)) < accuracy[failed, None]
     lost = (random.random(shape, np.float32) < 10 * ADDER_ERROR * factor[1]) / 10
     # The expectation of min(q f, 1) for a gamma variate f.
     alpha, q = spread[0] ** -2, np.maximum(chance[0], 1e-12)
@@ -88,28 +88,25 @@ def rates(case: Setting, trials: int = 500) -> Rates:
     outcomes = []
     for _ in range(trials):
         digit, total, expectation = simulate(random, case)
-        one, five = (compare(digit, total, others) for others in (1, CONFIGS - 1))
+        failed = (digit.mean(2) < FAILED).sum(1)
+        one, five = (
+            [
+                difference(right[0], right[other], 2 * others, failed[0] + failed[other])
+                for other in range(1, others + 1)
+                for right in (digit, total)
+            ]
+            for others in (1, CONFIGS - 1)
+        )
         alone = interval(digit[0].mean(1))
         outcomes.append(
             (
-                any(is_false(d.verdict, truth) for d in one),
-                any(is_false(d.verdict, truth) for d in five),
+                *(any(is_false(d.verdict, truth) for d in found) for found in (one, five)),
                 np.mean([d.low <= truth <= d.high for d in one]),
                 alone.low <= expectation <= alone.high,
                 any(d.verdict != "undecided" for d in one),
             )
         )
     return Rates(*np.mean(outcomes, 0).tolist())
-
-
-def compare(digit: np.ndarray, total: np.ndarray, others: int) -> list[Difference]:
-    """Return the differences of `others` configs from the first, for both outputs."""
-    failed = (digit.mean(2) < FAILED).sum(1).tolist()
-    return [
-        difference(right[0], right[other], 2 * others, failed[0] + failed[other])
-        for other in range(1, others + 1)
-        for right in (digit, total)
-    ]
 
 
 def is_false(verdict: str, truth: float) -> bool:
@@ -129,20 +126,19 @@ def smallest(seeds: int, others: int, trials: int = 300) -> float:
     return high
 
 
-def tables() -> Iterator[str]:
-    """Yield the tables, in Markdown."""
+def main() -> None:
+    """Print the tables, in Markdown."""
     header = ["seeds are", "seeds", "sd / error rate", "truth, points", "any false, 1 other", "any false, 5 others"]
     header += ["difference covered", "mean covered", "decided, 1 other"]
-    rows = []
-    for name, cases in CASES.items():
-        for case in cases:
-            found = [0 - case.behind, *rates(case)]
-            rows.append([name, case.seeds, case.spread, *(f"{100 * share:.1f}" for share in found)])
-    yield markdown(header, rows)
+    rows = [
+        [name, case.seeds, case.spread, *(f"{100 * share:.1f}" for share in (0 - case.behind, *rates(case)))]
+        for name, cases in CASES.items()
+        for case in cases
+    ]
+    print(markdown(header, rows), flush=True)
     rows = [[seeds, *(f"{smallest(seeds, others):.2f}" for others in (1, CONFIGS - 1))] for seeds in SEEDS]
-    yield "\n" + markdown(["seeds", "1 other", "5 others"], rows, texts=())
+    print("\n" + markdown(["seeds", "1 other", "5 others"], rows, texts=()))
 
 
 if __name__ == "__main__":
-    for table in tables():
-        print(table, flush=True)
+    main()

@@ -1,16 +1,30 @@
-"""Both sides of the benchmark have the same networks: the same loss, and the same gradient of every weight."""
+"""Both sides of the benchmark have the same networks: the same loss, gradients and answers, from the same weights."""
 
 import dataclasses
+from collections import defaultdict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import benchmark
+from experiments import timing
+from experiments.studies import plain_flax
+from mnistsum.config import Config
 from mnistsum.data import pair, scale
-from mnistsum.models import parameters, with_parameters
+from mnistsum.evaluation import evaluate
+from mnistsum.models import abstract_model, build, parameters, with_parameters
+from mnistsum.models.summary import count_parameters
 from mnistsum.objective import objective
+from mnistsum.predict import load_pretrained
+from mnistsum.registry import added_names
+from mnistsum.storage import name_arrays
+from mnistsum.types import Split
+
+torch = pytest.importorskip("torchvision", reason="the extra `pytorch` is not installed") and pytest.importorskip(
+    "torch"
+)
+twins = pytest.importorskip("experiments.twins")
 
 pytestmark = [
     pytest.mark.slow,
@@ -18,12 +32,23 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("config", [benchmark.BASE, benchmark.REFERENCE], ids=["base", "reference"])
+def twin_of(config: Config, arrays: dict):
+    """Return a twin with the values of our arrays, in the same order among those of one kind."""
+    twin, queues = twins.Twin(config.model), defaultdict(list)
+    for name, array in arrays.items():
+        queues[name.rpartition(".")[2], array.ndim].append(np.array(array))
+    for name, parameter in twin.named_parameters():
+        values = queues[name.rpartition(".")[2].replace("weight", "kernel"), parameter.ndim].pop(0)
+        values = values.transpose(3, 2, 0, 1) if values.ndim == 4 else values.T
+        parameter.data.copy_(torch.tensor(values))
+    assert not any(queues.values())
+    return twin
+
+
+@pytest.mark.parametrize("config", [timing.BASE, timing.REFERENCE], ids=["base", "reference"])
 def test_the_twins_have_the_same_loss_and_the_same_gradient_of_every_weight(config, mnist):
-    torch = pytest.importorskip("torch", reason="the extra `pytorch` is not installed")
-    twins = pytest.importorskip("experiments.twins")
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="float32"))
-    model = benchmark.our_model(config.model)
+    model = jax.jit(build, static_argnums=0)(config.model, jax.random.key(0))
     images, labels, numbers = mnist.train.images[:32], mnist.train.labels[:32], np.arange(32) % 10
     batch = pair(scale(config.data.scaling, jnp.asarray(images)), jnp.asarray(labels), jnp.asarray(numbers))
 
@@ -31,10 +56,9 @@ def test_the_twins_have_the_same_loss_and_the_same_gradient_of_every_weight(conf
         return objective(config.objective, with_parameters(model, params)(batch.image, batch.number), batch)
 
     ours, gradient = jax.jit(jax.value_and_grad(loss))(parameters(model))
-    twin, expected = twins.make_twin(config.model), twins.make_twin(config.model)
-    twins.copy_weights(model, twin)
-    twins.copy_weights(gradient, expected)  # our gradient, in their layout
-    pixels = torch.tensor(images).permute(0, 3, 1, 2)
+    twin = twin_of(config, name_arrays(parameters(model)))
+    expected = twin_of(config, name_arrays(gradient))  # our gradient, in their layout
+    pixels = torch.tensor(images).movedim(3, 1)
     theirs = twins.loss(twin, pixels, torch.tensor(labels).long(), torch.tensor(numbers))
     theirs.backward()
     np.testing.assert_allclose(float(ours), theirs.item(), rtol=1e-5)
@@ -42,3 +66,23 @@ def test_the_twins_have_the_same_loss_and_the_same_gradient_of_every_weight(conf
         # As a whole, and loosely: if a ReLU's input is almost zero, rounding decides whether its gradient passes.
         assert torch.linalg.norm(found.grad - leaf) <= 1e-2 * torch.linalg.norm(leaf), name
         assert torch.linalg.norm(leaf) > 0, name
+
+
+@pytest.mark.parametrize("how", ["eager", "frozen", "cast"])
+def test_every_variant_of_the_evaluation_gives_our_answers(how, mnist):
+    network, test = load_pretrained("base"), Split(mnist.test.images[:200], mnist.test.labels[:200])
+    config = dataclasses.replace(network.config, model=dataclasses.replace(network.config.model, dtype="bfloat16"))
+    twin = twin_of(config, name_arrays(parameters(network.model)))
+    digit, sums = zip(*twins.evaluation(config, twin, test.images, how, 100)(200), strict=True)
+    ours = evaluate(config.data, network.model, test, batch_size=100)
+    assert np.mean(torch.cat(digit).numpy() == ours.digit) >= 0.99
+    assert np.mean(torch.cat(sums).numpy() == ours.sum) >= 0.99
+
+
+@pytest.mark.parametrize("name", plain_flax.CLASSIFIERS)
+def test_the_twins_of_plain_networks_have_as_many_parameters(name):
+    config = dataclasses.replace(timing.BASE.model, classifier=name, widths=())
+    with added_names(CLASSIFIERS=plain_flax.CLASSIFIERS):
+        ours = count_parameters(abstract_model(config))
+    scale_of_layers = {"plain_convnext": 48}  # torchvision's
+    assert sum(array.numel() for array in twins.Twin(config).parameters()) == ours + scale_of_layers.get(name, 0)
