@@ -41,7 +41,7 @@ class Norm(nn.Module):
         return x * torch.rsqrt(x.square().mean((1, 2, 3), keepdim=True) + 1e-6) * self.scale[:, None, None]
 
 
-def reference(config: ModelConfig) -> list[nn.Module]:
+def reference() -> list[nn.Module]:
     """Return the layers of the write-up's classifier."""
     layers: list[nn.Module] = []
     for i, (inputs, outputs) in enumerate(pairwise((1, 32, 64, 128, 256, 512, 1024)), 1):
@@ -51,7 +51,7 @@ def reference(config: ModelConfig) -> list[nn.Module]:
     return [*layers, nn.Conv2d(1024, 10, 3), nn.Flatten()]
 
 
-def compact(config: ModelConfig) -> list[nn.Module]:
+def compact() -> list[nn.Module]:
     """Return the layers of `base`'s classifier."""
     layers: list[nn.Module] = []
     for shape in ((1, 24, 5, 2, 0), (24, 48, 3, 1, 0), (48, 64, 3, 1, 1), (64, 96, 3, 1, 0)):
@@ -60,7 +60,7 @@ def compact(config: ModelConfig) -> list[nn.Module]:
     return [*layers, nn.Flatten(), nn.Linear(9 * 96, 10)]
 
 
-def two_convolutions(config: ModelConfig) -> list[nn.Module]:
+def two_convolutions() -> list[nn.Module]:
     """Return two convolutions with batch norms, pools and dropout."""
     layers: list[nn.Module] = []
     for inputs, outputs in ((1, 32), (32, 64)):
@@ -68,7 +68,7 @@ def two_convolutions(config: ModelConfig) -> list[nn.Module]:
     return [*layers, nn.Flatten(), nn.Dropout(0.25), nn.Linear(7 * 7 * 64, 10)]
 
 
-def resnet(config: ModelConfig) -> list[nn.Module]:
+def resnet() -> list[nn.Module]:
     """Return torchvision's residual blocks of 16, 32 and 64 channels."""
     layers = [nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), BasicBlock(16, 16)]
     for inputs in (16, 32):
@@ -77,7 +77,7 @@ def resnet(config: ModelConfig) -> list[nn.Module]:
     return [*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)]
 
 
-def convnext(config: ModelConfig) -> list[nn.Module]:
+def convnext() -> list[nn.Module]:
     """Return torchvision's ConvNeXt block of 48 channels."""
     return [nn.Conv2d(1, 48, 4, 4), CNBlock(48, 1.0, 0.0), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 10)]
 
@@ -98,7 +98,7 @@ class Twin(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.adder = nn.Sequential(nn.Linear(20, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 19))
-        self.classifier = nn.Sequential(*CLASSIFIERS[config.classifier](config))
+        self.classifier = nn.Sequential(*CLASSIFIERS[config.classifier]())
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing from the stub
 
     def forward(self, pixels: Any, numbers: Any) -> tuple[Any, Any]:
