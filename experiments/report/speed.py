@@ -13,10 +13,10 @@ Each cell is the median over rounds, with the range in parentheses. In a round, 
 ratio is PyTorch's time divided by that of mnistsum in the same round; above 1, mnistsum is faster. PyTorch runs its
 fastest variant, with channels_last maps and a fused optimizer; "frozen" is compiled with constant weights, and "cast"
 also computes everything in bfloat16. An evaluation covers 10,000 images, each with all ten numbers. That of mnistsum
-also returns losses and logits. A whole command has three rounds, and nothing was compiled before. PyTorch's command is
-`experiments/twins.py`, which prints accuracies but draws no report. The peak is the rate of the faster side's matrix
-product in the same type. The operations are the multiply-adds that `--dry-run` prints, three times as many in
-training."""
+also returns losses and logits. The product has seventy rounds, and a whole command three, with nothing compiled before.
+PyTorch's command is `experiments/twins.py`, which prints accuracies but draws no report. The peak is the rate of the
+faster side's matrix product in the same type. The operations are the multiply-adds that `--dry-run` prints, three times
+as many in training."""
 
 
 def significant(value: float) -> str:
