@@ -21,18 +21,19 @@ from mnistsum.registry import added_names
 from mnistsum.storage import name_arrays
 from mnistsum.types import Split
 
-torch = pytest.importorskip("torchvision", reason="the extra `pytorch` is not installed") and pytest.importorskip(
-    "torch"
-)
-twins = pytest.importorskip("experiments.twins")
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # PyTorch's own
 ]
 
 
-def twin_of(config: Config, arrays: dict):
+@pytest.fixture(scope="module")
+def twins():
+    pytest.importorskip("torchvision", reason="the extra `pytorch` is not installed")
+    return pytest.importorskip("experiments.twins")
+
+
+def twin_of(twins, config: Config, arrays: dict):
     """Return a twin with the values of our arrays, in the same order among those of one kind."""
     twin, queues = twins.Twin(config.model), defaultdict(list)
     for name, array in arrays.items():
@@ -40,13 +41,13 @@ def twin_of(config: Config, arrays: dict):
     for name, parameter in twin.named_parameters():
         values = queues[name.rpartition(".")[2].replace("weight", "kernel"), parameter.ndim].pop(0)
         values = values.transpose(3, 2, 0, 1) if values.ndim == 4 else values.T
-        parameter.data.copy_(torch.tensor(values))
+        parameter.data.copy_(twins.torch.tensor(values))
     assert not any(queues.values())
     return twin
 
 
 @pytest.mark.parametrize("config", [timing.BASE, timing.REFERENCE], ids=["base", "reference"])
-def test_the_twins_have_the_same_loss_and_the_same_gradient_of_every_weight(config, mnist):
+def test_the_twins_have_the_same_loss_and_the_same_gradient_of_every_weight(config, mnist, twins):
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="float32"))
     model = jax.jit(build, static_argnums=0)(config.model, jax.random.key(0))
     images, labels, numbers = mnist.train.images[:32], mnist.train.labels[:32], np.arange(32) % 10
@@ -55,9 +56,10 @@ def test_the_twins_have_the_same_loss_and_the_same_gradient_of_every_weight(conf
     def loss(params):
         return objective(config.objective, with_parameters(model, params)(batch.image, batch.number), batch)
 
+    torch = twins.torch
     ours, gradient = jax.jit(jax.value_and_grad(loss))(parameters(model))
-    twin = twin_of(config, name_arrays(parameters(model)))
-    expected = twin_of(config, name_arrays(gradient))  # our gradient, in their layout
+    twin = twin_of(twins, config, name_arrays(parameters(model)))
+    expected = twin_of(twins, config, name_arrays(gradient))  # our gradient, in their layout
     pixels = torch.tensor(images).movedim(3, 1)
     theirs = twins.loss(twin, pixels, torch.tensor(labels).long(), torch.tensor(numbers))
     theirs.backward()
@@ -69,18 +71,18 @@ def test_the_twins_have_the_same_loss_and_the_same_gradient_of_every_weight(conf
 
 
 @pytest.mark.parametrize("how", ["eager", "frozen", "cast"])
-def test_every_variant_of_the_evaluation_gives_our_answers(how, mnist):
+def test_every_variant_of_the_evaluation_gives_our_answers(how, mnist, twins):
     network, test = load_pretrained("base"), Split(mnist.test.images[:200], mnist.test.labels[:200])
     config = dataclasses.replace(network.config, model=dataclasses.replace(network.config.model, dtype="bfloat16"))
-    twin = twin_of(config, name_arrays(parameters(network.model)))
+    twin = twin_of(twins, config, name_arrays(parameters(network.model)))
     digit, sums = zip(*twins.evaluation(config, twin, test.images, how, 100)(200), strict=True)
     ours = evaluate(config.data, network.model, test, batch_size=100)
-    assert np.mean(torch.cat(digit).numpy() == ours.digit) >= 0.99
-    assert np.mean(torch.cat(sums).numpy() == ours.sum) >= 0.99
+    assert np.mean(twins.torch.cat(digit).numpy() == ours.digit) >= 0.99
+    assert np.mean(twins.torch.cat(sums).numpy() == ours.sum) >= 0.99
 
 
 @pytest.mark.parametrize("name", plain_flax.CLASSIFIERS)
-def test_the_twins_of_plain_networks_have_as_many_parameters(name):
+def test_the_twins_of_plain_networks_have_as_many_parameters(name, twins):
     config = dataclasses.replace(timing.BASE.model, classifier=name, widths=())
     with added_names(CLASSIFIERS=plain_flax.CLASSIFIERS):
         ours = count_parameters(abstract_model(config))
