@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import platformdirs
 
 from experiments.configs.base import config as base
 from experiments.configs.reference import config as reference
@@ -125,7 +126,8 @@ def commands(config: Config, data: Data) -> Sides:
     def run(words: str, epochs: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
             line = f"-m experiments.{words} training.epochs={epochs} model.dtype={config.model.dtype}"
-            caches = {"XDG_CACHE_HOME": folder, "TORCHINDUCTOR_CACHE_DIR": folder}
+            fonts = str(platformdirs.user_cache_path("matplotlib"))  # only compiled programs are missing
+            caches = {"XDG_CACHE_HOME": folder, "TORCHINDUCTOR_CACHE_DIR": folder, "MPLCONFIGDIR": fonts}
             arguments = [sys.executable, *line.format(folder).split()]
             subprocess.run(arguments, env=os.environ | caches, stdout=subprocess.DEVNULL, check=True)
 
