@@ -44,15 +44,11 @@ def command(arguments: list[str]) -> int:
         os.environ["JAX_PLATFORMS"] = "cpu"  # as PyTorch's side
 
     from experiments import timing  # JAX loads only for a valid command line
-    from experiments.comparison.tables import markdown
-    from experiments.report.speed import benchmark_markdown, median_and_range
+    from experiments.report.speed import benchmark_markdown
 
     works = () if options.growth else timing.QUICK if options.quick else timing.WORKS
     results = timing.measure(works, grows=not options.quick)
     page = benchmark_markdown(results) if works else f"{json.dumps(results, indent=1)}\n"
-    if runs := results.get("runs_per_hour"):
-        rows = [[workers, median_and_range(counts)] for workers, counts in runs.items()]
-        page += "\n" + markdown(["workers", "runs of `base` in an hour"], rows, texts=()) + "\n"
     print(page)
     output = options.output or (None if options.quick or options.growth else RESULTS)
     if output:

@@ -24,10 +24,14 @@ def significant(value: float) -> str:
     return f"{value:#.3g}" if value < 99 else f"{value:,.0f}"
 
 
+def median_and_range(values: Sequence[float]) -> str:
+    """Return the median of the values, and their range."""
+    return "{} ({}-{})".format(*map(significant, (median(values), min(values), max(values))))
+
+
 def ratios(seconds: dict[str, list[float]], above: str, below: str) -> str:
     """Return the median and range over rounds of one entry's seconds divided by another's."""
-    values = [a / b for a, b in zip(seconds[above], seconds[below], strict=True)]
-    return "{} ({}-{})".format(*map(significant, (median(values), min(values), max(values))))
+    return median_and_range([a / b for a, b in zip(seconds[above], seconds[below], strict=True)])
 
 
 def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
@@ -92,4 +96,7 @@ def benchmark_markdown(results: dict[str, Any]) -> str:
             for size, seconds in zip(series["sizes"], series["seconds"], strict=True)
         ]
         parts.append(markdown(["training of `base`", "images or seeds", "seconds", "log-log slope"], lines))
+    if "runs_per_hour" in results:
+        lines = [[workers, median_and_range(counts)] for workers, counts in results["runs_per_hour"].items()]
+        parts.append(markdown(["workers", "runs of `base` in an hour"], lines, texts=()))
     return "\n\n".join(parts) + "\n"
