@@ -91,7 +91,7 @@ def run_line(name: str, seed: int, summary: dict[str, Any], reused: bool) -> Non
     """Print the accuracies of a finished run of a comparison or a search."""
     how = f"{summary['train_seconds']:.1f} s{' (reused)' if reused else ''}"
     failed = f", failed: {summary['failure']}" if summary["failure"] else ""
-    scores = summary.get("test", summary.get("validation"))
+    scores = summary["test"] if "test" in summary else summary["validation"]
     say(f"{name}, seed {seed}: {accuracies(scores)}, {how}{failed}")
 
 
