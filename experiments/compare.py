@@ -25,10 +25,8 @@ def parser() -> Parser:
     parser.add_argument("--output", type=Path, default="runs/compare", help="folder of runs/ and of each comparison")
     parser.add_argument("--tune", action="store_true", help="first choose each learning rate on validation images")
     parser.add_argument("--dry-run", action="store_true", help="print runs and device time, measured, then exit")
-    parser.add_argument("--submit", choices=("slurm",), help="train in jobs of SLURM")
-    parser.add_argument("--seeds-per-job", type=int, default=10, help="of one config, with --submit; with --tune, all")
+    parser.add_argument("--submit", choices=("slurm",), help="train each config in a job of SLURM")
     cli.add_workers(parser)
-    parser.add_argument("--retry-failed", action="store_true", help="submit jobs again that ended without a result")
     return parser
 
 
@@ -37,22 +35,24 @@ def command(arguments: list[str]) -> int:
     overrides, words = cli.split_overrides(arguments)
     options = parser().parse_args(words)
     command_line = cli.format_command("compare", arguments)
-    own = [name for name in options.configs if cli.own_file(name)]
-    folders = [name for name in options.configs if _is_folder(name)]
-    if folders:
-        if overrides or len(folders) + len(own) < len(options.configs):
-            raise InputError("compare: expected only folders of finished runs, and .py files, as none is trained")
-        from experiments.comparison import pipeline  # JAX loads only for a valid command line
-
-        pipeline.compare_finished([Path(folder) for folder in folders], own, options.output, command_line)
-        return 0
-    if not 2 <= options.seeds <= 1000:
-        raise InputError(f"--seeds: expected 2 to 1,000, as one run shows no spread, found {options.seeds:,}")
-    configs = [cli.load_config(name, overrides) for name in options.configs]
+    folders = [Path(name) for name in options.configs if _is_folder(name)]
+    own = list(filter(None, map(cli.own_file, options.configs)))
+    configs = []
+    if not folders:
+        if not 2 <= options.seeds <= 1000:
+            raise InputError(f"--seeds: expected 2 to 1,000, as one run shows no spread, found {options.seeds:,}")
+        configs = [cli.load_config(name, overrides) for name in options.configs]
+    elif overrides or len(folders) + len(own) < len(options.configs):
+        raise InputError("compare: expected only folders of finished runs, and .py files, as none is trained")
+    if len(options.configs) < 2:
+        raise InputError(f"compare: expected two configs or more, found {options.configs[0]}")
 
     from experiments.comparison import pipeline  # JAX loads only for a valid command line
 
-    pipeline.compare_configs(options, configs, command_line)
+    if folders:
+        pipeline.compare_finished(folders, own, options.output, command_line)
+    else:
+        pipeline.compare_configs(options, configs, command_line)
     return 0
 
 

@@ -31,20 +31,18 @@ def band(accuracy: float, images: int) -> tuple[float, float]:
 def table(lines: list[dict[str, Any]]) -> str:
     """Return the epochs that both logs show: losses, our accuracies with bands, whether the write-up's lie inside."""
     from experiments.comparison.tables import markdown  # imports JAX, too
-    from experiments.report import figures  # loads Matplotlib
+    from experiments.report.figures import average_loss  # loads Matplotlib
 
     rows = []
     for line in lines:
-        if line["epoch"] not in WRITE_UP:
-            continue
-        loss, *accuracies = WRITE_UP[line["epoch"]]
-        cells = [f"{line['epoch']:g}", f"{figures.average_loss(line):.3f}", f"{loss:.3f}"]
-        for output, theirs in zip(("digit", "sum"), accuracies, strict=True):
-            ours = line["test"][f"{output}_accuracy"]
-            low, high = band(ours, line["test"]["images"])
-            inside = "inside" if low <= theirs / 100 <= high else "outside"
-            cells += [f"{100 * ours:.2f} [{100 * low:.2f}, {100 * high:.2f}]", f"{theirs:.2f} {inside}"]
-        rows.append(cells)
+        if line["epoch"] in WRITE_UP:
+            loss, *accuracies = WRITE_UP[line["epoch"]]
+            rows.append([f"{line['epoch']:g}", f"{average_loss(line):.3f}", f"{loss:.3f}"])
+            for output, theirs in zip(("digit", "sum"), accuracies, strict=True):
+                ours = line["test"][f"{output}_accuracy"]
+                low, high = (100 * bound for bound in band(ours, line["test"]["images"]))
+                inside = "inside" if low <= theirs <= high else "outside"
+                rows[-1] += [f"{100 * ours:.2f} [{low:.2f}, {high:.2f}]", f"{theirs:.2f} {inside}"]
     return markdown(["epoch", "loss", "write-up", "digit, %", "write-up", "sum, %", "write-up"], rows)
 
 

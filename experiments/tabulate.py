@@ -6,10 +6,9 @@ from pathlib import Path
 from experiments import cli
 from mnistsum.app.program import Parser
 from mnistsum.errors import InputError
-from mnistsum.file_io import write_json, write_whole
 
 DESCRIPTION = """\
-Print a Markdown table of finished runs: means and standard deviations over seeds, a row for each config.
+Print a Markdown table of finished runs: means and standard deviations over n seeds, a row for each config.
 
 Runs of one config that differ in code, data, versions or machine get separate rows.
 """
@@ -18,7 +17,7 @@ Runs of one config that differ in code, data, versions or machine get separate r
 def parser() -> Parser:
     """Return the parser of the program's options."""
     parser = Parser(prog="python -m experiments.tabulate", description=DESCRIPTION)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs, and the .py files of your names")
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
     parser.add_argument("--output", type=Path, help="path to which .md (the table) and .json (all seeds) are added")
     return parser
 
@@ -26,26 +25,15 @@ def parser() -> Parser:
 def command(arguments: list[str]) -> int:
     """Run the program and return its exit status."""
     options = parser().parse_args(arguments)
-    own = [path for path in options.runs if path.suffix == ".py"]
-    folders = [path for path in options.runs if path not in own and (path / "summary.json").exists()]
+    folders = [path for path in options.runs if (path / "summary.json").exists()]
     if not folders:
         raise InputError(f"tabulate: expected folders of finished runs, found none among {len(options.runs):,} paths")
-    if skipped := len(options.runs) - len(own) - len(folders):
+    if skipped := len(options.runs) - len(folders):
         print(f"skipped: {skipped:,} folders without a finished run", file=sys.stderr)
 
-    from experiments.comparison import finished_table  # JAX loads only for a valid command line
-    from mnistsum.registry import load_file  # loads JAX
+    from experiments.comparison.finished_table import tabulate_runs  # JAX loads only for a valid command line
 
-    for file in own:
-        load_file(file)
-    rows = finished_table.read_rows(folders)
-    table = finished_table.rows_markdown(rows)
-    print(table)
-    if options.output is not None:
-        sources = "\n".join(map(finished_table.provenance, rows))
-        page = f"`{cli.format_command('tabulate', arguments)}`\n\n{table}\n\n{sources}\n"
-        write_whole(options.output.with_name(f"{options.output.name}.md"), page)
-        write_json(options.output.with_name(f"{options.output.name}.json"), rows)
+    tabulate_runs(folders, options.output, cli.format_command("tabulate", arguments))
     return 0
 
 

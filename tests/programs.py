@@ -96,7 +96,7 @@ def a_run(name="a", seed=0, digit=LABELS, total=SUMS, config=None, run=None) -> 
     summary |= {"validation": scores, "test": scores | {"sum_accuracy_by_cell": cells}}
     record = {"data": {"test": "0"}, "program": {"training": "0"}, "versions": {"jax": "1"}}
     record |= {"settings": {"hardware": "CPU"}, "cores": 2, "parameters": 1000, "multiply_adds": 20}
-    record |= {"command": "train", "commit": "f" * 40}
+    record |= {"command": "train", "commit": "f" * 40, "python": "3"}
     line = {"epoch": 1, "validation": scores, "clock": {"train_seconds": 2.0}}
     fields = Config(name=name, seed=seed, **(config or {}))
     predictions = {"digit": digit, "sum": total}

@@ -120,7 +120,7 @@ def test_a_finished_run_is_not_written_over(in_empty_folder, run_program):
     [
         (run, ["--help"], "base"),
         (run, ["--help", "--config", "tiny"], "tiny"),
-        (search, ["--config=base+model.adder=shift", "-h"], "base+model.adder=shift"),
+        (search, ["base+model.adder=shift", "-h"], "base+model.adder=shift"),
         (compare, ["base", "--help"], "base"),
     ],
 )

@@ -8,6 +8,7 @@ from programs import TINY, a_run, write_set
 from experiments import cli
 from experiments.comparison import tuning
 from experiments.training.record import prepare
+from experiments.training.reuse import locate_runs
 
 
 @pytest.fixture
@@ -18,26 +19,35 @@ def experiment(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("peak", "tried", "taken"),
-    [(0, range(-1, 2), 0), (-2, range(-3, 2), -2), (9, range(-1, 6), 5)],
+    ("peak", "tried", "taken", "said"),
+    [
+        (0, range(-1, 2), 0, None),
+        (-2, range(-3, 2), -2, None),
+        (9, range(-1, 6), 5, "stopped at its limit"),
+        (None, range(-1, 2), 0, "the optimizer ignores the learning rate"),
+    ],
 )
 def test_rates_are_halved_and_doubled_until_the_best_lies_between_two_that_do_worse(
-    experiment, monkeypatch, peak, tried, taken
+    experiment, tmp_path, monkeypatch, peak, tried, taken, said
 ):
-    """The accuracy falls with each doubling away from the peak; only the trials' training is replaced."""
+    """The accuracy falls with each doubling away from the peak, if any; only the trials' training is replaced."""
     own = experiment.config.optimizer.learning_rate
 
     def train(run_sets, plan, workers):
         assert (plan.tests, workers) == (False, 0)
         for i, (tried, _) in enumerate(run_sets):
-            away = abs(math.log2(tried.config.optimizer.learning_rate / own) - peak)
+            rate = tried.config.optimizer.learning_rate
+            away = 0 if peak is None else abs(math.log2(rate / own) - peak)
             scores = {"digit_accuracy": 0.9 - 0.01 * away, "sum_accuracy": 0.8 - 0.01 * away}
             assert tried.spec.optimizer == tried.config.optimizer
-            yield i, a_run()._replace(summary={"validation": scores}), False
+            weights = "same" if peak is None else str(rate)
+            yield i, a_run()._replace(summary={"validation": scores, "weights": weights}), False
 
     monkeypatch.setattr(tuning, "fit_missing", train)
-    ((chosen, how),) = tuning.tune([experiment], cli.CONFIGS, 0, lambda **_: None)
-    assert [trial["learning_rate"] / own for trial in how["trials"]] == [2.0**k for k in tried]
-    assert chosen.config.optimizer.learning_rate == own * 2.0**taken
-    assert [trial["learning_rate"] for trial in how["trials"] if trial["taken"]] == [own * 2.0**taken]
-    assert how["at_the_edge"] == (abs(taken) == tuning.MAX_DOUBLINGS)
+    runs = locate_runs(tmp_path, experiment, (0,))
+    ((chosen,), how) = tuning.tune([runs], tmp_path, 0)
+    trials, note = how["smoke"]["trials"], how["smoke"]["note"]
+    assert [trial["learning_rate"] / own for trial in trials] == [2.0**k for k in tried]
+    assert chosen.experiment.config.optimizer.learning_rate == own * 2.0**taken
+    assert [trial["learning_rate"] for trial in trials if trial["taken"]] == [own * 2.0**taken]
+    assert (said in note) if said else note is None

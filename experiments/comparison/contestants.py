@@ -1,102 +1,81 @@
-"""The configs that are compared: prepared, tuned and trained on the same seeds."""
+"""The configs that are compared: checked, prepared, tuned and trained on the same seeds."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import Any
 
 from experiments.comparison import tuning
 from experiments.report import console
 from experiments.training import reuse
-from experiments.training.fit import COMPARED
+from experiments.training.fit import Plan
 from experiments.training.folder import Finished
 from experiments.training.pool import fit_missing
-from experiments.training.record import Experiment, prepare_all
+from experiments.training.record import check_own, prepare_all
 from experiments.training.reuse import RunSet
+from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import say
 from mnistsum.config import Config
 from mnistsum.errors import InputError
 
 
-class Contestant(NamedTuple):
-    """A config that is compared, and how."""
-
-    experiment: Experiment
-    tuned: bool  # whether its learning rate is chosen first, on validation images
-    output: Path  # the folder of the comparison's runs/ and tuning/
-
-    def runs(self, seeds: Sequence[int]) -> RunSet:
-        """Return the contestant's runs, finished or not."""
-        return reuse.locate_runs(self.output / "runs", self.experiment, seeds)
-
-
 def check_configs(configs: Sequence[Config]) -> None:
     """Check that configs can be compared; raise InputError if not."""
     names = [config.name for config in configs]
-    if len(configs) < 2 or len(set(names)) < len(names):
-        raise InputError(f"compare: expected two configs or more of different names, found {', '.join(names)}")
+    if len(set(names)) < len(names):
+        raise InputError(f"expected configs of different names, found {', '.join(names)}")
     first = configs[0]
     for config in configs[1:]:
         for field in ("name", "dir", "validation"):
             expected, found = getattr(first.data, field), getattr(config.data, field)
             if found != expected:
                 raise InputError(
-                    f"compare: expected the same data.{field} in all configs, found {expected} in {first.name} and "
-                    f"{found} in {config.name}; an override such as data.{field}={found} applies to every config"
+                    f"expected the same data.{field} in all configs, found {expected} in {first.name} and {found} in "
+                    f"{config.name}; an override such as data.{field}={found} applies to every config"
                 )
     if any(config.devices != "all" or config.seed for config in configs):
-        raise InputError("compare: expected no seed and no devices, as it spreads the seeds 0, 1, ... over all devices")
+        raise InputError("expected no seed and no devices, as the seeds 0, 1, ... are spread over all devices")
     if not first.data.validation:
-        raise InputError("compare: expected validation images to track learning on; add data.validation=5000")
+        raise InputError("expected validation images to judge configs by; add data.validation=5000")
 
 
-def prepare_contestants(configs: Sequence[Config], tuned: bool, output: Path, command: str) -> list[Contestant]:
-    """Return configs as contestants. Each run uses one device, so that devices can share the seeds."""
-    contestants = []
-    for experiment in prepare_all([dataclasses.replace(config, devices=1) for config in configs], command):
-        if tuned:
+def prepare_run_sets(options: Namespace, configs: Sequence[Config], command: str) -> list[RunSet]:
+    """Return the runs of configs, finished or not. Each uses one device, so that devices can share the seeds.
+
+    Args:
+        options: `output`, the folder of runs/ and tuning/; the number of `seeds`; whether to `tune` first.
+        configs: what to train.
+        command: the command line, for `run.json`.
+    """
+    set_up_compiler()
+    experiments = prepare_all([dataclasses.replace(config, devices=1) for config in configs], command)
+    for experiment in experiments:
+        for line in check_own(experiment.config):
+            say(line)
+        if options.tune:
             experiment.record["settings"]["tuned"] = tuning.TUNED
-        contestants.append(Contestant(experiment, tuned, output))
-    return contestants
+    return [reuse.locate_runs(options.output / "runs", experiment, range(options.seeds)) for experiment in experiments]
 
 
-def fit_contestants(
-    contestants: Sequence[Contestant], seeds: Sequence[int], workers: int, update_progress: Callable[..., None]
-) -> None:
-    """Train the missing runs of contestants, after tuning those that are to be tuned."""
-    for contestant in contestants:
-        run_set, name = contestant.runs(seeds), contestant.experiment.config.name
-        missing = len(run_set.missing())
-        if missing < len(seeds):
-            finished = len(seeds) - missing
+def fit_run_sets(
+    options: Namespace, run_sets: Sequence[RunSet], plan: Plan
+) -> tuple[dict[str, list[Finished]], dict[str, Any]]:
+    """Train the missing runs, at tuned learning rates if `options.tune`, by as many as `options.workers`.
+
+    Returns:
+        The runs of each config by name, ordered by seed, and how each was tuned.
+    """
+    for run_set in run_sets:
+        name, count, missing = run_set.experiment.config.name, len(run_set.folders), len(run_set.missing())
+        if finished := count - missing:
             say(f"{name}: reusing {finished} finished run{'s' * (finished > 1)}")
         if reason := reuse.why_missing(run_set):
             say(f"{name}: training {missing} run{'s' * (missing > 1)}, because {reason}")
-    run_sets = [run_set for run_set, _ in _tuned(contestants, seeds, workers, update_progress)]
-    for i, run, reused in fit_missing(run_sets, COMPARED, workers):
-        name = run_sets[i].experiment.config.name
-        console.run_line(name, run.config.seed, run.summary, reused)
-        update_progress(advance=1, description=name)
-
-
-def read_contestants(
-    contestants: Sequence[Contestant], seeds: Sequence[int]
-) -> list[tuple[list[Finished], dict[str, Any] | None]]:
-    """Return the finished runs of each contestant, and how it was tuned."""
-    tuned = _tuned(contestants, seeds, 0, lambda **_: None)
-    return [([reuse.read_run(run_set, seed, COMPARED) for seed in seeds], trials) for run_set, trials in tuned]
-
-
-def _tuned(
-    contestants: Sequence[Contestant], seeds: Sequence[int], workers: int, update_progress: Callable[..., None]
-) -> list[tuple[RunSet, dict[str, Any] | None]]:
-    """Return the runs of each contestant, at its tuned learning rate if it has one, and how it was tuned."""
-    run_sets = [contestant.runs(seeds) for contestant in contestants]
-    if not contestants[0].tuned:
-        return [(run_set, None) for run_set in run_sets]
-    experiments = [contestant.experiment for contestant in contestants]
-    found = tuning.tune(experiments, contestants[0].output / "tuning", workers, update_progress)
-    return [
-        (run_set._replace(experiment=experiment), trials)
-        for run_set, (experiment, trials) in zip(run_sets, found, strict=True)
-    ]
+    runs: dict[str, list[Finished]] = {run_set.experiment.config.name: [] for run_set in run_sets}
+    tuned = {}
+    if options.tune:
+        run_sets, tuned = tuning.tune(run_sets, options.output / "tuning", options.workers)
+    for _, run, reused in fit_missing(run_sets, plan, options.workers):
+        console.run_line(run.config.name, run.config.seed, run.summary, reused)
+        runs[run.config.name].append(run)
+    return {name: sorted(group, key=lambda run: run.config.seed) for name, group in runs.items()}, tuned

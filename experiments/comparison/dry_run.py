@@ -2,37 +2,33 @@
 
 import math
 import time
+from collections.abc import Sequence
 
-from rich.table import Table
-
+from experiments.comparison.tables import Table, print_table
 from experiments.report.console import duration
 from experiments.training.fit import COMPARED, time_steps
 from experiments.training.record import Experiment, cores, cores_of, hardware
 from experiments.training.reuse import RunSet
-from mnistsum.app.console import console, say
+from mnistsum.app.console import say
 from mnistsum.evaluation import evaluate
 from mnistsum.train import trained_model
 
 
-def show(run_sets: list[RunSet], trials: int) -> None:
+def show(run_sets: Sequence[RunSet], trials: int) -> None:
     """Print the runs of each config, and the device time of those that are missing.
 
     If any is missing, `trials` tuning trials, each as long as a run, are counted, too.
     """
-    table = Table("config", "runs", "finished", "ms a step", "s a run", "device time", box=None)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    total = 0.0
+    rows, total = [], 0.0
     for run_set in run_sets:
         count, missing = len(run_set.folders), len(run_set.missing())
         step, run = seconds(run_set.experiment)
         needed = run * (missing + (trials if missing else 0))
         total += needed
         sizes = [f"{count:,}", f"{count - missing:,}", f"{step * 1e3:.1f}", f"{run:.0f}", duration(needed)]
-        table.add_row(run_set.experiment.config.name, *sizes)
-    table.add_section()
-    table.add_row("all", "", "", "", "", duration(total), style="bold")
-    console.print(table)
+        rows.append([run_set.experiment.config.name, *sizes])
+    rows.append(["all", "", "", "", "", duration(total)])
+    print_table(Table("", ["config", "runs", "finished", "ms a step", "s a run", "device time"], rows))
     say(f"device time on {cores_of(hardware(), cores())}; no run was trained or written")
 
 
@@ -43,8 +39,7 @@ def seconds(experiment: Experiment) -> tuple[float, float]:
     evaluate(config.data, model, data.validation)  # compiles
     start = time.perf_counter()
     evaluate(config.data, model, data.validation)
-    evaluation = time.perf_counter() - start
-    step = stop.seconds / stop.steps
-    tested = evaluation * len(data.test.labels) / len(data.validation.labels)
+    evaluation, step = time.perf_counter() - start, stop.seconds / stop.steps
     evaluations = min(COMPARED.evaluations * config.training.epochs, COMPARED.max_evaluations or math.inf)
-    return step, experiment.spec.steps * step + evaluations * evaluation + tested
+    evaluations += len(data.test.labels) / len(data.validation.labels)  # one of the test images
+    return step, experiment.spec.steps * step + evaluations * evaluation

@@ -1,22 +1,15 @@
 """Groups finished runs by config, wherever they were trained, and says how configs differ."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 from experiments import cli
 from experiments.training.folder import Finished
-from experiments.training.record import NOT_DECISIVE, differences, identify_record, unequal_fields
+from experiments.training.record import differences, identify_record, unequal_fields
 from mnistsum.config import Config, Role, as_dict, fields_with
 from mnistsum.errors import InputError
 
 ARCHITECTURE = fields_with(Role.STRUCTURE, Role.SIZE)
-
-
-class GroupKey(NamedTuple):
-    """What the runs of a group have in common."""
-
-    config: Config  # without seed and devices
-    record: str  # digest of everything else that affects the result, and the number of cores
 
 
 def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[str]]:
@@ -32,17 +25,16 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
         if run.run["data"] != runs[0].run["data"]:
             raise InputError(f"{run.folder}: not trained and tested on the data of {runs[0].folder}")
     groups = group_by_key(runs)
-    common = set.intersection(*map(set, groups.values()))
+    common = sorted(set.intersection(*map(set, groups.values())))
     if len(groups) < 2 or len(common) < 2:
-        found = "; ".join(f"{name} of seeds {_listed(seeds)}" for name, seeds in groups.items())
+        found = "; ".join(f"{name} of seeds {', '.join(map(str, sorted(seeds)))}" for name, seeds in groups.items())
         raise InputError(f"compare: expected two configs or more with two seeds or more in common, found {found}")
-    grouped = {name: [by_seed[seed] for seed in sorted(common)] for name, by_seed in groups.items()}
-    notes = [
-        f"{name}: left out seeds that not every config has: {_listed(by_seed.keys() - common)}"
-        for name, by_seed in groups.items()
-        if by_seed.keys() - common
-    ]
-    shown = [run.run for by_seed in grouped.values() for run in by_seed]
+    grouped = {name: [by_seed[seed] for seed in common] for name, by_seed in groups.items()}
+    notes = []
+    for name, by_seed in groups.items():
+        if others := sorted(by_seed.keys() - common):
+            notes.append(f"{name}: left out seeds that not every config has: {', '.join(map(str, others))}")
+    shown = [run.run for group in grouped.values() for run in group]
     if changed := dict.fromkeys(line for run in shown for line in differences(shown[0], run)):
         notes.append(f"the runs differ in code, versions or settings: {'; '.join(changed)}")
     return grouped, notes
@@ -54,18 +46,19 @@ def group_by_key(runs: list[Finished]) -> dict[str, dict[int, Finished]]:
     Raises:
         InputError: if a run is untested, or two runs of a group have the same seed.
     """
-    groups: dict[GroupKey, dict[int, Finished]] = {}
+    groups: dict[tuple, dict[int, Finished]] = {}
     for run in runs:
         if "test" not in run.summary:
             raise InputError(
                 f"{run.folder}: an untested run, such as that of a search; expected runs of `run` or `compare`"
             )
         config = dataclasses.replace(run.config, seed=0, devices="all")
-        key = GroupKey(config, f"{identify_record(run.run)[:6]} on {run.run['cores']} cores")
-        other = groups.setdefault(key, {}).setdefault(run.config.seed, run)
+        record = f"{identify_record(run.run)[:6]} on {run.run['cores']} cores"
+        other = groups.setdefault((config, record), {}).setdefault(run.config.seed, run)
         if other is not run:
             raise InputError(f"{run.folder}: the same config and seed as {other.folder}; give one of them")
-    return dict(zip(_names(list(groups)), groups.values(), strict=True))
+    fields = [as_dict(config) | {"record": record} for config, record in groups]
+    return {_name(each, fields): by_seed for each, by_seed in zip(fields, groups.values(), strict=True)}
 
 
 def differing_fields(configs: dict[str, Config]) -> list[str]:
@@ -81,23 +74,8 @@ def differing_fields(configs: dict[str, Config]) -> list[str]:
     return notes
 
 
-def _names(keys: list[GroupKey]) -> list[str]:
-    """Return a name for each group: the config's, plus the fields that distinguish it from groups of that name."""
-    group_names = []
-    for key in keys:
-        alike = [_fields(other) for other in keys if other.config.name == key.config.name]
-        apart = [
-            f"{cli.short_name(name)}={value}"
-            for name, value in _fields(key).items()
-            if name not in NOT_DECISIVE and any(other[name] != value for other in alike)
-        ]
-        group_names.append("+".join([key.config.name, *apart]))
-    return group_names
-
-
-def _fields(key: GroupKey) -> dict[str, Any]:
-    return as_dict(key.config) | {"record": key.record}
-
-
-def _listed(seeds: Any) -> str:
-    return ", ".join(map(str, sorted(seeds)))
+def _name(fields: dict[str, Any], groups: list[dict[str, Any]]) -> str:
+    """Return a group's name: the config's, plus the fields that distinguish it from other groups of that name."""
+    alike = [other for other in groups if other["name"] == fields["name"]]
+    apart = [key for key, value in fields.items() if any(other[key] != value for other in alike)]
+    return "+".join([fields["name"], *(f"{cli.short_name(key)}={fields[key]}" for key in apart)])

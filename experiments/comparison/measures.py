@@ -1,7 +1,6 @@
 """The measures of the runs that are compared, and the verdicts that follow."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,15 +10,13 @@ import numpy as np
 from experiments.training.fit import LEARNED, WATCH_IMAGES, evaluated_split
 from experiments.training.folder import OUTPUTS, Finished, judged_accuracy
 from experiments.training.record import machine
-from mnistsum.errors import InputError
 from mnistsum.evaluation import SCORES, Score
 from mnistsum.file_io import read_json
 from mnistsum.objective import held_out_cells, trained_outputs
-from mnistsum.statistics import difference, interval
+from mnistsum.statistics import Difference, difference, interval
 
 OUTCOMES = "outcomes.npz"  # beside comparison.json
 GOOD = 0.988  # for both accuracies on validation images
-MAX_SPREAD = 0.01  # a larger difference between the accuracies of a config's seeds raises a warning
 
 
 class Measure(NamedTuple):
@@ -28,7 +25,7 @@ class Measure(NamedTuple):
     title: str  # of its column
     form: str  # "%" for a share, else a format specification
     meaning: str  # empty if the title says it
-    compute: Callable[[Finished, np.ndarray], float | None]  # from a run and the test labels; None: not applicable
+    compute: Callable[[Finished, Any], float | None]  # from a run and the test labels; None: not applicable
 
 
 def score_measures(program: str) -> dict[str, Measure]:
@@ -42,10 +39,10 @@ def _score_measure(name: str, score: Score) -> Measure:
     return Measure(title, form, score.explanation, lambda run, _: run.summary["test"].get(name, score.missing))
 
 
-def _share(run: Finished, labels: np.ndarray, digit_right: bool, sum_right: bool) -> float:
-    """Return the share of pairs of image and number whose digit and sum are right or wrong as given."""
-    digit, total = right_answers(run, labels)
-    return float(((digit[:, None] == digit_right) & (total == sum_right)).mean())
+def _adder_wrong(run: Finished, labels: np.ndarray) -> float:
+    """Return the share of pairs of image and number whose sum is wrong, although the digit is right."""
+    is_wrong = run.predictions["sum"] != labels[:, None] + np.arange(10)
+    return float(is_wrong[run.predictions["digit"] == labels].sum() / is_wrong.size)
 
 
 def _renamed(run: Finished, labels: np.ndarray) -> float | None:
@@ -60,10 +57,18 @@ def _mean_of_cells(run: Finished, _: object, held_out: bool) -> float | None:
     return float(np.nanmean(cells[which == held_out])) if which.any() else None
 
 
+def _validated(run: Finished, _: object, output: str) -> float | None:
+    """Return the accuracy on validation images of an output that is trained."""
+    is_trained = output in trained_outputs(run.config.objective)
+    return judged_accuracy(run.summary["validation"], output) if is_trained else None
+
+
 def _seconds_to_good(run: Finished, _: object) -> float | None:
     split = evaluated_split(run.config)
-    worst = ((min(judged_accuracy(line[split], output) for output in OUTPUTS), line) for line in run.lines)
-    return next((line["clock"]["train_seconds"] for accuracy, line in worst if accuracy >= GOOD), None)
+    for line in run.lines:
+        if min(judged_accuracy(line[split], output) for output in OUTPUTS) >= GOOD:
+            return line["clock"]["train_seconds"]
+    return None
 
 
 def _adder_lag(run: Finished, _: object) -> float | None:
@@ -73,30 +78,34 @@ def _adder_lag(run: Finished, _: object) -> float | None:
 
 # To add a measure to the tables, add an entry. An evaluation's own scores are in SCORES.
 ACCURACY = score_measures("compare")
+VALIDATED_ACCURACY = {
+    output: Measure(f"{output}, %", "%", "", partial(_validated, output=output)) for output in OUTPUTS
+}
 ERRORS: dict[str, Measure] = {
-    "digit_misread": Measure(
-        "digit misread", "%", "wrong sums of misread digits", partial(_share, digit_right=False, sum_right=False)
-    ),
     "adder_wrong": Measure(
-        "adder wrong", "%", "wrong sums of correct digits", partial(_share, digit_right=True, sum_right=False)
-    ),
-    "right_by_luck": Measure(
-        "right by luck", "%", "right sums of misread digits", partial(_share, digit_right=False, sum_right=True)
+        "adder wrong, %", "%", "wrong sums of correct digits, as a share of all pairs", _adder_wrong
     ),
     "digit_accuracy_renamed": Measure(
-        "digit, renamed", "%", "digits after the best renaming, which is fitted on validation images", _renamed
+        "digit, renamed, %", "%", "digits after the best renaming, which is fitted on validation images", _renamed
     ),
     "sum_accuracy_trained_cells": Measure(
-        "trained pairs",
+        "trained pairs, %",
         "%",
         "sums of the pairs of digit and number that are trained",
         partial(_mean_of_cells, held_out=False),
     ),
     "sum_accuracy_held_out": Measure(
-        "held-out pairs",
+        "held-out pairs, %",
         "%",
         "sums of the pairs of digit and number that are held out",
         partial(_mean_of_cells, held_out=True),
+    ),
+    "adder_lag": Measure(
+        "adder lag, steps",
+        ",.0f",
+        f"steps between the digit accuracy and the sum accuracy reaching {100 * LEARNED:.0f} % on {WATCH_IMAGES:,} "
+        "validation images; experiments.run does not measure it (-)",
+        _adder_lag,
     ),
 }
 COSTS: dict[str, Measure] = {
@@ -112,49 +121,56 @@ COSTS: dict[str, Measure] = {
         f"training time until both accuracies on validation images reached {100 * GOOD:.1f} %",
         _seconds_to_good,
     ),
-    "images_per_second": Measure(
-        "images/s",
-        ",.0f",
-        "",
-        lambda run, _: run.summary["steps"] * run.config.training.batch_size / run.summary["train_seconds"],
-    ),
 }
-LEARNING: dict[str, Measure] = {
-    "adder_lag": Measure(
-        "adder lag, steps",
-        ",.0f",
-        f"steps between the digit accuracy and the sum accuracy reaching {100 * LEARNED:.0f} % on {WATCH_IMAGES:,} "
-        "validation images; experiments.run does not measure it (-)",
-        _adder_lag,
-    ),
-}
-TABLES = (ACCURACY, ERRORS, COSTS, LEARNING)
+
+
+def measure_rows(
+    runs: dict[str, list[Finished]], measures: dict[str, Measure], labels: np.ndarray | None = None
+) -> list[dict[str, Any]]:
+    """Return a row for each config: how its runs were made, and the spread of each measure over them.
+
+    Args:
+        runs: of each config, by displayed name. All numbers include failed runs.
+        measures: what to show.
+        labels: of the test images, if a measure needs them.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, group in runs.items():
+        row = {
+            "config": name,
+            **{key: group[0].run[key] for key in ("parameters", "multiply_adds", "command", "commit", "versions")},
+            "n": len(group),
+            "seeds": [run.config.seed for run in group],
+            "failed": [f"seed {run.config.seed}: {run.summary['failure']}" for run in group if run.summary["failure"]],
+            "timed_on": "; ".join(sorted({f"{machine(run.run)}, {run.summary['mode']}" for run in group})),
+            **{key: spread([each.compute(run, labels) for run in group]) for key, each in measures.items()},
+        }
+        rows.append(row)
+        row["not_compared"] = ";" in row["timed_on"] or row["timed_on"] != rows[0]["timed_on"]
+    return rows
 
 
 def summarize_runs(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, Any]:
-    """Return everything that the files and the page of a comparison show. All numbers include failed runs.
+    """Return everything that the files and the page of a comparison show.
 
     Args:
         runs: of each config, by displayed name and ordered by seed. All configs have the same seeds.
         labels: the labels of the test images.
     """
-    rows = [_row(name, config_runs, labels) for name, config_runs in runs.items()]
-    configs = [config_runs[0].config for config_runs in runs.values()]
+    rows, right = measure_rows(runs, ACCURACY | ERRORS | COSTS, labels), outcomes(runs, labels)
+    configs = [group[0].config for group in runs.values()]
     drawn = configs[0].data.train_images  # drawn by the seed: configs with equal numbers share their images
-    for row, config in zip(rows, configs, strict=True):
-        row["paired_by_seed"] = config.data.train_images == drawn != 0
-        row["not_compared"] = _obstacle(row, rows[0])
-    right = outcomes(runs, labels)
+    for row, config, group in zip(rows, configs, runs.values(), strict=True):
+        row |= {"paired_by_seed": config.data.train_images == drawn != 0, "curve": _band(group)}
     for row, found in zip(rows[1:], contrasts(rows, right), strict=True):
         row["against_first"] = found
-    for row, names in zip(rows, _better_sums(list(runs), right["sum"]), strict=True):
-        row["better_sums_than"] = names
+    for row, beaten in zip(rows, beaten_in_sums(rows, right), strict=True):
+        row["better_sums_than"] = beaten
     return {
         "dataset": configs[0].data.name,
         "images": len(labels),
         "evaluated": evaluated_split(configs[0]),  # the split that curves and times refer to
         "rows": rows,
-        "alarms": [*same_weights(runs), *_seeds_far_apart(runs)],
     }
 
 
@@ -163,30 +179,43 @@ def outcomes(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, n
 
     Images are sorted by label, `np.argsort(labels, kind="stable")`, because that compresses best.
     """
-    answers = [zip(*(right_answers(run, labels) for run in config_runs), strict=True) for config_runs in runs.values()]
-    digit, total = zip(*answers, strict=True)
     order = np.argsort(labels, kind="stable")
-    return {"digit": np.array(digit).take(order, 2), "sum": np.array(total).take(order, 2)}
+    answers = {
+        name: np.array([[run.predictions[name][order] for run in group] for group in runs.values()]) for name in OUTPUTS
+    }
+    sums = labels[order][:, None] + np.arange(10)
+    return {"digit": answers["digit"] == labels[order], "sum": answers["sum"] == sums}
 
 
 def contrasts(rows: list[dict[str, Any]], right: dict[str, np.ndarray]) -> list[dict[str, dict[str, Any]]]:
     """Return for each config after the first how each of its outputs differs from the first's, given `outcomes`."""
-    shares = {"digit": right["digit"].astype(np.float32), "sum": right["sum"].mean(3, dtype=np.float32)}
-    count, found = (len(rows) - 1) * len(OUTPUTS), []
-    for i, row in enumerate(rows[1:], 1):
-        failures, paired = len(rows[0]["failed"]) + len(row["failed"]), row["paired_by_seed"]
-        differences = {name: difference(share[0], share[i], count, failures, paired) for name, share in shares.items()}
-        found.append({name: each._asdict() for name, each in differences.items()})
-    return found
-
-
-def _better_sums(names: list[str], right: np.ndarray) -> list[list[str]]:
-    """Return for each config the names of those than which its sums are better, given whether each sum is right."""
-    shares, count = right.mean(3, dtype=np.float32), (len(names) - 1) * len(OUTPUTS)
+    shares, count = {"digit": right["digit"], "sum": _sums(right)}, (len(rows) - 1) * len(OUTPUTS)
     return [
-        [name for j, name in enumerate(names) if j != i and difference(shares[j], share, count).verdict == "better"]
-        for i, share in enumerate(shares)
+        {name: _contrast(rows, share, 0, i, count)._asdict() for name, share in shares.items()}
+        for i in range(1, len(rows))
     ]
+
+
+def beaten_in_sums(rows: list[dict[str, Any]], right: dict[str, np.ndarray]) -> list[list[str]]:
+    """Return for each config the names of those whose sum accuracy is lower; the verdicts on all pairs hold jointly."""
+    share, count = _sums(right), len(rows) * (len(rows) - 1) // 2
+
+    def is_better(i: int, j: int) -> bool:
+        return i != j and _contrast(rows, share, j, i, count).verdict == "better"
+
+    return [[other["config"] for j, other in enumerate(rows) if is_better(i, j)] for i in range(len(rows))]
+
+
+def _sums(right: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the share of right sums of each image, [configs, seeds, images]."""
+    return right["sum"].mean(3, dtype=np.float32)
+
+
+def _contrast(rows: list[dict[str, Any]], shares: np.ndarray, i: int, j: int, count: int) -> Difference:
+    """Return how config j differs from config i, as one of `count` contrasts."""
+    failures = len(rows[i]["failed"]) + len(rows[j]["failed"])
+    is_paired = rows[i]["paired_by_seed"] and rows[j]["paired_by_seed"]
+    return difference(shares[i], shares[j], count, failures, is_paired)
 
 
 def recompute(folder: Path) -> list[dict[str, dict[str, Any]]]:
@@ -198,78 +227,26 @@ def recompute(folder: Path) -> list[dict[str, dict[str, Any]]]:
         return contrasts(read_json(folder / "comparison.json")["rows"], right)
 
 
-def right_answers(run: Finished, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return whether each digit [n] and each sum [n, 10] of a run is right."""
-    sums = labels[:, None] + np.arange(10)
-    if run.predictions["sum"].shape != sums.shape:
-        raise InputError(f"{run.folder}: expected predictions of {len(labels):,} test images")
-    return run.predictions["digit"] == labels, run.predictions["sum"] == sums
-
-
-def spread(values: list[float | None]) -> dict[str, Any]:
+def spread(values: Sequence[float | None]) -> dict[str, Any]:
     """Return mean, standard deviation and 95 % interval over the seeds that have a value."""
     known = [value for value in values if value is not None]
-    found = dict.fromkeys(("mean", "sd", "low", "high")) | {"reached": len(known), "of": len(values), "values": values}
+    found: dict[str, Any] = dict.fromkeys(("mean", "sd", "low", "high")) | {"values": values}
     if known:
-        mean, low, high = interval(np.array(known, float))
-        found |= {"mean": mean, "low": None if math.isinf(low) else low, "high": None if math.isinf(high) else high}
+        found["mean"] = float(np.mean(known))
     if len(known) > 1:
-        found["sd"] = float(np.std(known, ddof=1))
+        _, low, high = interval(np.array(known, float))
+        found |= {"sd": float(np.std(known, ddof=1)), "low": low, "high": high}
     return found
 
 
-def _row(name: str, runs: list[Finished], labels: np.ndarray) -> dict[str, Any]:
-    """Return a config's row: its runs, and their measures over seeds."""
-    return {
-        "config": name,
-        "parameters": runs[0].run["parameters"],
-        "multiply_adds": runs[0].run["multiply_adds"],
-        "n": len(runs),
-        "seeds": [run.config.seed for run in runs],
-        "failed": [f"seed {run.config.seed}: {run.summary['failure']}" for run in runs if run.summary["failure"]],
-        "machine": "; ".join(sorted({machine(run.run) for run in runs})),
-        "mode": "; ".join(sorted({run.summary["mode"] for run in runs})),
-        **{
-            key: spread([each.compute(run, labels) for run in runs])
-            for measures in TABLES
-            for key, each in measures.items()
-        },
-        "curve": _band(runs),
-    }
-
-
-def _obstacle(row: dict[str, Any], first: dict[str, Any]) -> str | None:
-    """Return why the training times of a config and of the first cannot be compared; None if they can."""
-    for condition in ("machine", "mode"):
-        if ";" in row[condition]:
-            return f"mixed {condition}s"
-        if row[condition] != first[condition]:
-            return f"other {condition}"
-    return None
-
-
 def same_weights(runs: dict[str, list[Finished]]) -> list[str]:
-    """Return a line for each run that ended with the weights of another, as if the network ignored an override."""
-    owners: dict[str, str] = {}
-    lines = []
+    """Return a line for all configs whose runs ended with equal weights, as if the network ignored an override."""
+    names: dict[str, list[str]] = {}
     for name, config_runs in runs.items():
         for run in config_runs:
-            this = f"{name}, seed {run.config.seed}"
-            if (other := owners.setdefault(run.summary["weights"], this)) != this:
-                lines.append(f"{this}: ended with the weights of {other}, bit for bit")
-    return lines
-
-
-def _seeds_far_apart(runs: dict[str, list[Finished]]) -> list[str]:
-    """Return a line for each trained output whose accuracy varies suspiciously between the seeds of a config."""
-    lines = []
-    for name, config_runs in runs.items():
-        for output in trained_outputs(config_runs[0].config.objective):
-            values = [run.summary["test"][f"{output}_accuracy"] for run in config_runs]
-            if max(values) - min(values) > MAX_SPREAD:
-                apart = f"{min(values):.2%} to {max(values):.2%}"
-                lines.append(f"{name}: {output} accuracy differs by more than a point between seeds: {apart}")
-    return lines
+            names.setdefault(run.summary["weights"], []).append(name)
+    alike = dict.fromkeys(", ".join(dict.fromkeys(each)) for each in names.values() if len(each) > 1)
+    return [f"{each}: several runs ended with the same weights, bit for bit" for each in alike]
 
 
 def _band(runs: list[Finished]) -> dict[str, list[float]]:

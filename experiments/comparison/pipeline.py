@@ -1,37 +1,30 @@
 """A comparison from its options to its page: trains missing runs, summarizes all, writes the results."""
 
-import hashlib
 import importlib.util
 import json
-import re
 from argparse import Namespace
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.comparison import contestants, dry_run, plots, tables, tuning
-from experiments.comparison.contestants import Contestant
+from experiments.comparison import dry_run, plots, tables, tuning
+from experiments.comparison.contestants import check_configs, fit_run_sets, prepare_run_sets
 from experiments.comparison.grouping import differing_fields, group_runs
 from experiments.comparison.measures import OUTCOMES, outcomes, summarize_runs
-from experiments.report import console, pages
+from experiments.report import pages
 from experiments.report.figures import write_png
+from experiments.training.fit import COMPARED
 from experiments.training.folder import OUTPUTS, Finished, read_finished, write_arrays
-from experiments.training.record import check_own, differences, prepare
-from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import say
-from mnistsum.config import Config, to_json
+from mnistsum.config import Config
 from mnistsum.data import digest, load
 from mnistsum.errors import InputError
 from mnistsum.file_io import make_folder, write_json, write_whole
-from mnistsum.models import abstract_model
 from mnistsum.registry import load_file
 from mnistsum.statistics import ERROR, detectable
 from mnistsum.types import Data
-
-MAX_NAME = 80  # maximum characters of the configs' names in a folder's name
 
 
 def compare_configs(options: Namespace, configs: list[Config], command: str) -> None:
@@ -39,91 +32,65 @@ def compare_configs(options: Namespace, configs: list[Config], command: str) -> 
 
     Args:
         options: of the command line.
-        configs: the configs to compare, in the order of `options.configs`.
+        configs: the configs to compare.
         command: the command line, which the results name.
     """
-    contestants.check_configs(configs)
+    check_configs(configs)
     if options.submit and importlib.util.find_spec("submitit") is None:
         raise InputError("--submit: needs submitit; install this project with the extra `slurm`")
-    set_up_compiler()
-    compared = contestants.prepare_contestants(configs, options.tune, options.output, command)
-    data = compared[0].experiment.data
-    for config in configs:
-        for line in check_own(config):
-            say(line)
-    seeds = range(options.seeds)
-    contrasts = (len(configs) - 1) * len(OUTPUTS)
-    points = 100 * detectable(len(seeds), contrasts, len(data.test.labels))
+    run_sets = prepare_run_sets(options, configs, command)
+    data = run_sets[0].experiment.data
+    points = 100 * detectable(options.seeds, (len(configs) - 1) * len(OUTPUTS), len(data.test.labels))
     say(
-        f"With {len(seeds)} seeds, a true difference of {points:.2f} points is detected 80 % of the time (at "
+        f"With {options.seeds} seeds, a true difference of {points:.2f} points is detected 80 % of the time (at "
         f"{100 * ERROR:g} % misread digits)."
     )
     if options.dry_run:
-        dry_run.show([each.runs(seeds) for each in compared], tuning.MIN_TRIALS if options.tune else 0)
+        dry_run.show(run_sets, tuning.MIN_TRIALS if options.tune else 0)
         return
-    _train(options, compared, seeds)
-    prepared = {each.experiment.config.name: each.experiment.config for each in compared}  # before tuning
-    results = dict(zip(prepared, contestants.read_contestants(compared, seeds), strict=True))
-    tuned = {name: trials for name, (_, trials) in results.items() if trials is not None}
-    notes = differing_fields(prepared)
-    runs = {name: finished for name, (finished, _) in results.items()}
-    _report(options.output, runs, data, {"tuned": tuned, "notes": notes, "command": command})
+    try:
+        if options.submit:
+            from experiments.comparison.jobs import train_in_jobs  # needs the extra `slurm`
+
+            train_in_jobs(options, run_sets)
+        runs, tuned = fit_run_sets(options, run_sets, COMPARED)
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on with the runs that are not finished; submitted jobs go on")
+        raise
+    prepared = {run_set.experiment.config.name: run_set.experiment.config for run_set in run_sets}  # before tuning
+    about = tables.describe(runs, command, differing_fields(prepared))
+    _report(options.output, runs, data, about | {"tuned": tuned})
 
 
-def compare_finished(folders: Sequence[Path], own: Sequence[str], output: Path, command: str) -> None:
-    """Report finished runs, grouped by config; the user's files only define networks."""
+def compare_finished(folders: Sequence[Path], own: Sequence[Path], output: Path, command: str) -> None:
+    """Report finished runs, grouped by config; the user's own files only define networks."""
     for file in own:
         load_file(file)
     runs, notes = group_runs([read_finished(folder) for folder in folders])
-    first = next(iter(runs.values()))[0]
     configs = {name: config_runs[0].config for name, config_runs in runs.items()}
+    first = next(iter(runs.values()))[0]
     data = load(first.config.data)
-    for name, config in configs.items():
-        abstract_model(config.model)  # a network of the user's own, whose file is missing, is refused
-        lines = check_own(config)
-        if lines:
-            record = prepare(config, command, data).record
-            if changed := differences(runs[name][0].run | {"data": record["data"]}, record):
-                notes.append(f"{name}: checked as it is now, which is not as it was trained: {'; '.join(changed)}")
-        for line in lines:
-            say(line)
     if digest(data.test) != first.run["data"]["test"]:
         raise InputError(f"{first.folder}: tested on other images than {first.config.data.name} now holds")
-    notes += differing_fields(configs)
-    _report(output, runs, data, {"tuned": {}, "notes": notes, "command": command})
-
-
-def _train(options: Namespace, compared: list[Contestant], seeds: Sequence[int]) -> None:
-    """Train the missing runs here, or in jobs."""
-    with console.runs_progress() as bar:
-        update_progress = partial(bar.update, bar.add_task("", total=len(compared) * len(seeds)))
-        try:
-            if options.submit is None:
-                contestants.fit_contestants(compared, seeds, options.workers, update_progress)
-            else:
-                from experiments.comparison.jobs import train_in_jobs  # needs the extra `slurm`
-
-                train_in_jobs(options, compared, seeds, update_progress)
-        except KeyboardInterrupt:
-            say("stopped; the same command goes on with the runs that are not finished; submitted jobs go on")
-            raise
+    _report(output, runs, data, tables.describe(runs, command, notes + differing_fields(configs)))
 
 
 def _report(output: Path, runs: dict[str, list[Finished]], data: Data, about: dict[str, Any]) -> None:
     """Print a report of the runs and write it to a folder named after the configs, replacing an older report."""
-    made_with = pages.made_with([run.run for config_runs in runs.values() for run in config_runs])
-    labels, configs = np.asarray(data.test.labels), {name: config_runs[0].config for name, config_runs in runs.items()}
-    about = about | {"made_with": made_with, "configs": pages.describe_configs(configs)}
-    summary = summarize_runs(runs, labels) | about
-    tables.print_tables(summary)
-    content = "".join(map(to_json, configs.values()))
-    names = re.sub(r"[^\w.+=-]", "_", "-".join(runs))[:MAX_NAME].lstrip(".")
-    folder = output / f"{names}-{hashlib.sha256(content.encode()).hexdigest()[:6]}"
+    labels = np.asarray(data.test.labels)
+    configs = pages.describe_configs({name: group[0].config for name, group in runs.items()})
+    summary = summarize_runs(runs, labels) | about | {"configs": configs}
+    shown = tables.summary_tables(summary)
+    for table in shown:
+        tables.print_table(table)
+    for note in tables.notes(summary):
+        say(note)
+    folder = output / tables.report_name(runs)
     make_folder(folder)
     finite = json.loads(json.dumps(summary), parse_constant=lambda _: None)  # JSON has no NaN
     write_arrays(folder / OUTCOMES, outcomes(runs, labels))
     write_json(folder / "comparison.json", finite)
-    write_whole(folder / "comparison.md", tables.in_markdown(summary))
+    write_whole(folder / "comparison.md", tables.in_markdown(summary, shown))
     write_whole(folder / "comparison.html", page(summary))
     write_png([plots.intervals(summary)], folder / "comparison.png", dpi=150)
     say(f"all of it in {folder / 'comparison.html'}")

@@ -1,15 +1,19 @@
 """A comparison's tables and notes, for the terminal, Markdown and the page."""
 
+import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from rich.markup import escape
 from rich.table import Table as Grid
 
-from experiments.comparison.measures import ACCURACY, COSTS, ERRORS, LEARNING, Measure
-from experiments.training.fit import FAILED
-from experiments.training.folder import OUTPUTS
-from mnistsum.app.console import console, say
+from experiments.comparison.measures import ACCURACY, COSTS, ERRORS, Measure, same_weights
+from experiments.report import pages
+from experiments.training.folder import OUTPUTS, Finished
+from mnistsum.app.console import console
+from mnistsum.config import to_json
+
+MAX_NAME = 80  # maximum characters of the configs' names in the name of a report
 
 
 class Table(NamedTuple):
@@ -17,14 +21,23 @@ class Table(NamedTuple):
 
     title: str
     header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: list[list[str]]
     meaning: str = ""  # of its columns
     texts: Sequence[int] = (0,)  # the columns that hold text
 
 
 def summary_tables(summary: dict[str, Any]) -> list[Table]:
     """Return the tables of a comparison."""
-    return [_verdicts(summary), _accuracy(summary), _costs(summary), _errors(summary), *_tuning(summary)]
+    rows, over_seeds = summary["rows"], "Mean ± standard deviation over seeds, with those that failed."
+    errors = {key: each for key, each in ERRORS.items() if any(row[key]["mean"] is not None for row in rows)}
+    times = f"{_conditions(rows)}. Multiply-adds are for one image and one number."
+    return [
+        _verdicts(rows),
+        measure_table(f"On the test set, {rows[0]['n']} seeds", rows, ACCURACY, over_seeds),
+        measure_table("Cost", rows, COSTS, times, ("parameters", "multiply_adds")),
+        measure_table("Where sums go wrong", rows, errors, over_seeds),
+        *_tuning(summary["tuned"]),
+    ]
 
 
 def notes(summary: dict[str, Any]) -> list[str]:
@@ -33,43 +46,43 @@ def notes(summary: dict[str, Any]) -> list[str]:
     return [
         *(f"Warning: {alarm}" for alarm in summary["alarms"]),
         *(f"Failed, but included: {row['config']}: {'; '.join(row['failed'])}" for row in rows if row["failed"]),
-        *(
-            f"{name}: tuning stopped at its limit; a better rate may lie beyond"
-            for name, how in tuned
-            if how["at_the_edge"]
-        ),
+        *(f"{name}: {how['note']}" for name, how in tuned if how["note"]),
         *summary["notes"],
         _conditions(rows),
     ]
 
 
-def print_tables(summary: dict[str, Any]) -> None:
-    """Print the tables."""
-    for table in summary_tables(summary):
-        style = {"title_justify": "left", "title_style": "bold", "box": None, "header_style": "bold"}
-        grid = Grid(title=escape(table.title), pad_edge=False, **style)
-        for i, title in enumerate(table.header):
-            width = max(
-                map(len, [*title.split(), *(row[i] for row in table.rows)])
-            )  # of the title, it keeps words whole
-            justify = "left" if i in table.texts else "right"
-            grid.add_column(escape(title), justify=justify, overflow="fold", max_width=width)
-        for row in table.rows:
-            grid.add_row(*map(escape, row))
-        console.print(grid)
-        say("")
-    for note in notes(summary):
-        say(note)
+def print_table(table: Table) -> None:
+    """Print a table and an empty line."""
+    style = {"box": None, "pad_edge": False, "header_style": "bold", "title_style": "bold", "title_justify": "left"}
+    grid = Grid(title=table.title, **style)
+    for i, title in enumerate(table.header):
+        grid.add_column(title, justify="left" if i in table.texts else "right", overflow="fold")
+    for row in table.rows:
+        grid.add_row(*row)
+    console.print(grid, "")
 
 
-def in_markdown(summary: dict[str, Any]) -> str:
-    """Return the tables and the notes as Markdown, and how the runs were made."""
+def report_name(runs: dict[str, list[Finished]]) -> str:
+    """Return the name of a report's files: those of the configs, and a digest of their content."""
+    configs = "".join(to_json(group[0].config) for group in runs.values())
+    names = re.sub(r"[^\w.+=-]", "_", "-".join(runs))[:MAX_NAME].lstrip(".")
+    return f"{names}-{hashlib.sha256(configs.encode()).hexdigest()[:6]}"
+
+
+def describe(runs: dict[str, list[Finished]], command: str, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what a summary of runs holds besides its rows: how it was made, and what a reader must know."""
+    made_with = pages.made_with([run.run for group in runs.values() for run in group])
+    return {"command": command, "made_with": made_with, "alarms": same_weights(runs), "notes": notes, "tuned": {}}
+
+
+def in_markdown(summary: dict[str, Any], tables: Sequence[Table]) -> str:
+    """Return tables and the notes on them as Markdown, and how the runs were made."""
     made_with = ", ".join(f"{name} {value}" for name, value in summary["made_with"].items())
     title = " / ".join(row["config"] for row in summary["rows"])
     parts = [f"# {title}", f"`{summary['command']}`", f"Trained with {made_with}."]
-    for table in summary_tables(summary):
-        parts += [f"## {table.title}", markdown(table.header, table.rows, table.texts)]
-        parts += [table.meaning] if table.meaning else []
+    for table in tables:
+        parts += [f"## {table.title}", markdown(table.header, table.rows, table.texts), table.meaning]
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes(summary))]) + "\n"
 
 
@@ -92,27 +105,32 @@ def format_spread(spread: dict[str, Any], form: str) -> str:
         text = f"{100 * spread['mean']:.2f}{sd}"
     else:
         text = f"{spread['mean']:{form}}"
-    return text if spread["reached"] == spread["of"] else f"{text} ({spread['reached']} of {spread['of']})"
+    known = sum(value is not None for value in spread["values"])
+    return text if known == len(spread["values"]) else f"{text} ({known} of {len(spread['values'])})"
 
 
-def points(contrast: dict[str, Any]) -> str:
-    """Return a difference in percentage points, with its interval."""
-    return f"{100 * contrast['mean']:+.2f} [{100 * contrast['low']:+.2f}, {100 * contrast['high']:+.2f}]"
+def measure_table(
+    title: str, rows: list[dict[str, Any]], measures: dict[str, Measure], meaning: str, sizes: Sequence[str] = ()
+) -> Table:
+    """Return a table of the measures of configs, each a spread over seeds, and of the sizes of their networks."""
+    header = ["config", *(size.replace("_", "-") for size in sizes), *(each.title for each in measures.values())]
+    cells = []
+    for row in rows:
+        own = [row["config"], *(f"{row[size]:,}" for size in sizes)]
+        for key, each in measures.items():
+            is_apart = key in COSTS and row["not_compared"]
+            own.append("other machine or mode" if is_apart else format_spread(row[key], each.form))
+        cells.append(own)
+    explained = [f"“{each.title}”: {each.meaning}." for each in measures.values() if each.meaning]
+    return Table(title, header, cells, " ".join([meaning, *explained]))
 
 
-def _cells(row: dict[str, Any], measures: dict[str, Measure]) -> list[str]:
-    return [format_spread(row[key], measure.form) for key, measure in measures.items()]
-
-
-def _explain(measures: dict[str, Measure]) -> str:
-    """Return the meanings of columns as sentences."""
-    return " ".join(f"“{each.title}”: {each.meaning}." for each in measures.values() if each.meaning)
-
-
-def _verdicts(summary: dict[str, Any]) -> Table:
-    first, *others = summary["rows"]
-    contrasts = [(row["config"], output, row["against_first"][output]) for row in others for output in OUTPUTS]
-    rows = [[name, output, each["verdict"], points(each)] for name, output, each in contrasts]
+def _verdicts(configs: list[dict[str, Any]]) -> Table:
+    rows = []
+    for row in configs[1:]:
+        for output, found in row["against_first"].items():
+            mean, low, high = (f"{100 * found[name]:+.2f}" for name in ("mean", "low", "high"))
+            rows.append([row["config"], output, found["verdict"], f"{mean} [{low}, {high}]"])
     meaning = (
         "Each difference is the config's accuracy minus that of the first. It is paired by image, and also by seed if "
         "the seed chooses the training images. Both seeds and test images are treated as samples. The chance that any "
@@ -120,52 +138,21 @@ def _verdicts(summary: dict[str, Any]) -> Table:
         "zero. At most 0.1 points worse: the interval lies above -0.1, and no seed failed. Undecided: anything else."
     )
     header = ["config", "output", "verdict", "points [95 %]"]
-    return Table(f"Against {first['config']}", header, rows, meaning, texts=(0, 1, 2))
-
-
-def _accuracy(summary: dict[str, Any]) -> Table:
-    header = [each.title for each in ACCURACY.values()]
-    rows = [[row["config"], *_cells(row, ACCURACY), str(len(row["failed"]))] for row in summary["rows"]]
-    meaning = (
-        f"Mean ± standard deviation over seeds. {_explain(ACCURACY)} “failed”: the number of seeds that ended with an "
-        f"accuracy below {100 * FAILED:.0f} % in a trained output after an epoch or more, or with a non-finite number. "
-        "All columns include them."
-    )
-    title = f"On the test set, {summary['rows'][0]['n']} seeds"
-    return Table(title, ["config", *header, "failed"], rows, meaning)
-
-
-def _costs(summary: dict[str, Any]) -> Table:
-    rows = []
-    for row in summary["rows"]:
-        costs = [row["not_compared"]] * len(COSTS) if row["not_compared"] else _cells(row, COSTS)
-        sizes = [f"{row['parameters']:,}", f"{row['multiply_adds']:,}"]
-        rows.append([row["config"], *sizes, *costs, *_cells(row, LEARNING)])
-    shown = {**COSTS, **LEARNING}
-    header = ["config", "parameters", "multiply-adds", *(each.title for each in shown.values())]
-    meaning = f"{_conditions(summary['rows'])}. Multiply-adds are for one image and one number. {_explain(shown)}"
-    return Table("Cost", header, rows, meaning)
+    return Table(f"Against {configs[0]['config']}", header, rows, meaning, texts=(0, 1, 2))
 
 
 def _conditions(rows: list[dict[str, Any]]) -> str:
     """Return where the training times of the configs were measured."""
     if not any(row["not_compared"] for row in rows):
-        return f"Times were measured on {rows[0]['machine']}, {rows[0]['mode']}"
-    each = "; ".join(f"{row['config']} on {row['machine']}, {row['mode']}" for row in rows)
+        return f"Times were measured on {rows[0]['timed_on']}"
+    each = "; ".join(f"{row['config']} on {row['timed_on']}" for row in rows)
     return f"Times are compared only between runs of one kind of machine and one mode: {each}"
 
 
-def _errors(summary: dict[str, Any]) -> Table:
-    shown = {key: each for key, each in ERRORS.items() if any(row[key]["mean"] is not None for row in summary["rows"])}
-    rows = [[row["config"], *_cells(row, shown)] for row in summary["rows"]]
-    meaning = f"The first three columns are shares of all pairs. {_explain(shown)}"
-    return Table("Where sums go wrong, %", ["config", *(each.title for each in shown.values())], rows, meaning)
-
-
-def _tuning(summary: dict[str, Any]) -> list[Table]:
+def _tuning(tuned: dict[str, Any]) -> list[Table]:
     rows = []
-    for name, tuned in summary["tuned"].items():
-        for trial in tuned["trials"]:
+    for name, how in tuned.items():
+        for trial in how["trials"]:
             scores = [f"{100 * trial[output]:.2f}" for output in OUTPUTS]
             rows.append([name, f"{trial['learning_rate']:g}", *scores, "taken" if trial["taken"] else ""])
     header = ["config", "learning rate", *OUTPUTS, ""]

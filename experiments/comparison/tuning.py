@@ -1,15 +1,16 @@
 """The choice of a config's learning rate on validation images."""
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.training import reuse
 from experiments.training.fit import VALIDATED
-from experiments.training.folder import OUTPUTS, judged_accuracy
+from experiments.training.folder import OUTPUTS, Finished, judged_accuracy
 from experiments.training.pool import fit_missing
 from experiments.training.record import Experiment, prepare
+from experiments.training.reuse import RunSet, locate_runs
+from mnistsum.app.console import say
+from mnistsum.config import override
 from mnistsum.objective import trained_outputs
 
 MAX_DOUBLINGS = 5  # doublings and halvings of each config's own learning rate that tuning may try
@@ -17,70 +18,73 @@ MIN_TRIALS = 3  # of tuning: the config's own rate, half of it and twice it
 TUNED = f"learning rate times 2^k, |k| at most {MAX_DOUBLINGS}"  # in the record, whichever rate it will be
 TUNING_SEED = 4_000_000_000  # far from the seeds that are compared
 
-
-class Trials:
-    """The learning rates tried with one experiment, by the number of doublings of its own rate."""
-
-    def __init__(self, experiment: Experiment):
-        self.experiment = experiment
-        self.tried: dict[int, Experiment] = {}
-        self.scores: dict[int, dict[str, float]] = {}
-
-    @property
-    def best(self) -> int:
-        """The doublings that did best, by the mean accuracy of the outputs that are trained."""
-        outputs = trained_outputs(self.experiment.config.objective)
-        return max(self.scores, key=lambda doublings: sum(self.scores[doublings][output] for output in outputs))
-
-    def untried(self) -> list[int]:
-        """Return the doublings to try next; none if the best lies between two that do worse, or at the limit."""
-        center = self.best if self.scores else 0
-        near = (center - 1, center, center + 1)
-        return [each for each in near if each not in self.scores and abs(each) <= MAX_DOUBLINGS]
-
-    def chosen(self) -> tuple[Experiment, dict[str, Any]]:
-        """Return the experiment at its best rate, and all trials."""
-        trials = [
-            {"learning_rate": each.config.optimizer.learning_rate, **self.scores[k], "taken": k == self.best}
-            for k, each in sorted(self.tried.items())
-        ]
-        return self.tried[self.best], {"trials": trials, "at_the_edge": abs(self.best) == MAX_DOUBLINGS}
+Trials = dict[int, tuple[Experiment, Finished]]  # by the number of doublings of the config's own rate
 
 
-def tune(
-    experiments: Sequence[Experiment], folder: Path, workers: int, update_progress: Callable[..., None]
-) -> list[tuple[Experiment, dict[str, Any]]]:
-    """Return each experiment at the learning rate that does best on validation images, and its trials.
+def tune(run_sets: Sequence[RunSet], folder: Path, workers: int) -> tuple[list[RunSet], dict[str, Any]]:
+    """Choose for each set of runs the learning rate that does best on validation images.
 
     Every config follows the same rule: try its own rate, half of it and twice it, then half and twice the best one so
-    far, until the best lies between two that do worse, or its own rate has been halved or doubled MAX_DOUBLINGS times.
+    far, until the best lies between two that do no better, or its own rate has been halved or doubled MAX_DOUBLINGS
+    times.
 
     Args:
-        experiments: what to tune.
+        run_sets: the runs of each config.
         folder: where the trials' runs are.
         workers: of `fit_missing`.
-        update_progress: called with the updates of a progress bar.
+
+    Returns:
+        The sets of runs at these rates, and how each config was tuned, by name.
     """
-    tuned = [Trials(experiment) for experiment in experiments]
-    while any(trials.untried() for trials in tuned):
-        run_sets, owners = [], []
-        for trials in tuned:
-            for doublings in trials.untried():
-                rate = trials.experiment.config.optimizer.learning_rate * 2.0**doublings
-                trials.tried[doublings] = _at_rate(trials.experiment, rate)
-                run_sets.append(reuse.locate_runs(folder, trials.tried[doublings], [TUNING_SEED]))
-                owners.append((trials, doublings))
-        update_progress(description=f"{len(run_sets)} learning rates")
-        for i, run, _ in fit_missing(run_sets, VALIDATED, workers):
-            (trials, doublings), scores = owners[i], run.summary["validation"]
-            trials.scores[doublings] = {output: judged_accuracy(scores, output) for output in OUTPUTS}
-    return [trials.chosen() for trials in tuned]
+    tried: list[Trials] = [{} for _ in run_sets]
+    while untried := [(i, doublings) for i, trials in enumerate(tried) for doublings in _untried(trials)]:
+        say(f"tuning: {len(untried)} learning rates")
+        experiments = [_at_rate(run_sets[i].experiment, doublings) for i, doublings in untried]
+        sets = [locate_runs(folder, experiment, [TUNING_SEED]) for experiment in experiments]
+        for j, run, _ in fit_missing(sets, VALIDATED, workers):
+            i, doublings = untried[j]
+            tried[i][doublings] = experiments[j], run
+    tuned = [
+        run_set._replace(experiment=trials[_best(trials)][0]) for run_set, trials in zip(run_sets, tried, strict=True)
+    ]
+    return tuned, {each.experiment.config.name: _describe(trials) for each, trials in zip(tuned, tried, strict=True)}
 
 
-def _at_rate(experiment: Experiment, rate: float) -> Experiment:
-    """Return the experiment with another learning rate."""
-    optimizer = dataclasses.replace(experiment.config.optimizer, learning_rate=rate)
-    config = dataclasses.replace(experiment.config, optimizer=optimizer)
-    tuned = prepare(config, experiment.command, experiment)
-    tuned.record["settings"]["tuned"] = TUNED
-    return tuned
+def _at_rate(experiment: Experiment, doublings: int) -> Experiment:
+    """Return the experiment with its learning rate doubled so many times."""
+    rate = experiment.config.optimizer.learning_rate * 2.0**doublings
+    config = override(experiment.config, [f"optimizer.learning_rate={rate!r}"])
+    changed = prepare(config, experiment.command, experiment)
+    changed.record["settings"]["tuned"] = TUNED
+    return changed
+
+
+def _accuracies(run: Finished, outputs: Sequence[str]) -> dict[str, float]:
+    return {output: judged_accuracy(run.summary["validation"], output) for output in outputs}
+
+
+def _best(trials: Trials) -> int:
+    """Return the doublings that did best in the outputs that are trained; of equals, the nearest to the own rate."""
+    outputs = trained_outputs(trials[0][0].config.objective)
+    scores = {doublings: sum(_accuracies(run, outputs).values()) for doublings, (_, run) in trials.items()}
+    return max(scores, key=lambda doublings: (scores[doublings], -abs(doublings)))
+
+
+def _untried(trials: Trials) -> list[int]:
+    """Return the doublings to try next; none if the best lies between two that do no better, or at the limit."""
+    center = _best(trials) if trials else 0
+    near = (center - 1, center, center + 1)
+    return [each for each in near if each not in trials and abs(each) <= MAX_DOUBLINGS]
+
+
+def _describe(trials: Trials) -> dict[str, Any]:
+    """Return the trials in the order of their rates, and what a reader must know about them."""
+    best, note, rows = _best(trials), None, []
+    for doublings, (experiment, run) in sorted(trials.items()):
+        rate = experiment.config.optimizer.learning_rate
+        rows.append({"learning_rate": rate, **_accuracies(run, OUTPUTS), "taken": doublings == best})
+    if abs(best) == MAX_DOUBLINGS:
+        note = "tuning stopped at its limit; a better rate may lie beyond"
+    elif len({run.summary["weights"] for _, run in trials.values()}) == 1:
+        note = "the optimizer ignores the learning rate: all rates tried end with the same weights, bit for bit"
+    return {"trials": rows, "note": note}

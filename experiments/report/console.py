@@ -88,10 +88,11 @@ def runs_progress() -> Progress:
 
 
 def run_line(name: str, seed: int, summary: dict[str, Any], reused: bool) -> None:
-    """Print the accuracies of a finished run of a comparison."""
+    """Print the accuracies of a finished run of a comparison or a search."""
     how = f"{summary['train_seconds']:.1f} s{' (reused)' if reused else ''}"
     failed = f", failed: {summary['failure']}" if summary["failure"] else ""
-    say(f"{name}, seed {seed}: {accuracies(summary['test'])}, {how}{failed}")
+    scores = summary["test"] if "test" in summary else summary["validation"]
+    say(f"{name}, seed {seed}: {accuracies(scores)}, {how}{failed}")
 
 
 def duration(seconds: float) -> str:
