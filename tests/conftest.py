@@ -12,14 +12,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX is imported: the tes
 
 import jax
 import pytest
-from flax import nnx
 
 from mnistsum.app import program
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
 from mnistsum.data import load
-from mnistsum.models.layers import Dense
 from mnistsum.registry import added_names
-from mnistsum.train import Spec, make_spec
 from mnistsum.types import Data, Split
 
 # Programs that tests start heed Ctrl-C and a hang-up, even if the tests run in the background or under nohup.
@@ -63,12 +60,6 @@ def run_program(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
 
 
 @pytest.fixture(scope="session")
-def spec(config) -> Spec:
-    """The config's spec on `train`."""
-    return make_spec(config, 256)
-
-
-@pytest.fixture(scope="session")
 def config() -> Config:
     """A config with eight steps per epoch on `train`; every part of the state is in use."""
     return Config(
@@ -77,32 +68,6 @@ def config() -> Config:
         optimizer=OptimizerConfig(average=0.9, clip_norm=1.0),
         training=TrainingConfig(epochs=3.0, batch_size=32),
     )
-
-
-class Normed(nnx.Module):
-    """One layer with a batch norm and dropout, whose statistics and keys are in the state."""
-
-    def __init__(self, config, rngs):
-        self.features = 8
-        self.hidden = Dense(config, 784, 8, rngs)
-        self.norm = nnx.BatchNorm(8, momentum=0.9, rngs=rngs)
-        self.dropout = nnx.Dropout(0.25, rngs=rngs)
-        self.output = Dense(config, 8, 10, rngs)
-
-    def __call__(self, image):
-        features = self.dropout(jax.nn.relu(self.norm(self.hidden(image.reshape(len(image), 784)))))
-        return features, self.output(features)
-
-
-@pytest.fixture(scope="module")
-def normed() -> Iterator[Config]:
-    """A config of `Normed`, registered while a module's tests run; eight steps per epoch on `train`."""
-    with added_names(CLASSIFIERS={"normed": Normed}):
-        yield Config(
-            model=ModelConfig(classifier="normed", hidden=16),
-            optimizer=OptimizerConfig(name="sgd", average=0.9),
-            training=TrainingConfig(epochs=3.0, batch_size=32),
-        )
 
 
 @pytest.fixture
