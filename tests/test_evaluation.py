@@ -18,7 +18,7 @@ from mnistsum.types import Evaluation, Split
 @pytest.fixture(scope="module")
 def model(config):
     """A model whose sums also depend on the features."""
-    return build(replace(config.model, adder="direct"), jax.random.key(1))
+    return jax.jit(build, static_argnums=0)(replace(config.model, adder="direct"), jax.random.key(1))
 
 
 @pytest.mark.parametrize(("shift", "batch_size"), [(0, 8), (0, 64), (2, 8)])

@@ -69,7 +69,7 @@ def test_paired_intervals_cover_the_truth_in_at_least_93_of_100_comparisons(seed
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, marks=[] if case[:2] == (3, 0.4) else pytest.mark.slow)
+        pytest.param(case, marks=[] if case == Setting(3, 0.4) else pytest.mark.slow)
         for case in itertools.chain(*CASES.values())
     ],
 )
