@@ -272,8 +272,8 @@ def explain(error: ValidationError) -> str:
     """Say in one line what is wrong with a config: for each field, what was expected and what was found."""
     problems: dict[str, list[str]] = {}
     for each in error.errors():
-        place = each["loc"][: 2 if each["loc"][:1] and each["loc"][0] in SECTIONS else 1]
-        key = ".".join(map(str, place)) or "a config"
+        first, *rest = map(str, each["loc"] or ["a config"])
+        key = f"{first}.{rest[0]}" if rest and first in SECTIONS else first
         reason = f"{each['msg'][:1].lower()}{each['msg'][1:]}".replace("input should be", "expected")
         found = "" if each["type"] == "json_invalid" else f", found {each['input']!r}"
         problems.setdefault(key, []).append(reason + found)
