@@ -8,7 +8,6 @@ import enum
 import inspect
 import re
 from collections.abc import Sequence
-from dataclasses import field
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -184,12 +183,12 @@ class Config:
     name: Name = "unnamed"  # name of the run
     seed: Annotated[int, Field(ge=0, lt=2**32), Role.REPETITION] = 0  # of everything random except the validation split
     devices: Annotated[Literal["all"] | Size, Role.REPETITION] = "all"  # how many share a batch; affects only rounding
-    data: DataConfig = field(default_factory=DataConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    training: TrainingConfig = TrainingConfig()
 
 
 _JSON = TypeAdapter(Config)

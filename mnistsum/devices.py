@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import jax
 from jax import lax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from mnistsum.config import Config, ModelConfig, OptimizerConfig
@@ -72,6 +72,7 @@ def replicated_sharding(devices: int) -> NamedSharding:
     return shardings(devices, "batch")[1]
 
 
-def abstract_arrays(tree: Any, sharding: Sharding) -> Any:
-    """Return the shapes and types of arrays, with this sharding."""
+def abstract_arrays(tree: Any, devices: int) -> Any:
+    """Return the shapes and types of arrays. Several devices hold a copy each."""
+    sharding = replicated_sharding(devices) if devices > 1 else None
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)

@@ -37,7 +37,7 @@ class LoadedFile(NamedTuple):
     sources: dict[Path, bytes]  # of the file and its helpers, as they were run
 
 
-_loaded: dict[Path, LoadedFile] = {}
+loaded: dict[Path, LoadedFile] = {}  # by path, in the order in which they were loaded
 _paths: set[str] = set()  # of all files that were run, also of those with a fault
 
 
@@ -64,11 +64,12 @@ def load_file(path: str | Path) -> ModuleType:
     file = Path(path).resolve()
     if file.suffix != ".py" or not file.is_file():
         raise InputError(f"{path}: no such file, or not one whose name ends in .py")
-    if file in _loaded and _has_changed(_loaded[file]):
+    sources = loaded[file].sources if file in loaded else {}
+    if any(not each.is_file() or each.read_bytes() != source for each, source in sources.items()):
         _forget(file)
-    if file not in _loaded:
-        _loaded[file] = _run(file)
-    return _loaded[file].module
+    if file not in loaded:
+        loaded[file] = _run(file)
+    return loaded[file].module
 
 
 def register(**kinds: Mapping[str, Any]) -> None:
@@ -94,13 +95,8 @@ def register(**kinds: Mapping[str, Any]) -> None:
 
 def loaded_files() -> dict[str, str]:
     """Return a digest of the text of each user's file that was run, and of its helpers, by file name."""
-    sources = {each.name: source for loaded in _loaded.values() for each, source in loaded.sources.items()}
+    sources = {path.name: source for each in loaded.values() for path, source in each.sources.items()}
     return {name: hashlib.sha256(source).hexdigest()[:16] for name, source in sorted(sources.items())}
-
-
-def loaded_paths() -> list[Path]:
-    """Return the users' files that were loaded, in that order."""
-    return list(_loaded)
 
 
 def own_names() -> list[str]:
@@ -128,12 +124,12 @@ def added_names(**kinds: Mapping[str, Any]) -> Iterator[None]:
         ...     own_names()
         ['flat']
     """
-    loaded, names = set(_loaded), {kind: dict(known) for kind, known in KINDS.items()}
+    before, names = set(loaded), {kind: dict(known) for kind, known in KINDS.items()}
     _add(kinds, "added_names")
     try:
         yield
     finally:
-        for file in _loaded.keys() - loaded:
+        for file in loaded.keys() - before:
             _forget(file)
         for kind, known in KINDS.items():
             known.clear()
@@ -166,7 +162,7 @@ def _run(file: Path) -> LoadedFile:
 
 def _forget(file: Path) -> None:
     """Remove the names that a file has added, the modules that it brought in, and what JAX has compiled from them."""
-    module, helpers, _ = _loaded.pop(file)
+    module, helpers, _ = loaded.pop(file)
     for kind, known in KINDS.items():
         for name, meaning in vars(module).get(kind, {}).items():
             if known.get(name) is meaning:
@@ -178,7 +174,7 @@ def _forget(file: Path) -> None:
 
 def _check_helpers(folder: Path) -> None:
     """Raise InputError if a module in this folder has the name of one that another file has imported."""
-    for helper in (name for loaded in _loaded.values() for name in loaded.helpers):
+    for helper in (name for each in loaded.values() for name in each.helpers):
         other, ours = Path(str(sys.modules[helper].__file__)), folder / f"{helper}.py"
         if ours.is_file() and ours != other:
             raise InputError(f"{ours}: Python has loaded another module of this name, {other}; rename one of them")
@@ -190,10 +186,6 @@ def _source_of(name: str, folder: Path) -> Path | None:
     is_project = name.split(".")[0] in ("mnistsum", "experiments")
     is_users = path.suffix == ".py" and path.is_relative_to(folder) and "site-packages" not in path.parts
     return path if is_users and not is_project else None
-
-
-def _has_changed(loaded: LoadedFile) -> bool:
-    return any(not file.is_file() or file.read_bytes() != source for file, source in loaded.sources.items())
 
 
 def _add(defined: Mapping[str, Mapping[str, Any]], source: str, replace: bool = False) -> None:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Int, Integer, Key
 
 from mnistsum.config import AugmentConfig, Config, ModelConfig, ObjectiveConfig, OptimizerConfig
 from mnistsum.data import abstract_split, augment, draw_epoch, pair, scale
-from mnistsum.devices import abstract_arrays, count_devices, replicated_sharding, shard_batch
+from mnistsum.devices import abstract_arrays, count_devices, shard_batch
 from mnistsum.errors import InputError
 from mnistsum.models import Model, build, in_evaluation, in_training, parameters, with_parameters
 from mnistsum.objective import batch_metrics, objective
@@ -232,9 +232,7 @@ def lower_training(spec: Spec, n: int) -> tuple[Any, Any]:
     """
     keys = jax.eval_shape(lambda: split_keys(0))
     init = jax.jit(init_state, static_argnums=0).lower(spec, keys)
-    arguments = keys, init.out_info, abstract_split(n)
-    if spec.devices > 1:
-        arguments = abstract_arrays(arguments, replicated_sharding(spec.devices))
+    arguments = abstract_arrays((keys, init.out_info, abstract_split(n)), spec.devices)
     jitted = jax.jit(advance, static_argnums=0, donate_argnames="state")
     return init, jitted.lower(spec, *arguments, jax.ShapeDtypeStruct((), jnp.int32))
 

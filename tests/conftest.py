@@ -17,6 +17,7 @@ from mnistsum.app import program
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
 from mnistsum.data import load
 from mnistsum.registry import added_names
+from mnistsum.train import Spec, make_spec
 from mnistsum.types import Data, Split
 
 # Programs that tests start heed Ctrl-C and a hang-up, even if the tests run in the background or under nohup.
@@ -57,6 +58,12 @@ def run_program(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
         return exit_.value.code, capsys.readouterr().err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def spec(config) -> Spec:
+    """The config's spec on `train`."""
+    return make_spec(config, 256)
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from mnistsum.app.console import say
 from mnistsum.config import Config
 from mnistsum.errors import InputError, first_line
 from mnistsum.file_io import make_folder, write_whole
-from mnistsum.registry import load_file, loaded_paths
+from mnistsum.registry import load_file, loaded
 
 POLL = 1.0  # seconds between looks at the runs' folders and the jobs' states
 WAITING = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED")  # states of jobs that go on
@@ -88,7 +88,7 @@ def _executor(logs: Path, cores: int) -> submitit.AutoExecutor:
 
 def _submit(executor: submitit.AutoExecutor, file: Path, experiment: Experiment, options: Namespace) -> None:
     """Submit a job and write its ID to a file, unless that names one that has not ended."""
-    arguments = options, experiment.config, experiment.command, experiment.record, loaded_paths()
+    arguments = options, experiment.config, experiment.command, experiment.record, list(loaded)
     try:
         with filelock.FileLock(file.with_name("lock")):  # so that two programs never submit the same job
             if _ended([file]):

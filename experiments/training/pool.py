@@ -27,7 +27,7 @@ from mnistsum.app.console import say
 from mnistsum.config import Config
 from mnistsum.errors import InputError
 from mnistsum.file_io import make_folder
-from mnistsum.registry import load_file, loaded_paths
+from mnistsum.registry import load_file, loaded
 
 TEMPORARY = ".training-"  # begins the name of a run's folder while it is trained
 
@@ -50,7 +50,7 @@ class Worker:
     def __init__(self, core: int):
         self.core = core
         context = multiprocessing.get_context("spawn")
-        self.pool = ProcessPoolExecutor(1, context, initializer=_begin_worker, initargs=(core, loaded_paths()))
+        self.pool = ProcessPoolExecutor(1, context, initializer=_begin_worker, initargs=(core, list(loaded)))
 
     def submit(self, task: Task) -> Future:
         """Start to train a run."""
