@@ -230,10 +230,14 @@ def name_arrays(tree: Any) -> dict[str, Any]:
 def first_difference(expected: dict[str, Any], found: dict[str, Any]) -> str | None:
     """Describe the first array, in the order of names, whose type or shape differs; return None if none does."""
     for name in sorted(expected.keys() | found.keys()):
-        sides = [f"{side[name].dtype}{list(side[name].shape)}" if name in side else "absent" for side in (expected, found)]
-        if sides[0] != sides[1]:
-            return f"expected {name} to be {sides[0]}, found {sides[1]}"
+        ours, theirs = (_describe(side.get(name)) for side in (expected, found))
+        if ours != theirs:
+            return f"expected {name} to be {ours}, found {theirs}"
     return None
+
+
+def _describe(array: Any) -> str:
+    return "absent" if array is None else f"{array.dtype}{list(array.shape)}"
 
 
 def _checkpoints(folder: Path) -> list[Path]:
