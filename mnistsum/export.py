@@ -39,8 +39,9 @@ def to_stablehlo(config: Config, model: Model, temperatures: Temperatures | None
     """
     (n,) = export.symbolic_shape("n")
     images, numbers = jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct((n,), jnp.int32)
-    function = _function(config, for_export(model, "any"), temperatures)
-    return bytes(export.export(jax.jit(function), platforms=("cpu", "cuda", "rocm", "tpu"))(images, numbers).serialize())
+    function = jax.jit(_function(config, for_export(model, "any"), temperatures))
+    exported = export.export(function, platforms=("cpu", "cuda", "rocm", "tpu"))(images, numbers)
+    return bytes(exported.serialize())
 
 
 def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = None) -> bytes:
