@@ -253,7 +253,7 @@ def _warnings(shapes: Labels) -> tuple[str, ...]:
         for one, other in zip(a, b, strict=True)
     )
     mask = (shapes > 0)[_box(shapes > 0)]
-    framed = mask.mean() < 0.5 and np.mean(ndimage.binary_fill_holes(mask)) > 0.9
+    framed = mask.mean() < 0.5 and np.asarray(ndimage.binary_fill_holes(mask)).mean() > 0.9
     reasons = {"more than one shape": apart, "a frame": framed}
     return tuple(reason for reason, holds in reasons.items() if holds)
 

@@ -170,11 +170,11 @@ def for_export(model: Module, platform: str) -> Module:
     """
     model = rebuilt(model)
     for _, node in nnx.iter_graph(model):
-        if isinstance(node, Conv):
-            node.platform = platform
         call = getattr(type(node), "__call__", None)  # noqa: B004 - the function is wanted
         if isinstance(node, nnx.Module) and call is not None and call.__module__.startswith("flax."):
             node.__class__ = type(type(node).__name__, (type(node),), {"__call__": call})
+        if isinstance(node, Conv):
+            node.platform = platform
     return model
 
 

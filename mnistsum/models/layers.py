@@ -6,7 +6,6 @@ fully. An accelerator's compiler chooses its own layout.
 
 import math
 from functools import partial
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +38,7 @@ class Conv(nnx.Module):
 
     # None: where this process computes. Exports set "any", which chooses when the program is lowered, or "onnx". The
     # default is not "any", because it changes the digests of programs, and jax2onnx does not know its primitive.
-    platform: ClassVar[str | None] = None
+    platform: str | None = None
 
     def __init__(self, config: ModelConfig, shape: tuple[int, int, int, int], rngs: nnx.Rngs, stride=1, padding="SAME"):
         kernel_init, bias_init = initializers(config, math.prod(shape[:3]))
