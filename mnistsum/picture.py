@@ -204,9 +204,11 @@ def _find_shapes(ink: Plane, has_paper: Mask, least_outline: float) -> Labels:
     around = np.pad(labels, 2)
     around = ndimage.maximum_filter(around, 5) * (around == 0)
     outline = ndimage.mean(np.pad(has_paper, 2, "edge"), around, np.arange(1, count + 1))
+    lengths = [max(np.divide(labels[box].shape, ink.shape)) for box in ndimage.find_objects(labels)]
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    sizes[1:][outline < least_outline] = 0
+    # The border may cut a digit at both ends.
+    sizes[1:][outline < least_outline - 0.15 * (np.array(lengths) >= 0.95)] = 0
     return np.where(sizes >= max(1, 0.05 * sizes.max()), np.arange(count + 1), 0)[labels]  # without specks
 
 
