@@ -74,13 +74,11 @@ def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
         if then["cores"] != cores():
             cores_differ = f"begun on another number of cores ({then['cores']}) than {cores()}"
             say(f"warning: {cores_differ}: it ends with other bits, as another seed would")
-        start, refused = Start(then), ()
+        start = Start(then)
         if init or (folder / CHECKPOINTS).is_dir():
-            state, extra, refused = restore(folder / CHECKPOINTS, experiment.config)
+            state, extra = restore(folder / CHECKPOINTS, experiment.config)
             start = Start(then, state, *(extra[name] for name in ("lines", "train_seconds", "wall_seconds")))
         console.introduce(experiment)
-        for line in refused:
-            say(f"{line}; an older one is used")
         say(f"resumed at step {start.step:,} of {experiment.spec.steps:,}")
         return _train(experiment, folder, own, start, signals)
 

@@ -30,17 +30,18 @@ def fit_temperature(logits: Float[np.ndarray, "n classes"], labels: Int[np.ndarr
         >>> round(fit_temperature(logits, labels.astype(int)), 2)
         3.64
     """
-    from scipy.optimize import minimize_scalar  # takes a quarter of a second, and only the end of a run needs it
+    # These take a quarter of a second to import, and only the end of a run needs them.
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
 
     if (logits.argmax(-1) == labels).all():
         return 1.0
     logits = np.asarray(logits, np.float64)
     logits = logits - logits.max(-1, keepdims=True)
-    label_logits = np.take_along_axis(logits, labels[:, None], -1)[:, 0]
 
     def loss(log_temperature: float) -> float:
-        temperature = np.exp(log_temperature)
-        return float((np.log(np.exp(logits / temperature).sum(-1)) - label_logits / temperature).mean())
+        log_probabilities = log_softmax(logits / np.exp(log_temperature), -1)
+        return -np.take_along_axis(log_probabilities, labels[:, None], -1).mean()
 
     result = minimize_scalar(loss, bounds=np.log(RANGE), method="bounded", options={"xatol": 1e-4})
     return float(np.exp(result["x"]))  # pyright: ignore[reportIndexIssue] - a dict of results

@@ -1,12 +1,10 @@
 """A trained model as a graph that runs without mnistsum: StableHLO, and ONNX with the extra `onnx`.
 
 Both take uint8 images [n, 28, 28, 1], 0-255, and int32 numbers [n], 0-9, for any n, and return the probabilities of the
-digit [n, 10] and of the sum [n, 19]. ONNX's metadata and StableHLO's `fun_name` hold the text of
-`describe_probabilities`, such as whether they are calibrated.
+digit [n, 10] and of the sum [n, 19]. ONNX's metadata and StableHLO's `fun_name` say whether they are calibrated.
 """
 
 import dataclasses
-import json
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -18,27 +16,14 @@ from jax import export
 from mnistsum.calibration import Temperatures
 from mnistsum.config import Config
 from mnistsum.errors import InputError
-from mnistsum.models import Model, abstract_model, with_fixed_calls
+from mnistsum.models import Model, abstract_model, for_export
 from mnistsum.predict import probabilities
 
 OPSET = 21  # of ONNX
 
 
-def describe_probabilities(config: Config, temperatures: Temperatures | None) -> dict[str, str]:
-    """Describe the probabilities of an exported network in words."""
-    shifts = (2 * config.data.test_shift + 1) ** 2
-    return {
-        "probabilities": "calibrated" if temperatures else "uncalibrated",
-        "temperatures": json.dumps(temperatures._asdict() if temperatures else None),
-        "logits": f"means over {shifts} shifts" if shifts > 1 else "of the image as it is",
-    }
-
-
 def to_stablehlo(config: Config, model: Model, temperatures: Temperatures | None = None) -> bytes:
     """Return serialized StableHLO for every platform; `jax.export.deserialize(data).call(images, numbers)` runs it.
-
-    Convolutions are written for the kind of device that exports (`mnistsum.models.layers.Conv`). Export on the kind
-    that will run the graph, as others may take longer or round differently.
 
     Examples:
         >>> import jax, numpy as np
@@ -54,8 +39,9 @@ def to_stablehlo(config: Config, model: Model, temperatures: Temperatures | None
     """
     (n,) = export.symbolic_shape("n")
     images, numbers = jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct((n,), jnp.int32)
-    function = jax.jit(_function(config, model, temperatures))
-    return bytes(export.export(function, platforms=("cpu", "cuda", "rocm", "tpu"))(images, numbers).serialize())
+    function = jax.jit(_function(config, for_export(model, "any"), temperatures))
+    exported = export.export(function, platforms=("cpu", "cuda", "rocm", "tpu"))(images, numbers)
+    return bytes(exported.serialize())
 
 
 def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = None) -> bytes:
@@ -69,27 +55,26 @@ def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = No
         raise InputError("--to onnx: needs jax2onnx; install this project with the extra `onnx`") from None
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)
     like = abstract_model(dataclasses.replace(config.model, dtype="float32"))
-    model = with_fixed_calls(jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(model)))
+    model = for_export(jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(model)), "onnx")
     images, numbers = jax.ShapeDtypeStruct(("n", 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct(("n",), jnp.int32)
+    function = _function(config, model, temperatures)
     graph = jax2onnx.to_onnx(
-        _function(config, model, temperatures),
+        function,
         [images, numbers],
         opset=OPSET,
         model_name="mnistsum",
         input_names=["image", "number"],
         output_names=["digit", "sum"],
     )
-    for key, value in describe_probabilities(config, temperatures).items():
-        graph.metadata_props.add(key=key, value=value)
+    graph.metadata_props.add(key="probabilities", value=function.__name__)
     return graph.SerializeToString()
 
 
 def _function(config: Config, model: Model, temperatures: Temperatures | None) -> Callable:
-    """Return the function to export. Its name, which StableHLO keeps, describes the probabilities."""
+    """Return the function to export. Its name, which StableHLO keeps, says whether probabilities are calibrated."""
 
     def function(images: Any, numbers: Any) -> tuple[Any, ...]:
         return tuple(probabilities(config.data, model, temperatures, images, numbers))
 
-    description = describe_probabilities(config, temperatures)
-    function.__name__ = ", ".join(f"{key}: {value}" for key, value in description.items())
+    function.__name__ = f"calibrated by {temperatures}" if temperatures else "uncalibrated"
     return function

@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import http.client
 import math
-import tempfile
 import urllib.request
 import zlib
 from pathlib import Path
@@ -17,7 +16,7 @@ import platformdirs
 from jaxtyping import Int, UInt8
 
 from mnistsum.errors import InputError, first_line
-from mnistsum.file_io import read_bytes, write_whole
+from mnistsum.file_io import make_folder, read_bytes, write_whole
 
 PACKAGED = Path(__file__).parent / "mnist"
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -63,18 +62,18 @@ def read_idx(
     if name == "custom" and folder is None:
         raise InputError("data.dir: expected the folder of the data set, as data.name is custom, found none")
     is_download = folder is None and name != "mnist"
-    paths = _download(name) if is_download else _locate(Path(folder or PACKAGED).expanduser())
+    source = _download(name) if is_download else Path(folder or PACKAGED).expanduser()
     try:
-        return *_read_pair(name, paths, 0), *_read_pair(name, paths, 2)
+        return *_read_pair(source, name, 0), *_read_pair(source, name, 2)
     except InputError as error:
-        remedy = f"; delete {paths[0].parent} to download it again" if is_download else ""
+        remedy = f"; delete {source} to download it again" if is_download else ""
         raise InputError(f"{error}{remedy}") from None
 
 
-def _read_pair(name: str, paths: list[Path], first: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_pair(folder: Path, name: str, first: int) -> tuple[np.ndarray, np.ndarray]:
     """Return images and their labels, from two of the four files."""
-    images, labels = (_read_file(paths[i], name, i) for i in (first, first + 1))
-    path = paths[first + 1]
+    images, labels = (_read_file(folder, name, index) for index in (first, first + 1))
+    path = folder / FILES[first + 1]
     if len(images) != len(labels):
         raise InputError(f"{path}: expected a label for each of {len(images)} images, found {len(labels)}")
     if labels.max() > 9:
@@ -82,19 +81,12 @@ def _read_pair(name: str, paths: list[Path], first: int) -> tuple[np.ndarray, np
     return images[..., None], labels.astype(np.int32)
 
 
-def _locate(folder: Path) -> list[Path]:
-    """Return the paths of the four files in a folder."""
-    paths = []
-    for name in FILES:
-        path = next(filter(Path.is_file, (folder / name, folder / f"{name}.gz")), None)
-        if path is None:
-            raise InputError(f"{folder / name}: no such file, nor {name}.gz; data.dir needs {', '.join(FILES)}")
-        paths.append(path)
-    return paths
-
-
-def _read_file(path: Path, name: str, index: int) -> UInt8[np.ndarray, "..."]:
+def _read_file(folder: Path, name: str, index: int) -> UInt8[np.ndarray, "..."]:
     """Return the array in the file at `index` of FILES: [n, 28, 28] or [n]."""
+    plain = folder / FILES[index]
+    path = next(filter(Path.is_file, (plain, folder / f"{plain.name}.gz")), None)
+    if path is None:
+        raise InputError(f"{plain}: no such file, nor {plain.name}.gz; data.dir needs {', '.join(FILES)}")
     content = read_bytes(path)
     try:
         if content.startswith(b"\x1f\x8b"):
@@ -105,11 +97,12 @@ def _read_file(path: Path, name: str, index: int) -> UInt8[np.ndarray, "..."]:
     start = 4 * (2 + len(sides))  # bytes of the header: the magic number, the count, and the sides
     header = np.frombuffer(content[:start].ljust(start, b"\0"), ">u4").tolist()
     count = header[1]
-    if header != [magic, count, *sides] or count == 0:
-        raise InputError(f"{path}: expected the IDX header {[magic, 'n', *sides]} with n above 0, found {header}")
     size = start + count * math.prod(sides)
-    if len(content) != size:
-        raise InputError(f"{path}: expected {size:,} bytes for its count of {count:,}, found {len(content):,}")
+    if header != [magic, count, *sides] or count == 0 or len(content) != size:
+        raise InputError(
+            f"{path}: expected the IDX header {[magic, 'n', *sides]} with n above 0, and {size:,} bytes for its n, "
+            f"found {header} and {len(content):,} bytes"
+        )
     if name in CONTENT:
         expected = CONTENT[name][index]
         algorithm = "sha256" if len(expected) == 64 else "md5"
@@ -119,29 +112,20 @@ def _read_file(path: Path, name: str, index: int) -> UInt8[np.ndarray, "..."]:
     return np.frombuffer(content, np.uint8, offset=start).reshape(count, *sides)
 
 
-def _download(name: str) -> list[Path]:
-    """Return the paths of the files in the user's cache. tensorflow-datasets downloads them if they are missing."""
-    cache = platformdirs.user_cache_path("mnistsum") / name
-    paths = [cache / f"{file}.gz" for file in FILES]
-    if all(path.is_file() for path in paths):
-        return paths
-    advice = f"put {', '.join(FILES)} (.gz) into a folder and give it as data.dir"
-    try:  # tensorflow-datasets retries silently for minutes, so check first that the address can be reached
-        urllib.request.urlopen(urllib.request.Request(f"{URLS[name]}{FILES[1]}.gz", method="HEAD"), timeout=10).close()
-    except (OSError, http.client.HTTPException, ValueError) as error:  # URLError is an OSError
-        raise InputError(f"{URLS[name]}: cannot be reached ({error}), and {cache} holds no copy; {advice}") from None
-
-    # Imported here because it takes 0.6 s and only downloads need it.
-    from tensorflow_datasets.core.download import DownloadError, DownloadManager
-    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
-
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as scratch:
-        manager = DownloadManager(download_dir=scratch, dataset_name=name)
+def _download(name: str) -> Path:
+    """Return the data set's folder in the user's cache, after downloading what it lacks."""
+    folder = platformdirs.user_cache_path("mnistsum") / name
+    make_folder(folder)
+    for path in (folder / f"{file}.gz" for file in FILES):
+        if path.is_file():
+            continue
         try:
-            fetched = [Path(manager.download(f"{URLS[name]}{path.name}")) for path in paths]
-        except (OSError, DownloadError, NonMatchingChecksumError) as error:
-            raise InputError(f"{URLS[name]}: download failed ({first_line(error)}); {advice}") from None
-        for source, path in zip(fetched, paths, strict=True):
-            write_whole(path, source.read_bytes())
-    return paths
+            with urllib.request.urlopen(f"{URLS[name]}{path.name}", timeout=10) as response:
+                content = response.read()
+        except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
+            raise InputError(
+                f"{URLS[name]}{path.name}: cannot be downloaded ({first_line(error)}); put {', '.join(FILES)} (.gz) "
+                "into a folder and give it as data.dir"
+            ) from None
+        write_whole(path, content)
+    return folder

@@ -23,7 +23,7 @@ from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, as_dict, from_json, read_config, to_json
 from mnistsum.errors import InputError, first_line
 from mnistsum.evaluation import describe_evaluation
-from mnistsum.file_io import make_folder, write_whole, writing
+from mnistsum.file_io import make_folder, write_whole
 from mnistsum.models import Model, abstract_model
 from mnistsum.registry import load_file
 from mnistsum.train import init_state, make_spec, split_keys, trained_model
@@ -46,20 +46,11 @@ class Weights(NamedTuple):
     evaluation: dict[str, str] | None = None  # `describe_evaluation` when it was trained; None: as it is now
 
 
-class Content(NamedTuple):
-    """What a file holds."""
-
-    config: Config
-    arrays: dict[str, jax.Array]  # by name
-    about: dict[str, Any]  # JSON values
-
-
 class Restored(NamedTuple):
-    """What a folder of checkpoints holds."""
+    """What a checkpoint holds."""
 
     state: TrainState
     extra: dict[str, Any]  # what was saved beside the state
-    refused: tuple[str, ...]  # a line for each newer checkpoint that could not be used
 
 
 def save_weights(file: Path, weights: Weights, rounded: bool = False) -> None:
@@ -109,12 +100,13 @@ def load_weights(path: Path) -> Weights:
         InputError: if the file has another format, or another architecture than its config.
     """
     file = path / WEIGHTS if path.is_dir() else path
-    found = load_arrays(file, "weights")
-    arrays = {name: jnp.asarray(array, jnp.float32) for name, array in found.arrays.items()}  # kernels may be rounded
-    model = _fill(file, abstract_model(found.config.model), arrays)
-    _warn_if_changed(file, found.about["evaluation"], describe_evaluation(found.config.data, model))
-    temperatures = found.about["temperatures"] and Temperatures(**found.about["temperatures"])
-    return Weights(found.config, model, temperatures, *(found.about[key] for key in ("made_by", "data", "evaluation")))
+    config, arrays, about = load_arrays(file, "weights")
+    arrays = {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}  # kernels may be rounded
+    model = _fill(file, abstract_model(config.model), arrays)
+    _warn_if_changed(file, about["evaluation"], describe_evaluation(config.data, model))
+    if about["temperatures"]:
+        about["temperatures"] = Temperatures(**about["temperatures"])
+    return Weights(config, model, **about)
 
 
 def save_checkpoint(folder: Path, config: Config, state: TrainState, extra: dict[str, Any]) -> None:
@@ -134,16 +126,17 @@ def save_checkpoint(folder: Path, config: Config, state: TrainState, extra: dict
     """
     make_folder(folder)
     path = folder / f"{int(state.step)}.safetensors"
-    save_arrays(path, config, name_arrays(state), "checkpoint", {"extra": extra})
-    with writing(folder):
-        newest_first = _checkpoints(folder)
-        index = newest_first.index(path)
-        for other in (*newest_first[:index], *newest_first[index + SAVED :]):
-            other.unlink()
+    save_arrays(path, config, name_arrays(_without_keys(state)), "checkpoint", {"extra": extra})
+    newest_first = _checkpoints(folder)
+    index = newest_first.index(path)
+    for other in (*newest_first[:index], *newest_first[index + SAVED :]):
+        other.unlink()
 
 
 def restore(folder: Path, config: Config) -> Restored:
     """Return the newest sound checkpoint of this config; `devices` may differ.
+
+    A warning names each newer checkpoint that could not be used.
 
     Raises:
         InputError: if there is none; it gives the reason for each checkpoint.
@@ -151,16 +144,18 @@ def restore(folder: Path, config: Config) -> Restored:
     refused: list[str] = []
     for path in _checkpoints(folder):
         try:
-            return Restored(*_read_checkpoint(path, config), tuple(refused))
+            restored = _read_checkpoint(path, config)
         except InputError as error:
             refused.append(str(error))
+            continue
+        for line in refused:
+            warnings.warn(f"{line}; an older one is used", stacklevel=2)
+        return restored
     raise InputError("; ".join(refused) or f"{folder}: holds no checkpoint; start the run again")
 
 
 def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
     """Return the network of a run's folder: the trained one, or that of the newest checkpoint.
-
-    A warning names each checkpoint that could not be used.
 
     Args:
         folder: the run's folder, or a file that `save_weights` wrote.
@@ -184,9 +179,7 @@ def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
     if not (folder / CHECKPOINTS).is_dir():
         raise InputError(f"{folder}: expected the folder of a run, found neither {WEIGHTS} nor {CHECKPOINTS} in it")
     config = read_config(folder)
-    state, extra, refused = restore(folder / CHECKPOINTS, config)
-    for line in refused:
-        warnings.warn(f"{line}; an older one was loaded", stacklevel=2)
+    state, extra = restore(folder / CHECKPOINTS, config)
     model = trained_model(state)
     warnings.warn(f"{folder}: unfinished; this is the network at step {int(state.step):,}", stacklevel=2)
     _warn_if_changed(folder, extra["evaluation"], describe_evaluation(config.data, model))
@@ -201,8 +194,8 @@ def save_arrays(path: Path, config: Config, arrays: dict[str, Any], kind: str, a
     write_whole(path, safetensors.flax.save(arrays, metadata | {DIGEST: _digest(arrays, metadata)}))
 
 
-def load_arrays(path: Path, kind: str) -> Content:
-    """Return what `save_arrays` wrote to a file.
+def load_arrays(path: Path, kind: str) -> tuple[Config, dict[str, jax.Array], dict[str, Any]]:
+    """Return config, arrays by name, and values that `save_arrays` wrote to a file.
 
     Raises:
         InputError: if it is missing, of another kind, or not byte for byte what was saved.
@@ -222,14 +215,14 @@ def load_arrays(path: Path, kind: str) -> Content:
         raise InputError(f"{path}: altered: not the bytes that were saved")
     if kind not in metadata:
         raise InputError(f"{path}: expected {kind}, found another kind of file of mnistsum")
-    return Content(from_json(metadata["config"], str(path)), arrays, json.loads(metadata[kind]))
+    return from_json(metadata["config"], str(path)), arrays, json.loads(metadata[kind])
 
 
 def name_arrays(tree: Any) -> dict[str, Any]:
-    """Map names to arrays or their shapes; a random key, which an optimizer may hold, is replaced by its data."""
+    """Map the names of a tree's arrays, or of their shapes, to them."""
     # The last part of a variable's path is Flax's own, for its value.
     return {
-        jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value"): _data(leaf)
+        jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value"): leaf
         for path, leaf in jax.tree.leaves_with_path(tree)
     }
 
@@ -237,10 +230,14 @@ def name_arrays(tree: Any) -> dict[str, Any]:
 def first_difference(expected: dict[str, Any], found: dict[str, Any]) -> str | None:
     """Describe the first array, in the order of names, whose type or shape differs; return None if none does."""
     for name in sorted(expected.keys() | found.keys()):
-        expected_array, found_array = (_describe(side.get(name)) for side in (expected, found))
-        if expected_array != found_array:
-            return f"expected {name} to be {expected_array}, found {found_array}"
+        ours, theirs = (_describe(side.get(name)) for side in (expected, found))
+        if ours != theirs:
+            return f"expected {name} to be {ours}, found {theirs}"
     return None
+
+
+def _describe(array: Any) -> str:
+    return "absent" if array is None else f"{array.dtype}{list(array.shape)}"
 
 
 def _checkpoints(folder: Path) -> list[Path]:
@@ -249,16 +246,18 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: int(path.stem), reverse=True)
 
 
-def _read_checkpoint(path: Path, config: Config) -> tuple[TrainState, dict[str, Any]]:
-    found = load_arrays(path, "checkpoint")
-    saved = as_dict(found.config)
+def _read_checkpoint(path: Path, config: Config) -> Restored:
+    found, arrays, about = load_arrays(path, "checkpoint")
+    saved = as_dict(found)
     for name, value in as_dict(config).items():
         if name != "devices" and saved[name] != value:
             raise InputError(f"{path}: from another config: expected {name} to be {value!r}, found {saved[name]!r}")
     # No array's shape depends on the number of images or devices, and the run's devices may not exist here.
     images = config.data.train_images or config.training.batch_size
     like = jax.eval_shape(lambda: init_state(make_spec(config, images, devices=1), split_keys(0)))
-    return _fill(path, like, found.arrays), found.about["extra"]
+    data = _fill(path, jax.eval_shape(_without_keys, like), arrays)
+    state = jax.tree.map(lambda leaf, array: jax.random.wrap_key_data(array) if _is_key(leaf) else array, like, data)
+    return Restored(state, about["extra"])
 
 
 def _warn_if_changed(source: Path, then: dict[str, str], now: dict[str, str]) -> None:
@@ -271,29 +270,16 @@ def _fill(path: Path, like: Any, arrays: dict[str, Any]) -> Any:
     """Return a tree of arrays in the place of shapes; raise InputError if the arrays of the file do not fit."""
     if differs := first_difference(name_arrays(like), arrays):
         raise InputError(f"{path}: of another architecture: {differs}; use the code that wrote it")
-    leaves, structure = jax.tree.flatten(like)
-    filled = [
-        jax.random.wrap_key_data(arrays[name]) if _is_key(leaf) else arrays[name]
-        for name, leaf in zip(name_arrays(like), leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, filled)
+    return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in name_arrays(like)])
 
 
-def _data(leaf: Any) -> Any:
-    """Return an array, or its shape, as stored in a file."""
-    if not _is_key(leaf):
-        return leaf
-    is_shape = isinstance(leaf, jax.ShapeDtypeStruct)
-    return jax.eval_shape(jax.random.key_data, leaf) if is_shape else jax.random.key_data(leaf)
+def _without_keys(state: TrainState) -> TrainState:
+    """Return the state with random keys, which an optimizer may hold, replaced by their data."""
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, state)
 
 
 def _is_key(leaf: Any) -> bool:
-    """Return whether an array holds random keys."""
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _describe(array: Any) -> str:
-    return "absent" if array is None else f"{np.dtype(array.dtype).name}{list(array.shape)}"
 
 
 def _digest(arrays: dict[str, Any], metadata: dict[str, str]) -> str:

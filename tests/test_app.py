@@ -5,6 +5,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -88,14 +89,20 @@ def test_evaluate_says_what_scores_say_and_warns_if_the_data_or_the_code_has_cha
     data = load(config)
     digests = {name: digest(split) for name, split in data._asdict().items()}
     network = network._replace(config=dataclasses.replace(network.config, data=config), data=digests)
-    save_weights(tmp_path / "w.safetensors", network)
-    assert command(["evaluate", "w.safetensors", "--split", "validation", "--json"]) == 0
+    save_weights(tmp_path / "weights.safetensors", network)
+    assert command(["evaluate", "weights.safetensors", "--split", "validation", "--json"]) == 0
     expected = score(evaluate(config, network.model, data.validation), data.validation.labels)
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(expected))
+    (tmp_path / "summary.json").write_text(json.dumps({"validation": expected}))
+    with warnings.catch_warnings(action="error"):
+        command(["evaluate", ".", "--split", "validation"])
+    (tmp_path / "summary.json").write_text(json.dumps({"validation": expected | {"sum_accuracy": 0.5}}))
+    with pytest.warns(UserWarning, match=r"^. recorded another score of the same images: digit .*%, sum 50.00%$"):
+        command(["evaluate", ".", "--split", "validation"])
     labels = tmp_path / "t10k-labels-idx1-ubyte"
     labels.write_bytes(labels.read_bytes()[:8] + bytes([3]) * 30)
-    with pytest.warns(UserWarning, match=r"^the test images have changed since w.safetensors was trained$"):
-        command(["evaluate", "w.safetensors"])
+    with pytest.warns(UserWarning, match=r"^the test images have changed since weights.safetensors was trained$"):
+        command(["evaluate", "weights.safetensors"])
     assert "30 images, ten numbers each" in capsys.readouterr().out
 
 

@@ -24,10 +24,10 @@ def base() -> Predictor:
     return load_pretrained("base")
 
 
-@pytest.fixture
-def optimized() -> Iterator[None]:
-    """Compile as a program does: to read thousands of images takes longer than to compile."""
-    jax.config.update("jax_disable_most_optimizations", False)
+@pytest.fixture(autouse=True)
+def optimized(request) -> Iterator[None]:
+    """Compile slow tests as a program does: to read thousands of images takes longer than to compile."""
+    jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("slow") is None)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
 
@@ -74,7 +74,6 @@ def test_a_name_that_ships_wins_over_a_folder_with_a_warning(tmp_path, monkeypat
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("name", ["base", "best"])
 def test_a_network_that_ships_is_small_calibrated_and_reads_the_test_set_as_it_says(name):
     file = PRETRAINED / name / "weights.safetensors"
@@ -92,7 +91,6 @@ def test_a_network_that_ships_is_small_calibrated_and_reads_the_test_set_as_it_s
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("kind", pages.KINDS)
 def test_pages_in_fonts_set_aside_are_read(base, mnist, kind):
     drawn, labels = zip(*pages.draw(kind, 60 if kind == "corner" else 200, *mnist.test), strict=True)
@@ -100,7 +98,6 @@ def test_pages_in_fonts_set_aside_are_read(base, mnist, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("dark", [False, True], ids=["light ink", "dark ink"])
 @pytest.mark.parametrize("margin", [0, 2, 4, 10])
 def test_digits_cut_to_their_ink_are_read_as_whole_images_are(base, mnist, margin, dark):
@@ -111,7 +108,6 @@ def test_digits_cut_to_their_ink_are_read_as_whole_images_are(base, mnist, margi
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("optimized")
 def test_digits_of_another_set_are_read_without_a_margin(base):
     digits = load_digits()
     small = [Image.fromarray((image * 255 / 16).astype(np.uint8)) for image in digits.images]

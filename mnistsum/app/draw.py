@@ -1,5 +1,6 @@
 """`mnistsum draw`: a local page for drawing digits, which a trained network reads as you draw."""
 
+import html
 import socket
 import sys
 import webbrowser
@@ -54,18 +55,21 @@ def make_server(predictor: Predictor, port: int) -> uvicorn.Server:
     hosts = {f"{name}:{port}".removesuffix(":80") for name in ("127.0.0.1", "localhost")}  # browsers omit port 80
     origins = {None, *(f"http://{host}" for host in hosts)}  # None: a request that no other page's script sent
 
+    page = STYLE.with_name("draw.html").read_text(encoding="utf-8")
+    page = page.replace("/* style.css */", STYLE.read_text(encoding="utf-8"))
+    page = page.replace("<!-- network -->", html.escape(predictor.config.name))
+
     async def answer(request: Request) -> Response:
         if request.headers.get("Host") not in hosts or request.headers.get("Origin") not in origins:
             return PlainTextResponse("only this page may ask", 403)
         if request.method != "POST":
-            page = STYLE.with_name("draw.html").read_text(encoding="utf-8")
-            return HTMLResponse(page.replace("/* style.css */", STYLE.read_text(encoding="utf-8")))
+            return HTMLResponse(page)
         picture = b""
         async for part in request.stream():
             picture += part
             if len(picture) > MAX_BYTES:
                 return PlainTextResponse(f"expected at most {MAX_BYTES:,} bytes", 413)
-        return await run_in_threadpool(answer_drawing, predictor, picture, request.query_params.get("number", ""))
+        return await run_in_threadpool(_answer_drawing, predictor, picture, request.query_params.get("number", ""))
 
     async def respond(request: Request) -> Response:
         response = await answer(request)
@@ -76,7 +80,7 @@ def make_server(predictor: Predictor, port: int) -> uvicorn.Server:
     return uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
 
 
-def answer_drawing(predictor: Predictor, picture: bytes, number: str) -> Response:
+def _answer_drawing(predictor: Predictor, picture: bytes, number: str) -> Response:
     """Return the image that the network sees, and the probabilities of the digits and of the sums."""
     try:
         if number not in tuple("0123456789"):

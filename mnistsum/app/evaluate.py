@@ -8,20 +8,31 @@ from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import console, say, score_table
 from mnistsum.data import digest, load
 from mnistsum.errors import InputError
-from mnistsum.evaluation import evaluate, score
-from mnistsum.predict import load_pretrained
+from mnistsum.evaluation import SCORES, evaluate, score
+from mnistsum.file_io import read_json
+from mnistsum.predict import load_pretrained, locate
+
+ACCURACIES = ("digit_accuracy", "sum_accuracy")
 
 
 def run_evaluate(options: Namespace) -> int:
-    """Evaluate a network and print its scores; return the exit status."""
+    """Evaluate a network and print its scores; return the exit status.
+
+    A warning says in one line if images or accuracies differ from those that a run recorded.
+    """
     set_up_compiler()
     config, model, _, _, data, _ = load_pretrained(options.model, options.config)
     split = getattr(load(config.data), options.split)
     if not len(split.labels):
         raise InputError(f"--split {options.split}: expected images, found none, as data.validation is 0")
+    scores = score(evaluate(config.data, model, split), split.labels)
+    summary = locate(options.model) / "summary.json"
+    recorded = read_json(summary).get(options.split) if summary.exists() else None
     if data and data[options.split] != digest(split):
         warnings.warn(f"the {options.split} images have changed since {options.model} was trained", stacklevel=2)
-    scores = score(evaluate(config.data, model, split), split.labels)
+    elif recorded and any(recorded[name] != scores[name] for name in ACCURACIES):
+        then = ", ".join(f"{SCORES[name].title} {recorded[name]:.2%}" for name in ACCURACIES)
+        warnings.warn(f"{options.model} recorded another score of the same images: {then}", stacklevel=2)
     if options.json:
         print(json.dumps(scores, indent=1))
     else:

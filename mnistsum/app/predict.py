@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jax import Array
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Column, Table
@@ -23,7 +22,6 @@ OUTPUTS = ("digit", "sum")
 FIELDS = ["file", "number", "digit", "digit_probability", "sum", "sum_probability", "agree", "warnings", "error"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")  # of the files read from a folder
 UNSURE = 0.8  # below this probability, a digit is not to be trusted
-MANY = 100  # above this number of pictures, a bar shows the progress
 
 
 def run_predict(options: Namespace) -> int:
@@ -36,8 +34,7 @@ def run_predict(options: Namespace) -> int:
     set_up_compiler()
     predictor = load_pretrained(options.model, options.config)
     numbers = list(range(10)) if options.number is None else [options.number]
-    is_quick = len(files) <= MANY or not console.is_terminal
-    shown = track(files, "pictures", console=console, transient=True, disable=is_quick)
+    shown = track(files, "pictures", console=console, transient=True, disable=not console.is_terminal)
     rows = [row for file in shown for row in _answer(predictor, file, numbers)]
     errors = [f"{row['file']}: {row['error']}" for row in rows if "error" in row]
     if options.json:
@@ -50,21 +47,6 @@ def run_predict(options: Namespace) -> int:
         more = f" (and {len(errors) - 1:,} more of {len(files):,} pictures)" if len(errors) > 1 else ""
         raise InputError(errors[0] + more)
     return 0
-
-
-def describe_prediction(
-    digit: Array | np.ndarray, total: Array | np.ndarray, number: int, warnings: tuple[str, ...]
-) -> dict[str, Any]:
-    """Return a prediction for JSON: digit and sum, three likeliest values of each, and reasons not to trust them."""
-    best = {"digit": int(digit.argmax()), "sum": int(total.argmax())}
-    three = {
-        f"{output}_top3": [{"value": int(i), "probability": float(values[i])} for i in values.argsort()[:-4:-1]]
-        for output, values in (("digit", digit), ("sum", total))
-    }
-    agree = best["digit"] + number == best["sum"]
-    reasons = {"low confidence": digit.max() < UNSURE, "digit and sum disagree": not agree}
-    warnings += tuple(reason for reason, holds in reasons.items() if holds)
-    return best | {"agree": agree, "warnings": list(warnings)} | three
 
 
 def _expand(argument: str) -> list[str]:
@@ -85,20 +67,23 @@ def _answer(predictor: Predictor, file: str, numbers: list[int]) -> list[dict[st
     except InputError as error:
         return [{"file": name, "error": str(error).removeprefix(f"{name}: ")}]
     answers = predictor.predict(np.repeat(picture.image[None], len(numbers), 0), np.array(numbers))
-    return [
-        {"file": name, "number": number, **describe_prediction(digit, total, number, picture.warnings)}
-        for number, digit, total in zip(numbers, *answers, strict=True)
-    ]
+    rows = []
+    for number, *answer in zip(numbers, *answers, strict=True):
+        row: dict[str, Any] = {"file": name, "number": number}
+        for output, values in zip(OUTPUTS, answer, strict=True):
+            top = [{"value": int(i), "probability": float(values[i])} for i in values.argsort()[:-4:-1]]
+            row |= {output: top[0]["value"], f"{output}_probability": top[0]["probability"], f"{output}_top3": top}
+        row["agree"] = row["digit"] + number == row["sum"]
+        reasons = {"low confidence": row["digit_probability"] < UNSURE, "digit and sum disagree": not row["agree"]}
+        row["warnings"] = [*picture.warnings, *(reason for reason, holds in reasons.items() if holds)]
+        rows.append(row)
+    return rows
 
 
 def _print_csv(rows: list[dict[str, Any]]) -> None:
     table = csv.DictWriter(sys.stdout, FIELDS, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
-    for row in rows:
-        if "error" not in row:
-            likely = {f"{name}_probability": f"{row[f'{name}_top3'][0]['probability']:.6f}" for name in OUTPUTS}
-            row = row | likely | {"agree": "yes" if row["agree"] else "no", "warnings": "; ".join(row["warnings"])}
-        table.writerow(row)
+    table.writerows(row | {"warnings": "; ".join(row.get("warnings", ()))} for row in rows)
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

@@ -22,6 +22,7 @@ from mnistsum.errors import InputError
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
 from mnistsum.models.flax_layers import speed_up
+from mnistsum.models.layers import Conv
 from mnistsum.names import find
 from mnistsum.types import DigitLogits, Features, Images, Logits, Number, SumLogits
 
@@ -161,16 +162,19 @@ def in_evaluation(model: Module) -> Module:
     return model
 
 
-def with_fixed_calls(model: Module) -> Module:
-    """Return a copy whose Flax layers keep their present `__call__`, even if Flax's classes are patched.
+def for_export(model: Module, platform: str) -> Module:
+    """Return a copy for other programs: its convolutions are written for a platform (`layers.Conv.platform`).
 
-    jax2onnx replaces the `__call__` of layers that it knows with versions that are right only for the last axis.
+    Flax layers keep their present `__call__`, because jax2onnx replaces it in classes that it knows with versions that
+    are right only for the last axis.
     """
     model = rebuilt(model)
     for _, node in nnx.iter_graph(model):
         call = getattr(type(node), "__call__", None)  # noqa: B004 - the function is wanted
         if isinstance(node, nnx.Module) and call is not None and call.__module__.startswith("flax."):
             node.__class__ = type(type(node).__name__, (type(node),), {"__call__": call})
+        if isinstance(node, Conv):
+            node.platform = platform
     return model
 
 

@@ -5,6 +5,7 @@ fully. An accelerator's compiler chooses its own layout.
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,10 @@ class Conv(nnx.Module):
     the CPU and `config.dtype` on accelerators.
     """
 
+    # None: where this process computes. Exports set "any", which chooses when the program is lowered, or "onnx". The
+    # default is not "any", because it changes the digests of programs, and jax2onnx does not know its primitive.
+    platform: str | None = None
+
     def __init__(self, config: ModelConfig, shape: tuple[int, int, int, int], rngs: nnx.Rngs, stride=1, padding="SAME"):
         kernel_init, bias_init = initializers(config, math.prod(shape[:3]))
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
@@ -45,15 +50,24 @@ class Conv(nnx.Module):
         inputs = self.kernel.shape[2]
         if maps.ndim != 4 or maps.shape[0] != inputs:
             raise TypeError(f"Conv: expected maps [{inputs}, height, width, batch] (`to_maps`), found {maps.shape}")
-        if jax.default_backend() == "cpu":
-            window = conv_cpu.make_window(maps, self.kernel.shape[:2], (self.stride,) * 2, self.padding)
-            out: Array = conv_cpu.convolve(maps, self.kernel[...], window, self.dtype, 0)
+        platform = self.platform or jax.default_backend()
+        if platform == "any":
+            out: Array = lax.platform_dependent(maps, cpu=self._as_product, default=self._native)
         else:
-            maps, kernel = maps.astype(self.dtype), self.kernel[...].astype(self.dtype)
-            layout = ("CHWN", "HWIO", "CHWN")
-            out = lax.conv_general_dilated(maps, kernel, (self.stride,) * 2, self.padding, dimension_numbers=layout)
-            out = out.astype(jnp.float32)
+            out = self._as_product(maps) if platform == "cpu" else self._native(maps)
         return out + self.bias[:, None, None, None]
+
+    def _as_product(self, maps):
+        window = conv_cpu.make_window(maps, self.kernel.shape[:2], (self.stride,) * 2, self.padding)
+        return conv_cpu.convolve(maps, self.kernel[...], window, self.dtype, 0)
+
+    def _native(self, maps):
+        maps, kernel = maps.astype(self.dtype), self.kernel[...].astype(self.dtype)
+        convolve = partial(lax.conv_general_dilated, window_strides=(self.stride,) * 2, padding=self.padding)
+        if self.platform == "onnx":  # jax2onnx requires the batch first
+            out = convolve(maps.transpose(3, 0, 1, 2), kernel, dimension_numbers=("NCHW", "HWIO", "NCHW"))
+            return out.transpose(1, 2, 3, 0)
+        return convolve(maps, kernel, dimension_numbers=("CHWN", "HWIO", "CHWN")).astype(jnp.float32)
 
 
 class Dense(nnx.Linear):
