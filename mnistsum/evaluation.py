@@ -11,7 +11,7 @@ from jaxtyping import Array, Int, UInt8
 
 from mnistsum.config import DataConfig
 from mnistsum.data import abstract_split, scale
-from mnistsum.devices import abstract_arrays, replicated_sharding
+from mnistsum.devices import abstract_arrays
 from mnistsum.errors import InputError
 from mnistsum.models import Model, rebuilt
 from mnistsum.models.adders import ADDS_UP
@@ -137,8 +137,7 @@ def lower_evaluation(config: DataConfig, model: Model, devices: int = 1) -> Any:
 
     The model may hold only shapes.
     """
-    if devices > 1:
-        model = abstract_arrays(model, replicated_sharding(devices))
+    model = abstract_arrays(model, devices)
     return _evaluate_chunk.lower(shaping(config), model, abstract_split(BATCHES * BATCH_SIZE), BATCH_SIZE)
 
 
