@@ -10,8 +10,8 @@ import numpy as np
 from experiments import cli
 from experiments.comparison.measures import spread
 from experiments.comparison.tables import format_spread, markdown
-from experiments.training.fit import Plan
 from experiments.training.folder import Finished
+from experiments.training.plan import Plan
 from experiments.training.pool import fit_missing
 from experiments.training.record import prepare
 from experiments.training.reuse import locate_runs

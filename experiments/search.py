@@ -43,7 +43,7 @@ def command(arguments: list[str]) -> int:
 
     from experiments.comparison.recipe_table import rank_recipes  # JAX loads only for a valid command line
     from experiments.report.console import accuracies  # loads JAX
-    from experiments.training.fit import VALIDATED  # loads JAX
+    from experiments.training.plan import VALIDATED  # loads JAX
     from experiments.training.pool import fit_missing  # loads JAX
     from experiments.training.record import check_own, prepare_all  # loads JAX
     from experiments.training.reuse import locate_runs  # loads JAX

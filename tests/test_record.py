@@ -35,7 +35,7 @@ def test_all_but_seed_and_devices_identify_an_experiment(prepared):
 
 
 def test_run_json_holds_the_record_the_command_and_the_machine(prepared):
-    run = describe_run(prepared, "seeds one by one")
+    run = describe_run(prepared)
     assert prepared.record.items() <= run.items()
     assert run["program"].keys() == {"initialization", "training", "evaluation"}
     assert run["versions"].keys() == {"jax", "jaxlib", "flax", "optax", "numpy", "results"}

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from experiments.training import pool, reuse
-from experiments.training.fit import COMPARED, VALIDATED
 from experiments.training.folder import CONTENT, LOCK, SUMMARY
+from experiments.training.plan import COMPARED, VALIDATED
 from experiments.training.record import prepare
 from mnistsum.config import override
 from mnistsum.errors import InputError

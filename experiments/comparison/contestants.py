@@ -1,15 +1,15 @@
 """The configs that are compared: prepared, tuned and trained on the same seeds."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.comparison import tuning
 from experiments.report import console
 from experiments.training import reuse
-from experiments.training.fit import COMPARED
 from experiments.training.folder import Finished
+from experiments.training.plan import COMPARED
 from experiments.training.pool import fit_missing
 from experiments.training.record import Experiment, prepare_all
 from experiments.training.reuse import RunSet
@@ -60,9 +60,7 @@ def prepare_contestants(configs: Sequence[Config], tuned: bool, output: Path, co
     return contestants
 
 
-def fit_contestants(
-    contestants: Sequence[Contestant], seeds: Sequence[int], workers: int, update_progress: Callable[..., None]
-) -> None:
+def fit_contestants(contestants: Sequence[Contestant], seeds: Sequence[int], workers: int) -> None:
     """Train the missing runs of contestants, after tuning those that are to be tuned."""
     for contestant in contestants:
         run_set, name = contestant.runs(seeds), contestant.experiment.config.name
@@ -72,30 +70,28 @@ def fit_contestants(
             say(f"{name}: reusing {finished} finished run{'s' * (finished > 1)}")
         if reason := reuse.why_missing(run_set):
             say(f"{name}: training {missing} run{'s' * (missing > 1)}, because {reason}")
-    run_sets = [run_set for run_set, _ in _tuned(contestants, seeds, workers, update_progress)]
+    run_sets = [run_set for run_set, _ in _tuned(contestants, seeds, workers)]
     for i, run, reused in fit_missing(run_sets, COMPARED, workers):
-        name = run_sets[i].experiment.config.name
-        console.run_line(name, run.config.seed, run.summary, reused)
-        update_progress(advance=1, description=name)
+        console.run_line(run_sets[i].experiment.config.name, run.config.seed, run.summary, reused)
 
 
 def read_contestants(
     contestants: Sequence[Contestant], seeds: Sequence[int]
 ) -> list[tuple[list[Finished], dict[str, Any] | None]]:
     """Return the finished runs of each contestant, and how it was tuned."""
-    tuned = _tuned(contestants, seeds, 0, lambda **_: None)
+    tuned = _tuned(contestants, seeds, 0)
     return [([reuse.read_run(run_set, seed, COMPARED) for seed in seeds], trials) for run_set, trials in tuned]
 
 
 def _tuned(
-    contestants: Sequence[Contestant], seeds: Sequence[int], workers: int, update_progress: Callable[..., None]
+    contestants: Sequence[Contestant], seeds: Sequence[int], workers: int
 ) -> list[tuple[RunSet, dict[str, Any] | None]]:
     """Return the runs of each contestant, at its tuned learning rate if it has one, and how it was tuned."""
     run_sets = [contestant.runs(seeds) for contestant in contestants]
     if not contestants[0].tuned:
         return [(run_set, None) for run_set in run_sets]
     experiments = [contestant.experiment for contestant in contestants]
-    found = tuning.tune(experiments, contestants[0].output / "tuning", workers, update_progress)
+    found = tuning.tune(experiments, contestants[0].output / "tuning", workers)
     return [
         (run_set._replace(experiment=experiment), trials)
         for run_set, (experiment, trials) in zip(run_sets, found, strict=True)

@@ -54,9 +54,7 @@ class JobSpec(NamedTuple):
         return [seed for seed, folder in self.folders.items() if not folder.exists()]
 
 
-def train_in_jobs(
-    options: Namespace, compared: list[Contestant], seeds: Sequence[int], update_progress: Callable[..., None]
-) -> None:
+def train_in_jobs(options: Namespace, compared: list[Contestant], seeds: Sequence[int]) -> None:
     """Submit jobs for the missing runs and wait for them; raise OSError if some end without results."""
     jobs = Jobs(options.output / "jobs", options.workers)
     size = len(seeds) if options.tune else options.seeds_per_job  # one job tunes a config
@@ -73,13 +71,14 @@ def train_in_jobs(
     def on_finished(spec: JobSpec, seed: int) -> None:
         folder = spec.folders[seed]
         console.run_line(spec.config.name, seed, read_finished(folder).summary, folder in existed)
-        update_progress(advance=1, description=f"{len(specs)} jobs")
+        progress.update({folder: 1})
 
     for spec in specs:
         if spec.missing():
             jobs.submit(spec, options.retry_failed)
     say(f"jobs: {len(specs)}, finished {sum(not spec.missing() for spec in specs)}; logs in {jobs.executor.folder}")
-    failed = jobs.wait(specs, on_finished)
+    with console.RunsProgress({folder: 1 for spec in specs for folder in spec.folders.values()}, 0) as progress:
+        failed = jobs.wait(specs, on_finished)
     for spec in failed:
         say(f"{spec.config.name}, seeds {spec.missing()}: {jobs.explain(spec)}")
     if failed:
@@ -95,7 +94,7 @@ def run_job(spec: JobSpec) -> None:
     if changed := differences(spec.record, contestant.experiment.record):
         raise InputError(f"not the run that was asked for: {'; '.join(changed)}; submit from a machine of this kind")
     workers = min(spec.workers, len(os.sched_getaffinity(0)))  # the cores that SLURM has granted
-    contestants.fit_contestants([contestant], list(spec.folders), workers, lambda **_: None)
+    contestants.fit_contestants([contestant], list(spec.folders), workers)
 
 
 class Jobs:

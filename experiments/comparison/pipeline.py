@@ -6,7 +6,6 @@ import json
 import re
 from argparse import Namespace
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from experiments.comparison import contestants, dry_run, plots, tables, tuning
 from experiments.comparison.contestants import Contestant
 from experiments.comparison.grouping import differing_fields, group_runs
 from experiments.comparison.measures import OUTCOMES, outcomes, summarize_runs
-from experiments.report import console, pages
+from experiments.report import pages
 from experiments.report.figures import save
 from experiments.training.folder import OUTPUTS, Finished, read_finished, write_arrays
 from experiments.training.record import check_own, differences, prepare
@@ -95,18 +94,16 @@ def compare_finished(folders: Sequence[Path], own: Sequence[str], output: Path, 
 
 def _train(options: Namespace, compared: list[Contestant], seeds: Sequence[int]) -> None:
     """Train the missing runs here, or in jobs."""
-    with console.runs_progress() as bar:
-        update_progress = partial(bar.update, bar.add_task("", total=len(compared) * len(seeds)))
-        try:
-            if options.submit is None:
-                contestants.fit_contestants(compared, seeds, options.workers, update_progress)
-            else:
-                from experiments.comparison.jobs import train_in_jobs  # needs the extra `slurm`
+    try:
+        if options.submit is None:
+            contestants.fit_contestants(compared, seeds, options.workers)
+        else:
+            from experiments.comparison.jobs import train_in_jobs  # needs the extra `slurm`
 
-                train_in_jobs(options, compared, seeds, update_progress)
-        except KeyboardInterrupt:
-            say("stopped; the same command goes on with the runs that are not finished; submitted jobs go on")
-            raise
+            train_in_jobs(options, compared, seeds)
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on with the runs that are not finished; submitted jobs go on")
+        raise
 
 
 def _report(output: Path, runs: dict[str, list[Finished]], data: Data, about: dict[str, Any]) -> None:

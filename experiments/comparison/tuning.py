@@ -1,15 +1,16 @@
 """The choice of a config's learning rate on validation images."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.training import reuse
-from experiments.training.fit import VALIDATED
 from experiments.training.folder import OUTPUTS, judged_accuracy
+from experiments.training.plan import VALIDATED
 from experiments.training.pool import fit_missing
 from experiments.training.record import Experiment, prepare
+from mnistsum.app.console import say
 from mnistsum.objective import trained_outputs
 
 MAX_DOUBLINGS = 5  # doublings and halvings of each config's own learning rate that tuning may try
@@ -47,9 +48,7 @@ class Trials:
         return self.tried[self.best], {"trials": trials, "at_the_edge": abs(self.best) == MAX_DOUBLINGS}
 
 
-def tune(
-    experiments: Sequence[Experiment], folder: Path, workers: int, update_progress: Callable[..., None]
-) -> list[tuple[Experiment, dict[str, Any]]]:
+def tune(experiments: Sequence[Experiment], folder: Path, workers: int) -> list[tuple[Experiment, dict[str, Any]]]:
     """Return each experiment at the learning rate that does best on validation images, and its trials.
 
     Every config follows the same rule: try its own rate, half of it and twice it, then half and twice the best one so
@@ -59,7 +58,6 @@ def tune(
         experiments: what to tune.
         folder: where the trials' runs are.
         workers: of `fit_missing`.
-        update_progress: called with the updates of a progress bar.
     """
     tuned = [Trials(experiment) for experiment in experiments]
     while any(trials.untried() for trials in tuned):
@@ -70,7 +68,7 @@ def tune(
                 trials.tried[doublings] = _at_rate(trials.experiment, rate)
                 run_sets.append(reuse.locate_runs(folder, trials.tried[doublings], [TUNING_SEED]))
                 owners.append((trials, doublings))
-        update_progress(description=f"{len(run_sets)} learning rates")
+        say(f"tuning: {len(run_sets)} learning rates")
         for i, run, _ in fit_missing(run_sets, VALIDATED, workers):
             (trials, doublings), scores = owners[i], run.summary["validation"]
             trials.scores[doublings] = {output: judged_accuracy(scores, output) for output in OUTPUTS}

@@ -1,14 +1,20 @@
 """What runs print: progress bars and tables in a terminal, plain lines elsewhere."""
 
+import time
+from collections.abc import Mapping
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from experiments.training.fit import Run, Stop, evaluated_split
-from experiments.training.folder import Finished
+from experiments.training.fit import Run
+from experiments.training.folder import Finished, evaluated_split
+from experiments.training.plan import MIN_TIMED, Stop
 from experiments.training.record import Experiment, cores, cores_of, hardware
 from mnistsum.app.console import console, say, score_table
+
+WAITING = -1.0  # the share of a run that another program trains
+FIRST_LINE = 20.0  # seconds until the first line about the runs; each time, half as many again pass until the next
 
 
 def introduce(experiment: Experiment) -> None:
@@ -81,10 +87,71 @@ def results(finished: Finished) -> None:
     say(f"trained in {duration(finished.summary['train_seconds'])}")
 
 
-def runs_progress() -> Progress:
-    """Return a progress bar over the runs of a comparison. It is hidden without a terminal."""
-    runs = TextColumn("{task.completed:.0f}/{task.total:.0f} runs")
-    return _bar(runs, BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+class RunsProgress:
+    """How many runs are done and running, and the time left: a bar in a terminal, ever rarer lines elsewhere."""
+
+    def __init__(self, work: Mapping[Any, float], done: int):
+        """Begin to show runs.
+
+        Args:
+            work: of each run that is missing, in any unit.
+            done: how many runs exist.
+        """
+        self.work, self.done = dict(work), done
+        self.shares: dict[Any, float] = {}  # done of each run that has begun
+        self.began: dict[Any, float] = {}  # when each run took its first steps, and when it ended
+        self.ended: dict[Any, float] = {}
+        self.start = time.monotonic()
+        self.next_line = FIRST_LINE  # seconds after the start
+        self.bar = _bar(BarColumn(20), TextColumn("{task.description}"))
+        self.task = self.bar.add_task("", total=sum(work.values()))
+
+    def __enter__(self):
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object):
+        self.bar.stop()
+
+    def update(self, shares: Mapping[Any, float]) -> None:
+        """Show how much of each of these runs is done, from 0 to 1, or WAITING."""
+        now = time.monotonic()
+        self.shares.update(shares)
+        for run, share in shares.items():
+            if share > 0:
+                self.began.setdefault(run, now)
+            if share == 1:
+                self.ended[run] = now
+        text = self.describe(now)
+        self.bar.update(self.task, completed=sum(self._done().values()), description=text)
+        if now - self.start > self.next_line:
+            self.next_line = 1.5 * (now - self.start)
+            if not console.is_terminal:
+                say(text)
+
+    def drop(self, run: Any) -> None:
+        """Leave out a run that was not trained."""
+        for known in (self.work, self.shares, self.began):
+            known.pop(run, None)
+
+    def describe(self, now: float) -> str:
+        """Return how many runs are done, running and waiting, and about how long the others take."""
+        running = [run for run, share in self.shares.items() if 0 <= share < 1]
+        waiting = sum(share == WAITING for share in self.shares.values())
+        text = f"{self.done + len(self.ended)} of {self.done + len(self.work)} runs done"
+        text += f", {len(running)} running" if running else ""
+        text += f", {waiting} waiting for another program" if waiting else ""
+        done = self._done()
+        seconds = sum(self.ended.get(run, now) - began for run, began in self.began.items())
+        if not running or seconds < MIN_TIMED:
+            return text
+        speed = sum(done.values()) / seconds  # of one run
+        left = {run: work - done.get(run, 0) for run, work in self.work.items()}
+        needed = max(sum(left.values()) / len(running), *(left[run] for run in running)) / speed
+        return f"{text}, about {duration(needed)} left"
+
+    def _done(self) -> dict[Any, float]:
+        return {run: self.work[run] * self.shares[run] for run in self.began}
 
 
 def run_line(name: str, seed: int, summary: dict[str, Any], reused: bool) -> None:

@@ -142,7 +142,7 @@ def unequal_fields(one: Config, other: Config) -> list[str]:
     return [name for name in left if left[name] != right[name] and name not in NOT_DECISIVE]
 
 
-def describe_run(experiment: Experiment, mode: str, log: str | None = None) -> dict[str, Any]:
+def describe_run(experiment: Experiment, mode: str = "seeds one by one", log: str | None = None) -> dict[str, Any]:
     """Return the content of `run.json`: how the run was made, and the record of what decides it.
 
     Args:
