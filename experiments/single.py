@@ -46,7 +46,7 @@ def start(experiment: Experiment, folder: Path, own: Path | None, log: str | Non
         keys = split_keys(experiment.config.seed)
         state = jax.jit(init_state, static_argnums=0)(experiment.spec, keys, experiment.initial)
     with _only_writer(folder):
-        return _train(experiment, folder, own, Start(describe_run(experiment, log=log), state))
+        return _train(experiment, folder, own, Start(describe_run(experiment) | {"log": log}, state))
 
 
 def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
@@ -117,17 +117,16 @@ def _train(experiment: Experiment, folder: Path, own: Path | None, start: Start,
 
 
 def _catch_signals() -> list[int]:
-    """Return a list that receives the first SIGINT, SIGTERM or SIGHUP; a second one has its usual effect."""
+    """Return a list that receives SIGINT, SIGTERM and SIGHUP; a second one of a kind has its usual effect."""
     caught: list[int] = []
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
 
     def catch(number: int, _: Any) -> None:
         caught.append(number)
-        for each in numbers:
-            signal.signal(each, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_DFL)
 
-    for number in numbers:
-        signal.signal(number, catch)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, catch)
     return caught
 
 

@@ -213,12 +213,10 @@ def tiny():
         yield lambda *changes: override(smoke, ["model.widths=8", "model.hidden=16", *changes])
 
 
-def test_a_warning_names_a_parameter_that_no_gradient_reaches_and_the_faulty_jaxlib(tiny, monkeypatch):
-    monkeypatch.setattr(record, "version", lambda _: "0.10.2")
-    checked, unreached, faulty = check_own(tiny("model.classifier=unused"))
+def test_a_warning_names_a_parameter_that_no_gradient_reaches(tiny):
+    checked, unreached = check_own(tiny("model.classifier=unused"))
     assert checked == "smoke: checked shapes, independence, digit_ignores_number, keys, objective"
     assert unreached == "warning: smoke: no gradient reaches classifier.unused"
-    assert faulty.startswith("warning: jaxlib 0.10.2 miscompiles")
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_rates_are_halved_and_doubled_until_the_best_lies_between_two_that_do_wo
             yield i, a_run()._replace(summary={"validation": scores}), False
 
     monkeypatch.setattr(tuning, "fit_missing", train)
-    ((chosen, how),) = tuning.tune([experiment], cli.CONFIGS, 0, lambda **_: None)
+    ((chosen, how),) = tuning.tune([experiment], cli.CONFIGS, 0)
     assert [trial["learning_rate"] / own for trial in how["trials"]] == [2.0**k for k in tried]
     assert chosen.config.optimizer.learning_rate == own * 2.0**taken
     assert [trial["learning_rate"] for trial in how["trials"] if trial["taken"]] == [own * 2.0**taken]

@@ -52,7 +52,7 @@ class RunProgress:
     """A progress bar with epoch, loss, images/s and time left, plus a line per epoch; only lines without a terminal."""
 
     def __init__(self, experiment: Experiment, first: int):
-        self.experiment, self.first, self.estimated, self.was_alone = experiment, first, False, False
+        self.experiment, self.first, self.estimated = experiment, first, False
         steps = TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps")
         description, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
         self.bar = _bar(description, BarColumn(), steps, note, TimeRemainingColumn(compact=True))
@@ -68,10 +68,9 @@ class RunProgress:
     def update(self, stop: Stop, run: Run) -> None:
         """Show where a run stands."""
         spec, config = self.experiment.spec, self.experiment.config
-        if self.was_alone and not self.estimated and stop.is_timing(spec.steps) and stop.step < spec.steps:
+        if not self.estimated and stop.is_timing(spec.steps) and stop.step < spec.steps:
             estimate(spec.steps - self.first, stop.seconds / stop.steps, config.training.epochs)
             self.estimated = True
-        self.was_alone = stop.is_alone
         epoch = f"{stop.step / spec.steps_per_epoch:.3g} of {spec.steps / spec.steps_per_epoch:.3g}"
         note = f"loss {run.train_loss:.4f}  {stop.steps * spec.batch_size / stop.seconds:,.0f} images/s"
         description = f"epoch {epoch}" if stop.step < spec.steps else "testing"
@@ -101,13 +100,14 @@ class RunsProgress:
         self.shares: dict[Any, float] = {}  # done of each run that has begun
         self.began: dict[Any, float] = {}  # when each run took its first steps, and when it ended
         self.ended: dict[Any, float] = {}
-        self.start = time.monotonic()
+        self.parallel, self.start = 1, time.monotonic()
         self.next_line = FIRST_LINE  # seconds after the start
         self.bar = _bar(BarColumn(20), TextColumn("{task.description}"))
         self.task = self.bar.add_task("", total=sum(work.values()))
 
     def __enter__(self):
         self.bar.start()
+        self.update({})
         return self
 
     def __exit__(self, *_: object):
@@ -146,8 +146,9 @@ class RunsProgress:
         if not running or seconds < MIN_TIMED:
             return text
         speed = sum(done.values()) / seconds  # of one run
+        self.parallel = max(self.parallel, len(running))
         left = {run: work - done.get(run, 0) for run, work in self.work.items()}
-        needed = max(sum(left.values()) / len(running), *(left[run] for run in running)) / speed
+        needed = max(sum(left.values()) / self.parallel, *(left[run] for run in running)) / speed
         return f"{text}, about {duration(needed)} left"
 
     def _done(self) -> dict[Any, float]:

@@ -1,20 +1,21 @@
 """The training loop that all programs share: from the first step to a finished folder, for one seed or several."""
 
-import dataclasses
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from experiments import BEGAN
 from experiments.training import folder as run_folder
 from experiments.training.folder import OUTPUTS, evaluated_split, judged_accuracy
-from experiments.training.plan import Plan, Stop, next_evaluation, next_pause, next_stop
-from experiments.training.record import Experiment, seconds_since_start
+from experiments.training.plan import RUN, Plan, Stop, next_evaluation, next_stop
+from experiments.training.record import Experiment
 from mnistsum.calibration import Temperatures, fit_temperature
 from mnistsum.config import Config, ObjectiveConfig
 from mnistsum.data import digest
@@ -75,7 +76,7 @@ class Run:
 
     def clock(self) -> dict[str, float]:
         """Return the seconds of training so far, and of the whole command."""
-        return {"train_seconds": self.train_seconds, "wall_seconds": self.wall_before + seconds_since_start()}
+        return {"train_seconds": self.train_seconds, "wall_seconds": self.wall_before + time.monotonic() - BEGAN}
 
 
 def fit(
@@ -102,11 +103,11 @@ def fit(
     advance, saved, stop = advancing.result(), time.monotonic(), Stop(start.step)
     while stop.step < spec.steps and not all(run.fault for run in runs):
         watches = plan.watches_learning and any(run.is_learning for run in runs)
-        until, began = next_stop(plan, spec, stop, watches), time.perf_counter()
+        until, is_alone, began = next_stop(plan, spec, stop, watches), evaluating.done(), time.perf_counter()
         state = jax.block_until_ready(advance(keys, state, data, np.int32(until)))
         seconds = time.perf_counter() - began
         is_evaluation = until == next_evaluation(stop.step, plan, spec)
-        stop = Stop(until, until - stop.step, seconds, is_evaluation, evaluating.done())
+        stop = Stop(until, until - stop.step, seconds, is_evaluation, is_alone)
         for run, own_state in zip(runs, _by_seed(state, len(runs)), strict=True):
             if not run.fault:  # a run with a fault notes nothing more
                 run.state = own_state
@@ -123,15 +124,10 @@ def fit(
 
 
 def time_steps(experiment: Experiment, seconds: float) -> tuple[Stop, TrainState]:
-    """Return a stop after about so many seconds of training, and the state there; no file is written."""
-    stop, total = Stop(0), experiment.spec.steps
-    advancing, _ = _compile(experiment, 1)
-    keys, state, data = _place(experiment, [experiment.config.seed], None)
-    while not stop.steps or not stop.is_timing(total):
-        until, began = min(next_pause(stop, seconds), total), time.perf_counter()
-        state = jax.block_until_ready(advancing.result()(keys, state, data, np.int32(until)))
-        stop = Stop(until, until - stop.step, time.perf_counter() - began)
-    return stop, state
+    """Return a stop after about so many seconds of training, and the state there; no file is left."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = fit(experiment, {experiment.config.seed: Path(folder)}, replace(RUN, pause=seconds), Start({}))
+        return next((stop, run.state) for stop, (run,) in runs if stop.is_timing(experiment.spec.steps))
 
 
 def note(experiment: Experiment, run: Run, plan: Plan, is_evaluation: bool) -> None:
@@ -145,7 +141,7 @@ def note(experiment: Experiment, run: Run, plan: Plan, is_evaluation: bool) -> N
         raise FloatingPointError(f"{run.fault}; it was not saved; {remedy}")
     if plan.watches_learning and run.is_learning:
         few = Split(*(part[:WATCH_IMAGES] for part in experiment.data.validation))
-        as_they_are = dataclasses.replace(run.config.data, test_shift=0)
+        as_they_are = replace(run.config.data, test_shift=0)
         scores = score(evaluate(as_they_are, trained_model(run.state), few), few.labels)
         for output in OUTPUTS:
             if judged_accuracy(headline(run.config.objective, scores), output) >= LEARNED:
@@ -248,7 +244,7 @@ def _begin(experiment: Experiment, folders: Mapping[int, Path], start: Start, st
     """Return the runs, whose folders now hold what is known at the start."""
     runs = []
     for (seed, folder), own_state in zip(folders.items(), _by_seed(state, len(folders)), strict=True):
-        config, lines = dataclasses.replace(experiment.config, seed=seed), list(start.lines)
+        config, lines = replace(experiment.config, seed=seed), list(start.lines)
         runs.append(Run(config, folder, start.about, own_state, lines, start.train_seconds, start.wall_seconds))
         if start.step == 0:
             run_folder.begin(folder, config, start.about)

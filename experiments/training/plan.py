@@ -34,16 +34,16 @@ class Stop(NamedTuple):
     steps: int = 0  # since the last stop; 0: none was taken yet
     seconds: float = 0.0  # taken by these steps, without compilation
     is_evaluation: bool = False  # each run has a new line of metrics
-    is_alone: bool = False  # nothing is compiled beside the training, which would halve its speed
+    is_alone: bool = False  # nothing was compiled beside these steps, which would halve their speed
 
     def is_timing(self, total: int) -> bool:
         """Return whether a duration can be estimated from these steps; the first step is slower and does not count."""
-        return (self.seconds > MIN_TIMED and self.step > 1) or self.step == total
+        return (self.seconds > MIN_TIMED and self.step > 1 and self.is_alone) or self.step == total
 
 
 def next_stop(plan: Plan, spec: Spec, stop: Stop, watches: bool) -> int:
     """Return the step at which training stops next; `watches`: an output may be learned by then."""
-    step = min(next_evaluation(stop.step, plan, spec), next_pause(stop, plan.pause))
+    step = min(next_evaluation(stop.step, plan, spec), _next_pause(stop, plan.pause))
     return min(step, next_watch(stop.step, spec)) if watches else step
 
 
@@ -69,7 +69,7 @@ def next_watch(step: int, spec: Spec) -> int:
     return (step // between + 1) * between
 
 
-def next_pause(stop: Stop, seconds: float) -> int:
+def _next_pause(stop: Stop, seconds: float) -> int:
     """Return a step that is about `seconds` of training away; the first is alone, since it is slower."""
     if not stop.steps:
         return stop.step + 1
