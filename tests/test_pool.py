@@ -30,19 +30,12 @@ def arguments(tmp_path) -> list[object]:
 
 def children(process) -> list[int]:
     """Return the processes that train for a program."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == process.pid and b"spawn_main" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-        except (FileNotFoundError, ProcessLookupError):  # it has ended
-            continue
-    return found
+    ids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(each) for each in ids if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
 
 
-def wait_for(condition, seconds=120.0):
-    end = time.monotonic() + seconds
+def wait_for(condition):
+    end = time.monotonic() + 120
     while not (value := condition()):
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -78,4 +71,4 @@ def test_workers_end_with_their_program(arguments, tmp_path, number):
     process.send_signal(number)
     process.communicate(timeout=20)
     assert process.returncode == (130 if number == signal.SIGINT else -number)
-    wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), seconds=20)
+    wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))

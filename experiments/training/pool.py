@@ -107,7 +107,7 @@ def _fit_here(
             def report(share: float, group: Sequence[tuple[int, int]] = [(i, seed) for seed in seeds]) -> None:
                 progress.update(dict.fromkeys(group, share))
 
-            with _claimed({seed: run_set.folders[seed] for seed in seeds}, report) as folders:
+            with claimed({seed: run_set.folders[seed] for seed in seeds}, report) as folders:
                 if folders:
                     _fit(run_set.experiment, folders, plan, describe_mode(len(folders)), report)
             for seed in seeds:
@@ -192,7 +192,7 @@ def _report(share: float) -> None:
 
 def _fit_task(task: Task) -> bool:
     """Train a run in a worker; return whether another process has trained it meanwhile."""
-    with _claimed({task.seed: task.folder}, _report) as folders:
+    with claimed({task.seed: task.folder}, _report) as folders:
         if folders:
             experiment = _experiment(task.config, task.command)
             if changed := differences(task.record, experiment.record | {"settings": task.record["settings"]}):
@@ -233,7 +233,7 @@ def _groups(seeds: list[int]) -> list[list[int]]:
 
 
 @contextlib.contextmanager
-def _claimed(folders: Mapping[int, Path], report: Report) -> Iterator[dict[int, Path]]:
+def claimed(folders: Mapping[int, Path], report: Report) -> Iterator[dict[int, Path]]:
     """Lock runs, after waiting for another program that trains one of them; yield temporary folders of the missing.
 
     After the block, the temporary folders get their final names: only finished runs have these.
