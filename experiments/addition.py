@@ -15,11 +15,11 @@ from experiments.training.plan import Plan
 from experiments.training.pool import fit_missing
 from experiments.training.record import prepare
 from experiments.training.reuse import locate_runs
-from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.program import Parser
 from mnistsum.errors import InputError
 from mnistsum.file_io import make_folder, read_json_lines, write_whole
 from mnistsum.objective import digits_of_sum
+from mnistsum.programs import set_up_compiler
 
 DESCRIPTION = """\
 Train on the sum of two numbers of N digits, all as images, with no digit labeled (Manhaeve et al. 2018,

@@ -12,8 +12,7 @@ from typing import Any, NoReturn
 
 from mnistsum.app.program import Parser, run
 from mnistsum.config import FIELDS, Config, as_dict, field_comments, override
-from mnistsum.errors import InputError
-from mnistsum.names import did_you_mean
+from mnistsum.errors import InputError, did_you_mean
 
 CONFIGS = Path(__file__).parent / "configs"
 LIBRARY = Path(__file__).parents[1] / "mnistsum"

@@ -47,8 +47,8 @@ def command(arguments: list[str]) -> int:
     from experiments.training.pool import fit_missing  # loads JAX
     from experiments.training.record import check_own, prepare_all  # loads JAX
     from experiments.training.reuse import locate_runs  # loads JAX
-    from mnistsum.app.compiler import set_up_compiler  # loads JAX
     from mnistsum.app.console import say  # loads JAX
+    from mnistsum.programs import set_up_compiler  # loads JAX
 
     set_up_compiler()
     make_folder(options.output.parent)

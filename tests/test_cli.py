@@ -21,7 +21,7 @@ from mnistsum.optimizer import OPTIMIZERS, SCHEDULES
 @pytest.fixture
 def in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mnistsum.app.compiler.set_up_compiler", lambda: None)  # settings of the whole process
+    monkeypatch.setattr("mnistsum.programs.set_up_compiler", lambda: None)  # settings of the whole process
     return tmp_path
 
 

@@ -21,11 +21,11 @@ from experiments.comparison.contestants import Contestant
 from experiments.report import console
 from experiments.training.folder import read_finished
 from experiments.training.record import differences
-from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import say
 from mnistsum.config import Config
 from mnistsum.errors import InputError, first_line
 from mnistsum.file_io import write_whole
+from mnistsum.programs import set_up_compiler
 from mnistsum.registry import load_file
 
 POLL = 1.0  # seconds between looks at the runs' folders and the jobs' states

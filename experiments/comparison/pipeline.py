@@ -19,13 +19,13 @@ from experiments.report import pages
 from experiments.report.figures import save
 from experiments.training.folder import OUTPUTS, Finished, read_finished, write_arrays
 from experiments.training.record import check_own, differences, prepare
-from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import say
 from mnistsum.config import Config, to_json
 from mnistsum.data import digest, load
 from mnistsum.errors import InputError
 from mnistsum.file_io import make_folder, write_json, write_whole
 from mnistsum.models import abstract_model
+from mnistsum.programs import set_up_compiler
 from mnistsum.registry import load_file
 from mnistsum.statistics import ERROR, detectable
 from mnistsum.types import Data

@@ -20,9 +20,9 @@ from experiments.comparison.tables import markdown
 from experiments.configs.base import config as base
 from experiments.training.record import hardware, prepare
 from mnistsum import AugmentConfig, Config, ModelConfig, OptimizerConfig, TrainingConfig
-from mnistsum.app.compiler import set_up_compiler
 from mnistsum.models.flax_layers import quick_max_pool
 from mnistsum.models.layers import Conv, Dense, flatten, max_pool, to_maps
+from mnistsum.programs import set_up_compiler
 from mnistsum.registry import added_names
 from mnistsum.train import split_keys
 from mnistsum.types import DigitLogits, Features, Images

@@ -25,11 +25,11 @@ from experiments.training.folder import LOCK, Finished
 from experiments.training.plan import Plan
 from experiments.training.record import Experiment, describe_run, differences, prepare
 from experiments.training.reuse import RunSet, read_run
-from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import say
 from mnistsum.config import Config
 from mnistsum.errors import InputError
 from mnistsum.file_io import make_folder
+from mnistsum.programs import set_up_compiler
 from mnistsum.registry import load_file, loaded_paths
 from mnistsum.seeds import devices_for
 

@@ -4,12 +4,12 @@ import json
 import warnings
 from argparse import Namespace
 
-from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import console, say, score_table
 from mnistsum.data import digest, load
 from mnistsum.errors import InputError
 from mnistsum.evaluation import evaluate, score
 from mnistsum.predict import load_pretrained
+from mnistsum.programs import set_up_compiler
 
 
 def run_evaluate(options: Namespace) -> int:
