@@ -11,11 +11,12 @@ from typing import Any
 import filelock
 import jax
 
+from experiments.cli import cores
 from experiments.report import console, pages
 from experiments.training import folder as run_folder
 from experiments.training.fit import Start, fit, time_steps
 from experiments.training.plan import MIN_TIMED, RUN
-from experiments.training.record import Experiment, cores, describe_run, differences
+from experiments.training.record import Experiment, describe_run, differences
 from mnistsum.app.console import say
 from mnistsum.errors import InputError
 from mnistsum.file_io import PARTIAL, make_folder, read_json, writing

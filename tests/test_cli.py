@@ -93,7 +93,7 @@ MISTAKES = [
     # What only JAX, the data or the networks can tell.
     (["training.batch_size=60000"], "training.batch_size: expected at most the 55000 training images"),
     (["model.classifier=lenet"], "found lenet; did you mean lenet5?"),
-    (["--init", "nowhere"], "--init nowhere: no such model"),
+    (["--init", "nowhere"], "nowhere: no such model"),
 ]
 
 

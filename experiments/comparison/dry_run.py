@@ -5,10 +5,11 @@ import time
 
 from rich.table import Table
 
+from experiments.cli import cores
 from experiments.report.console import duration
 from experiments.training.fit import time_steps
 from experiments.training.plan import COMPARED
-from experiments.training.record import Experiment, cores, cores_of, hardware
+from experiments.training.record import Experiment, cores_of, hardware
 from experiments.training.reuse import RunSet
 from mnistsum.app.console import console, say
 from mnistsum.evaluation import evaluate

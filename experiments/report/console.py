@@ -7,10 +7,11 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from experiments.cli import cores
 from experiments.training.fit import Run
 from experiments.training.folder import Finished, evaluated_split
 from experiments.training.plan import MIN_TIMED, Stop
-from experiments.training.record import Experiment, cores, cores_of, hardware
+from experiments.training.record import Experiment, cores_of, hardware
 from mnistsum.app.console import console, say, score_table
 
 WAITING = -1.0  # the share of a run that another program trains

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from experiments.cli import as_typed, cores
 from mnistsum import registry
 from mnistsum.config import Config, Role, as_dict, fields_with
 from mnistsum.data import digest, load
@@ -216,23 +217,15 @@ def hardware() -> str:
     return models[0] if models else platform.processor() or platform.machine()
 
 
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _load_initial(config: Config, init: str) -> Model:
     """Return the model that a run starts from; InputError if its architecture or its input is another."""
-    try:
-        network = load_pretrained(init)
-    except InputError as error:
-        raise InputError(f"--init {error}") from None
+    network = load_pretrained(init)
     like = abstract_model(config.model)
     arrays_differ = first_difference(name_arrays(like), name_arrays(network.model))
     theirs, ours = as_dict(network.config), as_dict(config)
     for name in (*MEANING, *(SIZES if arrays_differ else ())):
         if theirs[name] != ours[name]:
-            found = ",".join(map(str, theirs[name])) if isinstance(theirs[name], tuple) else theirs[name]
+            found = as_typed(theirs[name])
             raise InputError(f"--init {init}: expected {name} to be {ours[name]}, found {found}; add {name}={found}")
     if arrays_differ:
         raise InputError(f"--init {init}: of another architecture: {arrays_differ}")
