@@ -30,7 +30,7 @@ from mnistsum.config import Config
 from mnistsum.errors import InputError
 from mnistsum.file_io import make_folder
 from mnistsum.programs import set_up_compiler
-from mnistsum.registry import load_file, loaded_paths
+from mnistsum.registry import load_file, loaded_paths, users_traceback
 from mnistsum.seeds import devices_for
 
 TEMPORARY = ".training-"  # begins the name of a run's folder while it is trained
@@ -192,22 +192,32 @@ def _report(share: float) -> None:
 
 def _fit_task(task: Task) -> bool:
     """Train a run in a worker; return whether another process has trained it meanwhile."""
-    with claimed({task.seed: task.folder}, _report) as folders:
-        if folders:
-            experiment = _experiment(task.config, task.command)
-            if changed := differences(task.record, experiment.record | {"settings": task.record["settings"]}):
-                raise InputError(
-                    f"{task.config.name}: two processes disagree: {'; '.join(changed)}. Its file was edited meanwhile, "
-                    "or draws random numbers when it is loaded"
-                )
-            cache = Path(jax.config.values["jax_compilation_cache_dir"])
-            make_folder(cache)
-            # A worker that needs the same programs waits for the first one, and then finds them in the cache.
-            with filelock.FileLock(cache / f"{experiment.record['program']['training']}.lock"):
-                for program in experiment.programs.values():
-                    program.compile()
-            _fit(experiment._replace(record=task.record), folders, task.plan, task.mode, _report)
-    return not folders
+    try:
+        with claimed({task.seed: task.folder}, _report) as folders:
+            if folders:
+                _fit(_compiled(task), folders, task.plan, task.mode, _report)
+        return not folders
+    except Exception as error:
+        if (text := users_traceback(error)) is None:
+            raise
+        raise OSError(f"{task.config.name}, seed {task.seed}: failed in its worker\n{text}") from None
+
+
+def _compiled(task: Task) -> Experiment:
+    """Return a task's experiment, whose programs are compiled; raise InputError if it is not that of its record."""
+    experiment = _experiment(task.config, task.command)
+    if changed := differences(task.record, experiment.record | {"settings": task.record["settings"]}):
+        raise InputError(
+            f"{task.config.name}: two processes disagree: {'; '.join(changed)}. Its file was edited meanwhile, or "
+            "draws random numbers when it is loaded"
+        )
+    cache = Path(jax.config.values["jax_compilation_cache_dir"])
+    make_folder(cache)
+    # A worker that needs the same programs waits for the first one, and then finds them in the cache.
+    with filelock.FileLock(cache / f"{experiment.record['program']['training']}.lock"):
+        for program in experiment.programs.values():
+            program.compile()
+    return experiment._replace(record=task.record)
 
 
 @functools.cache
