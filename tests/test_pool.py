@@ -64,6 +64,27 @@ def test_a_killed_worker_is_named_with_its_run_and_the_same_command_trains_it(ar
     assert finish(start(*arguments, program="compare", cwd=tmp_path))[0].count("(reused)") == 3
 
 
+FAULT = """
+class Mine(MLP):
+    def __call__(self, image):
+        assert not multiprocessing.parent_process(), "mine"
+        return super().__call__(image)
+
+CLASSIFIERS = {"mine": Mine}
+"""
+
+
+def test_a_users_error_in_a_worker_is_shown_once_and_named_with_its_run(arguments, tmp_path):
+    faulty = OWN.replace('CLASSIFIERS = {"mine": MLP}', FAULT)
+    (tmp_path / "own.py").write_text(f"import multiprocessing\n{faulty}")
+    process = start(*arguments, "--workers", 1, "--output", "out", program="compare", cwd=tmp_path)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    own = re.escape(str(tmp_path / "own.py"))
+    assert re.search(rf'^error: mine, seed 0: failed in its worker\nTraceback .*\n  File "{own}", line', errors)
+    assert errors.count("AssertionError: mine") == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_their_program(arguments, tmp_path, number):
     process = start(*arguments, "--workers", 2, "--output", "out", program="compare", cwd=tmp_path)
