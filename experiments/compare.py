@@ -42,17 +42,16 @@ def command(arguments: list[str]) -> int:
     if folders:
         if overrides or len(folders) + len(own) < len(options.configs):
             raise InputError("compare: expected only folders of finished runs, and .py files, as none is trained")
-        from experiments.comparison import pipeline  # JAX loads only for a valid command line
-
-        pipeline.compare_finished([Path(folder) for folder in folders], own, options.output, command_line)
-        return 0
-    if not 2 <= options.seeds <= 1000:
+    elif not 2 <= options.seeds <= 1000:
         raise InputError(f"--seeds: expected 2 to 1,000, as one run shows no spread, found {options.seeds:,}")
-    configs = [cli.load_config(name, overrides) for name in options.configs]
+    configs = [] if folders else [cli.load_config(name, overrides) for name in options.configs]
 
     from experiments.comparison import pipeline  # JAX loads only for a valid command line
 
-    pipeline.compare_configs(options, configs, command_line)
+    if folders:
+        pipeline.compare_finished([Path(folder) for folder in folders], own, options.output, command_line)
+    else:
+        pipeline.compare_configs(options, configs, command_line)
     return 0
 
 
