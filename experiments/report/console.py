@@ -119,12 +119,13 @@ class RunsProgress:
         now = time.monotonic()
         self.shares.update(shares)
         for run, share in shares.items():
-            if share > 0:
+            if 0 < share < 1:
                 self.began.setdefault(run, now)
             if share == 1:
                 self.ended[run] = now
         text = self.describe(now)
-        self.bar.update(self.task, completed=sum(self._done().values()), description=text)
+        completed = sum(self.work.values()) - sum(self._left().values())
+        self.bar.update(self.task, completed=completed, description=text)
         if now - self.start > self.next_line:
             self.next_line = 1.5 * (now - self.start)
             if not console.is_terminal:
@@ -142,18 +143,18 @@ class RunsProgress:
         text = f"{self.done + len(self.ended)} of {self.done + len(self.work)} runs done"
         text += f", {len(running)} running" if running else ""
         text += f", {waiting} waiting for another program" if waiting else ""
-        done = self._done()
         seconds = sum(self.ended.get(run, now) - began for run, began in self.began.items())
         if not running or seconds < MIN_TIMED:
             return text
-        speed = sum(done.values()) / seconds  # of one run
+        speed = sum(self.work[run] * self.shares[run] for run in self.began) / seconds  # of one run
         self.parallel = max(self.parallel, len(running))
-        left = {run: work - done.get(run, 0) for run, work in self.work.items()}
+        left = self._left()
         needed = max(sum(left.values()) / self.parallel, *(left[run] for run in running)) / speed
         return f"{text}, about {duration(needed)} left"
 
-    def _done(self) -> dict[Any, float]:
-        return {run: self.work[run] * self.shares[run] for run in self.began}
+    def _left(self) -> dict[Any, float]:
+        """Return the work that is left of each run."""
+        return {run: work * (1 - max(self.shares.get(run, 0), 0)) for run, work in self.work.items()}
 
 
 def run_line(name: str, seed: int, summary: dict[str, Any], reused: bool) -> None:

@@ -151,7 +151,8 @@ def _fit_in_workers(
 
 def _work(experiment: Experiment) -> float:
     """Return the multiply-adds of a run's forward passes."""
-    return experiment.spec.steps * experiment.spec.batch_size * sum(row.multiply_adds for row in experiment.layers)
+    multiply_adds = sum(row.multiply_adds for row in experiment.layers)
+    return experiment.spec.steps * experiment.spec.batch_size * max(multiply_adds, 1)
 
 
 def _in_order(work: dict[tuple[int, int], float]) -> list[tuple[int, int]]:
