@@ -23,7 +23,7 @@ from experiments.report.console import WAITING, RunsProgress
 from experiments.training.fit import Start, fit
 from experiments.training.folder import LOCK, Finished
 from experiments.training.plan import Plan
-from experiments.training.record import Experiment, describe_run, differences, prepare
+from experiments.training.record import ONE_BY_ONE, Experiment, describe_run, differences, prepare
 from experiments.training.reuse import RunSet, read_run
 from mnistsum.app.console import say
 from mnistsum.config import Config
@@ -228,6 +228,8 @@ def _experiment(config: Config, command: str) -> Experiment:
 
 def describe_mode(seeds: int) -> str:
     """Describe how `seeds` seeds are trained as one program."""
+    if seeds == 1:
+        return ONE_BY_ONE
     devices = devices_for(seeds)
     return f"{seeds} seeds as one vmapped program, on {devices} device{'s' if devices > 1 else ''}"
 

@@ -31,6 +31,7 @@ from mnistsum.types import Data
 
 # Raise it whenever numbers that no program computes (scores, temperatures, permutations) come out differently.
 RESULTS_FORMAT = "1"
+ONE_BY_ONE = "seeds one by one"  # how the seeds of a config are trained, unless workers or devices share them
 SECTIONS = ("program", "data", "versions", "settings")  # of a record, each a dict
 NOT_DECISIVE = fields_with(Role.REPETITION)  # runs that differ only in these are of one group
 MEANING = fields_with(Role.INPUT, Role.STRUCTURE)  # must be those of `--init`'s weights, even if all shapes agree
@@ -146,7 +147,7 @@ def unequal_fields(one: Config, other: Config) -> list[str]:
     return [name for name in left if left[name] != right[name] and name not in NOT_DECISIVE]
 
 
-def describe_run(experiment: Experiment, mode: str = "seeds one by one") -> dict[str, Any]:
+def describe_run(experiment: Experiment, mode: str = ONE_BY_ONE) -> dict[str, Any]:
     """Return the content of `run.json`: how the run was made, and the record of what decides it."""
     return {
         **experiment.record,
