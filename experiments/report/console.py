@@ -107,8 +107,8 @@ class RunsProgress:
         self.task = self.bar.add_task("", total=sum(work.values()))
 
     def __enter__(self):
-        self.bar.start()
         self.update({})
+        self.bar.start()
         return self
 
     def __exit__(self, *_: object):
