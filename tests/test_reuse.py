@@ -141,17 +141,16 @@ def test_the_progress_counts_runs_and_says_how_long_the_others_take(monkeypatch)
     clock, said = [0.0], []
     monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(console, "say", said.append)
-    progress = console.RunsProgress({"a": 1, "b": 1, "c": 2, "d": 9}, done=3)
+    progress = console.RunsProgress({"a": 1, "b": 1, "c": 2}, done=4)
     for clock[0], shares, told in (
-        (5.0, {"a": 0, "b": 0, "d": 1}, "4 of 7 runs done, 2 running"),  # another program has trained d
-        (10.0, {"a": 1e-6, "b": 1e-6}, "4 of 7 runs done, 2 running"),
-        (20.0, {"a": 0.5, "b": 0.5}, "4 of 7 runs done, 2 running, about 30 s left"),
-        (30.0, {"a": 1, "b": 0.5}, "5 of 7 runs done, 1 running, about 33 s left"),
-        (30.0, {"c": WAITING}, "5 of 7 runs done, 1 running, 1 waiting for another program, about 33 s left"),
-        (40.0, {"b": 1, "c": 0}, "6 of 7 runs done, 1 running, about 50 s left"),
+        (5.0, {"a": 0, "b": 0}, "4 of 7 runs done, 2 running"),  # compiling
+        (6.0, {"a": 1e-6, "b": 1e-6}, "4 of 7 runs done, 2 running"),
+        (20.0, {"a": 0.5, "b": 0.5}, "4 of 7 runs done, 2 running, about 45 s left"),
+        (30.0, {"a": 1, "b": 0.5}, "5 of 7 runs done, 1 running, about 42 s left"),
+        (30.0, {"c": WAITING}, "5 of 7 runs done, 1 running, 1 waiting for another program, about 42 s left"),
+        (40.0, {"b": 1, "c": 0}, "6 of 7 runs done, 1 running, about 70 s left"),
     ):
-        progress.update(shares)
-        assert progress.describe(clock[0]) == told
+        assert progress.update(shares) == told
     for clock[0] in range(50, 36_000, 10):  # a day's log has few lines
         progress.update({"c": 0.5})
     assert 10 < len(said) < 25

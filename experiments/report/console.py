@@ -10,11 +10,12 @@ from rich.table import Table
 from experiments.cli import cores
 from experiments.training.fit import Run
 from experiments.training.folder import Finished, evaluated_split
-from experiments.training.plan import MIN_TIMED, Stop
+from experiments.training.plan import Stop
 from experiments.training.record import Experiment, cores_of, hardware
 from mnistsum.app.console import console, say, score_table
 
 WAITING = -1.0  # the share of a run that another program trains
+SETTLED = 2.0  # seconds of training before the time left is told
 FIRST_LINE = 20.0  # seconds until the first line about the runs; each time, half as many again pass until the next
 
 
@@ -49,15 +50,11 @@ def estimate(steps: int, seconds_per_step: float, epochs: float) -> None:
     )
 
 
-class RunProgress:
-    """A progress bar with epoch, loss, images/s and time left, plus a line per epoch; only lines without a terminal."""
+class _Bar:
+    """A progress bar that is shown in a `with` block, in a terminal."""
 
-    def __init__(self, experiment: Experiment, first: int):
-        self.experiment, self.first, self.estimated = experiment, first, False
-        steps = TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps")
-        description, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
-        self.bar = _bar(description, BarColumn(), steps, note, TimeRemainingColumn(compact=True))
-        self.task = self.bar.add_task("compiling", total=experiment.spec.steps, completed=first, note="")
+    def __init__(self, *columns: Any):
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
     def __enter__(self):
         self.bar.start()
@@ -65,6 +62,17 @@ class RunProgress:
 
     def __exit__(self, *_: object):
         self.bar.stop()
+
+
+class RunProgress(_Bar):
+    """A progress bar with epoch, loss, images/s and time left, plus a line per epoch; only lines without a terminal."""
+
+    def __init__(self, experiment: Experiment, first: int):
+        self.experiment, self.first, self.estimated = experiment, first, False
+        steps = TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps")
+        description, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
+        super().__init__(description, BarColumn(), steps, note, TimeRemainingColumn(compact=True))
+        self.task = self.bar.add_task("compiling", total=experiment.spec.steps, completed=first, note="")
 
     def update(self, stop: Stop, run: Run) -> None:
         """Show where a run stands."""
@@ -87,7 +95,7 @@ def results(finished: Finished) -> None:
     say(f"trained in {duration(finished.summary['train_seconds'])}")
 
 
-class RunsProgress:
+class RunsProgress(_Bar):
     """How many runs are done and running, and the time left: a bar in a terminal, ever rarer lines elsewhere."""
 
     def __init__(self, work: Mapping[Any, float], done: int):
@@ -97,64 +105,42 @@ class RunsProgress:
             work: of each run that is missing, in any unit.
             done: how many runs exist.
         """
-        self.work, self.done = dict(work), done
-        self.shares: dict[Any, float] = {}  # done of each run that has begun
-        self.began: dict[Any, float] = {}  # when each run took its first steps, and when it ended
-        self.ended: dict[Any, float] = {}
-        self.parallel, self.start = 1, time.monotonic()
-        self.next_line = FIRST_LINE  # seconds after the start
-        self.bar = _bar(BarColumn(20), TextColumn("{task.description}"))
+        super().__init__(BarColumn(20), TextColumn("{task.description}"))
         self.task = self.bar.add_task("", total=sum(work.values()))
-
-    def __enter__(self):
+        self.work, self.done = dict(work), done
+        self.shares: dict[Any, float] = {}  # of each run that has begun: how much is done
+        self.parallel = 1  # runs at a time
+        self.start = self.began = time.monotonic()  # of the program, and of the first run's training
+        self.next_line = self.start + FIRST_LINE
         self.update({})
-        self.bar.start()
-        return self
 
-    def __exit__(self, *_: object):
-        self.bar.stop()
-
-    def update(self, shares: Mapping[Any, float]) -> None:
-        """Show how much of each of these runs is done, from 0 to 1, or WAITING."""
-        now = time.monotonic()
+    def update(self, shares: Mapping[Any, float]) -> str:
+        """Show how much of each of these runs is done, from 0 to 1, or WAITING; return what is shown."""
         self.shares.update(shares)
-        for run, share in shares.items():
-            if 0 < share < 1:
-                self.began.setdefault(run, now)
-            if share == 1:
-                self.ended[run] = now
-        text = self.describe(now)
-        completed = sum(self.work.values()) - sum(self._left().values())
-        self.bar.update(self.task, completed=completed, description=text)
-        if now - self.start > self.next_line:
-            self.next_line = 1.5 * (now - self.start)
-            if not console.is_terminal:
-                say(text)
+        now, found = time.monotonic(), list(self.shares.values())
+        running = [run for run, share in self.shares.items() if 0 <= share < 1]
+        left = {run: work * (1 - max(self.shares.get(run, 0), 0)) for run, work in self.work.items()}
+        done = sum(self.work.values()) - sum(left.values())
+        if not done:
+            self.began = now
+        self.parallel = max(self.parallel, len(running))
+        text = f"{self.done + found.count(1)} of {self.done + len(self.work)} runs done"
+        text += f", {len(running)} running" if running else ""
+        text += f", {found.count(WAITING)} waiting for another program" if WAITING in found else ""
+        if running and now - self.began > SETTLED:
+            longest = max(left[run] for run in running)  # it goes on when all others have ended
+            needed = max(sum(left.values()), longest * self.parallel)
+            text += f", about {duration(needed * (now - self.began) / done)} left"
+        self.bar.update(self.task, completed=done, description=text)
+        if now > self.next_line and not console.is_terminal:
+            self.next_line = now + (now - self.start) / 2
+            say(text)
+        return text
 
     def drop(self, run: Any) -> None:
-        """Leave out a run that was not trained."""
-        for known in (self.work, self.shares, self.began):
+        """Leave out a run that was not trained here."""
+        for known in (self.work, self.shares):
             known.pop(run, None)
-
-    def describe(self, now: float) -> str:
-        """Return how many runs are done, running and waiting, and about how long the others take."""
-        running = [run for run, share in self.shares.items() if 0 <= share < 1]
-        waiting = sum(share == WAITING for share in self.shares.values())
-        text = f"{self.done + len(self.ended)} of {self.done + len(self.work)} runs done"
-        text += f", {len(running)} running" if running else ""
-        text += f", {waiting} waiting for another program" if waiting else ""
-        seconds = sum(self.ended.get(run, now) - began for run, began in self.began.items())
-        if not running or seconds < MIN_TIMED:
-            return text
-        speed = sum(self.work[run] * self.shares[run] for run in self.began) / seconds  # of one run
-        self.parallel = max(self.parallel, len(running))
-        left = self._left()
-        needed = max(sum(left.values()) / self.parallel, *(left[run] for run in running)) / speed
-        return f"{text}, about {duration(needed)} left"
-
-    def _left(self) -> dict[Any, float]:
-        """Return the work that is left of each run."""
-        return {run: work * (1 - max(self.shares.get(run, 0), 0)) for run, work in self.work.items()}
 
 
 def run_line(name: str, seed: int, summary: dict[str, Any], reused: bool) -> None:
@@ -175,7 +161,3 @@ def duration(seconds: float) -> str:
 def accuracies(scores: dict[str, Any]) -> str:
     """Return both accuracies as text."""
     return f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%}"
-
-
-def _bar(*columns: Any) -> Progress:
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -93,7 +93,11 @@ def fit_missing(run_sets: Sequence[RunSet], plan: Plan, workers: int) -> Iterato
         else:
             trained = _fit_in_workers(run_sets, _in_order(work), plan, min(workers, len(missing)), progress)
         for i, seed, existed in trained:
-            progress.update({(i, seed): 1})
+            if existed:
+                progress.drop((i, seed))
+                progress.done += 1
+            else:
+                progress.update({(i, seed): 1})
             yield i, read_run(run_sets[i], seed, plan), existed
 
 
