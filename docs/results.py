@@ -12,34 +12,23 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent.parent
-EXPERIMENTS = ROOT / "experiments"
-CARD = "mnistsum/pretrained/README.md"
-LINKS = (  # from a page of docs/, or of a folder in it, to a page of the site
-    (re.compile(r"\]\(\.\./((?:\.\./)*)experiments/results/"), r"](\1results/"),
-    (re.compile(r"\]\(\.\./((?:\.\./)*)" + CARD), r"](\1model_card.md"),
-)
+RESULTS = ROOT / "experiments" / "results"
+LINK = re.compile(r"\]\(((?:\.\./)*)\.\./(?:experiments|mnistsum)/")  # out of docs/, from a page or a folder in it
 FIGURE = re.compile(r"(?<=[\d.,±/=]) (?=[-+\d])|(?<=n) (?==)")  # a space within an interval, a deviation or a pair
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the files; MkDocs calls this once it has listed those of docs/."""
-    for path in sorted((EXPERIMENTS / "results").rglob("*")):
-        if path.suffix in (".md", ".png"):
-            name = path.relative_to(EXPERIMENTS).as_posix()
-            files.append(File.generated(config, name, abs_src_path=str(path)))
-    files.append(File.generated(config, "model_card.md", abs_src_path=str(ROOT / CARD)))
+    pages = (*RESULTS.rglob("*.md"), *RESULTS.rglob("*.png"), ROOT / "mnistsum" / "pretrained" / "README.md")
+    for path in sorted(pages):
+        _, _, name = path.relative_to(ROOT).as_posix().partition("/")
+        files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
 
 
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+def on_page_markdown(markdown: str, **_: Any) -> str:
     """Point a page's links to the site's copies, insert the table of results, and keep figures in one piece."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    # Numbers and ranges are put below their figures, so that the table fits beside both lists of contents.
-    table = [line.replace(" (", "<br>(") for line in readme.splitlines() if line.startswith("|")]
-    markdown = markdown.replace("<!-- results -->", "\n".join(table))
-    if page.file.src_uri == "model_card.md":
-        markdown = markdown.replace("](../../experiments/results/", "](results/")
-    for link, target in LINKS:
-        markdown = link.sub(target, markdown)
-    lines = (FIGURE.sub("\u00a0", line) if line.startswith("|") else line for line in markdown.split("\n"))
-    return "\n".join(lines)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    markdown = markdown.replace("<!-- results -->", "\n".join(line for line in readme if line.startswith("|")))
+    lines = LINK.sub(r"](\1", markdown).split("\n")
+    return "\n".join(FIGURE.sub("\u00a0", line) if line.startswith("|") else line for line in lines)

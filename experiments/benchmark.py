@@ -273,14 +273,14 @@ def main() -> None:
     parser.add_argument(
         "--output",
         type=Path,
-        help="path to which .md, .json and .png are appended; default: the published results, or nothing with --quick",
+        help="path to which .md and .json are appended; default: the published results, or nothing with --quick",
     )
     options = parser.parse_args()
     if find_spec("torch") is None:
         parser.error("PyTorch is not installed: pip install -e '.[pytorch]'")
     os.environ["JAX_PLATFORMS"] = "cpu"  # as PyTorch's side
 
-    from experiments.report.speed import benchmark_markdown, plot_growth  # loads JAX
+    from experiments.report.speed import benchmark_markdown  # loads JAX
 
     text = json.dumps(measure(QUICK if options.quick else FULL), indent=1) + "\n"
     results = json.loads(text)
@@ -290,8 +290,6 @@ def main() -> None:
     if output:
         output.with_name(f"{output.name}.json").write_text(text)
         output.with_name(f"{output.name}.md").write_text(page)
-        if "growth" in results:
-            plot_growth(results["growth"], output.with_name(f"{output.name}.png"))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def command(arguments: list[str]) -> int:
         raise InputError(f"{path}: expected test results of an epoch or more; give the folder of a run of `reference`")
     from experiments.report import figures  # Matplotlib and JAX load only for valid input
 
-    figures.save(figures.over_write_up(lines, WRITE_UP, band), folder / "write_up.png")
+    figures.write_png(figures.over_write_up(lines, WRITE_UP), folder / "write_up.png")
     print(table(lines))
     return 0
 

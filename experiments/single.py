@@ -28,7 +28,7 @@ def preview(experiment: Experiment) -> int:
     """Print what a run would do and how long it would take; return the exit status."""
     console.introduce(experiment)
     stop, _ = time_steps(experiment, 2 * MIN_TIMED)
-    console.estimate(experiment.spec.steps, stop.seconds / stop.steps, experiment.config.training.epochs)
+    console.estimate(experiment.spec.steps, stop)
     return 0
 
 
@@ -100,7 +100,7 @@ def _train(experiment: Experiment, folder: Path, own: Path | None, start: Start,
     with console.RunProgress(experiment, step) as shown:
         for stop, (run,) in fit(experiment, {experiment.config.seed: folder}, RUN, start, signals):
             step = stop.step
-            shown.update(stop, run)
+            shown.show(stop, run)
             if stop.is_evaluation and log is not None:
                 log.add(run.lines[-1])
     if step < experiment.spec.steps:

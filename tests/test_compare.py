@@ -75,6 +75,7 @@ def test_all_forms_show_the_same_figures(compared):
         assert "seeds one by one" in text
         assert "=auto" not in text  # but the type that it stands for here
     assert page.read_text().count('<svg role="img"') >= 8
+    assert "classifier=perceptron (mlp)" in page.read_text() and "classifier.hidden.0" in page.read_text()
 
 
 @pytest.mark.parametrize("file", [None, *sorted(ROOT.glob("experiments/results/*/outcomes.npz"))])
@@ -150,12 +151,12 @@ def test_the_page_fits_a_desktop_and_a_phone_with_the_verdicts_in_sight(compared
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         browser.get(page.as_uri())
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-        # Every cell of the columns config, output and verdict, and whether its words are whole.
+        # Every cell of the first table, and whether its words are whole.
         rights = browser.execute_script(
-            "return [...document.querySelectorAll('h2 + .wide')[0].querySelectorAll('tr > :nth-child(-n + 3)')]"
+            "return [...document.querySelectorAll('h2 + .wide')[0].querySelectorAll('tr > *')]"
             ".map(cell => [cell.getBoundingClientRect().right, cell.scrollWidth - cell.clientWidth])"
         )
-        assert len(rights) == 3 * (1 + 2)
+        assert len(rights) == 4 * (1 + 2)
         assert all(right <= width and hidden <= 0 for right, hidden in rights)
 
 

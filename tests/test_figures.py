@@ -8,7 +8,7 @@ import pytest
 from programs import LABELS, SUMS, a_run
 
 from experiments.comparison import plots as comparison
-from experiments.comparison.measures import summarize_runs
+from experiments.comparison.measures import spread, summarize_runs
 from experiments.report import figures
 from mnistsum.config import ObjectiveConfig
 from mnistsum.types import Split
@@ -22,11 +22,11 @@ def predictions(digit: np.ndarray) -> dict[str, np.ndarray]:
 def test_examples_name_every_mistake_there_is(mnist, wrong):
     split = Split(*(array[:100] for array in mnist.test))
     digit = (split.labels + (np.arange(100) < wrong)) % 10
-    ((upper, lower),) = (panel.axes for panel in figures.examples(predictions(digit), split))
-    assert lower.get_title("left") == f"Mistakes: {min(wrong, 16)} of the {wrong} images with a wrong digit or sum"
-    assert len(lower.images) == len(lower.texts) == min(wrong, 16)
-    assert all("read" in text.get_text() for text in lower.texts)
-    assert sum("read" in text.get_text() for text in upper.texts) <= wrong / 2 + 2  # chosen at random
+    random, mistakes = (panel.axes[0] for panel in figures.examples(predictions(digit), split))
+    assert mistakes.get_title() == f"Mistakes: {min(wrong, 16)} of the {wrong} images with a wrong digit or sum"
+    assert len(mistakes.images) == len(mistakes.texts) == min(wrong, 16)
+    assert all("read" in text.get_text() for text in mistakes.texts)
+    assert sum("read" in text.get_text() for text in random.texts) <= wrong / 2 + 2  # chosen at random
 
 
 def test_confusion_counts_every_image_and_pair(mnist):
@@ -54,19 +54,37 @@ def test_curves_are_of_the_lines_of_metrics():
     assert bottom > top  # the best is above
 
 
+def a_row(name: str, accuracies: list[float], cost: int, **fields) -> dict:
+    """Return a config's row of a summary, as far as `costs` reads it."""
+    row = {"config": name, "sum_accuracy": spread(accuracies), "better_sums_than": [], "not_compared": None}
+    return row | {"parameters": cost, "multiply_adds": cost, "train_seconds": {"mean": cost / 1000}} | fields
+
+
 @pytest.mark.parametrize("obstacle", [None, "other machine"])
-def test_a_front_joins_the_configs_that_none_beats_and_seconds_of_other_machines_have_none(obstacle):
-    costs = (("small", 0.98, 10), ("beaten", 0.97, 50), ("large", 0.995, 100))
+def test_a_front_joins_configs_that_are_surely_better_and_seconds_of_other_machines_have_none(obstacle):
     rows = [
-        {"config": name, "sum_accuracy": {"mean": mean, "low": mean - 0.001, "high": mean + 0.001}}
-        | {"parameters": cost, "multiply_adds": cost, "train_seconds": {"mean": cost}}
-        | {"not_compared": obstacle if name == "large" else None}
-        for name, mean, cost in costs
+        a_row("small", [0.98, 0.98], 100),
+        a_row("undecided", [0.981, 0.981], 300, not_compared=obstacle),
+        a_row("large", [0.995, 0.995], 900, better_sums_than=["small", "undecided"]),
     ]
-    panels = comparison.costs({"rows": rows})
-    assert list(panels) == ["parameters", "multiply-adds"] + ([] if obstacle else ["seconds of training"])
-    for (axes,) in (panel.axes for panel in panels.values()):
-        np.testing.assert_allclose(axes.lines[0].get_xydata(), [(10, 0.02), (100, 0.005)])
+    panels = [panel.axes[0] for panel in comparison.costs({"rows": rows})]
+    labels = [axes.xaxis.get_major_formatter().format_ticks([0.2])[0] for axes in panels]
+    assert labels == ["200m", "200m"] + ([] if obstacle else ["0.2"])  # sizes have prefixes, seconds none
+    for axes in panels[:2]:
+        np.testing.assert_allclose(axes.lines[0].get_xydata(), [(100, 0.02), (900, 0.005)])
+
+
+def test_intervals_that_leave_the_axis_end_in_arrows_and_each_seed_has_a_dot():
+    rows = [a_row("wide", [0.9, 0.99], 1), a_row("narrow", [0.95, 0.951], 2)]
+    lines = comparison.costs({"rows": rows})[0].axes[0].lines
+    assert [[line.get_marker() for line in lines].count(mark) for mark in ("v", "^", "_")] == [1, 1, 2]
+    dots = [line.get_ydata() for line in lines if line.get_marker() == "."]
+    np.testing.assert_allclose(dots, [[0.1, 0.01], [0.05, 0.049]])
+
+
+def test_a_config_is_named_in_words():
+    assert comparison.in_words("base-classifier-tiny-widths-10_20") == "base with classifier tiny, widths 10 20"
+    assert comparison.in_words("smoke+adder=learned_shift") == "smoke with adder learned shift"
 
 
 def test_every_figure_is_drawn_from_extreme_summaries(tmp_path):
@@ -77,17 +95,16 @@ def test_every_figure_is_drawn_from_extreme_summaries(tmp_path):
         run.summary["test"]["sum_accuracy_by_cell"][3] = [math.nan] * 10
     summary = summarize_runs({"a": [a_run(), a_run(seed=1)], "b": hopeless, "c" * 200: diverged}, LABELS)
     summary["rows"][0]["sum_accuracy"] |= {"low": None, "high": None}  # of one seed
-    assert comparison.seed_curves(summary) == {}  # of one evaluation
+    assert comparison.seed_curves(summary) == []  # of one evaluation
     for row, loss in zip(summary["rows"], (1e-9, 1e3, math.nan), strict=True):
         row["curve"] = {"epoch": [0.5, 1]}
         for output, name in itertools.product(("digit", "sum"), ("mean", "low", "high")):
             row["curve"] |= {f"{output}_accuracy_{name}": [0.0, 1.0], f"{output}_loss_{name}": [loss, loss]}
     intervals = comparison.intervals(summary)
-    bars = [bar.get_label() for bar in intervals.axes[0].containers]
+    bars = [text.get_text() for text in intervals.legends[0].get_texts()]
     assert bars == ["digit", "sum, trained pairs", "sum, held-out pairs"]
     line = hopeless[0].lines[0] | {"train": {"loss": math.nan, "digit_accuracy": 0.0, "sum_accuracy": 1.0}}
-    several = comparison.seed_curves(summary) | comparison.costs(summary)
-    drawn = [intervals, *several.values(), *figures.curves([line])]
+    drawn = [intervals, *comparison.seed_curves(summary), *comparison.costs(summary), *figures.curves([line])]
     assert len(drawn) == 10
     for figure in drawn:
-        figures.save([figure], tmp_path / "figure.png", dpi=30)
+        figures.write_png([figure], tmp_path / "figure.png", dpi=30)

@@ -1,4 +1,4 @@
-"""Layers: convolutions and their gradients as XLA's, norms and pools by hand, initialization as PyTorch's."""
+"""Layers: convolutions and their gradients as XLA's, norms by hand, initialization as PyTorch's."""
 
 import itertools
 import math
@@ -11,7 +11,7 @@ from flax import nnx
 from jax import lax
 
 from mnistsum.config import ModelConfig
-from mnistsum.models.layers import Conv, Dense, Norm, average_pool, max_pool
+from mnistsum.models.layers import Conv, Dense, Norm
 
 MAPS = jax.random.normal(jax.random.key(3), (3, 9, 10, 2))
 
@@ -62,12 +62,6 @@ def test_in_bfloat16_a_layer_rounds_its_operands_and_sums_in_float32(kind, input
     assert rough.dtype == jnp.float32
     np.testing.assert_allclose(rough, forward(layer, round_(inputs)), rtol=1e-5, atol=1e-5)
     assert not np.allclose(rough, exact, rtol=1e-5, atol=1e-5)
-
-
-def test_pools_by_hand():
-    maps = jnp.array([[1.0, 2, 3, 4, 9], [5, 6, 7, 8, 9], [9, 9, 9, 9, 9]])[None, :, :, None]
-    assert average_pool(maps)[0, :, :, 0].tolist() == [[3.5, 5.5]]
-    assert max_pool(maps)[0, :, :, 0].tolist() == [[6.0, 8.0]]
 
 
 def test_a_norm_divides_each_example_by_its_own_root_mean_square():

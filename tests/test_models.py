@@ -88,24 +88,19 @@ def test_what_training_cannot_carry_is_refused_in_one_line(held, message):
     assert "\n" not in str(refusal.value)
 
 
-class Masks(nnx.Module):
-    """Two dropout layers of one shape."""
-
-    def __init__(self, rngs):
-        self.first, self.second = nnx.Dropout(0.5, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
-
-    def __call__(self, x):
-        return self.first(x), self.second(x)
+def dropouts(seed):
+    rngs = nnx.Rngs(seed)
+    return nnx.Sequential(nnx.Dropout(0.5, rngs=rngs), nnx.Dropout(0.5, rngs=rngs))
 
 
 def test_dropout_layers_draw_masks_of_their_own_in_training_and_none_in_evaluation():
     ones = jnp.ones(64)
-    first, second = in_training(Masks(nnx.Rngs(0)), KEY)(ones)
+    first, second = (layer(ones) for layer in in_training(dropouts(0), KEY).layers)
     assert (first != second).any()
-    again, _ = in_training(Masks(nnx.Rngs(1)), KEY)(ones)
+    again = in_training(dropouts(1), KEY).layers[0](ones)
     assert (first == again).all()  # only the key matters
-    evaluated = in_evaluation(Masks(nnx.Rngs(0)))
-    assert all((out == ones).all() for out in evaluated(ones))
+    evaluated = in_evaluation(dropouts(0))
+    assert (evaluated(ones) == ones).all()
     assert not jax.tree.leaves(evaluated)  # nor does it contain a key
     evaluated.train()
     with pytest.raises(RuntimeError, match="a layer draws from a random key in evaluation"):

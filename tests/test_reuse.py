@@ -150,9 +150,9 @@ def test_the_progress_counts_runs_and_says_how_long_the_others_take(monkeypatch)
         (30.0, {"c": WAITING}, "5 of 7 runs done, 1 running, 1 waiting for another program, about 42 s left"),
         (40.0, {"b": 1, "c": 0}, "6 of 7 runs done, 1 running, about 70 s left"),
     ):
-        assert progress.update(shares) == told
+        assert progress.show(shares) == told
     for clock[0] in range(50, 36_000, 10):  # a day's log has few lines
-        progress.update({"c": 0.5})
+        progress.show({"c": 0.5})
     assert 10 < len(said) < 25
 
 

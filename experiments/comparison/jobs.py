@@ -71,7 +71,7 @@ def train_in_jobs(options: Namespace, compared: list[Contestant], seeds: Sequenc
     def on_finished(spec: JobSpec, seed: int) -> None:
         folder = spec.folders[seed]
         console.run_line(spec.config.name, seed, read_finished(folder).summary, folder in existed)
-        progress.update({folder: 1})
+        progress.show({folder: 1})
 
     for spec in specs:
         if spec.missing():

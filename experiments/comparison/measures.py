@@ -144,8 +144,11 @@ def summarize_runs(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[
     for row, config in zip(rows, configs, strict=True):
         row["paired_by_seed"] = config.data.train_images == drawn != 0
         row["not_compared"] = _obstacle(row, rows[0])
-    for row, found in zip(rows[1:], contrasts(rows, outcomes(runs, labels)), strict=True):
+    right = outcomes(runs, labels)
+    for row, found in zip(rows[1:], contrasts(rows, right), strict=True):
         row["against_first"] = found
+    for row, names in zip(rows, _better_sums(list(runs), right["sum"]), strict=True):
+        row["better_sums_than"] = names
     return {
         "dataset": configs[0].data.name,
         "images": len(labels),
@@ -175,6 +178,15 @@ def contrasts(rows: list[dict[str, Any]], right: dict[str, np.ndarray]) -> list[
         differences = {name: difference(share[0], share[i], count, failures, paired) for name, share in shares.items()}
         found.append({name: each._asdict() for name, each in differences.items()})
     return found
+
+
+def _better_sums(names: list[str], right: np.ndarray) -> list[list[str]]:
+    """Return for each config the names of those than which its sums are better, given whether each sum is right."""
+    shares, count = right.mean(3, dtype=np.float32), (len(names) - 1) * len(OUTPUTS)
+    return [
+        [name for j, name in enumerate(names) if j != i and difference(shares[j], share, count).verdict == "better"]
+        for i, share in enumerate(shares)
+    ]
 
 
 def recompute(folder: Path) -> list[dict[str, dict[str, Any]]]:

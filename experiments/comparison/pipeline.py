@@ -16,7 +16,7 @@ from experiments.comparison.contestants import Contestant
 from experiments.comparison.grouping import differing_fields, group_runs
 from experiments.comparison.measures import OUTCOMES, outcomes, summarize_runs
 from experiments.report import pages
-from experiments.report.figures import save
+from experiments.report.figures import write_png
 from experiments.training.folder import OUTPUTS, Finished, read_finished, write_arrays
 from experiments.training.record import check_own, differences, prepare
 from mnistsum.app.console import say
@@ -109,19 +109,20 @@ def _train(options: Namespace, compared: list[Contestant], seeds: Sequence[int])
 def _report(output: Path, runs: dict[str, list[Finished]], data: Data, about: dict[str, Any]) -> None:
     """Print a report of the runs and write it to a folder named after the configs, replacing an older report."""
     made_with = pages.made_with([run.run for config_runs in runs.values() for run in config_runs])
-    labels = np.asarray(data.test.labels)
-    summary = summarize_runs(runs, labels) | about | {"made_with": made_with}
+    labels, configs = np.asarray(data.test.labels), {name: config_runs[0].config for name, config_runs in runs.items()}
+    about = about | {"made_with": made_with, "configs": pages.describe_configs(configs)}
+    summary = summarize_runs(runs, labels) | about
     tables.print_tables(summary)
-    configs = "".join(to_json(config_runs[0].config) for config_runs in runs.values())
+    content = "".join(map(to_json, configs.values()))
     names = re.sub(r"[^\w.+=-]", "_", "-".join(runs))[:MAX_NAME].lstrip(".")
-    folder = output / f"{names}-{hashlib.sha256(configs.encode()).hexdigest()[:6]}"
+    folder = output / f"{names}-{hashlib.sha256(content.encode()).hexdigest()[:6]}"
     make_folder(folder)
     finite = json.loads(json.dumps(summary), parse_constant=lambda _: None)  # JSON has no NaN
     write_arrays(folder / OUTCOMES, outcomes(runs, labels))
     write_json(folder / "comparison.json", finite)
     write_whole(folder / "comparison.md", tables.in_markdown(summary))
     write_whole(folder / "comparison.html", page(summary))
-    save([plots.intervals(summary)], folder / "comparison.png", dpi=150)
+    write_png([plots.intervals(summary)], folder / "comparison.png", dpi=150)
     say(f"all of it in {folder / 'comparison.html'}")
 
 
@@ -129,11 +130,11 @@ def page(summary: dict[str, Any]) -> str:
     """Return a comparison as one self-contained HTML file."""
     return pages.render(
         "comparison.html",
-        colors={row["config"]: plots.color(i) for i, row in enumerate(summary["rows"])},
+        colors={plots.in_words(row["config"]): plots.color(i) for i, row in enumerate(summary["rows"])},
         summary=summary,
         notes=tables.notes(summary),
         tables=tables.summary_tables(summary),
-        intervals=pages.svg(plots.intervals(summary), "Accuracies of each config with intervals over seeds"),
-        curves=[pages.svg(figure, f"{what} by epoch") for what, figure in plots.seed_curves(summary).items()],
-        costs=[pages.svg(figure, f"Sum accuracy by {axis}") for axis, figure in plots.costs(summary).items()],
+        intervals=plots.intervals(summary),
+        curves=plots.seed_curves(summary),
+        costs=plots.costs(summary),
     )

@@ -1,31 +1,46 @@
 """The figures of a comparison, in Matplotlib. A page shows them side by side where there is room."""
 
+import re
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib import color_sequences
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from experiments.cli import short_name
 from experiments.report import figures
-from experiments.report.figures import LOSS_LABEL, PAGE, WIDTH, errors, finish, finish_curve, label_accuracy, new_panel
+from experiments.report.figures import (
+    PLAIN,
+    WIDTH,
+    errors,
+    label_accuracy,
+    label_curves,
+    label_log_axis,
+    new_panel,
+)
 from experiments.training.folder import OUTPUTS
+from mnistsum.config import FIELDS
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#b2df8a")  # Okabe & Ito's first
+COLORS = color_sequences["petroff10"]
+CHANGE = re.compile(rf"[-+]({'|'.join(map(short_name, FIELDS))})[-=]")  # what a variant's name says of a field
 
 
 def color(i: int) -> str:
-    """Return the color of the i-th config. From the ninth on, the colors repeat at half the brightness."""
-    share = 0.5 ** (i // len(COLORS))
-    red, green, blue = to_rgb(COLORS[i % len(COLORS)])
-    return to_hex((share * red, share * green, share * blue))
+    """Return the color of the i-th config. From the eleventh on, the colors repeat at half the brightness."""
+    red, green, blue = 0.5 ** (i // 10) * np.array(COLORS[i % 10])
+    return to_hex((red, green, blue))
 
 
-@matplotlib.rc_context(PAGE)
+def in_words(name: str) -> str:
+    """Return a config's name in words, such as "base with adder learned shift" for base-adder-learned_shift."""
+    return CHANGE.sub(r", \1 ", name).replace(", ", " with ", 1).replace("_", " ")
+
+
 def intervals(summary: dict[str, Any]) -> Figure:
-    """Draw mean accuracies with 95 % intervals over seeds. Each config is a row, with its name above the bars.
+    """Draw the accuracies of seeds, with means and 95 % intervals. Each config is a row, with its name above the bars.
 
     If pairs are held out, the sums of trained pairs and of held-out pairs have separate bars.
     """
@@ -35,87 +50,99 @@ def intervals(summary: dict[str, Any]) -> Figure:
     if any(row["sum_accuracy_held_out"]["mean"] is not None for row in rows):
         bars[1:] = [
             ("sum_accuracy_trained_cells", "sum, trained pairs", total),
-            ("sum_accuracy_held_out", "sum, held-out pairs", COLORS[2]),
+            ("sum_accuracy_held_out", "sum, held-out pairs", "#009e73"),
         ]
-    figure = Figure((WIDTH, 0.9 + (0.31 + 0.12 * len(bars)) * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    for i, (measure, label, shade) in enumerate(bars):
-        shown = [position for position, row in enumerate(rows) if row[measure]["mean"] is not None]
-        means, lengths = _bars([rows[position][measure] for position in shown])
-        heights = np.array(shown) + 0.1 + 0.2 * i
-        axes.errorbar(means, heights, xerr=lengths, fmt="o", ms=4, color=shade, capsize=3, label=label)
+    height = 1.2 + (0.31 + 0.12 * len(bars)) * len(rows)
+    figure, axes = new_panel("Test accuracy", WIDTH, height)
+    figure.subplots_adjust(left=0.06, right=0.94, bottom=0.7 / height)
+    drawn = [
+        (row[measure], position + 0.1 + 0.2 * i, shade)
+        for i, (measure, _, shade) in enumerate(bars)
+        for position, row in enumerate(rows)
+        if row[measure]["mean"] is not None
+    ]
+    axes.set(xscale="log", xlim=_worst_and_best([spread for spread, *_ in drawn]))
+    axes.set(ylim=(len(rows) - 0.9 + 0.2 * len(bars), -0.4), yticks=[])
+    for each in drawn:
+        _draw_interval(axes, *each)
     for position, row in enumerate(rows):
-        where = {"transform": axes.get_yaxis_transform(), "fontsize": 9, "va": "center"}
-        name = row["config"]
-        # Variants differ at the end.
-        axes.text(0.01, position - 0.12, name if len(name) <= 60 else f"{name[:28]} ... {name[-28:]}", **where)
-    axes.set(xlabel="test accuracy", xscale="log", ylim=(len(rows) - 0.9 + 0.2 * len(bars), -0.4), yticks=[])
-    axes.margins(x=0.1)
-    axes.invert_xaxis()
-    finish(axes, axes.xaxis)
+        name = in_words(row["config"])
+        name = name if len(name) <= 60 else f"{name[:28]} ... {name[-28:]}"  # variants differ at the end
+        axes.text(0.01, position - 0.12, name, transform=axes.get_yaxis_transform(), fontsize=9, va="center")
+    label_log_axis(axes.xaxis, label_accuracy)
     axes.spines["left"].set_visible(False)
-    figure.legend(loc="outside upper right", ncols=len(bars), frameon=False, fontsize=9)
+    for _, label, shade in bars:
+        axes.plot([], "o-", color=shade, label=label)
+    figure.legend(loc="lower center", ncols=len(bars), frameon=False, fontsize=9)
     return figure
 
 
-@matplotlib.rc_context(PAGE)
-def seed_curves(summary: dict[str, Any]) -> dict[str, Figure]:
+def seed_curves(summary: dict[str, Any]) -> list[Figure]:
     """Draw accuracy and loss by epoch, as mean and range over seeds. There are no panels for a single epoch."""
-    panels: dict[str, Figure] = {}
+    panels: list[Figure] = []
     if min(len(row["curve"]["epoch"]) for row in summary["rows"]) < 2:
         return panels
-    for score, unit, shown, label in (
-        ("accuracy", "", errors, label_accuracy),
-        ("loss", ", nats", np.array, LOSS_LABEL),
-    ):
+    for score, shown, unit, label in (("accuracy", errors, "", label_accuracy), ("loss", np.array, ", nats", PLAIN)):
         for output in OUTPUTS:
-            panels[f"{score} of the {output}"], axes = new_panel()
+            figure, axes = new_panel(f"{output} {score} by epoch".capitalize())
             for i, row in enumerate(summary["rows"]):
                 curve, epochs = row["curve"], row["curve"]["epoch"]
                 mean, low, high = (shown(curve[f"{output}_{score}_{part}"]) for part in ("mean", "low", "high"))
                 axes.plot(epochs, mean, ".-", color=color(i))
                 axes.fill_between(epochs, low, high, color=color(i), alpha=0.2, linewidth=0)
-            finish_curve(axes, output, f"{summary['evaluated']} {score}{unit}", label)
+            label_curves(axes, f"{summary['evaluated']} {score}{unit}", label)
+            panels.append(figure)
     return panels
 
 
-@matplotlib.rc_context(PAGE)
-def costs(summary: dict[str, Any]) -> dict[str, Figure]:
-    """Draw sum accuracies with intervals against each cost, with the Pareto front. Keys are the labels of the axes."""
-    rows = summary["rows"]
-    values = {
-        "parameters": [row["parameters"] for row in rows],
-        "multiply-adds": [row["multiply_adds"] for row in rows],
-    }
+def costs(summary: dict[str, Any]) -> list[Figure]:
+    """Draw sum accuracies against each cost, with the Pareto front."""
+    rows, sizes = summary["rows"], EngFormatter(sep="")
+    panels = [
+        _draw_front(rows, "parameters", [row["parameters"] for row in rows], sizes),
+        _draw_front(rows, "multiply-adds", [row["multiply_adds"] for row in rows], sizes),
+    ]
     if not any(row["not_compared"] for row in rows):
-        values["seconds of training"] = [row["train_seconds"]["mean"] for row in rows]
-    panels: dict[str, Figure] = {}
-    for name, costs in values.items():
-        panels[name], axes = new_panel(0.8 * WIDTH, 3.2)
-        axes.set(xlabel=name, ylabel="sum accuracy")
-        _draw_front(axes, rows, costs)
+        panels.append(_draw_front(rows, "seconds of training", [row["train_seconds"]["mean"] for row in rows], PLAIN))
     return panels
 
 
-def _draw_front(axes: Axes, rows: list[dict[str, Any]], costs: list[float]) -> None:
-    """Draw a point for each config, and a line through the Pareto front."""
-    means, lengths = _bars([row["sum_accuracy"] for row in rows])
+def _draw_front(rows: list[dict[str, Any]], name: str, costs: list[float], label: Any) -> Figure:
+    """Draw each config, and a line from cheap to costly configs, each certain to be better than those before it."""
+    figure, axes = new_panel(f"Sum accuracy by {name}", 0.8 * WIDTH, 3.2)
+    spreads = [row["sum_accuracy"] for row in rows]
+    axes.set(xlabel=name, ylabel="sum accuracy", xscale="log", yscale="log", ylim=_worst_and_best(spreads))
     front: list[int] = []
-    for i in sorted(range(len(costs)), key=lambda i: (costs[i], means[i])):
-        if not front or means[i] < means[front[-1]]:
+    for i in sorted(range(len(rows)), key=lambda i: (costs[i], -spreads[i]["mean"])):
+        if all(rows[j]["config"] in rows[i]["better_sums_than"] for j in front):
             front.append(i)
-    axes.plot([costs[i] for i in front], means[front], "-", color="#999999", zorder=0)
-    for i, cost in enumerate(costs):
-        axes.errorbar(cost, means[i], yerr=lengths[:, [i]], fmt="o", color=color(i), ms=7, alpha=0.8, capsize=3)
-    axes.set(xscale="log", yscale="log")
-    axes.margins(0.15)
-    finish(axes, axes.xaxis, EngFormatter(sep=""))
-    lowest, highest = axes.get_ylim()
-    axes.set_ylim(min(highest, 1), lowest)  # errors: the best is at the top
-    finish(axes, axes.yaxis)
+    axes.plot([costs[i] for i in front], errors([spreads[i]["mean"] for i in front]), color="#999999", zorder=0)
+    for i, (cost, spread) in enumerate(zip(costs, spreads, strict=True)):
+        _draw_interval(axes, spread, cost, color(i), upright=True)
+    axes.margins(x=0.15)
+    label_log_axis(axes.xaxis, label)
+    label_log_axis(axes.yaxis, label_accuracy)
+    return figure
 
 
-def _bars(spreads: list[dict[str, float]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean errors [n], and the lengths [2, n] of their error bars to the left and right."""
-    means, low, high = (errors([spread[part] for spread in spreads]) for part in ("mean", "high", "low"))
-    return means, np.abs([means - low, high - means])
+def _worst_and_best(spreads: list[dict[str, Any]]) -> tuple[float, float]:
+    """Return the limits of an axis of error rates that shows all seeds. Longer intervals leave it."""
+    seeds = errors([value for spread in spreads for value in spread["values"]])
+    return min(1.5 * np.nanmax(seeds), 1), np.nanmin(seeds) / 1.5
+
+
+def _draw_interval(axes: Axes, spread: dict[str, Any], place: float, shade: str, upright: bool = False) -> None:
+    """Draw a mean, its interval and a dot for each seed. An interval that leaves the axis ends in an arrow."""
+    worst, best = axes.get_ylim() if upright else axes.get_xlim()
+
+    def plot(rates: Any, marker: str, size: float = 6, color: str = shade) -> None:
+        places = [place] * len(rates)
+        axes.plot(*((places, rates) if upright else (rates, places)), marker, ms=size, color=color, clip_on=False)
+
+    ends = 1 - np.array([spread["low"], spread["high"]], float)
+    shown = np.clip(ends, best, worst)
+    plot(shown, "-")
+    for end, inside, arrow in zip(ends, shown, "v^" if upright else "<>", strict=True):
+        plot([inside], arrow if end != inside else "_" if upright else "|")
+    plot(errors(spread["values"]), ".", 3, "black")
+    plot(errors([spread["mean"]]), "o")

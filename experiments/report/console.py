@@ -1,10 +1,10 @@
 """What runs print: progress bars and tables in a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from experiments.cli import cores
@@ -13,6 +13,9 @@ from experiments.training.folder import Finished, evaluated_split
 from experiments.training.plan import Stop
 from experiments.training.record import Experiment, cores_of, hardware
 from mnistsum.app.console import console, say, score_table
+from mnistsum.models.summary import Row
+
+BAR: Any = {"console": console, "transient": True, "disable": not console.is_terminal}  # hidden without a terminal
 
 WAITING = -1.0  # the share of a run that another program trains
 SETTLED = 2.0  # seconds of training before the time left is told
@@ -31,59 +34,48 @@ def introduce(experiment: Experiment) -> None:
     table = Table("layer", "kind", "output", "parameters", "multiply-adds", box=None, header_style="bold")
     for column in table.columns[2:]:
         column.justify = "right"
-    for row in experiment.layers:
-        numbers = [f"{number:,}" if number else "" for number in (row.parameters, row.multiply_adds)]
-        table.add_row(row.name, row.kind, "x".join(map(str, row.shape)), *numbers)
-    table.add_section()
-    totals = (sum(getattr(row, name) for row in experiment.layers) for name in ("parameters", "multiply_adds"))
-    table.add_row("total", "", "", *(f"{total:,}" for total in totals), style="bold")
+    for row in layer_rows(experiment.layers):
+        table.add_row(*row)
     console.print(table)
     if config.name == "base":
         say("This is a small network. --config reference trains the original one, which has 6,384,925 parameters.")
 
 
-def estimate(steps: int, seconds_per_step: float, epochs: float) -> None:
-    """Print the estimated duration of a whole run, from the time of a few steps."""
-    say(
-        f"estimated duration: {duration(steps * seconds_per_step)} of training "
-        f"({steps:,} steps of {seconds_per_step * 1e3:.1f} ms, to epoch {epochs:g})"
-    )
+def layer_rows(layers: Sequence[Row]) -> list[list[str]]:
+    """Return the cells of the table of layers, with the total in its last row."""
+    total = Row("total", "", (), sum(row.parameters for row in layers), sum(row.multiply_adds for row in layers))
+    return [
+        [row.name, row.kind, "x".join(map(str, row.shape))]
+        + [f"{number:,}" if number else "" for number in (row.parameters, row.multiply_adds)]
+        for row in (*layers, total)
+    ]
 
 
-class _Bar:
-    """A progress bar that is shown in a `with` block, in a terminal."""
-
-    def __init__(self, *columns: Any):
-        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-    def __enter__(self):
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object):
-        self.bar.stop()
+def estimate(steps: int, stop: Stop) -> None:
+    """Print the estimated duration of a whole run, from the time of the steps before a stop."""
+    step = stop.seconds / stop.steps
+    say(f"estimated duration: {duration(steps * step)} of training ({steps:,} steps of {step * 1e3:.1f} ms)")
 
 
-class RunProgress(_Bar):
+class RunProgress(Progress):
     """A progress bar with epoch, loss, images/s and time left, plus a line per epoch; only lines without a terminal."""
 
     def __init__(self, experiment: Experiment, first: int):
+        description, note = TextColumn("{task.description}"), TextColumn("steps  {task.fields[note]}")
+        super().__init__(description, BarColumn(), MofNCompleteColumn(), note, TimeRemainingColumn(compact=True), **BAR)
         self.experiment, self.first, self.estimated = experiment, first, False
-        steps = TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps")
-        description, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
-        super().__init__(description, BarColumn(), steps, note, TimeRemainingColumn(compact=True))
-        self.task = self.bar.add_task("compiling", total=experiment.spec.steps, completed=first, note="")
+        self.add_task("compiling", total=experiment.spec.steps, completed=first, note="")
 
-    def update(self, stop: Stop, run: Run) -> None:
+    def show(self, stop: Stop, run: Run) -> None:
         """Show where a run stands."""
         spec, config = self.experiment.spec, self.experiment.config
         if not self.estimated and stop.is_timing(spec.steps) and stop.step < spec.steps:
-            estimate(spec.steps - self.first, stop.seconds / stop.steps, config.training.epochs)
+            estimate(spec.steps - self.first, stop)
             self.estimated = True
         epoch = f"{stop.step / spec.steps_per_epoch:.3g} of {spec.steps / spec.steps_per_epoch:.3g}"
         note = f"loss {run.train_loss:.4f}  {stop.steps * spec.batch_size / stop.seconds:,.0f} images/s"
         description = f"epoch {epoch}" if stop.step < spec.steps else "testing"
-        self.bar.update(self.task, completed=stop.step, description=description, note=note)
+        self.update(self.task_ids[0], completed=stop.step, description=description, note=note)
         if stop.is_evaluation:
             loss = (run.scores["digit_loss"] + run.scores["sum_loss"]) / 2
             say(f"epoch {epoch}  {evaluated_split(config)}: average loss {loss:.4f}, {accuracies(run.scores)}")
@@ -95,7 +87,7 @@ def results(finished: Finished) -> None:
     say(f"trained in {duration(finished.summary['train_seconds'])}")
 
 
-class RunsProgress(_Bar):
+class RunsProgress(Progress):
     """How many runs are done and running, and the time left: a bar in a terminal, ever rarer lines elsewhere."""
 
     def __init__(self, work: Mapping[Any, float], done: int):
@@ -105,16 +97,16 @@ class RunsProgress(_Bar):
             work: of each run that is missing, in any unit.
             done: how many runs exist.
         """
-        super().__init__(BarColumn(20), TextColumn("{task.description}"))
-        self.task = self.bar.add_task("", total=sum(work.values()))
+        super().__init__(BarColumn(20), TextColumn("{task.description}"), **BAR)
+        self.task = self.add_task("", total=sum(work.values()))
         self.work, self.done = dict(work), done
         self.shares: dict[Any, float] = {}  # of each run that has begun: how much is done
         self.parallel = 1  # runs at a time
-        self.start = self.began = time.monotonic()  # of the program, and of the first run's training
-        self.next_line = self.start + FIRST_LINE
-        self.update({})
+        self.loaded = self.began = time.monotonic()  # of the program, and of the first run's training
+        self.next_line = self.loaded + FIRST_LINE
+        self.show({})
 
-    def update(self, shares: Mapping[Any, float]) -> str:
+    def show(self, shares: Mapping[Any, float]) -> str:
         """Show how much of each of these runs is done, from 0 to 1, or WAITING; return what is shown."""
         self.shares.update(shares)
         now, found = time.monotonic(), list(self.shares.values())
@@ -131,9 +123,9 @@ class RunsProgress(_Bar):
             longest = max(left[run] for run in running)  # it goes on when all others have ended
             needed = max(sum(left.values()), longest * self.parallel)
             text += f", about {duration(needed * (now - self.began) / done)} left"
-        self.bar.update(self.task, completed=done, description=text)
+        self.update(self.task, completed=done, description=text)
         if now > self.next_line and not console.is_terminal:
-            self.next_line = now + (now - self.start) / 2
+            self.next_line = now + (now - self.loaded) / 2
             say(text)
         return text
 
@@ -154,8 +146,7 @@ def duration(seconds: float) -> str:
     """Return a duration in readable units."""
     if seconds < 100:
         return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def accuracies(scores: dict[str, Any]) -> str:

@@ -1,10 +1,7 @@
 """Self-contained HTML pages, with pictures and style inline: the templates and the report of a run."""
 
-import base64
-import html
 import io
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +9,18 @@ import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from experiments.cli import short_name
 from experiments.report import figures
-from experiments.training.folder import OUTPUTS, PICTURES, REPORT, Finished
-from experiments.training.record import machine
+from experiments.report.console import layer_rows
+from experiments.training.folder import PICTURES, REPORT, Finished
+from experiments.training.record import machine, unequal_fields
 from mnistsum.app import STYLE
 from mnistsum.app.console import as_text
-from mnistsum.config import as_dict
+from mnistsum.config import Config, as_dict
 from mnistsum.evaluation import SCORES
 from mnistsum.file_io import write_whole
+from mnistsum.models import abstract_model
+from mnistsum.models.summary import summarize
 from mnistsum.types import Data
 
 TEMPLATES = jinja2.Environment(
@@ -28,11 +29,6 @@ TEMPLATES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
 )
-TEMPLATES.filters |= {
-    "base64": lambda content: base64.b64encode(content).decode(),
-    "percent": "{:.2%}".format,
-    "grouped": "{:,}".format,
-}
 
 
 def render(template: str, **values: Any) -> str:
@@ -41,20 +37,18 @@ def render(template: str, **values: Any) -> str:
     return TEMPLATES.get_template(template).render(style=style, **values) + "\n"
 
 
-def svg(figure: Figure, name: str) -> str:
-    """Return a figure as an SVG element in the text color of its page.
-
-    Args:
-        figure: drawn with the settings of `figures.PAGE`.
-        name: what the figure shows, for screen readers.
-    """
+def svg(figure: Figure) -> Markup:
+    """Return a figure as an SVG element with its title for screen readers. Black becomes the page's text color."""
     file = io.StringIO()
-    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(file, format="svg", transparent=True, metadata=no_metadata)
-    _, _, element = file.getvalue().replace(figures.PLACEHOLDER, "currentColor").partition("<svg ")
+    figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    _, _, element = file.getvalue().replace("#000000", "currentColor").partition("<svg ")
     # The page sets the size. HTML needs no name space, and a self-contained page has no URL.
-    element = re.sub(r' (xmlns(:\w+)?="[^"]*"|(width|height)="[\d.]+pt")', "", " " + element)
-    return f'<svg role="img" aria-label="{html.escape(name)}"{element}'
+    element = re.sub(r' (xmlns(:\w+)?="[^"]*"|(width|height)="[\d.]+pt")', "", " " + element, count=4)
+    svg = Markup('<svg role="img" aria-label="{}" fill="currentColor"{}')
+    return svg.format(figure.axes[0].get_title(), Markup(element))
+
+
+TEMPLATES.filters |= {"svg": svg, "grouped": "{:,}".format, "as_text": as_text}
 
 
 def made_with(runs: list[dict[str, Any]]) -> dict[str, str]:
@@ -62,43 +56,41 @@ def made_with(runs: list[dict[str, Any]]) -> dict[str, str]:
     values_by_name: dict[str, dict[str, None]] = {}
     for run in runs:
         values = {"commit": run["commit"], "python": run["python"], **run["versions"], "machine": machine(run)}
-        if "init" in run["settings"]:
-            values["initial weights"] = run["settings"]["init"]
+        values["initial weights"] = run["settings"].get("init", "drawn from the seed")
         for name, value in values.items():
-            values_by_name.setdefault(name, {})[str(value)] = None
+            values_by_name.setdefault(name, {})[value] = None
     return {name: ", ".join(values) for name, values in values_by_name.items()}
+
+
+def describe_configs(configs: dict[str, Config]) -> dict[str, dict[str, Any]]:
+    """Return the fields in which each config differs from the first, and the table of its layers."""
+    first = next(iter(configs.values()))
+    described = {}
+    for name, config in configs.items():
+        ours, theirs = as_dict(config), as_dict(first)
+        keys = [key for key in unequal_fields(first, config) if key != "name"]
+        described[name] = {
+            "fields": [f"{short_name(key)}={ours[key]} ({theirs[key]})" for key in keys],
+            "layers": layer_rows(summarize(abstract_model(config.model))),
+        }
+    return described
 
 
 def write_report(finished: Finished, data: Data) -> None:
     """Draw the pictures of a tested run and write them and its report into its folder."""
-    folder, labels = finished.folder, data.test.labels
-    drawn = (
-        figures.curves(finished.lines),
-        figures.confusion(finished.predictions, labels),
-        figures.examples(finished.predictions, data.test),
-    )
-    for name, panels in zip(PICTURES, drawn, strict=True):
-        figures.save(panels, folder / f"{name}.png")
-    write_whole(folder / REPORT, run_page(finished, labels))
-
-
-def run_page(finished: Finished, labels: Any) -> str:
-    """Return the report of a finished run as an HTML page, given the labels of the test images."""
-    lines, test = finished.lines, finished.summary["test"]
-    by_label = enumerate(zip(test["digit_accuracy_by_label"], test["sum_accuracy_by_cell"], strict=True))
-    return render(
+    folder, config, predictions = finished.folder, finished.config, finished.predictions
+    confusion, examples = figures.confusion(predictions, data.test.labels), figures.examples(predictions, data.test)
+    pictures = dict(zip(PICTURES, (figures.curves(finished.lines), confusion, examples), strict=True))
+    for name, panels in pictures.items():
+        figures.write_png(panels, folder / f"{name}.png")
+    page = render(
         "run.html",
         **finished._asdict(),
-        test=test,
-        scores=[(each.title, as_text(test[name], each.unit), each.explanation) for name, each in SCORES.items()],
-        curves=_panels(figures.curves(lines), "{} by epoch", ("Loss", "Accuracy")) if len(lines) > 1 else (),
-        examples=(finished.folder / "examples.png").read_bytes(),
-        confusion=_panels(figures.confusion(finished.predictions, labels), "Confusion matrix of the {}", OUTPUTS),
-        by_label=[[label, f"{digit:.2%}", *map("{:.1%}".format, cells)] for label, (digit, cells) in by_label],
+        test=finished.summary["test"],
+        scores=SCORES,
+        pictures=pictures,
+        layers=layer_rows(summarize(abstract_model(config.model))),
         made_with=made_with([finished.run]),
-        fields={name: value for name, value in as_dict(finished.config).items() if "." in name},
+        fields={name: value for name, value in as_dict(config).items() if "." in name},
     )
-
-
-def _panels(drawn: Iterable[Figure], name: str, subjects: Iterable[str]) -> list[str]:
-    return [svg(figure, name.format(subject)) for figure, subject in zip(drawn, subjects, strict=True)]
+    write_whole(folder / REPORT, page)

@@ -97,7 +97,7 @@ def fit_missing(run_sets: Sequence[RunSet], plan: Plan, workers: int) -> Iterato
                 progress.drop((i, seed))
                 progress.done += 1
             else:
-                progress.update({(i, seed): 1})
+                progress.show({(i, seed): 1})
             yield i, read_run(run_sets[i], seed, plan), existed
 
 
@@ -109,7 +109,7 @@ def _fit_here(
         for seeds in _groups([seed for owner, seed in missing if owner == i]):
 
             def report(share: float, group: Sequence[tuple[int, int]] = [(i, seed) for seed in seeds]) -> None:
-                progress.update(dict.fromkeys(group, share))
+                progress.show(dict.fromkeys(group, share))
 
             with claimed({seed: run_set.folders[seed] for seed in seeds}, report) as folders:
                 if folders:
@@ -145,7 +145,7 @@ def _fit_in_workers(
                 else:
                     yield *run, existed
                 idle.append(worker)
-            progress.update({run: worker.share.value for worker, run in running.values()})
+            progress.show({run: worker.share.value for worker, run in running.values()})
     finally:
         for child in multiprocessing.active_children():
             child.kill()

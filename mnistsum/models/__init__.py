@@ -49,7 +49,10 @@ class Model(nnx.Module):
         if not hasattr(self.classifier, "features"):
             raise InputError(f"{type(self.classifier).__name__}: set self.features to the width of its features")
         if config.zero_output:
-            _set_to_zero(self.classifier)
+            if not hasattr(self.classifier, "output"):
+                name = type(self.classifier).__name__
+                raise InputError(f"model.zero_output: expected a classifier with a last layer `output`, found {name}")
+            nnx.update(self.classifier.output, jax.tree.map(jnp.zeros_like, parameters(self.classifier.output)))
         features = self.classifier.features
         self.adder = find(ADDERS, "model.adder", config.adder)(config, features, rngs)
         self.adder_gradient = config.adder_gradient
@@ -58,10 +61,9 @@ class Model(nnx.Module):
         """Return features and digit logits, neither of which depends on the number."""
         outputs = self.classifier(image)
         if not (isinstance(outputs, tuple) and len(outputs) == 2):
-            shapes = [list(jnp.shape(each)) for each in jax.tree.leaves(outputs)]
             raise InputError(
                 f"{type(self.classifier).__name__}: expected `return features, logits`, [batch, features] and [batch, "
-                f"10], found {len(shapes)} array{'s' * (len(shapes) != 1)} {shapes or ''}"
+                f"10], found {[jnp.shape(each) for each in jax.tree.leaves(outputs)]}"
             )
         features, digit = outputs
         _check_width(self.classifier, "features", features, self.classifier.features)
@@ -70,21 +72,15 @@ class Model(nnx.Module):
 
     def add(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
         """Return sum logits from the output of `classify` and the one-hot number."""
-        total = self.adder(*self._to_adder(features, digit), number)
+        total = self.adder(features, digit, number)
         _check_width(self.adder, "sum logits", total, 19)
         return total.astype(jnp.float32)
 
     def __call__(self, image: Images, number: Number) -> Logits:
         features, digit = self.classify(image)
-        total = self.add(features, digit, number)
-        penalty = None
-        if hasattr(self.adder, "penalty"):
-            penalty = self.adder.penalty(*self._to_adder(features, digit), number)
-        return Logits(digit, total, penalty)
-
-    def _to_adder(self, features: Features, digit: DigitLogits) -> tuple[Features, DigitLogits]:
-        """Return what the adder sees; gradients do not flow back through it if `adder_gradient` is off."""
-        return (features, digit) if self.adder_gradient else jax.lax.stop_gradient((features, digit))
+        seen = (features, digit) if self.adder_gradient else jax.lax.stop_gradient((features, digit))
+        penalty = self.adder.penalty(*seen, number) if hasattr(self.adder, "penalty") else None
+        return Logits(digit, self.add(*seen, number), penalty)
 
 
 def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
@@ -130,8 +126,7 @@ def parameters(module: nnx.Module) -> PyTree:
         >>> sum(leaf.size for leaf in jax.tree.leaves(parameters(model)))
         30589
     """
-    _, params, _ = nnx.split(module, nnx.Param, ...)
-    return params
+    return nnx.state(module, nnx.Param)
 
 
 def with_parameters(model: Module, params: PyTree) -> Module:
@@ -176,17 +171,6 @@ def with_fixed_calls(model: Module) -> Module:
         if isinstance(node, nnx.Module) and call is not None and call.__module__.startswith("flax."):
             node.__class__ = type(type(node).__name__, (type(node),), {"__call__": call})
     return model
-
-
-def _set_to_zero(classifier: nnx.Module) -> None:
-    """Set the parameters of a classifier's layer `output` to zero."""
-    output = getattr(classifier, "output", None)
-    if output is None:
-        name = type(classifier).__name__
-        raise InputError(f"model.zero_output: expected a classifier whose last layer is `output`, and {name} has none")
-    for _, node in nnx.iter_graph(output):
-        if isinstance(node, nnx.Param):
-            node.set_value(jnp.zeros_like(node[...]))
 
 
 def _check_width(part: nnx.Module, what: str, found: Array, width: int) -> None:

@@ -1,7 +1,6 @@
 """Adders: from features, digit logits and number to 19 sum logits. Each class takes (config, features, rngs).
 
-An adder may have a method `penalty(features, digit, number)`, a scalar that is added to the loss. No class here may
-use another, because the record of a network covers only the class of its own adder.
+An adder may have a method `penalty(features, digit, number)`, a scalar that is added to the loss.
 """
 
 from typing import Any

@@ -2,10 +2,13 @@
 
 XLA's own convolutions on the CPU are several times slower to differentiate inside a loop, as in training
 (jax-ml/jax#12868). They make evaluation slower too, by a factor of 1.25 to 3.4 on an AMD EPYC (docs/speed.md).
+
+Height and width are the second and third axes of maps. The axis of the channels, `channels`, is 0 or 3.
 """
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,84 +16,116 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Shaped
 
+Padding = str | Sequence[tuple[int, int]]
+
+
+class Window(NamedTuple):
+    """The window of a convolution or a pool; each field is of height and width."""
+
+    size: tuple[int, ...]
+    strides: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]  # before and after
+    dilation: tuple[int, ...]
+
+
+def make_window(
+    maps: Shaped[Array, "_ height width _"],
+    size: Sequence[int],
+    strides: Sequence[int],
+    padding: Padding,
+    dilation: Sequence[int] = (1, 1),
+) -> Window:
+    """Return a window on maps; `padding` is SAME, VALID or the padding before and after each side."""
+    if isinstance(padding, str):
+        extent = [(side - 1) * step + 1 for side, step in zip(size, dilation, strict=True)]
+        padding = lax.padtype_to_pads(maps.shape[1:3], extent, strides, padding)
+    pads = tuple((low, high) for low, high in padding)
+    return Window(tuple(size), tuple(strides), pads, tuple(dilation))
+
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def convolve(
-    maps: Float[Array, "inputs height width batch"],
+    maps: Float[Array, "_ height width _"],
     kernel: Float[Array, "size _size inputs outputs"],
-    stride: int,
-    padding: str,
+    window: Window,
     dtype: str,
-) -> Float[Array, "outputs height2 width2 batch"]:
-    """Return the convolution, with operands rounded to `dtype` and sums in float32; `padding` is SAME or VALID."""
-    return _forward(maps, kernel, stride, padding, dtype)[0]
+    channels: int,
+) -> Float[Array, "_ height2 width2 _"]:
+    """Return the convolution, with operands rounded to `dtype` and sums in float32."""
+    return _forward(maps, kernel, window, dtype, channels)[0]
 
 
-def _forward(maps, kernel, stride, padding, dtype):
-    views = stack_views(maps.astype(dtype), kernel.shape[:2], stride, _pads(maps, kernel, stride, padding))
+def _forward(maps, kernel, window, dtype, channels):
+    views = stack_views(maps.astype(dtype), window, channels)
     matrix = kernel.reshape(-1, kernel.shape[-1])
-    # Without the barrier, XLA's CPU backend folds the transpose into the product and cannot then do it in bfloat16.
-    rows = lax.optimization_barrier(matrix.astype(dtype).T)
-    return _product(rows, views, ((1,), (0,))), (maps, kernel, views)
+    if channels == 0:
+        # Without the barrier, XLA's CPU backend folds the transpose into the product and cannot then do it in bfloat16.
+        rows = lax.optimization_barrier(matrix.astype(dtype).T)
+        return _product(rows, views, (1,), (0,)), (maps, kernel, views)
+    return _product(views, matrix.astype(dtype), (3,), (0,)), (maps, kernel, views)
 
 
-def _backward(stride, padding, dtype, residuals, gradient):
+def _backward(window, dtype, channels, residuals, gradient):
     maps, kernel, views = residuals
-    pads = _pads(maps, kernel, stride, padding)
     gradient = gradient.astype(dtype)
     matrix = kernel.reshape(-1, kernel.shape[-1]).astype(dtype)
-    kernel_gradient = _product(views, gradient, ((1, 2, 3), (1, 2, 3)))
-    views_gradient = _product(matrix, gradient, ((1,), (0,)))
-    views_gradient = views_gradient.reshape(*kernel.shape[:2], -1, *gradient.shape[1:])
+    others = tuple(axis for axis in range(4) if axis != channels)
+    kernel_gradient = _product(views, gradient, others, others)
+    product = _product(matrix, gradient, (1,), (0,)) if channels == 0 else _product(gradient, matrix, (3,), (1,))
+    before, after = gradient.shape[:channels], gradient.shape[channels + 1 :]
+    views_gradient = product.reshape(*before, *window.size, -1, *after)
     maps_gradient = jnp.zeros(maps.shape, jnp.float32)
-    for y, x in np.ndindex(*kernel.shape[:2]):  # add each view's gradient where the view was cut
+    for position in np.ndindex(window.size):  # add each view's gradient where the view was cut
+        sides = zip(position, window.dilation, window.strides, window.pads, strict=True)
         edges = [
-            (offset - low, size + low - offset - (n - 1) * stride - 1, stride - 1)
-            for offset, (low, _), size, n in zip((y, x), pads, maps.shape[1:3], gradient.shape[1:3], strict=True)
+            (at * apart - low, size + low - at * apart - (n - 1) * stride - 1, stride - 1)
+            for (at, apart, stride, (low, _)), size, n in zip(sides, maps.shape[1:3], gradient.shape[1:3], strict=True)
         ]
-        maps_gradient += lax.pad(views_gradient[y, x], jnp.float32(0), ((0, 0, 0), *edges, (0, 0, 0)))
-    return maps_gradient, kernel_gradient.reshape(kernel.shape)
+        part = views_gradient[(slice(None),) * channels + position]
+        maps_gradient += lax.pad(part, jnp.float32(0), ((0, 0, 0), *edges, (0, 0, 0)))
+    return maps_gradient.astype(maps.dtype), kernel_gradient.reshape(kernel.shape).astype(kernel.dtype)
 
 
 convolve.defvjp(_forward, _backward)
 
 
 def stack_views(
-    maps: Shaped[Array, "channels height width batch"],
-    size: Sequence[int],
-    stride: int,
-    pads: Sequence[tuple[int, int]],
-) -> Shaped[Array, "stacked height2 width2 batch"]:
-    """Return the padded maps as seen from each position of a kernel, stacked along the channels.
+    maps: Shaped[Array, "_ height width _"], window: Window, channels: int
+) -> Shaped[Array, "_ height2 width2 _"]:
+    """Return the padded maps as seen from each position of a window, stacked along the channels.
 
     Positions are in row-major order, and the channels of one position are contiguous.
 
     Examples:
         >>> import jax.numpy as jnp
-        >>> from mnistsum.models.conv_cpu import stack_views
+        >>> from mnistsum.models.conv_cpu import make_window, stack_views
         >>> maps = jnp.arange(9.0).reshape(1, 3, 3, 1)
-        >>> stack_views(maps, (2, 2), stride=1, pads=((0, 0), (0, 0)))[:, 0, 0, 0].tolist()
+        >>> window = make_window(maps, size=(2, 2), strides=(1, 1), padding="VALID")
+        >>> stack_views(maps, window, channels=0)[:, 0, 0, 0].tolist()
         [0.0, 1.0, 3.0, 4.0]
     """
     if maps.dtype == jnp.bfloat16:  # XLA's CPU backend moves bfloat16 via float32, but integers directly
         integers = lax.bitcast_convert_type(maps, jnp.uint16)
-        return lax.bitcast_convert_type(stack_views(integers, size, stride, pads), jnp.bfloat16)
-    maps = jnp.pad(maps, ((0, 0), *pads, (0, 0)))
-
-    def shifted(maps, axis):
-        last = (maps.shape[axis] - size[axis - 1]) // stride * stride
-        return [lax.slice_in_dim(maps, low, low + last + 1, stride, axis) for low in range(size[axis - 1])]
-
-    if len(maps) == 1:  # an image: XLA would fuse its distortion into a stack of few views and recompute it for each
-        return jnp.concatenate([view for row in shifted(maps, 1) for view in shifted(row, 2)])
+        return lax.bitcast_convert_type(stack_views(integers, window, channels), jnp.bfloat16)
+    maps = jnp.pad(maps, ((0, 0), *window.pads, (0, 0)))
+    # Of an image, XLA would fuse the distortion into a stack of few views and recompute it for each of them.
+    if channels == 3 or len(maps) == 1:
+        return jnp.concatenate(list_views(maps, window), channels)
     # Otherwise, one axis after the other, because six slices compile in half the time of nine.
-    return jnp.concatenate(shifted(jnp.concatenate(shifted(maps, 2)), 1))
+    return jnp.concatenate(_shifted(jnp.concatenate(_shifted(maps, window, 2)), window, 1))
 
 
-def _pads(maps, kernel, stride, padding):
-    return lax.padtype_to_pads(maps.shape[1:3], kernel.shape[:2], (stride, stride), padding)
+def list_views(maps: Shaped[Array, "_ height width _"], window: Window) -> list[Shaped[Array, "_ height2 width2 _"]]:
+    """Return the maps, which must be padded already, as seen from each position of a window, in row-major order."""
+    return [view for row in _shifted(maps, window, 1) for view in _shifted(row, window, 2)]
 
 
-def _product(left, right, contracted):
-    """Return the product over these axes. Height, width and batch stay apart, so that devices can share the batch."""
-    return lax.dot_general(left, right, (contracted, ((), ())), preferred_element_type=jnp.float32)
+def _shifted(maps, window, axis):
+    size, stride, apart = (field[axis - 1] for field in (window.size, window.strides, window.dilation))
+    last = (maps.shape[axis] - (size - 1) * apart - 1) // stride * stride
+    return [lax.slice_in_dim(maps, at * apart, at * apart + last + 1, stride, axis) for at in range(size)]
+
+
+def _product(left, right, of_left, of_right):
+    """Return the product over these axes. The others stay apart, so that devices can share the batch."""
+    return lax.dot_general(left, right, ((of_left, of_right), ((), ())), preferred_element_type=jnp.float32)

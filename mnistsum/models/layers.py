@@ -5,7 +5,6 @@ fully. An accelerator's compiler chooses its own layout.
 """
 
 import math
-from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from jaxtyping import Array, Float
 from mnistsum.config import ModelConfig
 from mnistsum.errors import InputError
 from mnistsum.models import conv_cpu
+from mnistsum.models.flax_layers import quick_avg_pool, quick_max_pool
 
 
 def to_maps(images: Float[Array, "batch height width channels"]) -> Float[Array, "channels height width batch"]:
@@ -46,7 +46,8 @@ class Conv(nnx.Module):
         if maps.ndim != 4 or maps.shape[0] != inputs:
             raise TypeError(f"Conv: expected maps [{inputs}, height, width, batch] (`to_maps`), found {maps.shape}")
         if jax.default_backend() == "cpu":
-            out: Array = conv_cpu.convolve(maps, self.kernel[...], self.stride, self.padding, self.dtype)
+            window = conv_cpu.make_window(maps, self.kernel.shape[:2], (self.stride,) * 2, self.padding)
+            out: Array = conv_cpu.convolve(maps, self.kernel[...], window, self.dtype, 0)
         else:
             maps, kernel = maps.astype(self.dtype), self.kernel[...].astype(self.dtype)
             layout = ("CHWN", "HWIO", "CHWN")
@@ -112,23 +113,11 @@ def average_pool(
     maps: Float[Array, "channels height width batch"],
 ) -> Float[Array, "channels height//2 width//2 batch"]:
     """Return the mean of each 2x2 square; an odd last row or column is dropped."""
-    return reduce(jnp.add, _squares(maps)) / 4
+    return quick_avg_pool(maps, (2, 2), (2, 2))
 
 
 def max_pool(
     maps: Float[Array, "channels height width batch"],
 ) -> Float[Array, "channels height//2 width//2 batch"]:
-    """Return the maximum of each 2x2 square; an odd last row or column is dropped.
-
-    It is written as maxima of four views because the gradient of XLA's pooling is a scatter, which is slow on the CPU.
-    """
-    return reduce(jnp.maximum, _squares(maps))
-
-
-def _squares(
-    maps: Float[Array, "channels height width batch"],
-) -> list[Float[Array, "channels height//2 width//2 batch"]]:
-    """Return the four values of each 2x2 square, as maps."""
-    channels, height, width, batch = maps.shape
-    squares = maps[:, : height // 2 * 2, : width // 2 * 2].reshape(channels, height // 2, 2, width // 2, 2, batch)
-    return [squares[:, :, y, :, x] for y in (0, 1) for x in (0, 1)]
+    """Return the maximum of each 2x2 square; an odd last row or column is dropped."""
+    return quick_max_pool(maps, (2, 2), (2, 2))

@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -11,6 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mnistsum.models import Model, parameters
+
+NATIVE = {"conv_general_dilated": "convolution", "reduce_window": "pool"}  # XLA's own, by the names of primitives
 
 
 class Row(NamedTuple):
@@ -45,20 +46,17 @@ def summarize(model: Model) -> tuple[Row, ...]:
     """
     rows, equations = _trace(model, 1)
     of_two, _ = _trace(model, 2)
-    work, native = Counter(), defaultdict(set)
+    for name, row in rows.items():  # drop the axis that grows with the batch, wherever it is
+        sides = zip(row.shape, of_two[name].shape, strict=True)
+        rows[name] = row._replace(shape=tuple(a for a, b in sides if a == b))
     for equation in equations:
-        scopes = reversed(str(equation.source_info.name_stack).split("/"))
-        name = next((scope for scope in scopes if scope in rows), "")
-        work[name] += multiply_adds([equation])
-        native[name] |= _native_operations([equation])
-
-    def finish(row: Row) -> Row:
-        """Add the multiply-adds, and drop the axis that grows with the batch, wherever it is."""
-        sides = zip(row.shape, of_two[row.name].shape, strict=True)
-        shape = tuple(a for a, b in sides if a == b)
-        return row._replace(shape=shape, multiply_adds=work[row.name], native=tuple(sorted(native[row.name])))
-
-    return tuple(map(finish, rows.values()))
+        names = [scope for scope in str(equation.source_info.name_stack).split("/") if scope in rows]
+        if names:
+            row, text = rows[names[-1]], str(equation)  # with the equations inside it
+            native = {kind for primitive, kind in NATIVE.items() if primitive in text}.union(row.native)
+            work = row.multiply_adds + multiply_adds([equation])
+            rows[row.name] = row._replace(multiply_adds=work, native=tuple(sorted(native)))
+    return tuple(rows.values())
 
 
 def count_parameters(module: nnx.Module) -> int:
@@ -107,20 +105,6 @@ def _trace(model: Model, batch: int) -> tuple[dict[str, Row], list[Any]]:
 
     inputs = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((batch, 28, 28, 1), (batch, 10)))
     return rows, jax.make_jaxpr(forward)(model, *inputs).eqns
-
-
-def _native_operations(equations: Iterable[Any]) -> set[str]:
-    """Return which of XLA's own convolutions and pools the equations of a jaxpr hold."""
-    found = set()
-    for equation in equations:
-        name = equation.primitive.name
-        if name == "conv_general_dilated":
-            found.add("convolution")
-        elif name.startswith("reduce_window"):
-            found.add("pool")
-        for body in jax.tree.leaves(list(equation.params.values())):
-            found |= _native_operations(body.eqns) if hasattr(body, "eqns") else set()
-    return found
 
 
 def multiply_adds(equations: Iterable[Any]) -> int:

@@ -17,16 +17,10 @@ class Compact(nnx.Module):
     convolution; the output layer is dense.
     """
 
-    @staticmethod
-    def widths(config: ModelConfig) -> tuple[int, ...]:
-        """Return the channels of each convolution; InputError if there are fewer than three."""
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         widths = config.widths or (24, 48, 64, 96)
         if len(widths) < 3:
             raise InputError(f"model.widths: expected three or more for compact, found {widths}")
-        return widths
-
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        widths = self.widths(config)
         self.convs, self.norms = nnx.List(), nnx.List()
         for i, (inputs, outputs) in enumerate(zip((1, *widths), widths, strict=False)):
             size, stride = (5, 2) if i == 0 else (3, 1)

@@ -9,7 +9,7 @@ from mnistsum.models.layers import Conv, Dense, Norm, to_maps
 from mnistsum.types import DigitLogits, Features, Images
 
 
-class Block(nnx.Module):
+class ResidualBlock(nnx.Module):
     """Norm, ReLU and convolution, twice, added to the input. If shapes change, the first ReLU is projected instead."""
 
     def __init__(self, config: ModelConfig, inputs: int, outputs: int, rngs: nnx.Rngs, stride: int):
@@ -36,7 +36,7 @@ class ResNet(nnx.Module):
         self.stem = Conv(config, (5, 5, 1, widths[0]), rngs, stride=2, padding="VALID")
         self.blocks = nnx.List()
         for i, (inputs, outputs) in enumerate(zip((widths[0], *widths), widths, strict=False)):
-            self.blocks.append(Block(config, inputs, outputs, rngs, stride=1 if i == 0 else 2))
+            self.blocks.append(ResidualBlock(config, inputs, outputs, rngs, stride=1 if i == 0 else 2))
         self.norm = Norm(self.features, rngs)
         self.output = Dense(config, self.features, 10, rngs)
 

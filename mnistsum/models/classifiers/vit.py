@@ -23,7 +23,7 @@ class Position(nnx.Module):
         return tokens + self.vectors[None]
 
 
-class Block(nnx.Module):
+class TransformerBlock(nnx.Module):
     """Attention and a two-layer perceptron, each added to its input, each after an RMS norm over the features."""
 
     def __init__(self, config: ModelConfig, width: int, rngs: nnx.Rngs):
@@ -56,7 +56,7 @@ class ViT(nnx.Module):
         self.features = widths[0]
         self.embed = Dense(config, PATCH * PATCH, self.features, rngs)
         self.position = Position((28 // PATCH) ** 2, self.features, rngs)
-        self.blocks = nnx.List([Block(config, self.features, rngs) for _ in widths])
+        self.blocks = nnx.List([TransformerBlock(config, self.features, rngs) for _ in widths])
         self.norm = nnx.RMSNorm(self.features, rngs=rngs)
         self.output = Dense(config, self.features, 10, rngs)
 
