@@ -1,1 +1,5 @@
 """The researcher's programs, run from a checkout: everything that prints, reads the clock or writes files."""
+
+import time
+
+BEGAN = time.monotonic()  # when this process loaded the first of the programs' modules

@@ -10,16 +10,16 @@ import numpy as np
 from experiments import cli
 from experiments.comparison.measures import spread
 from experiments.comparison.tables import format_spread, markdown
-from experiments.training.fit import Plan
 from experiments.training.folder import Finished
+from experiments.training.plan import Plan
 from experiments.training.pool import fit_missing
 from experiments.training.record import prepare
 from experiments.training.reuse import locate_runs
-from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.program import Parser
 from mnistsum.errors import InputError
 from mnistsum.file_io import make_folder, read_json_lines, write_whole
 from mnistsum.objective import digits_of_sum
+from mnistsum.programs import set_up_compiler
 
 DESCRIPTION = """\
 Train on the sum of two numbers of N digits, all as images, with no digit labeled (Manhaeve et al. 2018,

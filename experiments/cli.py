@@ -12,8 +12,7 @@ from typing import Any, NoReturn
 
 from mnistsum.app.program import Parser, run
 from mnistsum.config import FIELDS, Config, as_dict, field_comments, override
-from mnistsum.errors import InputError
-from mnistsum.names import did_you_mean
+from mnistsum.errors import InputError, did_you_mean
 
 CONFIGS = Path(__file__).parent / "configs"
 LIBRARY = Path(__file__).parents[1] / "mnistsum"
@@ -68,13 +67,17 @@ def parser(program: str, description: str | None) -> Parser:
 
 def add_workers(parser: Parser) -> None:
     """Add the option that says how many runs are trained at the same time."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument(
         "--workers",
         type=int,
-        default=cores,
+        default=cores(),
         help="on CPUs, runs to train at the same time, each on one core, with about 0.7 GB; 0: in this process",
     )
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -125,7 +128,7 @@ def main(command: Callable[[list[str]], int]) -> None:
 def _describe_fields(name: str) -> str:
     """Return the end of a program's help: the names of all configs, and the fields with the values of one."""
     comments = field_comments() | {field: f"{', '.join(library_names(field))}, or your own" for field in DICTS}
-    fields = [f"  {key}={_as_typed(value)}  {comments[key]}" for key, value in as_dict(load_config(name)).items()]
+    fields = [f"  {key}={as_typed(value)}  {comments[key]}" for key, value in as_dict(load_config(name)).items()]
     return (
         f"Configs: {', '.join(config_names())},\n"
         "a variant such as base+model.adder=shift, or your own .py file with a variable `config`.\n"
@@ -134,7 +137,7 @@ def _describe_fields(name: str) -> str:
     )
 
 
-def _as_typed(value: Any) -> str:
+def as_typed(value: Any) -> str:
     """Return a field's value as a user would type it on the command line."""
     return (",".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
 

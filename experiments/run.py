@@ -51,8 +51,8 @@ def command(arguments: list[str]) -> int:
 
     from experiments import single  # JAX loads only for a valid command line
     from experiments.training.record import check_own, prepare  # loads JAX
-    from mnistsum.app.compiler import set_up_compiler  # loads JAX
     from mnistsum.app.console import say  # loads JAX
+    from mnistsum.programs import set_up_compiler  # loads JAX
 
     set_up_compiler()
     experiment = prepare(config, cli.format_command("run", arguments), init=options.init)

@@ -4,21 +4,24 @@ import contextlib
 import importlib.util
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import filelock
+import jax
 
-from experiments.report import console
+from experiments.cli import cores
+from experiments.report import console, pages
 from experiments.training import folder as run_folder
-from experiments.training.fit import MIN_TIMED, RUN, Start, describe_mode, fit, time_steps
-from experiments.training.folder import Finished
-from experiments.training.record import Experiment, cores, describe_run, differences
+from experiments.training.fit import Start, fit, time_steps
+from experiments.training.plan import MIN_TIMED, RUN
+from experiments.training.record import Experiment, describe_run, differences
 from mnistsum.app.console import say
 from mnistsum.errors import InputError
 from mnistsum.file_io import PARTIAL, make_folder, read_json, writing
 from mnistsum.storage import CHECKPOINTS, restore
+from mnistsum.train import init_state, split_keys
 
 
 def preview(experiment: Experiment) -> int:
@@ -38,11 +41,13 @@ def start(experiment: Experiment, folder: Path, own: Path | None, log: str | Non
         own: the user's file that the config came from, if any.
         log: an additional log of the metrics: `tensorboard`.
     """
-    signals = _catch_signals()
     _check_log(log)
-    console.introduce(experiment)
+    state = None
+    if experiment.initial is not None:
+        keys = split_keys(experiment.config.seed)
+        state = jax.jit(init_state, static_argnums=0)(experiment.spec, keys, experiment.initial)
     with _only_writer(folder):
-        return _train(experiment, folder, own, Start(describe_run(experiment, describe_mode(1), log)), signals)
+        return _train(experiment, folder, own, Start(describe_run(experiment) | {"log": log}, state))
 
 
 def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
@@ -60,7 +65,6 @@ def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
         say(f"{folder}: this run is finished; nothing has changed")
         console.results(run_folder.read_finished(folder))
         return 0
-    signals = _catch_signals()
     with _only_writer(folder):
         then = read_json(folder / run_folder.RUN)
         _check_log(then["log"])
@@ -78,14 +82,16 @@ def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
         if init or (folder / CHECKPOINTS).is_dir():
             state, extra = restore(folder / CHECKPOINTS, experiment.config)
             start = Start(then, state, *(extra[name] for name in ("lines", "train_seconds", "wall_seconds")))
-        console.introduce(experiment)
-        say(f"resumed at step {start.step:,} of {experiment.spec.steps:,}")
-        return _train(experiment, folder, own, start, signals)
+        note = f"resumed at step {start.step:,} of {experiment.spec.steps:,}"
+        return _train(experiment, folder, own, start, [note])
 
 
-def _train(experiment: Experiment, folder: Path, own: Path | None, start: Start, signals: list[int]) -> int:
+def _train(experiment: Experiment, folder: Path, own: Path | None, start: Start, notes: Sequence[str] = ()) -> int:
     """Train to the end or until a signal, show the progress, and return the exit status."""
-    log, step = None, start.step
+    signals, log, step = _catch_signals(), None, start.step
+    console.introduce(experiment)
+    for line in notes:
+        say(line)
     if start.about["log"] is not None:
         from experiments.report.tensorboard import Log  # needs the extra `tensorboard`
 
@@ -96,38 +102,31 @@ def _train(experiment: Experiment, folder: Path, own: Path | None, start: Start,
             shown.show(stop, run)
             if stop.is_evaluation and log is not None:
                 log.add(run.lines[-1])
-    if step == experiment.spec.steps:
-        _report(run_folder.read_finished(folder), experiment, log)
-        return 0
-    command = ["python", "-m", "experiments.run", "--resume", str(folder)]
-    command += [] if own is None else ["--config", str(own)]
-    say(f"stopped; go on with: {shlex.join(command)}")
-    return 128 + signals[0]
-
-
-def _report(finished: Finished, experiment: Experiment, log: Any) -> None:
-    """Print the results of a finished run, then draw its pictures and write its report."""
+    if step < experiment.spec.steps:
+        command = ["python", "-m", "experiments.run", "--resume", str(folder)]
+        command += [] if own is None else ["--config", str(own)]
+        say(f"stopped; go on with: {shlex.join(command)}")
+        return 128 + signals[0]
+    finished = run_folder.read_finished(folder)
     console.results(finished)
-    from experiments.report import pages  # Matplotlib loads once the answer is on the screen
-
     pages.write_report(finished, experiment.data)
     if log is not None:
         log.finish(finished)
-    say(f"report and everything else in {finished.folder}")
+    say(f"report and everything else in {folder}")
+    return 0
 
 
 def _catch_signals() -> list[int]:
-    """Return a list that receives the first SIGINT, SIGTERM or SIGHUP; a second one has its usual effect."""
+    """Return a list that receives SIGINT, SIGTERM and SIGHUP; a second one of a kind has its usual effect."""
     caught: list[int] = []
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
 
     def catch(number: int, _: Any) -> None:
         caught.append(number)
-        for each in numbers:
-            signal.signal(each, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_DFL)
 
-    for number in numbers:
-        signal.signal(number, catch)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, catch)
     return caught
 
 

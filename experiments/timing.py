@@ -21,20 +21,20 @@ import jax.numpy as jnp
 import numpy as np
 import platformdirs
 
+from experiments.cli import cores
 from experiments.configs.base import config as base
 from experiments.configs.reference import config as reference
 from experiments.studies import plain_flax
-from experiments.training.fit import COMPARED
+from experiments.training.plan import COMPARED
 from experiments.training.pool import fit_missing
-from experiments.training.record import commit, cores, hardware, prepare
+from experiments.training.record import commit, hardware, prepare
 from experiments.training.reuse import locate_runs
-from mnistsum.app.compiler import set_up_compiler
 from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
 from mnistsum.data import load
 from mnistsum.evaluation import evaluate
 from mnistsum.models import abstract_model, build
 from mnistsum.models.summary import count_multiply_adds
-from mnistsum.programs import versions
+from mnistsum.programs import set_up_compiler, versions
 from mnistsum.registry import added_names
 from mnistsum.seeds import compile_advance_seeds, init_seeds
 from mnistsum.train import lower_training, make_spec, split_keys

@@ -15,9 +15,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from mnistsum.errors import InputError
+from mnistsum.errors import InputError, did_you_mean
 from mnistsum.file_io import read_text
-from mnistsum.names import did_you_mean
 
 CONFIG = "config.json"  # the name of a config's file in its run's folder
 CHECKED = ConfigDict(extra="forbid")

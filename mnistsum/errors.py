@@ -1,4 +1,10 @@
-"""`InputError`, the exception for wrong user input, and the messages of other exceptions in one line."""
+"""`InputError`, the exception for wrong user input, and what its messages are made of: names, hints, first lines."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+Meaning = TypeVar("Meaning")
 
 
 class InputError(Exception):
@@ -23,3 +29,30 @@ def first_line(error: BaseException) -> str:
         ('one', 'ValueError')
     """
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def find(known: Mapping[str, Meaning], field: str, name: str) -> Meaning:
+    """Return what a name stands for in a field of a config.
+
+    Raises:
+        InputError: if the name is unknown. The message suggests a similar one if there is one.
+    """
+    if name not in known:
+        raise InputError(
+            f"{field}: expected one of {', '.join(known)}, found {name}{did_you_mean(name, known)} (if it is your own, "
+            "also give the .py file that defines it)"
+        )
+    return known[name]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question that suggests the nearest known word, or nothing if none is near.
+
+    Examples:
+        >>> from mnistsum.errors import did_you_mean
+        >>> did_you_mean("lenet", ["mlp", "lenet5"])
+        '; did you mean lenet5?'
+    """
+    by_last_part = {one.rpartition(".")[2]: one for one in known}
+    near = difflib.get_close_matches(word.rpartition(".")[2], by_last_part, 1)
+    return f"; did you mean {by_last_part[near[0]]}?" if near else ""

@@ -11,8 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from mnistsum.config import ObjectiveConfig
-from mnistsum.errors import InputError
-from mnistsum.names import find
+from mnistsum.errors import InputError, find
 from mnistsum.types import Batch, Logits, Metrics
 
 IMPOSSIBLE = -1e30  # the logarithm of a probability of 0: finite, because -inf gives nan in a gradient

@@ -13,8 +13,7 @@ from jaxtyping import Array, Float, PyTree
 
 from mnistsum.config import OptimizerConfig
 from mnistsum.devices import resolve_dtype
-from mnistsum.errors import InputError
-from mnistsum.names import find
+from mnistsum.errors import InputError, find
 
 NEWTON_SCHULZ_STEPS = 3  # of the Newton-Schulz iteration in Muon
 QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients of a x + b x^3 + c x^5, steep at zero

@@ -19,12 +19,12 @@ ROOT = Path(__file__).parent.parent
 TINY = ("data.name=custom", "data.dir=images", "data.validation=64")  # overrides for the data of `write_set`
 
 
-def start(*arguments, program="run", cwd=ROOT) -> subprocess.Popen:
+def start(*arguments, program="run", cwd=ROOT, **environment) -> subprocess.Popen:
     """Start one of `experiments` in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", f"experiments.{program}", *map(str, arguments)],
         cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -17,6 +17,7 @@ from mnistsum.errors import InputError
 from mnistsum.models import abstract_model, build
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS, mlp
+from mnistsum.models.classifiers.lenet5_bn import LeNet5BN
 from mnistsum.models.summary import count_multiply_adds, count_parameters
 from mnistsum.objective import weighted
 from mnistsum.registry import added_names
@@ -115,7 +116,7 @@ def broken(fault):
     return Broken
 
 
-class Forgetful(CLASSIFIERS["lenet5_bn"]):
+class Forgetful(LeNet5BN):
     """A classifier whose batch norms use the batch's own statistics in evaluation, too."""
 
     def __call__(self, image):

@@ -30,19 +30,12 @@ def arguments(tmp_path) -> list[object]:
 
 def children(process) -> list[int]:
     """Return the processes that train for a program."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == process.pid and b"spawn_main" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-        except (FileNotFoundError, ProcessLookupError):  # it has ended
-            continue
-    return found
+    ids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(each) for each in ids if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
 
 
-def wait_for(condition, seconds=120.0):
-    end = time.monotonic() + seconds
+def wait_for(condition):
+    end = time.monotonic() + 120
     while not (value := condition()):
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -71,6 +64,27 @@ def test_a_killed_worker_is_named_with_its_run_and_the_same_command_trains_it(ar
     assert finish(start(*arguments, program="compare", cwd=tmp_path))[0].count("(reused)") == 3
 
 
+FAULT = """
+class Mine(MLP):
+    def __call__(self, image):
+        assert not multiprocessing.parent_process(), "mine"
+        return super().__call__(image)
+
+CLASSIFIERS = {"mine": Mine}
+"""
+
+
+def test_a_users_error_in_a_worker_is_shown_once_and_named_with_its_run(arguments, tmp_path):
+    faulty = OWN.replace('CLASSIFIERS = {"mine": MLP}', FAULT)
+    (tmp_path / "own.py").write_text(f"import multiprocessing\n{faulty}")
+    process = start(*arguments, "--workers", 1, "--output", "out", program="compare", cwd=tmp_path)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    own = re.escape(str(tmp_path / "own.py"))
+    assert re.search(rf'^error: mine, seed 0: failed in its worker\nTraceback .*\n  File "{own}", line', errors)
+    assert errors.count("AssertionError: mine") == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_their_program(arguments, tmp_path, number):
     process = start(*arguments, "--workers", 2, "--output", "out", program="compare", cwd=tmp_path)
@@ -78,4 +92,4 @@ def test_workers_end_with_their_program(arguments, tmp_path, number):
     process.send_signal(number)
     process.communicate(timeout=20)
     assert process.returncode == (130 if number == signal.SIGINT else -number)
-    wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), seconds=20)
+    wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))

@@ -3,16 +3,19 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import filelock
 import numpy as np
 import pytest
 
+from experiments.report import console
+from experiments.report.console import WAITING
 from experiments.training import pool, reuse
-from experiments.training.fit import COMPARED, VALIDATED
 from experiments.training.folder import CONTENT, LOCK, SUMMARY
+from experiments.training.plan import COMPARED, VALIDATED
 from experiments.training.record import prepare
-from mnistsum.config import override
+from mnistsum.config import CONFIG, override
 from mnistsum.errors import InputError
 from mnistsum.types import Data, Split
 
@@ -55,28 +58,25 @@ def test_finished_runs_are_reused_and_only_missing_ones_trained(run_set, experim
     assert not list(folder.glob(f"{pool.TEMPORARY}*"))
 
 
-def changed(experiment, section, name, value):
-    return experiment._replace(record=experiment.record | {section: experiment.record[section] | {name: value}})
-
-
-CHANGES = {
-    "optimizer.momentum was 0.95, is 0.5": lambda experiment: experiment._replace(
-        config=override(experiment.config, ["optimizer.momentum=0.5"])
-    ),
-    "the test images have changed": lambda experiment: changed(experiment, "data", "test", "other"),
-    "its program of training has changed": lambda experiment: changed(experiment, "program", "training", "other"),
-    "jaxlib was": lambda experiment: changed(experiment, "versions", "jaxlib", "other"),
-    "matmul_precision was None, is highest": lambda experiment: changed(
-        experiment, "settings", "matmul_precision", "highest"
-    ),
-}
-
-
-@pytest.mark.parametrize("reason", CHANGES)
+@pytest.mark.parametrize(
+    ("section", "name", "reason"),
+    [
+        ("data", "test", "the test images have changed"),
+        ("program", "training", "its program of training has changed"),
+        ("versions", "jaxlib", "jaxlib was"),
+        ("settings", "matmul_precision", "matmul_precision was None, is other"),
+        ("config", "optimizer.momentum", "optimizer.momentum was 0.95, is 0.5"),
+    ],
+)
 def test_a_run_is_not_reused_once_something_that_decides_it_has_changed_and_the_reason_is_told(
-    trained, experiment, reason
+    trained, experiment, section, name, reason
 ):
-    other = reuse.locate_runs(trained, CHANGES[reason](experiment), (0, 1))
+    if section == "config":
+        changed = experiment._replace(config=override(experiment.config, [f"{name}=0.5"]))
+    else:
+        record = experiment.record | {section: experiment.record[section] | {name: "other"}}
+        changed = experiment._replace(record=record)
+    other = reuse.locate_runs(trained, changed, (0, 1))
     assert other.missing() == [0, 1]
     assert (reuse.why_missing(other) or "").startswith(reason)
 
@@ -111,14 +111,49 @@ def test_a_flipped_bit_anywhere_or_a_missing_file_is_noticed(run_set, name):
         reuse.read_run(run_set, 1, COMPARED)
 
 
-def test_what_a_killed_process_left_is_removed_but_not_what_another_trains(tmp_path, experiment):
-    left, in_use = (tmp_path / f"{pool.TEMPORARY}{name}" for name in ("left", "in-use"))
-    for folder in (left, in_use):
-        folder.mkdir()
-        (folder / LOCK).touch()
-    with filelock.FileLock(in_use / LOCK):
-        train(tmp_path, experiment, (0,))
-    assert (left.exists(), in_use.exists()) == (False, True)
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_a_run_that_another_program_trains_is_waited_for_and_what_a_killed_one_left_is_replaced(
+    tmp_path, monkeypatch, is_killed
+):
+    monkeypatch.setattr(pool, "POLL", 0)
+    run, temporary, reports = tmp_path / "run", tmp_path / f"{pool.TEMPORARY}run", []
+    temporary.mkdir()
+    (temporary / CONFIG).write_text("of the other program")
+    other = filelock.FileLock(temporary / LOCK)
+    other.acquire()
+
+    def report(share):
+        reports.append(share)
+        if len(reports) == 3:
+            if not is_killed:
+                temporary.rename(run)
+            other.release()
+
+    with pool.claimed({0: run}, report) as missing:
+        assert missing == ({0: temporary} if is_killed else {})
+        assert is_killed == (not (run / CONFIG).exists())
+        assert [path.name for path in temporary.iterdir()] == [LOCK]
+    assert reports == [WAITING] * 3
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_the_progress_counts_runs_and_says_how_long_the_others_take(monkeypatch):
+    clock, said = [0.0], []
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(console, "say", said.append)
+    progress = console.RunsProgress({"a": 1, "b": 1, "c": 2}, done=4)
+    for clock[0], shares, told in (
+        (5.0, {"a": 0, "b": 0}, "4 of 7 runs done, 2 running"),  # compiling
+        (6.0, {"a": 1e-6, "b": 1e-6}, "4 of 7 runs done, 2 running"),
+        (20.0, {"a": 0.5, "b": 0.5}, "4 of 7 runs done, 2 running, about 45 s left"),
+        (30.0, {"a": 1, "b": 0.5}, "5 of 7 runs done, 1 running, about 42 s left"),
+        (30.0, {"c": WAITING}, "5 of 7 runs done, 1 running, 1 waiting for another program, about 42 s left"),
+        (40.0, {"b": 1, "c": 0}, "6 of 7 runs done, 1 running, about 70 s left"),
+    ):
+        assert progress.show(shares) == told
+    for clock[0] in range(50, 36_000, 10):  # a day's log has few lines
+        progress.show({"c": 0.5})
+    assert 10 < len(said) < 25
 
 
 @pytest.mark.slow

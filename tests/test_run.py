@@ -2,32 +2,22 @@
 
 import dataclasses
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from programs import ROOT, bits, finish, start
+from programs import bits, finish, start, wait_for_line
 
 import mnistsum
 from experiments.report import pages
-from experiments.training.folder import Finished, read_finished
+from experiments.training.folder import read_finished
 from mnistsum.calibration import fit_temperature
 from mnistsum.data import load, scale
 from mnistsum.evaluation import evaluate, labeled_logits
-
-
-def shell(*arguments, cwd=ROOT, **environment) -> subprocess.Popen:
-    """Start a run in another folder or environment."""
-    command = [sys.executable, "-m", "experiments.run", *map(str, arguments)]
-    env = os.environ | {"PYTHONPATH": str(ROOT)} | environment
-    return subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -37,18 +27,14 @@ def smoke(tmp_path_factory) -> tuple[Path, str]:
     return folder, finish(start("--config", "smoke", "--log", "tensorboard", "--output", folder))[0]
 
 
-def test_a_run_says_what_it_does_in_plain_lines(smoke):
-    _, output = smoke
+def test_a_run_says_what_it_does_in_plain_lines_and_leaves_the_files_of_its_folder(smoke):
+    folder, output = smoke
     assert "55,000 train, 5,000 validation, 10,000 test images" in output
     assert re.search(r"total +30,589 +30,400", output)
     assert re.search(
         r"epoch 0.249 of 0.249 +validation: average loss \d\.\d+, digit \d\d\.\d\d%, sum \d\d\.\d\d%", output
     )
     assert "\x1b" not in output and "\r" not in output
-
-
-def test_a_run_leaves_the_files_of_its_folder(smoke):
-    folder, _ = smoke
     assert {path.name for path in folder.iterdir()} == {
         *("config.json", "run.json", "metrics.jsonl", "checkpoints", "predictions.npz", "summary.json"),
         *("curves.png", "confusion.png", "examples.png", "report.html", "weights.safetensors", ".lock", "tensorboard"),
@@ -97,10 +83,8 @@ def test_a_run_elsewhere_stopped_by_a_signal_resumes_to_the_same_bits(smoke, tmp
     folder, _ = smoke
     parts = "its two parts"
     elsewhere = {"cwd": tmp_path, "PYTHONHASHSEED": "7"}
-    process = shell("--config", "smoke", "--output", parts, **elsewhere)
-    assert process.stdout is not None
-    while (line := process.stdout.readline()) and not line.strip().startswith("total"):  # signals are caught by now
-        pass
+    process = start("--config", "smoke", "--output", parts, **elsewhere)
+    wait_for_line(process, " total")  # signals are caught by now
     process.send_signal(number)
     rest, _ = process.communicate(timeout=120)
     assert process.returncode == 128 + number
@@ -108,18 +92,17 @@ def test_a_run_elsewhere_stopped_by_a_signal_resumes_to_the_same_bits(smoke, tmp
     assert list((tmp_path / parts / "checkpoints").iterdir())
     assert not (tmp_path / parts / "summary.json").exists()
     (tmp_path / parts / ".metrics.jsonl-0.partial").touch()  # as a killed process leaves it
-    assert "resumed at step" in finish(shell("--resume", parts, **elsewhere))[0]
+    assert "resumed at step" in finish(start("--resume", parts, **elsewhere))[0]
     assert bits(tmp_path / parts) == bits(folder)
     assert not list((tmp_path / parts).glob("*.partial"))
 
 
 @pytest.mark.slow
-def test_ten_fresh_processes_give_the_same_bits_and_only_the_first_compiles(smoke, tmp_path, monkeypatch):
+def test_ten_fresh_processes_give_the_same_bits_and_only_the_first_compiles(smoke, tmp_path):
     folder, _ = smoke
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("JAX_LOG_COMPILES", "1")
+    environment = {"XDG_CACHE_HOME": str(tmp_path), "JAX_LOG_COMPILES": "1"}
     for i in range(10):
-        _, log = finish(start("--config", "smoke", "--output", tmp_path / str(i)))
+        _, log = finish(start("--config", "smoke", "--output", tmp_path / str(i), **environment))
         for program in ("init_state", "advance", "evaluate_chunk"):
             assert log.count(f"Finished XLA compilation of jit({program})") == 1
             assert log.count(f"compilation cache hit for 'jit_{program}'") == (i > 0)
@@ -165,7 +148,7 @@ config = Config("own", model=network, optimizer=OptimizerConfig("mine"), objecti
 def test_a_fault_in_a_users_code_ends_with_pythons_traceback_that_ends_in_their_line(tmp_path, place, error):
     file = tmp_path / "own.py"
     file.write_text(re.sub(rf"^( *).*  # {place}$", rf"\1raise {error}  # {place}", NETWORK, flags=re.MULTILINE))
-    process = shell("--config", file, "--output", "run", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
+    process = start("--config", file, "--output", "run", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 1
     assert errors.startswith(f'Traceback (most recent call last):\n  File "{file}"')
@@ -181,9 +164,7 @@ def test_an_edit_of_a_users_file_trains_its_config_alone_and_says_why(tmp_path):
     file.write_text(NETWORK)
     command = ["smoke", file, "--seeds", 2, "training.epochs=0.05", "--output", tmp_path / "compared"]
     first = start(*command, program="compare")
-    assert first.stdout is not None
-    while not re.match(r"(own|smoke), seed ", first.stdout.readline()):
-        assert first.poll() is None
+    wait_for_line(first, ("own, seed", "smoke, seed"))
     file.write_text(NETWORK.replace("weighted(config, logits, batch)", "weighted(config, logits, batch) / 2"))
     finish(first)  # of the code as it was when it started
     again, _ = finish(start(*command, program="compare"))
@@ -194,23 +175,20 @@ def test_an_edit_of_a_users_file_trains_its_config_alone_and_says_why(tmp_path):
     assert finish(start(*command, program="compare"))[0].count("(reused)") == 4
 
 
-@pytest.fixture(scope="module")
-def finished(smoke) -> Finished:
-    return read_finished(smoke[0])
-
-
-def test_a_report_is_one_file_with_all_pictures_and_no_url(finished):
-    page = (finished.folder / "report.html").read_text()
+def test_a_report_is_one_file_with_all_pictures_and_no_url(smoke):
+    folder, _ = smoke
+    page = (folder / "report.html").read_text()
     assert not re.search(r"https?://|(src|href)=\"(?!data:|#)|<script|@import|url\((?!data:|#)", page)
     names = re.findall(r'<svg role="img" aria-label="(.*?)[:"]', page)
     assert names == ["Random images", "Mistakes", "Digit", "Sum"]
     for name in ("curves", "confusion", "examples"):
-        with Image.open(finished.folder / f"{name}.png") as picture:
+        with Image.open(folder / f"{name}.png") as picture:
             assert min(picture.size) > 400
             assert len(np.unique(np.asarray(picture))) > 10
 
 
-def test_a_report_holds_the_runs_scores_config_and_how_it_was_made(finished):
+def test_a_report_holds_the_runs_scores_config_and_how_it_was_made_and_escapes_all_values(smoke, mnist, tmp_path):
+    finished = read_finished(smoke[0])
     page = (finished.folder / "report.html").read_text()
     text = " ".join(re.sub("<[^>]*>", " ", page).split())
     test = finished.summary["test"]
@@ -221,9 +199,6 @@ def test_a_report_holds_the_runs_scores_config_and_how_it_was_made(finished):
         *("optimizer.learning_rate 0.02", finished.run["versions"]["jaxlib"], finished.run["commit"]),
     ):
         assert shown in text, shown
-
-
-def test_a_report_escapes_all_values(finished, mnist, tmp_path):
     evil = "<script>alert(1)</script>"
     config = dataclasses.replace(finished.config, data=dataclasses.replace(finished.config.data, dir=evil))
     run = finished.run | {"command": evil, "commit": evil, "python": evil}

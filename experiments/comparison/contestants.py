@@ -8,15 +8,15 @@ from typing import Any
 from experiments.comparison import tuning
 from experiments.report import console
 from experiments.training import reuse
-from experiments.training.fit import Plan
 from experiments.training.folder import Finished
+from experiments.training.plan import Plan
 from experiments.training.pool import fit_missing
 from experiments.training.record import check_own, prepare_all
 from experiments.training.reuse import RunSet
-from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import say
 from mnistsum.config import Config
 from mnistsum.errors import InputError
+from mnistsum.programs import set_up_compiler
 
 
 def check_configs(configs: Sequence[Config]) -> None:

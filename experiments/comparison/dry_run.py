@@ -4,10 +4,12 @@ import math
 import time
 from collections.abc import Sequence
 
+from experiments.cli import cores
 from experiments.comparison.tables import Table, print_table
 from experiments.report.console import duration
-from experiments.training.fit import COMPARED, time_steps
-from experiments.training.record import Experiment, cores, cores_of, hardware
+from experiments.training.fit import time_steps
+from experiments.training.plan import COMPARED
+from experiments.training.record import Experiment, cores_of, hardware
 from experiments.training.reuse import RunSet
 from mnistsum.app.console import say
 from mnistsum.evaluation import evaluate

@@ -16,7 +16,8 @@ import filelock
 import submitit
 
 from experiments.comparison.contestants import fit_run_sets, prepare_run_sets
-from experiments.training.fit import COMPARED
+from experiments.report.console import RunsProgress
+from experiments.training.plan import COMPARED
 from experiments.training.record import Experiment, differences
 from experiments.training.reuse import RunSet
 from mnistsum.app.console import say
@@ -39,11 +40,15 @@ def train_in_jobs(options: Namespace, run_sets: Sequence[RunSet]) -> None:
         _submit(executor, file, run_set.experiment, options)
     say(f"jobs: {len(run_sets)}, finished {len(run_sets) - len(waiting)}; logs in {executor.folder}")
     failed: dict[Path, RunSet] = {}
-    while waiting:
-        ended = _ended(waiting)  # before their folders are looked at, as they write them last
-        waiting = {file: run_set for file, run_set in waiting.items() if run_set.missing()}
-        failed |= {file: waiting.pop(file) for file in ended & waiting.keys()}
-        time.sleep(POLL if waiting else 0)
+    folders = [folder for each in run_sets for folder in each.folders.values()]
+    missing = [folder for folder in folders if not folder.exists()]
+    with RunsProgress(dict.fromkeys(missing, 1), len(folders) - len(missing)) as progress:
+        while waiting:
+            ended = _ended(waiting)  # before their folders are looked at, as they write them last
+            waiting = {file: run_set for file, run_set in waiting.items() if run_set.missing()}
+            failed |= {file: waiting.pop(file) for file in ended & waiting.keys()}
+            progress.show({folder: 1 for folder in missing if folder.exists()})
+            time.sleep(POLL if waiting else 0)
     states = _slurm_states() or {}
     for file, run_set in failed.items():
         job_id = file.read_text()

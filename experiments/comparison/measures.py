@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.training.fit import LEARNED, WATCH_IMAGES, evaluated_split
-from experiments.training.folder import OUTPUTS, Finished, judged_accuracy
+from experiments.training.fit import LEARNED, WATCH_IMAGES
+from experiments.training.folder import OUTPUTS, Finished, evaluated_split, judged_accuracy
 from experiments.training.record import machine
 from mnistsum.evaluation import SCORES, Score
 from mnistsum.file_io import read_json

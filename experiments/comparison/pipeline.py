@@ -15,8 +15,8 @@ from experiments.comparison.grouping import differing_fields, group_runs
 from experiments.comparison.measures import OUTCOMES, outcomes, summarize_runs
 from experiments.report import pages
 from experiments.report.figures import write_png
-from experiments.training.fit import COMPARED
 from experiments.training.folder import OUTPUTS, Finished, read_finished, write_arrays
+from experiments.training.plan import COMPARED
 from mnistsum.app.console import say
 from mnistsum.config import Config
 from mnistsum.data import digest, load

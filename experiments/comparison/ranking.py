@@ -7,8 +7,8 @@ from typing import Any
 from experiments.comparison.contestants import check_configs, fit_run_sets, prepare_run_sets
 from experiments.comparison.measures import COSTS, VALIDATED_ACCURACY, measure_rows
 from experiments.comparison.tables import describe, in_markdown, measure_table, report_name
-from experiments.training.fit import VALIDATED
 from experiments.training.folder import OUTPUTS, Finished
+from experiments.training.plan import VALIDATED
 from mnistsum.config import Config
 from mnistsum.file_io import write_whole
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.training.fit import VALIDATED
 from experiments.training.folder import OUTPUTS, Finished, judged_accuracy
+from experiments.training.plan import VALIDATED
 from experiments.training.pool import fit_missing
 from experiments.training.record import Experiment, prepare
 from experiments.training.reuse import RunSet, locate_runs

@@ -1,18 +1,25 @@
 """What runs print: progress bars and tables in a terminal, plain lines elsewhere."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from experiments.training.fit import Run, Stop, evaluated_split
-from experiments.training.folder import Finished
-from experiments.training.record import Experiment, cores, cores_of, hardware
+from experiments.cli import cores
+from experiments.training.fit import Run
+from experiments.training.folder import Finished, evaluated_split
+from experiments.training.plan import Stop
+from experiments.training.record import Experiment, cores_of, hardware
 from mnistsum.app.console import console, say, score_table
 from mnistsum.models.summary import Row
 
 BAR: Any = {"console": console, "transient": True, "disable": not console.is_terminal}  # hidden without a terminal
+
+WAITING = -1.0  # the share of a run that another program trains
+SETTLED = 2.0  # seconds of training before the time left is told
+FIRST_LINE = 20.0  # seconds until the first line about the runs; each time, half as many again pass until the next
 
 
 def introduce(experiment: Experiment) -> None:
@@ -56,16 +63,15 @@ class RunProgress(Progress):
     def __init__(self, experiment: Experiment, first: int):
         description, note = TextColumn("{task.description}"), TextColumn("steps  {task.fields[note]}")
         super().__init__(description, BarColumn(), MofNCompleteColumn(), note, TimeRemainingColumn(compact=True), **BAR)
-        self.experiment, self.first, self.estimated, self.was_alone = experiment, first, False, False
+        self.experiment, self.first, self.estimated = experiment, first, False
         self.add_task("compiling", total=experiment.spec.steps, completed=first, note="")
 
     def show(self, stop: Stop, run: Run) -> None:
         """Show where a run stands."""
         spec, config = self.experiment.spec, self.experiment.config
-        if self.was_alone and not self.estimated and stop.is_timing(spec.steps) and stop.step < spec.steps:
+        if not self.estimated and stop.is_timing(spec.steps) and stop.step < spec.steps:
             estimate(spec.steps - self.first, stop)
             self.estimated = True
-        self.was_alone = stop.is_alone
         epoch = f"{stop.step / spec.steps_per_epoch:.3g} of {spec.steps / spec.steps_per_epoch:.3g}"
         note = f"loss {run.train_loss:.4f}  {stop.steps * spec.batch_size / stop.seconds:,.0f} images/s"
         description = f"epoch {epoch}" if stop.step < spec.steps else "testing"
@@ -81,10 +87,52 @@ def results(finished: Finished) -> None:
     say(f"trained in {duration(finished.summary['train_seconds'])}")
 
 
-def runs_progress() -> Progress:
-    """Return a progress bar over the runs of a comparison."""
-    description = TextColumn("runs  {task.description}")
-    return Progress(MofNCompleteColumn(), BarColumn(), description, TimeRemainingColumn(), **BAR)
+class RunsProgress(Progress):
+    """How many runs are done and running, and the time left: a bar in a terminal, ever rarer lines elsewhere."""
+
+    def __init__(self, work: Mapping[Any, float], done: int):
+        """Begin to show runs.
+
+        Args:
+            work: of each run that is missing, in any unit.
+            done: how many runs exist.
+        """
+        super().__init__(BarColumn(20), TextColumn("{task.description}"), **BAR)
+        self.task = self.add_task("", total=sum(work.values()))
+        self.work, self.done = dict(work), done
+        self.shares: dict[Any, float] = {}  # of each run that has begun: how much is done
+        self.parallel = 1  # runs at a time
+        self.loaded = self.began = time.monotonic()  # of the program, and of the first run's training
+        self.next_line = self.loaded + FIRST_LINE
+        self.show({})
+
+    def show(self, shares: Mapping[Any, float]) -> str:
+        """Show how much of each of these runs is done, from 0 to 1, or WAITING; return what is shown."""
+        self.shares.update(shares)
+        now, found = time.monotonic(), list(self.shares.values())
+        running = [run for run, share in self.shares.items() if 0 <= share < 1]
+        left = {run: work * (1 - max(self.shares.get(run, 0), 0)) for run, work in self.work.items()}
+        done = sum(self.work.values()) - sum(left.values())
+        if not done:
+            self.began = now
+        self.parallel = max(self.parallel, len(running))
+        text = f"{self.done + found.count(1)} of {self.done + len(self.work)} runs done"
+        text += f", {len(running)} running" if running else ""
+        text += f", {found.count(WAITING)} waiting for another program" if WAITING in found else ""
+        if running and now - self.began > SETTLED:
+            longest = max(left[run] for run in running)  # it goes on when all others have ended
+            needed = max(sum(left.values()), longest * self.parallel)
+            text += f", about {duration(needed * (now - self.began) / done)} left"
+        self.update(self.task, completed=done, description=text)
+        if now > self.next_line and not console.is_terminal:
+            self.next_line = now + (now - self.loaded) / 2
+            say(text)
+        return text
+
+    def drop(self, run: Any) -> None:
+        """Leave out a run that was not trained here."""
+        for known in (self.work, self.shares):
+            known.pop(run, None)
 
 
 def run_line(name: str, seed: int, summary: dict[str, Any], reused: bool) -> None:

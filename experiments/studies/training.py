@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from experiments import cli
-from experiments.training.fit import Plan
 from experiments.training.folder import Finished
+from experiments.training.plan import Plan
 from experiments.training.pool import fit_missing
 from experiments.training.record import prepare_all
 from experiments.training.reuse import locate_runs
-from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.program import Parser
 from mnistsum.config import Config
 from mnistsum.file_io import write_whole
+from mnistsum.programs import set_up_compiler
 
 RESULTS = Path(__file__).parents[1] / "results"
 

@@ -1,61 +1,43 @@
 """The training loop that all programs share: from the first step to a finished folder, for one seed or several."""
 
-import dataclasses
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from experiments import BEGAN
 from experiments.training import folder as run_folder
-from experiments.training.folder import OUTPUTS, judged_accuracy
-from experiments.training.record import Experiment, seconds_since_start
+from experiments.training.folder import OUTPUTS, evaluated_split, judged_accuracy
+from experiments.training.plan import RUN, Plan, Stop, next_evaluation, next_stop
+from experiments.training.record import Experiment
 from mnistsum.calibration import Temperatures, fit_temperature
 from mnistsum.config import Config, ObjectiveConfig
 from mnistsum.data import digest
 from mnistsum.devices import replicated_sharding
 from mnistsum.evaluation import SCORES, best_permutation, evaluate, labeled_logits, lower_evaluation, score
 from mnistsum.objective import held_out_cells, trained_outputs
-from mnistsum.seeds import compile_advance_seeds, devices_for, init_seeds, unstack
+from mnistsum.seeds import compile_advance_seeds, init_seeds, unstack
 from mnistsum.storage import CHECKPOINTS, Weights, save_checkpoint
-from mnistsum.train import Spec, init_state, lower_training, split_keys, trained_model
+from mnistsum.train import lower_training, split_keys, trained_model
 from mnistsum.types import Evaluation, Keys, Split, TrainState
 
 FAILED = 0.9  # a run of an epoch or more failed if the test accuracy of an output that it trains is below this
 LEARNED = 0.98  # accuracy at which an output counts as learned
-WATCH_EXAMPLES = 512  # training examples between two checks for it, at first
-WATCH_IMAGES = 1000  # validation images per check
-MIN_TIMED = 0.3  # seconds of training needed to estimate a run's duration
-MIN_STEPS = 4  # between stops: each call of the program allocates memory, which costs `reference` a quarter of a step
-
-
-@dataclass(frozen=True)
-class Plan:
-    """When a run stops and what it does there: everything in which the programs' runs differ."""
-
-    evaluations: int = 1  # per epoch, on all validation images; the run's end always has one
-    max_evaluations: int | None = None  # per run; None: no limit
-    watches_learning: bool = False  # note the step at which each output reaches LEARNED on some validation images
-    pause: float | None = None  # seconds of training between stops that show progress and heed signals; None: never
-    save_every: float | None = None  # seconds after which a stop saves a checkpoint, as evaluations do; None: never
-    ends_at_fault: bool = False  # a non-finite number ends the run with an error; else the run counts as failed
-    tests: bool = True  # evaluate on the test set at the end; else predict the validation images
-
-
-RUN = Plan(pause=1.0, save_every=60.0, ends_at_fault=True)
-COMPARED = Plan(evaluations=4, max_evaluations=64, watches_learning=True)
-VALIDATED = Plan(tests=False)  # for searches and tuning
+WATCH_IMAGES = 1000  # validation images on which this is judged
+SAVE_EVERY = 60.0  # seconds after which a stop saves a checkpoint, as evaluations do
 
 
 class Start(NamedTuple):
     """Where runs start: before the first step, or, for a single one, at a checkpoint."""
 
     about: dict[str, Any]  # the content of run.json
-    state: TrainState | None = None  # None: before the first step
+    state: TrainState | None = None  # None: the seed draws it
     lines: Sequence[dict[str, Any]] = ()  # of its metrics
     train_seconds: float = 0.0  # spent so far
     wall_seconds: float = 0.0
@@ -87,30 +69,14 @@ class Run:
         """Mean training loss since the epoch began."""
         return float(self.state.metrics.loss) / int(self.state.metrics.examples)
 
-    def reach(self, state: TrainState, seconds: float) -> None:
-        """Take the state at a stop, after so many more seconds of training."""
-        self.state = state
-        self.train_seconds += seconds
-        if state.fault >= 0:
-            self.fault = f"loss, gradient or parameters not finite at step {int(state.fault) + 1}"
+    @property
+    def is_learning(self) -> bool:
+        """Whether an output is still to be learned."""
+        return not self.fault and len(self.learned) < len(OUTPUTS)
 
     def clock(self) -> dict[str, float]:
         """Return the seconds of training so far, and of the whole command."""
-        return {"train_seconds": self.train_seconds, "wall_seconds": self.wall_before + seconds_since_start()}
-
-
-class Stop(NamedTuple):
-    """Where training stands between two calls of the compiled program."""
-
-    step: int
-    steps: int = 0  # since the last stop; 0: none was taken yet
-    seconds: float = 0.0  # taken by these steps, without compilation
-    is_evaluation: bool = False  # each run has a new line of metrics
-    is_alone: bool = False  # nothing is compiled beside the training, which would halve its speed
-
-    def is_timing(self, total: int) -> bool:
-        """Return whether a duration can be estimated from these steps; the first step is slower and does not count."""
-        return (self.seconds > MIN_TIMED and self.step > 1) or self.step == total
+        return {"train_seconds": self.train_seconds, "wall_seconds": self.wall_before + time.monotonic() - BEGAN}
 
 
 def fit(
@@ -128,24 +94,26 @@ def fit(
     Raises:
         FloatingPointError: if a number is not finite and the plan ends the run then.
     """
-    spec, seeds = experiment.spec, list(folders)
-    advancing, evaluating = _compile(experiment, len(seeds))
-    runs, keys, state, data = _begin(experiment, folders, start)
-    if start.state is None and experiment.initial is not None and plan.save_every:
+    spec = experiment.spec
+    advancing, evaluating = _compile(experiment, len(folders))
+    keys, state, data = _place(experiment, list(folders), start.state)
+    runs = _begin(experiment, folders, start, state)
+    if start.state is not None and start.step == 0:
         save_run(experiment, runs[0])  # given weights cannot be drawn again from a seed
-    advance, saved = advancing.result(), time.monotonic()
-    stop = Stop(start.step)
+    advance, saved, stop = advancing.result(), time.monotonic(), Stop(start.step)
     while stop.step < spec.steps and not all(run.fault for run in runs):
-        until, began = next_stop(plan, spec, stop, runs), time.perf_counter()
+        watches = plan.watches_learning and any(run.is_learning for run in runs)
+        until, is_alone, began = next_stop(plan, spec, stop, watches), evaluating.done(), time.perf_counter()
         state = jax.block_until_ready(advance(keys, state, data, np.int32(until)))
         seconds = time.perf_counter() - began
-        is_evaluation = until == next_evaluation(until - 1, plan, spec)
-        stop = Stop(until, until - stop.step, seconds, is_evaluation, evaluating.done())
-        for run, own_state in zip(runs, _by_seed(state, len(seeds)), strict=True):
+        is_evaluation = until == next_evaluation(stop.step, plan, spec)
+        stop = Stop(until, until - stop.step, seconds, is_evaluation, is_alone)
+        for run, own_state in zip(runs, _by_seed(state, len(runs)), strict=True):
             if not run.fault:  # a run with a fault notes nothing more
-                run.reach(own_state, seconds / len(runs))
+                run.state = own_state
+                run.train_seconds += seconds / len(runs)
                 note(experiment, run, plan, is_evaluation)
-        if plan.save_every and (is_evaluation or signals or time.monotonic() - saved > plan.save_every):
+        if plan.is_resumable and (is_evaluation or signals or time.monotonic() - saved > SAVE_EVERY):
             save_run(experiment, runs[0])
             saved = time.monotonic()
         yield stop, runs
@@ -156,67 +124,24 @@ def fit(
 
 
 def time_steps(experiment: Experiment, seconds: float) -> tuple[Stop, TrainState]:
-    """Return a stop after about so many seconds of training, and the state there; no file is written."""
-    spec, stop = experiment.spec, Stop(0)
-    advancing, _ = _compile(experiment, 1)
-    keys, state, data = _place(experiment, [experiment.config.seed], None)
-    advance = advancing.result()
-    while not stop.steps or not stop.is_timing(spec.steps):
-        until, began = min(_next_pause(stop, seconds), spec.steps), time.perf_counter()
-        state = jax.block_until_ready(advance(keys, state, data, np.int32(until)))
-        stop = Stop(until, until - stop.step, time.perf_counter() - began)
-    return stop, state
-
-
-def next_stop(plan: Plan, spec: Spec, stop: Stop, runs: Sequence[Run]) -> int:
-    """Return the step at which training stops next."""
-    steps = [next_evaluation(stop.step, plan, spec)]
-    if plan.watches_learning and any(not run.fault and len(run.learned) < len(OUTPUTS) for run in runs):
-        steps.append(next_watch(stop.step, spec))
-    if plan.pause:
-        steps.append(_next_pause(stop, plan.pause))
-    return min(steps)
-
-
-def next_evaluation(step: int, plan: Plan, spec: Spec) -> int:
-    """Return the first step after `step` at which the run is evaluated on the validation images."""
-    between = max(spec.steps_per_epoch / plan.evaluations, 1)
-    if plan.max_evaluations:
-        between = max(between, spec.steps / plan.max_evaluations)
-    part = int(step / between)
-    ends = (round(i * between) for i in range(part, part + 3))
-    return min(spec.steps, *(end for end in ends if end > step))
-
-
-def next_watch(step: int, spec: Spec) -> int:
-    """Return the first step after `step` at which to check whether an output has been learned.
-
-    Checks are WATCH_EXAMPLES apart at first; from the 32nd on, the distance doubles each time the step number does.
-    Each check ends a call of the compiled program. Starting another costs as much as several steps, because it permutes
-    its epoch again and allocates memory.
-    """
-    first = max(WATCH_EXAMPLES // spec.batch_size, 1)
-    between = first << max(0, (step // first).bit_length() - 5)
-    return (step // between + 1) * between
-
-
-def _next_pause(stop: Stop, seconds: float) -> int:
-    """Return a step that is about `seconds` of training away; the first is alone, since it is slower."""
-    if not stop.steps:
-        return stop.step + 1
-    return stop.step + max(MIN_STEPS, min(8 * stop.steps, round(seconds * stop.steps / stop.seconds)))
+    """Return a stop after about so many seconds of training, and the state there; no file is left."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = fit(experiment, {experiment.config.seed: Path(folder)}, replace(RUN, pause=seconds), Start({}))
+        return next((stop, run.state) for stop, (run,) in runs if stop.is_timing(experiment.spec.steps))
 
 
 def note(experiment: Experiment, run: Run, plan: Plan, is_evaluation: bool) -> None:
     """Note what a run has reached at a stop: a fault, an output that it has learned, a line of metrics."""
-    if run.fault and plan.ends_at_fault:
+    if run.state.fault >= 0:
+        run.fault = f"loss, gradient or parameters not finite at step {int(run.state.fault) + 1}"
+    if run.fault and plan.is_resumable:
         remedy = "a lower optimizer.learning_rate or an optimizer.clip_norm may help"
         if run.state.fault == 0:
             remedy = "at the first step, the cause is in the network, the objective or the optimizer"
         raise FloatingPointError(f"{run.fault}; it was not saved; {remedy}")
-    if plan.watches_learning and not run.fault and len(run.learned) < len(OUTPUTS):
+    if plan.watches_learning and run.is_learning:
         few = Split(*(part[:WATCH_IMAGES] for part in experiment.data.validation))
-        as_they_are = dataclasses.replace(run.config.data, test_shift=0)
+        as_they_are = replace(run.config.data, test_shift=0)
         scores = score(evaluate(as_they_are, trained_model(run.state), few), few.labels)
         for output in OUTPUTS:
             if judged_accuracy(headline(run.config.objective, scores), output) >= LEARNED:
@@ -238,11 +163,13 @@ def evaluate_run(experiment: Experiment, run: Run) -> Evaluation:
 def line_of_metrics(experiment: Experiment, run: Run) -> dict[str, Any]:
     """Return a line of `metrics.jsonl`."""
     step, metrics = int(run.state.step), run.state.metrics
-    correct = {"digit_accuracy": metrics.digit_correct, "sum_accuracy": metrics.sum_correct}
+    shares = {
+        f"{output}_accuracy": int(getattr(metrics, f"{output}_correct")) / int(metrics.examples) for output in OUTPUTS
+    }
     return {
         "epoch": step / experiment.spec.steps_per_epoch,
         "step": step,
-        "train": {"loss": run.train_loss, **{name: int(n) / int(metrics.examples) for name, n in correct.items()}},
+        "train": {"loss": run.train_loss, **shares},
         evaluated_split(run.config): headline(run.config.objective, run.scores),
         "clock": run.clock(),
     }
@@ -262,6 +189,7 @@ def finish_run(experiment: Experiment, run: Run, plan: Plan) -> None:
     if plan.tests and config.data.validation:
         tested = evaluate(config.data, model, data.test)
         scores = score(tested, data.test.labels)
+    failure = run.fault or _failure(config, run.scores, scores, plan)
     permutation, temperatures = None, None
     if config.data.validation:
         labels = np.asarray(data.validation.labels)
@@ -277,7 +205,7 @@ def finish_run(experiment: Experiment, run: Run, plan: Plan) -> None:
         "steps": int(run.state.step),
         **run.clock(),
         "mode": run.about["mode"],
-        "failure": run.fault or _failure(config, run.scores, scores, plan),
+        "failure": failure,
         "learned": run.learned if plan.watches_learning else None,
         "weights": digest(jax.tree.leaves(model)),
         "permutation": permutation,
@@ -288,11 +216,6 @@ def finish_run(experiment: Experiment, run: Run, plan: Plan) -> None:
     run_folder.write_summary(run.folder, summary)
 
 
-def evaluated_split(config: Config) -> str:
-    """Return the split that epochs are evaluated on."""
-    return "validation" if config.data.validation else "test"
-
-
 def headline(objective: ObjectiveConfig, scores: dict[str, Any]) -> dict[str, float]:
     """Return the scores that are single numbers; with held-out pairs, also the mean accuracy of the other cells."""
     numbers = {name: scores[name] for name in (*SCORES, "images", "pairs")}
@@ -300,14 +223,6 @@ def headline(objective: ObjectiveConfig, scores: dict[str, Any]) -> dict[str, fl
         trained = np.array(scores["sum_accuracy_by_cell"])[~held_out_cells(objective)]
         numbers["sum_accuracy_trained_cells"] = float(np.nanmean(trained))  # nan: a label without images
     return numbers
-
-
-def describe_mode(seeds: int) -> str:
-    """Describe how `seeds` seeds are trained."""
-    if seeds == 1:
-        return "seeds one by one"
-    devices = devices_for(seeds)
-    return f"{seeds} seeds as one vmapped program, on {devices} device{'s' if devices > 1 else ''}"
 
 
 def _failure(config: Config, validated: dict[str, Any], tested: dict[str, Any], plan: Plan) -> str | None:
@@ -325,20 +240,16 @@ def _is_finite(*scores: dict[str, Any]) -> bool:
     return bool(np.isfinite([each[f"{output}_loss"] for each in scores for output in OUTPUTS]).all())
 
 
-def _begin(
-    experiment: Experiment, folders: Mapping[int, Path], start: Start
-) -> tuple[list[Run], Keys, TrainState, Split]:
-    """Return the runs, whose folders now hold what is known at the start, and what `advance` takes."""
-    keys, state, data = _place(experiment, list(folders), start.state)
+def _begin(experiment: Experiment, folders: Mapping[int, Path], start: Start, state: TrainState) -> list[Run]:
+    """Return the runs, whose folders now hold what is known at the start."""
     runs = []
     for (seed, folder), own_state in zip(folders.items(), _by_seed(state, len(folders)), strict=True):
-        config = dataclasses.replace(experiment.config, seed=seed)
-        lines = list(start.lines)
+        config, lines = replace(experiment.config, seed=seed), list(start.lines)
         runs.append(Run(config, folder, start.about, own_state, lines, start.train_seconds, start.wall_seconds))
-        if start.state is None:
+        if start.step == 0:
             run_folder.begin(folder, config, start.about)
         run_folder.write_lines(folder, lines)  # those in the file may be of later steps, or damaged
-    return runs, keys, state, data
+    return runs
 
 
 def _place(experiment: Experiment, seeds: list[int], state: TrainState | None) -> tuple[Keys, TrainState, Split]:
@@ -347,10 +258,7 @@ def _place(experiment: Experiment, seeds: list[int], state: TrainState | None) -
     if len(seeds) > 1:
         return init_seeds(spec, seeds, images)
     keys = split_keys(seeds[0])
-    if state is None and experiment.initial is None:
-        state = experiment.programs["initialization"].compile()(keys)
-    elif state is None:
-        state = jax.jit(init_state, static_argnums=0)(spec, keys, experiment.initial)
+    state = experiment.programs["initialization"].compile()(keys) if state is None else state
     return jax.device_put((keys, state, images), replicated_sharding(spec.devices))
 
 

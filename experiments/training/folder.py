@@ -85,6 +85,11 @@ def read_finished(folder: Path) -> Finished:
     return Finished(folder, read_config(folder), read_json(folder / RUN), lines, summary, predictions)
 
 
+def evaluated_split(config: Config) -> str:
+    """Return the split that epochs are evaluated on."""
+    return "validation" if config.data.validation else "test"
+
+
 def judged_accuracy(scores: Mapping[str, Any], output: str) -> float:
     """Return the accuracy that may decide something: an output's, but of sums only of the pairs that are trained."""
     name = f"{output}_accuracy"

@@ -7,29 +7,36 @@ import os
 import shutil
 import signal
 import threading
-import uuid
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from ctypes import c_double
 from pathlib import Path
 from typing import NamedTuple
 
 import filelock
 import jax
 
-from experiments.training.fit import Plan, Start, describe_mode, fit
+from experiments.report.console import WAITING, RunsProgress
+from experiments.training.fit import Start, fit
 from experiments.training.folder import LOCK, Finished
-from experiments.training.record import Experiment, describe_run, differences, prepare
+from experiments.training.plan import Plan
+from experiments.training.record import ONE_BY_ONE, Experiment, describe_run, differences, prepare
 from experiments.training.reuse import RunSet, read_run
-from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import say
 from mnistsum.config import Config
 from mnistsum.errors import InputError
 from mnistsum.file_io import make_folder
-from mnistsum.registry import load_file, loaded
+from mnistsum.programs import set_up_compiler
+from mnistsum.registry import load_file, loaded, users_traceback
+from mnistsum.seeds import devices_for
 
 TEMPORARY = ".training-"  # begins the name of a run's folder while it is trained
+POLL = 0.5  # seconds between looks at what workers have done
+Report = Callable[[float], None]  # takes the share of a run that is done, or WAITING
+_memory: list[c_double] = []  # of a worker: where it reports
 
 
 class Task(NamedTuple):
@@ -50,15 +57,18 @@ class Worker:
     def __init__(self, core: int):
         self.core = core
         context = multiprocessing.get_context("spawn")
-        self.pool = ProcessPoolExecutor(1, context, initializer=_begin_worker, initargs=(core, list(loaded)))
+        self.share = context.RawValue(c_double)  # what it has reported; in shared memory, without a lock
+        arguments = core, list(loaded), self.share
+        self.pool = ProcessPoolExecutor(1, context, initializer=_begin_worker, initargs=arguments)
 
     def submit(self, task: Task) -> Future:
         """Start to train a run."""
+        self.share.value = 0
         return self.pool.submit(_fit_task, task)
 
 
 def fit_missing(run_sets: Sequence[RunSet], plan: Plan, workers: int) -> Iterator[tuple[int, Finished, bool]]:
-    """Train missing runs; yield the finished ones, then the trained ones, as they end.
+    """Train missing runs and show the progress; yield the finished ones, then the trained ones, as they end.
 
     Args:
         run_sets: the runs of one or more experiments.
@@ -71,60 +81,71 @@ def fit_missing(run_sets: Sequence[RunSet], plan: Plan, workers: int) -> Iterato
     Raises:
         OSError: at the end, if workers died; it names their runs.
     """
-    missing = [(i, seed) for i, run_set in enumerate(run_sets) for seed in run_set.missing()]
-    for i, run_set in enumerate(run_sets):
-        for seed in run_set.folders:
-            if (i, seed) not in missing:
-                yield i, read_run(run_set, seed, plan), True
-    for parent in {run_sets[i].folders[seed].parent for i, seed in missing}:
-        _remove_stale_folders(parent)
-    if workers == 0 or jax.default_backend() != "cpu" or jax.device_count() > 1:
-        trained = _fit_here(run_sets, missing, plan)
-    else:
-        trained = _fit_in_workers(run_sets, missing, plan, min(workers, len(missing)))
-    for i, seed, existed in trained:
-        yield i, read_run(run_sets[i], seed, plan), existed
+    runs = [(i, seed) for i, run_set in enumerate(run_sets) for seed in run_set.folders]
+    missing = [(i, seed) for i, seed in runs if not run_sets[i].folders[seed].exists()]
+    for i, seed in runs:
+        if (i, seed) not in missing:
+            yield i, read_run(run_sets[i], seed, plan), True
+    work = {(i, seed): _work(run_sets[i].experiment) for i, seed in missing}
+    with RunsProgress(work, len(runs) - len(missing)) as progress:
+        if workers == 0 or jax.default_backend() != "cpu" or jax.device_count() > 1:
+            trained = _fit_here(run_sets, missing, plan, progress)
+        else:
+            trained = _fit_in_workers(run_sets, _in_order(work), plan, min(workers, len(missing)), progress)
+        for i, seed, existed in trained:
+            if existed:
+                progress.drop((i, seed))
+                progress.done += 1
+            else:
+                progress.show({(i, seed): 1})
+            yield i, read_run(run_sets[i], seed, plan), existed
 
 
 def _fit_here(
-    run_sets: Sequence[RunSet], missing: Sequence[tuple[int, int]], plan: Plan
+    run_sets: Sequence[RunSet], missing: Sequence[tuple[int, int]], plan: Plan, progress: RunsProgress
 ) -> Iterator[tuple[int, int, bool]]:
     """Train runs in this process, several seeds as one program; yield each, and whether another process trained it."""
     for i, run_set in enumerate(run_sets):
         for seeds in _groups([seed for owner, seed in missing if owner == i]):
-            wanted = {seed: run_set.folders[seed] for seed in seeds if not run_set.folders[seed].exists()}
-            if wanted:
-                _fit(run_set.experiment, wanted, plan, describe_mode(len(wanted)))
+
+            def report(share: float, group: Sequence[tuple[int, int]] = [(i, seed) for seed in seeds]) -> None:
+                progress.show(dict.fromkeys(group, share))
+
+            with claimed({seed: run_set.folders[seed] for seed in seeds}, report) as folders:
+                if folders:
+                    _fit(run_set.experiment, folders, plan, describe_mode(len(folders)), report)
             for seed in seeds:
-                yield i, seed, seed not in wanted
+                yield i, seed, seed not in folders
 
 
 def _fit_in_workers(
-    run_sets: Sequence[RunSet], missing: Sequence[tuple[int, int]], plan: Plan, workers: int
+    run_sets: Sequence[RunSet], waiting: list[tuple[int, int]], plan: Plan, workers: int, progress: RunsProgress
 ) -> Iterator[tuple[int, int, bool]]:
     """Train runs in workers, which get them one by one; yield each, and whether another process trained it."""
-    waiting, died = _in_order(run_sets, missing), []
+    died = []
     mode = f"{workers} run{'s' * (workers > 1)} at a time, each on one core"
     idle = [Worker(core) for core in range(workers)]
-    running: dict[Future, tuple[Worker, int, int]] = {}
+    running: dict[Future, tuple[Worker, tuple[int, int]]] = {}
     try:
         while waiting or running:
             while waiting and idle:
                 i, seed = waiting.pop(0)
                 experiment, folder, worker = run_sets[i].experiment, run_sets[i].folders[seed], idle.pop()
                 task = Task(experiment.config, experiment.record, experiment.command, mode, seed, folder, plan)
-                running[worker.submit(task)] = worker, i, seed
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                worker, i, seed = running.pop(future)
+                running[worker.submit(task)] = worker, (i, seed)
+            for future in wait(running, POLL, FIRST_COMPLETED).done:
+                worker, run = running.pop(future)
                 try:
                     existed = future.result()
                 except BrokenProcessPool:
-                    died.append(f"{run_sets[i].experiment.config.name}, seed {seed}")
+                    died.append(f"{run_sets[run[0]].experiment.config.name}, seed {run[1]}")
                     say(f"{died[-1]}: its process died; it may have been killed, or have run out of memory")
+                    progress.drop(run)
                     worker = Worker(worker.core)
                 else:
-                    yield i, seed, existed
+                    yield *run, existed
                 idle.append(worker)
+            progress.show({run: worker.share.value for worker, run in running.values()})
     finally:
         for child in multiprocessing.active_children():
             child.kill()
@@ -132,27 +153,28 @@ def _fit_in_workers(
         raise OSError(f"not trained, as a process died: {'; '.join(died)}; the same command trains what is missing")
 
 
-def _in_order(run_sets: Sequence[RunSet], missing: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def _work(experiment: Experiment) -> float:
+    """Return the multiply-adds of a run's forward passes."""
+    multiply_adds = sum(row.multiply_adds for row in experiment.layers)
+    return experiment.spec.steps * experiment.spec.batch_size * max(multiply_adds, 1)
+
+
+def _in_order(work: dict[tuple[int, int], float]) -> list[tuple[int, int]]:
     """Return the missing runs in the order in which they are started: the longest first, so that workers end together.
 
     One run of each experiment goes ahead of all others, so that workers begin by compiling different programs.
     """
-
-    def work(run: tuple[int, int]) -> int:
-        experiment = run_sets[run[0]].experiment
-        return experiment.spec.steps * experiment.spec.batch_size * sum(row.multiply_adds for row in experiment.layers)
-
-    first = list({i: (i, seed) for i, seed in reversed(missing)}.values())
-    others = [run for run in missing if run not in first]
-    return sorted(first, key=work, reverse=True) + sorted(others, key=work, reverse=True)
+    first = {i: (i, seed) for i, seed in reversed(work)}.values()
+    return sorted(work, key=lambda run: (run in first, work[run]), reverse=True)
 
 
-def _begin_worker(core: int, files: Sequence[Path]) -> None:
+def _begin_worker(core: int, files: Sequence[Path], share: c_double) -> None:
     """Prepare a new worker, before JAX looks at the processor.
 
     Args:
         core: index of the core among those that the program may use.
         files: the users' files that the program has loaded.
+        share: memory in which the worker reports.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which ends its workers
     warnings.simplefilter("ignore")  # the program has shown them
@@ -165,12 +187,29 @@ def _begin_worker(core: int, files: Sequence[Path]) -> None:
     set_up_compiler()
     for file in files:
         load_file(file)
+    _memory.append(share)
+
+
+def _report(share: float) -> None:
+    """Report from a worker how much of its run is done."""
+    _memory[0].value = share
 
 
 def _fit_task(task: Task) -> bool:
     """Train a run in a worker; return whether another process has trained it meanwhile."""
-    if task.folder.exists():
-        return True
+    try:
+        with claimed({task.seed: task.folder}, _report) as folders:
+            if folders:
+                _fit(_compiled(task), folders, task.plan, task.mode, _report)
+        return not folders
+    except Exception as error:
+        if (text := users_traceback(error)) is None:
+            raise
+        raise OSError(f"{task.config.name}, seed {task.seed}: failed in its worker\n{text}") from None
+
+
+def _compiled(task: Task) -> Experiment:
+    """Return a task's experiment, whose programs are compiled; raise InputError if it is not that of its record."""
     experiment = _experiment(task.config, task.command)
     if changed := differences(task.record, experiment.record | {"settings": task.record["settings"]}):
         raise InputError(
@@ -183,13 +222,20 @@ def _fit_task(task: Task) -> bool:
     with filelock.FileLock(cache / f"{experiment.record['program']['training']}.lock"):
         for program in experiment.programs.values():
             program.compile()
-    _fit(experiment._replace(record=task.record), {task.seed: task.folder}, task.plan, task.mode)
-    return False
+    return experiment._replace(record=task.record)
 
 
 @functools.cache
 def _experiment(config: Config, command: str) -> Experiment:
     return prepare(config, command)
+
+
+def describe_mode(seeds: int) -> str:
+    """Describe how `seeds` seeds are trained as one program."""
+    if seeds == 1:
+        return ONE_BY_ONE
+    devices = devices_for(seeds)
+    return f"{seeds} seeds as one vmapped program, on {devices} device{'s' if devices > 1 else ''}"
 
 
 def _groups(seeds: list[int]) -> list[list[int]]:
@@ -203,31 +249,36 @@ def _groups(seeds: list[int]) -> list[list[int]]:
     return [seeds[i : i + size] for i in range(0, len(seeds), size)]
 
 
-def _fit(experiment: Experiment, folders: dict[int, Path], plan: Plan, mode: str) -> None:
-    """Train seeds as one program, in temporary folders.
+@contextlib.contextmanager
+def claimed(folders: Mapping[int, Path], report: Report) -> Iterator[dict[int, Path]]:
+    """Lock runs, after waiting for another program that trains one of them; yield temporary folders of the missing.
 
-    Other processes may train the same runs: only complete folders get their final name, and the first one stays.
+    After the block, the temporary folders get their final names: only finished runs have these.
     """
-    partial = {seed: folder.parent / f"{TEMPORARY}{uuid.uuid4().hex}" for seed, folder in folders.items()}
+    missing = {}
     with contextlib.ExitStack() as cleanup:
-        for folder in partial.values():
-            cleanup.callback(shutil.rmtree, folder, ignore_errors=True)  # if it was not renamed
-            make_folder(folder)
-            cleanup.enter_context(filelock.FileLock(folder / LOCK))
-        for _ in fit(experiment, partial, plan, Start(describe_run(experiment, mode))):
-            pass
-        for seed, folder in partial.items():
-            if not folders[seed].exists():
-                folder.rename(folders[seed])
+        for seed, folder in folders.items():
+            temporary = folder.with_name(f"{TEMPORARY}{folder.name}")
+            lock = filelock.FileLock(temporary / LOCK)
+            while not lock.is_locked:
+                make_folder(temporary)  # again, as the other program renames it
+                with contextlib.suppress(filelock.Timeout):
+                    cleanup.enter_context(lock.acquire(timeout=0))
+                if not lock.is_locked:
+                    report(WAITING)
+                    time.sleep(POLL)
+            cleanup.callback(shutil.rmtree, temporary, ignore_errors=True)  # if it was not renamed
+            for left in temporary.glob("[!.]*"):  # by a killed process
+                left.unlink()
+            if not folder.exists():
+                missing[seed] = temporary
+        yield missing
+        for seed, temporary in missing.items():
+            temporary.rename(folders[seed])
 
 
-def _remove_stale_folders(folder: Path) -> None:
-    """Remove what killed processes left behind: temporary folders that no process has locked."""
-    for lock_file in folder.glob(f"{TEMPORARY}*/{LOCK}"):
-        lock = filelock.FileLock(lock_file)
-        try:
-            lock.acquire(timeout=0)
-        except (filelock.Timeout, PermissionError):  # in use, or not ours to remove
-            continue
-        shutil.rmtree(lock_file.parent, ignore_errors=True)
-        lock.release()
+def _fit(experiment: Experiment, folders: dict[int, Path], plan: Plan, mode: str, report: Report) -> None:
+    """Train seeds as one program."""
+    report(0)
+    for stop, _ in fit(experiment, folders, plan, Start(describe_run(experiment, mode))):
+        report(stop.step / (experiment.spec.steps + 1))  # testing is still to come

@@ -9,13 +9,13 @@ import re
 import subprocess
 import time
 import traceback
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-from mnistsum import registry, testing
+from experiments.cli import as_typed, cores
+from mnistsum import registry
 from mnistsum.config import Config, Role, as_dict, fields_with
 from mnistsum.data import digest, load
 from mnistsum.devices import resolve_dtype
@@ -31,10 +31,15 @@ from mnistsum.types import Data
 
 # Raise it whenever numbers that no program computes (scores, temperatures, permutations) come out differently.
 RESULTS_FORMAT = "1"
+ONE_BY_ONE = "seeds one by one"  # how the seeds of a config are trained, unless workers or devices share them
 SECTIONS = ("program", "data", "versions", "settings")  # of a record, each a dict
 NOT_DECISIVE = fields_with(Role.REPETITION)  # runs that differ only in these are of one group
 MEANING = fields_with(Role.INPUT, Role.STRUCTURE)  # must be those of `--init`'s weights, even if all shapes agree
 SIZES = fields_with(Role.SIZE)  # and those, if they do not
+QUICK_LAYERS = {  # what to write in place of an operation of XLA's own that trains slowly on CPUs
+    "pool": "quick_max_pool or quick_avg_pool of mnistsum.models.flax_layers",
+    "convolution": "nnx.Conv without input_dilation, for images [batch, height, width, channels]",
+}
 
 
 class Experiment(NamedTuple):
@@ -142,14 +147,8 @@ def unequal_fields(one: Config, other: Config) -> list[str]:
     return [name for name in left if left[name] != right[name] and name not in NOT_DECISIVE]
 
 
-def describe_run(experiment: Experiment, mode: str, log: str | None = None) -> dict[str, Any]:
-    """Return the content of `run.json`: how the run was made, and the record of what decides it.
-
-    Args:
-        experiment: what is trained.
-        mode: how its seeds are trained.
-        log: an additional log of the metrics.
-    """
+def describe_run(experiment: Experiment, mode: str = ONE_BY_ONE) -> dict[str, Any]:
+    """Return the content of `run.json`: how the run was made, and the record of what decides it."""
     return {
         **experiment.record,
         "files": registry.loaded_files(),  # only to explain a change of the program
@@ -158,7 +157,6 @@ def describe_run(experiment: Experiment, mode: str, log: str | None = None) -> d
         "python": platform.python_version(),
         "cores": cores(),
         "mode": mode,
-        "log": log,
         "parameters": sum(row.parameters for row in experiment.layers),
         "multiply_adds": sum(row.multiply_adds for row in experiment.layers),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -189,6 +187,8 @@ def check_own(config: Config) -> list[str]:
     used = {config.model.classifier, config.model.adder, config.objective.name, *optimizer}
     if used.isdisjoint(registry.own_names()):
         return []
+    from mnistsum import testing  # needed for users' code alone
+
     try:
         for check in testing.QUICK:
             check(config.model)
@@ -200,26 +200,13 @@ def check_own(config: Config) -> list[str]:
     names = ", ".join(check.__name__.removeprefix("check_") for check in (*testing.QUICK, testing.check_objective))
     lines = [f"{config.name}: checked {names}"]
     lines += [f"warning: {config.name}: no gradient reaches {name}" for name in testing.unreached(config)]
-    lines += [f"warning: {config.name}: {line}" for line in _slow_layers(config) if jax.default_backend() == "cpu"]
-    if version("jaxlib") == "0.10.2" and jax.default_backend() == "cpu":
-        lines.append(
-            "warning: jaxlib 0.10.2 miscompiles some reductions of large matrix products for CPUs (jax-ml/jax#39103): "
-            "none in the networks of mnistsum, perhaps one in yours; Python 3.12 or newer gets a later release"
-        )
+    for row in summarize(abstract_model(config.model)) if jax.default_backend() == "cpu" else ():
+        lines += [
+            f"warning: {config.name}: {row.name} trains slowly on CPUs, as it holds XLA's own {operation}; use "
+            f"{QUICK_LAYERS[operation]}"
+            for operation in row.native
+        ]
     return lines
-
-
-def _slow_layers(config: Config) -> list[str]:
-    """Return a line for each layer that trains slowly on CPUs, with what to write instead."""
-    remedies = {
-        "pool": "quick_max_pool or quick_avg_pool of mnistsum.models.flax_layers",
-        "convolution": "nnx.Conv without input_dilation, for images [batch, height, width, channels]",
-    }
-    return [
-        f"{row.name} trains slowly on CPUs, as it holds XLA's own {operation}; use {remedies[operation]}"
-        for row in summarize(abstract_model(config.model))
-        for operation in row.native
-    ]
 
 
 def hardware() -> str:
@@ -231,32 +218,15 @@ def hardware() -> str:
     return models[0] if models else platform.processor() or platform.machine()
 
 
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def seconds_since_start() -> float:
-    """Return the seconds since this process began; Linux only, elsewhere those of its own computing."""
-    stat = Path("/proc/self/stat")
-    if not stat.exists():
-        return time.process_time()
-    ticks = float(stat.read_text().rpartition(")")[2].split()[19])  # since the machine was started
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-
-
 def _load_initial(config: Config, init: str) -> Model:
     """Return the model that a run starts from; InputError if its architecture or its input is another."""
-    try:
-        network = load_pretrained(init)
-    except InputError as error:
-        raise InputError(f"--init {error}") from None
+    network = load_pretrained(init)
     like = abstract_model(config.model)
     arrays_differ = first_difference(name_arrays(like), name_arrays(network.model))
     theirs, ours = as_dict(network.config), as_dict(config)
     for name in (*MEANING, *(SIZES if arrays_differ else ())):
         if theirs[name] != ours[name]:
-            found = ",".join(map(str, theirs[name])) if isinstance(theirs[name], tuple) else theirs[name]
+            found = as_typed(theirs[name])
             raise InputError(f"--init {init}: expected {name} to be {ours[name]}, found {found}; add {name}={found}")
     if arrays_differ:
         raise InputError(f"--init {init}: of another architecture: {arrays_differ}")

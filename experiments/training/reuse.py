@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.training.fit import Plan
 from experiments.training.folder import RUN, SUMMARY, Finished, read_finished
+from experiments.training.plan import Plan
 from experiments.training.record import Experiment, differences, identify, unequal_fields
 from mnistsum.config import as_dict, read_config
 from mnistsum.errors import InputError

@@ -15,10 +15,10 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from mnistsum.app import STYLE
-from mnistsum.app.compiler import set_up_compiler
 from mnistsum.errors import InputError
 from mnistsum.picture import inspect_picture
 from mnistsum.predict import Predictor, load_pretrained
+from mnistsum.programs import set_up_compiler
 
 MAX_BYTES = 1_000_000  # of a request's body
 # The page's own style and script, its own server, and nothing else.

@@ -4,13 +4,13 @@ import json
 import warnings
 from argparse import Namespace
 
-from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import console, say, score_table
 from mnistsum.data import digest, load
 from mnistsum.errors import InputError
 from mnistsum.evaluation import SCORES, evaluate, score
 from mnistsum.file_io import read_json
 from mnistsum.predict import load_pretrained, locate
+from mnistsum.programs import set_up_compiler
 
 ACCURACIES = ("digit_accuracy", "sum_accuracy")
 

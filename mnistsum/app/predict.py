@@ -12,11 +12,11 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Column, Table
 
-from mnistsum.app.compiler import set_up_compiler
 from mnistsum.app.console import console
 from mnistsum.errors import InputError
 from mnistsum.picture import inspect_picture
 from mnistsum.predict import Predictor, load_pretrained
+from mnistsum.programs import set_up_compiler
 
 OUTPUTS = ("digit", "sum")
 FIELDS = ["file", "number", "digit", "digit_probability", "sum", "sum_probability", "agree", "warnings", "error"]

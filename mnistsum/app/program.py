@@ -8,8 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from mnistsum.errors import InputError
-from mnistsum.names import did_you_mean
+from mnistsum.errors import InputError, did_you_mean
 
 CLOSED_PIPE = 141  # as a shell reports a program ended by SIGPIPE
 

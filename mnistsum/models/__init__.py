@@ -18,12 +18,11 @@ from jaxtyping import Array, Key, PyTree
 
 from mnistsum.config import ModelConfig
 from mnistsum.devices import resolve_dtype
-from mnistsum.errors import InputError
+from mnistsum.errors import InputError, find
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
 from mnistsum.models.flax_layers import speed_up
 from mnistsum.models.layers import Conv
-from mnistsum.names import find
 from mnistsum.types import DigitLogits, Features, Images, Logits, Number, SumLogits
 
 SUPPORTED = (nnx.Param, nnx.BatchStat, nnx.RngState)  # kinds of variables that a network may hold

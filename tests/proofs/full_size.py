@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mnistsum.app.compiler import set_up_compiler
 from mnistsum.config import DataConfig, ModelConfig, ObjectiveConfig
 from mnistsum.data import load, pair, scale
 from mnistsum.evaluation import evaluate_batch
 from mnistsum.models import Model, build, parameters, with_parameters
 from mnistsum.objective import objective
+from mnistsum.programs import set_up_compiler
 from mnistsum.storage import name_arrays
 from mnistsum.types import Batch, Split
 

@@ -3,26 +3,28 @@
 A class is constructed with `(config, rngs)`; its attribute `features` is the width of its features.
 """
 
+import importlib
+from collections.abc import Callable
 from typing import Any
 
-from mnistsum.models.classifiers.compact import Compact
-from mnistsum.models.classifiers.lenet5 import LeNet5
-from mnistsum.models.classifiers.lenet5_bn import LeNet5BN
-from mnistsum.models.classifiers.mlp import MLP
-from mnistsum.models.classifiers.reference import Reference
-from mnistsum.models.classifiers.resnet import ResNet
-from mnistsum.models.classifiers.tiny import Tiny
-from mnistsum.models.classifiers.vgg import VGG
-from mnistsum.models.classifiers.vit import ViT
 
-CLASSIFIERS: dict[str, Any] = {
-    "reference": Reference,
-    "compact": Compact,
-    "tiny": Tiny,
-    "lenet5": LeNet5,
-    "lenet5_bn": LeNet5BN,
-    "mlp": MLP,
-    "resnet": ResNet,
-    "vgg": VGG,
-    "vit": ViT,
+def _load(module: str, name: str) -> Callable[..., Any]:
+    """Return a function that builds a classifier from `(config, rngs)`, and imports its file only then."""
+
+    def build(*arguments: Any) -> Any:
+        return getattr(importlib.import_module(f"mnistsum.models.classifiers.{module}"), name)(*arguments)
+
+    return build
+
+
+CLASSIFIERS: dict[str, Callable[..., Any]] = {
+    "reference": _load("reference", "Reference"),
+    "compact": _load("compact", "Compact"),
+    "tiny": _load("tiny", "Tiny"),
+    "lenet5": _load("lenet5", "LeNet5"),
+    "lenet5_bn": _load("lenet5_bn", "LeNet5BN"),
+    "mlp": _load("mlp", "MLP"),
+    "resnet": _load("resnet", "ResNet"),
+    "vgg": _load("vgg", "VGG"),
+    "vit": _load("vit", "ViT"),
 }
