@@ -91,7 +91,7 @@ def rates(case: Setting, trials: int = 500) -> Rates:
         failed = (digit.mean(2) < FAILED).sum(1)
         one, five = (
             [
-                difference(right[0], right[other], 2 * others, failed[0] + failed[other])
+                difference(right[0], right[other], 2 * others, int(failed[0] + failed[other]))
                 for other in range(1, others + 1)
                 for right in (digit, total)
             ]
