@@ -3,13 +3,11 @@
 import dataclasses
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 from programs import ROOT
 
 from experiments import cli, compare, run, search, single
-from experiments.training import record
 from mnistsum.config import FIELDS, Config, override
 from mnistsum.errors import InputError
 from mnistsum.models.adders import ADDERS
@@ -73,7 +71,6 @@ def test_run_trains_base_or_the_config_or_variant_that_it_is_given(
     in_empty_folder, monkeypatch, capsys, options, name, said
 ):
     trained = []
-    monkeypatch.setattr(record, "prepare", lambda config, *_, **__: SimpleNamespace(config=config))
     monkeypatch.setattr(single, "start", lambda job, folder, *_: trained.append((job.config, folder)) or 0)
     assert run.command(options) == 0
     ((config, folder),) = trained
