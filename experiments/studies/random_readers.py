@@ -51,13 +51,13 @@ CLASSIFIERS = {f"start_{seed}": type(f"Start{seed}", (Start,), {"seed": seed}) f
 
 
 def configs() -> Iterator[tuple[Config, range]]:
-    """Yield each config with its seeds."""
+    """Yield each config with its seeds; those that say most come first."""
+    for seed in STARTS:
+        changes = f"model.classifier=start_{seed}", "model.widths=24,48,64,96"
+        yield _config(f"start-{seed}", *INITIALIZATIONS["he"], *changes), CROSSED
     for optimizer, others in UPDATES.items():
         for initialization, changes in INITIALIZATIONS.items():
             yield _config(f"{initialization}-{optimizer}", *changes, *others), SEEDS
-    for seed in STARTS:
-        widths = "model.widths=24,48,64,96"
-        yield _config(f"start-{seed}", *INITIALIZATIONS["he"], f"model.classifier=start_{seed}", widths), CROSSED
 
 
 def _config(name: str, *changes: str) -> Config:
