@@ -88,8 +88,9 @@ def tables(lines: Sequence[dict[str, Any]]) -> str:
     random = np.random.default_rng(0)
     em = [[c, *_stuck([fit_table(random, c) for _ in range(100)])] for c in (100.0, 10.0, 1.0, 0.1)]
     return f"""\
-`python -m experiments.studies.random_readers`: `base` with He initialization and N = 1. `start-K` has the initial weights
-of seed K. A seed failed if its last training loss is above {FAILED:g} nats. Scores are means ± standard deviations.
+`python -m experiments.studies.random_readers`: `base` with He initialization and N = 1. `start-K` has the initial
+weights of seed K. A seed failed if its last training loss is above {FAILED:g} nats. Scores are means ± standard
+deviations over all seeds.
 
 {markdown(["run", "seeds", "failed", "their nats", *SCORES.values()], rows)}
 
