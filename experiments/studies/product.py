@@ -42,7 +42,7 @@ class Trial(NamedTuple):
 
 
 TRIALS = [
-    *(Trial(3, decay, 4.0) for decay in (0.0, 0.1, 0.5, 1.0)),
+    *(Trial(3, decay, 4.0) for decay in (0.0, 0.5, 1.0)),
     Trial(3, 0.5, 8.0),
     Trial(5, 0.5, 8.0),
     Trial(3, 0.5, 8.0, digit_weight=0.0),

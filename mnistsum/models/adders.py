@@ -108,14 +108,13 @@ class Product(nnx.Module):
     """
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
-        def normal(rows: int, columns: int) -> nnx.Param:
-            return nnx.Param(jax.random.normal(rngs.params(), (rows, columns), jnp.float32))
+        def normal(rows: int, columns: int, scale: float = 1.0) -> nnx.Param:
+            return nnx.Param(scale * jax.random.normal(rngs.params(), (rows, columns), jnp.float32))
 
-        self.digit, self.number, self.output = normal(10, RANK), normal(10, RANK), normal(RANK, 19)
+        self.digit, self.number, self.output = normal(10, RANK), normal(10, RANK), normal(RANK, 19, RANK**-0.5)
 
     def __call__(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
-        product = (jax.nn.softmax(digit) @ self.digit[...]) * (number @ self.number[...])
-        return product @ self.output[...] / RANK**0.5
+        return ((jax.nn.softmax(digit) @ self.digit[...]) * (number @ self.number[...])) @ self.output[...]
 
 
 ADDERS: dict[str, Any] = {
