@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +15,7 @@ from mnistsum.app.program import Parser, run
 from mnistsum.config import FIELDS, Config, as_dict, field_comments, override
 from mnistsum.errors import InputError, did_you_mean
 
+DEFAULT = "base"  # the config that programs use if none is named
 CONFIGS = Path(__file__).parent / "configs"
 LIBRARY = Path(__file__).parents[1] / "mnistsum"
 DICTS = {  # where the library defines the names that a field may have
@@ -63,6 +65,21 @@ class ConfigParser(Parser):
 def parser(program: str, description: str | None) -> Parser:
     """Return the parser of a program that takes configs and overrides."""
     return ConfigParser(prog=f"python -m experiments.{program}", description=description)
+
+
+def add_config(parser: Parser) -> None:
+    """Add the argument that names a config, which may also be given as an option."""
+    parser.add_argument(
+        "name", nargs="?", metavar="CONFIG", help=f"config, variant or your .py file; default: {DEFAULT}"
+    )
+    parser.add_argument("--config", help="the same")
+
+
+def named_config(options: Namespace) -> str | None:
+    """Return the name of the config that is given, if one is."""
+    if options.name and options.config:
+        raise InputError(f"--config {options.config}: expected one config, found {options.name}, too")
+    return options.name or options.config
 
 
 def add_workers(parser: Parser) -> None:

@@ -8,16 +8,11 @@ from mnistsum.app.program import Parser
 from mnistsum.config import CONFIG, override, read_config
 from mnistsum.errors import InputError
 
-DEFAULT = "base"  # the config that a run without --config trains
-
 
 def parser() -> Parser:
     """Return the parser of the program's options."""
     parser = cli.parser("run", "Train and test one network, and write the results into a folder.")
-    parser.add_argument(
-        "name", nargs="?", metavar="CONFIG", help=f"config, variant or your .py file; default: {DEFAULT}"
-    )
-    parser.add_argument("--config", help="the same")
+    cli.add_config(parser)
     parser.add_argument("--output", type=Path, help="new folder for the run; if not given, runs/CONFIG-SEED-DATE-TIME")
     parser.add_argument("--resume", type=Path, help="folder of an interrupted run, to continue bit for bit")
     parser.add_argument("--init", help="begin from these weights: a run's folder, exported weights, or base or best")
@@ -30,11 +25,9 @@ def command(arguments: list[str]) -> int:
     """Run the program and return its exit status."""
     overrides, words = cli.split_overrides(arguments)
     options = parser().parse_args(words)
-    if options.name and options.config:
-        raise InputError(f"--config {options.config}: expected one config, found {options.name}, too")
-    name = options.name or options.config
-    own = cli.own_file(name or DEFAULT)
-    config = cli.load_config(name or DEFAULT, overrides)
+    name = cli.named_config(options)
+    own = cli.own_file(name or cli.DEFAULT)
+    config = cli.load_config(name or cli.DEFAULT, overrides)
     if options.resume is not None:
         given = [options.output, options.init, options.log, options.dry_run]
         if any(given) or any(not each.startswith("devices=") for each in overrides):
@@ -44,7 +37,7 @@ def command(arguments: list[str]) -> int:
             )
         config = override(read_config(options.resume), overrides)
     elif name is None:
-        print(f"trains {DEFAULT}, as no config is given", flush=True)
+        print(f"trains {cli.DEFAULT}, as no config is given", flush=True)
     folder = options.output or Path("runs") / f"{config.name}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     if options.resume is None and (folder / CONFIG).exists():
         raise InputError(f"--output {folder}: holds a run; name another folder, or --resume {folder}")

@@ -39,7 +39,7 @@ def test_sums_of_long_numbers_keep_all_their_digits():
 def test_digits_are_read_after_learning_from_sums_alone(capsys, tmp_path):
     file = tmp_path / "sums.jsonl"
     where = ["--output", str(file), "--runs", str(tmp_path), "--workers", "0"]
-    arguments = ["--digits", "1", "--config", "smoke", "training.epochs=1", *where]
+    arguments = ["smoke", "--digits", "1", "training.epochs=1", *where]
     assert addition.command(arguments) == 0
     line = capsys.readouterr().out
     assert line.startswith("N = 1, seed 0: digits ")

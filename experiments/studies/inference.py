@@ -17,7 +17,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from experiments import cli
-from experiments.addition import TASK, score_sums
+from experiments.addition import TASK
+from experiments.comparison.written_sums import score_sums
 from experiments.studies.training import train_study, write_results
 from mnistsum.config import Config, ObjectiveConfig, override
 from mnistsum.objective import digits_of_sum, sum_log_likelihood

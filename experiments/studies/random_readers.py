@@ -16,9 +16,10 @@ import numpy as np
 from flax import nnx
 
 from experiments import cli
-from experiments.addition import FAILED, SCORES, TASK, score_sums
+from experiments.addition import TASK
 from experiments.comparison.measures import spread
 from experiments.comparison.tables import format_spread, markdown
+from experiments.comparison.written_sums import FAILED, SCORES, score_sums
 from experiments.studies.training import RESULTS, train_study, write_results
 from mnistsum.config import Config, ModelConfig, override
 from mnistsum.file_io import write_whole
