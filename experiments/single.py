@@ -12,7 +12,7 @@ import filelock
 import jax
 
 from experiments.cli import cores
-from experiments.report import console, pages
+from experiments.report import console
 from experiments.training import folder as run_folder
 from experiments.training.fit import Start, fit, time_steps
 from experiments.training.plan import MIN_TIMED, RUN
@@ -109,6 +109,8 @@ def _train(experiment: Experiment, folder: Path, own: Path | None, start: Start,
         return 128 + signals[0]
     finished = run_folder.read_finished(folder)
     console.results(finished)
+    from experiments.report import pages  # Matplotlib loads once the answer is on the screen
+
     pages.write_report(finished, experiment.data)
     if log is not None:
         log.finish(finished)

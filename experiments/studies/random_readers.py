@@ -90,8 +90,8 @@ def tables(lines: Sequence[dict[str, Any]]) -> str:
     em = [[c, *_stuck([fit_table(random, c) for _ in range(100)])] for c in (100.0, 10.0, 1.0, 0.1)]
     return f"""\
 `python -m experiments.studies.random_readers`: `base` with He initialization and N = 1. `start-K` has the initial
-weights of seed K. A seed failed if its last training loss is above {FAILED:g} nats. Scores are means ± standard
-deviations over all seeds.
+weights of seed K, and `he-muon` those of each run's own seed. A seed failed if its last training loss is above
+{FAILED:g} nats. Scores are means ± standard deviations over all seeds.
 
 {markdown(["run", "seeds", "failed", "their nats", *SCORES.values()], rows)}
 

@@ -19,7 +19,8 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
-from experiments.comparison.tables import markdown
+from experiments.comparison.measures import spread
+from experiments.comparison.tables import format_spread, markdown
 from mnistsum.models.adders import ADDS_UP, FLOOR
 
 OUTPUT = Path(__file__).parents[1] / "results/unseen_pairs.jsonl"
@@ -182,11 +183,6 @@ def trials() -> Iterator[Trial]:
     yield Trial("product", "sum", 30, 1.0, 300_000)
 
 
-def in_percent(values: Sequence[float]) -> str:
-    """Return mean and standard deviation over seeds."""
-    return f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}"
-
-
 def table(lines: Sequence[dict[str, Any]]) -> str:
     """Return the accuracies on held-out pairs of every adder, and of what each design allows, in Markdown."""
     columns = [(target, held_out) for target in TARGETS for held_out in (30, 50, 80)]
@@ -197,7 +193,7 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
             for target, held_out in columns:
                 trial = Trial(adder, target, held_out, weight_decay, 30_000)
                 found = [line for line in lines if all(line[name] == value for name, value in trial._asdict().items())]
-                cells.append(in_percent(found[0]["held_out_accuracy"]) if found else "")
+                cells.append(format_spread(spread(found[0]["held_out_accuracy"]), "%"))
             rows.append([adder, f"{weight_decay:g}", *cells])
     for name, meaning in (
         ("mirror_trained", "pairs whose mirror was trained"),
@@ -206,7 +202,7 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
         shares = [
             next(line[name] for line in lines if (line["target"], line["held_out"]) == column) for column in columns
         ]
-        rows.append([meaning, "", *map(in_percent, shares)])
+        rows.append([meaning, "", *(format_spread(spread(values), "%") for values in shares)])
     return markdown(["adder", "decay", *(f"{target}, {held_out} held out" for target, held_out in columns)], rows)
 
 
