@@ -88,6 +88,16 @@ def test_what_training_cannot_carry_is_refused_in_one_line(held, message):
     assert "\n" not in str(refusal.value)
 
 
+def test_a_classifier_that_is_no_module_is_refused_by_name():
+    class Plain:
+        def __init__(self, config, rngs):
+            self.features = 10
+
+    message = "Plain: expected a classifier that is an nnx.Module"
+    with added_names(CLASSIFIERS={"plain": Plain}), pytest.raises(InputError, match=message):
+        build(ModelConfig(classifier="plain"), KEY)
+
+
 def dropouts(seed):
     rngs = nnx.Rngs(seed)
     return nnx.Sequential(nnx.Dropout(0.5, rngs=rngs), nnx.Dropout(0.5, rngs=rngs))
