@@ -47,7 +47,7 @@ class Model(nnx.Module):
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         config = resolve_dtype(config)
         self.classifier = find(CLASSIFIERS, "model.classifier", config.classifier)(config, rngs)
-        if not isinstance(self.classifier, nnx.Module):
+        if not issubclass(type(self.classifier), nnx.Module):
             raise InputError(f"{type(self.classifier).__name__}: expected a classifier that is an nnx.Module")
         if not hasattr(self.classifier, "features"):
             raise InputError(f"{type(self.classifier).__name__}: set self.features to the width of its features")
