@@ -1,7 +1,6 @@
 """Predictions of a trained network for pairs of an image and a number."""
 
 import reprlib
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +14,8 @@ from mnistsum.config import DataConfig
 from mnistsum.errors import InputError
 from mnistsum.evaluation import check_raw, classify, in_chunks, shaping
 from mnistsum.models import Model, rebuilt
-from mnistsum.storage import Weights, load_run
+from mnistsum.storage import Weights, load_run, locate
 
-PRETRAINED = Path(__file__).parent / "pretrained"
 PAIRS = 16  # per call of the compiled program
 
 
@@ -84,16 +82,3 @@ def load_pretrained(name_or_path: str | Path = "base", file: str | Path | None =
         ([7, 2, 1], [8, 3, 6])
     """
     return Predictor(*load_run(locate(name_or_path), file))
-
-
-def locate(name_or_path: str | Path) -> Path:
-    """Return the folder of a shipped network if given its name, else the path. Raise InputError if neither exists."""
-    path, name = Path(name_or_path), str(name_or_path)
-    shipped = sorted(folder.name for folder in PRETRAINED.iterdir() if folder.is_dir())
-    if name in shipped:
-        if path.exists():
-            warnings.warn(f"{name}: the network that ships with mnistsum, not the folder ./{name}", stacklevel=3)
-        return PRETRAINED / name
-    if not path.exists():
-        raise InputError(f"{name}: no such model; expected {', '.join(shipped)}, a run's folder or a file of weights")
-    return path

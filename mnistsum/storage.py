@@ -30,6 +30,7 @@ from mnistsum.train import init_state, make_spec, split_keys, trained_model
 from mnistsum.types import TrainState
 
 WEIGHTS, CHECKPOINTS = "weights.safetensors", "checkpoints"  # in a run's folder
+PRETRAINED = Path(__file__).parent / "pretrained"  # networks that ship with the package
 DIGEST = "sha256"  # metadata key for the digest of arrays and metadata
 FORMAT = "4"  # format version, in each file's metadata; any other is refused
 SAVED = 2  # checkpoints that stay: the newest, and the one before it
@@ -166,7 +167,7 @@ def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
 
     Examples:
         >>> import mnistsum
-        >>> from mnistsum.predict import PRETRAINED
+        >>> from mnistsum.storage import PRETRAINED
         >>> run = mnistsum.load_run(PRETRAINED / "base")  # or runs/base-0-20260101-120000
         >>> run.config.name, run.config.model.classifier
         ('base', 'compact')
@@ -185,6 +186,19 @@ def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
     _warn_if_changed(folder, extra["evaluation"], describe_evaluation(config.data, model))
     made_by = f"{folder}, unfinished, step {int(state.step)}"
     return Weights(config, model, None, made_by, {}, extra["evaluation"])
+
+
+def locate(name_or_path: str | Path) -> Path:
+    """Return the folder of a shipped network if given its name, else the path. Raise InputError if neither exists."""
+    path, name = Path(name_or_path), str(name_or_path)
+    shipped = sorted(folder.name for folder in PRETRAINED.iterdir() if folder.is_dir())
+    if name in shipped:
+        if path.exists():
+            warnings.warn(f"{name}: the network that ships with mnistsum, not the folder ./{name}", stacklevel=3)
+        return PRETRAINED / name
+    if not path.exists():
+        raise InputError(f"{name}: no such model; expected {', '.join(shipped)}, a run's folder or a file of weights")
+    return path
 
 
 def save_arrays(path: Path, config: Config, arrays: dict[str, Any], kind: str, about: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jax import export as jax_export
 
+from experiments.studies import plain_flax
 from mnistsum import export
 from mnistsum.app.main import command
 from mnistsum.calibration import Temperatures
@@ -19,11 +20,14 @@ from mnistsum.errors import InputError
 from mnistsum.models import abstract_model, build
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
-from mnistsum.predict import PRETRAINED, Predictor, load_pretrained
-from mnistsum.storage import WEIGHTS, load_weights, save_weights
+from mnistsum.predict import Predictor, load_pretrained
+from mnistsum.registry import added_names
+from mnistsum.storage import PRETRAINED, WEIGHTS, load_weights, save_weights
 
 CONFIG = Config(data=DataConfig(test_shift=1), model=ModelConfig(widths=(4, 4, 8), hidden=16, dtype="bfloat16"))
 IMAGES, NUMBERS = load(DataConfig()).test.images[:1000], np.arange(1000, dtype=np.int32) % 10
+
+CONVOLUTIONS = {"base": 4, "plain_two_convolutions": 2, "plain_resnet": 9, "plain_convnext": 2}
 
 
 def untrained(config: Config, temperatures: Temperatures | None = None) -> Predictor:
@@ -53,23 +57,35 @@ def test_the_graph_of_stablehlo_answers_the_same_for_any_batch(folder):
     graph = (folder / "export" / "model.stablehlo").read_bytes()
     exported = assert_answers(load_pretrained(folder), graph, 1e-2)  # bfloat16, in another order
     assert set(exported.platforms) == {"cpu", "cuda", "rocm", "tpu"}
-    assert "stablehlo.convolution" in exported.mlir_module()  # for accelerators
     assert exported.fun_name == "calibrated by Temperatures(digit=0.5, sum=2.0)"
 
 
+@pytest.fixture
+def plain_networks():
+    with added_names(CLASSIFIERS=plain_flax.CLASSIFIERS):
+        yield
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CLASSIFIERS)
-def test_every_classifier_becomes_a_graph_for_any_batch(name):
+@pytest.mark.parametrize("name", [*CLASSIFIERS, "plain_resnet", "plain_convnext"])
+def test_every_classifier_becomes_a_graph_for_any_batch(plain_networks, name):
     network = untrained(Config(model=ModelConfig(classifier=name, adder="bilinear")))
-    assert_answers(network, export.to_stablehlo(network.config, network.model), 1e-2)
+    exported = assert_answers(network, export.to_stablehlo(network.config, network.model), 1e-2)
+    assert ("stablehlo.convolution" in exported.mlir_module()) == (name not in ("mlp", "vit"))  # for accelerators
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "adder"),
-    sorted({("base", "concat"), *zip(CLASSIFIERS, itertools.cycle(ADDERS)), *itertools.product(["mlp"], ADDERS)}),
+    sorted(
+        {
+            *itertools.product(["base", *(name for name in CONVOLUTIONS if "plain" in name)], ["concat"]),
+            *zip(CLASSIFIERS, itertools.cycle(ADDERS)),
+            *itertools.product(["mlp"], ADDERS),
+        }
+    ),
 )
-def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(name, adder):
+def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(plain_networks, name, adder):
     pytest.importorskip("jax2onnx", reason="the extra `onnx` is not installed")
     import onnx
     import onnxruntime
@@ -79,8 +95,9 @@ def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(name, adder):
     network = load_pretrained("base") if name == "base" else untrained(config)
     config, model, temperatures, *_ = network
     graph = export.to_onnx(config, model, temperatures)
-    if name == "base":
-        assert sum(node.op_type == "Conv" for node in onnx.load_model_from_string(graph).graph.node) == 4
+    if name in CONVOLUTIONS:
+        nodes = onnx.load_model_from_string(graph).graph.node
+        assert sum(node.op_type == "Conv" for node in nodes) == CONVOLUTIONS[name]
     session = onnxruntime.InferenceSession(graph)
     answers = session.run(["digit", "sum"], {"image": IMAGES, "number": NUMBERS})
     exact = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="float32"))

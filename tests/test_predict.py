@@ -16,7 +16,8 @@ from mnistsum.data import load
 from mnistsum.errors import InputError
 from mnistsum.evaluation import evaluate, labeled_logits
 from mnistsum.picture import to_mnist
-from mnistsum.predict import PRETRAINED, Predictor, load_pretrained, locate
+from mnistsum.predict import Predictor, load_pretrained
+from mnistsum.storage import PRETRAINED, locate
 
 
 @pytest.fixture(scope="module")

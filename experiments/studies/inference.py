@@ -6,7 +6,7 @@ config and `objective.name=NAME`.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,12 @@ from jaxtyping import Array, Float
 
 from experiments import cli
 from experiments.addition import TASK
-from experiments.comparison.written_sums import score_sums
-from experiments.studies.training import train_study, write_results
+from experiments.comparison.measures import spread
+from experiments.comparison.tables import format_spread, markdown
+from experiments.comparison.written_sums import SCORES, score_sums
+from experiments.studies.training import RESULTS, train_study, write_results
 from mnistsum.config import Config, ObjectiveConfig, override
+from mnistsum.file_io import write_whole
 from mnistsum.objective import digits_of_sum, sum_log_likelihood
 from mnistsum.registry import load_file
 from mnistsum.types import Batch, Logits
@@ -113,15 +116,33 @@ def configs() -> list[Config]:
     ]
 
 
+def table(lines: Sequence[dict[str, Any]]) -> str:
+    """Return the study's table in Markdown."""
+    rows = []
+    for name in (config.name for config in configs()):
+        of_config = [line for line in lines if line["config"] == name]
+        scores = [format_spread(spread([line[score] for line in of_config]), "%") for score in SCORES]
+        sums = [line["mean_sum_accuracy"] for line in of_config]
+        rows.append([*name.split("-"), len(of_config), *scores, f"{100 * min(sums):.2f} to {100 * max(sums):.2f}"])
+    return f"""\
+`python -m experiments.studies.inference`: two networks that learn from sums of numbers of {LENGTH} digits, by five
+methods of inference, for eight epochs. Scores are means ± standard deviations over all seeds.
+
+{markdown(["network", "method", "seeds", *SCORES.values(), "their range"], rows, (0, 1))}
+"""
+
+
 def main() -> None:
-    """Train what is missing, and write a line for each run."""
+    """Train what is missing, and write a line for each run, and the table."""
     load_file(__file__)  # the objectives, here and in the workers
     load_file(READERS[1])
     lines = []
     for _, run, labels, about in train_study("inference", __doc__, [(config, SEEDS) for config in configs()]):
         lines.append({"config": run.config.name, "seed": run.config.seed, **score_sums(run, labels), **about})
         print(f"{run.config.name}, seed {run.config.seed}: {lines[-1]['digit_accuracy']:.2%}", flush=True)
-    write_results("inference", sorted(lines, key=lambda line: (line["config"], line["seed"])))
+    lines.sort(key=lambda line: (line["config"], line["seed"]))
+    write_results("inference", lines)
+    write_whole(RESULTS / "inference.md", table(lines))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from experiments import cli
 from experiments.comparison.measures import spread
@@ -19,7 +20,7 @@ from mnistsum.config import Config, override
 from mnistsum.file_io import write_whole
 from mnistsum.objective import held_out_cells
 
-SEEDS = range(5)
+SEEDS = range(10)
 ACCURACIES = {
     "digit_accuracy": "digits, %",
     "trained_accuracy": "trained pairs, %",
@@ -42,9 +43,9 @@ class Trial(NamedTuple):
 
 
 TRIALS = [
-    *(Trial(3, decay, 4.0) for decay in (0.0, 0.5, 1.0)),
-    Trial(3, 0.5, 8.0),
-    Trial(5, 0.5, 8.0),
+    *(Trial(3, decay, 4.0) for decay in (0.0, 0.1, 0.25, 0.5, 1.0)),
+    *(Trial(3, 0.5, epochs) for epochs in (2.0, 8.0, 16.0)),
+    *(Trial(5, 0.5, epochs) for epochs in (4.0, 8.0, 16.0)),
     Trial(3, 0.5, 8.0, digit_weight=0.0),
 ]
 
@@ -88,6 +89,30 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
     return markdown([*names, *ACCURACIES.values(), "held-out pairs above 90 %"], rows, ())
 
 
+def curves(lines: Sequence[dict[str, Any]]) -> Figure:
+    """Return the accuracies on held-out pairs by weight decay and by epochs: a dot for each seed, and the means."""
+    figure = Figure(figsize=(7, 2.8), layout="constrained")
+    by_decay, by_epochs = figure.subplots(1, 2, sharey=True)
+    for axes, name, usual, colors in (
+        (by_decay, "adder_decay", {"epochs": 4.0}, {3: "#0072b2"}),
+        (by_epochs, "epochs", {"adder_decay": 0.5}, {3: "#0072b2", 5: "#d55e00"}),
+    ):
+        for held_out, color in colors.items():
+            fixed = usual | {"held_out": held_out, "digit_weight": 0.5}
+            chosen = [line for line in lines if all(line[key] == value for key, value in fixed.items())]
+            places = sorted({line[name] for line in chosen})
+            shares = [[100 * line["held_out_accuracy"] for line in chosen if line[name] == at] for at in places]
+            axes.plot(places, [np.mean(each) for each in shares], color=color, label=f"{10 * held_out} held out")
+            for at, values in zip(places, shares, strict=True):
+                axes.plot([at] * len(values), values, ".", color=color, ms=4)
+        axes.grid(axis="y", alpha=0.3)
+    by_decay.set(xlabel="weight decay of the adder, four epochs", ylabel="held-out pairs right, %")
+    by_epochs.set(xlabel="epochs, weight decay 0.5", xscale="log", xticks=(2, 4, 8, 16), xticklabels=(2, 4, 8, 16))
+    by_epochs.minorticks_off()
+    by_epochs.legend(frameon=False)
+    return figure
+
+
 def main() -> None:
     """Train what is missing, write a line for each run, and the table."""
     planned = [(trial, seed) for trial in TRIALS for seed in SEEDS]
@@ -100,6 +125,7 @@ def main() -> None:
     in_order = [lines[i] for i in sorted(lines)]
     write_results("product", in_order)
     write_whole(RESULTS / "product.md", f"{INTRODUCTION}\n{table(in_order)}\n")
+    curves(in_order).savefig(RESULTS / "product.png", dpi=120)
 
 
 if __name__ == "__main__":

@@ -174,13 +174,21 @@ def trials() -> Iterator[Trial]:
             for held_out in (30, 50, 80):
                 for weight_decay in (0.0, 1.0):
                     yield Trial(adder, target, held_out, weight_decay, 30_000)
-    for weight_decay in (0.03, 0.1, 0.3, 3.0):
-        yield Trial("product", "sum", 30, weight_decay, 30_000)
-    for rank in (4, 8, 16, 32, 128, 256):
-        yield Trial("product", "sum", 30, 1.0, 30_000, rank)
-    for scale in (0.1, 0.3, 3.0):
-        yield Trial("product", "sum", 30, 1.0, 30_000, scale=scale)
-    yield Trial("product", "sum", 30, 1.0, 300_000)
+    for target in TARGETS:
+        for held_out in (30, 50):
+            usual = Trial("product", target, held_out, 1.0, 30_000)
+            for weight_decay in (0.03, 0.1, 0.3, 3.0):
+                yield usual._replace(weight_decay=weight_decay)
+            for rank in (4, 8, 16, 32, 128, 256):
+                yield usual._replace(rank=rank)
+            for scale in (0.1, 0.3, 3.0):
+                yield usual._replace(scale=scale)
+            yield usual._replace(steps=1_000_000)
+
+
+def _trial(line: dict[str, Any]) -> Trial:
+    """Return the trial that ends where a line of results was noted."""
+    return Trial(*(line[name] for name in Trial._fields))
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:
@@ -207,41 +215,41 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def curves(lines: Sequence[dict[str, Any]]) -> Figure:
-    """Return the product's accuracy on held-out pairs of sums by steps, weight decay, rank and initial scale."""
-    figure = Figure(figsize=(9, 2.8), layout="constrained")
-    panels = figure.subplots(1, 4, sharey=True)
-    of_sums = [line for line in lines if (line["adder"], line["target"]) == ("product", "sum")]
-    for held_out in (30, 50, 80):
-        usual = {"held_out": held_out, "weight_decay": 1.0, "rank": 64, "scale": 1.0}
-        for axes, name in zip(panels, ("steps", "weight_decay", "rank", "scale"), strict=True):
-            fixed = {key: value for key, value in usual.items() if key != name}
-            if name != "steps":
-                fixed["steps"] = 30_000
-            points = {
-                line[name]: 100 * np.mean(line["held_out_accuracy"])
-                for line in of_sums
-                if all(line[key] == value for key, value in fixed.items())
-            }
-            if len(points) > 2:
-                axes.plot(*zip(*sorted(points.items()), strict=True), marker="o", label=f"{held_out} held out")
+    """Return the product's accuracy on held-out pairs by steps, weight decay, rank and initial scale."""
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    grid = figure.subplots(2, 4, sharey=True, sharex="col")
+    labels = {"steps": "steps", "weight_decay": "weight decay", "rank": "rank", "scale": "initial scale"}
+    for held_out, panels in zip((30, 50), grid, strict=True):
+        for axes, name in zip(panels, labels, strict=True):
+            for target in TARGETS:
+                usual = Trial("product", target, held_out, 1.0, 30_000)._asdict()
+                fixed = {key: value for key, value in usual.items() if key != name}
+                points = {
+                    line[name]: 100 * np.mean(line["held_out_accuracy"])
+                    for line in lines
+                    if all(line[key] == value for key, value in fixed.items())
+                }
+                axes.plot(*zip(*sorted(points.items()), strict=True), marker=".", label=target)
             axes.set_xscale("log")
-            axes.set_xlabel({"weight_decay": "weight decay", "scale": "initial scale"}.get(name, name))
             axes.grid(axis="y", alpha=0.3)
-    panels[1].set_xscale("symlog", linthresh=0.03)
-    panels[1].set_xticks([0, 0.1, 1], ["0", "0.1", "1"])
-    panels[0].set_ylabel("held-out pairs right, %")
-    panels[0].legend(frameon=False)
+        panels[0].set_ylabel(f"{held_out} held out: right, %")
+    for axes, label in zip(grid[1], labels.values(), strict=True):
+        axes.set_xlabel(label)
+    grid[1, 1].set_xscale("symlog", linthresh=0.03)
+    grid[1, 1].set_xticks([0, 0.1, 1], ["0", "0.1", "1"])
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 
 def main() -> None:
     """Run all trials that are missing in the file of results, then write the table and the curves."""
     lines = [json.loads(line) for line in OUTPUT.read_text().splitlines()] if OUTPUT.exists() else []
-    done = {tuple(line[name] for name in Trial._fields) for line in lines}
+    done = {_trial(line) for line in lines}
     with OUTPUT.open("a") as file:
         for trial in trials():
             if trial not in done:
-                stops = list(run(trial))
+                stops = [stop for stop in run(trial) if _trial(stop) not in done]  # a shorter trial's are known
+                done |= {_trial(stop) for stop in stops}
                 lines += stops
                 file.write("".join(json.dumps(line) + "\n" for line in stops))
                 file.flush()

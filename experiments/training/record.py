@@ -23,9 +23,8 @@ from mnistsum.errors import InputError
 from mnistsum.evaluation import lower_evaluation
 from mnistsum.models import Model, abstract_model
 from mnistsum.models.summary import Row, summarize
-from mnistsum.predict import load_pretrained
 from mnistsum.programs import describe_program, digest_program, settings, versions
-from mnistsum.storage import first_difference, name_arrays
+from mnistsum.storage import first_difference, load_run, locate, name_arrays
 from mnistsum.train import Spec, lower_training, make_spec, trained_model
 from mnistsum.types import Data
 
@@ -220,7 +219,7 @@ def hardware() -> str:
 
 def _load_initial(config: Config, init: str) -> Model:
     """Return the model that a run starts from; InputError if its architecture or its input is another."""
-    network = load_pretrained(init)
+    network = load_run(locate(init))
     like = abstract_model(config.model)
     arrays_differ = first_difference(name_arrays(like), name_arrays(network.model))
     theirs, ours = as_dict(network.config), as_dict(config)

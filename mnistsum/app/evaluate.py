@@ -9,8 +9,8 @@ from mnistsum.data import digest, load
 from mnistsum.errors import InputError
 from mnistsum.evaluation import SCORES, evaluate, score
 from mnistsum.file_io import read_json
-from mnistsum.predict import load_pretrained, locate
 from mnistsum.programs import set_up_compiler
+from mnistsum.storage import load_run, locate
 
 ACCURACIES = ("digit_accuracy", "sum_accuracy")
 
@@ -21,12 +21,13 @@ def run_evaluate(options: Namespace) -> int:
     A warning says in one line if images or accuracies differ from those that a run recorded.
     """
     set_up_compiler()
-    config, model, _, _, data, _ = load_pretrained(options.model, options.config)
+    path = locate(options.model)
+    config, model, _, _, data, _ = load_run(path, options.config)
     split = getattr(load(config.data), options.split)
     if not len(split.labels):
         raise InputError(f"--split {options.split}: expected images, found none, as data.validation is 0")
     scores = score(evaluate(config.data, model, split), split.labels)
-    summary = locate(options.model) / "summary.json"
+    summary = path / "summary.json"
     recorded = read_json(summary).get(options.split) if summary.exists() else None
     if data and data[options.split] != digest(split):
         warnings.warn(f"the {options.split} images have changed since {options.model} was trained", stacklevel=2)

@@ -6,16 +6,15 @@ from mnistsum.app.console import say
 from mnistsum.errors import InputError
 from mnistsum.export import to_onnx, to_stablehlo
 from mnistsum.file_io import make_folder, write_whole
-from mnistsum.predict import PRETRAINED, load_pretrained, locate
-from mnistsum.storage import WEIGHTS, save_weights
+from mnistsum.storage import PRETRAINED, WEIGHTS, load_run, locate, save_weights
 
 GRAPHS = {"stablehlo": to_stablehlo, "onnx": to_onnx}
 
 
 def run_export(options: Namespace) -> int:
     """Write a network as weights or as a graph; return the exit status."""
-    network = load_pretrained(options.model, options.config)
     path = locate(options.model)
+    network = load_run(path, options.config)
     if options.output is None and (path.parent == PRETRAINED or not path.is_dir()):
         raise InputError("--output: expected a folder to write to, as the model is not a run's folder")
     folder = options.output or path / "export"

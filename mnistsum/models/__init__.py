@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 from jaxtyping import Array, Key, PyTree
 
 from mnistsum.config import ModelConfig
@@ -21,7 +22,7 @@ from mnistsum.devices import resolve_dtype
 from mnistsum.errors import InputError, find
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
-from mnistsum.models.flax_layers import speed_up
+from mnistsum.models.flax_layers import portable_convolution, quick_convolution, speed_up
 from mnistsum.models.layers import Conv
 from mnistsum.types import DigitLogits, Features, Images, Logits, Number, SumLogits
 
@@ -81,7 +82,7 @@ class Model(nnx.Module):
 
     def __call__(self, image: Images, number: Number) -> Logits:
         features, digit = self.classify(image)
-        seen = (features, digit) if self.adder_gradient else jax.lax.stop_gradient((features, digit))
+        seen = (features, digit) if self.adder_gradient else lax.stop_gradient((features, digit))
         penalty = self.adder.penalty(*seen, number) if hasattr(self.adder, "penalty") else None
         return Logits(digit, self.add(*seen, number), penalty)
 
@@ -176,6 +177,8 @@ def for_export(model: Module, platform: str) -> Module:
             node.__class__ = type(type(node).__name__, (type(node),), {"__call__": call})
         if isinstance(node, Conv):
             node.platform = platform
+        if isinstance(node, nnx.Conv) and node.conv_general_dilated is quick_convolution:
+            node.conv_general_dilated = lax.conv_general_dilated if platform == "onnx" else portable_convolution
     return model
 
 

@@ -40,9 +40,34 @@ def quick_convolution(inputs: Array, kernel: Array, strides: Sequence[int], padd
 
     On CPUs, it is a matrix product for images without input dilation, grouped or not; else it is XLA's convolution.
     """
-    is_image = inputs.ndim == 4 and set(options.get("lhs_dilation") or (1,)) == {1}
-    if jax.default_backend() != "cpu" or not is_image:
+    if jax.default_backend() == "cpu" and _is_image(inputs, options):
+        return _as_product(inputs, kernel, strides, padding, options)
+    return lax.conv_general_dilated(inputs, kernel, strides, padding, **options)
+
+
+def portable_convolution(
+    inputs: Array, kernel: Array, strides: Sequence[int], padding: Padding, **options: Any
+) -> Array:
+    """Return the same; how it is computed is chosen for each platform when the program is lowered."""
+
+    def as_product(inputs: Array, kernel: Array) -> Array:
+        return _as_product(inputs, kernel, strides, padding, options)
+
+    def native(inputs: Array, kernel: Array) -> Array:
         return lax.conv_general_dilated(inputs, kernel, strides, padding, **options)
+
+    on_cpus = as_product if _is_image(inputs, options) else native
+    return lax.platform_dependent(inputs, kernel, cpu=on_cpus, default=native)
+
+
+def _is_image(inputs: Array, options: dict[str, Any]) -> bool:
+    return inputs.ndim == 4 and set(options.get("lhs_dilation") or (1,)) == {1}
+
+
+def _as_product(
+    inputs: Array, kernel: Array, strides: Sequence[int], padding: Padding, options: dict[str, Any]
+) -> Array:
+    """Return the convolution of images as a matrix product."""
     groups, summed = options.get("feature_group_count", 1), options.get("preferred_element_type") or inputs.dtype
     window = make_window(inputs, kernel.shape[:2], strides, padding, options.get("rhs_dilation") or (1, 1))
     if groups == inputs.shape[-1] == kernel.shape[-1]:  # depthwise: XLA fuses the products of all positions
