@@ -82,6 +82,7 @@ def test_a_mistake_is_answered_in_one_line_with_status_2(run_program, tmp_path, 
     assert stderr.startswith(f"error: {answer}")
 
 
+@pytest.mark.slow
 def test_evaluate_says_what_scores_say_and_warns_if_the_data_or_the_code_has_changed(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     network = load_pretrained("base")

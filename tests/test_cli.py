@@ -62,8 +62,8 @@ def test_a_config_of_ones_own_gives_a_name_and_takes_none_of_a_shipped_config(ow
 @pytest.mark.parametrize(
     ("options", "name", "said"),
     [
-        ([], "base", "trains base, as no config is given\n"),
-        (["base+model.adder=shift"], "base-adder-shift", ""),
+        pytest.param([], "base", "trains base, as no config is given\n", marks=pytest.mark.slow),
+        pytest.param(["base+model.adder=shift"], "base-adder-shift", "", marks=pytest.mark.slow),
         (["seed=3", "--config=smoke"], "smoke", ""),
     ],
 )

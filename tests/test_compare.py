@@ -78,6 +78,7 @@ def test_finished_runs_are_compared_without_training(compared, own_code, tmp_pat
         assert again[output]["mean"] == pytest.approx(-first[output]["mean"])
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_is_missing_and_what_it_costs_and_writes_nothing(compared, monkeypatch):
     folder, _ = compared
     monkeypatch.chdir(folder)

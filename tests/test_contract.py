@@ -78,7 +78,7 @@ def test_a_classifier_has_its_logits(mnist, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", [*CHECKED, replace(MLP, adder_input="log_probabilities")], ids=describe)
+@pytest.mark.parametrize("config", [*CHECKED, CUT, replace(MLP, adder_input="log_probabilities")], ids=describe)
 def test_the_contract_holds(config):
     testing.check(config)
 
@@ -93,7 +93,7 @@ def test_every_pair_has_its_shapes_and_gradients(config):
 @pytest.mark.parametrize(
     ("check", "config"),
     [
-        *itertools.product(testing.CHECKS, [CUT]),
+        (testing.check_gradients, CUT),
         *itertools.product((testing.check_shapes, testing.check_independence), [NORMED]),
         *itertools.product(
             (testing.check_gradients, testing.check_digit_ignores_number),

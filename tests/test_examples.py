@@ -37,6 +37,7 @@ def assert_gives_what_it_shows(tests: list[doctest.DocTest]) -> None:
     assert not runner.failures, "".join(told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_of_a_module_give_what_they_show(name):
     """A finder that is given the module would miss functions that jaxtyping has wrapped."""
@@ -78,6 +79,7 @@ def test_the_minimal_example_learns_from_a_few_images(monkeypatch, capsys, mnist
     assert digit > 60 and total > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[page for page, _ in BLOCKS])
 def test_a_config_of_the_prose_can_be_trained(own_code, mnist, tmp_path, page, block):
     (tmp_path / "mine.py").write_text(block)

@@ -97,6 +97,7 @@ def test_a_network_gets_the_quick_convolution_and_the_type_where_it_has_chosen_n
     assert convs[0](jnp.ones((1, 28, 28, 1))).dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_what_stays_slow_is_named_with_the_remedy(plain):
     slow = {row.name: row.native for row in summarize(abstract_model(plain)) if row.native}
     assert slow == {"classifier.conv3": ("convolution",), "classifier": ("pool",)}

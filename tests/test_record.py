@@ -82,6 +82,7 @@ EDITS = (  # file, old and new text, and the parts of the program of `own.py` th
 )
 
 
+@pytest.mark.slow
 def test_an_edit_changes_the_programs_that_it_touches_and_no_other(own_code, tmp_path, prepared, monkeypatch):
     monkeypatch.setattr(Dense, "__call__", Dense.__call__)  # restores it
     for name, text in FILES.items():
@@ -128,6 +129,7 @@ def test_a_call_back_into_python_is_refused(tiny, mnist):
         prepare(tiny("model.classifier=printing"), "", mnist)
 
 
+@pytest.mark.slow
 def test_weights_to_begin_from_have_the_meaning_of_the_config_and_are_in_the_record(mnist):
     plain = override(base, ["optimizer.name=sgd"])  # traced sooner
     initial = prepare(plain, "", mnist, init="base")
@@ -177,6 +179,7 @@ def tiny():
         yield lambda *changes: override(smoke, ["model.widths=8", "model.hidden=16", *changes])
 
 
+@pytest.mark.slow
 def test_a_warning_names_a_parameter_that_no_gradient_reaches(tiny):
     checked, unreached = check_own(tiny("model.classifier=unused"))
     assert checked == "smoke: checked shapes, independence, digit_ignores_number, keys, objective"

@@ -18,6 +18,7 @@ CONFIGS = {name: ModelConfig(classifier="mlp", widths=(32,), adder=name) for nam
 CONFIGS["mnist_net"] = mnist_net.config.model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_quick_contract_holds(name):
     with added_names(ADDERS=sharing.ADDERS, CLASSIFIERS=mnist_net.CLASSIFIERS):
@@ -59,6 +60,7 @@ def test_each_inference_is_that_of_all_readings_of_the_digits():
             np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_reinforce_raises_the_probability_of_readings_with_more_right_places():
     total = digits_of_sum(jnp.array([[[3, 7], [2, 8]]]))[0]
     known = 20.0 * jax.nn.one_hot(jnp.array([[3, 7], [2, 8]]), 10)

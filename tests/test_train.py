@@ -273,9 +273,8 @@ def test_the_average_follows_its_formula(start, go):
     assert trained_model(state) is state.average
 
 
-@pytest.mark.parametrize(
-    "name", [name if name == "base" else pytest.param(name, marks=pytest.mark.slow) for name in config_names()]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", config_names())
 def test_training_and_evaluation_lower_for_accelerators(name, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # layers choose their convolution by it
     config = load_config(name)

@@ -22,8 +22,8 @@ def experiment(tmp_path, monkeypatch):
     ("peak", "tried", "taken", "said"),
     [
         (0, range(-1, 2), 0, None),
-        (-2, range(-3, 2), -2, None),
-        (9, range(-1, 6), 5, "stopped at its limit"),
+        pytest.param(-2, range(-3, 2), -2, None, marks=pytest.mark.slow),
+        pytest.param(9, range(-1, 6), 5, "stopped at its limit", marks=pytest.mark.slow),
         (None, range(-1, 2), 0, "the optimizer ignores the learning rate"),
     ],
 )
