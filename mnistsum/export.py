@@ -58,14 +58,15 @@ def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = No
     model = for_export(jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(model)), "onnx")
     images, numbers = jax.ShapeDtypeStruct(("n", 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct(("n",), jnp.int32)
     function = _function(config, model, temperatures)
-    graph = jax2onnx.to_onnx(
-        function,
-        [images, numbers],
-        opset=OPSET,
-        model_name="mnistsum",
-        input_names=["image", "number"],
-        output_names=["digit", "sum"],
-    )
+    with jax.disable_jit():  # jax2onnx does not know the jitted functions of jax 0.11 and later, such as `nnx.relu`
+        graph = jax2onnx.to_onnx(
+            function,
+            [images, numbers],
+            opset=OPSET,
+            model_name="mnistsum",
+            input_names=["image", "number"],
+            output_names=["digit", "sum"],
+        )
     graph.metadata_props.add(key="probabilities", value=function.__name__)
     return graph.SerializeToString()
 
