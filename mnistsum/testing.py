@@ -24,6 +24,7 @@ from mnistsum.types import Batch, Split, TrainState
 
 SEED = 0  # of the key, made on demand: at import, it would start JAX before a program has configured it
 N = 32  # examples
+UNKEYED = "a random number or a counter outside the keys"
 
 
 def random_batch() -> Batch:
@@ -58,13 +59,16 @@ def check_shapes(config: ModelConfig) -> None:
 
 
 def check_independence(config: ModelConfig) -> None:
-    """Check that no prediction depends on the other examples of the batch, or on the example's place in it."""
+    """Check that predictions are finite, and depend neither on the other examples nor on the example's place."""
     model = build(config, jax.random.key(SEED))
     images = jax.random.randint(jax.random.key(SEED), (N, 28, 28, 1), 0, 256).astype(jnp.uint8)
     split = Split(np.asarray(images), np.arange(N, dtype=np.int32) % 10)
     order = np.random.default_rng(0).permutation(N)[:20]
+    whole = evaluate(DataConfig(), model, split, N)
+    for path, values in name_arrays(whole).items():
+        assert np.isfinite(values).all(), f"{path}: not finite for random images and initial weights"
     part = evaluate(DataConfig(), model, Split(*(field[order] for field in split)), N)
-    for path, a, b in _pairs(part, evaluate(DataConfig(), model, split, N)):
+    for path, a, b in _pairs(part, whole):
         _assert_close(a, b[order], 1e-3, f"{path} depends on the other examples, or on an example's place")
 
 
@@ -81,12 +85,12 @@ def check_keys(config: ModelConfig) -> None:
     """Check that weights and predictions depend on keys alone, not on NumPy's random numbers or on earlier calls."""
     once, again, other = (build(config, jax.random.key(seed)) for seed in (0, 0, 1))
     for path, a, b in _pairs(once, again):
-        assert (a == b).all(), f"{path}: two builds from one key differ"
+        assert (a == b).all(), f"{path}: two builds from one key differ: {UNKEYED}"
     for path, a, b in _pairs(once, other):
         assert not np.ptp(a) or (a != b).any(), f"{path}: two keys give the same initial weights"
     batch = random_batch()
     for path, a, b in _pairs(*(once(batch.image, batch.number) for _ in range(2))):
-        assert (a == b).all(), f"{path}: two calls differ"
+        assert (a == b).all(), f"{path}: two calls differ: {UNKEYED}"
 
 
 def check_jit_equals_eager(config: ModelConfig) -> None:
