@@ -69,7 +69,7 @@ def differing_fields(configs: dict[str, Config]) -> list[str]:
         ours, theirs = as_dict(config), as_dict(base)
         keys = [key for key in unequal_fields(base, config) if key not in ("name", *ARCHITECTURE)]
         if keys:
-            changed = ", ".join(f"{key}={ours[key]} ({theirs[key]})" for key in keys)
+            changed = ", ".join(f"{key}={cli.as_typed(ours[key])} ({cli.as_typed(theirs[key])})" for key in keys)
             notes.append(f"{name} differs from {first} (in brackets) in more than architecture: {changed}")
     return notes
 

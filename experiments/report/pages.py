@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from experiments.cli import short_name
+from experiments.cli import as_typed, short_name
 from experiments.report import figures
 from experiments.report.console import layer_rows
 from experiments.training.folder import PICTURES, REPORT, Finished
@@ -70,7 +70,7 @@ def describe_configs(configs: dict[str, Config]) -> dict[str, dict[str, Any]]:
         ours, theirs = as_dict(config), as_dict(first)
         keys = [key for key in unequal_fields(first, config) if key != "name"]
         described[name] = {
-            "fields": [f"{short_name(key)}={ours[key]} ({theirs[key]})" for key in keys],
+            "fields": [f"{short_name(key)}={as_typed(ours[key])} ({as_typed(theirs[key])})" for key in keys],
             "layers": layer_rows(summarize(abstract_model(config.model))),
         }
     return described
