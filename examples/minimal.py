@@ -25,10 +25,10 @@ class Network(nnx.Module):
     """Two inputs, an image and a one-hot number; two outputs, 10 digit logits and 19 sum logits."""
 
     def __init__(self, rngs: nnx.Rngs):
-        self.conv1 = nnx.Conv(1, 24, (5, 5), strides=2, padding="VALID", rngs=rngs)  # 28x28 to 12x12
-        self.conv2 = nnx.Conv(24, 48, (3, 3), rngs=rngs)
-        self.conv3 = nnx.Conv(48, 64, (3, 3), rngs=rngs)
-        self.norms = nnx.List([nnx.BatchNorm(width, momentum=0.9, rngs=rngs) for width in (24, 48, 64)])
+        self.conv1 = nnx.Conv(1, 16, (5, 5), strides=2, padding="VALID", rngs=rngs)  # 28x28 to 12x12
+        self.conv2 = nnx.Conv(16, 32, (3, 3), rngs=rngs)
+        self.conv3 = nnx.Conv(32, 64, (3, 3), rngs=rngs)
+        self.norms = nnx.List([nnx.BatchNorm(width, momentum=0.9, rngs=rngs) for width in (16, 32, 64)])
         self.digit = nnx.Linear(64 * 6 * 6, 10, rngs=rngs)
         self.hidden = nnx.Linear(20, 128, rngs=rngs)
         self.sum = nnx.Linear(128, 19, rngs=rngs)
