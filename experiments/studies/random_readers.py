@@ -58,8 +58,8 @@ class Start(Compact):
         super().__init__(config, nnx.Rngs(split_keys(self.seed).init))
 
 
-CLASSIFIERS = {f"start_{seed}": type(f"Start{seed}", (Start,), {"seed": seed}) for seed in STARTS}
-CLASSIFIERS["torch_output"] = TorchOutput
+STARTED = {f"start_{seed}": type(f"Start{seed}", (Start,), {"seed": seed}) for seed in STARTS}
+CLASSIFIERS: dict[str, Any] = {**STARTED, "torch_output": TorchOutput}
 
 
 def configs() -> Iterator[tuple[Config, range]]:
@@ -130,7 +130,8 @@ Expectation-maximization on a table, 100 draws for each concentration of its fir
 
 def _p_value(counts: dict[str, tuple[int, int]], one: str, other: str) -> str:
     """Return the two-sided p-value of the numbers of failed and other seeds of two configs."""
-    return f"{fisher_exact([counts[one], counts[other]]).pvalue:.2g}"
+    _, p_value = fisher_exact([counts[one], counts[other]])
+    return f"{p_value:.2g}"
 
 
 def _stuck(nats: Sequence[float]) -> tuple[int, str]:
