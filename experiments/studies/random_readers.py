@@ -38,7 +38,7 @@ LAST_LAYERS = {
     "torch": ("model.zero_output=False", "model.classifier=torch_output", WIDTHS),
     "zero": (),
 }
-OPTIMIZERS = {"muon": (), "adam": ("optimizer.name=adamw", "optimizer.momentum=0.9", "optimizer.learning_rate=0.001")}
+UPDATES = {"muon": (), "adam": ("optimizer.name=adamw", "optimizer.momentum=0.9", "optimizer.learning_rate=0.001")}
 
 
 class TorchOutput(Compact):
@@ -64,7 +64,7 @@ CLASSIFIERS: dict[str, Any] = {**STARTED, "torch_output": TorchOutput}
 
 def configs() -> Iterator[tuple[Config, range]]:
     """Yield each config with its seeds."""
-    for optimizer, rule in OPTIMIZERS.items():
+    for optimizer, rule in UPDATES.items():
         for last_layer, start in LAST_LAYERS.items():
             yield _config(f"{last_layer}-{optimizer}", *start, *rule), SEEDS
     for seed in STARTS:
@@ -105,7 +105,7 @@ def tables(lines: Sequence[dict[str, Any]]) -> str:
         rows.append([config.name, len(of_config), failed, nats, *scores])
     tests = [
         [f"he-{optimizer}", f"{other}-{optimizer}", _p_value(counts, f"he-{optimizer}", f"{other}-{optimizer}")]
-        for optimizer in OPTIMIZERS
+        for optimizer in UPDATES
         for other in ("torch", "zero")
     ]
     random = np.random.default_rng(0)
