@@ -88,7 +88,7 @@ def add_workers(parser: Parser) -> None:
         "--workers",
         type=int,
         default=cores(),
-        help="on CPUs, runs to train at the same time, each on one core, with about 0.7 GB; 0: in this process",
+        help="on CPUs, runs to train at the same time, each on one core, with 0.6 to 0.9 GB; 0: in this process",
     )
 
 
