@@ -57,6 +57,7 @@ def test_the_graph_of_stablehlo_answers_the_same_for_any_batch(folder):
     graph = (folder / "export" / "model.stablehlo").read_bytes()
     exported = assert_answers(load_pretrained(folder), graph, 1e-2)  # bfloat16, in another order
     assert set(exported.platforms) == {"cpu", "cuda", "rocm", "tpu"}
+    assert "stablehlo.convolution" in exported.mlir_module()  # for accelerators
     assert exported.fun_name == "calibrated by Temperatures(digit=0.5, sum=2.0)"
 
 
