@@ -132,18 +132,19 @@ methods of inference, for eight epochs. Scores are means ± standard deviations 
 """
 
 
-def main() -> None:
+def command(words: list[str]) -> int:
     """Train what is missing, and write a line for each run, and the table."""
     load_file(__file__)  # the objectives, here and in the workers
     load_file(READERS[1])
     lines = []
-    for _, run, labels, about in train_study("inference", __doc__, [(config, SEEDS) for config in configs()]):
+    for _, run, labels, about in train_study(words, "inference", __doc__, [(config, SEEDS) for config in configs()]):
         lines.append({"config": run.config.name, "seed": run.config.seed, **score_sums(run, labels), **about})
         print(f"{run.config.name}, seed {run.config.seed}: {lines[-1]['digit_accuracy']:.2%}", flush=True)
     lines.sort(key=lambda line: (line["config"], line["seed"]))
     write_results("inference", lines)
     write_whole(RESULTS / "inference.md", table(lines))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    cli.main(command)

@@ -113,11 +113,11 @@ def curves(lines: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
-def main() -> None:
+def command(words: list[str]) -> int:
     """Train what is missing, write a line for each run, and the table."""
     planned = [(trial, seed) for trial in TRIALS for seed in SEEDS]
     lines = {}
-    runs = train_study("product", __doc__, [(config(trial, seed), [seed]) for trial, seed in planned])
+    runs = train_study(words, "product", __doc__, [(config(trial, seed), [seed]) for trial, seed in planned])
     for i, run, labels, about in runs:
         trial, seed = planned[i]
         lines[i] = trial._asdict() | {"seed": seed} | score(run, labels) | about
@@ -126,7 +126,8 @@ def main() -> None:
     write_results("product", in_order)
     write_whole(RESULTS / "product.md", f"{INTRODUCTION}\n{table(in_order)}\n")
     curves(in_order).savefig(RESULTS / "product.png", dpi=120)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    cli.main(command)

@@ -140,17 +140,18 @@ def _stuck(nats: Sequence[float]) -> tuple[int, str]:
     return len(stuck), f"{min(stuck):.3f} to {max(stuck):.3f}" if stuck else ""
 
 
-def main() -> None:
+def command(words: list[str]) -> int:
     """Train what is missing, write a line for each run, and the tables."""
     load_file(__file__)  # the classifiers, here and in the workers
     lines = []
-    for _, run, labels, about in train_study("random_readers", __doc__, list(configs())):
+    for _, run, labels, about in train_study(words, "random_readers", __doc__, list(configs())):
         lines.append({"config": run.config.name, "seed": run.config.seed, **score_sums(run, labels), **about})
         print(f"{run.config.name}, seed {run.config.seed}: {lines[-1]['train_loss']:.3f} nats", flush=True)
     lines.sort(key=lambda line: (line["config"], line["seed"]))
     write_results("random_readers", lines)
     write_whole(RESULTS / "random_readers.md", tables(lines) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    cli.main(command)

@@ -22,11 +22,12 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def train_study(
-    name: str, description: str | None, planned: Sequence[tuple[Config, Sequence[int]]]
+    words: list[str], name: str, description: str | None, planned: Sequence[tuple[Config, Sequence[int]]]
 ) -> Iterator[tuple[int, Finished, np.ndarray, dict[str, Any]]]:
     """Train what is missing of a study's runs, as its command line says.
 
     Args:
+        words: of the command line.
         name: the study's module.
         description: for `--help`.
         planned: each config with its seeds.
@@ -37,7 +38,7 @@ def train_study(
     parser = Parser(prog=f"python -m experiments.studies.{name}", description=description)
     parser.add_argument("--runs", type=Path, default=f"runs/{name}")
     cli.add_workers(parser)
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     set_up_compiler()
     experiments = prepare_all([config for config, _ in planned], f"python -m experiments.studies.{name}")
     labels = np.asarray(experiments[0].data.test.labels)

@@ -19,8 +19,10 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
+from experiments import cli
 from experiments.comparison.measures import spread
 from experiments.comparison.tables import format_spread, markdown
+from mnistsum.app.program import Parser
 from mnistsum.models.adders import ADDS_UP, FLOOR
 
 OUTPUT = Path(__file__).parents[1] / "results/unseen_pairs.jsonl"
@@ -241,8 +243,9 @@ def curves(lines: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
-def main() -> None:
+def command(words: list[str]) -> int:
     """Run all trials that are missing in the file of results, then write the table and the curves."""
+    Parser(prog="python -m experiments.studies.unseen_pairs", description=__doc__).parse_args(words)
     lines = [json.loads(line) for line in OUTPUT.read_text().splitlines()] if OUTPUT.exists() else []
     done = {_trial(line) for line in lines}
     with OUTPUT.open("a") as file:
@@ -256,7 +259,8 @@ def main() -> None:
                 print(*trial, f"{np.mean(stops[-1]['held_out_accuracy']):.1%}", flush=True)
     OUTPUT.with_suffix(".md").write_text(f"{INTRODUCTION}\n{table(lines)}\n")
     curves(lines).savefig(OUTPUT.with_suffix(".png"), dpi=120)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    cli.main(command)

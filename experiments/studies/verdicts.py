@@ -17,8 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammainc
 
+from experiments import cli
 from experiments.comparison.tables import markdown
 from experiments.training.fit import FAILED
+from mnistsum.app.program import Parser
 from mnistsum.statistics import ERROR, MARGIN, difference, interval
 
 ADDER_ERROR = 0.0005  # mean share of wrong sums if the digit is right
@@ -126,8 +128,9 @@ def smallest(seeds: int, others: int, trials: int = 300) -> float:
     return high
 
 
-def main() -> None:
+def command(words: list[str]) -> int:
     """Print the tables, in Markdown."""
+    Parser(prog="python -m experiments.studies.verdicts", description=__doc__).parse_args(words)
     header = ["seeds are", "seeds", "sd / error rate", "truth, points", "any false, 1 other", "any false, 5 others"]
     header += ["difference covered", "mean covered", "decided, 1 other"]
     rows = [
@@ -138,7 +141,8 @@ def main() -> None:
     print(markdown(header, rows), flush=True)
     rows = [[seeds, *(f"{smallest(seeds, others):.2f}" for others in (1, CONFIGS - 1))] for seeds in SEEDS]
     print("\n" + markdown(["seeds", "1 other", "5 others"], rows, texts=()))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    cli.main(command)
