@@ -103,11 +103,9 @@ def tables(lines: Sequence[dict[str, Any]]) -> str:
         failed, nats = _stuck([line["train_loss"] for line in of_config])
         counts[config.name] = failed, len(of_config) - failed
         rows.append([config.name, len(of_config), failed, nats, *scores])
-    tests = [
-        [f"he-{optimizer}", f"{other}-{optimizer}", _p_value(counts, f"he-{optimizer}", f"{other}-{optimizer}")]
-        for optimizer in UPDATES
-        for other in ("torch", "zero")
-    ]
+    pairs = [(f"he-{rule}", f"{other}-{rule}") for rule in UPDATES for other in ("torch", "zero")]
+    pairs += [(f"start-{seed}", f"start-{STARTS[0]}") for seed in STARTS[1:]]
+    tests = [[*pair, f"{fisher_exact([counts[name] for name in pair])[1]:.2g}"] for pair in pairs]
     random = np.random.default_rng(0)
     em = [[c, *_stuck([fit_table(random, c) for _ in range(100)])] for c in (100.0, 10.0, 1.0, 0.1)]
     return f"""\
@@ -126,12 +124,6 @@ Expectation-maximization on a table, 100 draws for each concentration of its fir
 
 {markdown(["concentration", "failed", "their nats"], em)}
 """
-
-
-def _p_value(counts: dict[str, tuple[int, int]], one: str, other: str) -> str:
-    """Return the two-sided p-value of the numbers of failed and other seeds of two configs."""
-    _, p_value = fisher_exact([counts[one], counts[other]])
-    return f"{p_value:.2g}"
 
 
 def _stuck(nats: Sequence[float]) -> tuple[int, str]:
