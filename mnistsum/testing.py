@@ -183,7 +183,9 @@ def check_objective(config: Config) -> None:
 
 def unreached(config: Config) -> list[str]:
     """Return the names of parameters that no gradient of the config's loss reaches."""
-    return [name for name, leaf in name_arrays(_gradient(config)).items() if not leaf.any()]
+    model = build(config.model, jax.random.key(SEED))
+    _, gradient = _jitted_loss_and_gradient(config.objective, model, random_batch())
+    return [name for name, leaf in name_arrays(gradient).items() if not leaf.any()]
 
 
 # A comparison runs these, in seconds, on each architecture before it trains any.
@@ -217,12 +219,6 @@ def _loss_and_gradient(settings: ObjectiveConfig, model: Model, batch: Batch) ->
 # The checks share these, so that each is compiled once for an architecture.
 _jitted_loss_and_gradient = jax.jit(_loss_and_gradient, static_argnums=0)
 _forward = jax.jit(Model.__call__)
-
-
-def _gradient(config: Config) -> PyTree:
-    """Return the gradient of a config's loss."""
-    model = build(config.model, jax.random.key(SEED))
-    return _jitted_loss_and_gradient(config.objective, model, random_batch())[1]
 
 
 def _assert_close(a: np.ndarray, b: np.ndarray, bound: float, message: str) -> None:
