@@ -55,10 +55,12 @@ class ConfigParser(Parser):
 
     def error(self, message: str) -> NoReturn:
         """Raise an InputError, with a hint on a field that was typed as an option."""
-        unknown = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+        option, *others = message.removeprefix("unrecognized arguments: ").split()
+        unknown, _, value = option.partition("=")
         name = unknown.removeprefix("--").replace("-", "_")
         if fields := [key for key in FIELDS if name in (key, key.split(".")[-1]) and unknown.startswith("--")]:
-            raise InputError(f"{unknown}: no such option; set the field by {fields[0]}=VALUE, without dashes")
+            value = value or next(iter(others), "VALUE")
+            raise InputError(f"{unknown}: no such option; set the field by {fields[0]}={value}, without dashes")
         super().error(message)
 
 

@@ -82,7 +82,8 @@ def test_run_trains_base_or_the_config_or_variant_that_it_is_given(
 MISTAKES = [
     (["--config", "bas"], "did you mean base?"),
     (["base", "--config", "smoke"], "--config smoke: expected one config, found base, too"),
-    (["--seed", "3"], "--seed: no such option; set the field by seed=VALUE, without dashes"),
+    (["base", "--seed", "3"], "--seed: no such option; set the field by seed=3, without dashes"),
+    (["--epochs=2"], "--epochs: no such option; set the field by training.epochs=2, without dashes"),
     (["--config", "vgg"], "it is a classifier: base+model.classifier=vgg"),
     (["--resume", "nowhere"], "config.json: no such file"),
     (["--resume", "nowhere", "seed=3"], "takes no other argument"),
