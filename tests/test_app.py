@@ -72,7 +72,12 @@ def test_a_folder_gives_a_row_for_each_picture_and_the_reason_of_each_that_canno
         (["predict", "nowhere.png"], "nowhere.png: no such file"),
         (["predict", "."], ".: expected pictures (.png, .jpg, .jpeg, .gif, .bmp) in this folder, found none"),
         (["predict", "x.png", "--config", "nowhere.py"], "nowhere.py: no such file"),
-        (["evaluate", "bass"], "bass: no such model; expected base, best, a run's folder or a file of weights"),
+        *(
+            (arguments, "bass: no such model; expected base, best, a run's folder or a file of weights")
+            for command, *rest in (["evaluate"], ["draw"], ["export", "--to", "onnx"])
+            for arguments in ([command, "bass", *rest], [command, "--model", "bass", *rest])
+        ),
+        (["evaluate", "base", "--model", "best"], "argument --model: not allowed with argument model"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line_with_status_2(run_program, tmp_path, monkeypatch, arguments, answer):

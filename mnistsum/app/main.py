@@ -1,5 +1,6 @@
 """The command line of `mnistsum`: parsed before JAX is imported."""
 
+import argparse
 import importlib
 import sys
 from importlib.metadata import version
@@ -16,33 +17,33 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"mnistsum {version('mnistsum')}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, description: str) -> Parser:
+    def add(name: str, description: str, model_first: bool = True) -> Parser:
         command = commands.add_parser(name, help=description, description=description)
+        model = command.add_mutually_exclusive_group()
+        if model_first:
+            model.add_argument("model", nargs="?", default=argparse.SUPPRESS, help="the same as --model")
+        model.add_argument("--model", default="base", help=MODEL)
         command.add_argument("--config", type=Path, metavar="FILE", help="your .py file that defines the network")
         return command
 
-    predict = add("predict", "Read the digit in each picture and add a number to it.")
+    predict = add("predict", "Read the digit in each picture and add a number to it.", model_first=False)
     predict.add_argument("files", nargs="+", help="PNG, JPEG, GIF or BMP files of one digit, or folders; - for stdin")
     predict.add_argument("--number", type=int, choices=range(10), metavar="0-9", help="number to add; default: each")
-    predict.add_argument("--model", default="base", help=MODEL)
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a list of objects instead of a table")
     form.add_argument("--csv", action="store_true", help="print comma-separated values instead of a table")
 
     evaluate = add("evaluate", "Test a network on every image of a split, with all ten numbers.")
-    evaluate.add_argument("model", nargs="?", default="base", help=MODEL)
     evaluate.add_argument("--split", choices=("test", "validation", "train"), default="test", help="images to use")
     evaluate.add_argument("--json", action="store_true", help="print an object instead of a table")
 
     export = add("export", "Write a network as weights for mnistsum, or as a graph for other programs.")
-    export.add_argument("model", help=MODEL)
     formats = ("safetensors", "stablehlo", "onnx")
     export.add_argument("--to", choices=formats, required=True, help="onnx needs the extra `onnx`")
     export.add_argument("--output", type=Path, metavar="FOLDER", help="default: export/ in the run's folder")
     export.add_argument("--rounded", action="store_true", help="safetensors only: kernels in bfloat16, half the size")
 
-    draw = add("draw", "Open a page to draw digits on; it shows the predictions as you draw. Ctrl-C ends it.")
-    draw.add_argument("--model", default="base", help=MODEL)
+    draw = add("draw", "Open a page to draw digits on, with predictions as you draw. Ctrl-C ends it.")
     draw.add_argument("--port", type=int, default=0, help="0: any free port")
     draw.add_argument("--no-browser", action="store_true", help="only print the address, without opening it")
     return top
