@@ -1,6 +1,7 @@
 """The programs' command lines: configs by name, variants, overrides, and answers to mistakes."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -115,12 +116,15 @@ def test_a_mistake_is_answered_in_a_line_with_status_2_and_nothing_written(
         (compare, ["base", "--help"], "base"),
     ],
 )
-def test_help_lists_the_fields_of_the_named_config_as_one_types_them(capsys, program, words, config):
+def test_help_lists_the_fields_of_the_named_config_as_one_types_them(capsys, monkeypatch, program, words, config):
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit):
         program.command(words)
-    _, heading, listed = capsys.readouterr().out.partition(f"values of {config}:\n")
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    _, heading, listed = shown.partition(f"values of {config}:\n")
     assert heading
-    fields = [line.split()[0] for line in listed.splitlines()]
+    fields = re.findall(r"^  (\S+)", listed, re.MULTILINE)
     assert override(Config(), fields) == cli.load_config(config)
     assert len(fields) == len(FIELDS)
 

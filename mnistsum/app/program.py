@@ -3,7 +3,9 @@
 import argparse
 import gc
 import os
+import re
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -26,12 +28,16 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}{hint}; {self.prog} --help lists what there is")
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows all defaults except None and False, and descriptions as they are written."""
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows all defaults except None and False, and wraps paragraphs and indented lines each on its own."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         is_off = action.default is None or action.default is False
         return action.help if is_off else super()._get_help_string(action)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = re.sub(r"(?<=\S)\n(?=\S)", " ", text).splitlines()
+        return "\n".join(textwrap.fill(line, width, subsequent_indent=" " * 6 * line.startswith(" ")) for line in lines)
 
 
 def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
