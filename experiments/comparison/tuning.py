@@ -38,7 +38,7 @@ def tune(run_sets: Sequence[RunSet], folder: Path, workers: int) -> tuple[list[R
     """
     tried: list[Trials] = [{} for _ in run_sets]
     while untried := [(i, doublings) for i, trials in enumerate(tried) for doublings in _untried(trials)]:
-        say(f"tuning: {len(untried)} learning rates")
+        say(f"tuning, rates to try: {len(untried)}")
         experiments = [_at_rate(run_sets[i].experiment, doublings) for i, doublings in untried]
         sets = [locate_runs(folder, experiment, [TUNING_SEED]) for experiment in experiments]
         for j, run, _ in fit_missing(sets, VALIDATED, workers):
