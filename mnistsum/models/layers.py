@@ -5,10 +5,11 @@ fully. An accelerator's compiler chooses its own layout.
 """
 
 import math
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
@@ -16,7 +17,7 @@ from jaxtyping import Array, Float
 from mnistsum.config import ModelConfig
 from mnistsum.errors import InputError
 from mnistsum.models import conv_cpu
-from mnistsum.models.flax_layers import quick_avg_pool, quick_max_pool
+from mnistsum.models.flax_layers import split_tiles
 
 
 def to_maps(images: Float[Array, "batch height width channels"]) -> Float[Array, "channels height width batch"]:
@@ -127,11 +128,17 @@ def average_pool(
     maps: Float[Array, "channels height width batch"],
 ) -> Float[Array, "channels height//2 width//2 batch"]:
     """Return the mean of each 2x2 square; an odd last row or column is dropped."""
-    return quick_avg_pool(maps, (2, 2), (2, 2))
+    return reduce(jnp.add, _squares(maps)) / 4
 
 
 def max_pool(
     maps: Float[Array, "channels height width batch"],
 ) -> Float[Array, "channels height//2 width//2 batch"]:
     """Return the maximum of each 2x2 square; an odd last row or column is dropped."""
-    return quick_max_pool(maps, (2, 2), (2, 2))
+    return reduce(jnp.maximum, _squares(maps))
+
+
+def _squares(maps: Array) -> list[Array]:
+    """Return the values at each place of 2x2 squares."""
+    tiles = split_tiles(maps, (2, 2))
+    return [tiles[:, :, i, :, j] for i, j in np.ndindex(2, 2)]
