@@ -139,6 +139,9 @@ def max_pool(
 
 
 def _squares(maps: Array) -> list[Array]:
-    """Return the values at each place of 2x2 squares."""
+    """Return the values at each place of 2x2 squares.
+
+    A reduction over axes, as in `quick_max_pool`, would change the bits of trained weights, and so published results.
+    """
     tiles = split_tiles(maps, (2, 2))
     return [tiles[:, :, i, :, j] for i, j in np.ndindex(2, 2)]
