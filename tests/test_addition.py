@@ -8,7 +8,24 @@ import numpy as np
 import pytest
 
 from experiments import addition
+from mnistsum.errors import InputError
 from mnistsum.objective import IMPOSSIBLE, digits_of_sum, sum_log_likelihood
+
+CENTERED = """
+from dataclasses import replace
+
+from experiments.configs.smoke import config as smoke
+from mnistsum.models.classifiers.mlp import MLP
+
+
+class Centered(MLP):
+    def __call__(self, image):
+        return super().__call__(image - image.mean(0, keepdims=True))
+
+
+CLASSIFIERS = {"centered": Centered}
+config = replace(smoke, name="centered", model=replace(smoke.model, classifier="centered"))
+"""
 
 
 @pytest.mark.parametrize("places", [1, pytest.param(2, marks=pytest.mark.slow)])
@@ -45,3 +62,12 @@ def test_digits_are_read_after_learning_from_sums_alone(capsys, tmp_path):
     assert line.startswith("N = 1, seed 0: digits ")
     assert float(line.split("digits ")[1].split("%")[0]) > 80
     assert file.read_text().count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_users_network_that_breaks_the_contract_is_refused_before_it_is_trained(own_code, tmp_path):
+    file = tmp_path / "centered.py"
+    file.write_text(CENTERED)
+    with pytest.raises(InputError, match=r"^centered: .*depends on the other examples"):
+        addition.command([str(file), "--runs", str(tmp_path / "runs"), "--workers", "0"])
+    assert not list(tmp_path.glob("runs/*"))

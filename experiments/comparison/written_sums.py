@@ -12,8 +12,9 @@ from experiments.comparison.tables import format_spread, markdown
 from experiments.training.folder import Finished
 from experiments.training.plan import Plan
 from experiments.training.pool import fit_missing
-from experiments.training.record import prepare
+from experiments.training.record import check_own, prepare
 from experiments.training.reuse import locate_runs
+from mnistsum.app.console import say
 from mnistsum.config import Config
 from mnistsum.file_io import make_folder, read_json_lines, write_whole
 from mnistsum.objective import digits_of_sum
@@ -38,6 +39,8 @@ def learn_sums(config: Config, seeds: int, runs: Path, output: Path, workers: in
     """
     set_up_compiler()
     experiment = prepare(config, command)
+    for line in check_own(config):
+        say(line)
     labels, lines = np.asarray(experiment.data.test.labels), []
     for _, run, reused in fit_missing([locate_runs(runs, experiment, range(seeds))], ONCE, workers):
         scores, seed, digits = score_sums(run, labels), run.config.seed, config.objective.digits
