@@ -22,6 +22,7 @@ PUBLISHED = {
 GROUPS = (  # file, score, config, label, color, marker, shift to the side
     ("addition_zero_output", "mean_sum_accuracy", "base", "base, output layer starts at zero", "C0", "o", -0.15),
     ("addition_zero_output", "mean_sum_accuracy", "base-classifier-vgg", "the same, network of best", "C3", "s", -0.3),
+    ("addition_zero_output", "mean_sum_accuracy", "slow_start", "network of best, slow start", "C4", "^", -0.42),
     ("addition", "sum_accuracy", "base", "base, He initialization", "C1", "x", 0.0),
     ("addition", "sum_accuracy", "mnist_net", "A-NeSI's network and training", "C2", "+", 0.15),
 )

@@ -2,9 +2,9 @@
 
     python -m experiments.addition experiments/studies/slow_start.py --digits 500 --seeds 3
 
-With equally likely digits, only the leftmost place of a sum tells anything about an image: in every other place, the
-digit of the sum is equally likely whatever the image shows. What the other places teach grows with what the network
-already tells apart, right or wrong. So the network should learn from many leftmost places before it takes large steps.
+With equally likely digits, hardly any place of a sum but the leftmost tells anything about its images. What the other
+places teach grows with what the network already tells apart, right or wrong. So the network should see many leftmost
+places before it takes large steps (experiments/results/addition_zero_output.md).
 """
 
 import dataclasses
