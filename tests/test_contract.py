@@ -166,6 +166,12 @@ def test_the_contract_catches_a_fault(check, classifier, message):
         check(replace(config, classifier="faulty"))
 
 
+@pytest.mark.slow
+def test_an_output_layer_of_zeros_hides_no_fault():
+    with added_names(CLASSIFIERS={"faulty": Forgetful}), pytest.raises(AssertionError, match="other examples"):
+        testing.check(replace(NORMED, classifier="faulty", zero_output=True))
+
+
 class Embedded(nnx.Module):
     """An adder that looks its number up, so that no derivative with respect to it is other than zero."""
 

@@ -179,17 +179,13 @@ def tiny():
         yield lambda *changes: override(smoke, ["model.widths=8", "model.hidden=16", *changes])
 
 
-@pytest.mark.slow
-def test_a_users_network_is_checked_on_whole_sums_of_written_numbers(tiny):
-    sums = ["objective.name=written_sum", "objective.digits=15", "model.adder=shift"]  # thirty images each
-    checked, unreached = check_own(tiny("model.classifier=unused", "model.zero_output=True", *sums))
-    assert checked == "smoke: checked shapes, independence, digit_ignores_number, keys, objective"
-    assert unreached == "warning: smoke: no gradient reaches classifier.unused"
+SUMS = ("objective.name=written_sum", "objective.digits=15", "model.adder=shift", "model.zero_output=True")
 
 
 @pytest.mark.slow
-def test_a_warning_names_a_parameter_that_no_gradient_reaches(tiny):
-    checked, unreached = check_own(tiny("model.classifier=unused"))
+@pytest.mark.parametrize("changes", [(), SUMS], ids=["digits", "sums of thirty images"])
+def test_a_warning_names_a_parameter_that_no_gradient_reaches(tiny, changes):
+    checked, unreached = check_own(tiny("model.classifier=unused", *changes))
     assert checked == "smoke: checked shapes, independence, digit_ignores_number, keys, objective"
     assert unreached == "warning: smoke: no gradient reaches classifier.unused"
 
