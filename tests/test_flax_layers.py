@@ -52,6 +52,25 @@ def test_the_quick_convolution_and_its_gradients_are_those_of_flax(options):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("strides", "padding"), [((1, 1), "SAME"), ((1, 3), ((2, 1), (0, 3)))])
+def test_in_bfloat16_the_quick_convolution_and_its_gradients_are_those_of_rounded_operands(strides, padding):
+    def convolution(function, maps, kernel):
+        layout = ("NHWC", "HWIO", "NHWC")
+        return function(maps, kernel, strides, padding, dimension_numbers=layout, preferred_element_type=jnp.float32)
+
+    rounded = [array.astype(jnp.bfloat16) for array in (MAPS, jax.random.normal(KEY, (3, 2, 6, 5)))]
+    found = []
+    for function, operands in (
+        (quick_convolution, rounded),
+        (lax.conv_general_dilated, [operand.astype(jnp.float32) for operand in rounded]),
+    ):
+        output, pullback = jax.vjp(jax.jit(partial(convolution, function)), *operands)
+        gradient = jnp.cos(jnp.arange(output.size)).reshape(output.shape).astype(jnp.bfloat16).astype(jnp.float32)
+        found.append((output, *pullback(gradient)))
+    for a, b, rtol in zip(*found, (1e-5, 1e-2, 1e-2), strict=True):  # gradients have the type of the operands
+        np.testing.assert_allclose(a.astype(jnp.float32), b, rtol=rtol, atol=rtol)
+
+
 POOLS = [{"strides": (2, 2)}, {"strides": (2, 1), "padding": "SAME"}, {}, {"padding": ((1, 0), (2, 1))}]
 
 

@@ -70,7 +70,12 @@ def _backward(window, dtype, channels, residuals, gradient):
     gradient = gradient.astype(dtype)
     matrix = kernel.reshape(-1, kernel.shape[-1]).astype(dtype)
     others = tuple(axis for axis in range(4) if axis != channels)
-    kernel_gradient = _product(views, gradient, others, others)
+    if channels == 3 and dtype == "bfloat16":
+        # XLA's CPU backend would transpose the views. It is quicker to stack views of transposed maps, in bfloat16.
+        views = stack_views(maps.astype(dtype).transpose(3, 1, 2, 0), window, 0)
+        kernel_gradient = _product(views, gradient.transpose(1, 2, 0, 3), (1, 2, 3), (0, 1, 2))
+    else:
+        kernel_gradient = _product(views, gradient, others, others)
     product = _product(matrix, gradient, (1,), (0,)) if channels == 0 else _product(gradient, matrix, (3,), (1,))
     before, after = gradient.shape[:channels], gradient.shape[channels + 1 :]
     views_gradient = product.reshape(*before, *window.size, -1, *after)
