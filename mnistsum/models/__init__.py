@@ -102,8 +102,8 @@ def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
         ((2, 10), (2, 19))
     """
     model = Model(config, nnx.Rngs(key))
-    speed_up(model, resolve_dtype(config).dtype)
     _check_variables(model)
+    speed_up(model, resolve_dtype(config).dtype)
     return in_evaluation(model)
 
 
