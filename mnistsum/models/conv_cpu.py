@@ -71,7 +71,7 @@ def _backward(window, dtype, channels, residuals, gradient):
     matrix = kernel.reshape(-1, kernel.shape[-1]).astype(dtype)
     others = tuple(axis for axis in range(4) if axis != channels)
     if channels == 3 and dtype == "bfloat16":
-        # XLA's CPU backend would transpose the views. It is quicker to stack views of transposed maps, in bfloat16.
+        # XLA's CPU backend would transpose the views. In bfloat16, stacking views of transposed maps is quicker.
         views = stack_views(maps.astype(dtype).transpose(3, 1, 2, 0), window, 0)
         kernel_gradient = _product(views, gradient.transpose(1, 2, 0, 3), (1, 2, 3), (0, 1, 2))
     else:
