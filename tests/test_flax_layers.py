@@ -83,6 +83,16 @@ def test_the_quick_pools_and_their_gradients_are_those_of_flax(options, quick, p
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("strides", "windows"), [((2, 2), 4), ((1, 1), 9)])
+def test_equal_maxima_share_the_gradient(strides, windows):
+    flat = jnp.ones((1, 4, 4, 1))
+    gradient = jax.jit(jax.grad(lambda maps: quick_max_pool(maps, (2, 2), strides).sum()))(flat)
+    assert (gradient > 0).all()
+    assert gradient.sum() == windows
+    if windows == 4:  # which do not overlap
+        assert (gradient == 1 / 4).all()
+
+
 class Plain(nnx.Module):
     """A network in plain Flax; its second convolution has a type of its own, its third another convolution."""
 
