@@ -3,11 +3,15 @@
 import os
 import re
 import signal
+import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from programs import TINY, bits_of_runs, finish, start, write_set
+
+from experiments.training.pool import reserved_cores
 
 pytestmark = pytest.mark.slow
 OWN = """
@@ -34,6 +38,12 @@ def children(process) -> list[int]:
     return [int(each) for each in ids if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
 
 
+def only_core(process: int) -> set[int]:
+    """Return the core to which a process is pinned, or nothing before that."""
+    cores = os.sched_getaffinity(process)
+    return cores if len(cores) == 1 else set()
+
+
 def wait_for(condition):
     end = time.monotonic() + 120
     while not (value := condition()):
@@ -51,6 +61,29 @@ def test_any_number_of_workers_gives_the_same_bits(arguments, tmp_path):
         found.append(bits_of_runs(output / "runs"))
     assert len(found[0]) == 4
     assert found[0] == found[1]
+
+
+def test_two_commands_take_different_cores(arguments, tmp_path):
+    commands = [[*arguments, "--workers", 1, "--output", output] for output in ("first", "second")]
+    processes = [start(*each, program="compare", cwd=tmp_path, TMPDIR=str(tmp_path)) for each in commands]
+    try:
+        workers = [wait_for(partial(children, process))[0] for process in processes]
+        cores = set.union(*(wait_for(partial(only_core, worker)) for worker in workers))
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert len(cores) == min(2, len(os.sched_getaffinity(0)))
+
+
+def test_more_workers_than_cores_are_spread_evenly(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    available = sorted(os.sched_getaffinity(0))
+    with reserved_cores(1) as (first,), reserved_cores(2 * len(available)) as others:
+        assert sorted(others) == sorted(2 * available)
+        assert others[-1] == first  # one that is reserved comes last
+    with reserved_cores(1) as again:
+        assert again == [first]
 
 
 def test_a_killed_worker_is_named_with_its_run_and_the_same_command_trains_it(arguments, tmp_path):

@@ -1,4 +1,4 @@
-"""Networks in plain Flax, and the first of them in this project's layers; `experiments.benchmark` times their training.
+"""Networks in plain Flax, and one of them in this project's layers; `experiments.benchmark` times most of them.
 
 In plain Flax, only the pool is this project's (`quick_max_pool`).
 """
@@ -56,6 +56,22 @@ def two_convolutions(is_ours: bool, config: ModelConfig, rngs: nnx.Rngs) -> Netw
     return Network(7 * 7 * 64, output, *layers, flatten if is_ours else join, nnx.Dropout(0.25, rngs=rngs))
 
 
+def compact(config: ModelConfig, rngs: nnx.Rngs) -> Network:
+    """Return the classifier of `base` in plain Flax."""
+    layers: list[Any] = []
+    for inputs, outputs, size, stride, padding in (
+        (1, 24, 5, 2, "VALID"),
+        (24, 48, 3, 1, "VALID"),
+        (48, 64, 3, 1, "SAME"),
+        (64, 96, 3, 1, "VALID"),
+    ):
+        layers.append(nnx.Conv(inputs, outputs, (size, size), stride, padding=padding, rngs=rngs))
+        layers += [nnx.RMSNorm(outputs, reduction_axes=(1, 2, 3), feature_axes=3, rngs=rngs), nnx.relu]
+        if outputs == 48:
+            layers.append(pool)
+    return Network(9 * 96, nnx.Linear(9 * 96, 10, rngs=rngs), *layers, join)
+
+
 def resnet(config: ModelConfig, rngs: nnx.Rngs) -> Network:
     """Return three residual blocks of 16, 32 and 64 channels (He et al. 2015, arXiv:1512.03385)."""
 
@@ -90,6 +106,7 @@ def convnext(config: ModelConfig, rngs: nnx.Rngs) -> Network:
 CLASSIFIERS = {
     "plain_two_convolutions": partial(two_convolutions, False),
     "two_convolutions": partial(two_convolutions, True),
+    "plain_compact": compact,
     "plain_resnet": resnet,
     "plain_convnext": convnext,
 }

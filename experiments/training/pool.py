@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import tempfile
 import threading
 import time
 import warnings
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from ctypes import c_double
+from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,33 +126,59 @@ def _fit_in_workers(
     """Train runs in workers, which get them one by one; yield each, and whether another process trained it."""
     died = []
     mode = f"{workers} run{'s' * (workers > 1)} at a time, each on one core"
-    idle = [Worker(core) for core in range(workers)]
     running: dict[Future, tuple[Worker, tuple[int, int]]] = {}
-    try:
-        while waiting or running:
-            while waiting and idle:
-                i, seed = waiting.pop(0)
-                experiment, folder, worker = run_sets[i].experiment, run_sets[i].folders[seed], idle.pop()
-                task = Task(experiment.config, experiment.record, experiment.command, mode, seed, folder, plan)
-                running[worker.submit(task)] = worker, (i, seed)
-            for future in wait(running, POLL, FIRST_COMPLETED).done:
-                worker, run = running.pop(future)
-                try:
-                    existed = future.result()
-                except BrokenProcessPool:
-                    died.append(f"{run_sets[run[0]].experiment.config.name}, seed {run[1]}")
-                    say(f"{died[-1]}: its process died; it may have been killed, or have run out of memory")
-                    progress.drop(run)
-                    worker = Worker(worker.core)
-                else:
-                    yield *run, existed
-                idle.append(worker)
-            progress.show({run: worker.share.value for worker, run in running.values()})
-    finally:
-        for child in multiprocessing.active_children():
-            child.kill()
+    with reserved_cores(workers) as cores:
+        idle = [Worker(core) for core in cores]
+        try:
+            while waiting or running:
+                while waiting and idle:
+                    i, seed = waiting.pop(0)
+                    experiment, folder, worker = run_sets[i].experiment, run_sets[i].folders[seed], idle.pop()
+                    task = Task(experiment.config, experiment.record, experiment.command, mode, seed, folder, plan)
+                    running[worker.submit(task)] = worker, (i, seed)
+                for future in wait(running, POLL, FIRST_COMPLETED).done:
+                    worker, run = running.pop(future)
+                    try:
+                        existed = future.result()
+                    except BrokenProcessPool:
+                        died.append(f"{run_sets[run[0]].experiment.config.name}, seed {run[1]}")
+                        say(f"{died[-1]}: its process died; it may have been killed, or have run out of memory")
+                        progress.drop(run)
+                        worker = Worker(worker.core)
+                    else:
+                        yield *run, existed
+                    idle.append(worker)
+                progress.show({run: worker.share.value for worker, run in running.values()})
+        finally:
+            for child in multiprocessing.active_children():
+                child.kill()
     if died:
         raise OSError(f"not trained, as a process died: {'; '.join(died)}; the same command trains what is missing")
+
+
+@contextlib.contextmanager
+def reserved_cores(workers: int) -> Iterator[list[int]]:
+    """Reserve a core for each worker, so that another command of this user leaves it alone as long as others are free.
+
+    Yields:
+        The cores' numbers: free ones first, then those that other commands have reserved, and again from the start if
+        there are more workers than cores.
+    """
+    if not hasattr(os, "sched_getaffinity"):  # only Linux pins processes
+        yield list(range(workers))
+        return
+    free, reserved = [], []
+    with contextlib.ExitStack() as locks:
+        for core in sorted(os.sched_getaffinity(0)):
+            if len(free) == workers:
+                break
+            lock = filelock.FileLock(Path(tempfile.gettempdir(), f"mnistsum-{os.getuid()}-core-{core}.lock"))
+            try:
+                locks.enter_context(lock.acquire(timeout=0))
+                free.append(core)
+            except filelock.Timeout:
+                reserved.append(core)
+        yield list(islice(cycle(free + reserved), workers))
 
 
 def _work(experiment: Experiment) -> float:
@@ -172,7 +200,7 @@ def _begin_worker(core: int, files: Sequence[Path], share: c_double) -> None:
     """Prepare a new worker, before JAX looks at the processor.
 
     Args:
-        core: index of the core among those that the program may use.
+        core: number of the core.
         files: the users' files that the program has loaded.
         share: memory in which the worker reports.
     """
@@ -182,8 +210,7 @@ def _begin_worker(core: int, files: Sequence[Path], share: c_double) -> None:
     assert parent is not None
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # no orphan goes on
     if hasattr(os, "sched_setaffinity"):
-        available = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {available[core % len(available)]})
+        os.sched_setaffinity(0, {core})
     set_up_compiler()
     for file in files:
         load_file(file)
