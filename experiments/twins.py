@@ -86,6 +86,7 @@ CLASSIFIERS = {
     "reference": reference,
     "compact": compact,
     "two_convolutions": two_convolutions,
+    "plain_compact": compact,
     "plain_two_convolutions": two_convolutions,
     "plain_resnet": resnet,
     "plain_convnext": convnext,
