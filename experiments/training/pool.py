@@ -127,33 +127,39 @@ def _fit_in_workers(
     died = []
     mode = f"{workers} run{'s' * (workers > 1)} at a time, each on one core"
     running: dict[Future, tuple[Worker, tuple[int, int]]] = {}
-    with reserved_cores(workers) as cores:
+    with reserved_cores(workers) as cores, _ended_children():
         idle = [Worker(core) for core in cores]
-        try:
-            while waiting or running:
-                while waiting and idle:
-                    i, seed = waiting.pop(0)
-                    experiment, folder, worker = run_sets[i].experiment, run_sets[i].folders[seed], idle.pop()
-                    task = Task(experiment.config, experiment.record, experiment.command, mode, seed, folder, plan)
-                    running[worker.submit(task)] = worker, (i, seed)
-                for future in wait(running, POLL, FIRST_COMPLETED).done:
-                    worker, run = running.pop(future)
-                    try:
-                        existed = future.result()
-                    except BrokenProcessPool:
-                        died.append(f"{run_sets[run[0]].experiment.config.name}, seed {run[1]}")
-                        say(f"{died[-1]}: its process died; it may have been killed, or have run out of memory")
-                        progress.drop(run)
-                        worker = Worker(worker.core)
-                    else:
-                        yield *run, existed
-                    idle.append(worker)
-                progress.show({run: worker.share.value for worker, run in running.values()})
-        finally:
-            for child in multiprocessing.active_children():
-                child.kill()
+        while waiting or running:
+            while waiting and idle:
+                i, seed = waiting.pop(0)
+                experiment, folder, worker = run_sets[i].experiment, run_sets[i].folders[seed], idle.pop()
+                task = Task(experiment.config, experiment.record, experiment.command, mode, seed, folder, plan)
+                running[worker.submit(task)] = worker, (i, seed)
+            for future in wait(running, POLL, FIRST_COMPLETED).done:
+                worker, run = running.pop(future)
+                try:
+                    existed = future.result()
+                except BrokenProcessPool:
+                    died.append(f"{run_sets[run[0]].experiment.config.name}, seed {run[1]}")
+                    say(f"{died[-1]}: its process died; it may have been killed, or have run out of memory")
+                    progress.drop(run)
+                    worker = Worker(worker.core)
+                else:
+                    yield *run, existed
+                idle.append(worker)
+            progress.show({run: worker.share.value for worker, run in running.values()})
     if died:
         raise OSError(f"not trained, as a process died: {'; '.join(died)}; the same command trains what is missing")
+
+
+@contextlib.contextmanager
+def _ended_children() -> Iterator[None]:
+    """Kill the processes that this one has started, when the block ends."""
+    try:
+        yield
+    finally:
+        for child in multiprocessing.active_children():
+            child.kill()
 
 
 @contextlib.contextmanager
