@@ -120,9 +120,13 @@ def test_a_users_error_in_a_worker_is_shown_once_and_named_with_its_run(argument
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_their_program(arguments, tmp_path, number):
+    arguments[arguments.index("training.epochs=2")] = "training.epochs=100000"  # so that no worker ends by itself
     process = start(*arguments, "--workers", 2, "--output", "out", program="compare", cwd=tmp_path)
     workers = wait_for(lambda: children(process))
     process.send_signal(number)
-    process.communicate(timeout=20)
+    try:
+        process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert process.returncode == (130 if number == signal.SIGINT else -number)
     wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
