@@ -4,6 +4,7 @@ from pathlib import Path
 
 from experiments import cli
 from mnistsum.app.program import Parser
+from mnistsum.config import split_overrides
 from mnistsum.errors import InputError
 
 DESCRIPTION = """\
@@ -34,7 +35,7 @@ def parser() -> Parser:
 
 def command(arguments: list[str]) -> int:
     """Run the program and return its exit status."""
-    overrides, words = cli.split_overrides(arguments)
+    overrides, words = split_overrides(arguments)
     options = parser().parse_args(words)
     if options.digits < 1 or options.seeds < 1:
         raise InputError("--digits and --seeds: expected 1 or more")

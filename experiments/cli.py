@@ -25,7 +25,6 @@ DICTS = {  # where the library defines the names that a field may have
     "optimizer.name": ("OPTIMIZERS", "optimizer.py"),
     "optimizer.schedule": ("SCHEDULES", "optimizer.py"),
 }
-ASSIGNMENT = re.compile(r"[a-z][a-z_.]*=.*", re.DOTALL)
 VARIANT = re.compile(r"\+(?=[a-z][a-z_.]*=)")
 
 
@@ -97,12 +96,6 @@ def add_workers(parser: Parser) -> None:
 def cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the arguments of the form `field=value`, and the others."""
-    overrides = [argument for argument in arguments if ASSIGNMENT.fullmatch(argument)]
-    return overrides, [argument for argument in arguments if argument not in overrides]
 
 
 def own_file(name: str) -> Path | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from experiments import cli
 from mnistsum.app.program import Parser
-from mnistsum.config import CONFIG
+from mnistsum.config import CONFIG, split_overrides
 from mnistsum.errors import InputError
 
 DESCRIPTION = """\
@@ -32,7 +32,7 @@ def parser() -> Parser:
 
 def command(arguments: list[str]) -> int:
     """Run the program and return its exit status."""
-    overrides, words = cli.split_overrides(arguments)
+    overrides, words = split_overrides(arguments)
     options = parser().parse_args(words)
     command_line = cli.format_command("compare", arguments)
     folders = [Path(name) for name in options.configs if _is_folder(name)]

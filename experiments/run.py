@@ -5,7 +5,7 @@ from pathlib import Path
 
 from experiments import cli
 from mnistsum.app.program import Parser
-from mnistsum.config import CONFIG, override, read_config
+from mnistsum.config import CONFIG, override, read_config, split_overrides
 from mnistsum.errors import InputError
 
 
@@ -23,7 +23,7 @@ def parser() -> Parser:
 
 def command(arguments: list[str]) -> int:
     """Run the program and return its exit status."""
-    overrides, words = cli.split_overrides(arguments)
+    overrides, words = split_overrides(arguments)
     options = parser().parse_args(words)
     name = cli.named_config(options)
     own = cli.own_file(name or cli.DEFAULT)

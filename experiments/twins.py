@@ -23,7 +23,7 @@ from torchvision.models.resnet import BasicBlock
 
 from experiments import cli
 from mnistsum.config import AugmentConfig, Config, ModelConfig, OptimizerConfig
-from mnistsum.idx import read_idx
+from mnistsum.datasets import read_arrays
 
 dynamo.recompile_limit = 64  # all networks share the functions that are compiled
 dynamo.fail_on_recompile_limit_hit = True
@@ -227,7 +227,8 @@ def main() -> None:
     """Train and test `base`."""
     how, *overrides = sys.argv[1:]
     config = cli.load_config("base", overrides)
-    images, labels, test_images, test_labels = read_idx("mnist", None)
+    images, labels, test_images, test_labels = read_arrays(config.data)
+    images, test_images = images[..., None], test_images[..., None]
     first = config.data.validation
     twin = Twin(config.model)
     average = AveragedModel(twin, multi_avg_fn=get_ema_multi_avg_fn(config.optimizer.average))

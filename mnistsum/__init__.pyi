@@ -6,6 +6,7 @@ from .config import ObjectiveConfig as ObjectiveConfig
 from .config import OptimizerConfig as OptimizerConfig
 from .config import TrainingConfig as TrainingConfig
 from .data import load as load
+from .data import make_data as make_data
 from .errors import InputError as InputError
 from .evaluation import evaluate as evaluate
 from .evaluation import score as score

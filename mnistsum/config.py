@@ -6,19 +6,22 @@ This module does not import JAX, so programs can parse a command line before JAX
 import dataclasses
 import enum
 import inspect
+import json
 import re
 from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 from mnistsum.errors import InputError, did_you_mean
 from mnistsum.file_io import read_text
 
 CONFIG = "config.json"  # the name of a config's file in its run's folder
+ASSIGNMENT = re.compile(r"[a-z][a-z_.]*=.*", re.DOTALL)
 CHECKED = ConfigDict(extra="forbid")
 
 
@@ -38,6 +41,16 @@ def _parts(value: Any) -> Any:
     return [] if value in ("", "none") else value.split(",")
 
 
+def _check_data_name(value: str) -> str:
+    if value not in ("mnist", "fashion_mnist", "kmnist") and not value.startswith("tfds:"):
+        raise PydanticCustomError(
+            "data_name",
+            "expected mnist, fashion_mnist, kmnist or tfds:NAME (your own data needs only data.dir)",
+        )
+    return value
+
+
+DataName = Annotated[str, AfterValidator(_check_data_name)]
 Pixels = Annotated[int, Field(ge=0, le=14)]
 Count = Annotated[int, Field(ge=0)]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -54,7 +67,7 @@ DType = Literal["auto", "float32", "bfloat16"]  # auto: the faster one on the de
 
 @dataclass(frozen=True, config=CHECKED)
 class DataConfig:
-    """The data set, its splits, and how pixels are prepared for the model.
+    """The data set and its splits.
 
     Examples:
         >>> from mnistsum import DataConfig
@@ -62,12 +75,16 @@ class DataConfig:
         5000
     """
 
-    name: Literal["mnist", "fashion_mnist", "kmnist", "custom"] = "mnist"  # custom: any ten-class IDX data set in dir
-    dir: str | None = None  # folder of the four IDX files, gzipped or not; None: packaged MNIST, others downloaded
+    name: DataName = "mnist"  # mnist, fashion_mnist, kmnist, or tfds:NAME for one of TensorFlow Datasets
+    dir: str | None = None  # your .npz file or folder; with a name other than mnist, TensorFlow Datasets' data_dir
     validation: Count = 5000  # validation images, the same for each seed; 0: epochs are scored on test images
     train_images: Count = 0  # training images, drawn by the seed from those not used for validation; 0: all of them
-    scaling: Annotated[Scaling, Role.INPUT] = "standard"  # unit: x / 255; standard: then (x - mean) / std of MNIST
     test_shift: Pixels = 0  # test-time augmentation: average over shifts of up to this many pixels
+
+    @property
+    def source(self) -> str:
+        """What tables call the data set: the place of your own data, or a name."""
+        return self.dir if self.dir and self.name == "mnist" else self.name
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -106,6 +123,7 @@ class ModelConfig:
     initialization: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults; he: variance 2 / fan-in, biases 0
     zero_output: bool = False  # whether the classifier's output layer starts at zero, so that all digits are equal
     dtype: DType = "float32"  # of the operands of convolutions and dense layers
+    scaling: Annotated[Scaling, Role.INPUT] = "standard"  # unit: x / 255; standard: then (x - mean) / std of MNIST
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -203,6 +221,12 @@ FIELDS = {
 }
 
 
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the arguments of the form `field=value`, and the others."""
+    overrides = [argument for argument in arguments if ASSIGNMENT.fullmatch(argument)]
+    return overrides, [argument for argument in arguments if argument not in overrides]
+
+
 def to_json(config: Config) -> str:
     """Return the config as indented JSON; `from_json` restores an equal config."""
     return _JSON.dump_json(config, indent=2).decode() + "\n"
@@ -220,9 +244,20 @@ def from_json(text: str, source: str) -> Config:
         True
     """
     try:
-        return _JSON.validate_json(text)
+        return _JSON.validate_python(_current(json.loads(text)))
     except ValidationError as error:
         raise InputError(f"{source}: {explain(error)}") from None
+    except ValueError as error:
+        raise InputError(f"{source}: not JSON: {error}") from None
+
+
+def _current(values: Any) -> Any:
+    """Move fields to where they are now, in the config of an older run."""
+    match values:
+        case {"data": {"scaling": scaling} as data, "model": dict() as model}:
+            del data["scaling"]
+            model["scaling"] = scaling
+    return values
 
 
 def read_config(folder: Path) -> Config:

@@ -1,6 +1,7 @@
 """The task's examples. Images are read once. Pure functions of random keys order, pair and distort them."""
 
 import hashlib
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,20 +12,21 @@ from jax import lax
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from mnistsum import idx
-from mnistsum.config import AugmentConfig, DataConfig
+from mnistsum.config import AugmentConfig, DataConfig, ModelConfig
+from mnistsum.datasets import Arrays, read_arrays
 from mnistsum.errors import InputError
 from mnistsum.types import Batch, Data, Epoch, Split
 
 NO_EPOCH = 2**32 - 1  # folded into the order key to draw a subset of the images: no epoch reaches it
+DIM = 128  # a data set whose largest pixel is below this was not stored as 0-255
+LIGHT = 20  # how much lighter than the mean pixel the border of dark strokes on light is
 MEAN, DEVIATION = 0.1307, 0.3081  # of the pixels / 255 of MNIST's 60,000 training images
 
 
 def load(config: DataConfig) -> Data:
-    """Return the verified data set as NumPy arrays.
+    """Return a data set as NumPy arrays.
 
-    The validation images are the same for every seed. They are drawn at random because MNIST's training file alternates
-    between easier and harder writers, so every second or twelfth image would not be representative.
+    A warning says if its pixels cannot be right, or if test images are also trained on.
 
     Raises:
         InputError: if a file is unusable; the message names it.
@@ -37,17 +39,135 @@ def load(config: DataConfig) -> Data:
         >>> data.test.images.dtype, data.test.labels[:5].tolist()
         (dtype('uint8'), [7, 2, 1, 0, 4])
     """
-    images, labels, test_images, test_labels = idx.read_idx(config.name, config.dir)
-    n = len(images)
-    if config.validation >= n:
-        raise InputError(f"data.validation: expected fewer than the {n} training images, found {config.validation}")
-    # RandomState's stream is frozen by NumPy's policy, unlike default_rng's: the split never changes.
-    is_validation = np.isin(np.arange(n), np.random.RandomState(0).permutation(n)[: config.validation])
+    arrays = read_arrays(config)
+    try:
+        data = _divide(arrays, config.validation)
+    except InputError as error:
+        raise InputError(f"{config.source}: {error}") from None
+    if config.source != "mnist":  # packaged MNIST is right
+        _warn_of(data)
+    return data
+
+
+def make_data(
+    x_train: np.ndarray,
+    y_train: np.ndarray,
+    x_test: np.ndarray,
+    y_test: np.ndarray,
+    validation: int = 5000,
+) -> Data:
+    """Return the data set of these arrays, after checking them.
+
+    The validation images are the same for every seed. They are drawn at random because
+    MNIST's training file alternates between easier and harder writers, so every second
+    or twelfth image would not be representative.
+
+    Args:
+        x_train: training images, uint8 [n, 28, 28] or [n, 28, 28, 1], 0-255, with light
+            strokes on a dark background.
+        y_train: their labels, whole numbers 0-9, [n].
+        x_test: test images.
+        y_test: their labels.
+        validation: how many of the training images are validation images.
+
+    Raises:
+        InputError: if an array is of another type or shape; the message names it.
+
+    Examples:
+        >>> import numpy as np
+        >>> import mnistsum
+        >>> images = np.random.default_rng(0).integers(0, 256, (700, 28, 28), np.uint8)
+        >>> labels = np.arange(700) % 10
+        >>> parts = images[:600], labels[:600], images[600:], labels[600:]
+        >>> data = mnistsum.make_data(*parts, validation=100)
+        >>> [split.images.shape for split in data]
+        [(500, 28, 28, 1), (100, 28, 28, 1), (100, 28, 28, 1)]
+    """
+    data = _divide(Arrays(x_train, y_train, x_test, y_test), validation)
+    _warn_of(data)
+    return data
+
+
+def _divide(arrays: Arrays, validation: int) -> Data:
+    """Check arrays, and draw the validation images from the training images."""
+    train = _make_split(arrays.x_train, arrays.y_train, "train")
+    test = _make_split(arrays.x_test, arrays.y_test, "test")
+    n = len(train.labels)
+    if not 0 <= validation < n:
+        raise InputError(f"data.validation: expected fewer than the {n} training images, found {validation}")
+    # RandomState's stream is frozen by NumPy's policy, so the split never changes.
+    drawn = np.random.RandomState(0).permutation(n)[:validation]
+    is_validation = np.isin(np.arange(n), drawn)
     return Data(
-        train=Split(images[~is_validation], labels[~is_validation]),
-        validation=Split(images[is_validation], labels[is_validation]),
-        test=Split(test_images, test_labels),
+        train=Split(train.images[~is_validation], train.labels[~is_validation]),
+        validation=Split(train.images[is_validation], train.labels[is_validation]),
+        test=test,
     )
+
+
+def _make_split(images: np.ndarray, labels: np.ndarray, name: str) -> Split:
+    images = np.asarray(images)
+    if images.ndim == 3:
+        images = images[..., None]
+    check_images(images, f"x_{name}")
+    if not len(images):
+        raise InputError(f"x_{name}: expected images, found none")
+    check_labels(labels, len(images), f"y_{name}")
+    return Split(images, np.asarray(labels, np.int32))
+
+
+def check_images(images: Any, name: str = "images") -> None:
+    """Raise InputError if images are not as MNIST stores them."""
+    kind, shape = np.asarray(images).dtype, np.shape(images)
+    if kind != np.uint8 or len(shape) != 4 or shape[1:] != (28, 28, 1):
+        raise InputError(f"{name}: expected uint8 [n, 28, 28, 1], 0-255, found {kind} {list(shape)}")
+
+
+def check_labels(labels: Any, n: int, name: str = "labels") -> None:
+    """Raise InputError if labels are not a whole number 0-9 for each of n images."""
+    labels = np.asarray(labels)
+    if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(
+            f"{name}: expected whole numbers 0-9 [{n}], one for each image, found {labels.dtype} {list(labels.shape)}"
+        )
+    wrong = np.flatnonzero((labels < 0) | (labels > 9))
+    if len(wrong):
+        found, at = labels[wrong[0]], wrong[0]
+        raise InputError(f"{name}: expected 0-9, found {found} at position {at}")
+
+
+def warn_of_pixels(images: UInt8[Array | np.ndarray, "n 28 28 1"]) -> None:
+    """Warn if pixels do not reach from 0 to 255, or if the background is light."""
+    largest = images.max(initial=0)
+    if 0 < largest < DIM:
+        warnings.warn(
+            f"images: expected pixels from 0 to 255, found at most {largest}; multiply them by {255 // largest}",
+            stacklevel=2,
+        )
+    edges = (images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1])
+    border = np.mean([edge.mean() for edge in edges]) if len(images) else 0
+    if border > images.mean() + LIGHT:
+        warnings.warn(
+            "images: expected light strokes on a dark background, found a light border "
+            f"(mean {border:.0f} of 255); invert them (255 - images)",
+            stacklevel=2,
+        )
+
+
+def _warn_of(data: Data) -> None:
+    """Warn of pixels that cannot be right, and of test images that are trained on."""
+    known = set()
+    for split in (data.train, data.validation):
+        warn_of_pixels(split.images)
+        known.update(image.tobytes() for image in split.images)
+    warn_of_pixels(data.test.images)
+    copies = sum(image.tobytes() in known for image in data.test.images)
+    if copies:
+        warnings.warn(
+            f"{copies:,} of {len(data.test.images):,} test images are also in the "
+            "training file, so test accuracy is too high",
+            stacklevel=2,
+        )
 
 
 def digest(arrays: Iterable[Any]) -> str:
@@ -185,16 +305,16 @@ class Pairs:
 
     Examples:
         >>> import jax.numpy as jnp
-        >>> from mnistsum.config import DataConfig
+        >>> from mnistsum.config import DataConfig, ModelConfig
         >>> from mnistsum.data import Pairs, load
         >>> test = load(DataConfig()).test
-        >>> pairs = Pairs(DataConfig(), test, jnp.full(len(test.labels), 5))
+        >>> pairs = Pairs(ModelConfig(), test, jnp.full(len(test.labels), 5))
         >>> image, label, number, total = pairs[0]
         >>> len(pairs), image.shape, int(label), int(number.argmax()), int(total)
         (10000, (28, 28, 1), 7, 5, 12)
     """
 
-    def __init__(self, config: DataConfig, split: Split, numbers: Int[Array, " n"]):
+    def __init__(self, config: ModelConfig, split: Split, numbers: Int[Array, " n"]):
         self.config, self.split, self.numbers = config, split, numbers
 
     def __len__(self) -> int:

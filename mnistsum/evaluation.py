@@ -10,9 +10,8 @@ from jax import lax
 from jaxtyping import Array, Int, UInt8
 
 from mnistsum.config import DataConfig
-from mnistsum.data import abstract_split, scale
+from mnistsum.data import abstract_split, check_images, check_labels, scale, warn_of_pixels
 from mnistsum.devices import abstract_arrays
-from mnistsum.errors import InputError
 from mnistsum.models import Model, rebuilt
 from mnistsum.models.adders import ADDS_UP
 from mnistsum.objective import negative_log_likelihood
@@ -30,7 +29,7 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
     No image is dropped. One compiled program, a loop over batches, serves every split.
 
     Args:
-        config: the `data` part of the run's config; only scaling and test-time shifts are read.
+        config: the `data` part of the run's config; only `test_shift` is read.
         model: in evaluation mode, as `build`, `load_run` and `trained_model` give it.
         split: raw images, uint8 0-255, and their labels.
         batch_size: images at a time; it affects answers only by rounding.
@@ -47,9 +46,9 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
         >>> evaluation.digit.shape, evaluation.sum.shape
         ((50,), (50, 10))
     """
-    check_raw(split.images)
-    if len(split.images) != len(split.labels):
-        raise InputError(f"split: expected a label for each of {len(split.images)} images, found {len(split.labels)}")
+    check_images(split.images)
+    check_labels(split.labels, len(split.images))
+    warn_of_pixels(split.images)
     return in_chunks(
         lambda *chunk: _evaluate_chunk(shaping(config), model, Split(*chunk), batch_size), split, BATCHES * batch_size
     )
@@ -68,16 +67,6 @@ def in_chunks(function: Callable[..., Answers], arrays: Sequence[Any], size: int
     return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *chunks)
 
 
-def check_raw(images: Any) -> None:
-    """Check that images are as MNIST stores them.
-
-    Raises:
-        InputError: if they are not.
-    """
-    if images.dtype != np.uint8 or images.shape[1:] != (28, 28, 1):
-        raise InputError(f"images: expected uint8 [n, 28, 28, 1], found {images.dtype} {list(images.shape)}")
-
-
 def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"]) -> tuple[Features, DigitLogits]:
     """Return a trained model's features and digit logits for raw images, 0-255.
 
@@ -87,11 +76,11 @@ def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28
     """
     images, side = jnp.asarray(images), 2 * config.test_shift + 1
     if side == 1:
-        return rebuilt(model).classify(scale(config.scaling, images))
+        return rebuilt(model).classify(scale(model.scaling, images))
     edge = (config.test_shift, config.test_shift)
     padded = jnp.pad(images, ((0, 0), edge, edge, (0, 0)))
     shifted = jnp.stack([padded[:, y : y + 28, x : x + 28] for y in range(side) for x in range(side)])
-    answers = rebuilt(model).classify(scale(config.scaling, shifted.reshape(-1, 28, 28, 1)))
+    answers = rebuilt(model).classify(scale(model.scaling, shifted.reshape(-1, 28, 28, 1)))
     features, digit = (answer.reshape(side * side, -1, answer.shape[-1]).mean(0) for answer in answers)
     return features, digit
 
@@ -126,7 +115,7 @@ def evaluate_chunk(config: DataConfig, model: Model, chunk: Split, batch_size: i
 
 def shaping(config: DataConfig) -> DataConfig:
     """Return only the fields that shape the program, so that all data sets share it."""
-    return DataConfig(scaling=config.scaling, test_shift=config.test_shift)
+    return DataConfig(test_shift=config.test_shift)
 
 
 _evaluate_chunk = jax.jit(evaluate_chunk, static_argnums=(0, 3))

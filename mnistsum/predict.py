@@ -11,8 +11,9 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from mnistsum.calibration import Temperatures
 from mnistsum.config import DataConfig
+from mnistsum.data import check_images, warn_of_pixels
 from mnistsum.errors import InputError
-from mnistsum.evaluation import check_raw, classify, in_chunks, shaping
+from mnistsum.evaluation import classify, in_chunks, shaping
 from mnistsum.models import Model, rebuilt
 from mnistsum.storage import Weights, load_run, locate
 
@@ -53,7 +54,8 @@ class Predictor(Weights):
             images: one or more.
             numbers: 0-9, one for each image or one for all.
         """
-        check_raw(images)
+        check_images(images)
+        warn_of_pixels(images)
         n = len(images)
         numbers = np.full(n, numbers) if np.ndim(numbers) == 0 else np.asarray(numbers)
         if numbers.shape != (n,) or not np.isin(numbers, range(10)).all():

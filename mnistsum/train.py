@@ -25,7 +25,6 @@ from mnistsum.types import Batch, Epoch, Keys, Metrics, Split, TrainState
 class Spec:
     """What shapes the program of a config: jit's static argument, equal for every seed, name and path."""
 
-    scaling: str  # of pixels: `DataConfig.scaling`
     augment: AugmentConfig
     model: ModelConfig
     objective: ObjectiveConfig
@@ -64,7 +63,6 @@ def make_spec(config: Config, n: int, devices: int | None = None) -> Spec:
     if size > images:
         raise InputError(f"training.batch_size: expected at most the {images} training images, found {size}")
     return Spec(
-        scaling=config.data.scaling,
         augment=config.augment,
         model=config.model,
         objective=config.objective,
@@ -144,7 +142,7 @@ def draw_batch(spec: Spec, keys: Keys, step: Int[Array, ""] | int, data: Split, 
     first = step % spec.steps_per_epoch * spec.batch_size
     chosen = shard_batch(spec.devices, lax.dynamic_slice(epoch.order, (first,), (spec.batch_size,)))
     pixels = augment(spec.augment, jax.random.fold_in(keys.augment, step), images[chosen])
-    return pair(scale(spec.scaling, pixels), labels[chosen], epoch.numbers[chosen])
+    return pair(scale(spec.model.scaling, pixels), labels[chosen], epoch.numbers[chosen])
 
 
 def train_step(spec: Spec, key: Key[Array, ""], state: TrainState, batch: Batch) -> TrainState:

@@ -16,7 +16,7 @@ from mnistsum.file_io import read_json, read_json_lines
 from mnistsum.storage import restore
 
 ROOT = Path(__file__).parent.parent
-TINY = ("data.name=custom", "data.dir=images", "data.validation=64")  # overrides for the data of `write_set`
+TINY = ("data.dir=images", "data.validation=64")  # overrides for the data of `write_set`
 
 
 def start(*arguments, program="run", cwd=ROOT, **environment) -> subprocess.Popen:

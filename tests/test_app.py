@@ -91,7 +91,7 @@ def test_a_mistake_is_answered_in_one_line_with_status_2(run_program, tmp_path, 
 def test_evaluate_says_what_scores_say_and_warns_if_the_data_or_the_code_has_changed(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     network = load_pretrained("base")
-    config = DataConfig(name="custom", dir=str(write_set(tmp_path, 64, 30)), validation=20)
+    config = DataConfig(dir=str(write_set(tmp_path, 64, 30)), validation=20)
     data = load(config)
     digests = {name: digest(split) for name, split in data._asdict().items()}
     network = network._replace(config=dataclasses.replace(network.config, data=config), data=digests)
@@ -107,7 +107,7 @@ def test_evaluate_says_what_scores_say_and_warns_if_the_data_or_the_code_has_cha
         command(["evaluate", ".", "--split", "validation"])
     labels = tmp_path / "t10k-labels-idx1-ubyte"
     labels.write_bytes(labels.read_bytes()[:8] + bytes([3]) * 30)
-    with pytest.warns(UserWarning, match=r"^the test images have changed since weights.safetensors was trained$"):
+    with pytest.warns(UserWarning, match=r"^the test images are not those that weights.safetensors recorded$"):
         command(["evaluate", "weights.safetensors"])
     assert "30 images, ten numbers each" in capsys.readouterr().out
 

@@ -98,7 +98,7 @@ def test_importing_the_library_and_making_a_config_does_not_import_jax():
 def test_fields_are_found_by_their_roles():
     assert fields_with(Role.REPETITION) == ("seed", "devices")
     structure = ("model.classifier", "model.adder", "model.adder_input")
-    assert fields_with(Role.INPUT, Role.STRUCTURE) == ("data.scaling", *structure)
+    assert fields_with(Role.INPUT, Role.STRUCTURE) == (*structure, "model.scaling")
     assert fields_with(Role.STRUCTURE, Role.SIZE) == (*structure[:1], "model.widths", *structure[1:], "model.hidden")
 
 

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from mnistsum import testing
-from mnistsum.config import Config, DataConfig, ModelConfig, ObjectiveConfig
+from mnistsum.config import Config, ModelConfig, ObjectiveConfig
 from mnistsum.data import scale
 from mnistsum.errors import InputError
 from mnistsum.models import abstract_model, build
@@ -70,7 +70,7 @@ def test_a_classifier_has_its_logits(mnist, name):
     """Nothing else would notice a ReLU left out."""
     config = ModelConfig(classifier=name, widths=EXPECTED[name].widths)
     model = jax.jit(build, static_argnums=0)(config, jax.random.key(3))
-    images = scale(DataConfig().scaling, jnp.asarray(mnist.test.images[:2]))
+    images = scale(ModelConfig().scaling, jnp.asarray(mnist.test.images[:2]))
     _, digit = jax.jit(lambda model, images: model.classify(images))(model, images)
     np.testing.assert_allclose(digit[0, :4], EXPECTED[name].logits, atol=2e-3)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import chisquare
 
-from mnistsum.config import AugmentConfig, DataConfig
+from mnistsum.config import AugmentConfig, ModelConfig
 from mnistsum.data import Pairs, augment, digest, draw_epoch, pair, scale
 
 KEYS = jax.random.split(jax.random.key(7), 3)
@@ -44,7 +44,7 @@ def test_the_splits_are_those_of_all_published_runs(mnist):
 
 
 def test_pairs_equal_pair(train):
-    config, numbers = DataConfig(), draw_epoch(*KEYS[:2], 0, 256).numbers
+    config, numbers = ModelConfig(), draw_epoch(*KEYS[:2], 0, 256).numbers
     pairs = Pairs(config, train, numbers)
     batch = pair(scale(config.scaling, train.images), train.labels, numbers)
     assert len(pairs) == 256

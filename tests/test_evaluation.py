@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnistsum.config import DataConfig
+from mnistsum.config import DataConfig, ModelConfig
 from mnistsum.data import scale
 from mnistsum.evaluation import best_permutation, evaluate, score
 from mnistsum.models import build
@@ -21,13 +21,14 @@ def model(config):
     return jax.jit(build, static_argnums=0)(replace(config.model, adder="direct"), jax.random.key(1))
 
 
+@pytest.mark.filterwarnings("ignore:.*light border")
 @pytest.mark.parametrize(("shift", "batch_size"), [(0, 8), (0, 64), (2, 8)])
 def test_every_image_meets_every_number_and_its_answer_is_the_mean_over_shifts(model, train, shift, batch_size):
     images, labels = 255 - np.asarray(train.images[:20]), train.labels[:20]  # inverted: their borders are not black
     moved = np.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
     classify, add = jax.jit(type(model).classify), jax.jit(type(model).add)
     parts = [
-        classify(model, scale(DataConfig().scaling, jnp.asarray(moved[:, y : y + 28, x : x + 28])))
+        classify(model, scale(ModelConfig().scaling, jnp.asarray(moved[:, y : y + 28, x : x + 28])))
         for y, x in np.ndindex(2 * shift + 1, 2 * shift + 1)
     ]
     features, digit = (jnp.stack(part).mean(0) for part in zip(*parts, strict=True))

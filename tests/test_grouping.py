@@ -4,7 +4,7 @@ import pytest
 from programs import a_run
 
 from experiments.comparison.grouping import differing_fields, group_by_key, group_runs
-from mnistsum.config import Config, DataConfig, ModelConfig, OptimizerConfig
+from mnistsum.config import Config, ModelConfig, OptimizerConfig
 from mnistsum.errors import InputError
 
 
@@ -21,7 +21,7 @@ def test_runs_are_grouped_by_config_and_paired_by_the_seeds_that_all_have():
 @pytest.mark.parametrize(
     ("other", "names"),
     [
-        ({"config": {"data": DataConfig(scaling="unit")}}, ["a+scaling=standard", "a+scaling=unit"]),
+        ({"config": {"model": ModelConfig(scaling="unit")}}, ["a+scaling=standard", "a+scaling=unit"]),
         ({"config": {"model": ModelConfig(dtype="bfloat16")}}, ["a+model.dtype=float32", "a+model.dtype=bfloat16"]),
         ({"run": {"program": {"training": "1"}}}, None),
         ({"run": {"versions": {"jax": "2"}}}, None),

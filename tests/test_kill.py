@@ -28,7 +28,7 @@ def checkpoints(run: Path) -> list[Path]:
 def arguments(tmp_path_factory) -> list[str]:
     """Twelve epochs of eight steps: twelve evaluations and checkpoints in a few seconds."""
     folder = write_set(tmp_path_factory.mktemp("data"), train=576, test=64)
-    data = ["data.name=custom", f"data.dir={folder}", "data.validation=64"]
+    data = [f"data.dir={folder}", "data.validation=64"]
     return ["--config", "smoke", *data, "training.batch_size=64", "training.epochs=12"]
 
 

@@ -138,7 +138,7 @@ def test_weights_to_begin_from_have_the_meaning_of_the_config_and_are_in_the_rec
         np.testing.assert_array_equal(ours, theirs)
     assert initial.record["settings"]["init"]
     for change, found in (
-        ("data.scaling=unit", "standard"),
+        ("model.scaling=unit", "standard"),
         ("model.adder=direct", "concat"),
         ("model.hidden=9", "128"),
     ):

@@ -59,7 +59,7 @@ def test_the_summary_agrees_with_the_predictions_and_the_model(smoke):
     assert (evaluation.digit == predictions["digit"]).all()
     # This process compiles, and so rounds, unlike the run: only ties may differ.
     for i, number in np.argwhere(evaluation.sum != predictions["sum"]):
-        logits = model(scale(config.data.scaling, jnp.asarray(data.test.images[i : i + 1])), jnp.eye(10)[number][None])
+        logits = model(scale(config.model.scaling, jnp.asarray(data.test.images[i : i + 1])), jnp.eye(10)[number][None])
         assert abs(np.subtract(*logits.sum[0, [evaluation.sum[i, number], predictions["sum"][i, number]]])) < 1e-4
     # Temperatures are fitted on validation images.
     validated = labeled_logits(evaluate(config.data, model, data.validation), data.validation.labels)
@@ -206,4 +206,4 @@ def test_a_report_holds_the_runs_scores_config_and_how_it_was_made_and_escapes_a
     pages.write_report(finished._replace(folder=tmp_path, config=config, run=run), mnist)
     page = (tmp_path / "report.html").read_text()
     assert "<script" not in page
-    assert page.count("&lt;script&gt;") == 6  # the hardware twice
+    assert page.count("&lt;script&gt;") == 7  # hardware and data twice

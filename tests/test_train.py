@@ -121,7 +121,7 @@ def go(spec, train):
 @pytest.fixture(scope="module")
 def batch(train):
     """The first 32 images, as they are."""
-    return pair(scale(DataConfig().scaling, train.images[:32]), train.labels[:32], jnp.arange(32) % 10)
+    return pair(scale(ModelConfig().scaling, train.images[:32]), train.labels[:32], jnp.arange(32) % 10)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_steps_by_hand(config):
 def test_a_spec_is_equal_for_every_seed_name_and_place_of_the_data(config):
     elsewhere = DataConfig(name="kmnist", dir="elsewhere", validation=3, test_shift=2)
     other = replace(config, seed=7, name="other", data=elsewhere)
-    unit = replace(config, data=DataConfig(scaling="unit"))
+    unit = replace(config, model=replace(config.model, scaling="unit"))
     assert len({make_spec(each, N) for each in (config, other)}) == 1
     assert make_spec(unit, N) != make_spec(config, N)
 
@@ -183,7 +183,7 @@ def test_the_batches_of_an_epoch_are_its_images_once_each_with_numbers_that_depe
     batches = [DRAW(plain, KEYS, step, train, epoch) for step in steps]
     found = jax.tree.map(lambda *fields: np.concatenate(fields), *batches)
     every = pair(
-        scale(DataConfig().scaling, train.images), train.labels, draw_epoch(KEYS.order, KEYS.number, 1, N).numbers
+        scale(ModelConfig().scaling, train.images), train.labels, draw_epoch(KEYS.order, KEYS.number, 1, N).numbers
     )
     assert sorted(epoch.order.tolist()) == list(range(N))
     chex.assert_trees_all_close(found, jax.tree.map(lambda field: field[epoch.order], every), rtol=1e-6)

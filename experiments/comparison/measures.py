@@ -167,7 +167,7 @@ def summarize_runs(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[
     for row, beaten in zip(rows, beaten_in_sums(rows, right), strict=True):
         row["better_sums_than"] = beaten
     return {
-        "dataset": configs[0].data.name,
+        "dataset": configs[0].data.source,
         "images": len(labels),
         "evaluated": evaluated_split(configs[0]),  # the split that curves and times refer to
         "rows": rows,

@@ -71,7 +71,7 @@ def compare_finished(folders: Sequence[Path], own: Sequence[Path], output: Path,
     first = next(iter(runs.values()))[0]
     data = load(first.config.data)
     if digest(data.test) != first.run["data"]["test"]:
-        raise InputError(f"{first.folder}: tested on other images than {first.config.data.name} now holds")
+        raise InputError(f"{first.folder}: tested on other images than {first.config.data.source} now holds")
     _report(output, runs, data, tables.describe(runs, command, notes + differing_fields(configs)))
 
 

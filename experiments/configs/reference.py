@@ -14,8 +14,8 @@ from mnistsum.config import Config, DataConfig, ModelConfig, OptimizerConfig, Tr
 
 config = Config(
     name="reference",
-    data=DataConfig(validation=0, scaling="unit"),
-    model=ModelConfig(classifier="reference", initialization="torch"),
+    data=DataConfig(validation=0),
+    model=ModelConfig(classifier="reference", initialization="torch", scaling="unit"),
     optimizer=OptimizerConfig(name="sgd", learning_rate=0.01, momentum=0.7, schedule="constant"),
     training=TrainingConfig(epochs=20.0),
 )

@@ -30,7 +30,7 @@ def introduce(experiment: Experiment) -> None:
     say(f"{config.name}, seed {config.seed}, {config.model.dtype}, on {on}, jax {versions['jax']}")
     sizes = [f"{len(split.labels):,} {name}" for name, split in experiment.data._asdict().items()]
     few = f"; trained on {config.data.train_images:,} of them" if config.data.train_images else ""
-    say(f"{config.data.name}: {', '.join(sizes)} images{few}")
+    say(f"{config.data.source}: {', '.join(sizes)} images{few}")
     table = Table("layer", "kind", "output", "parameters", "multiply-adds", box=None, header_style="bold")
     for column in table.columns[2:]:
         column.justify = "right"

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from mnistsum.app.program import Parser, run
+from mnistsum.config import split_overrides
 
 MODEL = "base or best (shipped with the package), a run's folder, or exported weights"
 
@@ -33,7 +34,11 @@ def parser() -> Parser:
     form.add_argument("--json", action="store_true", help="print a list of objects instead of a table")
     form.add_argument("--csv", action="store_true", help="print comma-separated values instead of a table")
 
-    evaluate = add("evaluate", "Test a network on every image of a split, with all ten numbers.")
+    evaluate = add(
+        "evaluate",
+        "Test a network on every image of a split, with all ten numbers. Fields such as data.name=fashion_mnist or "
+        "data.dir=mine.npz take another data set.",
+    )
     evaluate.add_argument("--split", choices=("test", "validation", "train"), default="test", help="images to use")
     evaluate.add_argument("--json", action="store_true", help="print an object instead of a table")
 
@@ -51,7 +56,11 @@ def parser() -> Parser:
 
 def command(arguments: list[str]) -> int:
     """Parse and run a command line; return the exit status."""
+    fields = []
+    if arguments[:1] == ["evaluate"]:
+        fields, arguments = split_overrides(arguments)
     options = parser().parse_args(arguments)
+    options.fields = fields
     module = importlib.import_module(f"mnistsum.app.{options.command}")  # imports JAX, so only for a valid command line
     return getattr(module, f"run_{options.command}")(options)
 

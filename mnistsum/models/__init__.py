@@ -60,6 +60,7 @@ class Model(nnx.Module):
         features = self.classifier.features
         self.adder = find(ADDERS, "model.adder", config.adder)(config, features, rngs)
         self.adder_gradient = config.adder_gradient
+        self.scaling = config.scaling  # of the pixels that it sees
 
     def classify(self, image: Images) -> tuple[Features, DigitLogits]:
         """Return features and digit logits, neither of which depends on the number."""

@@ -27,7 +27,7 @@ def main() -> None:
     """Check the network named on the command line."""
     set_up_compiler()  # as every program does
     split = Split(*(jnp.asarray(part[:BATCH]) for part in load(DataConfig()).train))
-    batch = pair(scale(DataConfig().scaling, split.images), split.labels, jnp.arange(BATCH) % 10)
+    batch = pair(scale(ModelConfig().scaling, split.images), split.labels, jnp.arange(BATCH) % 10)
     for dtype, bound in BOUNDS.items():
         config = ModelConfig(classifier=sys.argv[1], dtype=dtype)
         model = jax.jit(build, static_argnums=0)(config, jax.random.key(0))

@@ -51,7 +51,7 @@ def test_the_twins_have_the_same_loss_and_the_same_gradient_of_every_weight(conf
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="float32"))
     model = jax.jit(build, static_argnums=0)(config.model, jax.random.key(0))
     images, labels, numbers = mnist.train.images[:32], mnist.train.labels[:32], np.arange(32) % 10
-    batch = pair(scale(config.data.scaling, jnp.asarray(images)), jnp.asarray(labels), jnp.asarray(numbers))
+    batch = pair(scale(config.model.scaling, jnp.asarray(images)), jnp.asarray(labels), jnp.asarray(numbers))
 
     def loss(params):
         return objective(config.objective, with_parameters(model, params)(batch.image, batch.number), batch)

@@ -1,0 +1,60 @@
+"""TensorFlow Datasets' own MNIST, prepared from a server of the packaged files, is the packaged MNIST.
+
+Only CI's environment has TensorFlow.
+"""
+
+import functools
+import http.server
+import threading
+
+import pytest
+from programs import finish, start
+
+from mnistsum.config import DataConfig
+from mnistsum.data import load
+from mnistsum.datasets import MNIST
+
+pytest.importorskip("tensorflow")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # TensorFlow warns of its own use
+
+
+@pytest.fixture
+def server():
+    """Serve the packaged files, and return the address."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=MNIST)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def test_it_is_downloaded_prepared_and_the_same_multiset_and_trains(tmp_path, monkeypatch, mnist, server):
+    from tensorflow_datasets.image_classification.mnist import MNIST as Builder
+
+    monkeypatch.setattr(Builder, "URL", server)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    data = load(DataConfig(name="tfds:mnist", dir=str(tmp_path / "data")))
+    assert multiset(data.train, data.validation) == multiset(mnist.train, mnist.validation)
+    assert multiset(data.test) == multiset(mnist.test)
+    fields = ["smoke", "data.name=tfds:mnist", f"data.dir={tmp_path / 'data'}"]
+    program = start(*fields, "--output", tmp_path / "run", XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert "tfds:mnist: 55,000 train, 5,000 validation, 10,000 test images" in finish(program)[0]
+
+
+def test_a_server_out_of_reach_is_named_in_one_line(tmp_path, monkeypatch, server):
+    from tensorflow_datasets.image_classification.mnist import MNIST as Builder
+
+    monkeypatch.setattr(Builder, "URL", f"{server}nothing/")
+    with pytest.raises(Exception, match=r"^mnist/3.0.1: cannot be prepared: .*") as error:
+        load(DataConfig(name="tfds:mnist", dir=str(tmp_path)))
+    assert "\n" not in str(error.value)
+    assert not [*tmp_path.glob("mnist/*/dataset_info.json")]
+
+
+def multiset(*splits):
+    """Return the images and labels of splits, without their order."""
+    return sorted(
+        (image.tobytes(), int(label))
+        for split in splits
+        for image, label in zip(split.images, split.labels, strict=True)
+    )
