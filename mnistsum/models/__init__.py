@@ -149,7 +149,7 @@ def in_training(model: Module, key: Key[Array, ""]) -> Module:
     """Return a copy in training mode: batch norms update their statistics, and dropout layers draw from the key."""
     model = rebuilt(model)
     model.train()
-    for i, stream in enumerate(_random_streams(model)):
+    for i, stream in enumerate(_nodes(model, nnx.RngStream)):
         stream.key.set_value(jax.random.fold_in(key, i))
         stream.count.set_value(jnp.uint32(0))
     return model
@@ -176,11 +176,10 @@ def train_forward(
         batch: the examples.
     """
     model = in_training(model, key)
-    for _, layer in nnx.iter_graph(model):
-        if isinstance(layer, nnx.BatchNorm):
-            momentum = early_decay(average or layer.momentum, step)
-            # With the shape of the statistics, so that nnx.scan can slice stacked layers.
-            layer.momentum = nnx.data(jnp.full_like(layer.mean[...], momentum))
+    for norm in _nodes(model, nnx.BatchNorm):
+        momentum = early_decay(average or norm.momentum, step)
+        # With the shape of the statistics, so that nnx.scan can slice stacked layers.
+        norm.momentum = nnx.data(jnp.full_like(norm.mean[...], momentum))
     return model(batch.image, batch.number), nnx.state(model, nnx.BatchStat)
 
 
@@ -193,7 +192,7 @@ def in_evaluation(model: Module) -> Module:
     """Return a copy in evaluation mode, without random keys: the logits depend only on the image and the number."""
     model = rebuilt(model)
     model.eval()
-    for stream in _random_streams(model):
+    for stream in _nodes(model, nnx.RngStream):
         stream.key.set_value(NoKey())
         stream.count.set_value(None)
     return model
@@ -223,8 +222,8 @@ def _check_width(part: nnx.Module, what: str, found: Array, width: int) -> None:
         raise InputError(f"{type(part).__name__}: expected {what} [batch, {width}], found {list(jnp.shape(found))}")
 
 
-def _random_streams(model: nnx.Module) -> list[Any]:
-    return [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.RngStream)]
+def _nodes(model: nnx.Module, kind: type) -> list[Any]:
+    return [node for _, node in nnx.iter_graph(model) if isinstance(node, kind)]
 
 
 def _check_variables(model: Model) -> None:
