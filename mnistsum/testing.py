@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 from mnistsum.config import Config, DataConfig, ModelConfig, ObjectiveConfig, OptimizerConfig, TrainingConfig
 from mnistsum.data import pair
 from mnistsum.evaluation import evaluate
-from mnistsum.models import Model, abstract_model, build, in_training, parameters, with_parameters
+from mnistsum.models import Model, abstract_model, build, in_training, parameters, with_values
 from mnistsum.objective import batch_metrics, held_out_cells, objective
 from mnistsum.storage import name_arrays
 from mnistsum.train import Spec, init_state, make_spec, split_keys, train_step
@@ -216,7 +216,7 @@ def _loss_and_gradient(settings: ObjectiveConfig, model: Model, batch: Batch) ->
     """Return the loss in training mode and its gradient."""
 
     def loss(params: PyTree) -> jax.Array:
-        trained = in_training(with_parameters(model, params), jax.random.key(SEED))
+        trained = in_training(with_values(model, params), jax.random.key(SEED))
         return objective(settings, trained(batch.image, batch.number), batch)
 
     return jax.value_and_grad(loss)(parameters(model))

@@ -15,7 +15,7 @@ from mnistsum.config import AugmentConfig, Config, ModelConfig, ObjectiveConfig,
 from mnistsum.data import abstract_split, augment, draw_epoch, pair, scale
 from mnistsum.devices import abstract_arrays, count_devices, shard_batch
 from mnistsum.errors import InputError
-from mnistsum.models import Model, build, in_evaluation, in_training, parameters, with_parameters
+from mnistsum.models import Model, build, early_decay, parameters, train_forward, with_values
 from mnistsum.objective import batch_metrics, objective
 from mnistsum.optimizer import optimizer
 from mnistsum.types import Batch, Epoch, Keys, Metrics, Split, TrainState
@@ -148,9 +148,10 @@ def draw_batch(spec: Spec, keys: Keys, step: Int[Array, ""] | int, data: Split, 
 def train_step(spec: Spec, key: Key[Array, ""], state: TrainState, batch: Batch) -> TrainState:
     """Return the state after one optimizer step.
 
-    Metrics are totals since the epoch began. The moving average of the weights w is a <- d a + (1 - d) w with
-    d = min(optimizer.average, (1 + t) / (10 + t)) at step t, so it soon forgets the initialization. Batch norm
-    statistics are averaged in the same way.
+    Metrics are totals since the epoch began. The moving average of the parameters w is
+    a <- d a + (1 - d) w with d = min(optimizer.average, (1 + t) / (10 + t)) at step t, so it
+    soon forgets the initialization. The statistics of batch norms are averaged in the same
+    way (`train_forward`).
 
     Args:
         spec: the static part of the config.
@@ -160,22 +161,24 @@ def train_step(spec: Spec, key: Key[Array, ""], state: TrainState, batch: Batch)
     """
 
     def loss_and_aux(params):
-        model = in_training(with_parameters(state.model, params), jax.random.fold_in(key, state.step))
-        logits = model(batch.image, batch.number)
+        model = with_values(state.model, params)
+        dropout = jax.random.fold_in(key, state.step)
+        logits, statistics = train_forward(spec.optimizer.average, dropout, state.step, model, batch)
         loss = objective(spec.objective, logits, batch)
-        return loss, (in_evaluation(model), batch_metrics(loss, logits, batch))
+        return loss, (statistics, batch_metrics(loss, logits, batch))
 
     params = parameters(state.model)
-    (loss, (model, metrics)), gradient = jax.value_and_grad(loss_and_aux, has_aux=True)(params)
+    (loss, (statistics, metrics)), gradient = jax.value_and_grad(loss_and_aux, has_aux=True)(params)
     tx = optimizer(spec.optimizer, spec.steps)
     # Some transformations, such as those that lower the rate on a plateau, need the loss.
     update = optax.with_extra_args_support(tx).update
     updates, opt_state = update(gradient, state.opt_state, params, value=loss)
-    model = with_parameters(model, optax.apply_updates(params, updates))
-    average = state.average
+    params = optax.apply_updates(params, updates)
+    model, average = with_values(state.model, params, statistics), state.average
     if average is not None:
-        decay = jnp.minimum(spec.optimizer.average, (1 + state.step) / (10 + state.step))
-        average = optax.incremental_update(model, average, 1 - decay)
+        decay = early_decay(spec.optimizer.average, state.step)
+        averaged = optax.incremental_update(params, parameters(average), 1 - decay)
+        average = with_values(model, averaged)
     begins_epoch = state.step % spec.steps_per_epoch == 0
     metrics = jax.tree.map(lambda total, new: jnp.where(begins_epoch, 0, total) + new, state.metrics, metrics)
     is_first = (state.fault < 0) & ~(jnp.isfinite(loss) & _all_finite(gradient) & _all_finite(model))

@@ -79,7 +79,7 @@ class TrainState(NamedTuple):
     step: Int[Array, ""]
     model: Any  # a mnistsum.models.Model: parameters and the statistics of batch norms
     opt_state: PyTree
-    average: Any  # moving average of `model`, or None
+    average: Any  # `model` with the moving average of its parameters, or None
     metrics: Metrics
     fault: Int[Array, ""]  # the first step whose loss, gradient or new parameters are not finite; -1: none so far
 

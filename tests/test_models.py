@@ -8,9 +8,10 @@ from flax import nnx
 
 from mnistsum.config import ModelConfig
 from mnistsum.errors import InputError
-from mnistsum.models import abstract_model, build, in_evaluation, in_training
+from mnistsum.models import abstract_model, build, in_evaluation, in_training, train_forward
 from mnistsum.models.adders import ADDERS, FLOOR
 from mnistsum.registry import added_names
+from mnistsum.types import Batch
 
 KEY = jax.random.key(3)
 DIGIT, NUMBER = jax.random.normal(KEY, (6, 10)), jax.nn.one_hot(jnp.arange(6), 10)
@@ -115,3 +116,35 @@ def test_dropout_layers_draw_masks_of_their_own_in_training_and_none_in_evaluati
     evaluated.train()
     with pytest.raises(RuntimeError, match="a layer draws from a random key in evaluation"):
         evaluated(ones)
+
+
+class Stacked(nnx.Module):
+    """A classifier of two blocks in one `nnx.scan`, each a batch norm and a doubling."""
+
+    def __init__(self, config, rngs):
+        def block(rngs):
+            return nnx.BatchNorm(784, momentum=0.99, use_scale=False, use_bias=False, rngs=rngs)
+
+        self.features = 784
+        self.norms = nnx.split_rngs(splits=2)(nnx.vmap(block))(rngs)
+        self.output = nnx.Linear(784, 10, rngs=rngs)
+
+    def __call__(self, image):
+        @nnx.scan(in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+        def features(x, norm):
+            return 2 * norm(x)
+
+        x = features(image.reshape(-1, 784), self.norms)
+        return x, self.output(x)
+
+
+def test_scanned_batch_norms_lower_their_momentum_in_early_steps():
+    image = jax.random.normal(KEY, (6, 28, 28, 1))
+    batch = Batch(image, NUMBER, jnp.arange(6), jnp.arange(6))
+    with added_names(CLASSIFIERS={"stacked": Stacked}):
+        model = build(ModelConfig("stacked"), KEY)
+    _, statistics = jax.jit(train_forward, static_argnums=0)(0.0, KEY, 0, model, batch)
+    var = statistics["classifier"]["norms"]["var"][...]
+    pixels = image.reshape(6, 784).var(0)
+    np.testing.assert_allclose(var[0], 0.1 + 0.9 * pixels, rtol=1e-4)
+    np.testing.assert_allclose(var[1], 0.1 + 0.9 * 4 * pixels / (pixels + 1e-5), rtol=1e-4)

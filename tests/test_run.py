@@ -30,7 +30,7 @@ def smoke(tmp_path_factory) -> tuple[Path, str]:
 def test_a_run_says_what_it_does_in_plain_lines_and_leaves_the_files_of_its_folder(smoke):
     folder, output = smoke
     assert "55,000 train, 5,000 validation, 10,000 test images" in output
-    assert re.search(r"total +30,589 +30,400", output)
+    assert re.search(r"total +30,589\s+30,400 multiply-adds for one image and one number", output)
     assert re.search(
         r"epoch 0.249 of 0.249 +validation: average loss \d\.\d+, digit \d\d\.\d\d%, sum \d\d\.\d\d%", output
     )

@@ -1,4 +1,6 @@
-"""Summaries: a table whose rows add up, and multiply-adds of loops and branches by hand."""
+"""What an architecture costs: parameters that add up, and multiply-adds by hand."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -6,51 +8,118 @@ import pytest
 from flax import nnx
 from jax import lax
 
-from mnistsum.config import ModelConfig
+from mnistsum.config import DataConfig, ModelConfig
+from mnistsum.evaluation import classify
 from mnistsum.models import abstract_model
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
-from mnistsum.models.summary import count_multiply_adds, count_parameters, multiply_adds, summarize
+from mnistsum.models.layers import Conv
+from mnistsum.models.summary import (
+    count_multiply_adds,
+    count_parameters,
+    multiply_adds,
+    parameters_by_layer,
+)
 from mnistsum.registry import added_names
+
+SHIFT = 10 * 10 * 19 + 10 * 10  # of the adder `shift`: numbers with the table, then digits
 
 
 def work(function, *inputs) -> int:
     return multiply_adds(jax.make_jaxpr(function)(*inputs).eqns)
 
 
-@pytest.mark.parametrize(
-    "config", [*map(ModelConfig, CLASSIFIERS), *(ModelConfig("mlp", adder=name) for name in ADDERS)]
-)
-def test_the_parameters_of_the_table_add_up(config):
+def work_of(layer) -> int:
+    """Return the multiply-adds of applying a layer to 8x8 maps of 4 channels."""
+
+    class Applies(nnx.Module):
+        def __init__(self, config, rngs):
+            self.features, self.layer = 10, layer(rngs=rngs)
+
+        def __call__(self, image):
+            maps = jnp.broadcast_to(image[:, :8, :8], (len(image), 8, 8, 4))
+            features = self.layer(maps).sum() * jnp.ones((len(image), 10))
+            return features, features
+
+    with added_names(CLASSIFIERS={"applies": Applies}):
+        return count_multiply_adds(abstract_model(ModelConfig("applies", adder="shift"))) - SHIFT
+
+
+CONV = partial(nnx.Conv, kernel_size=(3, 3))
+UP = partial(nnx.ConvTranspose, 4, 6, (3, 3))
+ATTENTION = partial(nnx.MultiHeadAttention, num_heads=2, in_features=4, qkv_features=6)
+HAND = {
+    "plain": (partial(CONV, 4, 6), 64 * 9 * 4 * 6),
+    "without padding": (partial(CONV, 4, 6, padding="VALID"), 36 * 9 * 4 * 6),
+    "circular": (partial(CONV, 4, 6, padding="CIRCULAR"), 64 * 9 * 4 * 6),
+    "strided": (partial(CONV, 4, 6, strides=2), 16 * 9 * 4 * 6),
+    "dilated": (partial(CONV, 4, 6, kernel_dilation=2), 64 * 9 * 4 * 6),
+    "grouped": (partial(CONV, 4, 6, feature_group_count=2), 64 * 9 * 2 * 6),
+    "depthwise": (partial(CONV, 4, 4, feature_group_count=4), 64 * 9 * 4),
+    "depthwise, two outputs each": (partial(CONV, 4, 8, feature_group_count=4), 64 * 9 * 8),
+    "depthwise, strided": (partial(CONV, 4, 4, strides=2, feature_group_count=4), 16 * 9 * 4),
+    "along rows": (partial(nnx.Conv, 4, 6, (3,)), 64 * 3 * 4 * 6),
+    # Each costs as much as the convolution from its outputs to its 8x8 inputs.
+    "transposed": (partial(UP, strides=2), 64 * 9 * 4 * 6),
+    "transposed, without padding": (partial(UP, strides=2, padding="VALID"), 64 * 9 * 4 * 6),
+    "transposed, without stride": (partial(UP, padding="VALID"), 64 * 9 * 4 * 6),
+    "input dilation": (partial(CONV, 4, 6, input_dilation=2, padding=1), 64 * 9 * 4 * 6),
+    "ours, with four examples": (partial(Conv, ModelConfig(), (3, 3, 1, 6)), 4 * 64 * 9 * 6),
+    "Linear": (partial(nnx.Linear, 4, 6), 64 * 4 * 6),
+    "LinearGeneral": (partial(nnx.LinearGeneral, (8, 4), (3, 5), axis=(-2, -1)), 8 * 32 * 15),
+    "Einsum": (partial(nnx.Einsum, "bhwc,wcd->bhwd", (8, 4, 6)), 64 * 4 * 6),
+    # Queries, keys and values; scores and averages of eight rows; outputs.
+    "attention": (partial(ATTENTION, decode=False), 64 * 4 * 18 + 2 * 8 * 64 * 6 + 64 * 6 * 4),
+}
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])  # convolutions choose their way by it
+@pytest.mark.parametrize(("layer", "expected"), HAND.values(), ids=HAND)
+def test_multiply_adds_are_those_of_the_layer_as_it_is_written(monkeypatch, layer, expected, backend):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert work_of(layer) == expected
+
+
+def test_test_time_shifts_count_each_pass_of_the_classifier_and_the_adder_once():
+    model = abstract_model(ModelConfig("mlp", widths=(32,)))
+    image, number = jnp.zeros((1, 28, 28, 1), jnp.uint8), jnp.zeros((1, 10))
+
+    def answer(model):
+        return model.add(*classify(DataConfig(test_shift=1), model, image), number)
+
+    by_hand = 9 * (784 * 32 + 32 * 10) + 20 * 128 + 128 * 19
+    assert count_multiply_adds(model, test_shift=1) == work(answer, model) == by_hand
+
+
+MODELS = [*map(ModelConfig, CLASSIFIERS), *(ModelConfig("mlp", adder=name) for name in ADDERS)]
+
+
+@pytest.mark.parametrize("config", MODELS)
+def test_the_parameters_of_the_layers_add_up(config):
     model = abstract_model(config)
-    rows = summarize(model)
-    assert sum(row.parameters for row in rows) == count_parameters(model)
-    assert all(row.parameters >= 0 for row in rows)
+    layers = parameters_by_layer(model)
+    assert sum(layers.values()) == count_parameters(model)
+    assert all(layers.values())
 
 
 class Twice(nnx.Module):
-    """A classifier with a layer that is called twice, with the batch in the middle, and a product of its own."""
+    """A classifier with a layer that is called twice, and a kernel of its own."""
 
     def __init__(self, config, rngs):
         self.features = 28
-        self.layers = nnx.Dict(inner=nnx.Linear(28, 28, use_bias=False, rngs=rngs))
+        self.layers = nnx.Dict(inner=nnx.Linear(28, 28, rngs=rngs))
         self.kernel = nnx.Param(jnp.ones((28, 10)))
 
     def __call__(self, image):
-        rows = image[..., 0].swapaxes(0, 1)
-        features = self.layers.inner(self.layers.inner(rows)).mean(0)
+        features = self.layers.inner(self.layers.inner(image[..., 0])).mean(1)
         return features, features @ self.kernel
 
 
-def test_a_layer_has_one_row_and_the_rest_is_in_that_of_the_module_around_it():
+def test_a_layer_has_its_own_parameters_and_costs_as_often_as_it_is_called():
     with added_names(CLASSIFIERS={"twice": Twice}):
         model = abstract_model(ModelConfig("twice", adder="shift"))
-        assert [tuple(row)[:5] for row in summarize(model)] == [
-            ("classifier.layers.inner", "Linear", (28, 28), 28 * 28, 2 * 28 * 28 * 28),
-            ("classifier", "Twice", (10,), 280, 280),
-            ("adder", "Shift", (19,), 0, 2000),
-        ]
-        assert count_multiply_adds(model) == 2 * 28**3 + 2280
+        assert parameters_by_layer(model) == {"classifier": 280, "classifier.layers.inner": 812}
+        assert count_multiply_adds(model) == 2 * 28**3 + 280 + SHIFT
 
 
 def test_loops_count_by_their_length_and_branches_by_the_costliest():

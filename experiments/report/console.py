@@ -1,7 +1,7 @@
 """What runs print: progress bars and tables in a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -13,7 +13,6 @@ from experiments.training.folder import Finished, evaluated_split
 from experiments.training.plan import Stop
 from experiments.training.record import Experiment, cores_of, hardware
 from mnistsum.app.console import console, say, score_table
-from mnistsum.models.summary import Row
 
 BAR: Any = {"console": console, "transient": True, "disable": not console.is_terminal}  # hidden without a terminal
 
@@ -23,7 +22,7 @@ FIRST_LINE = 20.0  # seconds until the first line about the runs; each time, hal
 
 
 def introduce(experiment: Experiment) -> None:
-    """Print device, data and the table of layers."""
+    """Print device, data, the parameters of each layer, and the total of multiply-adds."""
     config, versions = experiment.config, experiment.record["versions"]
     device = hardware() if experiment.spec.devices == 1 else f"{experiment.spec.devices} devices of {hardware()}"
     on = cores_of(device, cores())
@@ -31,24 +30,22 @@ def introduce(experiment: Experiment) -> None:
     sizes = [f"{len(split.labels):,} {name}" for name, split in experiment.data._asdict().items()]
     few = f"; trained on {config.data.train_images:,} of them" if config.data.train_images else ""
     say(f"{config.data.source}: {', '.join(sizes)} images{few}")
-    table = Table("layer", "kind", "output", "parameters", "multiply-adds", box=None, header_style="bold")
-    for column in table.columns[2:]:
-        column.justify = "right"
+    table = Table("layer", "parameters", box=None, header_style="bold")
+    table.columns[1].justify = "right"
     for row in layer_rows(experiment.layers):
         table.add_row(*row)
     console.print(table)
+    shift = config.data.test_shift
+    shifted = f", with data.test_shift={shift}" if shift else ""
+    say(f"{experiment.multiply_adds:,} multiply-adds for one image and one number{shifted}")
     if config.name == "base":
         say("This is a small network. --config reference trains the original one, which has 6,384,925 parameters.")
 
 
-def layer_rows(layers: Sequence[Row]) -> list[list[str]]:
-    """Return the cells of the table of layers, with the total in its last row."""
-    total = Row("total", "", (), sum(row.parameters for row in layers), sum(row.multiply_adds for row in layers))
-    return [
-        [row.name, row.kind, "x".join(map(str, row.shape))]
-        + [f"{number:,}" if number else "" for number in (row.parameters, row.multiply_adds)]
-        for row in (*layers, total)
-    ]
+def layer_rows(layers: dict[str, int]) -> list[tuple[str, str]]:
+    """Return the cells of the table of parameters by layer, with the total in its last row."""
+    rows = layers | {"total": sum(layers.values())}
+    return [(layer, f"{number:,}") for layer, number in rows.items()]
 
 
 def estimate(steps: int, stop: Stop) -> None:

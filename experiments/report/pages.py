@@ -20,7 +20,7 @@ from mnistsum.config import Config, as_dict
 from mnistsum.evaluation import SCORES
 from mnistsum.file_io import write_whole
 from mnistsum.models import abstract_model
-from mnistsum.models.summary import summarize
+from mnistsum.models.summary import parameters_by_layer
 from mnistsum.types import Data
 
 TEMPLATES = jinja2.Environment(
@@ -63,7 +63,7 @@ def made_with(runs: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def describe_configs(configs: dict[str, Config]) -> dict[str, dict[str, Any]]:
-    """Return the fields in which each config differs from the first, and the table of its layers."""
+    """Return the fields in which each config differs from the first, and its parameters by layer."""
     first = next(iter(configs.values()))
     described = {}
     for name, config in configs.items():
@@ -71,7 +71,7 @@ def describe_configs(configs: dict[str, Config]) -> dict[str, dict[str, Any]]:
         keys = [key for key in unequal_fields(first, config) if key != "name"]
         described[name] = {
             "fields": [f"{short_name(key)}={as_typed(ours[key])} ({as_typed(theirs[key])})" for key in keys],
-            "layers": layer_rows(summarize(abstract_model(config.model))),
+            "layers": layer_rows(parameters_by_layer(abstract_model(config.model))),
         }
     return described
 
@@ -89,7 +89,7 @@ def write_report(finished: Finished, data: Data) -> None:
         test=finished.summary["test"],
         scores=SCORES,
         pictures=pictures,
-        layers=layer_rows(summarize(abstract_model(config.model))),
+        layers=layer_rows(parameters_by_layer(abstract_model(config.model))),
         made_with=made_with([finished.run]),
         fields={name: value for name, value in as_dict(config).items() if "." in name},
     )

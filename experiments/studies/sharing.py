@@ -56,7 +56,8 @@ class Scalar(Concat):
 
     def __call__(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
         scalar = number @ jnp.linspace(0.0, 1.0, 10)[:, None]
-        return self.output(jax.nn.relu(self.hidden(self.join(digit, scalar))))
+        both = jnp.concatenate([digit, scalar], -1)
+        return self.output(jax.nn.relu(self.hidden(both)))
 
 
 class Thermometer(Concat):

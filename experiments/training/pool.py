@@ -31,6 +31,7 @@ from mnistsum.app.console import say
 from mnistsum.config import Config
 from mnistsum.errors import InputError
 from mnistsum.file_io import make_folder
+from mnistsum.models.summary import count_multiply_adds
 from mnistsum.programs import set_up_compiler
 from mnistsum.registry import load_file, loaded, users_traceback
 from mnistsum.seeds import devices_for
@@ -88,7 +89,8 @@ def fit_missing(run_sets: Sequence[RunSet], plan: Plan, workers: int) -> Iterato
     for i, seed in runs:
         if (i, seed) not in missing:
             yield i, read_run(run_sets[i], seed, plan), True
-    work = {(i, seed): _work(run_sets[i].experiment) for i, seed in missing}
+    work_by_set = {i: _work(run_sets[i].experiment) for i in {i for i, _ in missing}}
+    work = {(i, seed): work_by_set[i] for i, seed in missing}
     with RunsProgress(work, len(runs) - len(missing)) as progress:
         if workers == 0 or jax.default_backend() != "cpu" or jax.device_count() > 1:
             trained = _fit_here(run_sets, missing, plan, progress)
@@ -189,7 +191,7 @@ def reserved_cores(workers: int) -> Iterator[list[int]]:
 
 def _work(experiment: Experiment) -> float:
     """Return the multiply-adds of a run's forward passes."""
-    multiply_adds = sum(row.multiply_adds for row in experiment.layers)
+    multiply_adds = count_multiply_adds(experiment.model)  # training makes one pass
     return experiment.spec.steps * experiment.spec.batch_size * max(multiply_adds, 1)
 
 

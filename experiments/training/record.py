@@ -22,7 +22,7 @@ from mnistsum.devices import resolve_dtype
 from mnistsum.errors import InputError
 from mnistsum.evaluation import lower_evaluation
 from mnistsum.models import Model, abstract_model
-from mnistsum.models.summary import Row, summarize
+from mnistsum.models.summary import count_multiply_adds, parameters_by_layer, slow_operations
 from mnistsum.programs import describe_program, digest_program, settings, versions
 from mnistsum.storage import first_difference, load_run, locate, name_arrays
 from mnistsum.train import Spec, lower_training, make_spec, trained_model
@@ -48,7 +48,8 @@ class Experiment(NamedTuple):
     spec: Spec
     data: Data
     model: Model  # with a shape and a type in place of each array
-    layers: tuple[Row, ...]  # of the model
+    layers: dict[str, int]  # parameters of each layer
+    multiply_adds: int  # of an answer, with test-time shifts
     programs: dict[str, Any]  # lowered for one device: initialization, training and evaluation
     evaluation: dict[str, str]  # `describe_program` of the evaluation
     record: dict[str, dict[str, str]]  # of what decides a run besides its config
@@ -98,7 +99,19 @@ def prepare(
     }
     if initial is not None:
         record["settings"]["init"] = digest(jax.tree.leaves(initial))
-    return Experiment(config, spec, data, model, summarize(model), programs, evaluation, record, command, initial)
+    return Experiment(
+        config=config,
+        spec=spec,
+        data=data,
+        model=model,
+        layers=parameters_by_layer(model),
+        multiply_adds=count_multiply_adds(model, config.data.test_shift),
+        programs=programs,
+        evaluation=evaluation,
+        record=record,
+        command=command,
+        initial=initial,
+    )
 
 
 def prepare_all(configs: list[Config], command: str) -> list[Experiment]:
@@ -156,8 +169,8 @@ def describe_run(experiment: Experiment, mode: str = ONE_BY_ONE) -> dict[str, An
         "python": platform.python_version(),
         "cores": cores(),
         "mode": mode,
-        "parameters": sum(row.parameters for row in experiment.layers),
-        "multiply_adds": sum(row.multiply_adds for row in experiment.layers),
+        "parameters": sum(experiment.layers.values()),
+        "multiply_adds": experiment.multiply_adds,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
@@ -201,12 +214,12 @@ def check_own(config: Config) -> list[str]:
     names = ", ".join(check.__name__.removeprefix("check_") for check in (*testing.QUICK, testing.check_objective))
     lines = [f"{config.name}: checked {names}"]
     lines += [f"warning: {config.name}: no gradient reaches {name}" for name in testing.unreached(config)]
-    for row in summarize(abstract_model(config.model)) if jax.default_backend() == "cpu" else ():
-        lines += [
-            f"warning: {config.name}: {row.name} trains slowly on CPUs, as it holds XLA's own {operation}; use "
-            f"{QUICK_LAYERS[operation]}"
-            for operation in row.native
-        ]
+    if jax.default_backend() == "cpu":
+        for part, operation in slow_operations(abstract_model(config.model)):
+            lines.append(
+                f"warning: {config.name}: its {part} trains slowly on CPUs, because it holds XLA's "
+                f"own {operation}; use {QUICK_LAYERS[operation]}"
+            )
     return lines
 
 

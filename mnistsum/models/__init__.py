@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from mnistsum.config import ModelConfig
 from mnistsum.devices import resolve_dtype
@@ -24,7 +24,7 @@ from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
 from mnistsum.models.flax_layers import portable_convolution, quick_convolution, speed_up
 from mnistsum.models.layers import Conv
-from mnistsum.types import DigitLogits, Features, Images, Logits, Number, SumLogits
+from mnistsum.types import Batch, DigitLogits, Features, Images, Logits, Number, SumLogits
 
 SUPPORTED = (nnx.Param, nnx.BatchStat, nnx.RngState)  # kinds of variables that a network may hold
 Module = TypeVar("Module", bound=nnx.Module)
@@ -134,10 +134,11 @@ def parameters(module: nnx.Module) -> PyTree:
     return nnx.state(module, nnx.Param)
 
 
-def with_parameters(model: Module, params: PyTree) -> Module:
-    """Return a copy of the model with these parameters."""
-    graph, _, rest = nnx.split(model, nnx.Param, ...)
-    return nnx.merge(graph, params, rest, copy=True)
+def with_values(model: Module, *values: PyTree) -> Module:
+    """Return a copy of the model with these parameters, or these statistics of batch norms."""
+    model = rebuilt(model)
+    nnx.update(model, *values)
+    return model
 
 
 def rebuilt(model: Module) -> Module:
@@ -149,17 +150,50 @@ def in_training(model: Module, key: Key[Array, ""]) -> Module:
     """Return a copy in training mode: batch norms update their statistics, and dropout layers draw from the key."""
     model = rebuilt(model)
     model.train()
-    for i, stream in enumerate(_random_streams(model)):
+    for i, stream in enumerate(_nodes(model, nnx.RngStream)):
         stream.key.set_value(jax.random.fold_in(key, i))
         stream.count.set_value(jnp.uint32(0))
     return model
+
+
+def train_forward(
+    average: float,
+    key: Key[Array, ""],
+    step: Int[Array, ""],
+    model: Model,
+    batch: Batch,
+) -> tuple[Logits, PyTree]:
+    """Return a batch's logits in training mode, and the new statistics of batch norms.
+
+    The statistics s of the batches b are s <- d s + (1 - d) b with the decay d of the
+    parameters' average, so that they are those of the averaged parameters to first order.
+    Without such an average, d is the layer's momentum, lowered in early steps.
+
+    Args:
+        average: decay of the parameters' average; 0: no average.
+        key: from which dropout layers draw.
+        step: counted from 0 over the whole run.
+        model: in evaluation mode.
+        batch: the examples.
+    """
+    model = in_training(model, key)
+    for norm in _nodes(model, nnx.BatchNorm):
+        momentum = early_decay(average or norm.momentum, step)
+        # With the shape of the statistics, so that nnx.scan can slice stacked layers.
+        norm.momentum = nnx.data(jnp.full_like(norm.mean[...], momentum))
+    return model(batch.image, batch.number), nnx.state(model, nnx.BatchStat)
+
+
+def early_decay(decay: float, step: Int[Array, ""]) -> Float[Array, ""]:
+    """Return a moving average's decay, lower in early steps, to forget the initialization."""
+    return jnp.minimum(decay, (1 + step) / (10 + step))
 
 
 def in_evaluation(model: Module) -> Module:
     """Return a copy in evaluation mode, without random keys: the logits depend only on the image and the number."""
     model = rebuilt(model)
     model.eval()
-    for stream in _random_streams(model):
+    for stream in _nodes(model, nnx.RngStream):
         stream.key.set_value(NoKey())
         stream.count.set_value(None)
     return model
@@ -189,8 +223,8 @@ def _check_width(part: nnx.Module, what: str, found: Array, width: int) -> None:
         raise InputError(f"{type(part).__name__}: expected {what} [batch, {width}], found {list(jnp.shape(found))}")
 
 
-def _random_streams(model: nnx.Module) -> list[Any]:
-    return [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.RngStream)]
+def _nodes(model: nnx.Module, kind: type) -> list[Any]:
+    return [node for _, node in nnx.iter_graph(model) if isinstance(node, kind)]
 
 
 def _check_variables(model: Model) -> None:

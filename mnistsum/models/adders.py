@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
 from mnistsum.models.layers import Dense
@@ -21,13 +20,6 @@ RANK = 64  # width of the embeddings of `product`
 FLOOR = -100.0  # the log-probability of an impossible sum: finite, because -inf gives nan in a loss
 
 
-class Join(nnx.Module):
-    """Concatenates vectors along the last axis. It is a module so that the summary shows its width."""
-
-    def __call__(self, *vectors: Float[Array, "batch _"]) -> Float[Array, "batch joined"]:
-        return jnp.concatenate(vectors, -1)
-
-
 class Concat(nnx.Module):
     """The write-up's adder: a hidden layer on digit and number, 20 wide. It does not use the features.
 
@@ -36,7 +28,6 @@ class Concat(nnx.Module):
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
         self.digit_as = config.adder_input
-        self.join = Join()
         self.hidden = Dense(config, 20, config.hidden, rngs)
         self.output = Dense(config, config.hidden, 19, rngs)
 
@@ -45,7 +36,8 @@ class Concat(nnx.Module):
             digit = jax.nn.softmax(digit)
         elif self.digit_as == "log_probabilities":
             digit = jax.nn.log_softmax(digit)
-        return self.output(jax.nn.relu(self.hidden(self.join(digit, number))))
+        both = jnp.concatenate([digit, number], -1)
+        return self.output(jax.nn.relu(self.hidden(both)))
 
 
 class Bilinear(nnx.Module):
@@ -63,12 +55,12 @@ class Direct(nnx.Module):
     """A hidden layer on the classifier's features and the number. It does not use the digit."""
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
-        self.join = Join()
         self.hidden = Dense(config, features + 10, config.hidden, rngs)
         self.output = Dense(config, config.hidden, 19, rngs)
 
     def __call__(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
-        return self.output(jax.nn.relu(self.hidden(self.join(features, number))))
+        both = jnp.concatenate([features, number], -1)
+        return self.output(jax.nn.relu(self.hidden(both)))
 
 
 class Shift(nnx.Module):

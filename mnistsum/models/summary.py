@@ -1,62 +1,21 @@
-"""Model summaries: layers with shapes, parameters and multiply-adds, without computing anything."""
+"""What an architecture costs: parameters by layer, and multiply-adds of a prediction."""
 
 import math
 import warnings
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
-from mnistsum.models import Model, parameters
+from mnistsum.models import Model, parameters, rebuilt
+from mnistsum.models.flax_layers import quick_convolution
 
-NATIVE = {"conv_general_dilated": "convolution", "reduce_window": "pool"}  # XLA's own, by the names of primitives
-
-
-class Row(NamedTuple):
-    """One layer; if it contains others, only what it has and computes outside them."""
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]  # of its output, or of the last of several; of one example
-    parameters: int
-    multiply_adds: int  # for one image and one number
-    native: tuple[str, ...] = ()  # XLA's own convolutions and pools in it, which train slowly on CPUs
-
-
-def summarize(model: Model) -> tuple[Row, ...]:
-    """Return a model's layers in the order of the computation; each column adds up to the model's total.
-
-    A layer has one row, however often it is called. The model may hold only shapes.
-
-    Examples:
-        >>> from mnistsum.config import ModelConfig
-        >>> from mnistsum.models import abstract_model
-        >>> from mnistsum.models.summary import summarize
-        >>> for row in summarize(abstract_model(ModelConfig(classifier="mlp", widths=(32,)))):
-        ...     print(row.name, row.kind, row.shape, row.parameters)
-        classifier.hidden.0 Dense (32,) 25120
-        classifier.output Dense (10,) 330
-        classifier MLP (10,) 0
-        adder.join Join (20,) 0
-        adder.hidden Dense (128,) 2688
-        adder.output Dense (19,) 2451
-        adder Concat (19,) 0
-    """
-    rows, equations = _trace(model, 1)
-    of_two, _ = _trace(model, 2)
-    for name, row in rows.items():  # drop the axis that grows with the batch, wherever it is
-        sides = zip(row.shape, of_two[name].shape, strict=True)
-        rows[name] = row._replace(shape=tuple(a for a, b in sides if a == b))
-    for equation in equations:
-        names = [scope for scope in str(equation.source_info.name_stack).split("/") if scope in rows]
-        if names:
-            row, text = rows[names[-1]], str(equation)  # with the equations inside it
-            native = {kind for primitive, kind in NATIVE.items() if primitive in text}.union(row.native)
-            work = row.multiply_adds + multiply_adds([equation])
-            rows[row.name] = row._replace(multiply_adds=work, native=tuple(sorted(native)))
-    return tuple(rows.values())
+# XLA's own operations that train slowly on CPUs, by the beginning of a primitive's name.
+SLOW = {"conv_general_dilated": "convolution", "reduce_window": "pool"}
 
 
 def count_parameters(module: nnx.Module) -> int:
@@ -72,60 +31,133 @@ def count_parameters(module: nnx.Module) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(parameters(module)))
 
 
-def count_multiply_adds(model: Model) -> int:
-    """Return the multiply-adds of matrix products and convolutions in a forward pass of one image and one number.
+def parameters_by_layer(model: Model) -> dict[str, int]:
+    """Return how many parameters each layer holds itself; layers without any are left out.
 
-    If the network holds a `while_loop`, whose length is unknown, this is a lower bound, and a warning says so.
+    Examples:
+        >>> from mnistsum.config import ModelConfig
+        >>> from mnistsum.models import abstract_model
+        >>> from mnistsum.models.summary import parameters_by_layer
+        >>> model = abstract_model(ModelConfig(classifier="mlp", widths=(32,)))
+        >>> for layer, number in parameters_by_layer(model).items():
+        ...     print(layer, number)
+        classifier.hidden.0 25120
+        classifier.output 330
+        adder.hidden 2688
+        adder.output 2451
     """
-    return sum(row.multiply_adds for row in summarize(model))
+    layers: Counter[str] = Counter()
+    for part in ("classifier", "adder"):
+        for path, variable in nnx.to_flat_state(parameters(getattr(model, part))):
+            layers[".".join(map(str, (part, *path[:-1])))] += variable.size
+    return dict(layers)
 
 
-def _trace(model: Model, batch: int) -> tuple[dict[str, Row], list[Any]]:
-    """Return rows by name, with shapes of the whole batch, and the traced equations, whose scopes are names of rows."""
-    rows: dict[str, Row] = {}
+def count_multiply_adds(model: Model, test_shift: int = 0) -> int:
+    """Return the multiply-adds of a prediction for one image and one number.
 
-    def watch(name: str, layer: nnx.Module) -> None:
-        """Make a layer's calls add its row; it keeps its attributes, which the network may read."""
-        kind, size = type(layer), count_parameters(layer)
+    Matrix products and convolutions count as they are written in the network, however a
+    backend computes them. If the network holds a `while_loop`, whose length is unknown,
+    this is a lower bound, and a warning says so.
 
-        def call(self, *inputs, **named):
-            with jax.named_scope(name):
-                output = kind.__call__(self, *inputs, **named)
-            shape = jnp.shape(next(reversed(jax.tree.leaves(output)), 0))
-            inner = sum(row.parameters for row in rows.values() if row.name.startswith(f"{name}."))
-            rows[name] = Row(name, kind.__name__, shape, size - inner, 0)
-            return output
+    Args:
+        model: it may hold only shapes.
+        test_shift: as in `DataConfig`; the classifier makes a pass for each shift.
 
-        layer.__class__ = type(kind.__name__, (kind,), {"__call__": call})
+    Examples:
+        >>> from mnistsum.config import ModelConfig
+        >>> from mnistsum.models import abstract_model
+        >>> from mnistsum.models.summary import count_multiply_adds
+        >>> model = abstract_model(ModelConfig(classifier="mlp", widths=(32,)))
+        >>> count_multiply_adds(model)  # 784 * 32 + 32 * 10 + 20 * 128 + 128 * 19
+        30400
+    """
+    parts = _trace(_as_written(model))
+    passes = (2 * test_shift + 1) ** 2
+    return passes * multiply_adds(parts["classifier"]) + multiply_adds(parts["adder"])
 
-    def forward(model: Model, image: jax.Array, number: jax.Array) -> None:
-        for path, layer in list(nnx.iter_modules(model)):
-            watch(".".join(map(str, path)), layer)
-        model.add(*model.classify(image), number)
 
-    inputs = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((batch, 28, 28, 1), (batch, 10)))
-    return rows, jax.make_jaxpr(forward)(model, *inputs).eqns
+def slow_operations(model: Model) -> list[tuple[str, str]]:
+    """Return each part of a model and each of XLA's slow operations that it holds."""
+    found = []
+    for part, equations in _trace(model).items():
+        names = set(_primitives(equations))
+        for primitive, operation in SLOW.items():
+            if any(name.startswith(primitive) for name in names):
+                found.append((part, operation))
+    return found
 
 
 def multiply_adds(equations: Iterable[Any]) -> int:
-    """Return the multiply-adds of the matrix products and convolutions in the equations of a jaxpr.
+    """Return the multiply-adds of matrix products and convolutions in a jaxpr's equations.
 
-    A scan's body counts as often as it runs, and a while loop's once. Of branches, only the costliest counts.
+    A scan's body counts as often as it runs, and a while loop's once. Of branches, only the
+    costliest counts.
     """
     total = 0
     for equation in equations:
-        name, params = equation.primitive.name, equation.params
+        name = equation.primitive.name
         if name == "dot_general":
-            (contracted, _), _ = params["dimension_numbers"]
-            left = equation.invars[0].aval.shape
-            total += math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
+            total += _of_product(equation)
         elif name == "conv_general_dilated":
-            kernel = equation.invars[1].aval.shape
-            outputs = kernel[params["dimension_numbers"].rhs_spec[0]]
-            total += math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // outputs
-        inner = [multiply_adds(body.eqns) for body in jax.tree.leaves(list(params.values())) if hasattr(body, "eqns")]
+            total += _of_convolution(equation)
+        inner = [multiply_adds(body.eqns) for body in _bodies(equation)]
         if name == "while" and any(inner):
-            warnings.warn("multiply-adds are at least those shown: the body of a while_loop counts once", stacklevel=2)
+            message = "multiply-adds are at least those shown: a while_loop's body counts once"
+            warnings.warn(message, stacklevel=2)
         if inner:
-            total += max(inner) if name == "cond" else sum(inner) * params.get("length", 1)
+            total += max(inner) if name == "cond" else sum(inner) * equation.params.get("length", 1)
     return total
+
+
+def _of_product(equation: Any) -> int:
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    left = equation.invars[0].aval.shape
+    return equation.outvars[0].aval.size * math.prod(left[axis] for axis in contracted)
+
+
+def _of_convolution(equation: Any) -> int:
+    """Return the multiply-adds of a convolution.
+
+    Along each axis, a weight counts once for each output, but at most once for each input.
+    So the padding that keeps the size counts. The zeros between the inputs of a transposed
+    convolution do not: it costs as much as the convolution of which it is the transpose.
+    """
+    inputs, kernel = (variable.aval.shape for variable in equation.invars)
+    outputs = equation.outvars[0].aval.shape
+    layout = equation.params["dimension_numbers"]
+    sides = zip(layout.lhs_spec[2:], layout.out_spec[2:], strict=True)
+    places = math.prod(min(inputs[of_input], outputs[of_output]) for of_input, of_output in sides)
+    return outputs[layout.out_spec[0]] * places * math.prod(kernel)
+
+
+def _primitives(equations: Iterable[Any]) -> Iterator[str]:
+    """Yield the names of the primitives in equations and in the jaxprs inside them."""
+    for equation in equations:
+        yield equation.primitive.name
+        for body in _bodies(equation):
+            yield from _primitives(body.eqns)
+
+
+def _bodies(equation: Any) -> list[Any]:
+    """Return the jaxprs that an equation holds, such as a loop's body."""
+    values = jax.tree.leaves(list(equation.params.values()))
+    return [value for value in values if hasattr(value, "eqns")]
+
+
+def _trace(model: Model) -> dict[str, list[Any]]:
+    """Return the equations of the classifier and of the adder, for one image and one number."""
+    image = jax.ShapeDtypeStruct((1, 28, 28, 1), jnp.float32)
+    number = jax.ShapeDtypeStruct((1, 10), jnp.float32)
+    classify, outputs = jax.make_jaxpr(Model.classify, return_shape=True)(model, image)
+    add = jax.make_jaxpr(Model.add)(model, *outputs, number)
+    return {"classifier": classify.eqns, "adder": add.eqns}
+
+
+def _as_written(model: Model) -> Model:
+    """Return a copy with Flax's own convolutions: quick ones may be elementwise products."""
+    model = rebuilt(model)
+    for _, layer in nnx.iter_graph(model):
+        if isinstance(layer, nnx.Conv) and layer.conv_general_dilated is quick_convolution:
+            layer.conv_general_dilated = lax.conv_general_dilated
+    return model

@@ -83,8 +83,8 @@ def check_one_run(folder: Path) -> None:
 def check_other_networks() -> None:
     """Check that Muon, and batch norms and dropout, compute with the whole batch."""
     muon = dataclasses.replace(CONFIG, optimizer=OptimizerConfig())
-    # Muon's orthogonalization amplifies differences; the other compares statistics and masks as well.
-    for config, steps, bound in ((muon, 50, 0.02), (NORMED, 20, 1e-4)):
+    # Training amplifies rounding, Muon most of all; the other compares statistics and masks as well.
+    for config, steps, bound in ((muon, 50, 0.02), (NORMED, 10, 1e-5)):
         assert difference(*(train(spec_of(config, n), start(config), steps)[0] for n in (1, 8))) < bound
 
 

@@ -13,7 +13,7 @@ import optax
 from mnistsum.config import DataConfig, ModelConfig, ObjectiveConfig
 from mnistsum.data import load, pair, scale
 from mnistsum.evaluation import evaluate_batch
-from mnistsum.models import Model, build, parameters, with_parameters
+from mnistsum.models import Model, build, parameters, with_values
 from mnistsum.objective import objective
 from mnistsum.programs import set_up_compiler
 from mnistsum.storage import name_arrays
@@ -39,7 +39,7 @@ def check_gradient(model: Model, batch: Batch, bound: float) -> None:
     """Check the compiled loss, and in norms the gradient of each parameter, against those computed eagerly."""
 
     def loss(params):
-        return objective(ObjectiveConfig(), with_parameters(model, params)(batch.image, batch.number), batch)
+        return objective(ObjectiveConfig(), with_values(model, params)(batch.image, batch.number), batch)
 
     loss_and_gradient, params = jax.value_and_grad(loss), parameters(model)
     (compiled, slopes), (eager, expected) = jax.jit(loss_and_gradient)(params), loss_and_gradient(params)

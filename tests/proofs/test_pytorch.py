@@ -13,7 +13,7 @@ from experiments.studies import plain_flax
 from mnistsum.config import Config
 from mnistsum.data import pair, scale
 from mnistsum.evaluation import evaluate
-from mnistsum.models import abstract_model, build, parameters, with_parameters
+from mnistsum.models import abstract_model, build, parameters, with_values
 from mnistsum.models.summary import count_parameters
 from mnistsum.objective import objective
 from mnistsum.predict import load_pretrained
@@ -54,7 +54,7 @@ def test_the_twins_have_the_same_loss_and_the_same_gradient_of_every_weight(conf
     batch = pair(scale(config.model.scaling, jnp.asarray(images)), jnp.asarray(labels), jnp.asarray(numbers))
 
     def loss(params):
-        return objective(config.objective, with_parameters(model, params)(batch.image, batch.number), batch)
+        return objective(config.objective, with_values(model, params)(batch.image, batch.number), batch)
 
     torch = twins.torch
     ours, gradient = jax.jit(jax.value_and_grad(loss))(parameters(model))
