@@ -278,6 +278,20 @@ def explain(error: ValidationError) -> str:
     return "; ".join(f"{key}: {' or '.join(reasons)}" for key, reasons in problems.items())
 
 
+def check_config(kind: type, config: Any) -> None:
+    """Check that an argument is a config of this kind, such as `ModelConfig`; raise InputError if not."""
+    if isinstance(config, kind):
+        return
+    sections = {section: name for name, section in SECTIONS.items()}
+    hint = ""
+    if isinstance(config, Config) and kind in sections:
+        hint = f"; give its section, config.{sections[kind]}"
+    elif type(config) in sections:
+        hint = f"; it is the section `{sections[type(config)]}` of a Config"
+    found = type(config).__name__
+    raise InputError(f"config: expected {kind.__name__}, found {found}{hint}")
+
+
 def fields_with(*roles: Role) -> tuple[str, ...]:
     """Return the dotted keys of the fields that have one of these roles.
 

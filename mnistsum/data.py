@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,8 @@ from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from mnistsum import idx
-from mnistsum.config import AugmentConfig, DataConfig
+from mnistsum.checks import check_digits, check_pixels
+from mnistsum.config import AugmentConfig, DataConfig, Scaling
 from mnistsum.errors import InputError
 from mnistsum.types import Batch, Data, Epoch, Split
 
@@ -154,6 +155,9 @@ def augment(
 def scale(scaling: str, pixels: Float[Array, "*n 28 28 1"] | UInt8[Array, "*n 28 28 1"]) -> Float[Array, "*n 28 28 1"]:
     """Scale pixels 0-255 to the model's float32 input: `unit` gives 0 to 1, `standard` centers them near zero.
 
+    Raises:
+        InputError: if there is no such scaling, or if pixels whose values are known seem to be scaled already.
+
     Examples:
         >>> import jax.numpy as jnp
         >>> from mnistsum.data import scale
@@ -161,12 +165,20 @@ def scale(scaling: str, pixels: Float[Array, "*n 28 28 1"] | UInt8[Array, "*n 28
         >>> scale("unit", white).max().item()
         1.0
     """
+    if scaling not in get_args(Scaling):
+        known = " or ".join(get_args(Scaling))
+        raise InputError(f"scaling: expected {known}, found {scaling!r}")
+    check_pixels(pixels)
     pixels = pixels.astype(jnp.float32) / 255
     return (pixels - MEAN) / DEVIATION if scaling == "standard" else pixels
 
 
 def pair(images: Float[Array, "batch 28 28 1"], labels: Int[Array, " batch"], numbers: Int[Array, " batch"]) -> Batch:
     """Return a batch of scaled images, their labels and one number each; the sum is label + number.
+
+    Raises:
+        InputError: if labels or numbers are not one whole number from 0 to 9 for each image. Under `jax.jit`, only
+            their type and shape can be checked.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -175,6 +187,8 @@ def pair(images: Float[Array, "batch 28 28 1"], labels: Int[Array, " batch"], nu
         >>> batch.sum.tolist(), batch.number.shape
         ([7, 18], (2, 10))
     """
+    for name, values in (("labels", labels), ("numbers", numbers)):
+        check_digits(name, values, len(images))
     return Batch(image=images, number=jax.nn.one_hot(numbers, 10), label=labels, sum=labels + numbers)
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Int, UInt8
 
-from mnistsum.config import DataConfig
+from mnistsum.checks import check_digits, check_raw
+from mnistsum.config import DataConfig, check_config
 from mnistsum.data import abstract_split, scale
 from mnistsum.devices import abstract_arrays
-from mnistsum.errors import InputError
 from mnistsum.models import Model, rebuilt
 from mnistsum.models.adders import ADDS_UP
 from mnistsum.objective import negative_log_likelihood
@@ -35,6 +35,9 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
         split: raw images, uint8 0-255, and their labels.
         batch_size: images at a time; it affects answers only by rounding.
 
+    Raises:
+        InputError: if an argument cannot be right; it names the argument.
+
     Examples:
         >>> import jax
         >>> import mnistsum
@@ -47,9 +50,9 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
         >>> evaluation.digit.shape, evaluation.sum.shape
         ((50,), (50, 10))
     """
+    check_config(DataConfig, config)
     check_raw(split.images)
-    if len(split.images) != len(split.labels):
-        raise InputError(f"split: expected a label for each of {len(split.images)} images, found {len(split.labels)}")
+    check_digits("split.labels", split.labels, len(split.images))
     return in_chunks(
         lambda *chunk: _evaluate_chunk(shaping(config), model, Split(*chunk), batch_size), split, BATCHES * batch_size
     )
@@ -66,16 +69,6 @@ def in_chunks(function: Callable[..., Answers], arrays: Sequence[Any], size: int
     padded = [np.pad(array, [(0, padding)] + [(0, 0)] * (np.ndim(array) - 1)) for array in arrays]
     chunks = [function(*(array[start : start + size] for array in padded)) for start in starts]
     return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *chunks)
-
-
-def check_raw(images: Any) -> None:
-    """Check that images are as MNIST stores them.
-
-    Raises:
-        InputError: if they are not.
-    """
-    if images.dtype != np.uint8 or images.shape[1:] != (28, 28, 1):
-        raise InputError(f"images: expected uint8 [n, 28, 28, 1], found {images.dtype} {list(images.shape)}")
 
 
 def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"]) -> tuple[Features, DigitLogits]:
@@ -229,6 +222,9 @@ def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> dict
 
     A cell is a pair of label and number. The accuracy of a label that never occurs is nan.
 
+    Raises:
+        InputError: if the labels are not one whole number from 0 to 9 for each image.
+
     Examples:
         >>> import numpy as np
         >>> from mnistsum.evaluation import score
@@ -243,6 +239,7 @@ def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> dict
         (0.5, 0.5, 1.0)
     """
     evaluation = Evaluation(*(np.asarray(field) for field in evaluation))
+    check_digits("labels", labels, len(evaluation.digit))
     labels = np.asarray(labels)
     count = np.bincount(labels, minlength=10).astype(float)
     count[count == 0] = np.nan

@@ -17,7 +17,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Key, PyTree
 
-from mnistsum.config import ModelConfig
+from mnistsum.config import ModelConfig, check_config
 from mnistsum.devices import resolve_dtype
 from mnistsum.errors import InputError, find
 from mnistsum.models.adders import ADDERS
@@ -91,7 +91,7 @@ def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
     """Return a freshly initialized model in evaluation mode; `jax.vmap` over keys stacks a model for each key.
 
     Raises:
-        InputError: if the network holds variables that training cannot carry.
+        InputError: if this is no ModelConfig, or the network holds variables that training cannot carry.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -101,6 +101,7 @@ def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
         >>> logits.digit.shape, logits.sum.shape
         ((2, 10), (2, 19))
     """
+    check_config(ModelConfig, config)
     model = Model(config, nnx.Rngs(key))
     _check_variables(model)
     speed_up(model, resolve_dtype(config).dtype)
@@ -111,7 +112,7 @@ def abstract_model(config: ModelConfig) -> Model:
     """Return the model of a config with a shape and a type in place of each array.
 
     Examples:
-        >>> from mnistsum.config import ModelConfig
+        >>> from mnistsum.config import ModelConfig, check_config
         >>> from mnistsum.models import abstract_model
         >>> abstract_model(ModelConfig(classifier="mlp", widths=(32,))).classifier.output.kernel.shape
         (32, 10)
@@ -124,7 +125,7 @@ def parameters(module: nnx.Module) -> PyTree:
 
     Examples:
         >>> import jax
-        >>> from mnistsum.config import ModelConfig
+        >>> from mnistsum.config import ModelConfig, check_config
         >>> from mnistsum.models import build, parameters
         >>> model = build(ModelConfig(classifier="mlp", widths=(32,)), jax.random.key(0))
         >>> sum(leaf.size for leaf in jax.tree.leaves(parameters(model)))

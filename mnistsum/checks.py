@@ -1,0 +1,64 @@
+"""Checks of arrays that users pass to the library. Values that JAX traces are not known and pass."""
+
+from typing import Any
+
+import numpy as np
+from jax.core import Tracer
+
+from mnistsum.errors import InputError
+
+
+def check_digits(name: str, values: Any, n: int) -> None:
+    """Check that an argument holds `n` whole numbers from 0 to 9, one for each image.
+
+    Raises:
+        InputError: if it does not; it names the argument.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mnistsum.checks import check_digits
+        >>> check_digits("labels", np.array([7, 2]), 2)
+    """
+    expected = f"{name}: expected {n} whole numbers from 0 to 9, one for each image"
+    is_traced = isinstance(values, Tracer)
+    values = values if is_traced else np.asarray(values)
+    if not np.issubdtype(values.dtype, np.integer) or values.shape != (n,):
+        raise InputError(f"{expected}, found {describe(values)}")
+    wrong = [] if is_traced else np.flatnonzero((values < 0) | (values > 9))
+    if len(wrong):
+        position = wrong[0]
+        raise InputError(f"{expected}, found {values[position]} at position {position}")
+
+
+def check_raw(images: Any) -> None:
+    """Check that images are as MNIST stores them.
+
+    Raises:
+        InputError: if they are not.
+    """
+    is_array = hasattr(images, "dtype") and hasattr(images, "shape")
+    if not is_array or images.dtype != np.uint8 or images.shape[1:] != (28, 28, 1):
+        raise InputError(f"images: expected uint8 [n, 28, 28, 1], found {describe(images)}")
+
+
+def check_pixels(pixels: Any) -> None:
+    """Check that pixels are not scaled yet.
+
+    Raises:
+        InputError: if they are floats that leave 0-255, or that end at 1.
+    """
+    if isinstance(pixels, Tracer) or pixels.dtype == np.uint8:
+        return
+    low, high = float(np.min(pixels, initial=0)), float(np.max(pixels, initial=0))
+    if low < 0 or high > 255 or 0 < high <= 1:
+        raise InputError(
+            "pixels: expected values from 0 to 255, as they are before scaling, found "
+            f"{pixels.dtype} from {low:g} to {high:g}"
+        )
+
+
+def describe(value: Any) -> str:
+    """Return the type and shape of an array, or the type of what is none."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{value.dtype} {list(value.shape)}"
+    return type(value).__name__
