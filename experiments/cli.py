@@ -100,7 +100,15 @@ def cores() -> int:
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the arguments of the form `field=value`, and the others."""
+    """Return the arguments of the form `field=value`, and the others.
+
+    Raises:
+        InputError: if one is written with spaces, as in `seed = 3`.
+    """
+    for i, argument in enumerate(arguments[1:], 1):
+        if argument.startswith("="):
+            words = arguments[i - 1 : i + (2 if argument == "=" else 1)]
+            raise InputError(f"{' '.join(words)}: expected {''.join(words)}, without spaces")
     overrides = [argument for argument in arguments if ASSIGNMENT.fullmatch(argument)]
     return overrides, [argument for argument in arguments if argument not in overrides]
 

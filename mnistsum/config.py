@@ -5,6 +5,7 @@ This module does not import JAX, so programs can parse a command line before JAX
 
 import dataclasses
 import enum
+import functools
 import inspect
 import re
 from collections.abc import Sequence
@@ -203,6 +204,24 @@ FIELDS = {
 }
 
 
+def _raise_input_errors(kind: Any, section: str) -> None:
+    """Make a config class raise InputError, as a command line does, where pydantic raises ValidationError."""
+    init = kind.__init__
+
+    @functools.wraps(init)
+    def checked(self: Any, *values: Any, **fields: Any) -> None:
+        try:
+            init(self, *values, **fields)
+        except ValidationError as error:
+            raise InputError(explain(error, section)) from None
+
+    kind.__init__ = checked
+
+
+for _section, _kind in {"": Config, **SECTIONS}.items():
+    _raise_input_errors(_kind, _section)
+
+
 def to_json(config: Config) -> str:
     """Return the config as indented JSON; `from_json` restores an equal config."""
     return _JSON.dump_json(config, indent=2).decode() + "\n"
@@ -253,7 +272,7 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
     for assignment in assignments:
         key, _, value = assignment.partition("=")
         if key not in FIELDS:
-            raise InputError(f"{key}: unknown field{did_you_mean(key, FIELDS)}; --help lists all fields")
+            raise InputError(f"{key}: {_unknown(key)}; --help lists all fields")
         section, _, name = key.rpartition(".")
         parent = values[section] if section else values
         parent[name] = None if value == "None" else value
@@ -266,16 +285,31 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
         raise InputError(explain(error)) from None
 
 
-def explain(error: ValidationError) -> str:
-    """Say in one line what is wrong with a config: for each field, what was expected and what was found."""
+def explain(error: ValidationError, section: str = "") -> str:
+    """Say in one line what is wrong with a config: for each field, what was expected and what was found.
+
+    Args:
+        error: of a whole config, or of one of its sections.
+        section: the section's name, such as `model`.
+    """
     problems: dict[str, list[str]] = {}
     for each in error.errors():
-        first, *rest = map(str, each["loc"] or ["a config"])
+        first, *rest = map(str, [section, *each["loc"]] if section else each["loc"] or ["a config"])
         key = f"{first}.{rest[0]}" if rest and first in SECTIONS else first
         reason = f"{each['msg'][:1].lower()}{each['msg'][1:]}".replace("input should be", "expected")
-        found = "" if each["type"] == "json_invalid" else f", found {each['input']!r}"
-        problems.setdefault(key, []).append(reason + found)
+        if each["type"] == "unexpected_keyword_argument":
+            reason = _unknown(key)
+        elif each["type"] != "json_invalid":
+            reason += f", found {each['input']!r}"
+        problems.setdefault(key, []).append(reason)
     return "; ".join(f"{key}: {' or '.join(reasons)}" for key, reasons in problems.items())
+
+
+def _unknown(key: str) -> str:
+    """Say that there is no such field, and suggest a similar one, of the same section if there is one."""
+    section = key.rpartition(".")[0]
+    near = [field for field in FIELDS if field.rpartition(".")[0] == section]
+    return f"unknown field{did_you_mean(key, near) or did_you_mean(key, FIELDS)}"
 
 
 def check_config(kind: type, config: Any) -> None:

@@ -48,8 +48,8 @@ def load_file(path: str | Path) -> ModuleType:
     beside it that it imported, has changed; JAX then forgets what it has compiled.
 
     Raises:
-        InputError: if the file does not exist, or defines a name that is taken. An error within the file is raised as
-            it is.
+        InputError: if the file does not exist, or defines a name that is taken. An InputError within the file gets
+            its line; any other error is raised as it is.
 
     Examples:
         >>> import tempfile
@@ -62,8 +62,10 @@ def load_file(path: str | Path) -> ModuleType:
         (8, 16)
     """
     file = Path(path).resolve()
-    if file.suffix != ".py" or not file.is_file():
-        raise InputError(f"{path}: no such file, or not one whose name ends in .py")
+    if file.suffix != ".py":
+        raise InputError(f"{path}: expected a file whose name ends in .py")
+    if not file.is_file():
+        raise InputError(f"{path}: no such file")
     sources = loaded[file].sources if file in loaded else {}
     if any(not each.is_file() or each.read_bytes() != source for each, source in sources.items()):
         _forget(file)
@@ -149,7 +151,8 @@ def _run(file: Path) -> LoadedFile:
     _paths.add(str(file))
     try:
         # Not its loader, which may run bytecode of an older source.
-        exec(compile(source, file, "exec", dont_inherit=True), vars(module))
+        with _located(file):
+            exec(compile(source, file, "exec", dont_inherit=True), vars(module))
         _add({kind: vars(module).get(kind, {}) for kind in KINDS}, str(file))
     except BaseException:
         del sys.modules[name]
@@ -158,6 +161,17 @@ def _run(file: Path) -> LoadedFile:
     sources = {path: path.read_bytes() for path in helpers.values()}
     _paths.update(map(str, sources))
     return LoadedFile(module, tuple(helpers), {file: source, **sources})
+
+
+@contextlib.contextmanager
+def _located(file: Path) -> Iterator[None]:
+    """Name the file and its line in an InputError, as for a field of a config that does not exist."""
+    try:
+        yield
+    except InputError as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        line = [frame.lineno for frame in frames if frame.filename == str(file)][-1]
+        raise InputError(f"{file}, line {line}: {error}") from None
 
 
 def _forget(file: Path) -> None:

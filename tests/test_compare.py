@@ -134,6 +134,7 @@ def test_the_page_fits_a_desktop_and_a_phone_with_the_verdicts_in_sight(compared
     [
         (["runs/a-*", "runs/b-*"], "runs/a-*/summary.json: no such file; expected the folder of a finished run"),
         (["base"], "expected two configs or more, found base"),
+        (["smoke", "nofile.py"], "error: nofile.py: no such file\n"),
         (["base", "base"], "expected configs of different names, found base, base"),
         (["base", "reference"], "found 5000 in base and 0 in reference; an override such as data.validation=0 applies"),
         (["base", "mlp", "data.validation=0"], "expected validation images"),

@@ -79,8 +79,8 @@ def test_a_name_registered_again_is_replaced_also_in_what_jax_has_compiled():
 
 
 def test_what_is_no_python_file_is_refused_and_a_fault_in_one_is_raised_as_it_is(write, tmp_path):
-    for name in ("notes.txt", "nowhere.py"):
-        with pytest.raises(InputError, match=f"{name}: no such file, or not one whose name ends in .py"):
+    for name, answer in (("nowhere.py", "no such file"), ("notes.txt", "expected a file whose name ends in .py")):
+        with pytest.raises(InputError, match=f"/{name}: {answer}$"):
             registry.load_file(tmp_path / name)
     file = write("own.py", "\n1 / 0")
     with pytest.raises(ZeroDivisionError) as error:
@@ -89,6 +89,12 @@ def test_what_is_no_python_file_is_refused_and_a_fault_in_one_is_raised_as_it_is
     assert (str(last.path), last.lineno) == (str(file), 1)  # counted from 0
     shown = registry.users_traceback(error.value)
     assert shown and shown.count("File ") == 1 and shown.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_a_config_that_cannot_be_right_is_refused_with_its_line(write):
+    text = "from mnistsum import ModelConfig\n\nmodel = ModelConfig(classifer='mlp')"
+    with pytest.raises(InputError, match=r"/own.py, line 3: model.classifer: unknown field; did you mean model.class"):
+        registry.load_file(write("own.py", text))
 
 
 def test_a_file_is_run_again_only_if_it_or_a_helper_beside_it_has_changed(write):
