@@ -1,0 +1,79 @@
+"""The console blocks of README, tutorial and guides: programs accept each command, and those that take seconds work."""
+
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from programs import ROOT
+
+from experiments import cli
+from experiments.configs.base import config as base
+from mnistsum.app.main import parser
+from mnistsum.config import override
+
+# In the order in which a reader meets them, as later pages use what earlier ones have made.
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("index", "tutorial"))]
+PAGES += sorted({*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "guides").glob("*.md")} - {*PAGES})
+OURS = re.compile(r"(\w+=\S+\s+)*(mnistsum|python -m experiments\.)")
+# Commands that take seconds. All others are only parsed.
+QUICK = re.compile(r"mnistsum (?!draw)|python -m experiments\.(tabulate|run .*(smoke|epochs=0.2))|python \w+\.py")
+# For a shell in which the programs print their arguments.
+PRINTED = """
+exec 3>&1
+python() { for word in "$@"; do printf '%s\\t' "$word" >&3; done; echo >&3; }
+mnistsum() { python -m mnistsum "$@"; }
+"""
+
+
+def commands(page: Path, pattern: re.Pattern[str]) -> list[str]:
+    """Return the commands of a page that begin so, in order, each of one or more lines."""
+    blocks = re.findall(r"^```console\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    every = [command for block in blocks for command in re.findall(r"^\$ ((?:.*\\\n)*.*)$", block, re.MULTILINE)]
+    return [command for command in every if pattern.match(command)]
+
+
+def files(page: Path) -> dict[str, str]:
+    """Return the files that a page tells its reader to write, by name."""
+    text = page.read_text(encoding="utf-8")
+    return dict(re.findall(r"`(\w+\.py)`[^`]*:\n\n```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page, OURS)], ids=lambda page: page.stem)
+def test_the_programs_accept_every_command_of_a_page(page, tmp_path):
+    script = PRINTED + "\n".join(commands(page, OURS))
+    printed = subprocess.run(["bash", "-c", script], cwd=tmp_path, check=True, stdout=subprocess.PIPE, text=True).stdout
+    assert printed
+    for line in printed.splitlines():
+        _, module, *words = line.rstrip("\t").split("\t")
+        if module == "mnistsum":
+            parser().parse_args(words)
+            continue
+        overrides, words = cli.split_overrides(words)
+        options = importlib.import_module(module).parser().parse_args(words)
+        names = options.configs if "configs" in options else [getattr(options, "name", None) or "base"]
+        for name in names:
+            config = base if cli.own_file(name) else cli.load_config(name)
+            override(config, overrides)
+
+
+@pytest.mark.slow
+def test_every_command_that_takes_seconds_works(tmp_path):
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    for picture in ("scans/a.png", "more/old/b.jpg"):  # of the reader's own
+        (tmp_path / picture).parent.mkdir(parents=True)
+        shutil.copy(ROOT / "docs" / "seven.png", tmp_path / picture)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
+    for page in PAGES:
+        for name, text in files(page).items():
+            (tmp_path / name).write_text(text, encoding="utf-8")
+        for command in commands(page, QUICK):
+            run = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+            assert run.returncode == 0, f"{page.name}: {command}\n{run.stderr}"
+            assert "error" not in run.stderr
+    assert (tmp_path / "answers.csv").read_text().count("\n") == 3
