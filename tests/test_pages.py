@@ -3,9 +3,11 @@
 import importlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,12 @@ def files(page: Path) -> dict[str, str]:
     return dict(re.findall(r"`(\w+\.py)`[^`]*:\n\n```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
 
 
+def snippets(page: Path) -> list[str]:
+    """Return the Python of a page that uses what its commands have made."""
+    blocks = re.findall(r"^ *```python\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(block) for block in blocks if "runs/" in block and "onnx" not in block]
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page, OURS)], ids=lambda page: page.stem)
 def test_the_programs_accept_every_command_of_a_page(page, tmp_path):
     script = PRINTED + "\n".join(commands(page, OURS))
@@ -62,7 +70,7 @@ def test_the_programs_accept_every_command_of_a_page(page, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_command_that_takes_seconds_works(tmp_path):
+def test_every_command_that_takes_seconds_and_what_uses_it_in_python_works(tmp_path):
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     for picture in ("scans/a.png", "more/old/b.jpg"):  # of the reader's own
         (tmp_path / picture).parent.mkdir(parents=True)
@@ -72,7 +80,8 @@ def test_every_command_that_takes_seconds_works(tmp_path):
     for page in PAGES:
         for name, text in files(page).items():
             (tmp_path / name).write_text(text, encoding="utf-8")
-        for command in commands(page, QUICK):
+        in_python = [f"python -c {shlex.quote(snippet)}" for snippet in snippets(page)]
+        for command in (*commands(page, QUICK), *in_python):
             run = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
             assert run.returncode == 0, f"{page.name}: {command}\n{run.stderr}"
             assert "error" not in run.stderr

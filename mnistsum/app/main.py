@@ -27,7 +27,9 @@ def parser() -> Parser:
         return command
 
     predict = add("predict", "Read the digit in each picture and add a number to it.", model_first=False)
-    predict.add_argument("files", nargs="+", help="PNG, JPEG, GIF or BMP files of one digit, folders or patterns; - for stdin")
+    predict.add_argument(
+        "files", nargs="+", help="PNG, JPEG, GIF or BMP files of one digit, folders or patterns; - for stdin"
+    )
     predict.add_argument("--number", type=int, choices=range(10), metavar="0-9", help="number to add; default: each")
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a list of objects instead of a table")

@@ -54,7 +54,7 @@ def _expand(argument: str) -> list[str]:
     """Return the pictures in a folder, the files of a pattern, or the argument itself if it is neither."""
     if argument == "-" or not Path(argument).is_dir():
         is_file = argument == "-" or Path(argument).exists()
-        return [argument] if is_file else sorted(glob.glob(argument, recursive=True)) or [argument]
+        return [argument] if is_file else sorted(glob.glob(argument, recursive=True)) or [argument]  # noqa: PTH207
     pictures = [file for file in Path(argument).iterdir() if file.suffix.lower() in SUFFIXES]
     if not pictures:
         raise InputError(f"{argument}: expected pictures ({', '.join(SUFFIXES)}) in this folder, found none")
