@@ -1,6 +1,7 @@
 """The names that a config may use, and a user's Python file, which may define more of them."""
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib.util
 import sys
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from mnistsum.config import Config
 from mnistsum.errors import InputError
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
@@ -25,6 +27,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "OPTIMIZERS": OPTIMIZERS,
     "OBJECTIVES": OBJECTIVES,
     "SCHEDULES": SCHEDULES,
+}
+FIELDS = {  # of a config, which hold these names
+    "CLASSIFIERS": "model.classifier",
+    "ADDERS": "model.adder",
+    "OPTIMIZERS": "optimizer.name",
+    "OBJECTIVES": "objective.name",
+    "SCHEDULES": "optimizer.schedule",
 }
 SHIPPED = {kind: frozenset(known) for kind, known in KINDS.items()}
 
@@ -147,12 +156,13 @@ def _run(file: Path) -> LoadedFile:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and others look up a class's module there
     if str(file.parent) not in sys.path:
-        sys.path.insert(0, str(file.parent))
+        sys.path.append(str(file.parent))  # last, so that a file such as random.py hides no module of Python's
     _paths.add(str(file))
     try:
         # Not its loader, which may run bytecode of an older source.
         with _located(file):
             exec(compile(source, file, "exec", dont_inherit=True), vars(module))
+        _make_names_unique(module, file)
         _add({kind: vars(module).get(kind, {}) for kind in KINDS}, str(file))
     except BaseException:
         del sys.modules[name]
@@ -161,6 +171,29 @@ def _run(file: Path) -> LoadedFile:
     sources = {path: path.read_bytes() for path in helpers.values()}
     _paths.update(map(str, sources))
     return LoadedFile(module, tuple(helpers), {file: source, **sources})
+
+
+def _make_names_unique(module: ModuleType, file: Path) -> None:
+    """Rename what another user's file has defined, as in `mixer@v2` of v2.py, also in this file's `config`.
+
+    Two versions of a file can so be compared. `find` knows `mixer@v2` also where v2.py alone is loaded.
+    """
+    config = vars(module).get("config")
+    for kind, known in KINDS.items():
+        names = vars(module).get(kind)
+        if not isinstance(names, Mapping):
+            continue  # `_add` refuses it, if it is there
+        others = {name for name in names if known.get(name, names[name]) is not names[name]} - SHIPPED[kind]
+        taken = {name: f"{name}@{file.stem}" for name in others}
+        setattr(module, kind, {taken.get(name, name): meaning for name, meaning in names.items()})
+        if isinstance(config, Config):
+            section, _, field = FIELDS[kind].partition(".")
+            part = getattr(config, section)
+            name = getattr(part, field)
+            part = dataclasses.replace(part, **{field: taken.get(name, name)})
+            config = dataclasses.replace(config, **{section: part})
+    if config is not None:
+        vars(module)["config"] = config
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """A user's file: the names that it defines, and what happens when it is loaded again."""
 
+import multiprocessing
 import textwrap
+from concurrent.futures import ProcessPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +10,9 @@ import pytest
 
 from mnistsum import registry
 from mnistsum.config import OptimizerConfig
-from mnistsum.errors import InputError
+from mnistsum.errors import InputError, find
 from mnistsum.models.adders import ADDERS
+from mnistsum.models.classifiers import CLASSIFIERS
 from mnistsum.optimizer import SCHEDULES
 
 pytestmark = pytest.mark.usefixtures("own_code")
@@ -59,13 +62,35 @@ def test_a_file_that_is_refused_adds_no_name_and_may_be_mended(write, text, answ
     assert registry.own_names() == ["new"]
 
 
-def test_a_name_that_two_files_define_is_refused(write):
-    text = "class Mine: pass\nCLASSIFIERS = {'mine': Mine}"
-    registry.load_file(write("a.py", text))
-    with pytest.raises(InputError, match=r"b.py: CLASSIFIERS defines mine, which is defined already"):
-        registry.load_file(write("b.py", text))
+def test_a_name_that_two_files_define_belongs_to_each_of_them(write):
+    text = """
+        from mnistsum import Config, ModelConfig
+        class Mine: pass
+        CLASSIFIERS = {'mine': Mine}
+        config = Config("c", model=ModelConfig(classifier="mine", widths=(8,)))
+        """
+    a, b = (registry.load_file(write(name, text)) for name in ("a.py", "b.py"))
+    for module in (a, b):
+        model = module.config.model
+        assert find(CLASSIFIERS, "model.classifier", model.classifier) is module.Mine
+        assert model.widths == (8,)
+    write("a.py", text + "\n# edited")
+    assert registry.load_file(write("a.py", text)).config.model.classifier == "mine"
     with pytest.raises(InputError, match="defines mine"), registry.added_names(CLASSIFIERS={"mine": dict}):
         pass
+
+
+def test_a_name_with_its_file_is_found_where_that_file_alone_is_loaded(write):
+    module = registry.load_file(write("b.py", "class Mine: pass\nCLASSIFIERS = {'mine': Mine}"))
+    assert find(CLASSIFIERS, "model.classifier", "mine@b") is module.Mine
+
+
+def test_a_folder_of_ones_own_hides_no_module_of_pythons_from_workers(write):
+    write("random.py", "raise RuntimeError")
+    write("helper_beside.py", "")
+    registry.load_file(write("own.py", "import helper_beside"))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(abs, -1).result(timeout=60) == 1
 
 
 def test_a_name_registered_again_is_replaced_also_in_what_jax_has_compiled():

@@ -114,8 +114,15 @@ def prepare_all(configs: list[Config], command: str) -> list[Experiment]:
 
 def identify(config: Config, record: dict[str, Any]) -> str:
     """Return a short hash of everything that decides a run except its seed."""
+    return _hash([decisive_fields(config), record])
+
+
+def decisive_fields(config: Config) -> dict[str, Any]:
+    """Return the fields that may decide a run; names without their file, as the program tells files apart."""
     fields = {name: value for name, value in as_dict(config).items() if name not in NOT_DECISIVE}
-    return _hash([fields, record])
+    for name in registry.FIELDS.values():
+        fields[name] = fields[name].partition("@")[0]
+    return fields
 
 
 def identify_record(run: dict[str, Any]) -> str:
@@ -142,8 +149,8 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def unequal_fields(one: Config, other: Config) -> list[str]:
     """Return the fields in which two configs differ, except NOT_DECISIVE."""
-    left, right = as_dict(one), as_dict(other)
-    return [name for name in left if left[name] != right[name] and name not in NOT_DECISIVE]
+    left, right = decisive_fields(one), decisive_fields(other)
+    return [name for name in left if left[name] != right[name]]
 
 
 def describe_run(experiment: Experiment, mode: str = ONE_BY_ONE) -> dict[str, Any]:
