@@ -232,20 +232,26 @@ def _load_initial(config: Config, init: str) -> Model:
     like = abstract_model(config.model)
     arrays_differ = first_difference(name_arrays(like), name_arrays(network.model))
     theirs, ours = as_dict(network.config), as_dict(config)
-    for name in (*MEANING, *(SIZES if arrays_differ else ())):
-        if theirs[name] != ours[name]:
-            found = as_typed(theirs[name])
-            raise InputError(f"--init {init}: expected {name} to be {ours[name]}, found {found}; add {name}={found}")
+    names = [name for name in (*MEANING, *(SIZES if arrays_differ else ())) if theirs[name] != ours[name]]
+    if names:
+        expected = " ".join(f"{name}={as_typed(ours[name])}" for name in names)
+        found = " ".join(f"{name}={as_typed(theirs[name])}" for name in names)
+        raise InputError(f"--init {init}: expected {expected}, found weights of other fields; add {found}")
     if arrays_differ:
         raise InputError(f"--init {init}: of another architecture: {arrays_differ}")
     return jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(network.model))
 
 
+def edited_files(then: dict[str, Any]) -> list[str]:
+    """Return which users' files have another text than in a `run.json`, of those that are loaded."""
+    before, now = then.get("files", {}), registry.loaded_files()
+    return [name for name in before if name in now and now[name] != before[name]]
+
+
 def _edited(then: dict[str, Any]) -> str:
     """Say which users' files differ from those of a run, or that none does; empty if it had none."""
     before, now = then.get("files", {}), registry.loaded_files()
-    edited = [name for name in before if name in now and now[name] != before[name]]
-    if edited:
+    if edited := edited_files(then):
         return f" ({', '.join(edited)} was edited)"
     is_same = before and before.keys() <= now.keys()
     return f" ({', '.join(before)} was not edited: does it read a file, or draw random numbers?)" if is_same else ""
