@@ -120,6 +120,15 @@ def abstract_model(config: ModelConfig) -> Model:
     return jax.eval_shape(lambda: build(config, jax.random.key(0)))
 
 
+def layers_in_other_types(model: Model, dtype: str) -> list[str]:
+    """Return the names of layers with a kernel whose products have operands of another type than this."""
+    names = []
+    for path, layer in nnx.iter_modules(model):
+        if hasattr(layer, "kernel") and jnp.dtype(getattr(layer, "dtype", None) or "float32") != jnp.dtype(dtype):
+            names.append(".".join(map(str, path)))
+    return names
+
+
 def parameters(module: nnx.Module) -> PyTree:
     """Return the trainable parameters of a model or of a layer.
 
