@@ -53,6 +53,7 @@ def loss(params, graph, statistics, batch):
 
 def main() -> None:
     """Train, and print the accuracies on the test images with all ten numbers."""
+    print(f"training for {EPOCHS} epochs, after compiling for some seconds", flush=True)
     start = time.time()
     data = mnistsum.load(DataConfig())
     n = len(data.train.labels)

@@ -41,7 +41,7 @@ def command(arguments: list[str]) -> int:
     if not folders:
         if not 2 <= options.seeds <= 1000:
             raise InputError(f"--seeds: expected 2 to 1,000, as one run shows no spread, found {options.seeds:,}")
-        configs = [cli.load_config(name, overrides) for name in options.configs]
+        configs = cli.load_configs(options.configs, overrides)
     elif overrides or len(folders) + len(own) < len(options.configs):
         raise InputError("compare: expected only folders of finished runs, and .py files, as none is trained")
     if len(options.configs) < 2:

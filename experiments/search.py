@@ -33,7 +33,7 @@ def command(arguments: list[str]) -> int:
     options = parser().parse_args(words)
     if options.seeds < 1:
         raise InputError(f"--seeds: expected 1 or more, found {options.seeds}")
-    configs = [cli.load_config(name, [VALIDATION, *overrides]) for name in options.configs]
+    configs = cli.load_configs(options.configs, [VALIDATION, *overrides])
 
     from experiments.comparison.ranking import search_configs  # JAX loads only for a valid command line
 

@@ -16,7 +16,7 @@ from experiments.report import console
 from experiments.training import folder as run_folder
 from experiments.training.fit import Start, fit, time_steps
 from experiments.training.plan import MIN_TIMED, RUN
-from experiments.training.record import Experiment, describe_run, differences
+from experiments.training.record import Experiment, describe_run, differences, edited_files
 from mnistsum.app.console import say
 from mnistsum.errors import InputError
 from mnistsum.file_io import PARTIAL, make_folder, read_json, writing
@@ -62,15 +62,11 @@ def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
         InputError: if anything that decides the run has changed since it began.
     """
     if (folder / run_folder.SUMMARY).exists():
-        say(f"{folder}: this run is finished; nothing has changed")
-        console.results(run_folder.read_finished(folder))
-        return 0
+        return _show_finished(experiment, folder)
     with _only_writer(folder):
         then = read_json(folder / run_folder.RUN)
         _check_log(then["log"])
-        init = then["settings"].get("init")  # a digest of weights that the checkpoint holds
-        now = experiment.record | {"settings": experiment.record["settings"] | ({"init": init} if init else {})}
-        if changed := differences(then, now):
+        if changed := _changes(then, experiment):
             raise InputError(
                 f"{folder}: {'; '.join(changed)} since the run began, so it would not end with the same bits; undo the "
                 "change (a config of your own needs its file: --config FILE.py), or start a new run"
@@ -79,11 +75,29 @@ def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
             cores_differ = f"begun on another number of cores ({then['cores']}) than {cores()}"
             say(f"warning: {cores_differ}: it ends with other bits, as another seed would")
         start = Start(then)
-        if init or (folder / CHECKPOINTS).is_dir():
+        if "init" in then["settings"] or (folder / CHECKPOINTS).is_dir():
             state, extra = restore(folder / CHECKPOINTS, experiment.config)
             start = Start(then, state, *(extra[name] for name in ("lines", "train_seconds", "wall_seconds")))
         note = f"resumed at step {start.step:,} of {experiment.spec.steps:,}"
         return _train(experiment, folder, own, start, [note])
+
+
+def _show_finished(experiment: Experiment, folder: Path) -> int:
+    """Print the results of a finished run, and what has changed since; return the exit status."""
+    finished = run_folder.read_finished(folder)
+    changed = _changes(finished.run, experiment) or [f"{name} was edited" for name in edited_files(finished.run)]
+    since = f"since then, {'; '.join(changed)}" if changed else "nothing has changed"
+    say(f"{folder}: this run is finished; {since}")
+    console.results(finished)
+    return 0
+
+
+def _changes(then: dict[str, Any], experiment: Experiment) -> list[str]:
+    """Describe what decides a run and has changed since its `run.json` was written."""
+    settings = experiment.record["settings"]
+    if "init" in then["settings"]:  # a digest of weights that the first checkpoint holds
+        settings = settings | {"init": then["settings"]["init"]}
+    return differences(then, experiment.record | {"settings": settings})
 
 
 def _train(experiment: Experiment, folder: Path, own: Path | None, start: Start, notes: Sequence[str] = ()) -> int:

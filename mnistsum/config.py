@@ -5,6 +5,7 @@ This module does not import JAX, so programs can parse a command line before JAX
 
 import dataclasses
 import enum
+import functools
 import inspect
 import json
 import re
@@ -221,8 +222,34 @@ FIELDS = {
 }
 
 
+def _raise_input_errors(kind: Any, section: str) -> None:
+    """Make a config class raise InputError, as a command line does, where pydantic raises ValidationError."""
+    init = kind.__init__
+
+    @functools.wraps(init)
+    def checked(self: Any, *values: Any, **fields: Any) -> None:
+        try:
+            init(self, *values, **fields)
+        except ValidationError as error:
+            raise InputError(explain(error, section)) from None
+
+    kind.__init__ = checked
+
+
+for _section, _kind in {"": Config, **SECTIONS}.items():
+    _raise_input_errors(_kind, _section)
+
+
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the arguments of the form `field=value`, and the others."""
+    """Return the arguments of the form `field=value`, and the others.
+
+    Raises:
+        InputError: if one is written with spaces, as in `seed = 3`.
+    """
+    for i, argument in enumerate(arguments[1:], 1):
+        if argument.startswith("="):
+            words = arguments[i - 1 : i + (2 if argument == "=" else 1)]
+            raise InputError(f"{' '.join(words)}: expected {''.join(words)}, without spaces")
     overrides = [argument for argument in arguments if ASSIGNMENT.fullmatch(argument)]
     return overrides, [argument for argument in arguments if argument not in overrides]
 
@@ -288,7 +315,7 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
     for assignment in assignments:
         key, _, value = assignment.partition("=")
         if key not in FIELDS:
-            raise InputError(f"{key}: unknown field{did_you_mean(key, FIELDS)}; --help lists all fields")
+            raise InputError(f"{key}: {_unknown(key)}; --help lists all fields")
         section, _, name = key.rpartition(".")
         parent = values[section] if section else values
         parent[name] = None if value == "None" else value
@@ -301,16 +328,45 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
         raise InputError(explain(error)) from None
 
 
-def explain(error: ValidationError) -> str:
-    """Say in one line what is wrong with a config: for each field, what was expected and what was found."""
+def explain(error: ValidationError, section: str = "") -> str:
+    """Say in one line what is wrong with a config: for each field, what was expected and what was found.
+
+    Args:
+        error: of a whole config, or of one of its sections.
+        section: the section's name, such as `model`.
+    """
     problems: dict[str, list[str]] = {}
     for each in error.errors():
-        first, *rest = map(str, each["loc"] or ["a config"])
+        first, *rest = map(str, [section, *each["loc"]] if section else each["loc"] or ["a config"])
         key = f"{first}.{rest[0]}" if rest and first in SECTIONS else first
         reason = f"{each['msg'][:1].lower()}{each['msg'][1:]}".replace("input should be", "expected")
-        found = "" if each["type"] == "json_invalid" else f", found {each['input']!r}"
-        problems.setdefault(key, []).append(reason + found)
+        if each["type"] == "unexpected_keyword_argument":
+            reason = _unknown(key)
+        elif each["type"] != "json_invalid":
+            reason += f", found {each['input']!r}"
+        problems.setdefault(key, []).append(reason)
     return "; ".join(f"{key}: {' or '.join(reasons)}" for key, reasons in problems.items())
+
+
+def _unknown(key: str) -> str:
+    """Say that there is no such field, and suggest a similar one, of the same section if there is one."""
+    section = key.rpartition(".")[0]
+    near = [field for field in FIELDS if field.rpartition(".")[0] == section]
+    return f"unknown field{did_you_mean(key, near) or did_you_mean(key, FIELDS)}"
+
+
+def check_config(kind: type, config: Any) -> None:
+    """Check that an argument is a config of this kind, such as `ModelConfig`; raise InputError if not."""
+    if isinstance(config, kind):
+        return
+    sections = {section: name for name, section in SECTIONS.items()}
+    hint = ""
+    if isinstance(config, Config) and kind in sections:
+        hint = f"; give its section, config.{sections[kind]}"
+    elif type(config) in sections:
+        hint = f"; it is the section `{sections[type(config)]}` of a Config"
+    found = type(config).__name__
+    raise InputError(f"config: expected {kind.__name__}, found {found}{hint}")
 
 
 def fields_with(*roles: Role) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +12,13 @@ from jax import lax
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from mnistsum.config import AugmentConfig, DataConfig, ModelConfig
+from mnistsum.checks import check_digits, check_images, check_pixels, warn_of_pixels
+from mnistsum.config import AugmentConfig, DataConfig, ModelConfig, Scaling
 from mnistsum.datasets import Arrays, read_arrays
 from mnistsum.errors import InputError
 from mnistsum.types import Batch, Data, Epoch, Split
 
 NO_EPOCH = 2**32 - 1  # folded into the order key to draw a subset of the images: no epoch reaches it
-DIM = 128  # a data set whose largest pixel is below this was not stored as 0-255
-LIGHT = 20  # how much lighter than the mean pixel the border of dark strokes on light is
 MEAN, DEVIATION = 0.1307, 0.3081  # of the pixels / 255 of MNIST's 60,000 training images
 
 
@@ -112,46 +111,8 @@ def _make_split(images: np.ndarray, labels: np.ndarray, name: str) -> Split:
     check_images(images, f"x_{name}")
     if not len(images):
         raise InputError(f"x_{name}: expected images, found none")
-    check_labels(labels, len(images), f"y_{name}")
+    check_digits(f"y_{name}", labels, len(images))
     return Split(images, np.asarray(labels, np.int32))
-
-
-def check_images(images: Any, name: str = "images") -> None:
-    """Raise InputError if images are not as MNIST stores them."""
-    kind, shape = np.asarray(images).dtype, np.shape(images)
-    if kind != np.uint8 or len(shape) != 4 or shape[1:] != (28, 28, 1):
-        raise InputError(f"{name}: expected uint8 [n, 28, 28, 1], 0-255, found {kind} {list(shape)}")
-
-
-def check_labels(labels: Any, n: int, name: str = "labels") -> None:
-    """Raise InputError if labels are not a whole number 0-9 for each of n images."""
-    labels = np.asarray(labels)
-    if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(
-            f"{name}: expected whole numbers 0-9 [{n}], one for each image, found {labels.dtype} {list(labels.shape)}"
-        )
-    wrong = np.flatnonzero((labels < 0) | (labels > 9))
-    if len(wrong):
-        found, at = labels[wrong[0]], wrong[0]
-        raise InputError(f"{name}: expected 0-9, found {found} at position {at}")
-
-
-def warn_of_pixels(images: UInt8[Array | np.ndarray, "n 28 28 1"]) -> None:
-    """Warn if pixels do not reach from 0 to 255, or if the background is light."""
-    largest = images.max(initial=0)
-    if 0 < largest < DIM:
-        warnings.warn(
-            f"images: expected pixels from 0 to 255, found at most {largest}; multiply them by {255 // largest}",
-            stacklevel=2,
-        )
-    edges = (images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1])
-    border = np.mean([edge.mean() for edge in edges]) if len(images) else 0
-    if border > images.mean() + LIGHT:
-        warnings.warn(
-            "images: expected light strokes on a dark background, found a light border "
-            f"(mean {border:.0f} of 255); invert them (255 - images)",
-            stacklevel=2,
-        )
 
 
 def _warn_of(data: Data) -> None:
@@ -274,6 +235,9 @@ def augment(
 def scale(scaling: str, pixels: Float[Array, "*n 28 28 1"] | UInt8[Array, "*n 28 28 1"]) -> Float[Array, "*n 28 28 1"]:
     """Scale pixels 0-255 to the model's float32 input: `unit` gives 0 to 1, `standard` centers them near zero.
 
+    Raises:
+        InputError: if there is no such scaling, or if pixels whose values are known seem to be scaled already.
+
     Examples:
         >>> import jax.numpy as jnp
         >>> from mnistsum.data import scale
@@ -281,12 +245,20 @@ def scale(scaling: str, pixels: Float[Array, "*n 28 28 1"] | UInt8[Array, "*n 28
         >>> scale("unit", white).max().item()
         1.0
     """
+    if scaling not in get_args(Scaling):
+        known = " or ".join(get_args(Scaling))
+        raise InputError(f"scaling: expected {known}, found {scaling!r}")
+    check_pixels(pixels)
     pixels = pixels.astype(jnp.float32) / 255
     return (pixels - MEAN) / DEVIATION if scaling == "standard" else pixels
 
 
 def pair(images: Float[Array, "batch 28 28 1"], labels: Int[Array, " batch"], numbers: Int[Array, " batch"]) -> Batch:
     """Return a batch of scaled images, their labels and one number each; the sum is label + number.
+
+    Raises:
+        InputError: if labels or numbers are not one whole number from 0 to 9 for each image. Under `jax.jit`, only
+            their type and shape can be checked.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -295,6 +267,8 @@ def pair(images: Float[Array, "batch 28 28 1"], labels: Int[Array, " batch"], nu
         >>> batch.sum.tolist(), batch.number.shape
         ([7, 18], (2, 10))
     """
+    for name, values in (("labels", labels), ("numbers", numbers)):
+        check_digits(name, values, len(images))
     return Batch(image=images, number=jax.nn.one_hot(numbers, 10), label=labels, sum=labels + numbers)
 
 

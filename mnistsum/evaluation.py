@@ -9,8 +9,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Int, UInt8
 
-from mnistsum.config import DataConfig
-from mnistsum.data import abstract_split, check_images, check_labels, scale, warn_of_pixels
+from mnistsum.checks import check_digits, check_images, warn_of_pixels
+from mnistsum.config import DataConfig, check_config
+from mnistsum.data import abstract_split, scale
 from mnistsum.devices import abstract_arrays
 from mnistsum.models import Model, rebuilt
 from mnistsum.models.adders import ADDS_UP
@@ -34,6 +35,9 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
         split: raw images, uint8 0-255, and their labels.
         batch_size: images at a time; it affects answers only by rounding.
 
+    Raises:
+        InputError: if an argument cannot be right; it names the argument.
+
     Examples:
         >>> import jax
         >>> import mnistsum
@@ -46,8 +50,9 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
         >>> evaluation.digit.shape, evaluation.sum.shape
         ((50,), (50, 10))
     """
+    check_config(DataConfig, config)
     check_images(split.images)
-    check_labels(split.labels, len(split.images))
+    check_digits("split.labels", split.labels, len(split.images))
     warn_of_pixels(split.images)
     return in_chunks(
         lambda *chunk: _evaluate_chunk(shaping(config), model, Split(*chunk), batch_size), split, BATCHES * batch_size
@@ -218,6 +223,9 @@ def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> dict
 
     A cell is a pair of label and number. The accuracy of a label that never occurs is nan.
 
+    Raises:
+        InputError: if the labels are not one whole number from 0 to 9 for each image.
+
     Examples:
         >>> import numpy as np
         >>> from mnistsum.evaluation import score
@@ -232,6 +240,7 @@ def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> dict
         (0.5, 0.5, 1.0)
     """
     evaluation = Evaluation(*(np.asarray(field) for field in evaluation))
+    check_digits("labels", labels, len(evaluation.digit))
     labels = np.asarray(labels)
     count = np.bincount(labels, minlength=10).astype(float)
     count[count == 0] = np.nan

@@ -1,6 +1,5 @@
 """Predictions of a trained network for pairs of an image and a number."""
 
-import reprlib
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -10,9 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from mnistsum.calibration import Temperatures
+from mnistsum.checks import check_digits, check_images, warn_of_pixels
 from mnistsum.config import DataConfig
-from mnistsum.data import check_images, warn_of_pixels
-from mnistsum.errors import InputError
 from mnistsum.evaluation import classify, in_chunks, shaping
 from mnistsum.models import Model, rebuilt
 from mnistsum.storage import Weights, load_run, locate
@@ -53,13 +51,15 @@ class Predictor(Weights):
         Args:
             images: one or more.
             numbers: 0-9, one for each image or one for all.
+
+        Raises:
+            InputError: if an argument cannot be right; it names the argument.
         """
         check_images(images)
         warn_of_pixels(images)
         n = len(images)
         numbers = np.full(n, numbers) if np.ndim(numbers) == 0 else np.asarray(numbers)
-        if numbers.shape != (n,) or not np.isin(numbers, range(10)).all():
-            raise InputError(f"numbers: expected {n} of 0-9, one per image, found {reprlib.repr(numbers.tolist())}")
+        check_digits("numbers", numbers, n)
         answer = partial(_probabilities, shaping(self.config.data), self.model, self.temperatures)
         return in_chunks(answer, (images, numbers), PAIRS)
 

@@ -1,6 +1,7 @@
 """The names that a config may use, and a user's Python file, which may define more of them."""
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib.util
 import sys
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from mnistsum.config import Config
 from mnistsum.errors import InputError
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
@@ -25,6 +27,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "OPTIMIZERS": OPTIMIZERS,
     "OBJECTIVES": OBJECTIVES,
     "SCHEDULES": SCHEDULES,
+}
+FIELDS = {  # of a config, which hold these names
+    "CLASSIFIERS": "model.classifier",
+    "ADDERS": "model.adder",
+    "OPTIMIZERS": "optimizer.name",
+    "OBJECTIVES": "objective.name",
+    "SCHEDULES": "optimizer.schedule",
 }
 SHIPPED = {kind: frozenset(known) for kind, known in KINDS.items()}
 
@@ -48,8 +57,8 @@ def load_file(path: str | Path) -> ModuleType:
     beside it that it imported, has changed; JAX then forgets what it has compiled.
 
     Raises:
-        InputError: if the file does not exist, or defines a name that is taken. An error within the file is raised as
-            it is.
+        InputError: if the file does not exist, or defines a name that is taken. An InputError within the file gets
+            its line; any other error is raised as it is.
 
     Examples:
         >>> import tempfile
@@ -62,8 +71,10 @@ def load_file(path: str | Path) -> ModuleType:
         (8, 16)
     """
     file = Path(path).resolve()
-    if file.suffix != ".py" or not file.is_file():
-        raise InputError(f"{path}: no such file, or not one whose name ends in .py")
+    if file.suffix != ".py":
+        raise InputError(f"{path}: expected a file whose name ends in .py")
+    if not file.is_file():
+        raise InputError(f"{path}: no such file")
     sources = loaded[file].sources if file in loaded else {}
     if any(not each.is_file() or each.read_bytes() != source for each, source in sources.items()):
         _forget(file)
@@ -145,11 +156,13 @@ def _run(file: Path) -> LoadedFile:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and others look up a class's module there
     if str(file.parent) not in sys.path:
-        sys.path.insert(0, str(file.parent))
+        sys.path.append(str(file.parent))  # last, so that a file such as random.py hides no module of Python's
     _paths.add(str(file))
     try:
         # Not its loader, which may run bytecode of an older source.
-        exec(compile(source, file, "exec", dont_inherit=True), vars(module))
+        with _located(file):
+            exec(compile(source, file, "exec", dont_inherit=True), vars(module))
+        _make_names_unique(module, file)
         _add({kind: vars(module).get(kind, {}) for kind in KINDS}, str(file))
     except BaseException:
         del sys.modules[name]
@@ -158,6 +171,40 @@ def _run(file: Path) -> LoadedFile:
     sources = {path: path.read_bytes() for path in helpers.values()}
     _paths.update(map(str, sources))
     return LoadedFile(module, tuple(helpers), {file: source, **sources})
+
+
+def _make_names_unique(module: ModuleType, file: Path) -> None:
+    """Rename what another user's file has defined, as in `mixer@v2` of v2.py, also in this file's `config`.
+
+    Two versions of a file can so be compared. `find` knows `mixer@v2` also where v2.py alone is loaded.
+    """
+    config = vars(module).get("config")
+    for kind, known in KINDS.items():
+        names = vars(module).get(kind)
+        if not isinstance(names, Mapping):
+            continue  # `_add` refuses it, if it is there
+        others = {name for name in names if known.get(name, names[name]) is not names[name]} - SHIPPED[kind]
+        taken = {name: f"{name}@{file.stem}" for name in others}
+        setattr(module, kind, {taken.get(name, name): meaning for name, meaning in names.items()})
+        if isinstance(config, Config):
+            section, _, field = FIELDS[kind].partition(".")
+            part = getattr(config, section)
+            name = getattr(part, field)
+            part = dataclasses.replace(part, **{field: taken.get(name, name)})
+            config = dataclasses.replace(config, **{section: part})
+    if config is not None:
+        vars(module)["config"] = config
+
+
+@contextlib.contextmanager
+def _located(file: Path) -> Iterator[None]:
+    """Name the file and its line in an InputError, as for a field of a config that does not exist."""
+    try:
+        yield
+    except InputError as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        line = [frame.lineno for frame in frames if frame.filename == str(file)][-1]
+        raise InputError(f"{file}, line {line}: {error}") from None
 
 
 def _forget(file: Path) -> None:

@@ -13,7 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from mnistsum.config import Config, DataConfig, ModelConfig, ObjectiveConfig, OptimizerConfig, TrainingConfig
+from mnistsum.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    TrainingConfig,
+    check_config,
+)
 from mnistsum.data import pair
 from mnistsum.evaluation import evaluate
 from mnistsum.models import Model, abstract_model, build, in_training, parameters, with_values
@@ -43,6 +51,7 @@ def check(config: ModelConfig) -> None:
         >>> from mnistsum.testing import check_shapes
         >>> check_shapes(ModelConfig(classifier="mlp", widths=(8,)))  # `check` runs this and eight more
     """
+    check_config(ModelConfig, config)
     for one in CHECKS:
         one(dataclasses.replace(config, zero_output=False))  # an output layer of zeros would hide faults
 

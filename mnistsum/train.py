@@ -11,7 +11,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Int, Integer, Key
 
-from mnistsum.config import AugmentConfig, Config, ModelConfig, ObjectiveConfig, OptimizerConfig
+from mnistsum.config import AugmentConfig, Config, ModelConfig, ObjectiveConfig, OptimizerConfig, check_config
 from mnistsum.data import abstract_split, augment, draw_epoch, pair, scale
 from mnistsum.devices import abstract_arrays, count_devices, shard_batch
 from mnistsum.errors import InputError
@@ -51,6 +51,7 @@ def make_spec(config: Config, n: int, devices: int | None = None) -> Spec:
         >>> spec.steps_per_epoch, spec.steps
         (429, 3432)
     """
+    check_config(Config, config)
     images, group = config.data.train_images or n, 2 * config.objective.digits or 1
     if images > n:
         raise InputError(f"data.train_images: expected at most the {n} training images, found {images}")

@@ -97,6 +97,7 @@ def a_run(name="a", seed=0, digit=LABELS, total=SUMS, config=None, run=None) -> 
     record = {"data": {"test": "0"}, "program": {"training": "0"}, "versions": {"jax": "1"}}
     record |= {"settings": {"hardware": "CPU"}, "cores": 2, "parameters": 1000, "multiply_adds": 20}
     record |= {"command": "train", "commit": "f" * 40, "python": "3"}
+    record |= {"started": "2026-01-01T12:00:00+0000"}
     line = {"epoch": 1, "validation": scores, "clock": {"train_seconds": 2.0}}
     fields = Config(name=name, seed=seed, **(config or {}))
     predictions = {"digit": digit, "sum": total}

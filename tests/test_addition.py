@@ -58,8 +58,9 @@ def test_digits_are_read_after_learning_from_sums_alone(capsys, tmp_path):
     where = ["--output", str(file), "--runs", str(tmp_path), "--workers", "0"]
     arguments = ["smoke", "--digits", "1", "training.epochs=1", *where]
     assert addition.command(arguments) == 0
-    line = capsys.readouterr().out
+    line, where = capsys.readouterr().out.splitlines()
     assert line.startswith("N = 1, seed 0: digits ")
+    assert where == f"results in {file} and {file.with_suffix('.md')}, runs in {tmp_path}"
     assert float(line.split("digits ")[1].split("%")[0]) > 80
     assert file.read_text().count("\n") == 1
 

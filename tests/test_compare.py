@@ -69,6 +69,47 @@ def test_every_interval_and_verdict_can_be_recomputed_from_the_outcomes(compared
     assert recompute(file.parent) == [row["against_first"] for row in rows[1:]]
 
 
+def test_the_newest_report_is_easy_to_find(compared):
+    (page,) = (compared[0] / "out").glob("*/comparison.html")
+    assert (compared[0] / "out" / "latest.html").read_bytes() == page.read_bytes()
+
+
+VERSION = """
+from mnistsum import Config, ModelConfig
+from mnistsum.models.classifiers.mlp import MLP
+
+class Mine(MLP):
+    def __call__(self, image):
+        return super().__call__(image * 1)
+
+CLASSIFIERS = {"mine": Mine}
+config = Config(name="mine", model=ModelConfig(classifier="mine", widths=(8,)))
+"""
+
+
+@pytest.mark.slow
+def test_two_versions_of_a_file_are_compared_and_an_edit_leaves_the_first_report(compared, tmp_path):
+    shutil.copytree(compared[0] / "images", tmp_path / "images")
+    for i in (1, 2):
+        (tmp_path / f"v{i}.py").write_text(VERSION.replace("image * 1", f"image * {i}"))
+    compare("v1.py", "v2.py", *OPTIONS, cwd=tmp_path)
+    (first,) = (tmp_path / "out").glob("*/comparison.json")
+    one, two = json.loads(first.read_text())["rows"]
+    assert (one["config"], two["config"]) == ("mine", "mine-v2")
+    assert one["curve"] != two["curve"]
+    page = first.with_name("comparison.html").read_bytes()
+    (tmp_path / "v2.py").write_text(VERSION.replace("image * 1", "image * 3"))
+    output = compare("v1.py", "v2.py", *OPTIONS, cwd=tmp_path)
+    assert "mine: reusing 2 finished runs" in output and "(v2.py was edited)" in output
+    assert first.with_name("comparison.html").read_bytes() == page
+    (second,) = {*(tmp_path / "out").glob("*/comparison.html")} - {first.with_name("comparison.html")}
+    assert (tmp_path / "out" / "latest.html").read_bytes() == second.read_bytes() != page
+    # In the other order, each file's runs are known again, as far as their configs' names are the same.
+    (tmp_path / "v2.py").write_text(VERSION.replace("image * 1", "image * 3").replace('name="mine"', 'name="mine-v2"'))
+    output = compare("v2.py", "v1.py", *OPTIONS, cwd=tmp_path)
+    assert output.count("(reused)") == 4
+
+
 def test_finished_runs_are_compared_without_training(compared, own_code, tmp_path, monkeypatch):
     monkeypatch.chdir(compared[0])
     runs = sorted(map(str, Path("out/runs").iterdir()), reverse=True)  # wide is the first
@@ -134,6 +175,7 @@ def test_the_page_fits_a_desktop_and_a_phone_with_the_verdicts_in_sight(compared
     [
         (["runs/a-*", "runs/b-*"], "runs/a-*/summary.json: no such file; expected the folder of a finished run"),
         (["base"], "expected two configs or more, found base"),
+        (["smoke", "nofile.py"], "error: nofile.py: no such file\n"),
         (["base", "base"], "expected configs of different names, found base, base"),
         (["base", "reference"], "found 5000 in base and 0 in reference; an override such as data.validation=0 applies"),
         (["base", "mlp", "data.validation=0"], "expected validation images"),

@@ -34,7 +34,7 @@ def test_json_gives_an_equal_config_back(config):
         ("optimizer.learning_rate", "fast", "optimizer.learning_rate: .*number.*, found 'fast'"),
         ("training.epochs", float("nan"), "training.epochs: .*, found nan"),
         ("model.widths", [8, 0], "model.widths: expected greater than or equal to 1, found 0"),
-        ("training.surprise", 1, "training.surprise: .*, found 1"),
+        ("training.surprise", 1, "training.surprise: unknown field"),
         ("training", 5, "training: .*, found 5"),
     ],
 )
@@ -88,6 +88,21 @@ def test_another_classifier_does_not_inherit_the_widths(lines, widths):
 def test_a_wrong_override_is_refused_in_one_line(line, answer):
     with pytest.raises(InputError, match=rf"\A{answer}.*\Z"):
         override(Config(), [line])
+
+
+@pytest.mark.parametrize(
+    ("make", "answer"),
+    [
+        (lambda: ModelConfig(classifer="mlp"), "model.classifer: unknown field; did you mean model.classifier?"),
+        (lambda: replace(ModelConfig(), dtyp="auto"), "model.dtyp: unknown field; did you mean model.dtype?"),
+        (lambda: replace(Config(), foo=1), "foo: unknown field"),
+        (lambda: ModelConfig(widths=(8, 0)), "model.widths: expected greater than or equal to 1, found 0"),
+    ],
+)
+def test_a_mistake_in_python_gets_the_words_of_the_command_line(make, answer):
+    with pytest.raises(InputError) as error:
+        make()
+    assert str(error.value) == answer
 
 
 def test_importing_the_library_and_making_a_config_does_not_import_jax():

@@ -57,7 +57,8 @@ def test_pairs_equal_pair(train):
 def test_scale_by_hand():
     images = jnp.zeros((2, 28, 28, 1), jnp.uint8).at[1].set(255)
     for scaling, expected in (("unit", [0, 1]), ("standard", [-0.1307 / 0.3081, 0.8693 / 0.3081])):
-        np.testing.assert_allclose(scale(scaling, images)[:, 0, 0, 0], expected, rtol=1e-6)
+        for pixels in (images, images.astype(jnp.float32)):  # distorted ones are floats
+            np.testing.assert_allclose(scale(scaling, pixels)[:, 0, 0, 0], expected, rtol=1e-6)
 
 
 def test_a_shift_copies_pixels_exactly_by_every_whole_distance(train):

@@ -137,12 +137,12 @@ GOOD = ONE | {"x_test": ONE["x_train"], "y_test": ONE["y_train"]}
         ({"x_test": np.zeros((0, 28, 28), np.uint8)}, "x_test: expected images, found none"),
         (
             {"y_train": np.eye(10)[np.arange(40) % 10]},
-            r"y_train: expected whole numbers 0-9 \[40\], .*float64 \[40, 10\]",
+            r"y_train: expected 40 whole numbers from 0 to 9, one for each image, found float64 \[40, 10\]",
         ),
         ({"y_train": np.zeros((40, 1), int)}, r"y_train: .*, found int64 \[40, 1\]"),
-        ({"y_train": np.arange(40) % 10 - 1}, "y_train: expected 0-9, found -1 at position 0"),
-        ({"y_test": np.arange(40)}, "y_test: expected 0-9, found 10 at position 10"),
-        ({"y_test": np.zeros(39, int)}, r"y_test: .*\[40\], one for each image, found int64 \[39\]"),
+        ({"y_train": np.arange(40) % 10 - 1}, "y_train: expected .*, found -1 at position 0"),
+        ({"y_test": np.arange(40)}, "y_test: expected .*, found 10 at position 10"),
+        ({"y_test": np.zeros(39, int)}, r"y_test: expected 40 .*, found int64 \[39\]"),
     ],
 )
 def test_arrays_of_another_form_are_refused_by_name_in_memory_and_in_a_file(tmp_path, change, answer):

@@ -129,3 +129,32 @@ def test_the_page_fits_and_answers_what_is_drawn_with_pointer_and_keyboard(brows
     browser.execute_script("arguments[0].focus()", paper)
     act(*[Keys.ARROW_UP] * 8, " ", *[Keys.ARROW_DOWN] * 16, " ").perform()  # a vertical line
     assert_shows("1 + 7 = 8")
+
+
+@pytest.mark.slow
+def test_both_lists_begin_beside_the_canvas_and_the_likeliest_stands_out(browser):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    def style(name: str, selector: str) -> list:
+        script = "return [...document.querySelectorAll(arguments[1])].map(each => getComputedStyle(each)[arguments[0]])"
+        return browser.execute_script(script, name, selector)
+
+    paper, answer, *titles = (
+        browser.find_element("id", name) for name in ("paper", "answer", "digit-title", "sum-title")
+    )
+    before = paper.rect
+    line = ActionChains(browser).move_to_element_with_offset(paper, 0, -90).click_and_hold().move_by_offset(0, 180)
+    line.release().perform()
+    WebDriverWait(browser, 20, 0.05).until(lambda _: answer.text)
+    assert paper.rect == before  # it does not move while one draws
+    assert answer.rect["y"] + answer.rect["height"] <= before["y"]
+    width = browser.execute_script("return window.innerWidth")
+    if width > 500:  # on a phone, they are below
+        assert [title.rect["y"] for title in titles] == pytest.approx([before["y"]] * 2, abs=1)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    for output in ("digit", "sum"):
+        name, share = (float(size.removesuffix("px")) for size in style("fontSize", f"#{output} .best"))
+        other = float(style("fontSize", f"#{output} > :not(.best)")[0].removesuffix("px"))
+        assert name == share > 1.15 * other
+        assert {*style("color", f"#{output} .best")}.isdisjoint(style("color", f"#{output} > :not(.best)"))

@@ -1,5 +1,6 @@
 """Plain Flax layers: the quick convolution and pools are those of Flax, and a network gets the convolution unasked."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -10,9 +11,11 @@ from flax import nnx
 from jax import lax
 
 from experiments.configs.smoke import config as smoke
-from experiments.training.record import check_own
-from mnistsum.config import ModelConfig, override
-from mnistsum.models import abstract_model, build
+from experiments.report.console import introduce
+from experiments.training.record import check_own, prepare
+from mnistsum.app.console import console
+from mnistsum.config import Config, ModelConfig, override
+from mnistsum.models import abstract_model, build, layers_in_other_types
 from mnistsum.models.flax_layers import quick_avg_pool, quick_convolution, quick_max_pool
 from mnistsum.models.summary import slow_operations
 from mnistsum.registry import added_names
@@ -134,3 +137,27 @@ def test_what_stays_slow_is_named_with_the_remedy(plain):
     for operation, remedy in (("convolution", "nnx.Conv"), ("pool", "quick_max_pool")):
         said = f"its classifier trains slowly on CPUs, because it holds XLA's own {operation}; use {remedy}"
         assert any(said in line for line in lines)
+
+
+class Mixed(nnx.Module):
+    def __init__(self, config, rngs):
+        self.features = 10
+        self.conv = nnx.Conv(1, 2, (3, 3), strides=3, rngs=rngs)
+        self.plain = nnx.Linear(200, 10, rngs=rngs)
+        self.output = nnx.Linear(10, 10, dtype=config.dtype, rngs=rngs)
+
+    def __call__(self, image):
+        features = self.plain(self.conv(image).reshape(len(image), -1))
+        return features, self.output(features)
+
+
+def test_layers_that_do_not_compute_in_the_type_of_the_config_are_named(mnist):
+    with added_names(CLASSIFIERS={"mixed": Mixed}):
+        config = ModelConfig(classifier="mixed", dtype="bfloat16")
+        with console.capture() as shown:
+            introduce(prepare(Config("mine", model=config), "", mnist))
+        assert shown.get().startswith("mine, seed 0, bfloat16 except in classifier.plain, on ")
+        assert layers_in_other_types(abstract_model(config), "bfloat16") == ["classifier.plain"]
+        config = dataclasses.replace(config, dtype="float32")
+        assert layers_in_other_types(abstract_model(config), "float32") == []
+    assert layers_in_other_types(abstract_model(ModelConfig(dtype="bfloat16")), "bfloat16") == []

@@ -1,10 +1,12 @@
 """Finished runs, grouped by config and by what else decides them."""
 
+from pathlib import Path
+
 import pytest
 from programs import a_run
 
 from experiments.comparison.grouping import differing_fields, group_by_key, group_runs
-from mnistsum.config import Config, ModelConfig, OptimizerConfig
+from mnistsum.config import Config, DataConfig, ModelConfig, OptimizerConfig
 from mnistsum.errors import InputError
 
 
@@ -30,7 +32,7 @@ def test_runs_are_grouped_by_config_and_paired_by_the_seeds_that_all_have():
     ],
 )
 def test_runs_of_other_fields_code_versions_or_machines_are_told_apart_and_never_pooled(other, names):
-    groups = group_by_key([*finished("a", (0,)), *finished("a", (1,), **other)])
+    groups, _ = group_by_key([*finished("a", (0,)), *finished("a", (1,), **other)])
     assert [list(seeds) for seeds in groups.values()] == [[0], [1]]
     assert list(groups) == names or all(name.startswith("a+record=") for name in groups)
 
@@ -40,7 +42,6 @@ def test_runs_of_other_fields_code_versions_or_machines_are_told_apart_and_never
     [
         (finished("a", (0, 1)), "expected two configs or more .*, found a of seeds 0, 1"),
         (finished("a", (0, 1)) + finished("b", (1, 2)), "in common, found a of seeds 0, 1; b of seeds 1, 2"),
-        (finished("a", (0, 0)), "a-0: the same config and seed as a-0"),
         (
             finished("a", (0,)) + finished("b", (0,), run={"data": {"test": "1"}}),
             "b-0: not trained and tested on the data",
@@ -51,6 +52,22 @@ def test_runs_of_other_fields_code_versions_or_machines_are_told_apart_and_never
 def test_runs_that_do_not_fit_together_are_refused(runs, answer):
     with pytest.raises(InputError, match=answer):
         group_runs(runs)
+
+
+def test_of_a_repeated_run_the_newest_is_shown_and_the_other_is_named():
+    older, newer, other = (
+        a_run(seed=seed, run={"started": f"2026-01-0{day}T12:00:00+0000"})._replace(folder=Path(folder))
+        for folder, day, seed in (("older", 1, 0), ("newer", 2, 0), ("other", 1, 1))
+    )
+    groups, notes = group_by_key([older, other, newer])
+    assert groups == {"a": {0: newer, 1: other}}
+    assert notes == ["older: left out, as newer is a newer run of the same config and seed"]
+
+
+def test_every_name_says_the_data_set_as_soon_as_two_differ():
+    one, two = finished("a", (0,)), finished("b", (0,), config={"data": DataConfig(name="kmnist")})
+    assert list(group_by_key([*one, *finished("b", (0,))])[0]) == ["a", "b"]
+    assert list(group_by_key([*one, *two])[0]) == ["a+data.name=mnist", "b+data.name=kmnist"]
 
 
 def test_differences_in_more_than_architecture_are_named():

@@ -137,14 +137,12 @@ def test_weights_to_begin_from_have_the_meaning_of_the_config_and_are_in_the_rec
     for ours, theirs in zip(*map(jax.tree.leaves, (initial.initial, expected)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert initial.record["settings"]["init"]
-    for change, found in (
-        ("model.scaling=unit", "standard"),
-        ("model.adder=direct", "concat"),
-        ("model.hidden=9", "128"),
-    ):
-        field, _, value = change.partition("=")
-        with pytest.raises(InputError, match=rf"base: expected {field} to be {value}, found {found}; add {field}="):
-            prepare(override(plain, [change]), "", mnist, init="base")
+    changes, needed = ["model.scaling=unit", "model.adder=direct"], "model.scaling=standard model.adder=concat"
+    for given, add in ((changes, needed), (["model.hidden=9"], "model.hidden=128")):
+        answer = f"--init base: expected {' '.join(given)}, found weights of other fields; add {add}"
+        with pytest.raises(InputError, match=f"^{answer}$"):
+            prepare(override(plain, given), "", mnist, init="base")
+        prepare(override(plain, [*given, *add.split()]), "", mnist, init="base")
 
 
 class Unused(MLP):

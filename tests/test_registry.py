@@ -1,6 +1,8 @@
 """A user's file: the names that it defines, and what happens when it is loaded again."""
 
+import multiprocessing
 import textwrap
+from concurrent.futures import ProcessPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +10,9 @@ import pytest
 
 from mnistsum import registry
 from mnistsum.config import OptimizerConfig
-from mnistsum.errors import InputError
+from mnistsum.errors import InputError, find
 from mnistsum.models.adders import ADDERS
+from mnistsum.models.classifiers import CLASSIFIERS
 from mnistsum.optimizer import SCHEDULES
 
 pytestmark = pytest.mark.usefixtures("own_code")
@@ -59,13 +62,35 @@ def test_a_file_that_is_refused_adds_no_name_and_may_be_mended(write, text, answ
     assert registry.own_names() == ["new"]
 
 
-def test_a_name_that_two_files_define_is_refused(write):
-    text = "class Mine: pass\nCLASSIFIERS = {'mine': Mine}"
-    registry.load_file(write("a.py", text))
-    with pytest.raises(InputError, match=r"b.py: CLASSIFIERS defines mine, which is defined already"):
-        registry.load_file(write("b.py", text))
+def test_a_name_that_two_files_define_belongs_to_each_of_them(write):
+    text = """
+        from mnistsum import Config, ModelConfig
+        class Mine: pass
+        CLASSIFIERS = {'mine': Mine}
+        config = Config("c", model=ModelConfig(classifier="mine", widths=(8,)))
+        """
+    a, b = (registry.load_file(write(name, text)) for name in ("a.py", "b.py"))
+    for module in (a, b):
+        model = module.config.model
+        assert find(CLASSIFIERS, "model.classifier", model.classifier) is module.Mine
+        assert model.widths == (8,)
+    write("a.py", text + "\n# edited")
+    assert registry.load_file(write("a.py", text)).config.model.classifier == "mine"
     with pytest.raises(InputError, match="defines mine"), registry.added_names(CLASSIFIERS={"mine": dict}):
         pass
+
+
+def test_a_name_with_its_file_is_found_where_that_file_alone_is_loaded(write):
+    module = registry.load_file(write("b.py", "class Mine: pass\nCLASSIFIERS = {'mine': Mine}"))
+    assert find(CLASSIFIERS, "model.classifier", "mine@b") is module.Mine
+
+
+def test_a_folder_of_ones_own_hides_no_module_of_pythons_from_workers(write):
+    write("random.py", "raise RuntimeError")
+    write("helper_beside.py", "")
+    registry.load_file(write("own.py", "import helper_beside"))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(abs, -1).result(timeout=60) == 1
 
 
 def test_a_name_registered_again_is_replaced_also_in_what_jax_has_compiled():
@@ -79,8 +104,8 @@ def test_a_name_registered_again_is_replaced_also_in_what_jax_has_compiled():
 
 
 def test_what_is_no_python_file_is_refused_and_a_fault_in_one_is_raised_as_it_is(write, tmp_path):
-    for name in ("notes.txt", "nowhere.py"):
-        with pytest.raises(InputError, match=f"{name}: no such file, or not one whose name ends in .py"):
+    for name, answer in (("nowhere.py", "no such file"), ("notes.txt", "expected a file whose name ends in .py")):
+        with pytest.raises(InputError, match=f"/{name}: {answer}$"):
             registry.load_file(tmp_path / name)
     file = write("own.py", "\n1 / 0")
     with pytest.raises(ZeroDivisionError) as error:
@@ -89,6 +114,12 @@ def test_what_is_no_python_file_is_refused_and_a_fault_in_one_is_raised_as_it_is
     assert (str(last.path), last.lineno) == (str(file), 1)  # counted from 0
     shown = registry.users_traceback(error.value)
     assert shown and shown.count("File ") == 1 and shown.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_a_config_that_cannot_be_right_is_refused_with_its_line(write):
+    text = "from mnistsum import ModelConfig\n\nmodel = ModelConfig(classifer='mlp')"
+    with pytest.raises(InputError, match=r"/own.py, line 3: model.classifer: unknown field; did you mean model.class"):
+        registry.load_file(write("own.py", text))
 
 
 def test_a_file_is_run_again_only_if_it_or_a_helper_beside_it_has_changed(write):

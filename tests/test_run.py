@@ -76,6 +76,20 @@ def test_a_finished_run_that_is_resumed_shows_its_results_and_changes_nothing(sm
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
+@pytest.mark.slow
+def test_a_finished_run_that_is_resumed_says_what_of_its_users_file_has_changed_since(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(NETWORK)
+    finish(start("--config", file, "training.epochs=0.05", "--output", tmp_path / "run"))
+    for edit, said in (
+        (("# call", "# another comment"), "since then, own.py was edited"),
+        (("weighted(config, logits, batch)", "weighted(config, logits, batch) / 2"), "its program of training has"),
+    ):
+        file.write_text(NETWORK.replace(*edit))
+        output, _ = finish(start("--resume", tmp_path / "run", "--config", file))
+        assert "this run is finished; " in output and said in output
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.slow
 def test_a_run_elsewhere_stopped_by_a_signal_resumes_to_the_same_bits(smoke, tmp_path, number):

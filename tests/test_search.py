@@ -39,7 +39,8 @@ def test_configs_are_ranked_on_validation_images_and_finished_ones_are_not_repea
     assert not any("test" in summary for summary in summaries)
     output, _ = finish(start(*typed, program="search", cwd=tmp_path))
     (ranking,) = (tmp_path / "out").glob("smoke-learning_rate-1e-9-smoke-batch_size-64-??????.md")
-    assert output.endswith(ranking.read_text() + "\n")
+    named = ranking.relative_to(tmp_path)
+    assert output.endswith(f"{ranking.read_text()}\nthis ranking in {named}, runs in out/runs\n")
     assert [file.stat().st_mtime_ns for file in files] == written
 
 

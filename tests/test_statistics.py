@@ -9,6 +9,7 @@ from programs import ROOT
 from scipy import stats
 
 from experiments.studies.verdicts import CASES, SEEDS, Setting, rates, simulate, smallest
+from mnistsum.errors import InputError
 from mnistsum.statistics import detectable, difference, interval
 
 
@@ -109,15 +110,53 @@ RIGHT = np.ones((3, 20))
     [
         ((RIGHT[0], RIGHT), r"first: expected \[seeds, images\], two or more of each, found an array of shape \[20\]"),
         ((RIGHT, RIGHT[:, :1]), r"other: expected \[seeds, images\], two or more of each"),
-        ((RIGHT, RIGHT[:, :19]), r"other: expected the shape of first, \[3, 20\], found \[3, 19\]"),
+        ((RIGHT, RIGHT[:, :19]), r"other: expected as many images as that of first, \[3, 20\], found \[3, 19\]"),
+        ((RIGHT, RIGHT[:2], 1, 0, True), r"other: expected the shape of first, \[3, 20\], found \[2, 20\]"),
         ((RIGHT, 100 * RIGHT), "other: expected finite values from 0 to 1, found 100 to 100"),
         ((RIGHT, np.nan * RIGHT), "other: expected finite values from 0 to 1"),
         ((RIGHT, RIGHT, 0), "contrasts: expected 1 or more, found 0"),
+        ((RIGHT, RIGHT, 1, -1), "failures: expected 0 or more, found -1"),
     ],
 )
 def test_results_that_cannot_be_compared_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         difference(*arguments)
+
+
+@pytest.mark.parametrize("values", [[], [0.9, np.nan], [np.inf, 0.9]])
+def test_an_interval_needs_finite_values(values):
+    with pytest.raises(InputError, match=r"values: expected finite numbers, \[seeds\], found \["):
+        interval(np.array(values))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((1, 1), "seeds: expected 2 or more, found 1"),
+        ((2, 0), "contrasts: expected 1 or more, found 0"),
+        ((2, 1, 1), "images: expected 2 or more, found 1"),
+    ],
+)
+def test_what_no_comparison_can_have_is_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        detectable(*arguments)
+
+
+def test_samples_of_different_sizes_are_compared_as_welch_does_unless_they_are_paired():
+    """Each seed is equally right on all images, so that neither images nor a residual vary."""
+    one, other = ([[[share]] * 50 for share in shares] for shares in ((0.9, 0.7, 0.8), (0.5, 0.6, 0.4, 0.6, 0.5)))
+    one, other = (np.array(each)[..., 0] for each in (one, other))
+    expected = stats.ttest_ind(other[:, 0], one[:, 0], equal_var=False).confidence_interval()
+    np.testing.assert_allclose(difference(one, other)[1:3], expected, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_intervals_of_samples_of_different_sizes_cover_the_truth_in_at_least_93_of_100_comparisons():
+    random, case = np.random.default_rng(5), Setting(10, spread=0.4, images=3000, configs=2)
+    pairs = [simulate(random, case)[0] for _ in range(1000)]
+    for few in (2, 3, 5):
+        found = [difference(first[:few], other) for first, other in pairs]
+        assert np.mean([d.low <= 0 <= d.high for d in found]) >= 0.93
 
 
 def test_more_seeds_than_images_draw_a_warning():

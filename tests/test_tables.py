@@ -39,3 +39,19 @@ def test_what_a_reader_must_know_is_noted():
 def test_a_mean_over_some_seeds_says_of_how_many():
     assert tables.format_spread(spread([0.5, 0.7, None]), "%") == "60.00 ± 14.14 (2 of 3)"
     assert tables.format_spread(spread([0.5]), "%") == "50.00"
+
+
+def test_a_report_has_a_name_of_its_own_unless_its_runs_are_decided_alike():
+    def name(seeds=2, **run):
+        return tables.report_name({"a": [a_run("a", seed, run=run) for seed in range(seeds)]})
+
+    names = {name(), name(seeds=3), name(program={"training": "1"}), name(data={"test": "1"})}
+    assert len(names) == 4 and all(each.startswith("a-") for each in names)
+    assert name(commit="0" * 40, started="2027-01-01T12:00:00+0000") == name()
+
+
+def test_an_interval_beyond_100_points_says_that_there_are_too_few_seeds():
+    found = {"verdict": "undecided", "mean": 0.01, "low": -1.2, "high": 1.22}
+    row = {"config": "b", "against_first": {"digit": found, "sum": found | {"low": -0.2, "high": 0.22}}}
+    verdicts = tables._verdicts([{"config": "a"}, row])
+    assert [cells[-1] for cells in verdicts.rows] == ["+1.00 [too few seeds]", "+1.00 [-20.00, +22.00]"]

@@ -47,6 +47,12 @@ def test_mean_and_deviation_by_hand_of_the_finished_runs(tabulate, tmp_path):
         program.command(["unfinished"])
 
 
+def test_of_a_repeated_run_one_is_shown_and_the_other_is_told_of(tabulate, tmp_path):
+    (line,), errors = tabulate([misreading(2), misreading(2)._replace(folder=tmp_path / "again")])
+    assert line.startswith("| a | 1 |")
+    assert errors == f"{tmp_path / 'again'}: left out, as a-0 is a newer run of the same config and seed\n"
+
+
 def test_a_score_is_shown_where_its_entry_says_and_as_it_says_for_older_runs(tabulate, monkeypatch):
     score = Score("entropy", "nats", "mean over images", np.mean, ("tabulate",), lower_is_better=True)
     monkeypatch.setitem(SCORES, "entropy", score)

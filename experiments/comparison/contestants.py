@@ -31,7 +31,8 @@ def check_configs(configs: Sequence[Config]) -> None:
             if found != expected:
                 raise InputError(
                     f"expected the same data.{field} in all configs, found {expected} in {first.name} and {found} in "
-                    f"{config.name}; an override such as data.{field}={found} applies to every config"
+                    f"{config.name}; an override such as data.{field}={found} applies to every config, "
+                    "unless a variant sets the field"
                 )
     if any(config.devices != "all" or config.seed for config in configs):
         raise InputError("expected no seed and no devices, as the seeds 0, 1, ... are spread over all devices")

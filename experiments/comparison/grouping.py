@@ -1,6 +1,7 @@
 """Groups finished runs by config, wherever they were trained, and says how configs differ."""
 
 import dataclasses
+from datetime import datetime
 from typing import Any
 
 from experiments import cli
@@ -9,6 +10,7 @@ from experiments.training.record import differences, identify_record, unequal_fi
 from mnistsum.config import Config, Role, as_dict, fields_with
 from mnistsum.errors import InputError
 
+DATA_SET = ("data.name", "data.dir")
 ARCHITECTURE = fields_with(Role.STRUCTURE, Role.SIZE)
 
 
@@ -18,19 +20,17 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
     Only seeds that all configs share are compared, because equal seeds see the same images in the same order.
 
     Raises:
-        InputError: if a run is untested, if data differ, if a config has a seed twice, or if fewer than two configs or
-            seeds remain.
+        InputError: if a run is untested, if data differ, or if fewer than two configs or seeds remain.
     """
     for run in runs:
         if run.run["data"] != runs[0].run["data"]:
             raise InputError(f"{run.folder}: not trained and tested on the data of {runs[0].folder}")
-    groups = group_by_key(runs)
+    groups, notes = group_by_key(runs)
     common = sorted(set.intersection(*map(set, groups.values())))
     if len(groups) < 2 or len(common) < 2:
         found = "; ".join(f"{name} of seeds {', '.join(map(str, sorted(seeds)))}" for name, seeds in groups.items())
         raise InputError(f"compare: expected two configs or more with two seeds or more in common, found {found}")
     grouped = {name: [by_seed[seed] for seed in common] for name, by_seed in groups.items()}
-    notes = []
     for name, by_seed in groups.items():
         if others := sorted(by_seed.keys() - common):
             notes.append(f"{name}: left out seeds that not every config has: {', '.join(map(str, others))}")
@@ -40,25 +40,37 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
     return grouped, notes
 
 
-def group_by_key(runs: list[Finished]) -> dict[str, dict[int, Finished]]:
-    """Return the runs of each config and record, by displayed name and seed.
+def group_by_key(runs: list[Finished]) -> tuple[dict[str, dict[int, Finished]], list[str]]:
+    """Return the runs of each config and record, by displayed name and seed, and a note on each that is left out.
+
+    Of runs with the same config, record and seed, the newest stays.
 
     Raises:
-        InputError: if a run is untested, or two runs of a group have the same seed.
+        InputError: if a run is untested.
     """
     groups: dict[tuple, dict[int, Finished]] = {}
-    for run in runs:
+    notes = []
+    for run in sorted(runs, key=_started, reverse=True):
         if "test" not in run.summary:
             raise InputError(
                 f"{run.folder}: an untested run, such as that of a search; expected runs of `run` or `compare`"
             )
-        config = dataclasses.replace(run.config, seed=0, devices="all")
-        record = f"{identify_record(run.run)[:6]} on {run.run['cores']} cores"
-        other = groups.setdefault((config, record), {}).setdefault(run.config.seed, run)
-        if other is not run:
-            raise InputError(f"{run.folder}: the same config and seed as {other.folder}; give one of them")
-    fields = [as_dict(config) | {"record": record} for config, record in groups]
-    return {_name(each, fields): by_seed for each, by_seed in zip(fields, groups.values(), strict=True)}
+        kept = groups.setdefault(_key(run), {}).setdefault(run.config.seed, run)
+        if kept is not run:
+            notes.append(f"{run.folder}: left out, as {kept.folder} is a newer run of the same config and seed")
+    in_order = {key: groups[key] for key in map(_key, runs)}
+    fields = [as_dict(config) | {"record": record} for config, record in in_order]
+    return {_name(each, fields): by_seed for each, by_seed in zip(fields, in_order.values(), strict=True)}, notes
+
+
+def _key(run: Finished) -> tuple[Config, str]:
+    """Return what runs of one row share: their config, without its seed, and what else decides them."""
+    config = dataclasses.replace(run.config, seed=0, devices="all")
+    return config, f"{identify_record(run.run)[:6]} on {run.run['cores']} cores"
+
+
+def _started(run: Finished) -> datetime:
+    return datetime.fromisoformat(run.run["started"])
 
 
 def differing_fields(configs: dict[str, Config]) -> list[str]:
@@ -75,7 +87,11 @@ def differing_fields(configs: dict[str, Config]) -> list[str]:
 
 
 def _name(fields: dict[str, Any], groups: list[dict[str, Any]]) -> str:
-    """Return a group's name: the config's, plus the fields that distinguish it from other groups of that name."""
+    """Return a group's name: the config's, its data set if others have another, and what sets it apart otherwise."""
     alike = [other for other in groups if other["name"] == fields["name"]]
-    apart = [key for key, value in fields.items() if any(other[key] != value for other in alike)]
+    apart = []
+    for key, value in fields.items():
+        others = groups if key in DATA_SET else alike
+        if any(other[key] != value for other in others):
+            apart.append(key)
     return "+".join([fields["name"], *(f"{cli.short_name(key)}={fields[key]}" for key in apart)])

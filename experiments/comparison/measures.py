@@ -228,14 +228,18 @@ def recompute(folder: Path) -> list[dict[str, dict[str, Any]]]:
 
 
 def spread(values: Sequence[float | None]) -> dict[str, Any]:
-    """Return mean, standard deviation and 95 % interval over the seeds that have a value."""
+    """Return mean, standard deviation and 95 % interval over the seeds that have a value.
+
+    Where a seed's value is not finite, as after a step with a fault, there is no interval.
+    """
     known = [value for value in values if value is not None]
     found: dict[str, Any] = dict.fromkeys(("mean", "sd", "low", "high")) | {"values": values}
     if known:
         found["mean"] = float(np.mean(known))
     if len(known) > 1:
-        _, low, high = interval(np.array(known, float))
-        found |= {"sd": float(np.std(known, ddof=1)), "low": low, "high": high}
+        found["sd"] = float(np.std(known, ddof=1))
+    if len(known) > 1 and np.isfinite(known).all():
+        _, found["low"], found["high"] = interval(np.array(known, float))
     return found
 
 

@@ -22,9 +22,11 @@ from mnistsum.config import Config
 from mnistsum.data import digest, load
 from mnistsum.errors import InputError
 from mnistsum.file_io import make_folder, write_json, write_whole
-from mnistsum.registry import load_file
+from mnistsum.registry import load_file, own_names
 from mnistsum.statistics import ERROR, detectable
 from mnistsum.types import Data
+
+LATEST = "latest.html"  # the page of the newest report, beside the reports' folders
 
 
 def compare_configs(options: Namespace, configs: list[Config], command: str) -> None:
@@ -66,6 +68,8 @@ def compare_finished(folders: Sequence[Path], own: Sequence[Path], output: Path,
     """Report finished runs, grouped by config; the user's own files only define networks."""
     for file in own:
         load_file(file)
+    if alike := [name for name in own_names() if "@" in name]:
+        raise InputError(f"{', '.join(alike)}: defined by another file, too, so the runs' networks are not known")
     runs, notes = group_runs([read_finished(folder) for folder in folders])
     configs = {name: config_runs[0].config for name, config_runs in runs.items()}
     first = next(iter(runs.values()))[0]
@@ -76,7 +80,7 @@ def compare_finished(folders: Sequence[Path], own: Sequence[Path], output: Path,
 
 
 def _report(output: Path, runs: dict[str, list[Finished]], data: Data, about: dict[str, Any]) -> None:
-    """Print a report of the runs and write it to a folder named after the configs, replacing an older report."""
+    """Print a report of the runs and write it to a folder of its own, and its page to `latest.html`, too."""
     labels = np.asarray(data.test.labels)
     configs = pages.describe_configs({name: group[0].config for name, group in runs.items()})
     summary = summarize_runs(runs, labels) | about | {"configs": configs}
@@ -91,9 +95,11 @@ def _report(output: Path, runs: dict[str, list[Finished]], data: Data, about: di
     write_arrays(folder / OUTCOMES, outcomes(runs, labels))
     write_json(folder / "comparison.json", finite)
     write_whole(folder / "comparison.md", tables.in_markdown(summary, shown))
-    write_whole(folder / "comparison.html", page(summary))
+    html = page(summary)
+    write_whole(folder / "comparison.html", html)
+    write_whole(output / LATEST, html)  # one file holds it all
     write_png([plots.intervals(summary)], folder / "comparison.png", dpi=150)
-    say(f"all of it in {folder / 'comparison.html'}")
+    say(f"all of it in {folder / 'comparison.html'}, and as the latest in {output / LATEST}")
 
 
 def page(summary: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from experiments.comparison.measures import COSTS, VALIDATED_ACCURACY, measure_r
 from experiments.comparison.tables import describe, in_markdown, measure_table, report_name
 from experiments.training.folder import OUTPUTS, Finished
 from experiments.training.plan import VALIDATED
+from mnistsum.app.console import say
 from mnistsum.config import Config
 from mnistsum.file_io import write_whole
 
@@ -19,7 +20,9 @@ def search_configs(options: Namespace, configs: list[Config], command: str) -> N
     runs, _ = fit_run_sets(options, prepare_run_sets(options, configs, command), VALIDATED)
     ranking = rank_configs(runs, command)
     print(ranking)
-    write_whole(options.output / f"{report_name(runs)}.md", ranking)
+    file = options.output / f"{report_name(runs)}.md"
+    write_whole(file, ranking)
+    say(f"this ranking in {file}, runs in {options.output / 'runs'}")
 
 
 def rank_configs(runs: dict[str, list[Finished]], command: str) -> str:

@@ -10,6 +10,7 @@ from rich.table import Table as Grid
 from experiments.comparison.measures import ACCURACY, COSTS, ERRORS, Measure, same_weights
 from experiments.report import pages
 from experiments.training.folder import OUTPUTS, Finished
+from experiments.training.record import identify_record
 from mnistsum.app.console import console
 from mnistsum.config import to_json
 
@@ -64,10 +65,10 @@ def print_table(table: Table) -> None:
 
 
 def report_name(runs: dict[str, list[Finished]]) -> str:
-    """Return the name of a report's files: those of the configs, and a digest of their content."""
-    configs = "".join(to_json(group[0].config) for group in runs.values())
+    """Return the name of a report: the names of the configs, and a digest of all that decides its runs."""
+    parts = [to_json(run.config) + identify_record(run.run) for group in runs.values() for run in group]
     names = re.sub(r"[^\w.+=-]", "_", "-".join(runs))[:MAX_NAME].lstrip(".")
-    return f"{names}-{hashlib.sha256(configs.encode()).hexdigest()[:6]}"
+    return f"{names}-{hashlib.sha256(''.join(parts).encode()).hexdigest()[:6]}"
 
 
 def describe(runs: dict[str, list[Finished]], command: str, notes: Sequence[str] = ()) -> dict[str, Any]:
@@ -130,12 +131,15 @@ def _verdicts(configs: list[dict[str, Any]]) -> Table:
     for row in configs[1:]:
         for output, found in row["against_first"].items():
             mean, low, high = (f"{100 * found[name]:+.2f}" for name in ("mean", "low", "high"))
-            rows.append([row["config"], output, found["verdict"], f"{mean} [{low}, {high}]"])
+            is_possible = found["low"] >= -1 and found["high"] <= 1
+            interval = f"[{low}, {high}]" if is_possible else "[too few seeds]"
+            rows.append([row["config"], output, found["verdict"], f"{mean} {interval}"])
     meaning = (
         "Each difference is the config's accuracy minus that of the first. It is paired by image, and also by seed if "
         "the seed chooses the training images. Both seeds and test images are treated as samples. The chance that any "
         "interval of this table misses the true difference is at most 5 % (Bonferroni). Better or worse: the interval "
-        "excludes zero. At most 0.1 points worse: the interval lies above -0.1, and no seed failed. Undecided: else."
+        "excludes zero. At most 0.1 points worse: the interval lies above -0.1, and no seed failed. Undecided: else. "
+        "Too few seeds: the interval goes beyond 100 points."
     )
     header = ["config", "output", "verdict", "points [95 %]"]
     return Table(f"Against {configs[0]['config']}", header, rows, meaning, texts=(0, 1, 2))

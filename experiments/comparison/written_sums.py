@@ -53,6 +53,7 @@ def learn_sums(config: Config, seeds: int, runs: Path, output: Path, workers: in
         about = {name: run.run[name] for name in ("command", "commit", "versions", "settings", "cores")}
         lines.append({"config": config.name, "digits": digits, "seed": seed, **scores, **about})
         save_lines(output, lines)
+    say(f"results in {output} and {output.with_suffix('.md')}, runs in {runs}")
 
 
 def score_sums(run: Finished, labels: np.ndarray) -> dict[str, Any]:

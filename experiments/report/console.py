@@ -13,6 +13,7 @@ from experiments.training.folder import Finished, evaluated_split
 from experiments.training.plan import Stop
 from experiments.training.record import Experiment, cores_of, hardware
 from mnistsum.app.console import console, say, score_table
+from mnistsum.models import layers_in_other_types
 
 BAR: Any = {"console": console, "transient": True, "disable": not console.is_terminal}  # hidden without a terminal
 
@@ -26,7 +27,9 @@ def introduce(experiment: Experiment) -> None:
     config, versions = experiment.config, experiment.record["versions"]
     device = hardware() if experiment.spec.devices == 1 else f"{experiment.spec.devices} devices of {hardware()}"
     on = cores_of(device, cores())
-    say(f"{config.name}, seed {config.seed}, {config.model.dtype}, on {on}, jax {versions['jax']}")
+    others = layers_in_other_types(experiment.model, config.model.dtype)
+    dtype = f"{config.model.dtype}{' except in ' if others else ''}{', '.join(others)}"
+    say(f"{config.name}, seed {config.seed}, {dtype}, on {on}, jax {versions['jax']}")
     sizes = [f"{len(split.labels):,} {name}" for name, split in experiment.data._asdict().items()]
     few = f"; trained on {config.data.train_images:,} of them" if config.data.train_images else ""
     say(f"{config.data.source}: {', '.join(sizes)} images{few}")

@@ -127,8 +127,15 @@ def prepare_all(configs: list[Config], command: str) -> list[Experiment]:
 
 def identify(config: Config, record: dict[str, Any]) -> str:
     """Return a short hash of everything that decides a run except its seed."""
+    return _hash([decisive_fields(config), record])
+
+
+def decisive_fields(config: Config) -> dict[str, Any]:
+    """Return the fields that may decide a run; names without their file, as the program tells files apart."""
     fields = {name: value for name, value in as_dict(config).items() if name not in NOT_DECISIVE}
-    return _hash([fields, record])
+    for name in registry.FIELDS.values():
+        fields[name] = fields[name].partition("@")[0]
+    return fields
 
 
 def identify_record(run: dict[str, Any]) -> str:
@@ -155,8 +162,8 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def unequal_fields(one: Config, other: Config) -> list[str]:
     """Return the fields in which two configs differ, except NOT_DECISIVE."""
-    left, right = as_dict(one), as_dict(other)
-    return [name for name in left if left[name] != right[name] and name not in NOT_DECISIVE]
+    left, right = decisive_fields(one), decisive_fields(other)
+    return [name for name in left if left[name] != right[name]]
 
 
 def describe_run(experiment: Experiment, mode: str = ONE_BY_ONE) -> dict[str, Any]:
@@ -238,20 +245,26 @@ def _load_initial(config: Config, init: str) -> Model:
     like = abstract_model(config.model)
     arrays_differ = first_difference(name_arrays(like), name_arrays(network.model))
     theirs, ours = as_dict(network.config), as_dict(config)
-    for name in (*MEANING, *(SIZES if arrays_differ else ())):
-        if theirs[name] != ours[name]:
-            found = as_typed(theirs[name])
-            raise InputError(f"--init {init}: expected {name} to be {ours[name]}, found {found}; add {name}={found}")
+    names = [name for name in (*MEANING, *(SIZES if arrays_differ else ())) if theirs[name] != ours[name]]
+    if names:
+        expected = " ".join(f"{name}={as_typed(ours[name])}" for name in names)
+        found = " ".join(f"{name}={as_typed(theirs[name])}" for name in names)
+        raise InputError(f"--init {init}: expected {expected}, found weights of other fields; add {found}")
     if arrays_differ:
         raise InputError(f"--init {init}: of another architecture: {arrays_differ}")
     return jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(network.model))
 
 
+def edited_files(then: dict[str, Any]) -> list[str]:
+    """Return which users' files have another text than in a `run.json`, of those that are loaded."""
+    before, now = then.get("files", {}), registry.loaded_files()
+    return [name for name in before if name in now and now[name] != before[name]]
+
+
 def _edited(then: dict[str, Any]) -> str:
     """Say which users' files differ from those of a run, or that none does; empty if it had none."""
     before, now = then.get("files", {}), registry.loaded_files()
-    edited = [name for name in before if name in now and now[name] != before[name]]
-    if edited:
+    if edited := edited_files(then):
         return f" ({', '.join(edited)} was edited)"
     is_same = before and before.keys() <= now.keys()
     return f" ({', '.join(before)} was not edited: does it read a file, or draw random numbers?)" if is_same else ""

@@ -1,6 +1,7 @@
 """A folder of runs, each named after everything that decides it, so that finished ones can be reused."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +44,8 @@ def read_run(run_set: RunSet, seed: int, plan: Plan) -> Finished:
     if ("test" in finished.summary) != plan.tests:
         found = "an untested run of a search" if plan.tests else "a tested run of a comparison"
         raise InputError(f"{folder}: {found}; use another folder of runs")
-    return finished
+    # This program may know the run's names by those of their files.
+    return finished._replace(config=replace(experiment.config, seed=seed))
 
 
 def why_missing(run_set: RunSet) -> str | None:

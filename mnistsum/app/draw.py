@@ -30,10 +30,12 @@ POLICY = (
 
 def run_draw(options: Namespace) -> int:
     """Serve the page until Ctrl-C; return the exit status."""
+    if not 0 <= options.port <= 65535:
+        raise InputError(f"--port {options.port}: expected a port from 1 to 65535, or 0 for any free one")
     set_up_compiler()
     try:
         listener = socket.create_server(("127.0.0.1", options.port), backlog=128)
-    except (OSError, OverflowError):
+    except OSError:
         raise InputError(f"--port {options.port}: in use, or not permitted; give another, or none") from None
     with listener:
         port = listener.getsockname()[1]

@@ -28,7 +28,9 @@ def parser() -> Parser:
         return command
 
     predict = add("predict", "Read the digit in each picture and add a number to it.", model_first=False)
-    predict.add_argument("files", nargs="+", help="PNG, JPEG, GIF or BMP files of one digit, or folders; - for stdin")
+    predict.add_argument(
+        "files", nargs="+", help="PNG, JPEG, GIF or BMP files of one digit, folders or patterns; - for stdin"
+    )
     predict.add_argument("--number", type=int, choices=range(10), metavar="0-9", help="number to add; default: each")
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a list of objects instead of a table")
@@ -54,13 +56,17 @@ def parser() -> Parser:
     return top
 
 
-def command(arguments: list[str]) -> int:
-    """Parse and run a command line; return the exit status."""
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Return the options of a command line; those of `evaluate` include fields of data."""
     fields = []
     if arguments[:1] == ["evaluate"]:
         fields, arguments = split_overrides(arguments)
-    options = parser().parse_args(arguments)
-    options.fields = fields
+    return parser().parse_args(arguments, argparse.Namespace(fields=fields))
+
+
+def command(arguments: list[str]) -> int:
+    """Run a command line; return the exit status."""
+    options = parse(arguments)
     module = importlib.import_module(f"mnistsum.app.{options.command}")  # imports JAX, so only for a valid command line
     return getattr(module, f"run_{options.command}")(options)
 

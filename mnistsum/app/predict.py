@@ -1,6 +1,7 @@
 """`mnistsum predict`: reads the digits in pictures, and adds numbers to them."""
 
 import csv
+import glob
 import json
 import sys
 from argparse import Namespace
@@ -50,9 +51,10 @@ def run_predict(options: Namespace) -> int:
 
 
 def _expand(argument: str) -> list[str]:
-    """Return the pictures in a folder, or the argument itself if it is none."""
+    """Return the pictures in a folder, the files of a pattern, or the argument itself if it is neither."""
     if argument == "-" or not Path(argument).is_dir():
-        return [argument]
+        is_file = argument == "-" or Path(argument).exists()
+        return [argument] if is_file else sorted(glob.glob(argument, recursive=True)) or [argument]  # noqa: PTH207
     pictures = [file for file in Path(argument).iterdir() if file.suffix.lower() in SUFFIXES]
     if not pictures:
         raise InputError(f"{argument}: expected pictures ({', '.join(SUFFIXES)}) in this folder, found none")

@@ -21,10 +21,19 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any):
         super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **options)
 
+    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
+        """Parse arguments as argparse does, and raise InputError if any is unknown, also to a subcommand."""
+        known, others = super().parse_known_args(*arguments, **options)
+        if others:
+            self.error(f"unrecognized arguments: {' '.join(others)}")
+        return known, others
+
     def error(self, message: str) -> NoReturn:
-        """Raise an InputError, with a hint on a misspelled option."""
+        """Raise an InputError, with a hint on a misspelled option, command or choice."""
         unknown = message.removeprefix("unrecognized arguments: ").split()[0]
         hint = did_you_mean(unknown, self._option_string_actions) if unknown.startswith("-") else ""
+        if choice := re.search(r"invalid choice: '(\D.*)' \(choose from (.*)\)", message):
+            hint = did_you_mean(choice[1], re.findall(r"[^', ]+", choice[2]))
         raise InputError(f"{message}{hint}; {self.prog} --help lists what there is")
 
 

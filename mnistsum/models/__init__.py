@@ -17,7 +17,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from mnistsum.config import ModelConfig
+from mnistsum.config import ModelConfig, check_config
 from mnistsum.devices import resolve_dtype
 from mnistsum.errors import InputError, find
 from mnistsum.models.adders import ADDERS
@@ -92,7 +92,7 @@ def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
     """Return a freshly initialized model in evaluation mode; `jax.vmap` over keys stacks a model for each key.
 
     Raises:
-        InputError: if the network holds variables that training cannot carry.
+        InputError: if this is no ModelConfig, or the network holds variables that training cannot carry.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -102,6 +102,7 @@ def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
         >>> logits.digit.shape, logits.sum.shape
         ((2, 10), (2, 19))
     """
+    check_config(ModelConfig, config)
     model = Model(config, nnx.Rngs(key))
     _check_variables(model)
     speed_up(model, resolve_dtype(config).dtype)
@@ -112,7 +113,7 @@ def abstract_model(config: ModelConfig) -> Model:
     """Return the model of a config with a shape and a type in place of each array.
 
     Examples:
-        >>> from mnistsum.config import ModelConfig
+        >>> from mnistsum.config import ModelConfig, check_config
         >>> from mnistsum.models import abstract_model
         >>> abstract_model(ModelConfig(classifier="mlp", widths=(32,))).classifier.output.kernel.shape
         (32, 10)
@@ -120,12 +121,21 @@ def abstract_model(config: ModelConfig) -> Model:
     return jax.eval_shape(lambda: build(config, jax.random.key(0)))
 
 
+def layers_in_other_types(model: Model, dtype: str) -> list[str]:
+    """Return the names of layers with a kernel whose products have operands of another type than this."""
+    names = []
+    for path, layer in nnx.iter_modules(model):
+        if hasattr(layer, "kernel") and jnp.dtype(getattr(layer, "dtype", None) or "float32") != jnp.dtype(dtype):
+            names.append(".".join(map(str, path)))
+    return names
+
+
 def parameters(module: nnx.Module) -> PyTree:
     """Return the trainable parameters of a model or of a layer.
 
     Examples:
         >>> import jax
-        >>> from mnistsum.config import ModelConfig
+        >>> from mnistsum.config import ModelConfig, check_config
         >>> from mnistsum.models import build, parameters
         >>> model = build(ModelConfig(classifier="mlp", widths=(32,)), jax.random.key(0))
         >>> sum(leaf.size for leaf in jax.tree.leaves(parameters(model)))
