@@ -1,11 +1,9 @@
-"""A trained model as a graph that runs without mnistsum: StableHLO, and ONNX with the extra `onnx`.
+"""A trained model as a graph that runs without mnistsum: StableHLO.
 
-Both take uint8 images [n, 28, 28, 1], 0-255, and int32 numbers [n], 0-9, for any n, and return the probabilities of the
-digit [n, 10] and of the sum [n, 19]. ONNX's metadata and StableHLO's `fun_name` say whether they are calibrated.
+It takes uint8 images [n, 28, 28, 1], 0-255, and int32 numbers [n], 0-9, for any n, and returns the probabilities of the
+digit [n, 10] and of the sum [n, 19]. Its `fun_name` says whether they are calibrated.
 """
 
-import dataclasses
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -15,11 +13,8 @@ from jax import export
 
 from mnistsum.calibration import Temperatures
 from mnistsum.config import Config
-from mnistsum.errors import InputError
-from mnistsum.models import Model, abstract_model, for_export
+from mnistsum.models import Model, for_export
 from mnistsum.predict import probabilities
-
-OPSET = 21  # of ONNX
 
 
 def to_stablehlo(config: Config, model: Model, temperatures: Temperatures | None = None) -> bytes:
@@ -39,36 +34,9 @@ def to_stablehlo(config: Config, model: Model, temperatures: Temperatures | None
     """
     (n,) = export.symbolic_shape("n")
     images, numbers = jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct((n,), jnp.int32)
-    function = jax.jit(_function(config, for_export(model, "any"), temperatures))
+    function = jax.jit(_function(config, for_export(model), temperatures))
     exported = export.export(function, platforms=("cpu", "cuda", "rocm", "tpu"))(images, numbers)
     return bytes(exported.serialize())
-
-
-def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = None) -> bytes:
-    """Return a serialized ONNX model with inputs `image` and `number` and outputs `digit` and `sum`.
-
-    It computes in float32 whatever the config says, because ONNX runtimes barely support bfloat16.
-    """
-    try:
-        import jax2onnx  # needs the extra `onnx`
-    except ModuleNotFoundError:
-        raise InputError("--to onnx: needs jax2onnx; install this project with the extra `onnx`") from None
-    logging.getLogger("onnx_ir").setLevel(logging.ERROR)
-    like = abstract_model(dataclasses.replace(config.model, dtype="float32"))
-    model = for_export(jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(model)), "onnx")
-    images, numbers = jax.ShapeDtypeStruct(("n", 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct(("n",), jnp.int32)
-    function = _function(config, model, temperatures)
-    with jax.disable_jit():  # jax2onnx does not know the jitted functions of jax 0.11 and later, such as `nnx.relu`
-        graph = jax2onnx.to_onnx(
-            function,
-            [images, numbers],
-            opset=OPSET,
-            model_name="mnistsum",
-            input_names=["image", "number"],
-            output_names=["digit", "sum"],
-        )
-    graph.metadata_props.add(key="probabilities", value=function.__name__)
-    return graph.SerializeToString()
 
 
 def _function(config: Config, model: Model, temperatures: Temperatures | None) -> Callable:

@@ -86,7 +86,7 @@ def test_a_folder_or_a_pattern_gives_a_row_for_each_picture_and_the_reason_of_ea
         (["predict", "x.png", "--config", "nowhere.py"], "nowhere.py: no such file"),
         *(
             (arguments, "bass: no such model; expected base, best, a run's folder or a file of weights")
-            for command, *rest in (["evaluate"], ["draw"], ["export", "--to", "onnx"])
+            for command, *rest in (["evaluate"], ["draw"], ["export", "--to", "stablehlo"])
             for arguments in ([command, "bass", *rest], [command, "--model", "bass", *rest])
         ),
         (["evaluate", "base", "--model", "best"], "argument --model: not allowed with argument model"),

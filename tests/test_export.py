@@ -1,9 +1,5 @@
 """Exports: graphs that give the same probabilities, and the command that writes them."""
 
-import dataclasses
-import itertools
-import sys
-
 import chex
 import jax
 import numpy as np
@@ -17,8 +13,7 @@ from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, DataConfig, ModelConfig
 from mnistsum.data import load
 from mnistsum.errors import InputError
-from mnistsum.models import abstract_model, build
-from mnistsum.models.adders import ADDERS
+from mnistsum.models import build
 from mnistsum.models.classifiers import CLASSIFIERS
 from mnistsum.predict import Predictor, load_pretrained
 from mnistsum.registry import added_names
@@ -26,8 +21,6 @@ from mnistsum.storage import PRETRAINED, WEIGHTS, load_weights, save_weights
 
 CONFIG = Config(data=DataConfig(test_shift=1), model=ModelConfig(widths=(4, 4, 8), hidden=16, dtype="bfloat16"))
 IMAGES, NUMBERS = load(DataConfig()).test.images[:1000], np.arange(1000, dtype=np.int32) % 10
-
-CONVOLUTIONS = {"base": 4, "plain_two_convolutions": 2, "plain_resnet": 9, "plain_convnext": 2}
 
 
 def untrained(config: Config, temperatures: Temperatures | None = None) -> Predictor:
@@ -73,47 +66,6 @@ def test_every_classifier_becomes_a_graph_for_any_batch(plain_networks, name):
     network = untrained(Config(model=ModelConfig(classifier=name, adder="bilinear")))
     exported = assert_answers(network, export.to_stablehlo(network.config, network.model), 1e-2)
     assert ("stablehlo.convolution" in exported.mlir_module()) == (name not in ("mlp", "vit"))  # for accelerators
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "adder"),
-    sorted(
-        {
-            *itertools.product(["base", *(name for name in CONVOLUTIONS if "plain" in name)], ["concat"]),
-            *zip(CLASSIFIERS, itertools.cycle(ADDERS)),
-            *itertools.product(["mlp"], ADDERS),
-        }
-    ),
-)
-def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(plain_networks, name, adder):
-    pytest.importorskip("jax2onnx", reason="the extra `onnx` is not installed")
-    import onnx
-    import onnxruntime
-
-    data = DataConfig(test_shift=1 if name in ("tiny", "mlp") else 0)
-    config = Config(data=data, model=ModelConfig(classifier=name, adder=adder))
-    network = load_pretrained("base") if name == "base" else untrained(config)
-    config, model, temperatures, *_ = network
-    graph = export.to_onnx(config, model, temperatures)
-    if name in CONVOLUTIONS:
-        nodes = onnx.load_model_from_string(graph).graph.node
-        assert sum(node.op_type == "Conv" for node in nodes) == CONVOLUTIONS[name]
-    session = onnxruntime.InferenceSession(graph)
-    answers = session.run(["digit", "sum"], {"image": IMAGES, "number": NUMBERS})
-    exact = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="float32"))
-    structure = jax.tree.structure(abstract_model(exact.model))
-    model = jax.tree.unflatten(structure, jax.tree.leaves(model))
-    expected = network._replace(config=exact, model=model).predict(IMAGES, NUMBERS)
-    for a, b in zip(answers, expected, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
-
-
-def test_without_its_extra_onnx_is_refused_by_name(folder, monkeypatch):
-    monkeypatch.setitem(sys.modules, "jax2onnx", None)  # as if it were not installed
-    with pytest.raises(InputError, match=r"--to onnx: .*; install this project with the extra `onnx`"):
-        command(["export", str(folder), "--to", "onnx"])
-    assert not (folder / "export").exists()
 
 
 def test_exported_weights_say_what_they_were_made_by_and_replace_older_ones(tmp_path):

@@ -52,7 +52,7 @@ def files(page: Path) -> dict[str, str]:
 def snippets(page: Path) -> list[str]:
     """Return the Python of a page that uses what its commands have made."""
     blocks = re.findall(r"^ *```python\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    return [textwrap.dedent(block) for block in blocks if "runs/" in block and "onnx" not in block]
+    return [textwrap.dedent(block) for block in blocks if "runs/" in block]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page, OURS)], ids=lambda page: page.stem)

@@ -4,11 +4,9 @@ from argparse import Namespace
 
 from mnistsum.app.console import say
 from mnistsum.errors import InputError
-from mnistsum.export import to_onnx, to_stablehlo
+from mnistsum.export import to_stablehlo
 from mnistsum.file_io import make_folder, write_whole
 from mnistsum.storage import PRETRAINED, WEIGHTS, load_run, locate, save_weights
-
-GRAPHS = {"stablehlo": to_stablehlo, "onnx": to_onnx}
 
 
 def run_export(options: Namespace) -> int:
@@ -27,8 +25,8 @@ def run_export(options: Namespace) -> int:
         make_folder(folder)
         save_weights(written, network, options.rounded)
     else:
-        written = folder / f"model.{options.to}"
-        graph = GRAPHS[options.to](network.config, network.model, network.temperatures)
+        written = folder / "model.stablehlo"
+        graph = to_stablehlo(network.config, network.model, network.temperatures)
         make_folder(folder)
         write_whole(written, graph)
     say(f"{written}: {written.stat().st_size:,} bytes")

@@ -45,8 +45,7 @@ def parser() -> Parser:
     evaluate.add_argument("--json", action="store_true", help="print an object instead of a table")
 
     export = add("export", "Write a network as weights for mnistsum, or as a graph for other programs.")
-    formats = ("safetensors", "stablehlo", "onnx")
-    export.add_argument("--to", choices=formats, required=True, help="onnx needs the extra `onnx`")
+    export.add_argument("--to", choices=("safetensors", "stablehlo"), required=True, help="the format")
     export.add_argument("--output", type=Path, metavar="FOLDER", help="default: export/ in the run's folder")
     export.add_argument("--rounded", action="store_true", help="safetensors only: kernels in bfloat16, half the size")
 

@@ -209,21 +209,14 @@ def in_evaluation(model: Module) -> Module:
     return model
 
 
-def for_export(model: Module, platform: str) -> Module:
-    """Return a copy for other programs: its convolutions are written for a platform (`layers.Conv.platform`).
-
-    Flax layers keep their present `__call__`, because jax2onnx replaces it in classes that it knows with versions that
-    are right only for the last axis.
-    """
+def for_export(model: Module) -> Module:
+    """Return a copy whose convolutions are chosen for each platform when lowered."""
     model = rebuilt(model)
     for _, node in nnx.iter_graph(model):
-        call = getattr(type(node), "__call__", None)  # noqa: B004 - the function is wanted
-        if isinstance(node, nnx.Module) and call is not None and call.__module__.startswith("flax."):
-            node.__class__ = type(type(node).__name__, (type(node),), {"__call__": call})
         if isinstance(node, Conv):
-            node.platform = platform
+            node.is_portable = True
         if isinstance(node, nnx.Conv) and node.conv_general_dilated is quick_convolution:
-            node.conv_general_dilated = lax.conv_general_dilated if platform == "onnx" else portable_convolution
+            node.conv_general_dilated = portable_convolution
     return model
 
 

@@ -37,9 +37,9 @@ class Conv(nnx.Module):
     the CPU and `config.dtype` on accelerators.
     """
 
-    # None: where this process computes. Exports set "any", which chooses when the program is lowered, or "onnx". The
-    # default is not "any", because it changes the digests of programs, and jax2onnx does not know its primitive.
-    platform: str | None = None
+    # Whether the platform is chosen when the program is lowered, as in exports. Otherwise it
+    # is that of this process, because a choice would change the digests of programs.
+    is_portable = False
 
     def __init__(self, config: ModelConfig, shape: tuple[int, int, int, int], rngs: nnx.Rngs, stride=1, padding="SAME"):
         kernel_init, bias_init = initializers(config, math.prod(shape[:3]))
@@ -51,11 +51,10 @@ class Conv(nnx.Module):
         inputs = self.kernel.shape[2]
         if maps.ndim != 4 or maps.shape[0] != inputs:
             raise TypeError(f"Conv: expected maps [{inputs}, height, width, batch] (`to_maps`), found {maps.shape}")
-        platform = self.platform or jax.default_backend()
-        if platform == "any":
+        if self.is_portable:
             out: Array = lax.platform_dependent(maps, cpu=self._as_product, default=self._native)
         else:
-            out = self._as_product(maps) if platform == "cpu" else self._native(maps)
+            out = self._as_product(maps) if jax.default_backend() == "cpu" else self._native(maps)
         return out + self.bias[:, None, None, None]
 
     def _as_product(self, maps):
@@ -65,9 +64,6 @@ class Conv(nnx.Module):
     def _native(self, maps):
         maps, kernel = maps.astype(self.dtype), self.kernel[...].astype(self.dtype)
         convolve = partial(lax.conv_general_dilated, window_strides=(self.stride,) * 2, padding=self.padding)
-        if self.platform == "onnx":  # jax2onnx requires the batch first
-            out = convolve(maps.transpose(3, 0, 1, 2), kernel, dimension_numbers=("NCHW", "HWIO", "NCHW"))
-            return out.transpose(1, 2, 3, 0)
         return convolve(maps, kernel, dimension_numbers=("CHWN", "HWIO", "CHWN")).astype(jnp.float32)
 
 
