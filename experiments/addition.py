@@ -16,7 +16,7 @@ the negative log-likelihood of the sum, exact. The classifier's output layer sta
 reader can fall into a local optimum; model.zero_output=False turns that off. A sum is predicted from the most likely
 digits. Runs are reused as those of `compare` are.
 """
-TASK = ("data.validation=0", "devices=1", "model.adder=shift", "model.zero_output=True", "objective.name=written_sum")
+TASK = ("data.validation=0", "model.adder=shift", "model.zero_output=True", "objective.name=written_sum")
 
 
 def parser() -> Parser:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from experiments import cli
 from mnistsum.app.program import Parser
-from mnistsum.config import CONFIG, override, read_config, split_overrides
+from mnistsum.config import CONFIG, read_config, split_overrides
 from mnistsum.errors import InputError
 
 
@@ -30,12 +30,12 @@ def command(arguments: list[str]) -> int:
     config = cli.load_config(name or cli.DEFAULT, overrides)
     if options.resume is not None:
         given = [options.output, options.init, options.log, options.dry_run]
-        if any(given) or any(not each.startswith("devices=") for each in overrides):
+        if any(given) or overrides:
             raise InputError(
-                "--resume: takes no other argument, as the run's folder holds its config; only devices=N, and --config "
-                "FILE.py where that defines the run's network"
+                "--resume: takes no other argument, as the run's folder holds its config; only --config FILE.py where "
+                "that defines the run's network"
             )
-        config = override(read_config(options.resume), overrides)
+        config = read_config(options.resume)
     elif name is None:
         print(f"trains {cli.DEFAULT}, as no config is given", flush=True)
     folder = options.output or Path("runs") / f"{config.name}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -54,7 +54,7 @@ def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
     """Resume a run from its newest intact checkpoint, or from its first step if it has none; return the exit status.
 
     Args:
-        experiment: of the config in the run's folder; it may use other devices.
+        experiment: of the config in the run's folder.
         folder: the run's folder.
         own: the user's file that the config came from, if any.
 

@@ -41,7 +41,7 @@ from mnistsum.train import lower_training, make_spec, split_keys
 from mnistsum.types import Data
 
 TYPES = ("float32", "bfloat16")  # of the operands of products
-LONG = {"devices": 1, "training": TrainingConfig(epochs=1e6)}  # no turn reaches the end of such a run
+LONG = {"training": TrainingConfig(epochs=1e6)}  # no turn reaches the end of such a run
 ADAM = OptimizerConfig(name="adamw", learning_rate=1e-3, schedule="constant")
 BASE = dataclasses.replace(base, **LONG, data=DataConfig(), augment=AugmentConfig(), optimizer=ADAM)
 REFERENCE = dataclasses.replace(reference, **LONG, data=DataConfig())

@@ -32,7 +32,7 @@ class Role(enum.Enum):
     STRUCTURE = "what the network computes"
     SIZE = "the shapes of its arrays"
     INPUT = "the range of the pixels that it sees"
-    REPETITION = "which repetition of an experiment a run is, and on which devices"
+    REPETITION = "which repetition of an experiment a run is"
 
 
 def _parts(value: Any) -> Any:
@@ -200,7 +200,6 @@ class Config:
 
     name: Name = "unnamed"  # name of the run
     seed: Annotated[int, Field(ge=0, lt=2**32), Role.REPETITION] = 0  # of everything random except the validation split
-    devices: Annotated[Literal["all"] | Size, Role.REPETITION] = "all"  # how many share a batch; affects only rounding
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
@@ -279,7 +278,9 @@ def from_json(text: str, source: str) -> Config:
 
 
 def _current(values: Any) -> Any:
-    """Move fields to where they are now, in the config of an older run."""
+    """Return the values of an older run's config as fields are now."""
+    if isinstance(values, dict):
+        values.pop("devices", None)  # changed only rounding
     match values:
         case {"data": {"scaling": scaling} as data, "model": dict() as model}:
             del data["scaling"]

@@ -13,7 +13,7 @@ from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from mnistsum.checks import check_digits, check_images, check_pixels, warn_of_pixels
-from mnistsum.config import AugmentConfig, DataConfig, ModelConfig, Scaling
+from mnistsum.config import AugmentConfig, DataConfig, ModelConfig, Scaling, check_config
 from mnistsum.datasets import Arrays, read_arrays
 from mnistsum.errors import InputError
 from mnistsum.types import Batch, Data, Epoch, Split
@@ -38,6 +38,7 @@ def load(config: DataConfig) -> Data:
         >>> data.test.images.dtype, data.test.labels[:5].tolist()
         (dtype('uint8'), [7, 2, 1, 0, 4])
     """
+    check_config(DataConfig, config)
     arrays = read_arrays(config)
     try:
         data = _divide(arrays, config.validation)

@@ -1,4 +1,4 @@
-"""Devices: the type in which they multiply quickly, and where arrays are placed if several run one program."""
+"""The type in which the device multiplies quickly, and arrays of which only shape and type matter."""
 
 import dataclasses
 import functools
@@ -6,12 +6,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-from jax import lax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jaxtyping import Array
 
-from mnistsum.config import Config, ModelConfig, OptimizerConfig
-from mnistsum.errors import InputError
+from mnistsum.config import ModelConfig, OptimizerConfig
 
 Section = TypeVar("Section", ModelConfig, OptimizerConfig)
 
@@ -37,43 +33,6 @@ def resolve_dtype(config: Section) -> Section:
     return dataclasses.replace(config, dtype=quick_dtype()) if config.dtype == "auto" else config
 
 
-def count_devices(config: Config) -> int:
-    """Return how many devices share each batch.
-
-    Raises:
-        InputError: if JAX finds fewer, or if they cannot share a batch evenly.
-    """
-    available, size = jax.device_count(), config.training.batch_size
-    devices = available if config.devices == "all" else config.devices
-    if devices > available:
-        raise InputError(f"devices: expected at most the {available} that JAX finds, found {devices}")
-    if size % devices:
-        below = size // devices * devices
-        nearest = " or ".join(str(near) for near in (below, below + devices) if near)
-        raise InputError(f"training.batch_size: expected {nearest}, for {devices} devices, found {size}")
-    return devices
-
-
-def shardings(devices: int, axis: str) -> tuple[NamedSharding, NamedSharding]:
-    """Return the sharding of the first axis over the first `devices` devices, and that of replicated arrays."""
-    mesh = jax.make_mesh((devices,), (axis,), (AxisType.Auto,), devices=jax.devices()[:devices])
-    return NamedSharding(mesh, PartitionSpec(axis)), NamedSharding(mesh, PartitionSpec())
-
-
-def shard_batch(devices: int, array: Array) -> Array:
-    """Shard the first axis of an array, the batch, over `devices` devices, inside a jitted function.
-
-    The compiler also shards whatever is computed from it, and turns sums over the batch into sums over devices.
-    """
-    return array if devices == 1 else lax.with_sharding_constraint(array, shardings(devices, "batch")[0])
-
-
-def replicated_sharding(devices: int) -> NamedSharding:
-    """Return the sharding that replicates arrays (keys, state and data) on each of `devices` devices."""
-    return shardings(devices, "batch")[1]
-
-
-def abstract_arrays(tree: Any, devices: int) -> Any:
-    """Return the shapes and types of arrays. Several devices hold a copy each."""
-    sharding = replicated_sharding(devices) if devices > 1 else None
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+def abstract_arrays(tree: Any) -> Any:
+    """Return the shapes and types of arrays."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)

@@ -126,12 +126,12 @@ def shaping(config: DataConfig) -> DataConfig:
 _evaluate_chunk = jax.jit(evaluate_chunk, static_argnums=(0, 3))
 
 
-def lower_evaluation(config: DataConfig, model: Model, devices: int = 1) -> Any:
-    """Return the program of `evaluate`, traced and lowered as after training on these devices, but not compiled.
+def lower_evaluation(config: DataConfig, model: Model) -> Any:
+    """Return the program of `evaluate`, traced and lowered, but not compiled.
 
     The model may hold only shapes.
     """
-    model = abstract_arrays(model, devices)
+    model = abstract_arrays(model)
     return _evaluate_chunk.lower(shaping(config), model, abstract_split(BATCHES * BATCH_SIZE), BATCH_SIZE)
 
 

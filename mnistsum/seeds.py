@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Integer
 
 from mnistsum.data import abstract_split
-from mnistsum.devices import shardings
 from mnistsum.train import Spec, advance, init_state, split_keys
 from mnistsum.types import Keys, Split, TrainState
 
@@ -21,7 +21,7 @@ def devices_for(seeds: int) -> int:
 
 def init_seeds(spec: Spec, seeds: Sequence[int], data: Split) -> tuple[Keys, TrainState, Split]:
     """Return keys and initial states, stacked and spread over the devices, and the data copied to each device."""
-    sharded, replicated = shardings(devices_for(len(seeds)), "seed")
+    sharded, replicated = _shardings(len(seeds))
     keys, state = jax.jit(partial(_stacked, spec))(jnp.array(seeds, jnp.uint32))
     return jax.device_put((keys, state, data), (sharded, _per_field(replicated, sharded), replicated))
 
@@ -36,7 +36,7 @@ def compile_advance_seeds(spec: Spec, n: int, seeds: int) -> Any:
         axes = _per_field(None, 0)
         return jax.vmap(partial(advance, spec), (0, axes, None, None), axes)(keys, state, data, until)
 
-    sharded, replicated = shardings(devices_for(seeds), "seed")
+    sharded, replicated = _shardings(seeds)
     specs = _per_field(replicated.spec, sharded.spec)
     program = jax.shard_map(
         on_one_device,
@@ -55,6 +55,13 @@ def unstack(state: TrainState, seeds: int) -> list[TrainState]:
     """Return the state of each seed, on the first device."""
     step, *parts = jax.device_get(state)
     return [TrainState(step, *jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), parts)) for i in range(seeds)]
+
+
+def _shardings(seeds: int) -> tuple[NamedSharding, NamedSharding]:
+    """Return the sharding of the seeds over the devices, and that of replicated arrays."""
+    count = devices_for(seeds)
+    mesh = jax.make_mesh((count,), ("seed",), (AxisType.Auto,), devices=jax.devices()[:count])
+    return NamedSharding(mesh, PartitionSpec("seed")), NamedSharding(mesh, PartitionSpec())
 
 
 def _stacked(spec: Spec, seeds: Integer[Array, " seeds"]) -> tuple[Keys, TrainState]:

@@ -135,7 +135,7 @@ def save_checkpoint(folder: Path, config: Config, state: TrainState, extra: dict
 
 
 def restore(folder: Path, config: Config) -> Restored:
-    """Return the newest sound checkpoint of this config; `devices` may differ.
+    """Return the newest sound checkpoint of this config.
 
     A warning names each newer checkpoint that could not be used.
 
@@ -264,11 +264,11 @@ def _read_checkpoint(path: Path, config: Config) -> Restored:
     found, arrays, about = load_arrays(path, "checkpoint")
     saved = as_dict(found)
     for name, value in as_dict(config).items():
-        if name != "devices" and saved[name] != value:
+        if saved[name] != value:
             raise InputError(f"{path}: from another config: expected {name} to be {value!r}, found {saved[name]!r}")
-    # No array's shape depends on the number of images or devices, and the run's devices may not exist here.
+    # No array's shape depends on the number of images.
     images = config.data.train_images or config.training.batch_size
-    like = jax.eval_shape(lambda: init_state(make_spec(config, images, devices=1), split_keys(0)))
+    like = jax.eval_shape(lambda: init_state(make_spec(config, images), split_keys(0)))
     data = _fill(path, jax.eval_shape(_without_keys, like), arrays)
     state = jax.tree.map(lambda leaf, array: jax.random.wrap_key_data(array) if _is_key(leaf) else array, like, data)
     return Restored(state, about["extra"])

@@ -218,7 +218,7 @@ CHECKS = (
 def _spec(config: ModelConfig, optimizer: OptimizerConfig, steps: int) -> Spec:
     """Return a spec that trains on all of the examples in each step."""
     training = TrainingConfig(epochs=float(steps), batch_size=N)
-    return make_spec(Config(model=config, optimizer=optimizer, training=training), N, devices=1)
+    return make_spec(Config(model=config, optimizer=optimizer, training=training), N)
 
 
 def _loss_and_gradient(settings: ObjectiveConfig, model: Model, batch: Batch) -> tuple[jax.Array, PyTree]:

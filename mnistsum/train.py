@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Int, Integer, Key
 
 from mnistsum.config import AugmentConfig, Config, ModelConfig, ObjectiveConfig, OptimizerConfig, check_config
 from mnistsum.data import abstract_split, augment, draw_epoch, pair, scale
-from mnistsum.devices import abstract_arrays, count_devices, shard_batch
+from mnistsum.devices import abstract_arrays
 from mnistsum.errors import InputError
 from mnistsum.models import Model, build, early_decay, parameters, train_forward, with_values
 from mnistsum.objective import batch_metrics, objective
@@ -34,20 +34,18 @@ class Spec:
     batch_size: int  # images per step
     steps_per_epoch: int
     steps: int  # of the whole run and of the schedule
-    devices: int  # how many share each batch
 
 
-def make_spec(config: Config, n: int, devices: int | None = None) -> Spec:
-    """Return the spec of a config for `n` training images, by default on the config's devices.
+def make_spec(config: Config, n: int) -> Spec:
+    """Return the spec of a config for `n` training images.
 
     Raises:
-        InputError: if the data is too small for `train_images`, a batch or an example of `written_sum`, or the devices
-            cannot share a batch.
+        InputError: if the data is too small for `train_images`, a batch or an example of `written_sum`.
 
     Examples:
         >>> from mnistsum.config import Config
         >>> from mnistsum.train import make_spec
-        >>> spec = make_spec(Config(devices=1), n=55_000)
+        >>> spec = make_spec(Config(), n=55_000)
         >>> spec.steps_per_epoch, spec.steps
         (429, 3432)
     """
@@ -73,7 +71,6 @@ def make_spec(config: Config, n: int, devices: int | None = None) -> Spec:
         batch_size=size,
         steps_per_epoch=images // size,
         steps=max(1, round(config.training.epochs * (images // size))),
-        devices=devices or count_devices(config),
     )
 
 
@@ -127,7 +124,7 @@ def draw_batch(spec: Spec, keys: Keys, step: Int[Array, ""] | int, data: Split, 
         >>> data = Split(jnp.zeros((64, 28, 28, 1), jnp.uint8), jnp.arange(64) % 10)
         >>> model, rule = ModelConfig(classifier="mlp", widths=(8,)), OptimizerConfig(name="sgd")
         >>> training = TrainingConfig(epochs=2.0, batch_size=16)
-        >>> spec = make_spec(Config(devices=1, model=model, optimizer=rule, training=training), 64)
+        >>> spec = make_spec(Config(model=model, optimizer=rule, training=training), 64)
         >>> draw, step = (jax.jit(function, static_argnums=0) for function in (draw_batch, train_step))
         >>> keys = split_keys(0)
         >>> state = init_state(spec, keys)
@@ -141,7 +138,7 @@ def draw_batch(spec: Spec, keys: Keys, step: Int[Array, ""] | int, data: Split, 
     chex.assert_shape([epoch.order, epoch.numbers], [(spec.images,), data.labels.shape])
     images, labels = (jnp.asarray(field) for field in data)
     first = step % spec.steps_per_epoch * spec.batch_size
-    chosen = shard_batch(spec.devices, lax.dynamic_slice(epoch.order, (first,), (spec.batch_size,)))
+    chosen = lax.dynamic_slice(epoch.order, (first,), (spec.batch_size,))
     pixels = augment(spec.augment, jax.random.fold_in(keys.augment, step), images[chosen])
     return pair(scale(spec.model.scaling, pixels), labels[chosen], epoch.numbers[chosen])
 
@@ -199,7 +196,6 @@ def advance(spec: Spec, keys: Keys, state: TrainState, data: Split, until: Int[A
         >>> from mnistsum.types import Split
         >>> data = Split(jnp.zeros((64, 28, 28, 1), jnp.uint8), jnp.arange(64) % 10)
         >>> config = Config(
-        ...     devices=1,
         ...     model=ModelConfig(classifier="mlp", widths=(8,)),
         ...     optimizer=OptimizerConfig(name="sgd"),
         ...     training=TrainingConfig(epochs=2.0, batch_size=16),
@@ -229,12 +225,11 @@ def lower_training(spec: Spec, n: int) -> tuple[Any, Any]:
     """Return `init_state` and `advance`, traced and lowered for `n` images, but not compiled.
 
     Once compiled, `advance` takes (keys, state, data, until). It donates the state: its buffers are reused for the new
-    state, so memory never holds two. With several devices, keys, state and data must be placed with
-    `replicated_sharding`.
+    state, so memory never holds two.
     """
     keys = jax.eval_shape(lambda: split_keys(0))
     init = jax.jit(init_state, static_argnums=0).lower(spec, keys)
-    arguments = abstract_arrays((keys, init.out_info, abstract_split(n)), spec.devices)
+    arguments = abstract_arrays((keys, init.out_info, abstract_split(n)))
     jitted = jax.jit(advance, static_argnums=0, donate_argnames="state")
     return init, jitted.lower(spec, *arguments, jax.ShapeDtypeStruct((), jnp.int32))
 

@@ -42,6 +42,7 @@ MISTAKES = {
     # A whole config in place of a section, and the other way round.
     "mnistsum.build(config, jax.random.key(0))": "config: expected ModelConfig, found Config; give its section, "
     "config.model",
+    "mnistsum.load(config)": "config: expected DataConfig, found Config; give its section, config.data",
     "check(config)": "config: expected ModelConfig, found Config; give its section, config.model",
     "mnistsum.evaluate(config, model, Split(images, labels))": "config: expected DataConfig, found Config; give its "
     "section, config.data",

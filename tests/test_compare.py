@@ -179,7 +179,7 @@ def test_the_page_fits_a_desktop_and_a_phone_with_the_verdicts_in_sight(compared
         (["base", "base"], "expected configs of different names, found base, base"),
         (["base", "reference"], "found 5000 in base and 0 in reference; an override such as data.validation=0 applies"),
         (["base", "mlp", "data.validation=0"], "expected validation images"),
-        (["base", "mlp", "devices=2"], "expected no seed and no devices"),
+        (["base", "mlp", "seed=2"], "expected no seed, as each config is trained with the seeds 0, 1"),
     ],
 )
 def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(

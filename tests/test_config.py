@@ -55,8 +55,8 @@ def test_json_that_is_no_config_is_refused(tmp_path):
 
 
 def test_overrides_are_read_as_their_fields_types():
-    lines = ["optimizer.learning_rate=3e-4", "model.widths=8,16", "model.adder_gradient=false", "seed=5", "devices=2"]
-    expected = Config(seed=5, devices=2, model=ModelConfig(widths=(8, 16), adder_gradient=False))
+    lines = ["optimizer.learning_rate=3e-4", "model.widths=8,16", "model.adder_gradient=false", "seed=5"]
+    expected = Config(seed=5, model=ModelConfig(widths=(8, 16), adder_gradient=False))
     assert override(Config(), lines) == replace(expected, optimizer=replace(expected.optimizer, learning_rate=3e-4))
     assert override(Config(model=ModelConfig(widths=(8,))), ["model.widths=none"]) == Config()
     assert override(Config(), ["data.dir=a=b"]).data.dir == "a=b"
@@ -111,7 +111,7 @@ def test_importing_the_library_and_making_a_config_does_not_import_jax():
 
 
 def test_fields_are_found_by_their_roles():
-    assert fields_with(Role.REPETITION) == ("seed", "devices")
+    assert fields_with(Role.REPETITION) == ("seed",)
     structure = ("model.classifier", "model.adder", "model.adder_input")
     assert fields_with(Role.INPUT, Role.STRUCTURE) == (*structure, "model.scaling")
     assert fields_with(Role.STRUCTURE, Role.SIZE) == (*structure[:1], "model.widths", *structure[1:], "model.hidden")

@@ -23,7 +23,7 @@ from mnistsum.types import Data, Split
 @pytest.fixture(scope="module")
 def experiment(mnist, config):
     data = Data(*(Split(*(part[:64] for part in split)) for split in mnist))
-    return prepare(dataclasses.replace(config, devices=1), "a test", data)
+    return prepare(config, "a test", data)
 
 
 @pytest.fixture(scope="module")

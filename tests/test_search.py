@@ -57,7 +57,7 @@ def test_configs_are_ranked_by_the_outputs_that_they_train_and_those_with_a_fail
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
-        (["base", "base+seed=3"], "expected no seed and no devices"),
+        (["base", "base+seed=3"], "expected no seed, as"),
         (["base", "--seeds", "0"], "--seeds: expected 1 or more"),
     ],
 )

@@ -1,6 +1,5 @@
 """The configs that are compared: checked, prepared, tuned and trained on the same seeds."""
 
-import dataclasses
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
@@ -34,14 +33,14 @@ def check_configs(configs: Sequence[Config]) -> None:
                     f"{config.name}; an override such as data.{field}={found} applies to every config, "
                     "unless a variant sets the field"
                 )
-    if any(config.devices != "all" or config.seed for config in configs):
-        raise InputError("expected no seed and no devices, as the seeds 0, 1, ... are spread over all devices")
+    if any(config.seed for config in configs):
+        raise InputError("expected no seed, as each config is trained with the seeds 0, 1, ...")
     if not first.data.validation:
         raise InputError("expected validation images to judge configs by; add data.validation=5000")
 
 
 def prepare_run_sets(options: Namespace, configs: Sequence[Config], command: str) -> list[RunSet]:
-    """Return the runs of configs, finished or not. Each uses one device, so that devices can share the seeds.
+    """Return the runs of configs, finished or not.
 
     Args:
         options: `output`, the folder of runs/ and tuning/; the number of `seeds`; whether to `tune` first.
@@ -49,7 +48,7 @@ def prepare_run_sets(options: Namespace, configs: Sequence[Config], command: str
         command: the command line, for `run.json`.
     """
     set_up_compiler()
-    experiments = prepare_all([dataclasses.replace(config, devices=1) for config in configs], command)
+    experiments = prepare_all(configs, command)
     for experiment in experiments:
         for line in check_own(experiment.config):
             say(line)

@@ -65,7 +65,7 @@ def group_by_key(runs: list[Finished]) -> tuple[dict[str, dict[int, Finished]], 
 
 def _key(run: Finished) -> tuple[Config, str]:
     """Return what runs of one row share: their config, without its seed, and what else decides them."""
-    config = dataclasses.replace(run.config, seed=0, devices="all")
+    config = dataclasses.replace(run.config, seed=0)
     return config, f"{identify_record(run.run)[:6]} on {run.run['cores']} cores"
 
 

@@ -25,8 +25,7 @@ FIRST_LINE = 20.0  # seconds until the first line about the runs; each time, hal
 def introduce(experiment: Experiment) -> None:
     """Print device, data, the parameters of each layer, and the total of multiply-adds."""
     config, versions = experiment.config, experiment.record["versions"]
-    device = hardware() if experiment.spec.devices == 1 else f"{experiment.spec.devices} devices of {hardware()}"
-    on = cores_of(device, cores())
+    on = cores_of(hardware(), cores())
     others = layers_in_other_types(experiment.model, config.model.dtype)
     dtype = f"{config.model.dtype}{' except in ' if others else ''}{', '.join(others)}"
     say(f"{config.name}, seed {config.seed}, {dtype}, on {on}, jax {versions['jax']}")

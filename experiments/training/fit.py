@@ -19,12 +19,11 @@ from experiments.training.record import Experiment
 from mnistsum.calibration import Temperatures, fit_temperature
 from mnistsum.config import Config, ObjectiveConfig
 from mnistsum.data import digest
-from mnistsum.devices import replicated_sharding
-from mnistsum.evaluation import SCORES, best_permutation, evaluate, labeled_logits, lower_evaluation, score
+from mnistsum.evaluation import SCORES, best_permutation, evaluate, labeled_logits, score
 from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.seeds import compile_advance_seeds, init_seeds, unstack
 from mnistsum.storage import CHECKPOINTS, Weights, save_checkpoint
-from mnistsum.train import lower_training, split_keys, trained_model
+from mnistsum.train import split_keys, trained_model
 from mnistsum.types import Evaluation, Keys, Split, TrainState
 
 FAILED = 0.9  # a run of an epoch or more failed if the test accuracy of an output that it trains is below this
@@ -253,13 +252,13 @@ def _begin(experiment: Experiment, folders: Mapping[int, Path], start: Start, st
 
 
 def _place(experiment: Experiment, seeds: list[int], state: TrainState | None) -> tuple[Keys, TrainState, Split]:
-    """Return what `advance` takes, on the devices: keys, state and images."""
+    """Return what `advance` takes, on the device: keys, state and images."""
     spec, images = experiment.spec, experiment.data.train
     if len(seeds) > 1:
         return init_seeds(spec, seeds, images)
     keys = split_keys(seeds[0])
     state = experiment.programs["initialization"].compile()(keys) if state is None else state
-    return jax.device_put((keys, state, images), replicated_sharding(spec.devices))
+    return jax.device_put((keys, state, images))
 
 
 def _by_seed(state: TrainState, seeds: int) -> list[TrainState]:
@@ -274,15 +273,9 @@ def _compile(experiment: Experiment, seeds: int) -> tuple[Future, Future]:
     def compile_advance() -> Any:
         if seeds > 1:
             return compile_advance_seeds(spec, n, seeds)
-        return (programs["training"] if spec.devices == 1 else lower_training(spec, n)[1]).compile()
-
-    def compile_evaluation() -> None:
-        evaluation = programs["evaluation"]
-        if spec.devices > 1:
-            evaluation = lower_evaluation(experiment.config.data, experiment.model, spec.devices)
-        evaluation.compile()
+        return programs["training"].compile()
 
     pool = ThreadPoolExecutor(1)
-    futures = pool.submit(compile_advance), pool.submit(compile_evaluation)
+    futures = pool.submit(compile_advance), pool.submit(programs["evaluation"].compile)
     pool.shutdown(wait=False)  # accept no more calls
     return futures

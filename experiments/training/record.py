@@ -9,6 +9,7 @@ import re
 import subprocess
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,7 +84,7 @@ def prepare(
     n = len(data.train.labels)
     spec = make_spec(config, n)
     initial = None if init is None else _load_initial(config, init)
-    begin, advance = lower_training(dataclasses.replace(spec, devices=1), n)  # runs may move to other devices
+    begin, advance = lower_training(spec, n)
     model = trained_model(begin.out_info)
     programs = {
         "initialization": begin,
@@ -114,7 +115,7 @@ def prepare(
     )
 
 
-def prepare_all(configs: list[Config], command: str) -> list[Experiment]:
+def prepare_all(configs: Sequence[Config], command: str) -> list[Experiment]:
     """Return the experiment of each config; those of one data set share it."""
     experiments: dict[tuple, Experiment] = {}
     prepared = []
@@ -275,7 +276,7 @@ def _hash(value: Any) -> str:
 
 
 def _xla_flags() -> str:
-    """Return the XLA flags that are set, without the number of virtual devices, as no record holds `devices`."""
+    """Return the XLA flags that are set, without the number of virtual devices, which changes no bits."""
     flags = set(os.environ.get("XLA_FLAGS", "").split())
     return " ".join(sorted(flag for flag in flags if "force_host_platform_device_count" not in flag))
 

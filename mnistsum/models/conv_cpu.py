@@ -132,5 +132,5 @@ def _shifted(maps, window, axis):
 
 
 def _product(left, right, of_left, of_right):
-    """Return the product over these axes. The others stay apart, so that devices can share the batch."""
+    """Return the product over these axes."""
     return lax.dot_general(left, right, ((of_left, of_right), ((), ())), preferred_element_type=jnp.float32)

@@ -1,4 +1,4 @@
-"""One run and many seeds on eight virtual devices: the same figures as on one, and when devices communicate."""
+"""Seeds spread over eight virtual devices take the same steps as each does alone."""
 
 import subprocess
 import sys
@@ -8,5 +8,5 @@ from programs import ROOT
 
 
 @pytest.mark.slow  # half a minute of compilation
-def test_eight_devices_compute_what_one_computes():
+def test_seeds_on_eight_devices_take_the_steps_that_each_takes_alone():
     subprocess.run([sys.executable, "-m", "tests.proofs.eight_devices"], cwd=ROOT, check=True, timeout=600)
