@@ -127,7 +127,7 @@ def _warn_of(data: Data) -> None:
     if copies:
         warnings.warn(
             f"{copies:,} of {len(data.test.images):,} test images are also in the "
-            "training file, so test accuracy is too high",
+            "training file, so they do not test generalization",
             stacklevel=2,
         )
 

@@ -293,9 +293,19 @@ def test_warnings_name_what_cannot_be_right(mnist):
             lambda pixels: (pixels > 127).astype(np.uint8),
             "expected pixels from 0 to 255, found at most 1; multiply them",
         ),
-        (lambda pixels: 255 - pixels, r"light strokes on a dark background, found a light border \(mean 255 of 255\)"),
+        (lambda pixels: 255 - pixels, "light strokes on a dark background, found a light border; invert them"),
     ):
         with pytest.warns(UserWarning, match=answer):
             make_data(change(good.x_train), good.y_train, change(good.x_test), good.y_test, validation=50)
     with pytest.warns(UserWarning, match="^30 of 50 test images are also in the training file"):
         make_data(images[:180], labels[:180], *good[2:], validation=50)
+
+
+@pytest.mark.slow
+def test_a_program_shows_each_warning_once(tmp_path, mnist):
+    images, labels = 255 - mnist.test.images, mnist.test.labels
+    np.savez(tmp_path / "light.npz", **Arrays(images[:400], labels[:400], images[300:500], labels[300:500])._asdict())
+    program = start("smoke", f"data.dir={tmp_path / 'light.npz'}", "data.validation=100", "--output", tmp_path / "run")
+    warned = [line for line in finish(program)[1].splitlines() if line.startswith("warning: ")]
+    assert len(warned) == 2
+    assert "light border" in warned[0] and "100 of 200 test images are also in the training file" in warned[1]
