@@ -63,22 +63,19 @@ def check_pixels(pixels: Any) -> None:
 
 
 def warn_of_pixels(images: UInt8[Array | np.ndarray, "n 28 28 1"]) -> None:
-    """Warn if pixels do not reach from 0 to 255, or if the background is light.
-
-    A process shows each warning once, however many splits it holds for.
-    """
+    """Warn if pixels do not reach from 0 to 255, or if the background is light."""
     largest = images.max(initial=0)
     if 0 < largest < DIM:
         warnings.warn(
             f"images: expected pixels from 0 to 255, found at most {largest}; multiply them by {255 // largest}",
-            stacklevel=1,
+            stacklevel=2,
         )
     edges = (images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1])
     border = np.mean([edge.mean() for edge in edges]) if len(images) else 0
     if border > images.mean() + LIGHT:
         warnings.warn(
             "images: expected light strokes on a dark background, found a light border; invert them (255 - images)",
-            stacklevel=1,
+            stacklevel=2,
         )
 
 

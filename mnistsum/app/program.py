@@ -60,6 +60,8 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
     # take a second of each command.
     gc.set_threshold(100_000, 10, 10)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    if not sys.warnoptions:
+        warnings.simplefilter("once", UserWarning)  # wherever in a program it is given
     try:
         status = command(arguments)
         sys.stdout.flush()
