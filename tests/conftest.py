@@ -48,7 +48,7 @@ def train(mnist) -> Split:
 def run_program(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
     """Return a function that runs a program in this process and returns its status and standard error."""
     # A program changes these for its whole process.
-    for module, name in ((gc, "set_threshold"), (gc, "freeze"), (warnings, "formatwarning")):
+    for module, name in ((gc, "set_threshold"), (gc, "freeze"), (warnings, "showwarning")):
         monkeypatch.setattr(module, name, Mock())
 
     def run(command: Callable[[list[str]], int], *arguments: object) -> tuple[int, str]:

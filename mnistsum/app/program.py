@@ -49,6 +49,18 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return "\n".join(textwrap.fill(line, width, subsequent_indent=" " * 6 * line.startswith(" ")) for line in lines)
 
 
+def _show_once() -> Callable[..., None]:
+    """Return what shows a warning in one line, each text once."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        if str(message) not in shown:
+            shown.add(str(message))
+            print(f"warning: {message}", file=sys.stderr)
+
+    return show
+
+
 def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
     """Run a program and end the process with its exit status.
 
@@ -59,9 +71,7 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
     # The objects of JAX, Flax and Matplotlib stay alive. Scanning them for garbage again and again, also at exit, would
     # take a second of each command.
     gc.set_threshold(100_000, 10, 10)
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    if not sys.warnoptions:
-        warnings.simplefilter("once", UserWarning)  # wherever in a program it is given
+    warnings.showwarning = _show_once()
     try:
         status = command(arguments)
         sys.stdout.flush()
