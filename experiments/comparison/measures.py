@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.training.fit import LEARNED, WATCH_IMAGES
 from experiments.training.folder import OUTPUTS, Finished, evaluated_split, judged_accuracy
 from experiments.training.record import machine
 from mnistsum.evaluation import SCORES, Score
@@ -71,11 +70,6 @@ def _seconds_to_good(run: Finished, _: object) -> float | None:
     return None
 
 
-def _adder_lag(run: Finished, _: object) -> float | None:
-    learned = run.summary["learned"] or {}
-    return learned["sum"] - learned["digit"] if len(learned) == len(OUTPUTS) else None
-
-
 # To add a measure to the tables, add an entry. An evaluation's own scores are in SCORES.
 ACCURACY = score_measures("compare")
 VALIDATED_ACCURACY = {
@@ -99,13 +93,6 @@ ERRORS: dict[str, Measure] = {
         "%",
         "sums of the pairs of digit and number that are held out",
         partial(_mean_of_cells, held_out=True),
-    ),
-    "adder_lag": Measure(
-        "adder lag, steps",
-        ",.0f",
-        f"steps between the digit accuracy and the sum accuracy reaching {100 * LEARNED:.0f} % on {WATCH_IMAGES:,} "
-        "validation images; experiments.run does not measure it (-)",
-        _adder_lag,
     ),
 }
 COSTS: dict[str, Measure] = {

@@ -14,7 +14,7 @@ import numpy as np
 from experiments import BEGAN
 from experiments.training import folder as run_folder
 from experiments.training.folder import OUTPUTS, evaluated_split, judged_accuracy
-from experiments.training.plan import RUN, Plan, Stop, next_evaluation, next_stop
+from experiments.training.plan import RUN, Plan, Stop, next_stop
 from experiments.training.record import Experiment
 from mnistsum.calibration import Temperatures, fit_temperature
 from mnistsum.config import Config, ObjectiveConfig
@@ -27,8 +27,6 @@ from mnistsum.train import split_keys, trained_model
 from mnistsum.types import Evaluation, Keys, Split, TrainState
 
 FAILED = 0.9  # a run of an epoch or more failed if the test accuracy of an output that it trains is below this
-LEARNED = 0.98  # accuracy at which an output counts as learned
-WATCH_IMAGES = 1000  # validation images on which this is judged
 SAVE_EVERY = 60.0  # seconds after which a stop saves a checkpoint, as evaluations do
 
 
@@ -58,7 +56,6 @@ class Run:
     lines: list[dict[str, Any]]  # of metrics.jsonl
     train_seconds: float  # a share of the program's
     wall_before: float  # seconds of the commands that were stopped
-    learned: dict[str, int] = field(default_factory=dict)  # output to the step at which it was learned
     evaluation: Evaluation | None = None  # the latest, on the validation images, or on the test images if none
     scores: dict[str, Any] = field(default_factory=dict)  # of that evaluation
     fault: str | None = None  # says which step had a number that is not finite
@@ -67,11 +64,6 @@ class Run:
     def train_loss(self) -> float:
         """Mean training loss since the epoch began."""
         return float(self.state.metrics.loss) / int(self.state.metrics.examples)
-
-    @property
-    def is_learning(self) -> bool:
-        """Whether an output is still to be learned."""
-        return not self.fault and len(self.learned) < len(OUTPUTS)
 
     def clock(self) -> dict[str, float]:
         """Return the seconds of training so far, and of the whole command."""
@@ -101,18 +93,19 @@ def fit(
         save_run(experiment, runs[0])  # given weights cannot be drawn again from a seed
     advance, saved, stop = advancing.result(), time.monotonic(), Stop(start.step)
     while stop.step < spec.steps and not all(run.fault for run in runs):
-        watches = plan.watches_learning and any(run.is_learning for run in runs)
-        until, is_alone, began = next_stop(plan, spec, stop, watches), evaluating.done(), time.perf_counter()
+        until, is_evaluation = next_stop(plan, spec, stop)
+        is_alone = evaluating.done()
+        began = time.perf_counter()
         state = jax.block_until_ready(advance(keys, state, data, np.int32(until)))
         seconds = time.perf_counter() - began
-        is_evaluation = until == next_evaluation(stop.step, plan, spec)
         stop = Stop(until, until - stop.step, seconds, is_evaluation, is_alone)
         for run, own_state in zip(runs, _by_seed(state, len(runs)), strict=True):
             if not run.fault:  # a run with a fault notes nothing more
                 run.state = own_state
                 run.train_seconds += seconds / len(runs)
                 note(experiment, run, plan, is_evaluation)
-        if plan.is_resumable and (is_evaluation or signals or time.monotonic() - saved > SAVE_EVERY):
+        is_due = is_evaluation or signals or time.monotonic() - saved > SAVE_EVERY
+        if plan.is_resumable and is_due:  # only a single run is
             save_run(experiment, runs[0])
             saved = time.monotonic()
         yield stop, runs
@@ -130,7 +123,7 @@ def time_steps(experiment: Experiment, seconds: float) -> tuple[Stop, TrainState
 
 
 def note(experiment: Experiment, run: Run, plan: Plan, is_evaluation: bool) -> None:
-    """Note what a run has reached at a stop: a fault, an output that it has learned, a line of metrics."""
+    """Note what a run has reached at a stop: a fault, or a line of metrics."""
     if run.state.fault >= 0:
         run.fault = f"loss, gradient or parameters not finite at step {int(run.state.fault) + 1}"
     if run.fault and plan.is_resumable:
@@ -138,13 +131,6 @@ def note(experiment: Experiment, run: Run, plan: Plan, is_evaluation: bool) -> N
         if run.state.fault == 0:
             remedy = "at the first step, the cause is in the network, the objective or the optimizer"
         raise FloatingPointError(f"{run.fault}; it was not saved; {remedy}")
-    if plan.watches_learning and run.is_learning:
-        few = Split(*(part[:WATCH_IMAGES] for part in experiment.data.validation))
-        as_they_are = replace(run.config.data, test_shift=0)
-        scores = score(evaluate(as_they_are, trained_model(run.state), few), few.labels)
-        for output in OUTPUTS:
-            if judged_accuracy(headline(run.config.objective, scores), output) >= LEARNED:
-                run.learned.setdefault(output, int(run.state.step))
     if is_evaluation or run.fault:
         evaluate_run(experiment, run)
         run.lines.append(line_of_metrics(experiment, run))
@@ -205,7 +191,6 @@ def finish_run(experiment: Experiment, run: Run, plan: Plan) -> None:
         **run.clock(),
         "mode": run.about["mode"],
         "failure": failure,
-        "learned": run.learned if plan.watches_learning else None,
         "weights": digest(jax.tree.leaves(model)),
         "permutation": permutation,
         "calibration": temperatures and temperatures._asdict(),

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from mnistsum.train import Spec
 
-WATCH_EXAMPLES = 512  # training examples between two checks of what has been learned, at first
 MIN_TIMED = 0.3  # seconds of training needed to estimate a run's duration
 MIN_STEPS = 4  # between stops: each call of the program allocates memory, which costs `reference` a quarter of a step
 
@@ -16,14 +15,13 @@ class Plan:
 
     evaluations: int = 1  # per epoch, on all validation images; the run's end always has one
     max_evaluations: int | None = None  # per run; None: no limit
-    watches_learning: bool = False  # note the step at which each output is learned, judged on some validation images
     pause: float = 5.0  # seconds of training between stops that show progress
     is_resumable: bool = False  # saves checkpoints and heeds signals; a non-finite number ends it with an error
     tests: bool = True  # evaluate on the test set at the end; else predict the validation images
 
 
 RUN = Plan(pause=1.0, is_resumable=True)
-COMPARED = Plan(evaluations=4, max_evaluations=64, watches_learning=True)
+COMPARED = Plan(evaluations=4, max_evaluations=64)
 VALIDATED = Plan(tests=False)  # for searches and tuning
 
 
@@ -41,10 +39,11 @@ class Stop(NamedTuple):
         return (self.seconds > MIN_TIMED and self.step > 1 and self.is_alone) or self.step == total
 
 
-def next_stop(plan: Plan, spec: Spec, stop: Stop, watches: bool) -> int:
-    """Return the step at which training stops next; `watches`: an output may be learned by then."""
-    step = min(next_evaluation(stop.step, plan, spec), _next_pause(stop, plan.pause))
-    return min(step, next_watch(stop.step, spec)) if watches else step
+def next_stop(plan: Plan, spec: Spec, stop: Stop) -> tuple[int, bool]:
+    """Return the step at which training stops next, and whether the run is evaluated there."""
+    evaluation = next_evaluation(stop.step, plan, spec)
+    step = min(evaluation, _next_pause(stop, plan.pause))
+    return step, step == evaluation
 
 
 def next_evaluation(step: int, plan: Plan, spec: Spec) -> int:
@@ -55,18 +54,6 @@ def next_evaluation(step: int, plan: Plan, spec: Spec) -> int:
     part = int(step / between)
     ends = (round(i * between) for i in range(part, part + 3))
     return min(spec.steps, *(end for end in ends if end > step))
-
-
-def next_watch(step: int, spec: Spec) -> int:
-    """Return the first step after `step` at which to check whether an output has been learned.
-
-    Checks are WATCH_EXAMPLES apart at first; from the 32nd on, the distance doubles each time the step number does.
-    Each check ends a call of the compiled program. Starting another costs as much as several steps, because it permutes
-    its epoch again and allocates memory.
-    """
-    first = max(WATCH_EXAMPLES // spec.batch_size, 1)
-    between = first << max(0, (step // first).bit_length() - 5)
-    return (step // between + 1) * between
 
 
 def _next_pause(stop: Stop, seconds: float) -> int:
