@@ -13,7 +13,7 @@ import platformdirs
 from mnistsum.errors import InputError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-# Where a program's text defines a name of Python's: a renamed function leaves the program as it was.
+# Function names in StableHLO, normalized so that renaming does not change the digest.
 DEFINITION = re.compile(r"^ *(?:module|func\.func (?:public|private)) @([\w.$-]+)", re.MULTILINE)
 CALLBACK = re.compile(r"custom_call @\w*callback")
 

@@ -231,7 +231,7 @@ def spread(values: Sequence[float | None]) -> dict[str, Any]:
 
 
 def same_weights(runs: dict[str, list[Finished]]) -> list[str]:
-    """Return a line for all configs whose runs ended with equal weights, as if the network ignored an override."""
+    """Warn of configs with bit-identical weights: an override may have had no effect."""
     names: dict[str, list[str]] = {}
     for name, config_runs in runs.items():
         for run in config_runs:

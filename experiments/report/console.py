@@ -19,7 +19,8 @@ BAR: Any = {"console": console, "transient": True, "disable": not console.is_ter
 
 WAITING = -1.0  # the share of a run that another program trains
 SETTLED = 2.0  # seconds of training before the time left is told
-FIRST_LINE = 20.0  # seconds until the first line about the runs; each time, half as many again pass until the next
+# Seconds until the first progress line; the next come whenever the elapsed time has grown by half.
+FIRST_LINE = 20.0
 
 
 def introduce(experiment: Experiment) -> None:

@@ -26,7 +26,7 @@ from mnistsum.storage import CHECKPOINTS, Weights, save_checkpoint
 from mnistsum.train import split_keys, trained_model
 from mnistsum.types import Evaluation, Keys, Split, TrainState
 
-FAILED = 0.9  # a run of an epoch or more failed if the test accuracy of an output that it trains is below this
+FAILED = 0.9  # a run of at least one epoch fails if a trained output's test accuracy is lower
 SAVE_EVERY = 60.0  # seconds after which a stop saves a checkpoint, as evaluations do
 
 

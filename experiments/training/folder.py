@@ -91,7 +91,7 @@ def evaluated_split(config: Config) -> str:
 
 
 def judged_accuracy(scores: Mapping[str, Any], output: str) -> float:
-    """Return the accuracy that may decide something: an output's, but of sums only of the pairs that are trained."""
+    """Return the accuracy of an output used for model selection: of sums, only that of trained pairs."""
     name = f"{output}_accuracy"
     return scores.get(f"{name}_trained_cells", scores[name])
 

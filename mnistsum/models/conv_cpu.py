@@ -113,7 +113,7 @@ def stack_views(
         integers = lax.bitcast_convert_type(maps, jnp.uint16)
         return lax.bitcast_convert_type(stack_views(integers, window, channels), jnp.bfloat16)
     maps = jnp.pad(maps, ((0, 0), *window.pads, (0, 0)))
-    # Of an image, XLA would fuse the distortion into a stack of few views and recompute it for each of them.
+    # With one input channel, XLA would recompute the augmentation for each view.
     if channels == 3 or len(maps) == 1:
         return jnp.concatenate(list_views(maps, window), channels)
     # Otherwise, one axis after the other, because six slices compile in half the time of nine.
