@@ -44,7 +44,7 @@ def command(arguments: list[str]) -> int:
         os.environ["JAX_PLATFORMS"] = "cpu"  # as PyTorch's side
 
     from experiments import timing  # JAX loads only for a valid command line
-    from experiments.report.speed import benchmark_markdown  # loads JAX
+    from experiments.benchmark_page import benchmark_markdown  # loads JAX
 
     works = () if options.growth else timing.QUICK if options.quick else timing.WORKS
     results = timing.measure(works, grows=not options.quick)

@@ -24,6 +24,7 @@ import platformdirs
 from experiments.cli import cores
 from experiments.configs.base import config as base
 from experiments.configs.reference import config as reference
+from experiments.report.console import RunsProgress
 from experiments.studies import plain_flax
 from experiments.training.plan import COMPARED
 from experiments.training.pool import fit_missing
@@ -218,7 +219,8 @@ def count_runs(data: Data) -> dict[str, list[float]]:
 
     def train(workers: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            list(fit_missing([locate_runs(Path(folder), experiment, range(workers))], COMPARED, workers))
+            run_sets = [locate_runs(Path(folder), experiment, range(workers))]
+            list(fit_missing(run_sets, COMPARED, workers, RunsProgress))
 
     seconds = interleave({n: partial(train, n) for n in (1, cores())}, 3)
     return {str(n): [3600 * n / each for each in taken] for n, taken in seconds.items()}

@@ -55,6 +55,18 @@ def test_modules_of_the_library_import_only_from_their_own_layer_and_lower_ones(
                 assert level[there] <= level[here], f"{name} imports {target}"
 
 
+def test_packages_of_the_programs_import_only_those_to_their_right():
+    order = ("comparison", "report", "training")
+    for name, targets in imports().items():
+        package = name.split(".")[1] if name.startswith("experiments.") else ""
+        if package in order:
+            allowed = order[order.index(package) :]
+            inner = [target for target in targets if target.split(".")[0] == "experiments"]
+            for target in inner:
+                place = target.split(".")[1] if "." in target else ""
+                assert place not in order or place in allowed, f"{name} imports {target}"
+
+
 @pytest.mark.slow
 def test_importing_the_library_and_a_program_starts_no_backend():
     """Otherwise, the XLA flags of `set_up_compiler` would come too late, and bits would change."""

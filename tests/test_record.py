@@ -137,7 +137,7 @@ def test_weights_to_begin_from_have_the_meaning_of_the_config_and_are_in_the_rec
     for ours, theirs in zip(*map(jax.tree.leaves, (initial.initial, expected)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert initial.record["settings"]["init"]
-    changes, needed = ["model.scaling=unit", "model.adder=direct"], "model.scaling=standard model.adder=concat"
+    changes, needed = ["model.adder=direct", "model.scaling=unit"], "model.adder=concat model.scaling=standard"
     for given, add in ((changes, needed), (["model.hidden=9"], "model.hidden=128")):
         answer = f"--init base: expected {' '.join(given)}, found weights of other fields; add {add}"
         with pytest.raises(InputError, match=f"^{answer}$"):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from experiments.report import console
-from experiments.report.console import WAITING
 from experiments.training import pool, reuse
 from experiments.training.folder import CONTENT, LOCK, SUMMARY
 from experiments.training.plan import COMPARED, VALIDATED
@@ -36,7 +35,7 @@ def trained(experiment, tmp_path_factory):
 
 def train(folder, experiment, seeds=(0, 1), plan=COMPARED):
     run_set = reuse.locate_runs(folder, experiment, seeds)
-    return [(run, existed) for _, run, existed in pool.fit_missing([run_set], plan, workers=0)]
+    return [(run, existed) for _, run, existed in pool.fit_missing([run_set], plan, 0, console.RunsProgress)]
 
 
 @pytest.fixture
@@ -133,7 +132,7 @@ def test_a_run_that_another_program_trains_is_waited_for_and_what_a_killed_one_l
         assert missing == ({0: temporary} if is_killed else {})
         assert is_killed == (not (run / CONFIG).exists())
         assert [path.name for path in temporary.iterdir()] == [LOCK]
-    assert reports == [WAITING] * 3
+    assert reports == [pool.WAITING] * 3
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
@@ -147,7 +146,7 @@ def test_the_progress_counts_runs_and_says_how_long_the_others_take(monkeypatch)
         (6.0, {"a": 1e-6, "b": 1e-6}, "4 of 7 runs done, 2 running"),
         (20.0, {"a": 0.5, "b": 0.5}, "4 of 7 runs done, 2 running, about 45 s left"),
         (30.0, {"a": 1, "b": 0.5}, "5 of 7 runs done, 1 running, about 42 s left"),
-        (30.0, {"c": WAITING}, "5 of 7 runs done, 1 running, 1 waiting for another program, about 42 s left"),
+        (30.0, {"c": pool.WAITING}, "5 of 7 runs done, 1 running, 1 waiting for another program, about 42 s left"),
         (40.0, {"b": 1, "c": 0}, "6 of 7 runs done, 1 running, about 70 s left"),
     ):
         assert progress.show(shares) == told

@@ -33,7 +33,7 @@ def test_rates_are_halved_and_doubled_until_the_best_lies_between_two_that_do_wo
     """The accuracy falls with each doubling away from the peak, if any; only the trials' training is replaced."""
     own = experiment.config.optimizer.learning_rate
 
-    def train(run_sets, plan, workers):
+    def train(run_sets, plan, workers, display):
         assert (plan.tests, workers) == (False, 0)
         for i, (tried, _) in enumerate(run_sets):
             rate = tried.config.optimizer.learning_rate

@@ -75,7 +75,7 @@ def fit_run_sets(
     tuned = {}
     if options.tune:
         run_sets, tuned = tuning.tune(run_sets, options.output / "tuning", options.workers)
-    for _, run, reused in fit_missing(run_sets, plan, options.workers):
+    for _, run, reused in fit_missing(run_sets, plan, options.workers, console.RunsProgress):
         console.run_line(run.config.name, run.config.seed, run.summary, reused)
         runs[run.config.name].append(run)
     return {name: sorted(group, key=lambda run: run.config.seed) for name, group in runs.items()}, tuned

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.report.console import RunsProgress
 from experiments.training.folder import OUTPUTS, Finished, judged_accuracy
 from experiments.training.plan import VALIDATED
 from experiments.training.pool import fit_missing
@@ -41,7 +42,7 @@ def tune(run_sets: Sequence[RunSet], folder: Path, workers: int) -> tuple[list[R
         say(f"tuning, rates to try: {len(untried)}")
         experiments = [_at_rate(run_sets[i].experiment, doublings) for i, doublings in untried]
         sets = [locate_runs(folder, experiment, [TUNING_SEED]) for experiment in experiments]
-        for j, run, _ in fit_missing(sets, VALIDATED, workers):
+        for j, run, _ in fit_missing(sets, VALIDATED, workers, RunsProgress):
             i, doublings = untried[j]
             tried[i][doublings] = experiments[j], run
     tuned = [

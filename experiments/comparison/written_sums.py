@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.comparison.measures import spread
 from experiments.comparison.tables import format_spread, markdown
+from experiments.report.console import RunsProgress
 from experiments.training.folder import Finished
 from experiments.training.plan import Plan
 from experiments.training.pool import fit_missing
@@ -42,7 +43,8 @@ def learn_sums(config: Config, seeds: int, runs: Path, output: Path, workers: in
     for line in check_own(config):
         say(line)
     labels, lines = np.asarray(experiment.data.test.labels), []
-    for _, run, reused in fit_missing([locate_runs(runs, experiment, range(seeds))], ONCE, workers):
+    run_sets = [locate_runs(runs, experiment, range(seeds))]
+    for _, run, reused in fit_missing(run_sets, ONCE, workers, RunsProgress):
         scores, seed, digits = score_sums(run, labels), run.config.seed, config.objective.digits
         seconds = f"{run.summary['train_seconds']:.0f} s{' (reused)' if reused else ''}"
         print(

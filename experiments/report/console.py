@@ -11,13 +11,13 @@ from experiments.cli import cores
 from experiments.training.fit import Run
 from experiments.training.folder import Finished, evaluated_split
 from experiments.training.plan import Stop
+from experiments.training.pool import WAITING
 from experiments.training.record import Experiment, cores_of, hardware
 from mnistsum.app.console import console, say, score_table
 from mnistsum.models import layers_in_other_types
 
 BAR: Any = {"console": console, "transient": True, "disable": not console.is_terminal}  # hidden without a terminal
 
-WAITING = -1.0  # the share of a run that another program trains
 SETTLED = 2.0  # seconds of training before the time left is told
 # Seconds until the first progress line; the next come whenever the elapsed time has grown by half.
 FIRST_LINE = 20.0
@@ -128,6 +128,14 @@ class RunsProgress(Progress):
             self.next_line = now + (now - self.loaded) / 2
             say(text)
         return text
+
+    def finish(self, run: Any, existed: bool) -> None:
+        """Count a run as done, whether it was trained here or by another program."""
+        if existed:
+            self.drop(run)
+            self.done += 1
+        else:
+            self.show({run: 1})
 
     def drop(self, run: Any) -> None:
         """Leave out a run that was not trained here."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from experiments import cli
+from experiments.report.console import RunsProgress
 from experiments.training.folder import Finished
 from experiments.training.plan import Plan
 from experiments.training.pool import fit_missing
@@ -46,7 +47,7 @@ def train_study(
         locate_runs(options.runs, experiment, seeds)
         for experiment, (_, seeds) in zip(experiments, planned, strict=True)
     ]
-    for i, run, _ in fit_missing(run_sets, Plan(max_evaluations=1), options.workers):
+    for i, run, _ in fit_missing(run_sets, Plan(max_evaluations=1), options.workers, RunsProgress):
         yield i, run, labels, {part: run.run[part] for part in ("commit", "versions", "settings", "cores")}
 
 

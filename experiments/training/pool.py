@@ -16,12 +16,11 @@ from concurrent.futures.process import BrokenProcessPool
 from ctypes import c_double
 from itertools import cycle, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import filelock
 import jax
 
-from experiments.report.console import WAITING, RunsProgress
 from experiments.training.fit import Start, fit
 from experiments.training.folder import LOCK, Finished
 from experiments.training.plan import Plan
@@ -37,9 +36,28 @@ from mnistsum.registry import load_file, loaded, users_traceback
 from mnistsum.seeds import devices_for
 
 TEMPORARY = ".training-"  # begins the name of a run's folder while it is trained
+WAITING = -1.0  # the share of a run that another program trains
 POLL = 0.5  # seconds between looks at what workers have done
 Report = Callable[[float], None]  # takes the share of a run that is done, or WAITING
+RunKey = tuple[int, int]  # the index of a run's set, and its seed
 _memory: list[c_double] = []  # of a worker: where it reports
+
+
+class Progress(Protocol):
+    """What shows how far the missing runs are."""
+
+    def show(self, shares: Mapping[RunKey, float]) -> object:
+        """Show how much of each of these runs is done, from 0 to 1, or WAITING."""
+
+    def finish(self, run: RunKey, existed: bool) -> None:
+        """Count a run as done, whether it was trained here or by another program."""
+
+    def drop(self, run: RunKey) -> None:
+        """Leave out a run that could not be trained."""
+
+
+# Takes the work of each missing run, in any unit, and the number of runs that exist.
+Display = Callable[[Mapping[RunKey, float], int], contextlib.AbstractContextManager[Progress]]
 
 
 class Task(NamedTuple):
@@ -70,13 +88,16 @@ class Worker:
         return self.pool.submit(_fit_task, task)
 
 
-def fit_missing(run_sets: Sequence[RunSet], plan: Plan, workers: int) -> Iterator[tuple[int, Finished, bool]]:
+def fit_missing(
+    run_sets: Sequence[RunSet], plan: Plan, workers: int, display: Display
+) -> Iterator[tuple[int, Finished, bool]]:
     """Train missing runs and show the progress; yield the finished ones, then the trained ones, as they end.
 
     Args:
         run_sets: the runs of one or more experiments.
         plan: when runs stop, and what they do there.
         workers: how many processes train at the same time, on CPUs; 0: train in this process, as on accelerators.
+        display: shows the progress.
 
     Yields:
         The index of the run's set, the run, and whether it existed.
@@ -91,30 +112,23 @@ def fit_missing(run_sets: Sequence[RunSet], plan: Plan, workers: int) -> Iterato
             yield i, read_run(run_sets[i], seed, plan), True
     work_by_set = {i: _work(run_sets[i].experiment) for i in {i for i, _ in missing}}
     work = {(i, seed): work_by_set[i] for i, seed in missing}
-    with RunsProgress(work, len(runs) - len(missing)) as progress:
+    with display(work, len(runs) - len(missing)) as progress:
         if workers == 0 or jax.default_backend() != "cpu" or jax.device_count() > 1:
             trained = _fit_here(run_sets, missing, plan, progress)
         else:
             trained = _fit_in_workers(run_sets, _in_order(work), plan, min(workers, len(missing)), progress)
         for i, seed, existed in trained:
-            if existed:
-                progress.drop((i, seed))
-                progress.done += 1
-            else:
-                progress.show({(i, seed): 1})
+            progress.finish((i, seed), existed)
             yield i, read_run(run_sets[i], seed, plan), existed
 
 
 def _fit_here(
-    run_sets: Sequence[RunSet], missing: Sequence[tuple[int, int]], plan: Plan, progress: RunsProgress
+    run_sets: Sequence[RunSet], missing: Sequence[RunKey], plan: Plan, progress: Progress
 ) -> Iterator[tuple[int, int, bool]]:
     """Train runs in this process, several seeds as one program; yield each, and whether another process trained it."""
     for i, run_set in enumerate(run_sets):
         for seeds in _groups([seed for owner, seed in missing if owner == i]):
-
-            def report(share: float, group: Sequence[tuple[int, int]] = [(i, seed) for seed in seeds]) -> None:
-                progress.show(dict.fromkeys(group, share))
-
+            report = functools.partial(_show_group, progress, [(i, seed) for seed in seeds])
             with claimed({seed: run_set.folders[seed] for seed in seeds}, report) as folders:
                 if folders:
                     _fit(run_set.experiment, folders, plan, describe_mode(len(folders)), report)
@@ -122,13 +136,18 @@ def _fit_here(
                 yield i, seed, seed not in folders
 
 
+def _show_group(progress: Progress, group: Sequence[RunKey], share: float) -> None:
+    """Show how much is done of runs that share a program."""
+    progress.show(dict.fromkeys(group, share))
+
+
 def _fit_in_workers(
-    run_sets: Sequence[RunSet], waiting: list[tuple[int, int]], plan: Plan, workers: int, progress: RunsProgress
+    run_sets: Sequence[RunSet], waiting: list[RunKey], plan: Plan, workers: int, progress: Progress
 ) -> Iterator[tuple[int, int, bool]]:
     """Train runs in workers, which get them one by one; yield each, and whether another process trained it."""
     died = []
     mode = f"{workers} run{'s' * (workers > 1)} at a time, each on one core"
-    running: dict[Future, tuple[Worker, tuple[int, int]]] = {}
+    running: dict[Future, tuple[Worker, RunKey]] = {}
     with reserved_cores(workers) as cores, _ended_children():
         idle = [Worker(core) for core in cores]
         while waiting or running:
@@ -195,13 +214,16 @@ def _work(experiment: Experiment) -> float:
     return experiment.spec.steps * experiment.spec.batch_size * max(multiply_adds, 1)
 
 
-def _in_order(work: dict[tuple[int, int], float]) -> list[tuple[int, int]]:
+def _in_order(work: dict[RunKey, float]) -> list[RunKey]:
     """Return the missing runs in the order in which they are started: the longest first, so that workers end together.
 
     One run of each experiment goes ahead of all others, so that workers begin by compiling different programs.
     """
-    first = {i: (i, seed) for i, seed in reversed(work)}.values()
-    return sorted(work, key=lambda run: (run in first, work[run]), reverse=True)
+    first: dict[int, RunKey] = {}
+    for i, seed in work:
+        first.setdefault(i, (i, seed))
+    ahead = set(first.values())
+    return sorted(work, key=lambda run: (run in ahead, work[run]), reverse=True)
 
 
 def _begin_worker(core: int, files: Sequence[Path], share: c_double) -> None:
