@@ -71,3 +71,22 @@ def test_the_best_permutation_undoes_a_renaming():
     digit = renaming[labels]
     digit[:50] = random.integers(0, 10, 50)
     assert (best_permutation(digit, labels)[renaming] == np.arange(10)).all()
+
+
+def test_a_model_evaluates_images_in_the_scaling_that_it_was_built_with(config, train):
+    images, labels = np.asarray(train.images[:4]), train.labels[:4]
+    unit = replace(config.model, scaling="unit")
+    model = jax.jit(build, static_argnums=0)(unit, jax.random.key(1))
+    expected = jax.jit(type(model).classify)(model, scale("unit", jnp.asarray(images)))[1]
+    evaluation = evaluate(DataConfig(), model, Split(images, labels))
+    np.testing.assert_allclose(evaluation.digit_logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_evaluation_warns_of_pixels_that_cannot_be_right(model, train):
+    images, labels = np.asarray(train.images[:20]), train.labels[:20]
+    for wrong, answer in (
+        (255 - images, "found a light border"),
+        ((images > 127).astype(np.uint8), "found at most 1;"),
+    ):
+        with pytest.warns(UserWarning, match=answer):
+            evaluate(DataConfig(), model, Split(wrong, labels), 20)

@@ -64,6 +64,16 @@ def test_temperatures_scale_the_logits_and_change_no_answer(base, mnist):
         assert (before.argmax(-1) == after.argmax(-1)).all()
 
 
+def test_predictions_warn_of_pixels_that_cannot_be_right(base, mnist):
+    images = mnist.test.images[:20]
+    for wrong, answer in (
+        (255 - images, "found a light border"),
+        ((images > 127).astype(np.uint8), "found at most 1;"),
+    ):
+        with pytest.warns(UserWarning, match=answer):
+            base.predict(wrong, 5)
+
+
 def test_a_name_that_ships_wins_over_a_folder_with_a_warning(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert locate("base") == PRETRAINED / "base"
