@@ -268,7 +268,7 @@ def _convert(builder: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         encoded = {"image": tfds.decode.SkipDecoding()}
         source = builder.as_data_source(split=split, decoders=encoded)
-        # All at once, because records one by one take ten times as long.
+        # All at once, because records one by one take four times as long.
         for record in tqdm(source.__getitems__(range(len(source))), f"Converting {split}"):
             images.append(to_gray(record["image"]))
             labels.append(record["label"])
