@@ -98,13 +98,14 @@ class Twin(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
+        self.mean, self.deviation = (0.1307, 0.3081) if config.scaling == "standard" else (0.0, 1.0)
         self.adder = nn.Sequential(nn.Linear(20, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 19))
         self.classifier = nn.Sequential(*CLASSIFIERS[config.classifier]())
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing from the stub
 
     def forward(self, pixels: Any, numbers: Any) -> tuple[Any, Any]:
         """Return digit logits [batch, 10] of images, and sum logits [batch, k, 19] with each of their k numbers."""
-        image = ((pixels / 255 - 0.1307) / 0.3081).contiguous(memory_format=torch.channels_last)
+        image = ((pixels / 255 - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
         digit = self.classifier(image.to(self.adder[0].weight.dtype))
         added = one_hot(numbers, 10).to(digit.dtype)
         return digit, self.adder(torch.cat([digit[:, None].expand(-1, numbers.shape[1], -1), added], 2))
