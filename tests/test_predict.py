@@ -6,16 +6,12 @@ from collections.abc import Iterator
 
 import jax
 import numpy as np
-import pages
 import pytest
-from PIL import Image
-from sklearn.datasets import load_digits
 
 from mnistsum.calibration import Temperatures, fit_temperature
 from mnistsum.data import load
 from mnistsum.errors import InputError
 from mnistsum.evaluation import evaluate, labeled_logits
-from mnistsum.picture import to_mnist
 from mnistsum.predict import Predictor, load_pretrained
 from mnistsum.storage import PRETRAINED, locate
 
@@ -31,11 +27,6 @@ def optimized(request) -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("slow") is None)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
-
-
-def read(base, pictures) -> np.ndarray:
-    images = [to_mnist(np.asarray(picture, np.float32)).image for picture in pictures]
-    return base.predict(np.stack(images), 0).digit.argmax(-1)
 
 
 @pytest.mark.parametrize("shift", [0, pytest.param(1, marks=pytest.mark.slow)])
@@ -89,28 +80,3 @@ def test_a_network_that_ships_is_small_calibrated_and_reads_the_test_set_as_it_s
     fitted = labeled_logits(validation, data.validation.labels)
     for output, shipped in network.temperatures._asdict().items():
         assert fit_temperature(*fitted[output]) == pytest.approx(shipped, rel=0.02)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", pages.KINDS)
-def test_pages_in_fonts_set_aside_are_read(base, mnist, kind):
-    drawn, labels = zip(*pages.draw(kind, 60 if kind == "corner" else 200, *mnist.test), strict=True)
-    assert (read(base, drawn) == labels).mean() >= (0.985 if kind == "turned" else 0.98)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dark", [False, True], ids=["light ink", "dark ink"])
-@pytest.mark.parametrize("margin", [0, 2, 4, 10])
-def test_digits_cut_to_their_ink_are_read_as_whole_images_are(base, mnist, margin, dark):
-    images, labels = mnist.test.images[:500], mnist.test.labels[:500]
-    cut = read(base, [pages.cut(image, margin, dark) for image in images]) == labels
-    whole = base.predict(images, 0).digit.argmax(-1) == labels
-    assert cut.mean() >= whole.mean() - 0.004
-
-
-@pytest.mark.slow
-def test_digits_of_another_set_are_read_without_a_margin(base):
-    digits = load_digits()
-    small = [Image.fromarray((image * 255 / 16).astype(np.uint8)) for image in digits.images]
-    enlarged = [image.resize((80, 80), Image.Resampling.BICUBIC).convert("RGB") for image in small]
-    assert (read(base, enlarged) == digits.target).mean() >= 0.955

@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from mnistsum.app.console import console
 from mnistsum.errors import InputError
-from mnistsum.picture import inspect_picture
+from mnistsum.picture import read_picture
 from mnistsum.predict import Predictor, load_pretrained
 from mnistsum.programs import set_up_compiler
 
@@ -65,10 +65,10 @@ def _answer(predictor: Predictor, file: str, numbers: list[int]) -> list[dict[st
     """Return a row for each number, or one row with the error if the picture cannot be read."""
     name = "standard input" if file == "-" else file
     try:
-        picture = inspect_picture(sys.stdin.buffer if file == "-" else Path(file), name)
+        image = read_picture(sys.stdin.buffer if file == "-" else Path(file), name)
     except InputError as error:
         return [{"file": name, "error": str(error).removeprefix(f"{name}: ")}]
-    answers = predictor.predict(np.repeat(picture.image[None], len(numbers), 0), np.array(numbers))
+    answers = predictor.predict(np.repeat(image[None], len(numbers), 0), np.array(numbers))
     rows = []
     for number, *answer in zip(numbers, *answers, strict=True):
         row: dict[str, Any] = {"file": name, "number": number}
@@ -77,7 +77,7 @@ def _answer(predictor: Predictor, file: str, numbers: list[int]) -> list[dict[st
             row |= {output: top[0]["value"], f"{output}_probability": top[0]["probability"], f"{output}_top3": top}
         row["agree"] = row["digit"] + number == row["sum"]
         reasons = {"low confidence": row["digit_probability"] < UNSURE, "digit and sum disagree": not row["agree"]}
-        row["warnings"] = [*picture.warnings, *(reason for reason, holds in reasons.items() if holds)]
+        row["warnings"] = [reason for reason, holds in reasons.items() if holds]
         rows.append(row)
     return rows
 
