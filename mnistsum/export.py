@@ -1,7 +1,7 @@
 """A trained model as a graph that runs without mnistsum: StableHLO, and ONNX with the extra `onnx`.
 
 Both take uint8 images [n, 28, 28, 1], 0-255, and int32 numbers [n], 0-9, for any n, and return the probabilities of the
-digit [n, 10] and of the sum [n, 19]. ONNX's metadata and StableHLO's `fun_name` say whether they are calibrated.
+digit [n, 10] and of the sum [n, 19].
 """
 
 import dataclasses
@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
-from mnistsum.calibration import Temperatures
 from mnistsum.config import Config
 from mnistsum.errors import InputError
 from mnistsum.models import Model, abstract_model, for_export
@@ -22,7 +21,7 @@ from mnistsum.predict import probabilities
 OPSET = 21  # of ONNX
 
 
-def to_stablehlo(config: Config, model: Model, temperatures: Temperatures | None = None) -> bytes:
+def to_stablehlo(config: Config, model: Model) -> bytes:
     """Return serialized StableHLO for every platform; `jax.export.deserialize(data).call(images, numbers)` runs it.
 
     Examples:
@@ -39,12 +38,12 @@ def to_stablehlo(config: Config, model: Model, temperatures: Temperatures | None
     """
     (n,) = export.symbolic_shape("n")
     images, numbers = jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct((n,), jnp.int32)
-    function = jax.jit(_function(config, for_export(model, "any"), temperatures))
+    function = jax.jit(_function(config, for_export(model, "any")))
     exported = export.export(function, platforms=("cpu", "cuda", "rocm", "tpu"))(images, numbers)
     return bytes(exported.serialize())
 
 
-def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = None) -> bytes:
+def to_onnx(config: Config, model: Model) -> bytes:
     """Return a serialized ONNX model with inputs `image` and `number` and outputs `digit` and `sum`.
 
     It computes in float32 whatever the config says, because ONNX runtimes barely support bfloat16.
@@ -57,7 +56,7 @@ def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = No
     like = abstract_model(dataclasses.replace(config.model, dtype="float32"))
     model = for_export(jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(model)), "onnx")
     images, numbers = jax.ShapeDtypeStruct(("n", 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct(("n",), jnp.int32)
-    function = _function(config, model, temperatures)
+    function = _function(config, model)
     with jax.disable_jit():  # jax2onnx does not know the jitted functions of jax 0.11 and later, such as `nnx.relu`
         graph = jax2onnx.to_onnx(
             function,
@@ -67,15 +66,13 @@ def to_onnx(config: Config, model: Model, temperatures: Temperatures | None = No
             input_names=["image", "number"],
             output_names=["digit", "sum"],
         )
-    graph.metadata_props.add(key="probabilities", value=function.__name__)
     return graph.SerializeToString()
 
 
-def _function(config: Config, model: Model, temperatures: Temperatures | None) -> Callable:
-    """Return the function to export. Its name, which StableHLO keeps, says whether probabilities are calibrated."""
+def _function(config: Config, model: Model) -> Callable:
+    """Return the function to export."""
 
     def function(images: Any, numbers: Any) -> tuple[Any, ...]:
-        return tuple(probabilities(config.data, model, temperatures, images, numbers))
+        return tuple(probabilities(config.data, model, images, numbers))
 
-    function.__name__ = f"calibrated by {temperatures}" if temperatures else "uncalibrated"
     return function

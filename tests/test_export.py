@@ -13,7 +13,6 @@ from jax import export as jax_export
 from experiments.studies import plain_flax
 from mnistsum import export
 from mnistsum.app.main import command
-from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, DataConfig, ModelConfig
 from mnistsum.data import load
 from mnistsum.errors import InputError
@@ -30,15 +29,15 @@ IMAGES, NUMBERS = load(DataConfig()).test.images[:1000], np.arange(1000, dtype=n
 CONVOLUTIONS = {"base": 4, "plain_two_convolutions": 2, "plain_resnet": 9, "plain_convnext": 2}
 
 
-def untrained(config: Config, temperatures: Temperatures | None = None) -> Predictor:
+def untrained(config: Config) -> Predictor:
     model = jax.jit(build, static_argnums=0)(config.model, jax.random.key(1))
-    return Predictor(config, model, temperatures, "a test", {})
+    return Predictor(config, model, "a test", {})
 
 
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "net").mkdir()
-    save_weights(tmp_path / "net" / WEIGHTS, untrained(CONFIG, Temperatures(0.5, 2.0)))
+    save_weights(tmp_path / "net" / WEIGHTS, untrained(CONFIG))
     return tmp_path / "net"
 
 
@@ -58,7 +57,6 @@ def test_the_graph_of_stablehlo_answers_the_same_for_any_batch(folder):
     exported = assert_answers(load_pretrained(folder), graph, 1e-2)  # bfloat16, in another order
     assert set(exported.platforms) == {"cpu", "cuda", "rocm", "tpu"}
     assert "stablehlo.convolution" in exported.mlir_module()  # for accelerators
-    assert exported.fun_name == "calibrated by Temperatures(digit=0.5, sum=2.0)"
 
 
 @pytest.fixture
@@ -94,8 +92,8 @@ def test_the_graph_of_onnx_answers_the_same_in_onnxruntime(plain_networks, name,
     data = DataConfig(test_shift=1 if name in ("tiny", "mlp") else 0)
     config = Config(data=data, model=ModelConfig(classifier=name, adder=adder))
     network = load_pretrained("base") if name == "base" else untrained(config)
-    config, model, temperatures, *_ = network
-    graph = export.to_onnx(config, model, temperatures)
+    config, model, *_ = network
+    graph = export.to_onnx(config, model)
     if name in CONVOLUTIONS:
         nodes = onnx.load_model_from_string(graph).graph.node
         assert sum(node.op_type == "Conv" for node in nodes) == CONVOLUTIONS[name]

@@ -8,10 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from mnistsum.calibration import Temperatures, fit_temperature
 from mnistsum.data import load
 from mnistsum.errors import InputError
-from mnistsum.evaluation import evaluate, labeled_logits
+from mnistsum.evaluation import evaluate
 from mnistsum.predict import Predictor, load_pretrained
 from mnistsum.storage import PRETRAINED, locate
 
@@ -32,7 +31,7 @@ def optimized(request) -> Iterator[None]:
 @pytest.mark.parametrize("shift", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnist, shift):
     data = dataclasses.replace(base.config.data, test_shift=shift)
-    base = base._replace(config=dataclasses.replace(base.config, data=data), temperatures=None)
+    base = base._replace(config=dataclasses.replace(base.config, data=data))
     split, numbers = jax.tree.map(lambda array: array[:37], mnist.test), np.arange(37) % 10
     together = base.predict(split.images, numbers)
     for i in (0, 15, 16, 36):
@@ -44,15 +43,6 @@ def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnis
     assert (together.sum.argmax(-1) == evaluation.sum[np.arange(37), numbers]).all()
     loss = -np.log(together.digit[np.arange(37), split.labels])
     np.testing.assert_allclose(loss, evaluation.digit_loss, rtol=1e-2, atol=1e-6)
-
-
-def test_temperatures_scale_the_logits_and_change_no_answer(base, mnist):
-    warm = Temperatures(2.0, 3.0)
-    answers = (base._replace(temperatures=each).predict(mnist.test.images[:20], 3) for each in (None, warm))
-    for before, after, temperature in zip(*answers, warm, strict=True):
-        expected = before.astype(np.float64) ** (1 / temperature)
-        np.testing.assert_allclose(after, expected / expected.sum(-1, keepdims=True), rtol=1e-3, atol=1e-6)
-        assert (before.argmax(-1) == after.argmax(-1)).all()
 
 
 def test_a_name_that_ships_wins_over_a_folder_with_a_warning(tmp_path, monkeypatch):
@@ -67,16 +57,13 @@ def test_a_name_that_ships_wins_over_a_folder_with_a_warning(tmp_path, monkeypat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["base", "best"])
-def test_a_network_that_ships_is_small_calibrated_and_reads_the_test_set_as_it_says(name):
+def test_a_network_that_ships_is_small_and_reads_the_test_set_as_it_says(name):
     file = PRETRAINED / name / "weights.safetensors"
     assert file.stat().st_size < 1_000_000
     network = load_pretrained(name)
     said = re.search(r"digit (\d+\.\d+)%, sum (\d+\.\d+)%", network.made_by)
     data = load(network.config.data)  # `best` holds out fewer images than the fixture
-    validation, test = (evaluate(network.config.data, network.model, split) for split in data[1:])
+    test = evaluate(network.config.data, network.model, data.test)
     correct = test.digit == data.test.labels, test.sum == data.test.labels[:, None] + np.arange(10)
     for found, accuracy in zip(correct, said.groups(), strict=True):
         assert found.mean() == pytest.approx(float(accuracy) / 100, abs=5e-4)  # another CPU rounds differently
-    fitted = labeled_logits(validation, data.validation.labels)
-    for output, shipped in network.temperatures._asdict().items():
-        assert fit_temperature(*fitted[output]) == pytest.approx(shipped, rel=0.02)

@@ -28,7 +28,7 @@ def run_export(options: Namespace) -> int:
         save_weights(written, network, options.rounded)
     else:
         written = folder / f"model.{options.to}"
-        graph = GRAPHS[options.to](network.config, network.model, network.temperatures)
+        graph = GRAPHS[options.to](network.config, network.model)
         make_folder(folder)
         write_whole(written, graph)
     say(f"{written}: {written.stat().st_size:,} bytes")
