@@ -120,6 +120,7 @@ def to_mnist(gray: Gray, name: str = "picture") -> UInt8[np.ndarray, "28 28 1"]:
     scale = 20 / max(digit.size)
     width, height = (max(1, round(scale * side)) for side in digit.size)
     digit = np.asarray(digit.resize((width, height), Image.Resampling.BICUBIC))
+    digit = np.round(digit * (255 / digit.max()))  # thin strokes have turned gray
     y, x = np.array(ndimage.center_of_mass(digit))
     top = int(np.clip(np.round(14 - y), 0, 28 - height))
     left = int(np.clip(np.round(14 - x), 0, 28 - width))

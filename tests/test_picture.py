@@ -20,11 +20,11 @@ def encode(image: Image.Image, kind: str = "PNG") -> bytes:
     return file.getvalue()
 
 
-def seven(ink="black", paper="white", size=300, mode="RGB") -> Image.Image:
-    """Draw a seven, off center, in a square of this size."""
+def seven(ink="black", paper="white", size=300, mode="RGB", width=20) -> Image.Image:
+    """Draw a seven, off center, in a square; `width` is that of its strokes at size 300."""
     image = Image.new(mode, (size, size), paper)
     points = [(x * size // 300, y * size // 300) for x, y in ((60, 50), (170, 50), (100, 210))]
-    ImageDraw.Draw(image).line(points, ink, size // 15, "curve")
+    ImageDraw.Draw(image).line(points, ink, width * size // 300, "curve")
     return image
 
 
@@ -63,6 +63,10 @@ def test_the_digit_is_20_pixels_long_and_its_mass_in_the_middle():
     rows, columns = (np.flatnonzero(SEVEN[..., 0].max(axis) > 25) for axis in (1, 0))
     assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
     np.testing.assert_allclose(ndimage.center_of_mass(SEVEN[..., 0]), 14, atol=0.5)
+
+
+def test_a_thin_stroke_is_as_bright_as_a_thick_one():
+    assert read_picture(encode(seven(width=2))).max() == 255
 
 
 def draw_on_page(image: np.ndarray, length: int, room: int, dark: bool) -> np.ndarray:
