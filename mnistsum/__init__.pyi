@@ -11,7 +11,6 @@ from .errors import InputError as InputError
 from .evaluation import evaluate as evaluate
 from .evaluation import score as score
 from .models import build as build
-from .picture import inspect_picture as inspect_picture
 from .picture import read_picture as read_picture
 from .predict import load_pretrained as load_pretrained
 from .registry import load_file as load_file

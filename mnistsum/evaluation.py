@@ -140,15 +140,6 @@ def describe_evaluation(config: DataConfig, model: Model) -> dict[str, str]:
     return describe_program(lower_evaluation(config, model))
 
 
-def labeled_logits(evaluation: Evaluation, labels: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return an evaluation's logits with their labels, for each image's digit and each pair's sum."""
-    sums = (labels[:, None] + np.arange(10)).ravel()
-    return {
-        "digit": (np.asarray(evaluation.digit_logits), labels),
-        "sum": (np.asarray(evaluation.sum_logits).reshape(-1, 19), sums),
-    }
-
-
 class Score(NamedTuple):
     """A number that summarizes an evaluation, and how programs show it. `run` and `evaluate` show all of them."""
 

@@ -1,7 +1,7 @@
 """A trained model as a graph that runs without mnistsum: StableHLO.
 
 It takes uint8 images [n, 28, 28, 1], 0-255, and int32 numbers [n], 0-9, for any n, and returns the probabilities of the
-digit [n, 10] and of the sum [n, 19]. Its `fun_name` says whether they are calibrated.
+digit [n, 10] and of the sum [n, 19].
 """
 
 from collections.abc import Callable
@@ -11,13 +11,12 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
-from mnistsum.calibration import Temperatures
 from mnistsum.config import Config
 from mnistsum.models import Model, for_export
 from mnistsum.predict import probabilities
 
 
-def to_stablehlo(config: Config, model: Model, temperatures: Temperatures | None = None) -> bytes:
+def to_stablehlo(config: Config, model: Model) -> bytes:
     """Return serialized StableHLO for every platform; `jax.export.deserialize(data).call(images, numbers)` runs it.
 
     Examples:
@@ -34,16 +33,15 @@ def to_stablehlo(config: Config, model: Model, temperatures: Temperatures | None
     """
     (n,) = export.symbolic_shape("n")
     images, numbers = jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct((n,), jnp.int32)
-    function = jax.jit(_function(config, for_export(model), temperatures))
+    function = jax.jit(_function(config, for_export(model)))
     exported = export.export(function, platforms=("cpu", "cuda", "rocm", "tpu"))(images, numbers)
     return bytes(exported.serialize())
 
 
-def _function(config: Config, model: Model, temperatures: Temperatures | None) -> Callable:
-    """Return the function to export. Its name, which StableHLO keeps, says whether probabilities are calibrated."""
+def _function(config: Config, model: Model) -> Callable:
+    """Return the function to export."""
 
     def function(images: Any, numbers: Any) -> tuple[Any, ...]:
-        return tuple(probabilities(config.data, model, temperatures, images, numbers))
+        return tuple(probabilities(config.data, model, images, numbers))
 
-    function.__name__ = f"calibrated by {temperatures}" if temperatures else "uncalibrated"
     return function

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from mnistsum.calibration import Temperatures
 from mnistsum.checks import check_digits, check_images, warn_of_pixels
 from mnistsum.config import DataConfig
 from mnistsum.evaluation import classify, in_chunks, shaping
@@ -28,15 +27,13 @@ class Prediction(NamedTuple):
 def probabilities(
     config: DataConfig,
     model: Model,
-    temperatures: Temperatures | None,
     images: UInt8[Array, "batch 28 28 1"],
     numbers: Int[Array, " batch"],
 ) -> Prediction:
     """Return the probabilities for a batch of images 0-255 and numbers 0-9. JAX can trace this function."""
-    temperatures = temperatures or Temperatures()
     features, digit = classify(config, model, images)
     total = rebuilt(model).add(features, digit, jax.nn.one_hot(numbers, 10))
-    return Prediction(jax.nn.softmax(digit / temperatures.digit), jax.nn.softmax(total / temperatures.sum))
+    return Prediction(jax.nn.softmax(digit), jax.nn.softmax(total))
 
 
 _probabilities = jax.jit(probabilities, static_argnums=0)
@@ -60,7 +57,7 @@ class Predictor(Weights):
         n = len(images)
         numbers = np.full(n, numbers) if np.ndim(numbers) == 0 else np.asarray(numbers)
         check_digits("numbers", numbers, n)
-        answer = partial(_probabilities, shaping(self.config.data), self.model, self.temperatures)
+        answer = partial(_probabilities, shaping(self.config.data), self.model)
         return in_chunks(answer, (images, numbers), PAIRS)
 
 

@@ -19,7 +19,6 @@ import numpy as np
 import safetensors
 import safetensors.flax
 
-from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, as_dict, from_json, read_config, to_json
 from mnistsum.errors import InputError, first_line
 from mnistsum.evaluation import describe_evaluation
@@ -41,7 +40,6 @@ class Weights(NamedTuple):
 
     config: Config
     model: Model
-    temperatures: Temperatures | None  # fitted on validation images; None: there were none
     made_by: str  # where the weights come from
     data: dict[str, str]  # digest of each split of the data set, by name; empty if not known
     evaluation: dict[str, str] | None = None  # `describe_evaluation` when it was trained; None: as it is now
@@ -74,7 +72,7 @@ def save_weights(file: Path, weights: Weights, rounded: bool = False) -> None:
         >>> config = Config(model=ModelConfig(classifier="mlp", widths=(8,)))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder) / "weights.safetensors"
-        ...     save_weights(file, Weights(config, build(config.model, jax.random.key(0)), None, "an example", {}))
+        ...     save_weights(file, Weights(config, build(config.model, jax.random.key(0)), "an example", {}))
         ...     loaded = load_weights(file)
         >>> loaded.config == config, loaded.made_by
         (True, 'an example')
@@ -83,7 +81,6 @@ def save_weights(file: Path, weights: Weights, rounded: bool = False) -> None:
     if rounded:
         arrays = {name: leaf.astype(jnp.bfloat16) if leaf.ndim > 1 else leaf for name, leaf in arrays.items()}
     about = {
-        "temperatures": weights.temperatures and weights.temperatures._asdict(),
         "made_by": weights.made_by,
         "data": weights.data,
         "evaluation": weights.evaluation or describe_evaluation(weights.config.data, weights.model),
@@ -105,8 +102,7 @@ def load_weights(path: Path) -> Weights:
     arrays = {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}  # kernels may be rounded
     model = _fill(file, abstract_model(config.model), arrays)
     _warn_if_changed(file, about["evaluation"], describe_evaluation(config.data, model))
-    if about["temperatures"]:
-        about["temperatures"] = Temperatures(**about["temperatures"])
+    about.pop("temperatures", None)  # older versions calibrated probabilities
     return Weights(config, model, **about)
 
 
@@ -185,7 +181,7 @@ def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
     warnings.warn(f"{folder}: unfinished; this is the network at step {int(state.step):,}", stacklevel=2)
     _warn_if_changed(folder, extra["evaluation"], describe_evaluation(config.data, model))
     made_by = f"{folder}, unfinished, step {int(state.step)}"
-    return Weights(config, model, None, made_by, {}, extra["evaluation"])
+    return Weights(config, model, made_by, {}, extra["evaluation"])
 
 
 def locate(name_or_path: str | Path) -> Path:

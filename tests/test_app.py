@@ -1,6 +1,5 @@
 """The command `mnistsum`: what it prints, and how it ends."""
 
-import csv
 import dataclasses
 import json
 import subprocess
@@ -57,12 +56,12 @@ def test_a_folder_or_a_pattern_gives_a_row_for_each_picture_and_the_reason_of_ea
     rows = json.loads(capsys.readouterr().out)
     assert [row.get("digit") for row in rows] == [7, 2, 1, 0, 4, 1, None]
     assert rows[-1] == {"file": bad, "error": reason}
+    assert [row["file"] for row in rows] == files
     with pytest.raises(InputError):
-        command(["predict", str(album), "--number", "1", "--csv"])
-    lines = list(csv.DictReader(capsys.readouterr().out.splitlines()))
-    assert [line["file"] for line in lines] == [row["file"] for row in rows] == files
-    assert [line["sum"] for line in lines] == ["8", "3", "2", "1", "5", "2", ""]
-    assert lines[-1]["error"] == reason
+        command(["predict", str(album), "--number", "1"])
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == files
+    assert lines[-1].rstrip().endswith(reason)
     with pytest.raises(InputError, match=f"^{bad}: {reason}$"):
         command(["predict", str(album / "**" / "[0b]*.[pP]*"), "--number", "1", "--json"])
     assert [row["file"] for row in json.loads(capsys.readouterr().out)] == [files[0], bad]

@@ -14,7 +14,7 @@ import mnistsum
 
 # A package or module of the library imports only those in its own line or in a line above it.
 LIBRARY = (
-    ("errors", "file_io", "types", "config", "checks", "datasets", "picture", "statistics", "calibration"),
+    ("errors", "file_io", "types", "config", "checks", "datasets", "picture", "statistics"),
     ("data", "devices", "models", "objective", "optimizer"),
     ("registry", "programs", "train", "evaluation"),
     ("seeds", "storage", "testing"),

@@ -9,7 +9,6 @@ from jax import export as jax_export
 from experiments.studies import plain_flax
 from mnistsum import export
 from mnistsum.app.main import command
-from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, DataConfig, ModelConfig
 from mnistsum.data import load
 from mnistsum.errors import InputError
@@ -23,15 +22,15 @@ CONFIG = Config(data=DataConfig(test_shift=1), model=ModelConfig(widths=(4, 4, 8
 IMAGES, NUMBERS = load(DataConfig()).test.images[:1000], np.arange(1000, dtype=np.int32) % 10
 
 
-def untrained(config: Config, temperatures: Temperatures | None = None) -> Predictor:
+def untrained(config: Config) -> Predictor:
     model = jax.jit(build, static_argnums=0)(config.model, jax.random.key(1))
-    return Predictor(config, model, temperatures, "a test", {})
+    return Predictor(config, model, "a test", {})
 
 
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "net").mkdir()
-    save_weights(tmp_path / "net" / WEIGHTS, untrained(CONFIG, Temperatures(0.5, 2.0)))
+    save_weights(tmp_path / "net" / WEIGHTS, untrained(CONFIG))
     return tmp_path / "net"
 
 
@@ -51,7 +50,6 @@ def test_the_graph_of_stablehlo_answers_the_same_for_any_batch(folder):
     exported = assert_answers(load_pretrained(folder), graph, 1e-2)  # bfloat16, in another order
     assert set(exported.platforms) == {"cpu", "cuda", "rocm", "tpu"}
     assert "stablehlo.convolution" in exported.mlir_module()  # for accelerators
-    assert exported.fun_name == "calibrated by Temperatures(digit=0.5, sum=2.0)"
 
 
 @pytest.fixture

@@ -165,4 +165,3 @@ def test_a_run_that_diverges_counts_as_failed_and_is_reused_as_such(tmp_path, ex
         ((run, reused),) = train(tmp_path, wild, (0,))
         assert reused == expected
         assert "not finite at step" in run.summary["failure"]
-        assert run.summary["calibration"] is None

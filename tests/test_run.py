@@ -15,9 +15,8 @@ from programs import bits, finish, start, wait_for_line
 import mnistsum
 from experiments.report import pages
 from experiments.training.folder import read_finished
-from mnistsum.calibration import fit_temperature
 from mnistsum.data import load, scale
-from mnistsum.evaluation import evaluate, labeled_logits
+from mnistsum.evaluation import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,7 @@ def test_the_summary_agrees_with_the_predictions_and_the_model(smoke):
     folder, _ = smoke
     summary = json.loads((folder / "summary.json").read_text())
     assert 0 < summary["train_seconds"] < summary["wall_seconds"]
-    config, model, temperatures, *_ = mnistsum.load_run(folder)
+    config, model, *_ = mnistsum.load_run(folder)
     data = load(config.data)
     predictions = np.load(folder / "predictions.npz")
     right = predictions["sum"] == data.test.labels[:, None] + np.arange(10)
@@ -61,10 +60,6 @@ def test_the_summary_agrees_with_the_predictions_and_the_model(smoke):
     for i, number in np.argwhere(evaluation.sum != predictions["sum"]):
         logits = model(scale(config.model.scaling, jnp.asarray(data.test.images[i : i + 1])), jnp.eye(10)[number][None])
         assert abs(np.subtract(*logits.sum[0, [evaluation.sum[i, number], predictions["sum"][i, number]]])) < 1e-4
-    # Temperatures are fitted on validation images.
-    validated = labeled_logits(evaluate(config.data, model, data.validation), data.validation.labels)
-    for output, temperature in temperatures._asdict().items():
-        assert temperature == pytest.approx(fit_temperature(*validated[output]), rel=1e-3)
 
 
 @pytest.mark.slow

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 import mnistsum
-from mnistsum.calibration import Temperatures
 from mnistsum.config import Config, DataConfig, ModelConfig, override, to_json
 from mnistsum.errors import InputError
 from mnistsum.evaluation import describe_evaluation
@@ -68,7 +67,7 @@ def two(config, states, tmp_path):
 @pytest.fixture(scope="module")
 def weights() -> Weights:
     model = jax.jit(build, static_argnums=0)(CONFIG.model, jax.random.key(1))
-    about = Temperatures(0.5, 2.0), "a test", {"test": "12ab"}, describe_evaluation(CONFIG.data, model)
+    about = "a test", {"test": "12ab"}, describe_evaluation(CONFIG.data, model)
     return Weights(CONFIG, model, *about)
 
 
@@ -168,7 +167,7 @@ def test_load_run_gives_the_averaged_model_of_an_unfinished_run_and_names_what_i
 
     run = load(8)
     assert run.config == config
-    assert (run.temperatures, run.data) == (None, {})
+    assert run.data == {}
     assert run.made_by.endswith("unfinished, step 8")
     assert same_bits(run.model, states[1].average)
     cut_short(two / "8.safetensors")
@@ -212,3 +211,12 @@ def test_weights_warn_in_one_line_if_their_program_has_changed_under_the_same_ve
             run = load_weights(file)
         assert [str(each.message) for each in told] == is_told * [f"{file}: {CHANGED}"]
         assert run.evaluation == then  # as an export saves it
+
+
+def test_weights_of_an_older_version_load_without_their_temperatures(weights, file):
+    config, arrays, about = load_arrays(file, "weights")
+    about["temperatures"] = {"digit": 0.5, "sum": 2.0}
+    save_arrays(file, config, arrays, "weights", about)
+    loaded = load_weights(file)
+    chex.assert_trees_all_equal(loaded.model, weights.model)
+    assert loaded._replace(model=None) == weights._replace(model=None)

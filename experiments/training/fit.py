@@ -16,10 +16,9 @@ from experiments.training import folder as run_folder
 from experiments.training.folder import OUTPUTS, evaluated_split, judged_accuracy
 from experiments.training.plan import RUN, Plan, Stop, next_stop
 from experiments.training.record import Experiment
-from mnistsum.calibration import Temperatures, fit_temperature
 from mnistsum.config import Config, ObjectiveConfig
 from mnistsum.data import digest
-from mnistsum.evaluation import SCORES, best_permutation, evaluate, labeled_logits, score
+from mnistsum.evaluation import SCORES, best_permutation, evaluate, score
 from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.seeds import compile_advance_seeds, init_seeds, unstack
 from mnistsum.storage import CHECKPOINTS, Weights, save_checkpoint
@@ -175,16 +174,13 @@ def finish_run(experiment: Experiment, run: Run, plan: Plan) -> None:
         tested = evaluate(config.data, model, data.test)
         scores = score(tested, data.test.labels)
     failure = run.fault or _failure(config, run.scores, scores, plan)
-    permutation, temperatures = None, None
+    permutation = None
     if config.data.validation:
         labels = np.asarray(data.validation.labels)
         permutation = best_permutation(np.asarray(validated.digit), labels).tolist()
-        if plan.tests and not run.fault and _is_finite(run.scores, scores):
-            logits = labeled_logits(validated, labels)
-            temperatures = Temperatures(**{output: fit_temperature(*logits[output]) for output in OUTPUTS})
     accuracies = f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%}"
     made_by = f"{run.about['command']}, commit {run.about['commit']}: {accuracies} of {scores['images']:,} images"
-    weights = Weights(config, model, temperatures, made_by, experiment.record["data"], experiment.evaluation)
+    weights = Weights(config, model, made_by, experiment.record["data"], experiment.evaluation)
     run_folder.write_results(run.folder, weights, tested)
     summary = {
         "steps": int(run.state.step),
@@ -193,7 +189,6 @@ def finish_run(experiment: Experiment, run: Run, plan: Plan) -> None:
         "failure": failure,
         "weights": digest(jax.tree.leaves(model)),
         "permutation": permutation,
-        "calibration": temperatures and temperatures._asdict(),
         **({"validation": headline(config.objective, run.scores)} if config.data.validation else {}),
         **({"test": scores} if plan.tests else {}),
     }

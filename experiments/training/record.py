@@ -29,7 +29,7 @@ from mnistsum.storage import first_difference, load_run, locate, name_arrays
 from mnistsum.train import Spec, lower_training, make_spec, trained_model
 from mnistsum.types import Data
 
-# Increment when Python code changes scores, temperatures or permutations.
+# Increment when Python code changes scores or permutations.
 RESULTS_FORMAT = "1"
 ONE_BY_ONE = "seeds one by one"  # how the seeds of a config are trained, unless workers or devices share them
 SECTIONS = ("program", "data", "versions", "settings")  # of a record, each a dict

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from mnistsum.app import STYLE
 from mnistsum.errors import InputError
-from mnistsum.picture import inspect_picture
+from mnistsum.picture import read_picture
 from mnistsum.predict import Predictor, load_pretrained
 from mnistsum.programs import set_up_compiler
 
@@ -87,7 +87,7 @@ def _answer_drawing(predictor: Predictor, picture: bytes, number: str) -> Respon
     try:
         if number not in tuple("0123456789"):
             raise InputError("expected /predict?number= and a number 0-9")
-        image = inspect_picture(picture, "drawing").image
+        image = read_picture(picture, "drawing")
     except InputError as error:
         return PlainTextResponse(str(error), 400)
     digit, total = predictor.predict(image[None], int(number))

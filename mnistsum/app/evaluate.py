@@ -23,7 +23,7 @@ def run_evaluate(options: Namespace) -> int:
     """
     set_up_compiler()
     path = locate(options.model)
-    config, model, _, _, data, _ = load_run(path, options.config)
+    config, model, _, data, _ = load_run(path, options.config)
     for field in options.fields:
         if not field.startswith("data."):
             raise InputError(f"{field}: expected only fields of data; a network's own config holds for all others")

@@ -26,7 +26,7 @@ def run_export(options: Namespace) -> int:
         save_weights(written, network, options.rounded)
     else:
         written = folder / "model.stablehlo"
-        graph = to_stablehlo(network.config, network.model, network.temperatures)
+        graph = to_stablehlo(network.config, network.model)
         make_folder(folder)
         write_whole(written, graph)
     say(f"{written}: {written.stat().st_size:,} bytes")

@@ -32,9 +32,7 @@ def parser() -> Parser:
         "files", nargs="+", help="PNG, JPEG, GIF or BMP files of one digit, folders or patterns; - for stdin"
     )
     predict.add_argument("--number", type=int, choices=range(10), metavar="0-9", help="number to add; default: each")
-    form = predict.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print a list of objects instead of a table")
-    form.add_argument("--csv", action="store_true", help="print comma-separated values instead of a table")
+    predict.add_argument("--json", action="store_true", help="print a list of objects instead of a table")
 
     evaluate = add(
         "evaluate",

@@ -1,6 +1,5 @@
 """`mnistsum predict`: reads the digits in pictures, and adds numbers to them."""
 
-import csv
 import glob
 import json
 import sys
@@ -9,18 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.markup import escape
 from rich.progress import track
 from rich.table import Column, Table
+from rich.text import Text
 
 from mnistsum.app.console import console
 from mnistsum.errors import InputError
-from mnistsum.picture import inspect_picture
+from mnistsum.picture import read_picture
 from mnistsum.predict import Predictor, load_pretrained
 from mnistsum.programs import set_up_compiler
 
 OUTPUTS = ("digit", "sum")
-FIELDS = ["file", "number", "digit", "digit_probability", "sum", "sum_probability", "agree", "warnings", "error"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")  # of the files read from a folder
 UNSURE = 0.8  # below this probability, a digit is not to be trusted
 
@@ -40,8 +38,6 @@ def run_predict(options: Namespace) -> int:
     errors = [f"{row['file']}: {row['error']}" for row in rows if "error" in row]
     if options.json:
         print(json.dumps(rows, indent=1))
-    elif options.csv:
-        _print_csv(rows)
     elif len(errors) < len(rows):
         _print_table(rows)
     if errors:
@@ -65,10 +61,10 @@ def _answer(predictor: Predictor, file: str, numbers: list[int]) -> list[dict[st
     """Return a row for each number, or one row with the error if the picture cannot be read."""
     name = "standard input" if file == "-" else file
     try:
-        picture = inspect_picture(sys.stdin.buffer if file == "-" else Path(file), name)
+        image = read_picture(sys.stdin.buffer if file == "-" else Path(file), name)
     except InputError as error:
         return [{"file": name, "error": str(error).removeprefix(f"{name}: ")}]
-    answers = predictor.predict(np.repeat(picture.image[None], len(numbers), 0), np.array(numbers))
+    answers = predictor.predict(np.repeat(image[None], len(numbers), 0), np.array(numbers))
     rows = []
     for number, *answer in zip(numbers, *answers, strict=True):
         row: dict[str, Any] = {"file": name, "number": number}
@@ -77,31 +73,26 @@ def _answer(predictor: Predictor, file: str, numbers: list[int]) -> list[dict[st
             row |= {output: top[0]["value"], f"{output}_probability": top[0]["probability"], f"{output}_top3": top}
         row["agree"] = row["digit"] + number == row["sum"]
         reasons = {"low confidence": row["digit_probability"] < UNSURE, "digit and sum disagree": not row["agree"]}
-        row["warnings"] = [*picture.warnings, *(reason for reason, holds in reasons.items() if holds)]
+        row["warnings"] = [reason for reason, holds in reasons.items() if holds]
         rows.append(row)
     return rows
 
 
-def _print_csv(rows: list[dict[str, Any]]) -> None:
-    table = csv.DictWriter(sys.stdout, FIELDS, extrasaction="ignore", lineterminator="\n")
-    table.writeheader()
-    table.writerows(row | {"warnings": "; ".join(row.get("warnings", ()))} for row in rows)
-
-
 def _print_table(rows: list[dict[str, Any]]) -> None:
     answers = [Column(f"{name}, likeliest", no_wrap=True) for name in OUTPUTS]
-    table = Table(Column("file", overflow="fold"), "number", *answers, "agree", "", box=None)
+    file = Column("file", overflow="fold")
+    table = Table(file, "number", *answers, "agree", "", box=None)
     for row in rows:
         if "error" in row:
-            table.add_row(escape(row["file"]), "", "", "", "", f"[red]{escape(row['error'])}[/red]")
-            continue
-        likely = (_likeliest(row[f"{name}_top3"]) for name in OUTPUTS)
-        agree = "yes" if row["agree"] else "[red]no[/red]"
-        note = f"[yellow]{', '.join(row['warnings'])}[/yellow]" if row["warnings"] else ""
-        table.add_row(escape(row["file"]), str(row["number"]), *likely, agree, note)
+            cells = [row["file"], "", "", "", "", row["error"]]
+        else:
+            likely = [_likeliest(row[f"{name}_top3"]) for name in OUTPUTS]
+            agree = "yes" if row["agree"] else "no"
+            note = ", ".join(row["warnings"])
+            cells = [row["file"], str(row["number"]), *likely, agree, note]
+        table.add_row(*map(Text, cells))
     console.print(table)
 
 
 def _likeliest(values: list[dict[str, Any]]) -> str:
-    first, *others = (f"{value['value']} {value['probability']:.0%}" for value in values)
-    return f"[bold]{first}[/bold]  [dim]{'  '.join(others)}[/dim]"
+    return "  ".join(f"{each['value']} {each['probability']:.0%}" for each in values)
