@@ -6,7 +6,8 @@ from typing import Any
 import griffe
 
 COMMENT = re.compile(r"  # (.*)$")
-ANNOTATED = re.compile(r"Annotated\[((?:[^,\[\]]|\[[^\[\]]*\])+),.*\]", re.DOTALL)  # the type is its first argument
+# the type is its first argument
+ANNOTATED = re.compile(r"Annotated\[((?:[^,\[\]]|\[[^\[\]]*\])+),.*\]", re.DOTALL)
 
 
 class Fields(griffe.Extension):
@@ -14,7 +15,9 @@ class Fields(griffe.Extension):
 
     def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
         """Insert the table after the docstring's first section, its text; griffe calls this for each class."""
-        fields = [field for field in cls.attributes.values() if field.annotation is not None]
+        fields = [
+            field for field in cls.attributes.values() if field.annotation is not None
+        ]
         if cls.docstring is not None and fields:
             comments = (COMMENT.search(field.lines[-1]) for field in fields)
             rows = [
@@ -31,10 +34,18 @@ def _type(field: griffe.Attribute) -> str:
     text, path = str(annotation), getattr(annotation, "canonical_path", "")
     if text not in names and path.startswith("mnistsum."):
         return f"[{text}][{path}]"
-    return f"`{_expand(text, names)}{'' if field.value is None else f' = {field.value}'}`"
+    return (
+        f"`{_expand(text, names)}{'' if field.value is None else f' = {field.value}'}`"
+    )
 
 
 def _expand(text: str, names: dict[str, griffe.Attribute]) -> str:
     """Return a type with the module's own names for types, such as `Pixels`, replaced by what they stand for."""
     text = ANNOTATED.sub(r"\1", text)
-    return re.sub(r"\w+", lambda word: _expand(str(names[word[0]].value), names) if word[0] in names else word[0], text)
+    return re.sub(
+        r"\w+",
+        lambda word: (
+            _expand(str(names[word[0]].value), names) if word[0] in names else word[0]
+        ),
+        text,
+    )

@@ -2,7 +2,8 @@
 
 The README's table of results is shown where a page says `<!-- results -->`.
 
-Pages link to these files by their paths in the repository, so that the links also work there.
+Pages link to these files by their paths in the repository, so that the links also work
+there.
 """
 
 import re
@@ -13,13 +14,19 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
-LINK = re.compile(r"\]\(((?:\.\./)*)\.\./(?:experiments|mnistsum)/")  # out of docs/, from a page or a folder in it
-FIGURE = re.compile(r"(?<=[\d.,±/=]) (?=[-+\d])|(?<=n) (?==)")  # a space within an interval, a deviation or a pair
+# out of docs/, from a page or a folder in it
+LINK = re.compile(r"\]\(((?:\.\./)*)\.\./(?:experiments|mnistsum)/")
+# a space within an interval, a deviation or a pair
+FIGURE = re.compile(r"(?<=[\d.,±/=]) (?=[-+\d])|(?<=n) (?==)")
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the files; MkDocs calls this once it has listed those of docs/."""
-    pages = (*RESULTS.rglob("*.md"), *RESULTS.rglob("*.png"), ROOT / "mnistsum" / "pretrained" / "README.md")
+    pages = (
+        *RESULTS.rglob("*.md"),
+        *RESULTS.rglob("*.png"),
+        ROOT / "mnistsum" / "pretrained" / "README.md",
+    )
     for path in sorted(pages):
         _, _, name = path.relative_to(ROOT).as_posix().partition("/")
         files.append(File.generated(config, name, abs_src_path=str(path)))
@@ -29,6 +36,10 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Point a page's links to the site's copies, insert the table of results, and keep figures in one piece."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    markdown = markdown.replace("<!-- results -->", "\n".join(line for line in readme if line.startswith("|")))
+    markdown = markdown.replace(
+        "<!-- results -->", "\n".join(line for line in readme if line.startswith("|"))
+    )
     lines = LINK.sub(r"](\1", markdown).split("\n")
-    return "\n".join(FIGURE.sub("\u00a0", line) if line.startswith("|") else line for line in lines)
+    return "\n".join(
+        FIGURE.sub("\u00a0", line) if line.startswith("|") else line for line in lines
+    )

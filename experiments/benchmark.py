@@ -23,9 +23,15 @@ RESULTS = Path(__file__).parent / "results" / "benchmark"
 def parser() -> Parser:
     """Return the parser of the program's options."""
     parser = Parser(prog="python -m experiments.benchmark", description=DESCRIPTION)
-    parser.add_argument("--quick", action="store_true", help="only the network of `base`: at most three minutes")
     parser.add_argument(
-        "--growth", action="store_true", help="only how the cost grows, on JAX's device, without PyTorch"
+        "--quick",
+        action="store_true",
+        help="only the network of `base`: at most three minutes",
+    )
+    parser.add_argument(
+        "--growth",
+        action="store_true",
+        help="only how the cost grows, on JAX's device, without PyTorch",
     )
     parser.add_argument(
         "--output",
@@ -48,7 +54,9 @@ def command(arguments: list[str]) -> int:
 
     works = () if options.growth else timing.QUICK if options.quick else timing.WORKS
     results = timing.measure(works, grows=not options.quick)
-    page = benchmark_markdown(results) if works else f"{json.dumps(results, indent=1)}\n"
+    page = (
+        benchmark_markdown(results) if works else f"{json.dumps(results, indent=1)}\n"
+    )
     print(page)
     output = options.output or (None if options.quick or options.growth else RESULTS)
     if output:

@@ -26,20 +26,29 @@ def significant(value: float) -> str:
 
 def median_and_range(values: Sequence[float]) -> str:
     """Return the median of the values, and their range."""
-    return "{} ({}-{})".format(*map(significant, (median(values), min(values), max(values))))
+    return "{} ({}-{})".format(
+        *map(significant, (median(values), min(values), max(values)))
+    )
 
 
 def ratios(seconds: dict[str, list[float]], above: str, below: str) -> str:
     """Return the median and range over rounds of one entry's seconds divided by another's."""
-    return median_and_range([a / b for a, b in zip(seconds[above], seconds[below], strict=True)])
+    return median_and_range(
+        [a / b for a, b in zip(seconds[above], seconds[below], strict=True)]
+    )
 
 
 def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
-    """Return the slope of a line fitted to the logarithms. It is 1 if the cost is proportional to the size."""
+    """Return the slope of a line fitted to the logarithms.
+
+    It is 1 if the cost is proportional to the size.
+    """
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
-def tabulate_row(name: str, row: dict[str, Any], peak: dict[str, float]) -> list[list[str]]:
+def tabulate_row(
+    name: str, row: dict[str, Any], peak: dict[str, float]
+) -> list[list[str]]:
     """Return the lines of a row: one per type, and one with each side's faster type.
 
     Args:
@@ -49,11 +58,18 @@ def tabulate_row(name: str, row: dict[str, Any], peak: dict[str, float]) -> list
     """
     seconds = {side: median(taken) for side, taken in row["seconds"].items()}
     pairs = [(f"mnistsum {dtype}", f"PyTorch {dtype}") for dtype in peak]
-    faster = tuple(min(sides, key=lambda side: seconds[side]) for sides in zip(*pairs, strict=True))
+    faster = tuple(
+        min(sides, key=lambda side: seconds[side]) for sides in zip(*pairs, strict=True)
+    )
     lines = []
-    for label, sides in zip((*peak, "each side's faster"), (*pairs, faster), strict=True):
+    for label, sides in zip(
+        (*peak, "each side's faster"), (*pairs, faster), strict=True
+    ):
         taken = [significant(1e3 * seconds[side]) for side in sides]
-        shares = [f"{row['operations'] / seconds[side] / peak[side.split()[1]]:.0%}" for side in sides]
+        shares = [
+            f"{row['operations'] / seconds[side] / peak[side.split()[1]]:.0%}"
+            for side in sides
+        ]
         ours, theirs = sides
         ratio = ratios(row["seconds"], theirs, ours)
         lines.append([name, label, *taken, row["variants"][theirs], ratio, *shares])
@@ -65,21 +81,35 @@ def peaks(product: dict[str, Any]) -> dict[str, float]:
     fastest: dict[str, float] = {}
     for side, taken in product["seconds"].items():
         dtype = side.split()[1]
-        fastest[dtype] = max(fastest.get(dtype, 0), product["operations"] / median(taken))
+        fastest[dtype] = max(
+            fastest.get(dtype, 0), product["operations"] / median(taken)
+        )
     return fastest
 
 
 def benchmark_markdown(results: dict[str, Any]) -> str:
     """Return the results in Markdown."""
     machine, rows = results["machine"], results["rows"]
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    header = ["work", "type", "mnistsum, ms", "PyTorch, ms", "PyTorch's variant", "PyTorch's time / ours"]
+    versions = ", ".join(
+        f"{name} {number}" for name, number in machine["versions"].items()
+    )
+    header = [
+        "work",
+        "type",
+        "mnistsum, ms",
+        "PyTorch, ms",
+        "PyTorch's variant",
+        "PyTorch's time / ours",
+    ]
     header += ["mnistsum, of peak", "PyTorch, of peak"]
     product, name, *_ = rows
     peak = peaks(rows[product])
-    lines = [line for label, row in rows.items() for line in tabulate_row(label, row, peak)]
+    lines = [
+        line for label, row in rows.items() for line in tabulate_row(label, row, peak)
+    ]
     ours, theirs = (
-        ratios(rows[name]["seconds"], f"{side} bfloat16", f"{side} float32") for side in ("mnistsum", "PyTorch")
+        ratios(rows[name]["seconds"], f"{side} bfloat16", f"{side} float32")
+        for side in ("mnistsum", "PyTorch")
     )
     parts = [
         f"{machine['cores']} cores of {machine['processor']} (family {machine['family']}, model {machine['model']}; "
@@ -95,8 +125,18 @@ def benchmark_markdown(results: dict[str, Any]) -> str:
             for kind, series in results["growth"].items()
             for size, seconds in zip(series["sizes"], series["seconds"], strict=True)
         ]
-        parts.append(markdown(["training of `base`", "images or seeds", "seconds", "log-log slope"], lines))
+        parts.append(
+            markdown(
+                ["training of `base`", "images or seeds", "seconds", "log-log slope"],
+                lines,
+            )
+        )
     if "runs_per_hour" in results:
-        lines = [[workers, median_and_range(counts)] for workers, counts in results["runs_per_hour"].items()]
-        parts.append(markdown(["workers", "runs of `base` in an hour"], lines, texts=()))
+        lines = [
+            [workers, median_and_range(counts)]
+            for workers, counts in results["runs_per_hour"].items()
+        ]
+        parts.append(
+            markdown(["workers", "runs of `base` in an hour"], lines, texts=())
+        )
     return "\n\n".join(parts) + "\n"

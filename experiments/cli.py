@@ -34,9 +34,16 @@ def config_names() -> list[str]:
 
 
 def library_names(field: str) -> list[str]:
-    """Return the names that the library defines for a field. They are read from its source, so JAX is not loaded."""
+    """Return the names that the library defines for a field.
+
+    They are read from its source, so JAX is not loaded.
+    """
     variable, file = DICTS[field]
-    (content,) = re.findall(rf"^{variable}\b[^=]*= {{(.*?)}}", (LIBRARY / file).read_text(), re.DOTALL | re.MULTILINE)
+    (content,) = re.findall(
+        rf"^{variable}\b[^=]*= {{(.*?)}}",
+        (LIBRARY / file).read_text(),
+        re.DOTALL | re.MULTILINE,
+    )
     return re.findall(r'"(\w+)":', content)
 
 
@@ -48,7 +55,11 @@ class ConfigParser(Parser):
         words = arguments[0]
         if not {"-h", "--help"}.isdisjoint(words):
             names = [word.removeprefix("--config=") for word in words]
-            named = [name for name in names if own_file(name) or VARIANT.split(name)[0] in config_names()]
+            named = [
+                name
+                for name in names
+                if own_file(name) or VARIANT.split(name)[0] in config_names()
+            ]
             self.epilog = _describe_fields(next(iter(named), "base"))
         return super().parse_known_args(*arguments, **options)
 
@@ -57,21 +68,32 @@ class ConfigParser(Parser):
         option, *others = message.removeprefix("unrecognized arguments: ").split()
         unknown, _, value = option.partition("=")
         name = unknown.removeprefix("--").replace("-", "_")
-        if fields := [key for key in FIELDS if name in (key, key.split(".")[-1]) and unknown.startswith("--")]:
+        if fields := [
+            key
+            for key in FIELDS
+            if name in (key, key.split(".")[-1]) and unknown.startswith("--")
+        ]:
             value = value or next(iter(others), "VALUE")
-            raise InputError(f"{unknown}: no such option; set the field by {fields[0]}={value}, without dashes")
+            raise InputError(
+                f"{unknown}: no such option; set the field by {fields[0]}={value}, without dashes"
+            )
         super().error(message)
 
 
 def parser(program: str, description: str | None) -> Parser:
     """Return the parser of a program that takes configs and overrides."""
-    return ConfigParser(prog=f"python -m experiments.{program}", description=description)
+    return ConfigParser(
+        prog=f"python -m experiments.{program}", description=description
+    )
 
 
 def add_config(parser: Parser) -> None:
     """Add the argument that names a config, which may also be given as an option."""
     parser.add_argument(
-        "name", nargs="?", metavar="CONFIG", help=f"config, variant or your .py file; default: {DEFAULT}"
+        "name",
+        nargs="?",
+        metavar="CONFIG",
+        help=f"config, variant or your .py file; default: {DEFAULT}",
     )
     parser.add_argument("--config", help="the same")
 
@@ -79,7 +101,9 @@ def add_config(parser: Parser) -> None:
 def named_config(options: Namespace) -> str | None:
     """Return the name of the config that is given, if one is."""
     if options.name and options.config:
-        raise InputError(f"--config {options.config}: expected one config, found {options.name}, too")
+        raise InputError(
+            f"--config {options.config}: expected one config, found {options.name}, too"
+        )
     return options.name or options.config
 
 
@@ -95,7 +119,11 @@ def add_workers(parser: Parser) -> None:
 
 def cores() -> int:
     """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )
 
 
 def own_file(name: str) -> Path | None:
@@ -105,9 +133,12 @@ def own_file(name: str) -> Path | None:
 
 
 def load_config(text: str, overrides: Sequence[str] = ()) -> Config:
-    """Return the config that NAME or NAME+field=value+... stands for, with overrides. NAME may be a .py file.
+    """Return the config that NAME or NAME+field=value+... stands for, with overrides.
 
-    A variant's own changes become part of its name, as in base-adder-shift, and take precedence over overrides.
+    NAME may be a .py file.
+
+    A variant's own changes become part of its name, as in base-adder-shift, and take
+    precedence over overrides.
 
     Raises:
         InputError: if there is no such config, or a field or a value is wrong.
@@ -115,17 +146,29 @@ def load_config(text: str, overrides: Sequence[str] = ()) -> Config:
     name, *assignments = VARIANT.split(text)
     config = override(_load(name), [*overrides, *assignments])
     if config.name != name and config.name in (*config_names(), Config().name):
-        raise InputError(f"{name}: expected Config(name=...) with a name of its own, found {config.name}")
-    changes = [f"{short_name(key)}-{value}" for key, _, value in (each.partition("=") for each in assignments)]
-    return dataclasses.replace(config, name=re.sub(r"[^\w.-]", "_", "-".join([config.name, *changes])))
+        raise InputError(
+            f"{name}: expected Config(name=...) with a name of its own, found {config.name}"
+        )
+    changes = [
+        f"{short_name(key)}-{value}"
+        for key, _, value in (each.partition("=") for each in assignments)
+    ]
+    return dataclasses.replace(
+        config, name=re.sub(r"[^\w.-]", "_", "-".join([config.name, *changes]))
+    )
 
 
 def load_configs(texts: Sequence[str], overrides: Sequence[str]) -> list[Config]:
-    """Return the configs to compare. If two files give one name, the second one's gets that of its file, too."""
+    """Return the configs to compare.
+
+    If two files give one name, the second one's gets that of its file, too.
+    """
     configs: dict[str, Config] = {}
     for text in dict.fromkeys(texts):
         config, file = load_config(text, overrides), own_file(text)
-        if file is not None and any(config.name == other.name for other in configs.values()):
+        if file is not None and any(
+            config.name == other.name for other in configs.values()
+        ):
             config = dataclasses.replace(config, name=f"{config.name}-{file.stem}")
         configs[text] = config
     return [configs[text] for text in texts]
@@ -150,8 +193,13 @@ def main(command: Callable[[list[str]], int]) -> None:
 
 def _describe_fields(name: str) -> str:
     """Return the end of a program's help: the names of all configs, and the fields with the values of one."""
-    comments = field_comments() | {field: f"{', '.join(library_names(field))}, or your own" for field in DICTS}
-    fields = [f"  {key}={as_typed(value)}  {comments[key]}" for key, value in as_dict(load_config(name)).items()]
+    comments = field_comments() | {
+        field: f"{', '.join(library_names(field))}, or your own" for field in DICTS
+    }
+    fields = [
+        f"  {key}={as_typed(value)}  {comments[key]}"
+        for key, value in as_dict(load_config(name)).items()
+    ]
     return (
         f"Configs: {', '.join(config_names())},\n"
         "a variant such as base+model.adder=shift, or your own .py file with a variable `config`.\n"
@@ -162,7 +210,11 @@ def _describe_fields(name: str) -> str:
 
 def as_typed(value: Any) -> str:
     """Return a field's value as a user would type it on the command line."""
-    return (",".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
+    return (
+        (",".join(map(str, value)) or "none")
+        if isinstance(value, tuple)
+        else str(value)
+    )
 
 
 def _load(name: str) -> Config:
@@ -174,10 +226,14 @@ def _load(name: str) -> Config:
             hint = f"; did you mean {name}.py?"
         elif name in library_names("model.classifier"):
             hint = f"; it is a classifier: base+model.classifier={name}"
-        raise InputError(f"{name}: expected a config ({', '.join(config_names())}) or a .py file, found neither{hint}")
+        raise InputError(
+            f"{name}: expected a config ({', '.join(config_names())}) or a .py file, found neither{hint}"
+        )
     from mnistsum.registry import load_file  # imports JAX, as the file itself does
 
     config = getattr(load_file(name), "config", None)
     if not isinstance(config, Config):
-        raise InputError(f"{name}: expected a variable `config` of type mnistsum.Config, found {config!r}")
+        raise InputError(
+            f"{name}: expected a variable `config` of type mnistsum.Config, found {config!r}"
+        )
     return config

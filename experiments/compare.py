@@ -20,12 +20,31 @@ files of your own networks, it compares those runs and trains nothing.
 def parser() -> Parser:
     """Return the parser of the program's options."""
     parser = cli.parser("compare", DESCRIPTION)
-    parser.add_argument("configs", nargs="+", help="configs, or the folders of finished runs")
-    parser.add_argument("--seeds", type=int, default=10, help="how many, from seed 0 on")
-    parser.add_argument("--output", type=Path, default="runs/compare", help="folder of runs/ and of each comparison")
-    parser.add_argument("--tune", action="store_true", help="first choose each learning rate on validation images")
-    parser.add_argument("--dry-run", action="store_true", help="print runs and device time, measured, then exit")
-    parser.add_argument("--submit", choices=("slurm",), help="train each config in a job of SLURM")
+    parser.add_argument(
+        "configs", nargs="+", help="configs, or the folders of finished runs"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=10, help="how many, from seed 0 on"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default="runs/compare",
+        help="folder of runs/ and of each comparison",
+    )
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="first choose each learning rate on validation images",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print runs and device time, measured, then exit",
+    )
+    parser.add_argument(
+        "--submit", choices=("slurm",), help="train each config in a job of SLURM"
+    )
     cli.add_workers(parser)
     return parser
 
@@ -40,14 +59,21 @@ def command(arguments: list[str]) -> int:
     configs = []
     if not folders:
         if not 2 <= options.seeds <= 1000:
-            raise InputError(f"--seeds: expected 2 to 1,000, as one run shows no spread, found {options.seeds:,}")
+            raise InputError(
+                f"--seeds: expected 2 to 1,000, as one run shows no spread, found {options.seeds:,}"
+            )
         configs = cli.load_configs(options.configs, overrides)
     elif overrides or len(folders) + len(own) < len(options.configs):
-        raise InputError("compare: expected only folders of finished runs, and .py files, as none is trained")
+        raise InputError(
+            "compare: expected only folders of finished runs, and .py files, as none is trained"
+        )
     if len(options.configs) < 2:
-        raise InputError(f"compare: expected two configs or more, found {options.configs[0]}")
+        raise InputError(
+            f"compare: expected two configs or more, found {options.configs[0]}"
+        )
 
-    from experiments.comparison import pipeline  # JAX loads only for a valid command line
+    # JAX loads only for a valid command line
+    from experiments.comparison import pipeline
 
     if folders:
         pipeline.compare_finished(folders, own, options.output, command_line)

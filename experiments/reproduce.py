@@ -8,7 +8,8 @@ from mnistsum.app.program import Parser
 from mnistsum.errors import InputError
 from mnistsum.file_io import read_json_lines
 
-# By epoch: average loss in nats, digit and sum in %. The write-up shows no other epochs.
+# By epoch: average loss in nats, digit and sum in %. The write-up shows no other
+# epochs.
 WRITE_UP = {
     1: (2.394, 56.34, 9.94),
     2: (1.296, 94.29, 14.32),
@@ -37,25 +38,40 @@ def table(lines: list[dict[str, Any]]) -> str:
     for line in lines:
         if line["epoch"] in WRITE_UP:
             loss, *accuracies = WRITE_UP[line["epoch"]]
-            rows.append([f"{line['epoch']:g}", f"{average_loss(line):.3f}", f"{loss:.3f}"])
+            rows.append(
+                [f"{line['epoch']:g}", f"{average_loss(line):.3f}", f"{loss:.3f}"]
+            )
             for output, theirs in zip(("digit", "sum"), accuracies, strict=True):
                 ours = line["test"][f"{output}_accuracy"]
-                low, high = (100 * bound for bound in band(ours, line["test"]["images"]))
+                low, high = (
+                    100 * bound for bound in band(ours, line["test"]["images"])
+                )
                 inside = "inside" if low <= theirs <= high else "outside"
-                rows[-1] += [f"{100 * ours:.2f} [{low:.2f}, {high:.2f}]", f"{theirs:.2f} {inside}"]
-    return markdown(["epoch", "loss", "write-up", "digit, %", "write-up", "sum, %", "write-up"], rows)
+                rows[-1] += [
+                    f"{100 * ours:.2f} [{low:.2f}, {high:.2f}]",
+                    f"{theirs:.2f} {inside}",
+                ]
+    return markdown(
+        ["epoch", "loss", "write-up", "digit, %", "write-up", "sum, %", "write-up"],
+        rows,
+    )
 
 
 def command(arguments: list[str]) -> int:
     """Run the program and return its exit status."""
     parser = Parser(prog="python -m experiments.reproduce", description=DESCRIPTION)
-    parser.add_argument("run", type=Path, help="folder of a run of `reference`, finished or not")
+    parser.add_argument(
+        "run", type=Path, help="folder of a run of `reference`, finished or not"
+    )
     folder = parser.parse_args(arguments).run
     path = folder / "metrics.jsonl"
     lines = read_json_lines(path)
     if not all("test" in line for line in lines) or not lines or lines[-1]["epoch"] < 1:
-        raise InputError(f"{path}: expected test results of an epoch or more; give the folder of a run of `reference`")
-    from experiments.report import figures  # Matplotlib and JAX load only for valid input
+        raise InputError(
+            f"{path}: expected test results of an epoch or more; give the folder of a run of `reference`"
+        )
+    # Matplotlib and JAX load only for valid input
+    from experiments.report import figures
 
     figures.write_png(figures.over_write_up(lines, WRITE_UP), folder / "write_up.png")
     print(table(lines))

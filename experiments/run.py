@@ -11,13 +11,34 @@ from mnistsum.errors import InputError
 
 def parser() -> Parser:
     """Return the parser of the program's options."""
-    parser = cli.parser("run", "Train and test one network, and write the results into a folder.")
+    parser = cli.parser(
+        "run", "Train and test one network, and write the results into a folder."
+    )
     cli.add_config(parser)
-    parser.add_argument("--output", type=Path, help="new folder for the run; if not given, runs/CONFIG-SEED-DATE-TIME")
-    parser.add_argument("--resume", type=Path, help="folder of an interrupted run, to continue bit for bit")
-    parser.add_argument("--init", help="begin from these weights: a run's folder, exported weights, or base or best")
-    parser.add_argument("--log", choices=("tensorboard",), help="also write metrics, pictures and config there")
-    parser.add_argument("--dry-run", action="store_true", help="print device, data, layers and duration, then exit")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="new folder for the run; if not given, runs/CONFIG-SEED-DATE-TIME",
+    )
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        help="folder of an interrupted run, to continue bit for bit",
+    )
+    parser.add_argument(
+        "--init",
+        help="begin from these weights: a run's folder, exported weights, or base or best",
+    )
+    parser.add_argument(
+        "--log",
+        choices=("tensorboard",),
+        help="also write metrics, pictures and config there",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print device, data, layers and duration, then exit",
+    )
     return parser
 
 
@@ -38,9 +59,15 @@ def command(arguments: list[str]) -> int:
         config = read_config(options.resume)
     elif name is None:
         print(f"trains {cli.DEFAULT}, as no config is given", flush=True)
-    folder = options.output or Path("runs") / f"{config.name}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = (
+        options.output
+        or Path("runs")
+        / f"{config.name}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    )
     if options.resume is None and (folder / CONFIG).exists():
-        raise InputError(f"--output {folder}: holds a run; name another folder, or --resume {folder}")
+        raise InputError(
+            f"--output {folder}: holds a run; name another folder, or --resume {folder}"
+        )
 
     from experiments import single  # JAX loads only for a valid command line
     from experiments.training.record import check_own, prepare  # loads JAX
@@ -48,7 +75,9 @@ def command(arguments: list[str]) -> int:
     from mnistsum.programs import set_up_compiler  # loads JAX
 
     set_up_compiler()
-    experiment = prepare(config, cli.format_command("run", arguments), init=options.init)
+    experiment = prepare(
+        config, cli.format_command("run", arguments), init=options.init
+    )
     for line in check_own(config):
         say(line)
     if options.resume is not None:

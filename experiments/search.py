@@ -13,7 +13,8 @@ Train each config on the same seeds, and rank them by the mean validation accura
 Configs may be variants, such as base+model.hidden=64+optimizer.name=sgd. A finished run is reused if nothing that
 affects its result has changed.
 """
-VALIDATION = "data.validation=10000"  # unless an override says otherwise; these images are not trained on
+# unless an override says otherwise; these images are not trained on
+VALIDATION = "data.validation=10000"
 
 
 def parser() -> Parser:
@@ -21,7 +22,12 @@ def parser() -> Parser:
     parser = cli.parser("search", DESCRIPTION)
     parser.add_argument("configs", nargs="+", help="configs, or variants of them")
     parser.add_argument("--seeds", type=int, default=2, help="how many, from seed 0 on")
-    parser.add_argument("--output", type=Path, default="runs/search", help="folder of runs/ and of each ranking")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default="runs/search",
+        help="folder of runs/ and of each ranking",
+    )
     parser.set_defaults(tune=False)
     cli.add_workers(parser)
     return parser
@@ -35,7 +41,8 @@ def command(arguments: list[str]) -> int:
         raise InputError(f"--seeds: expected 1 or more, found {options.seeds}")
     configs = cli.load_configs(options.configs, [VALIDATION, *overrides])
 
-    from experiments.comparison.ranking import search_configs  # JAX loads only for a valid command line
+    # JAX loads only for a valid command line
+    from experiments.comparison.ranking import search_configs
 
     search_configs(options, configs, cli.format_command("search", arguments))
     return 0

@@ -16,7 +16,12 @@ from experiments.report import console
 from experiments.training import folder as run_folder
 from experiments.training.fit import Start, fit, time_steps
 from experiments.training.plan import MIN_TIMED, RUN
-from experiments.training.record import Experiment, describe_run, differences, edited_files
+from experiments.training.record import (
+    Experiment,
+    describe_run,
+    differences,
+    edited_files,
+)
 from mnistsum.app.console import say
 from mnistsum.errors import InputError
 from mnistsum.file_io import PARTIAL, make_folder, read_json, writing
@@ -32,7 +37,9 @@ def preview(experiment: Experiment) -> int:
     return 0
 
 
-def start(experiment: Experiment, folder: Path, own: Path | None, log: str | None) -> int:
+def start(
+    experiment: Experiment, folder: Path, own: Path | None, log: str | None
+) -> int:
     """Train a run from the first step; return the exit status.
 
     Args:
@@ -45,9 +52,16 @@ def start(experiment: Experiment, folder: Path, own: Path | None, log: str | Non
     state = None
     if experiment.initial is not None:
         keys = split_keys(experiment.config.seed)
-        state = jax.jit(init_state, static_argnums=0)(experiment.spec, keys, experiment.initial)
+        state = jax.jit(init_state, static_argnums=0)(
+            experiment.spec, keys, experiment.initial
+        )
     with _only_writer(folder):
-        return _train(experiment, folder, own, Start(describe_run(experiment) | {"log": log}, state))
+        return _train(
+            experiment,
+            folder,
+            own,
+            Start(describe_run(experiment) | {"log": log}, state),
+        )
 
 
 def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
@@ -72,12 +86,20 @@ def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
                 "change (a config of your own needs its file: --config FILE.py), or start a new run"
             )
         if then["cores"] != cores():
-            cores_differ = f"begun on another number of cores ({then['cores']}) than {cores()}"
-            say(f"warning: {cores_differ}: it ends with other bits, as another seed would")
+            cores_differ = (
+                f"begun on another number of cores ({then['cores']}) than {cores()}"
+            )
+            say(
+                f"warning: {cores_differ}: it ends with other bits, as another seed would"
+            )
         start = Start(then)
         if "init" in then["settings"] or (folder / CHECKPOINTS).is_dir():
             state, extra = restore(folder / CHECKPOINTS, experiment.config)
-            start = Start(then, state, *(extra[name] for name in ("lines", "train_seconds", "wall_seconds")))
+            start = Start(
+                then,
+                state,
+                *(extra[name] for name in ("lines", "train_seconds", "wall_seconds")),
+            )
         note = f"resumed at step {start.step:,} of {experiment.spec.steps:,}"
         return _train(experiment, folder, own, start, [note])
 
@@ -85,7 +107,9 @@ def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
 def _show_finished(experiment: Experiment, folder: Path) -> int:
     """Print the results of a finished run, and what has changed since; return the exit status."""
     finished = run_folder.read_finished(folder)
-    changed = _changes(finished.run, experiment) or [f"{name} was edited" for name in edited_files(finished.run)]
+    changed = _changes(finished.run, experiment) or [
+        f"{name} was edited" for name in edited_files(finished.run)
+    ]
     since = f"since then, {'; '.join(changed)}" if changed else "nothing has changed"
     say(f"{folder}: this run is finished; {since}")
     console.results(finished)
@@ -95,12 +119,19 @@ def _show_finished(experiment: Experiment, folder: Path) -> int:
 def _changes(then: dict[str, Any], experiment: Experiment) -> list[str]:
     """Describe what decides a run and has changed since its `run.json` was written."""
     settings = experiment.record["settings"]
-    if "init" in then["settings"]:  # a digest of weights that the first checkpoint holds
+    # a digest of weights that the first checkpoint holds
+    if "init" in then["settings"]:
         settings = settings | {"init": then["settings"]["init"]}
     return differences(then, experiment.record | {"settings": settings})
 
 
-def _train(experiment: Experiment, folder: Path, own: Path | None, start: Start, notes: Sequence[str] = ()) -> int:
+def _train(
+    experiment: Experiment,
+    folder: Path,
+    own: Path | None,
+    start: Start,
+    notes: Sequence[str] = (),
+) -> int:
     """Train to the end or until a signal, show the progress, and return the exit status."""
     signals, log, step = _catch_signals(), None, start.step
     console.introduce(experiment)
@@ -111,7 +142,9 @@ def _train(experiment: Experiment, folder: Path, own: Path | None, start: Start,
 
         log = Log(folder, start.about, start.lines)
     with console.RunProgress(experiment, step) as shown:
-        for stop, (run,) in fit(experiment, {experiment.config.seed: folder}, RUN, start, signals):
+        for stop, (run,) in fit(
+            experiment, {experiment.config.seed: folder}, RUN, start, signals
+        ):
             step = stop.step
             shown.show(stop, run)
             if stop.is_evaluation and log is not None:
@@ -123,7 +156,8 @@ def _train(experiment: Experiment, folder: Path, own: Path | None, start: Start,
         return 128 + signals[0]
     finished = run_folder.read_finished(folder)
     console.results(finished)
-    from experiments.report import pages  # Matplotlib loads once the answer is on the screen
+    # Matplotlib loads once the answer is on the screen
+    from experiments.report import pages
 
     pages.write_report(finished, experiment.data)
     if log is not None:
@@ -149,7 +183,9 @@ def _catch_signals() -> list[int]:
 def _check_log(log: str | None) -> None:
     """Check that the package that logs the metrics is installed."""
     if log is not None and importlib.util.find_spec("tensorboardX") is None:
-        raise InputError("--log tensorboard: needs tensorboardX; pip install -e '.[tensorboard]'")
+        raise InputError(
+            "--log tensorboard: needs tensorboardX; pip install -e '.[tensorboard]'"
+        )
 
 
 @contextlib.contextmanager
@@ -160,7 +196,9 @@ def _only_writer(folder: Path) -> Iterator[None]:
     with writing(folder), contextlib.suppress(filelock.Timeout):
         lock.acquire(timeout=0)
     if not lock.is_locked:
-        raise InputError(f"{folder}: another process is writing to this run; wait for it, or name another")
+        raise InputError(
+            f"{folder}: another process is writing to this run; wait for it, or name another"
+        )
     for partial_file in folder.rglob(f"*{PARTIAL}"):  # left by a killed process
         partial_file.unlink()
     try:

@@ -18,7 +18,11 @@ def parser() -> Parser:
     """Return the parser of the program's options."""
     parser = Parser(prog="python -m experiments.tabulate", description=DESCRIPTION)
     parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
-    parser.add_argument("--output", type=Path, help="path to which .md (the table) and .json (all seeds) are added")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="path to which .md (the table) and .json (all seeds) are added",
+    )
     return parser
 
 
@@ -27,11 +31,14 @@ def command(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
     folders = [path for path in options.runs if (path / "summary.json").exists()]
     if not folders:
-        raise InputError(f"tabulate: expected folders of finished runs, found none among {len(options.runs):,} paths")
+        raise InputError(
+            f"tabulate: expected folders of finished runs, found none among {len(options.runs):,} paths"
+        )
     if skipped := len(options.runs) - len(folders):
         print(f"skipped: {skipped:,} folders without a finished run", file=sys.stderr)
 
-    from experiments.comparison.finished_table import tabulate_runs  # JAX loads only for a valid command line
+    # JAX loads only for a valid command line
+    from experiments.comparison.finished_table import tabulate_runs
 
     tabulate_runs(folders, options.output, cli.format_command("tabulate", arguments))
     return 0

@@ -1,8 +1,9 @@
 """The benchmark's networks, training and evaluation in PyTorch, which the extra `pytorch` installs.
 
-`python -m experiments.twins compiled` trains and tests `base`, as a careful user of PyTorch would: the network,
-distortion, optimizer, schedule, average and epochs of `base`, but no validation and no figures. Further arguments are
-overrides. Images are distorted in whole batches, because torchvision's transforms take one at a time.
+`python -m experiments.twins compiled` trains and tests `base`, as a careful user of
+PyTorch would: the network, distortion, optimizer, schedule, average and epochs of
+`base`, but no validation and no figures. Further arguments are overrides. Images are
+distorted in whole batches, because torchvision's transforms take one at a time.
 """
 
 import math
@@ -15,7 +16,13 @@ import torch
 from torch import nn
 from torch._dynamo import config as dynamo
 from torch._inductor import config as inductor
-from torch.nn.functional import affine_grid, cross_entropy, grid_sample, interpolate, one_hot
+from torch.nn.functional import (
+    affine_grid,
+    cross_entropy,
+    grid_sample,
+    interpolate,
+    one_hot,
+)
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.models.convnext import CNBlock
@@ -38,13 +45,19 @@ class Norm(nn.Module):
 
     def forward(self, x):
         """Return the normalized maps."""
-        return x * torch.rsqrt(x.square().mean((1, 2, 3), keepdim=True) + 1e-6) * self.scale[:, None, None]
+        return (
+            x
+            * torch.rsqrt(x.square().mean((1, 2, 3), keepdim=True) + 1e-6)
+            * self.scale[:, None, None]
+        )
 
 
 def reference() -> list[nn.Module]:
     """Return the layers of the write-up's classifier."""
     layers: list[nn.Module] = []
-    for i, (inputs, outputs) in enumerate(pairwise((1, 32, 64, 128, 256, 512, 1024)), 1):
+    for i, (inputs, outputs) in enumerate(
+        pairwise((1, 32, 64, 128, 256, 512, 1024)), 1
+    ):
         layers += nn.Conv2d(inputs, outputs, 3, padding=int(i < 5)), nn.ReLU()
         if i in (2, 4):
             layers.append(nn.MaxPool2d(2))
@@ -54,7 +67,12 @@ def reference() -> list[nn.Module]:
 def compact() -> list[nn.Module]:
     """Return the layers of `base`'s classifier."""
     layers: list[nn.Module] = []
-    for shape in ((1, 24, 5, 2, 0), (24, 48, 3, 1, 0), (48, 64, 3, 1, 1), (64, 96, 3, 1, 0)):
+    for shape in (
+        (1, 24, 5, 2, 0),
+        (24, 48, 3, 1, 0),
+        (48, 64, 3, 1, 1),
+        (64, 96, 3, 1, 0),
+    ):
         layers += nn.Conv2d(*shape), Norm(shape[1]), nn.ReLU()
     layers.insert(6, nn.MaxPool2d(2))
     return [*layers, nn.Flatten(), nn.Linear(9 * 96, 10)]
@@ -64,13 +82,23 @@ def two_convolutions() -> list[nn.Module]:
     """Return two convolutions with batch norms, pools and dropout."""
     layers: list[nn.Module] = []
     for inputs, outputs in ((1, 32), (32, 64)):
-        layers += nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)
+        layers += (
+            nn.Conv2d(inputs, outputs, 3, padding=1),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
     return [*layers, nn.Flatten(), nn.Dropout(0.25), nn.Linear(7 * 7 * 64, 10)]
 
 
 def resnet() -> list[nn.Module]:
     """Return torchvision's residual blocks of 16, 32 and 64 channels."""
-    layers = [nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), BasicBlock(16, 16)]
+    layers = [
+        nn.Conv2d(1, 16, 3, padding=1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        BasicBlock(16, 16),
+    ]
     for inputs in (16, 32):
         project = nn.Conv2d(inputs, 2 * inputs, 1, 2, bias=False)
         layers.append(BasicBlock(inputs, 2 * inputs, 2, project))
@@ -79,7 +107,13 @@ def resnet() -> list[nn.Module]:
 
 def convnext() -> list[nn.Module]:
     """Return torchvision's ConvNeXt block of 48 channels."""
-    return [nn.Conv2d(1, 48, 4, 4), CNBlock(48, 1.0, 0.0), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 10)]
+    return [
+        nn.Conv2d(1, 48, 4, 4),
+        CNBlock(48, 1.0, 0.0),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(48, 10),
+    ]
 
 
 CLASSIFIERS = {
@@ -98,23 +132,34 @@ class Twin(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.mean, self.deviation = (0.1307, 0.3081) if config.scaling == "standard" else (0.0, 1.0)
-        self.adder = nn.Sequential(nn.Linear(20, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 19))
+        self.mean, self.deviation = (
+            (0.1307, 0.3081) if config.scaling == "standard" else (0.0, 1.0)
+        )
+        self.adder = nn.Sequential(
+            nn.Linear(20, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 19)
+        )
         self.classifier = nn.Sequential(*CLASSIFIERS[config.classifier]())
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing from the stub
 
     def forward(self, pixels: Any, numbers: Any) -> tuple[Any, Any]:
         """Return digit logits [batch, 10] of images, and sum logits [batch, k, 19] with each of their k numbers."""
-        image = ((pixels / 255 - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
+        image = ((pixels / 255 - self.mean) / self.deviation).contiguous(
+            memory_format=torch.channels_last
+        )
         digit = self.classifier(image.to(self.adder[0].weight.dtype))
         added = one_hot(numbers, 10).to(digit.dtype)
-        return digit, self.adder(torch.cat([digit[:, None].expand(-1, numbers.shape[1], -1), added], 2))
+        return digit, self.adder(
+            torch.cat([digit[:, None].expand(-1, numbers.shape[1], -1), added], 2)
+        )
 
 
 def loss(twin: Twin, pixels: Any, labels: Any, numbers: Any) -> Any:
     """Return the mean of both losses over a batch."""
     digit, sums = twin(pixels, numbers[:, None])
-    return (cross_entropy(digit.float(), labels) + cross_entropy(sums[:, 0].float(), labels + numbers)) / 2
+    return (
+        cross_entropy(digit.float(), labels)
+        + cross_entropy(sums[:, 0].float(), labels + numbers)
+    ) / 2
 
 
 def answers(twin: Twin, pixels: Any, numbers: Any) -> tuple[Any, Any]:
@@ -129,8 +174,11 @@ def distort(config: AugmentConfig, pixels: Any) -> Any:
     ranges = torch.tensor([[config.scale, config.shear], [turn, config.scale]])
     maps = torch.eye(2) + ranges * torch.empty(n, 2, 2).uniform_(-1, 1)
     maps[:, 0, 1] -= maps[:, 1, 0]
-    shift = torch.randint(-config.shift, config.shift + 1, (n, 2, 1)) / 14  # half of the side is 1
-    field = interpolate(config.elastic / 14 * torch.randn(n, 2, 5, 5), (28, 28), mode="bicubic")
+    # half of the side is 1
+    shift = torch.randint(-config.shift, config.shift + 1, (n, 2, 1)) / 14
+    field = interpolate(
+        config.elastic / 14 * torch.randn(n, 2, 5, 5), (28, 28), mode="bicubic"
+    )
     grid = affine_grid(torch.cat([maps, shift], 2), [n, 1, 28, 28], align_corners=False)
     return grid_sample(pixels.float(), grid + field.movedim(1, 3), align_corners=False)
 
@@ -144,7 +192,10 @@ class Muon(torch.optim.Muon):
     """PyTorch's Muon, which takes only matrices, for kernels as well."""
 
     def __init__(self, arrays: list[Any], rate: float, momentum: float):
-        self.arrays, self.matrices = arrays, [nn.Parameter(as_matrix(array.data)) for array in arrays]
+        self.arrays, self.matrices = (
+            arrays,
+            [nn.Parameter(as_matrix(array.data)) for array in arrays],
+        )
         super().__init__(self.matrices, rate, weight_decay=0, momentum=momentum)
 
     def step(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - without a closure
@@ -158,15 +209,28 @@ def optimizers(config: OptimizerConfig, twin: Twin) -> list[Any]:
     """Return the optimizers of a network: for `muon`, PyTorch's own for matrices and kernels, and NAdam."""
     rate, momentum, decay = config.learning_rate, config.momentum, config.weight_decay
     if config.name == "adamw":
-        return [torch.optim.AdamW(twin.parameters(), rate, (momentum, 0.999), weight_decay=decay, fused=True)]
+        return [
+            torch.optim.AdamW(
+                twin.parameters(),
+                rate,
+                (momentum, 0.999),
+                weight_decay=decay,
+                fused=True,
+            )
+        ]
     if config.name == "sgd":
         return [torch.optim.SGD(twin.parameters(), rate, momentum, fused=True)]
     vectors = [array for array in twin.parameters() if array.ndim == 1]
     kernels = [array for array in twin.parameters() if array.ndim > 1]
-    return [Muon(kernels, rate, momentum), torch.optim.NAdam(vectors, rate, momentum_decay=0)]
+    return [
+        Muon(kernels, rate, momentum),
+        torch.optim.NAdam(vectors, rate, momentum_decay=0),
+    ]
 
 
-def training(config: Config, twin: Twin, split: Sequence[Any], how: str, average: Any = None) -> Callable[[int], Any]:
+def training(
+    config: Config, twin: Twin, split: Sequence[Any], how: str, average: Any = None
+) -> Callable[[int], Any]:
     """Return steps of training, "eager" or "compiled", at most an epoch at a time.
 
     Args:
@@ -181,14 +245,25 @@ def training(config: Config, twin: Twin, split: Sequence[Any], how: str, average
     if config.optimizer.schedule == "one_cycle":
         end = config.training.epochs * (len(labels) // size)
         peak = config.optimizer.warmup * end
-        rules += [LambdaLR(rule, lambda step: min(step / peak, (end - step) / (end - peak))) for rule in rules]
+        rules += [
+            LambdaLR(rule, lambda step: min(step / peak, (end - step) / (end - peak)))
+            for rule in rules
+        ]
     loss_of = torch.compile(loss, dynamic=False) if how == "compiled" else loss
 
     def turn(steps: int) -> None:
         for chosen in torch.randperm(len(labels))[: steps * size].split(size):
-            images = pixels[chosen] if config.augment == AugmentConfig() else distort(config.augment, pixels[chosen])
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.model.dtype == "bfloat16"):
-                value = loss_of(twin, images, labels[chosen], torch.randint(10, (size,)))
+            images = (
+                pixels[chosen]
+                if config.augment == AugmentConfig()
+                else distort(config.augment, pixels[chosen])
+            )
+            with torch.autocast(
+                "cpu", torch.bfloat16, enabled=config.model.dtype == "bfloat16"
+            ):
+                value = loss_of(
+                    twin, images, labels[chosen], torch.randint(10, (size,))
+                )
             twin.zero_grad()
             value.backward()
             for rule in rules:
@@ -199,26 +274,40 @@ def training(config: Config, twin: Twin, split: Sequence[Any], how: str, average
     return turn
 
 
-def evaluation(config: Config, twin: Any, images: Any, how: str, batch: int) -> Callable[[int], Any]:
+def evaluation(
+    config: Config, twin: Any, images: Any, how: str, batch: int
+) -> Callable[[int], Any]:
     """Return the evaluation of a network.
 
     Args:
         config: of the network.
         twin: the network.
         images: all that may be evaluated.
-        how: "eager"; "frozen", compiled with constant weights; or "cast" to bfloat16 as a whole, and frozen.
+        how: "eager"; "frozen", compiled with constant weights; or "cast" to bfloat16 as
+            a whole, and frozen.
         batch: images at a time.
     """
     twin.eval()
     if how == "cast":
         twin.to(torch.bfloat16)
-    mixes, is_frozen = config.model.dtype == "bfloat16" and how != "cast", how != "eager"
-    answer = torch.compile(answers, dynamic=False, options={"freezing": True}) if is_frozen else answers
-    pixels, numbers = torch.tensor(images).movedim(3, 1), torch.arange(10).expand(batch, 10)
+    mixes, is_frozen = (
+        config.model.dtype == "bfloat16" and how != "cast",
+        how != "eager",
+    )
+    answer = (
+        torch.compile(answers, dynamic=False, options={"freezing": True})
+        if is_frozen
+        else answers
+    )
+    pixels, numbers = (
+        torch.tensor(images).movedim(3, 1),
+        torch.arange(10).expand(batch, 10),
+    )
 
     def turn(count: int) -> list[Any]:
         reduced = torch.autocast("cpu", torch.bfloat16, enabled=mixes)
-        with torch.no_grad(), reduced, inductor.patch(freezing=is_frozen):  # tracing reads this, not the options
+        # tracing reads this, not the options
+        with torch.no_grad(), reduced, inductor.patch(freezing=is_frozen):
             return [answer(twin, part, numbers) for part in pixels[:count].split(batch)]
 
     return turn
@@ -232,11 +321,15 @@ def main() -> None:
     images, test_images = images[..., None], test_images[..., None]
     first = config.data.validation
     twin = Twin(config.model)
-    average = AveragedModel(twin, multi_avg_fn=get_ema_multi_avg_fn(config.optimizer.average))
+    average = AveragedModel(
+        twin, multi_avg_fn=get_ema_multi_avg_fn(config.optimizer.average)
+    )
     train = training(config, twin, (images[first:], labels[first:]), how, average)
     for _ in range(round(config.training.epochs)):
         train(len(images[first:]) // config.training.batch_size)
-    parts = evaluation(config, average.module, test_images, "eager", 500)(len(test_images))
+    parts = evaluation(config, average.module, test_images, "eager", 500)(
+        len(test_images)
+    )
     digit, sums = (torch.cat(each) for each in zip(*parts, strict=True))
     labels = torch.tensor(test_labels)
     right = (digit == labels, sums == labels[:, None] + torch.arange(10))

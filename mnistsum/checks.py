@@ -1,4 +1,7 @@
-"""Checks of arrays that users pass to the library. Values that JAX traces are not known and pass."""
+"""Checks of arrays that users pass to the library.
+
+Values that JAX traces are not known and pass.
+"""
 
 import warnings
 from typing import Any
@@ -10,7 +13,8 @@ from jaxtyping import Array, UInt8
 from mnistsum.errors import InputError
 
 DIM = 128  # a data set whose largest pixel is below this was not stored as 0-255
-LIGHT = 20  # how much lighter than the mean pixel the border of dark strokes on light is
+# how much lighter than the mean pixel the border of dark strokes on light is
+LIGHT = 20
 
 
 def check_digits(name: str, values: Any, n: int) -> None:
@@ -43,7 +47,9 @@ def check_images(images: Any, name: str = "images") -> None:
     """
     is_array = hasattr(images, "dtype") and hasattr(images, "shape")
     if not is_array or images.dtype != np.uint8 or images.shape[1:] != (28, 28, 1):
-        raise InputError(f"{name}: expected uint8 [n, 28, 28, 1], 0-255, found {describe(images)}")
+        raise InputError(
+            f"{name}: expected uint8 [n, 28, 28, 1], 0-255, found {describe(images)}"
+        )
 
 
 def check_pixels(pixels: Any) -> None:

@@ -1,4 +1,6 @@
-"""Configs: frozen, hashable dataclasses. Pydantic checks types and ranges when one is made.
+"""Configs: frozen, hashable dataclasses.
+
+Pydantic checks types and ranges when one is made.
 
 This module does not import JAX, so programs can parse a command line before JAX loads.
 """
@@ -14,7 +16,14 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
@@ -27,7 +36,10 @@ CHECKED = ConfigDict(extra="forbid")
 
 
 class Role(enum.Enum):
-    """What a field decides. A field names its role in its type, as in `Annotated[str, Role.STRUCTURE]`."""
+    """What a field decides.
+
+    A field names its role in its type, as in `Annotated[str, Role.STRUCTURE]`.
+    """
 
     STRUCTURE = "what the network computes"
     SIZE = "the shapes of its arrays"
@@ -43,7 +55,9 @@ def _parts(value: Any) -> Any:
 
 
 def _check_data_name(value: str) -> str:
-    if value not in ("mnist", "fashion_mnist", "kmnist") and not value.startswith("tfds:"):
+    if value not in ("mnist", "fashion_mnist", "kmnist") and not value.startswith(
+        "tfds:"
+    ):
         raise PydanticCustomError(
             "data_name",
             "expected mnist, fashion_mnist, kmnist or tfds:NAME (your own data needs only data.dir)",
@@ -55,15 +69,27 @@ DataName = Annotated[str, AfterValidator(_check_data_name)]
 Pixels = Annotated[int, Field(ge=0, le=14)]
 Count = Annotated[int, Field(ge=0)]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
-Sizes = Annotated[tuple[Size, ...], BeforeValidator(_parts)]
+Sizes = Annotated[tuple[Size, ...], BeforeValidator(_parts), Role.SIZE]
+Hidden = Annotated[Size, Role.SIZE]
 Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
-Scaling = Literal["unit", "standard"]  # of pixels
-DigitScale = Literal["logits", "probabilities", "log_probabilities"]
-DType = Literal["auto", "float32", "bfloat16"]  # auto: the faster one on the device; a run records which
+Angle = Annotated[float, Field(ge=0, le=180)]
+Stretch = Annotated[float, Field(ge=0, le=0.9)]
+Distance = Annotated[float, Field(ge=0, le=14)]
+Epochs = Annotated[float, Field(gt=0, le=1e6)]
+HeldOut = Annotated[int, Field(ge=0, le=7)]
+Seed = Annotated[int, Field(ge=0, lt=2**32), Role.REPETITION]
+Part = Annotated[str, Role.STRUCTURE]
+Scaling = Literal["unit", "standard"]
+PixelScale = Annotated[Scaling, Role.INPUT]  # unit: pixels / 255
+DigitScale = Annotated[
+    Literal["logits", "probabilities", "log_probabilities"], Role.STRUCTURE
+]
+# auto: the faster one on the device; a run records which
+DType = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -76,11 +102,11 @@ class DataConfig:
         5000
     """
 
-    name: DataName = "mnist"  # mnist, fashion_mnist, kmnist, or tfds:NAME for one of TensorFlow Datasets
-    dir: str | None = None  # your .npz file or folder; with a name other than mnist, TensorFlow Datasets' data_dir
-    validation: Count = 5000  # validation images, the same for each seed; 0: epochs are scored on test images
-    train_images: Count = 0  # training images, drawn by the seed from those not used for validation; 0: all of them
-    test_shift: Pixels = 0  # test-time augmentation: average over shifts of up to this many pixels
+    name: DataName = "mnist"  # mnist, fashion_mnist, kmnist or tfds:NAME
+    dir: str | None = None  # your .npz file or folder, or TensorFlow Datasets' folder
+    validation: Count = 5000  # images, the same for each seed; 0: use the test images
+    train_images: Count = 0  # drawn by the seed from the rest; 0: all of them
+    test_shift: Pixels = 0  # test-time augmentation: average over shifts up to this
 
     @property
     def source(self) -> str:
@@ -99,10 +125,10 @@ class AugmentConfig:
     """
 
     shift: Pixels = 0  # whole pixels; maximum along each axis
-    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0  # degrees; maximum in either direction
-    scale: Annotated[float, Field(ge=0, le=0.9)] = 0.0  # maximum relative change of each axis (0.1: to 1/1.1 or 1/0.9)
+    rotation: Angle = 0.0  # degrees; maximum in either direction
+    scale: Stretch = 0.0  # maximum relative change of an axis (0.1: to 1/1.1 or 1/0.9)
     shear: Share = 0.0  # pixels in x per pixel in y; maximum
-    elastic: Annotated[float, Field(ge=0, le=14)] = 0.0  # standard deviation, in pixels, of the 5x5 displacement grid
+    elastic: Distance = 0.0  # standard deviation of the 5x5 displacements, in pixels
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -115,16 +141,16 @@ class ModelConfig:
         'concat'
     """
 
-    classifier: Annotated[str, Role.STRUCTURE] = "compact"  # a name in mnistsum/models/classifiers/, or your own
-    widths: Annotated[Sizes, Role.SIZE] = ()  # channels or units of each layer of the classifier; empty: defaults
-    adder: Annotated[str, Role.STRUCTURE] = "concat"  # a name in mnistsum/models/adders.py, or your own
-    adder_input: Annotated[DigitScale, Role.STRUCTURE] = "logits"  # form of the digit that `concat` sees
-    adder_gradient: bool = True  # whether gradients of the sum loss and of a penalty reach the classifier
-    hidden: Annotated[Size, Role.SIZE] = 128  # units of the adder's hidden layer, if it has one
-    initialization: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults; he: variance 2 / fan-in, biases 0
-    zero_output: bool = False  # whether the classifier's output layer starts at zero, so that all digits are equal
+    classifier: Part = "compact"  # in mnistsum/models/classifiers/, or your own
+    widths: Sizes = ()  # channels or units of the classifier's layers; empty: defaults
+    adder: Part = "concat"  # a name in mnistsum/models/adders.py, or your own
+    adder_input: DigitScale = "logits"  # form of the digit that `concat` sees
+    adder_gradient: bool = True  # whether the classifier gets the sum loss's gradients
+    hidden: Hidden = 128  # units of the adder's hidden layer, if it has one
+    initialization: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults
+    zero_output: bool = False  # whether all digits have equal logits at the start
     dtype: DType = "float32"  # of the operands of convolutions and dense layers
-    scaling: Annotated[Scaling, Role.INPUT] = "standard"  # unit: x / 255; standard: then (x - mean) / std of MNIST
+    scaling: PixelScale = "standard"  # standard: (x / 255 - mean) / std of MNIST
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -139,9 +165,9 @@ class ObjectiveConfig:
 
     name: str = "weighted"  # a name in mnistsum/objective.py, or your own
     digit_weight: Share = 0.5  # weight of the digit loss
-    digits: Count = 0  # of each of the two numbers, written in images, whose sum `written_sum` learns from
-    held_out: Annotated[int, Field(ge=0, le=7)] = 0  # numbers per digit whose sums are not trained (`held_out_cells`)
-    design: Count = 0  # which pairs `held_out` holds out: another random choice for each; 0: a fixed one
+    digits: Count = 0  # of each of the two numbers that `written_sum` adds
+    held_out: HeldOut = 0  # numbers per digit whose sums are not trained
+    design: Count = 0  # which pairs `held_out` holds out; 0: fixed, else random
     penalty_weight: Amount = 1.0  # weight of the adder's penalty, if it has one
 
 
@@ -158,13 +184,13 @@ class OptimizerConfig:
     name: str = "muon"  # a name in mnistsum/optimizer.py, or your own
     learning_rate: Positive = 0.02  # the schedule's peak
     momentum: Decay = 0.95  # of sgd, and of muon for matrices and kernels; b1 of adamw
-    weight_decay: Amount = 0.0  # decoupled, times the learning rate; with muon, of matrices and kernels only
+    weight_decay: Amount = 0.0  # decoupled, times the rate; with muon, of matrices only
     adder_decay: Amount | None = None  # the adder's weight decay; None: weight_decay
     schedule: str = "one_cycle"  # a name in mnistsum/optimizer.py, or your own
-    warmup: Decay = 0.2  # fraction of steps in which the rate rises, if the schedule has a rise
-    average: Decay = 0.0  # decay of the weights' moving average, which is evaluated and saved; 0: no average
+    warmup: Decay = 0.2  # fraction of steps in which the rate rises, if it does
+    average: Decay = 0.0  # decay of the weights' moving average; 0: no average
     clip_norm: Amount = 0.0  # maximum global norm of the gradient; 0: no clipping
-    dtype: DType = "float32"  # of the operands of muon's products; everything else is float32
+    dtype: DType = "float32"  # of the operands of muon's products
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -177,16 +203,16 @@ class TrainingConfig:
         128
     """
 
-    epochs: Annotated[float, Field(gt=0, le=1e6)] = 8.0  # passes over the training images; a fraction stops within one
-    batch_size: Size = 128  # images per step; an epoch's last, incomplete batch is dropped
+    epochs: Epochs = 8.0  # passes over the training images; fractions are allowed
+    batch_size: Size = 128  # images per step; an incomplete last batch is dropped
 
 
 @dataclass(frozen=True, config=CHECKED)
 class Config:
     """Everything that determines a result. `dataclasses.replace` makes a variant.
 
-    The defaults differ from the config `base` in experiments/configs/base.py. For example, they neither distort images
-    nor average weights.
+    The defaults differ from the config `base` in experiments/configs/base.py. For
+    example, they neither distort images nor average weights.
 
     Examples:
         >>> import dataclasses
@@ -199,7 +225,7 @@ class Config:
     """
 
     name: Name = "unnamed"  # name of the run
-    seed: Annotated[int, Field(ge=0, lt=2**32), Role.REPETITION] = 0  # of everything random except the validation split
+    seed: Seed = 0  # of everything random except the validation split
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
@@ -210,7 +236,9 @@ class Config:
 
 _JSON = TypeAdapter(Config)
 SECTIONS: dict[str, Any] = {
-    each.name: each.type for each in dataclasses.fields(Config) if dataclasses.is_dataclass(each.type)
+    each.name: each.type
+    for each in dataclasses.fields(Config)
+    if dataclasses.is_dataclass(each.type)
 }
 # The type of each field by dotted key, such as `optimizer.learning_rate`.
 FIELDS = {
@@ -248,7 +276,9 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     for i, argument in enumerate(arguments[1:], 1):
         if argument.startswith("="):
             words = arguments[i - 1 : i + (2 if argument == "=" else 1)]
-            raise InputError(f"{' '.join(words)}: expected {''.join(words)}, without spaces")
+            raise InputError(
+                f"{' '.join(words)}: expected {''.join(words)}, without spaces"
+            )
     overrides = [argument for argument in arguments if ASSIGNMENT.fullmatch(argument)]
     return overrides, [argument for argument in arguments if argument not in overrides]
 
@@ -262,7 +292,8 @@ def from_json(text: str, source: str) -> Config:
     """Return the config in a JSON text.
 
     Raises:
-        InputError: on an unknown field, a wrong type or a value out of range. The message names `source`.
+        InputError: on an unknown field, a wrong type or a value out of range. The
+            message names `source`.
 
     Examples:
         >>> from mnistsum.config import Config, from_json, to_json
@@ -320,7 +351,10 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
         section, _, name = key.rpartition(".")
         parent = values[section] if section else values
         parent[name] = None if value == "None" else value
-    model, widths_given = values["model"], any(each.startswith("model.widths=") for each in assignments)
+    model, widths_given = (
+        values["model"],
+        any(each.startswith("model.widths=") for each in assignments),
+    )
     if model["classifier"] != config.model.classifier and not widths_given:
         model["widths"] = ()
     try:
@@ -338,15 +372,21 @@ def explain(error: ValidationError, section: str = "") -> str:
     """
     problems: dict[str, list[str]] = {}
     for each in error.errors():
-        first, *rest = map(str, [section, *each["loc"]] if section else each["loc"] or ["a config"])
+        first, *rest = map(
+            str, [section, *each["loc"]] if section else each["loc"] or ["a config"]
+        )
         key = f"{first}.{rest[0]}" if rest and first in SECTIONS else first
-        reason = f"{each['msg'][:1].lower()}{each['msg'][1:]}".replace("input should be", "expected")
+        reason = f"{each['msg'][:1].lower()}{each['msg'][1:]}".replace(
+            "input should be", "expected"
+        )
         if each["type"] == "unexpected_keyword_argument":
             reason = _unknown(key)
         elif each["type"] != "json_invalid":
             reason += f", found {each['input']!r}"
         problems.setdefault(key, []).append(reason)
-    return "; ".join(f"{key}: {' or '.join(reasons)}" for key, reasons in problems.items())
+    return "; ".join(
+        f"{key}: {' or '.join(reasons)}" for key, reasons in problems.items()
+    )
 
 
 def _unknown(key: str) -> str:
@@ -378,10 +418,23 @@ def fields_with(*roles: Role) -> tuple[str, ...]:
         >>> fields_with(Role.SIZE)
         ('model.widths', 'model.hidden')
     """
-    return tuple(key for key, kind in FIELDS.items() if any(role in get_args(kind) for role in roles))
+    return tuple(
+        key
+        for key, kind in FIELDS.items()
+        if any(role in get_args(kind) for role in roles)
+    )
 
 
 def field_comments() -> dict[str, str]:
-    """Return the comment behind each field in this file, by dotted key. It says the field's unit and meaning."""
+    """Return the comment behind each field in this file, by dotted key.
+
+    It says the field's unit and meaning.
+    """
     source = "".join(map(inspect.getsource, (Config, *SECTIONS.values())))
-    return dict(zip(FIELDS, re.findall(r"^    \w+: .*?  # (.*)$", source, re.MULTILINE), strict=True))
+    return dict(
+        zip(
+            FIELDS,
+            re.findall(r"^    \w+: .*?  # (.*)$", source, re.MULTILINE),
+            strict=True,
+        )
+    )

@@ -1,4 +1,7 @@
-"""The task's examples. Images are read once. Pure functions of random keys order, pair and distort them."""
+"""The task's examples.
+
+Images are read once. Pure functions of random keys order, pair and distort them.
+"""
 
 import hashlib
 import warnings
@@ -13,13 +16,21 @@ from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from mnistsum.checks import check_digits, check_images, check_pixels, warn_of_pixels
-from mnistsum.config import AugmentConfig, DataConfig, ModelConfig, Scaling, check_config
+from mnistsum.config import (
+    AugmentConfig,
+    DataConfig,
+    ModelConfig,
+    Scaling,
+    check_config,
+)
 from mnistsum.datasets import Arrays, read_arrays
 from mnistsum.errors import InputError
 from mnistsum.types import Batch, Data, Epoch, Split
 
-NO_EPOCH = 2**32 - 1  # folded into the order key to draw a subset of the images: no epoch reaches it
-MEAN, DEVIATION = 0.1307, 0.3081  # of the pixels / 255 of MNIST's 60,000 training images
+# folded into the order key to draw a subset of the images: no epoch reaches it
+NO_EPOCH = 2**32 - 1
+# of the pixels / 255 of MNIST's 60,000 training images
+MEAN, DEVIATION = 0.1307, 0.3081
 
 
 def load(config: DataConfig) -> Data:
@@ -94,7 +105,9 @@ def _divide(arrays: Arrays, validation: int) -> Data:
     test = _make_split(arrays.x_test, arrays.y_test, "test")
     n = len(train.labels)
     if not 0 <= validation < n:
-        raise InputError(f"data.validation: expected fewer than the {n} training images, found {validation}")
+        raise InputError(
+            f"data.validation: expected fewer than the {n} training images, found {validation}"
+        )
     # RandomState's stream is frozen by NumPy's policy, so the split never changes.
     drawn = np.random.RandomState(0).permutation(n)[:validation]
     is_validation = np.isin(np.arange(n), drawn)
@@ -140,7 +153,11 @@ def digest(arrays: Iterable[Any]) -> str:
 
 def abstract_split(images: int) -> Split:
     """Return the shapes and types of a split of this many images."""
-    return jax.eval_shape(lambda: Split(jnp.zeros((images, 28, 28, 1), jnp.uint8), jnp.zeros(images, jnp.int32)))
+    return jax.eval_shape(
+        lambda: Split(
+            jnp.zeros((images, 28, 28, 1), jnp.uint8), jnp.zeros(images, jnp.int32)
+        )
+    )
 
 
 def draw_epoch(
@@ -151,17 +168,22 @@ def draw_epoch(
     images: int | None = None,
     group: int = 1,
 ) -> Epoch:
-    """Return the order and the numbers of an epoch. Each image gets one number, uniform on 0-9.
+    """Return the order and the numbers of an epoch.
 
-    They do not depend on batch size or model. So for one seed, an image meets the same number in every architecture.
+    Each image gets one number, uniform on 0-9.
+
+    They do not depend on batch size or model. So for one seed, an image meets the same
+    number in every architecture.
 
     Args:
-        order_key: key for the order, and for the choice of training images if not all are used.
+        order_key: key for the order, and for the choice of training images if not all
+            are used.
         number_key: key for the numbers.
         epoch: counted from 0.
         n: how many images the data set has.
         images: how many to train on, the same ones in every epoch; by default all.
-        group: size of the groups of images that stay together in every epoch. The order key draws the groups.
+        group: size of the groups of images that stay together in every epoch. The order
+            key draws the groups.
 
     Examples:
         >>> import jax
@@ -173,9 +195,13 @@ def draw_epoch(
         (6,)
     """
     images = images or n
-    order = jax.random.permutation(jax.random.fold_in(order_key, epoch), images // group)
+    order = jax.random.permutation(
+        jax.random.fold_in(order_key, epoch), images // group
+    )
     if images < n or group > 1:
-        chosen = jax.random.permutation(jax.random.fold_in(order_key, NO_EPOCH), n)[:images]
+        chosen = jax.random.permutation(jax.random.fold_in(order_key, NO_EPOCH), n)[
+            :images
+        ]
         order = chosen.reshape(-1, group)[order].ravel()
     return Epoch(
         order=order,
@@ -188,10 +214,11 @@ def augment(
 ) -> Float[Array, "batch 28 28 1"]:
     """Return raw images (0-255, black outside), each distorted by its own random map.
 
-    Rotation, scale and shear act about the image's center and are drawn uniformly. The shift is in whole pixels, so a
-    shift alone copies pixels exactly. The elastic distortion (Simard et al. 2003, "Best practices for convolutional
-    neural networks") displaces every pixel by a smooth field, which is interpolated bicubically from a 5x5 grid of
-    normal draws. Images are resampled once, bilinearly.
+    Rotation, scale and shear act about the image's center and are drawn uniformly. The
+    shift is in whole pixels, so a shift alone copies pixels exactly. The elastic
+    distortion (Simard et al. 2003, "Best practices for convolutional neural networks")
+    displaces every pixel by a smooth field, which is interpolated bicubically from a
+    5x5 grid of normal draws. Images are resampled once, bilinearly.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -206,22 +233,39 @@ def augment(
     if config == AugmentConfig():
         return pixels
     shift_key, affine_key, elastic_key = jax.random.split(key, 3)
-    shift = jax.random.randint(shift_key, (len(images), 2), -config.shift, config.shift + 1)
-    if config == AugmentConfig(shift=config.shift):  # gives the same pixels as below, but compiles a second faster
+    shift = jax.random.randint(
+        shift_key, (len(images), 2), -config.shift, config.shift + 1
+    )
+    # gives the same pixels as below, but compiles a second faster
+    if config == AugmentConfig(shift=config.shift):
         edge = (config.shift, config.shift)
         padded = jnp.pad(pixels[..., 0], ((0, 0), edge, edge))
         crop = jax.vmap(lambda image, start: lax.dynamic_slice(image, start, (28, 28)))
         return crop(padded, shift + config.shift)[..., None]
-    angle, scale_y, scale_x, shear = jax.random.uniform(affine_key, (4, len(images)), minval=-1.0, maxval=1.0)
+    angle, scale_y, scale_x, shear = jax.random.uniform(
+        affine_key, (4, len(images)), minval=-1.0, maxval=1.0
+    )
     angle = jnp.deg2rad(config.rotation * angle)
-    scale_y, scale_x, shear = 1 + config.scale * scale_y, 1 + config.scale * scale_x, config.shear * shear
+    scale_y, scale_x, shear = (
+        1 + config.scale * scale_y,
+        1 + config.scale * scale_x,
+        config.shear * shear,
+    )
     cos, sin = jnp.cos(angle), jnp.sin(angle)
-    # Source of each output pixel: matrix [batch, 2, 2] times its position relative to the center, plus the shift.
+    # Source of each output pixel: matrix [batch, 2, 2] times its position relative to
+    # the center, plus the shift.
     matrix = jnp.stack(
-        [jnp.stack([cos * scale_y, -sin * scale_x], -1), jnp.stack([sin * scale_y, cos * scale_x], -1)], 1
+        [
+            jnp.stack([cos * scale_y, -sin * scale_x], -1),
+            jnp.stack([sin * scale_y, cos * scale_x], -1),
+        ],
+        1,
     )
     matrix = matrix.at[:, :, 0].add(matrix[:, :, 1] * shear[:, None])
-    grid = jnp.stack(jnp.meshgrid(jnp.arange(28.0), jnp.arange(28.0), indexing="ij")) - 13.5
+    grid = (
+        jnp.stack(jnp.meshgrid(jnp.arange(28.0), jnp.arange(28.0), indexing="ij"))
+        - 13.5
+    )
     source = jnp.einsum("bij,jyx->biyx", matrix, grid) + shift[:, :, None, None] + 13.5
     if config.elastic:
         coarse = config.elastic * jax.random.normal(elastic_key, (len(images), 2, 5, 5))
@@ -233,11 +277,14 @@ def augment(
     return jax.vmap(resample)(pixels[..., 0], source)[..., None]
 
 
-def scale(scaling: str, pixels: Float[Array, "*n 28 28 1"] | UInt8[Array, "*n 28 28 1"]) -> Float[Array, "*n 28 28 1"]:
+def scale(
+    scaling: str, pixels: Float[Array, "*n 28 28 1"] | UInt8[Array, "*n 28 28 1"]
+) -> Float[Array, "*n 28 28 1"]:
     """Scale pixels 0-255 to the model's float32 input: `unit` gives 0 to 1, `standard` centers them near zero.
 
     Raises:
-        InputError: if there is no such scaling, or if pixels whose values are known seem to be scaled already.
+        InputError: if there is no such scaling, or if pixels whose values are known
+            seem to be scaled already.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -254,12 +301,16 @@ def scale(scaling: str, pixels: Float[Array, "*n 28 28 1"] | UInt8[Array, "*n 28
     return (pixels - MEAN) / DEVIATION if scaling == "standard" else pixels
 
 
-def pair(images: Float[Array, "batch 28 28 1"], labels: Int[Array, " batch"], numbers: Int[Array, " batch"]) -> Batch:
+def pair(
+    images: Float[Array, "batch 28 28 1"],
+    labels: Int[Array, " batch"],
+    numbers: Int[Array, " batch"],
+) -> Batch:
     """Return a batch of scaled images, their labels and one number each; the sum is label + number.
 
     Raises:
-        InputError: if labels or numbers are not one whole number from 0 to 9 for each image. Under `jax.jit`, only
-            their type and shape can be checked.
+        InputError: if labels or numbers are not one whole number from 0 to 9 for each
+            image. Under `jax.jit`, only their type and shape can be checked.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -270,7 +321,12 @@ def pair(images: Float[Array, "batch 28 28 1"], labels: Int[Array, " batch"], nu
     """
     for name, values in (("labels", labels), ("numbers", numbers)):
         check_digits(name, values, len(images))
-    return Batch(image=images, number=jax.nn.one_hot(numbers, 10), label=labels, sum=labels + numbers)
+    return Batch(
+        image=images,
+        number=jax.nn.one_hot(numbers, 10),
+        label=labels,
+        sum=labels + numbers,
+    )
 
 
 class Pairs:
@@ -296,7 +352,8 @@ class Pairs:
         return len(self.split.labels)
 
     def __getitem__(self, i: int) -> tuple[Array, Array, Array, Array]:
-        index = np.array([range(len(self))[i]])  # raises IndexError past the end; negative indices count from the end
+        # raises IndexError past the end; negative indices count from the end
+        index = np.array([range(len(self))[i]])
         image = scale(self.config.scaling, jnp.asarray(self.split.images[index]))
         batch = pair(image, jnp.asarray(self.split.labels[index]), self.numbers[index])
         return batch.image[0], batch.label[0], batch.number[0], batch.sum[0]

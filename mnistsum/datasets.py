@@ -114,7 +114,9 @@ def _read_idx_file(plain: Path) -> np.ndarray:
     found = [path for path in candidates if path.is_file()]
     if not found:
         names = ", ".join(IDX_FILES)
-        raise InputError(f"{plain}: no such file, nor {plain.name}.gz; expected {names}")
+        raise InputError(
+            f"{plain}: no such file, nor {plain.name}.gz; expected {names}"
+        )
     if len(found) > 1:
         raise InputError(f"{plain}: expected one file, found {plain.name}.gz, too")
     path = found[0]
@@ -145,7 +147,9 @@ def _read_pictures(folder: Path) -> Arrays:
 def _read_class_folders(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the images and labels of a folder that holds a folder for each class."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected pictures in {folder}/0 ...")
+        raise InputError(
+            f"{folder}: no such folder; expected pictures in {folder}/0 ..."
+        )
     images, labels = [], []
     for of_class in _visible(folder):
         if of_class.name not in DIGITS or not of_class.is_dir():
@@ -178,7 +182,9 @@ def _read_tfds(name: str, folder: str | None) -> Arrays:
     _check_features(builder)
     _prepare(builder)
     files = sorted(Path(builder.data_path).iterdir())
-    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    stats = [
+        (str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files
+    ]
     digest = hashlib.sha256(json.dumps([CONVERSION, stats]).encode()).hexdigest()[:16]
     title = builder.info.full_name.replace("/", "-")
     cached = platformdirs.user_cache_path("mnistsum") / f"{title}-{digest}.npz"
@@ -226,7 +232,9 @@ def _check_features(builder: Any) -> None:
     if classes is None or classes > 10:
         found = type(features["label"]).__name__
         found = found if classes is None else f"{classes} classes"
-        raise InputError(f"{name}: expected labels of at most 10 classes, found {found}")
+        raise InputError(
+            f"{name}: expected labels of at most 10 classes, found {found}"
+        )
 
 
 def _prepare(builder: Any) -> None:
@@ -263,13 +271,17 @@ def _convert(builder: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
     place = builder.data_path
     sizes = {name: each.num_examples for name, each in builder.info.splits.items()}
     if not sizes.get(split):
-        raise InputError(f"{place}: expected images in splits train and test, found {sizes}")
+        raise InputError(
+            f"{place}: expected images in splits train and test, found {sizes}"
+        )
     images, labels = [], []
     try:
         encoded = {"image": tfds.decode.SkipDecoding()}
         source = builder.as_data_source(split=split, decoders=encoded)
         # All at once, because records one by one take four times as long.
-        for record in tqdm(source.__getitems__(range(len(source))), f"Converting {split}"):
+        for record in tqdm(
+            source.__getitems__(range(len(source))), f"Converting {split}"
+        ):
             images.append(to_gray(record["image"]))
             labels.append(record["label"])
     except (RuntimeError, *UNREADABLE) as error:

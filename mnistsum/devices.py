@@ -16,9 +16,9 @@ Section = TypeVar("Section", ModelConfig, OptimizerConfig)
 def quick_dtype() -> str:
     """Return the type in which the device multiplies quickly: bfloat16 or float32.
 
-    A step of `base` in bfloat16 takes 0.7 of its time in float32 on an AMD EPYC with avx512_bf16 and on an Intel Xeon
-    with AMX, but 1.3 times as long on an Intel Xeon that has avx512_bf16 and no AMX (docs/speed.md). Other CPUs emulate
-    bfloat16.
+    A step of `base` in bfloat16 takes 0.7 of its time in float32 on an AMD EPYC with
+    avx512_bf16 and on an Intel Xeon with AMX, but 1.3 times as long on an Intel Xeon
+    that has avx512_bf16 and no AMX (docs/speed.md). Other CPUs emulate bfloat16.
     """
     if jax.default_backend() != "cpu":
         return "bfloat16"
@@ -30,7 +30,11 @@ def quick_dtype() -> str:
 
 def resolve_dtype(config: Section) -> Section:
     """Return a section of a config with `auto` replaced by the quick type of this device."""
-    return dataclasses.replace(config, dtype=quick_dtype()) if config.dtype == "auto" else config
+    return (
+        dataclasses.replace(config, dtype=quick_dtype())
+        if config.dtype == "auto"
+        else config
+    )
 
 
 def abstract_arrays(tree: Any) -> Any:

@@ -24,7 +24,9 @@ BATCHES = 10  # per call of the compiled program
 Answers = TypeVar("Answers")
 
 
-def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = BATCH_SIZE) -> Evaluation:
+def evaluate(
+    config: DataConfig, model: Model, split: Split, batch_size: int = BATCH_SIZE
+) -> Evaluation:
     """Return the model's answers to all n x 10 pairs, as NumPy arrays.
 
     No image is dropped. One compiled program, a loop over batches, serves every split.
@@ -55,38 +57,59 @@ def evaluate(config: DataConfig, model: Model, split: Split, batch_size: int = B
     check_digits("split.labels", split.labels, len(split.images))
     warn_of_pixels(split.images)
     return in_chunks(
-        lambda *chunk: _evaluate_chunk(shaping(config), model, Split(*chunk), batch_size), split, BATCHES * batch_size
+        lambda *chunk: _evaluate_chunk(
+            shaping(config), model, Split(*chunk), batch_size
+        ),
+        split,
+        BATCHES * batch_size,
     )
 
 
-def in_chunks(function: Callable[..., Answers], arrays: Sequence[Any], size: int) -> Answers:
+def in_chunks(
+    function: Callable[..., Answers], arrays: Sequence[Any], size: int
+) -> Answers:
     """Return a function's answers to arrays of equal length, in NumPy arrays, from calls with `size` examples each.
 
-    The last chunk is padded with zeros, and the padding's answers are discarded, so one compiled program serves all.
+    The last chunk is padded with zeros, and the padding's answers are discarded, so one
+    compiled program serves all.
     """
     n = len(arrays[0])
     starts = range(0, max(n, 1), size)
     padding = len(starts) * size - n
-    padded = [np.pad(array, [(0, padding)] + [(0, 0)] * (np.ndim(array) - 1)) for array in arrays]
-    chunks = [function(*(array[start : start + size] for array in padded)) for start in starts]
+    padded = [
+        np.pad(array, [(0, padding)] + [(0, 0)] * (np.ndim(array) - 1))
+        for array in arrays
+    ]
+    chunks = [
+        function(*(array[start : start + size] for array in padded)) for start in starts
+    ]
     return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *chunks)
 
 
-def classify(config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"]) -> tuple[Features, DigitLogits]:
+def classify(
+    config: DataConfig, model: Model, images: UInt8[Array, "batch 28 28 1"]
+) -> tuple[Features, DigitLogits]:
     """Return a trained model's features and digit logits for raw images, 0-255.
 
-    With `test_shift`, both are means over all shifts of the image by up to that many whole pixels along each axis, with
-    black outside: test-time augmentation (Krizhevsky et al. 2012, "ImageNet classification with deep convolutional
-    neural networks"). No image's answer depends on the others in its batch.
+    With `test_shift`, both are means over all shifts of the image by up to that many
+    whole pixels along each axis, with black outside: test-time augmentation (Krizhevsky
+    et al. 2012, "ImageNet classification with deep convolutional neural networks"). No
+    image's answer depends on the others in its batch.
     """
     images, side = jnp.asarray(images), 2 * config.test_shift + 1
     if side == 1:
         return rebuilt(model).classify(scale(model.scaling, images))
     edge = (config.test_shift, config.test_shift)
     padded = jnp.pad(images, ((0, 0), edge, edge, (0, 0)))
-    shifted = jnp.stack([padded[:, y : y + 28, x : x + 28] for y in range(side) for x in range(side)])
-    answers = rebuilt(model).classify(scale(model.scaling, shifted.reshape(-1, 28, 28, 1)))
-    features, digit = (answer.reshape(side * side, -1, answer.shape[-1]).mean(0) for answer in answers)
+    shifted = jnp.stack(
+        [padded[:, y : y + 28, x : x + 28] for y in range(side) for x in range(side)]
+    )
+    answers = rebuilt(model).classify(
+        scale(model.scaling, shifted.reshape(-1, 28, 28, 1))
+    )
+    features, digit = (
+        answer.reshape(side * side, -1, answer.shape[-1]).mean(0) for answer in answers
+    )
     return features, digit
 
 
@@ -96,7 +119,9 @@ def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation
     features, digit = classify(config, model, images)
     # One-hot numbers [10, batch, 10] to sum logits [batch, 10, 19].
     numbers = jnp.broadcast_to(jnp.eye(10)[:, None], (10, len(labels), 10))
-    sums = jax.vmap(lambda number: rebuilt(model).add(features, digit, number), out_axes=1)(numbers)
+    sums = jax.vmap(
+        lambda number: rebuilt(model).add(features, digit, number), out_axes=1
+    )(numbers)
     return Evaluation(
         digit=digit.argmax(-1).astype(jnp.int32),  # in 64-bit mode, indices are longer
         sum=sums.argmax(-1).astype(jnp.int32),
@@ -108,12 +133,17 @@ def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation
     )
 
 
-def evaluate_chunk(config: DataConfig, model: Model, chunk: Split, batch_size: int) -> Evaluation:
+def evaluate_chunk(
+    config: DataConfig, model: Model, chunk: Split, batch_size: int
+) -> Evaluation:
     """Return the model's answers to a whole number of batches.
 
-    In a loop, XLA rounds and transposes convolution kernels once rather than once per batch.
+    In a loop, XLA rounds and transposes convolution kernels once rather than once per
+    batch.
     """
-    batches = jax.tree.map(lambda field: field.reshape(-1, batch_size, *field.shape[1:]), chunk)
+    batches = jax.tree.map(
+        lambda field: field.reshape(-1, batch_size, *field.shape[1:]), chunk
+    )
     answers = lax.map(lambda batch: evaluate_batch(config, model, batch), batches)
     return jax.tree.map(lambda field: field.reshape(-1, *field.shape[2:]), answers)
 
@@ -132,7 +162,9 @@ def lower_evaluation(config: DataConfig, model: Model) -> Any:
     The model may hold only shapes.
     """
     model = abstract_arrays(model)
-    return _evaluate_chunk.lower(shaping(config), model, abstract_split(BATCHES * BATCH_SIZE), BATCH_SIZE)
+    return _evaluate_chunk.lower(
+        shaping(config), model, abstract_split(BATCHES * BATCH_SIZE), BATCH_SIZE
+    )
 
 
 def describe_evaluation(config: DataConfig, model: Model) -> dict[str, str]:
@@ -141,20 +173,28 @@ def describe_evaluation(config: DataConfig, model: Model) -> dict[str, str]:
 
 
 class Score(NamedTuple):
-    """A number that summarizes an evaluation, and how programs show it. `run` and `evaluate` show all of them."""
+    """A number that summarizes an evaluation, and how programs show it.
+
+    `run` and `evaluate` show all of them.
+    """
 
     title: str  # of its row or column
     unit: str  # "%", for a share, or "nats"
     meaning: str
-    compute: Callable[[Any, np.ndarray], Any]  # from an Evaluation and labels, both of NumPy arrays
-    tables: tuple[str, ...] = ()  # the other programs that show it: "compare", "tabulate"
+    # from an Evaluation and labels, both of NumPy arrays
+    compute: Callable[[Any, np.ndarray], Any]
+    # the other programs that show it: "compare", "tabulate"
+    tables: tuple[str, ...] = ()
     lower_is_better: bool = False
-    missing: float | None = None  # what they show for a run that is older than the score; None: a dash
+    # what they show for a run that is older than the score; None: a dash
+    missing: float | None = None
 
     @property
     def explanation(self) -> str:
         """The meaning, and which direction is better if that is not obvious."""
-        return f"{self.meaning}; lower is better" if self.lower_is_better else self.meaning
+        return (
+            f"{self.meaning}; lower is better" if self.lower_is_better else self.meaning
+        )
 
 
 def _right_sums(answers: Any, labels: np.ndarray) -> np.ndarray:
@@ -195,7 +235,9 @@ SCORES: dict[str, Score] = {
         "sum = digit + number",
         "%",
         "of pairs whose predicted sum is the predicted digit plus the number, right or wrong",
-        lambda answers, _: (answers.sum == answers.digit[:, None] + np.arange(10)).mean(),
+        lambda answers, _: (
+            answers.sum == answers.digit[:, None] + np.arange(10)
+        ).mean(),
         tables=("compare",),
     ),
     "impossible": Score(
@@ -209,10 +251,13 @@ SCORES: dict[str, Score] = {
 }
 
 
-def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> dict[str, Any]:
+def score(
+    evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]
+) -> dict[str, Any]:
     """Return the SCORES of an evaluation, its numbers of images and pairs, and accuracies by label and by cell.
 
-    A cell is a pair of label and number. The accuracy of a label that never occurs is nan.
+    A cell is a pair of label and number. The accuracy of a label that never occurs is
+    nan.
 
     Raises:
         InputError: if the labels are not one whole number from 0 to 9 for each image.
@@ -236,19 +281,30 @@ def score(evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]) -> dict
     count = np.bincount(labels, minlength=10).astype(float)
     count[count == 0] = np.nan
     right = _right_sums(evaluation, labels)
-    by_cell = np.stack([np.bincount(labels, each, 10) for each in right.T], 1) / count[:, None]
+    by_cell = (
+        np.stack([np.bincount(labels, each, 10) for each in right.T], 1)
+        / count[:, None]
+    )
     return {
-        **{name: float(each.compute(evaluation, labels)) for name, each in SCORES.items()},
+        **{
+            name: float(each.compute(evaluation, labels))
+            for name, each in SCORES.items()
+        },
         "images": len(labels),
         "pairs": right.size,
-        "digit_accuracy_by_label": (np.bincount(labels, evaluation.digit == labels, 10) / count).tolist(),
+        "digit_accuracy_by_label": (
+            np.bincount(labels, evaluation.digit == labels, 10) / count
+        ).tolist(),
         "sum_accuracy_by_cell": by_cell.tolist(),
     }
 
 
-def best_permutation(digit: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " 10"]:
+def best_permutation(
+    digit: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, " 10"]:
     """Return the one-to-one map from predicted digit to label that gets the most images right (Kuhn 1955)."""
-    from scipy.optimize import linear_sum_assignment  # takes a quarter of a second, only needed at the end of a run
+    # takes a quarter of a second, only needed at the end of a run
+    from scipy.optimize import linear_sum_assignment
 
     counts = np.zeros((10, 10), int)
     np.add.at(counts, (digit, labels), 1)

@@ -1,7 +1,7 @@
 """A trained model as a graph that runs without mnistsum: StableHLO.
 
-It takes uint8 images [n, 28, 28, 1], 0-255, and int32 numbers [n], 0-9, for any n, and returns the probabilities of the
-digit [n, 10] and of the sum [n, 19].
+It takes uint8 images [n, 28, 28, 1], 0-255, and int32 numbers [n], 0-9, for any n, and
+returns the probabilities of the digit [n, 10] and of the sum [n, 19].
 """
 
 from collections.abc import Callable
@@ -32,9 +32,14 @@ def to_stablehlo(config: Config, model: Model) -> bytes:
         ((5, 10), (5, 19))
     """
     (n,) = export.symbolic_shape("n")
-    images, numbers = jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8), jax.ShapeDtypeStruct((n,), jnp.int32)
+    images, numbers = (
+        jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8),
+        jax.ShapeDtypeStruct((n,), jnp.int32),
+    )
     function = jax.jit(_function(config, for_export(model)))
-    exported = export.export(function, platforms=("cpu", "cuda", "rocm", "tpu"))(images, numbers)
+    exported = export.export(function, platforms=("cpu", "cuda", "rocm", "tpu"))(
+        images, numbers
+    )
     return bytes(exported.serialize())
 
 

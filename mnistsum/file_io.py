@@ -10,11 +10,14 @@ from typing import Any
 
 from mnistsum.errors import InputError, first_line
 
-PARTIAL = ".partial"  # suffix of files that are being written or were left by a killed process
+# suffix of files that are being written or were left by a killed process
+PARTIAL = ".partial"
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file atomically, so that an old one stays on failure. Other processes may write or read it meanwhile.
+    """Write a file atomically, so that an old one stays on failure.
+
+    Other processes may write or read it meanwhile.
 
     Raises:
         OSError: if writing fails; the message names path and cause.
@@ -42,7 +45,9 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(f"{path}: could not be written: {error.strerror or error}") from error
+        raise OSError(
+            f"{path}: could not be written: {error.strerror or error}"
+        ) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -81,7 +86,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Return the objects of a file with one per line; raise InputError if a line is not an object."""
-    return [_parse(line, f"{path}, line {i}") for i, line in enumerate(read_text(path).splitlines(), 1)]
+    return [
+        _parse(line, f"{path}, line {i}")
+        for i, line in enumerate(read_text(path).splitlines(), 1)
+    ]
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:
@@ -90,5 +98,7 @@ def _parse(text: str, source: str) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{source}: not JSON: {first_line(error)}") from None
     if not isinstance(value, dict):
-        raise InputError(f"{source}: expected a JSON object, found {type(value).__name__}")
+        raise InputError(
+            f"{source}: expected a JSON object, found {type(value).__name__}"
+        )
     return value

@@ -16,7 +16,8 @@ from mnistsum.devices import resolve_dtype
 from mnistsum.errors import InputError, find
 
 NEWTON_SCHULZ_STEPS = 3  # of the Newton-Schulz iteration in Muon
-QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients of a x + b x^3 + c x^5, steep at zero
+# Jordan's coefficients of a x + b x^3 + c x^5, steep at zero
+QUINTIC = (3.4445, -4.7750, 2.0315)
 TINY = 1e-8  # lower bound of the sums that the kernel is divided by
 
 
@@ -49,7 +50,8 @@ def one_cycle(config: OptimizerConfig, steps: int) -> optax.Schedule:
 def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     """Return the gradient transformation that the config names, for a run of `steps` steps.
 
-    To define your own, put a function of the config and the schedule into a dict `OPTIMIZERS` in your file.
+    To define your own, put a function of the config and the schedule into a dict
+    `OPTIMIZERS` in your file.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -61,14 +63,25 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
         [-1.0]
     """
     config = resolve_dtype(config)
-    make, rate = find(OPTIMIZERS, "optimizer.name", config.name), schedule(config, steps)
+    make, rate = (
+        find(OPTIMIZERS, "optimizer.name", config.name),
+        schedule(config, steps),
+    )
     rule = make(config, rate)
     if not isinstance(rule, optax.GradientTransformation):
-        raise InputError(f"optimizer {config.name}: expected an optax.GradientTransformation, found {rule!r}")
+        raise InputError(
+            f"optimizer {config.name}: expected an optax.GradientTransformation, found {rule!r}"
+        )
     if config.adder_decay is not None:
-        of_adder = make(dataclasses.replace(config, weight_decay=config.adder_decay), rate)
+        of_adder = make(
+            dataclasses.replace(config, weight_decay=config.adder_decay), rate
+        )
         rule = optax.partition({"classifier": rule, "adder": of_adder}, _parts)
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule) if config.clip_norm else rule
+    return (
+        optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
+        if config.clip_norm
+        else rule
+    )
 
 
 def _parts(params: PyTree) -> PyTree:
@@ -79,11 +92,15 @@ def _parts(params: PyTree) -> PyTree:
 def sgd(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransformation:
     """Return stochastic gradient descent with momentum and decoupled weight decay (the paper of `adamw`)."""
     momentum = optax.trace(config.momentum) if config.momentum else optax.identity()
-    decay = [optax.add_decayed_weights(config.weight_decay)] if config.weight_decay else []
+    decay = (
+        [optax.add_decayed_weights(config.weight_decay)] if config.weight_decay else []
+    )
     return optax.chain(momentum, *decay, optax.scale_by_learning_rate(rate))
 
 
-def adamw(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransformation:
+def adamw(
+    config: OptimizerConfig, rate: optax.Schedule
+) -> optax.GradientTransformation:
     """Return Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
     return optax.adamw(rate, b1=config.momentum, weight_decay=config.weight_decay)
 
@@ -95,37 +112,48 @@ def muon(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransfo
     """
     matrices = optax.chain(
         optax.trace(config.momentum, nesterov=True),
-        optax.stateless(lambda updates, params: jax.tree.map(partial(_orthogonalize, dtype=config.dtype), updates)),
+        optax.stateless(
+            lambda updates, params: jax.tree.map(
+                partial(_orthogonalize, dtype=config.dtype), updates
+            )
+        ),
         optax.add_decayed_weights(config.weight_decay),
         optax.scale_by_learning_rate(rate),
     )
     vectors = optax.adam(rate, nesterov=True)
     return optax.partition(
         {"matrix": matrices, "vector": vectors},
-        lambda params: jax.tree.map(lambda leaf: "matrix" if leaf.ndim > 1 else "vector", params),
+        lambda params: jax.tree.map(
+            lambda leaf: "matrix" if leaf.ndim > 1 else "vector", params
+        ),
     )
 
 
 def _orthogonalize(kernel: Float[Array, "..."], dtype: str) -> Float[Array, "..."]:
     """Return a nearby matrix with nearly orthonormal columns, or rows if those are fewer, by Newton-Schulz iteration.
 
-    The iteration starts with the rescaling of an "almost orthogonal layer" (arXiv:2512.04632) and takes three steps
-    instead of the usual five.
+    The iteration starts with the rescaling of an "almost orthogonal layer"
+    (arXiv:2512.04632) and takes three steps instead of the usual five.
 
     Args:
-        kernel: a matrix, with the last axis as its columns and all other axes as its rows.
+        kernel: a matrix, with the last axis as its columns and all other axes as its
+            rows.
         dtype: type of the products' operands; sums are float32.
 
     Returns:
-        An array of the kernel's shape, times sqrt(columns / rows) if there are more columns, as in Muon's source.
+        An array of the kernel's shape, times sqrt(columns / rows) if there are more
+        columns, as in Muon's source.
     """
-    # `optax.contrib.muon` gives the same updates, but a training step of `base` takes 1.07 times as long with it: the
-    # median of 25 alternating pairs, on one core of an AMD EPYC, with jax 0.10.2 and optax 0.2.8. Each of its steps
-    # multiplies the tall matrix. Here the steps' polynomials of the small Gram matrix are multiplied first.
+    # `optax.contrib.muon` gives the same updates, but a training step of `base` takes
+    # 1.07 times as long with it: the median of 25 alternating pairs, on one core of an
+    # AMD EPYC, with jax 0.10.2 and optax 0.2.8. Each of its steps multiplies the tall
+    # matrix. Here the steps' polynomials of the small Gram matrix are multiplied first.
 
     def multiply(left, right, contracted=((1,), (0,))):
         left, right = left.astype(dtype), right.astype(dtype)
-        return lax.dot_general(left, right, (contracted, ((), ())), preferred_element_type=jnp.float32)
+        return lax.dot_general(
+            left, right, (contracted, ((), ())), preferred_element_type=jnp.float32
+        )
 
     x = kernel.reshape(-1, kernel.shape[-1])
     rows, columns = x.shape
@@ -141,12 +169,19 @@ def _orthogonalize(kernel: Float[Array, "..."], dtype: str) -> Float[Array, "...
         total = multiply(factor, total) if step else factor
         gram = multiply(factor, multiply(factor, gram))
     if is_wide:
-        return (math.sqrt(columns / rows) * multiply(total * scale[None], x)).reshape(kernel.shape)
+        return (math.sqrt(columns / rows) * multiply(total * scale[None], x)).reshape(
+            kernel.shape
+        )
     return multiply(x, scale[:, None] * total).reshape(kernel.shape)
 
 
-SCHEDULES: dict[str, Callable[[OptimizerConfig, int], optax.Schedule]] = {"constant": constant, "one_cycle": one_cycle}
-OPTIMIZERS: dict[str, Callable[[OptimizerConfig, optax.Schedule], optax.GradientTransformation]] = {
+SCHEDULES: dict[str, Callable[[OptimizerConfig, int], optax.Schedule]] = {
+    "constant": constant,
+    "one_cycle": one_cycle,
+}
+OPTIMIZERS: dict[
+    str, Callable[[OptimizerConfig, optax.Schedule], optax.GradientTransformation]
+] = {
     "sgd": sgd,
     "adamw": adamw,
     "muon": muon,

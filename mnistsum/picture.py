@@ -36,7 +36,9 @@ MAX_SIDE = 2000  # pixels of the longer side; larger pictures are scaled down fi
 MIN_CONTRAST = 24  # gray levels between ink and paper, on average; noise has less
 
 
-def read_picture(source: Source, name: str | None = None) -> UInt8[np.ndarray, "28 28 1"]:
+def read_picture(
+    source: Source, name: str | None = None
+) -> UInt8[np.ndarray, "28 28 1"]:
     """Return the digit in a PNG, JPEG, GIF or BMP file, in MNIST's form.
 
     Transparent parts become white or black paper, whichever contrasts with the rest.
@@ -69,7 +71,9 @@ def read_picture(source: Source, name: str | None = None) -> UInt8[np.ndarray, "
         gray = _decode(content, name)
     except UnidentifiedImageError:
         formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-        raise InputError(f"{name}: expected a {formats} image, found another kind of file") from None
+        raise InputError(
+            f"{name}: expected a {formats} image, found another kind of file"
+        ) from None
     except DAMAGE as error:
         raise InputError(f"{name}: a damaged image: {first_line(error)}") from None
     return to_mnist(gray, name)
@@ -77,7 +81,9 @@ def read_picture(source: Source, name: str | None = None) -> UInt8[np.ndarray, "
 
 def _decode(content: bytes, name: str) -> Gray:
     """Return a picture's gray levels, upright and at most MAX_SIDE wide and high."""
-    too_large = InputError(f"{name}: expected at most {MAX_PIXELS:,} pixels, found more")
+    too_large = InputError(
+        f"{name}: expected at most {MAX_PIXELS:,} pixels, found more"
+    )
     try:
         with warnings.catch_warnings(action="error", category=BOMBS[0]):
             image = Image.open(io.BytesIO(content), formats=FORMATS)

@@ -30,7 +30,10 @@ def probabilities(
     images: UInt8[Array, "batch 28 28 1"],
     numbers: Int[Array, " batch"],
 ) -> Prediction:
-    """Return the probabilities for a batch of images 0-255 and numbers 0-9. JAX can trace this function."""
+    """Return the probabilities for a batch of images 0-255 and numbers 0-9.
+
+    JAX can trace this function.
+    """
     features, digit = classify(config, model, images)
     total = rebuilt(model).add(features, digit, jax.nn.one_hot(numbers, 10))
     return Prediction(jax.nn.softmax(digit), jax.nn.softmax(total))
@@ -42,7 +45,11 @@ _probabilities = jax.jit(probabilities, static_argnums=0)
 class Predictor(Weights):
     """A trained network that predicts."""
 
-    def predict(self, images: UInt8[np.ndarray, "n 28 28 1"], numbers: int | Int[np.ndarray, " m"]) -> Prediction:
+    def predict(
+        self,
+        images: UInt8[np.ndarray, "n 28 28 1"],
+        numbers: int | Int[np.ndarray, " m"],
+    ) -> Prediction:
         """Return the probabilities of each digit and sum, for images 0-255 as MNIST stores them.
 
         Args:
@@ -61,12 +68,14 @@ class Predictor(Weights):
         return in_chunks(answer, (images, numbers), PAIRS)
 
 
-def load_pretrained(name_or_path: str | Path = "base", file: str | Path | None = None) -> Predictor:
+def load_pretrained(
+    name_or_path: str | Path = "base", file: str | Path | None = None
+) -> Predictor:
     """Return a trained network.
 
     Args:
-        name_or_path: the name of a network shipped with the package (pretrained/README.md), a run's folder, or exported
-            weights.
+        name_or_path: the name of a network shipped with the package
+            (pretrained/README.md), a run's folder, or exported weights.
         file: the .py file that defines the architecture, if it is your own.
 
     Raises:

@@ -14,21 +14,25 @@ from mnistsum.errors import InputError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 # Function names in StableHLO, normalized so that renaming does not change the digest.
-DEFINITION = re.compile(r"^ *(?:module|func\.func (?:public|private)) @([\w.$-]+)", re.MULTILINE)
+DEFINITION = re.compile(
+    r"^ *(?:module|func\.func (?:public|private)) @([\w.$-]+)", re.MULTILINE
+)
 CALLBACK = re.compile(r"custom_call @\w*callback")
 
 
 def digest_program(lowered: Any) -> str:
     """Return a digest of a lowered program: of its StableHLO, without source locations and the names of functions.
 
-    Every constant is printed in full. So the digest changes if a network, a mask or a table changes, whichever file it
-    comes from. Comments, docstrings, local names and refactorings do not change it.
+    Every constant is printed in full. So the digest changes if a network, a mask or a
+    table changes, whichever file it comes from. Comments, docstrings, local names and
+    refactorings do not change it.
 
     Args:
         lowered: what `jax.jit(function).lower(...)` returns.
 
     Raises:
-        InputError: if the program calls back into Python, since its text does not say what the call does.
+        InputError: if the program calls back into Python, since its text does not say
+            what the call does.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -72,10 +76,13 @@ def settings() -> dict[str, str]:
 def set_up_compiler() -> None:
     """Keep compiled programs in the user's cache folder, so that the next run starts at once; it is safe to delete.
 
-    Each machine has its own folder, because a program compiled for one CPU may not run on another that shares the home
-    directory. At LLVM's level 2, programs run as fast as at level 3, but compile in three quarters of the time.
+    Each machine has its own folder, because a program compiled for one CPU may not run
+    on another that shares the home directory. At LLVM's level 2, programs run as fast
+    as at level 3, but compile in three quarters of the time.
     """
     folder = platformdirs.user_cache_path("mnistsum") / f"xla-{platform.node()}"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=2 {os.environ.get('XLA_FLAGS', '')}"
+    os.environ["XLA_FLAGS"] = (
+        f"--xla_backend_optimization_level=2 {os.environ.get('XLA_FLAGS', '')}"
+    )

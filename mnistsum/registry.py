@@ -53,12 +53,14 @@ _paths: set[str] = set()  # of all files that were run, also of those with a fau
 def load_file(path: str | Path) -> ModuleType:
     """Run a user's Python file, add the names that it defines, and return it as a module.
 
-    As with `python file.py`, it can import the modules in its folder. Loading it again runs it again if it, or a module
-    beside it that it imported, has changed; JAX then forgets what it has compiled.
+    As with `python file.py`, it can import the modules in its folder. Loading it again
+    runs it again if it, or a module beside it that it imported, has changed; JAX then
+    forgets what it has compiled.
 
     Raises:
-        InputError: if the file does not exist, or defines a name that is taken. An InputError within the file gets
-            its line; any other error is raised as it is.
+        InputError: if the file does not exist, or defines a name that is taken. An
+            InputError within the file gets its line; any other error is raised as it
+            is.
 
     Examples:
         >>> import tempfile
@@ -76,7 +78,10 @@ def load_file(path: str | Path) -> ModuleType:
     if not file.is_file():
         raise InputError(f"{path}: no such file")
     sources = loaded[file].sources if file in loaded else {}
-    if any(not each.is_file() or each.read_bytes() != source for each, source in sources.items()):
+    if any(
+        not each.is_file() or each.read_bytes() != source
+        for each, source in sources.items()
+    ):
         _forget(file)
     if file not in loaded:
         loaded[file] = _run(file)
@@ -87,7 +92,8 @@ def register(**kinds: Mapping[str, Any]) -> None:
     """Add names that a notebook's cell defines; run the cell again to replace them, and JAX forgets what it compiled.
 
     Args:
-        kinds: what a user's file may define: CLASSIFIERS, ADDERS, OPTIMIZERS, OBJECTIVES and SCHEDULES.
+        kinds: what a user's file may define: CLASSIFIERS, ADDERS, OPTIMIZERS,
+            OBJECTIVES and SCHEDULES.
 
     Raises:
         InputError: if a name is one of mnistsum's own.
@@ -98,7 +104,9 @@ def register(**kinds: Mapping[str, Any]) -> None:
         >>> mnistsum.OptimizerConfig(schedule="flat").schedule
         'flat'
     """
-    is_again = any(not KINDS[kind].keys().isdisjoint(names) for kind, names in kinds.items())
+    is_again = any(
+        not KINDS[kind].keys().isdisjoint(names) for kind, names in kinds.items()
+    )
     _add(kinds, "register", replace=True)
     if is_again:
         jax.clear_caches()
@@ -106,13 +114,25 @@ def register(**kinds: Mapping[str, Any]) -> None:
 
 def loaded_files() -> dict[str, str]:
     """Return a digest of the text of each user's file that was run, and of its helpers, by file name."""
-    sources = {path.name: source for each in loaded.values() for path, source in each.sources.items()}
-    return {name: hashlib.sha256(source).hexdigest()[:16] for name, source in sorted(sources.items())}
+    sources = {
+        path.name: source
+        for each in loaded.values()
+        for path, source in each.sources.items()
+    }
+    return {
+        name: hashlib.sha256(source).hexdigest()[:16]
+        for name, source in sorted(sources.items())
+    }
 
 
 def own_names() -> list[str]:
     """Return the names that users' files have added."""
-    return [name for kind, known in KINDS.items() for name in known if name not in SHIPPED[kind]]
+    return [
+        name
+        for kind, known in KINDS.items()
+        for name in known
+        if name not in SHIPPED[kind]
+    ]
 
 
 def users_traceback(error: BaseException) -> str | None:
@@ -120,7 +140,11 @@ def users_traceback(error: BaseException) -> str | None:
     part = error.__traceback__
     while part is not None and part.tb_frame.f_code.co_filename not in _paths:
         part = part.tb_next
-    return None if part is None else "".join(traceback.format_exception(type(error), error, part, chain=False))
+    return (
+        None
+        if part is None
+        else "".join(traceback.format_exception(type(error), error, part, chain=False))
+    )
 
 
 @contextlib.contextmanager
@@ -150,13 +174,15 @@ def added_names(**kinds: Mapping[str, Any]) -> Iterator[None]:
 def _run(file: Path) -> LoadedFile:
     _check_helpers(file.parent)
     source, before = file.read_bytes(), set(sys.modules)
-    name = f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:6]}"  # unlike any other module's
+    # unlike any other module's
+    name = f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:6]}"
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None, "a .py suffix always has a loader"
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and others look up a class's module there
     if str(file.parent) not in sys.path:
-        sys.path.append(str(file.parent))  # last, so that a file such as random.py hides no module of Python's
+        # last, so that a file such as random.py hides no module of Python's
+        sys.path.append(str(file.parent))
     _paths.add(str(file))
     try:
         # Not its loader, which may run bytecode of an older source.
@@ -167,7 +193,11 @@ def _run(file: Path) -> LoadedFile:
     except BaseException:
         del sys.modules[name]
         raise
-    helpers = {each: path for each in sys.modules.keys() - before if (path := _source_of(each, file.parent))}
+    helpers = {
+        each: path
+        for each in sys.modules.keys() - before
+        if (path := _source_of(each, file.parent))
+    }
     sources = {path: path.read_bytes() for path in helpers.values()}
     _paths.update(map(str, sources))
     return LoadedFile(module, tuple(helpers), {file: source, **sources})
@@ -176,16 +206,23 @@ def _run(file: Path) -> LoadedFile:
 def _make_names_unique(module: ModuleType, file: Path) -> None:
     """Rename what another user's file has defined, as in `mixer@v2` of v2.py, also in this file's `config`.
 
-    Two versions of a file can so be compared. `find` knows `mixer@v2` also where v2.py alone is loaded.
+    Two versions of a file can so be compared. `find` knows `mixer@v2` also where v2.py
+    alone is loaded.
     """
     config = vars(module).get("config")
     for kind, known in KINDS.items():
         names = vars(module).get(kind)
         if not isinstance(names, Mapping):
             continue  # `_add` refuses it, if it is there
-        others = {name for name in names if known.get(name, names[name]) is not names[name]} - SHIPPED[kind]
+        others = {
+            name for name in names if known.get(name, names[name]) is not names[name]
+        } - SHIPPED[kind]
         taken = {name: f"{name}@{file.stem}" for name in others}
-        setattr(module, kind, {taken.get(name, name): meaning for name, meaning in names.items()})
+        setattr(
+            module,
+            kind,
+            {taken.get(name, name): meaning for name, meaning in names.items()},
+        )
         if isinstance(config, Config):
             section, _, field = FIELDS[kind].partition(".")
             part = getattr(config, section)
@@ -224,25 +261,40 @@ def _check_helpers(folder: Path) -> None:
     for helper in (name for each in loaded.values() for name in each.helpers):
         other, ours = Path(str(sys.modules[helper].__file__)), folder / f"{helper}.py"
         if ours.is_file() and ours != other:
-            raise InputError(f"{ours}: Python has loaded another module of this name, {other}; rename one of them")
+            raise InputError(
+                f"{ours}: Python has loaded another module of this name, {other}; rename one of them"
+            )
 
 
 def _source_of(name: str, folder: Path) -> Path | None:
     """Return the file of an imported module if it is a user's, in this folder; None if it is not."""
     path = Path(str(getattr(sys.modules[name], "__file__", None)))
     is_project = name.split(".")[0] in ("mnistsum", "experiments")
-    is_users = path.suffix == ".py" and path.is_relative_to(folder) and "site-packages" not in path.parts
+    is_users = (
+        path.suffix == ".py"
+        and path.is_relative_to(folder)
+        and "site-packages" not in path.parts
+    )
     return path if is_users and not is_project else None
 
 
-def _add(defined: Mapping[str, Mapping[str, Any]], source: str, replace: bool = False) -> None:
-    """Add names to KINDS: all of them or none. Only a user's own names may be replaced."""
+def _add(
+    defined: Mapping[str, Mapping[str, Any]], source: str, replace: bool = False
+) -> None:
+    """Add names to KINDS: all of them or none.
+
+    Only a user's own names may be replaced.
+    """
     for kind, names in defined.items():
         if not isinstance(names, Mapping) or not all(map(callable, names.values())):
-            raise InputError(f"{source}: expected {kind} to be a dict from name to class or function, found {names!r}")
+            raise InputError(
+                f"{source}: expected {kind} to be a dict from name to class or function, found {names!r}"
+            )
         for name, meaning in names.items():
             is_taken = name in SHIPPED[kind] or not replace
             if is_taken and KINDS[kind].get(name, meaning) is not meaning:
-                raise InputError(f"{source}: {kind} defines {name}, which is defined already; choose another name")
+                raise InputError(
+                    f"{source}: {kind} defines {name}, which is defined already; choose another name"
+                )
     for kind, names in defined.items():
         KINDS[kind].update(names)

@@ -16,25 +16,36 @@ from mnistsum.types import Keys, Split, TrainState
 
 def devices_for(seeds: int) -> int:
     """Return how many devices train `seeds` seeds: the largest number that can take equal shares."""
-    return max(devices for devices in range(1, jax.device_count() + 1) if seeds % devices == 0)
+    return max(
+        devices for devices in range(1, jax.device_count() + 1) if seeds % devices == 0
+    )
 
 
-def init_seeds(spec: Spec, seeds: Sequence[int], data: Split) -> tuple[Keys, TrainState, Split]:
+def init_seeds(
+    spec: Spec, seeds: Sequence[int], data: Split
+) -> tuple[Keys, TrainState, Split]:
     """Return keys and initial states, stacked and spread over the devices, and the data copied to each device."""
     sharded, replicated = _shardings(len(seeds))
     keys, state = jax.jit(partial(_stacked, spec))(jnp.array(seeds, jnp.uint32))
-    return jax.device_put((keys, state, data), (sharded, _per_field(replicated, sharded), replicated))
+    return jax.device_put(
+        (keys, state, data), (sharded, _per_field(replicated, sharded), replicated)
+    )
 
 
 def compile_advance_seeds(spec: Spec, n: int, seeds: int) -> Any:
     """Return `advance` compiled for the output of `init_seeds`, with arguments (keys, state, data, until).
 
-    The state is donated. Each device advances its share of the seeds without results from the others.
+    The state is donated. Each device advances its share of the seeds without results
+    from the others.
     """
 
-    def on_one_device(keys: Keys, state: TrainState, data: Split, until: Int[Array, ""]) -> TrainState:
+    def on_one_device(
+        keys: Keys, state: TrainState, data: Split, until: Int[Array, ""]
+    ) -> TrainState:
         axes = _per_field(None, 0)
-        return jax.vmap(partial(advance, spec), (0, axes, None, None), axes)(keys, state, data, until)
+        return jax.vmap(partial(advance, spec), (0, axes, None, None), axes)(
+            keys, state, data, until
+        )
 
     sharded, replicated = _shardings(seeds)
     specs = _per_field(replicated.spec, sharded.spec)
@@ -43,25 +54,38 @@ def compile_advance_seeds(spec: Spec, n: int, seeds: int) -> Any:
         mesh=sharded.mesh,
         in_specs=(sharded.spec, specs, replicated.spec, replicated.spec),
         out_specs=specs,
-        check_vma=False,  # the check rejects a user's network whose loops or branches start from constants
+        # the check rejects a user's network whose loops or branches start from
+        # constants
+        check_vma=False,
     )
     placed = (sharded, _per_field(replicated, sharded), replicated, replicated)
-    keys, state = jax.eval_shape(partial(_stacked, spec), jax.ShapeDtypeStruct((seeds,), jnp.uint32))
+    keys, state = jax.eval_shape(
+        partial(_stacked, spec), jax.ShapeDtypeStruct((seeds,), jnp.uint32)
+    )
     shapes = keys, state, abstract_split(n), jax.ShapeDtypeStruct((), jnp.int32)
-    return jax.jit(program, in_shardings=placed, donate_argnums=1).lower(*shapes).compile()
+    return (
+        jax.jit(program, in_shardings=placed, donate_argnums=1).lower(*shapes).compile()
+    )
 
 
 def unstack(state: TrainState, seeds: int) -> list[TrainState]:
     """Return the state of each seed, on the first device."""
     step, *parts = jax.device_get(state)
-    return [TrainState(step, *jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), parts)) for i in range(seeds)]
+    return [
+        TrainState(step, *jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), parts))
+        for i in range(seeds)
+    ]
 
 
 def _shardings(seeds: int) -> tuple[NamedSharding, NamedSharding]:
     """Return the sharding of the seeds over the devices, and that of replicated arrays."""
     count = devices_for(seeds)
-    mesh = jax.make_mesh((count,), ("seed",), (AxisType.Auto,), devices=jax.devices()[:count])
-    return NamedSharding(mesh, PartitionSpec("seed")), NamedSharding(mesh, PartitionSpec())
+    mesh = jax.make_mesh(
+        (count,), ("seed",), (AxisType.Auto,), devices=jax.devices()[:count]
+    )
+    return NamedSharding(mesh, PartitionSpec("seed")), NamedSharding(
+        mesh, PartitionSpec()
+    )
 
 
 def _stacked(spec: Spec, seeds: Integer[Array, " seeds"]) -> tuple[Keys, TrainState]:
@@ -71,5 +95,8 @@ def _stacked(spec: Spec, seeds: Integer[Array, " seeds"]) -> tuple[Keys, TrainSt
 
 
 def _per_field(step: Any, rest: Any) -> Any:
-    """Return a value for each field of stacked states. They share `step`, so that one loop ends for all of them."""
+    """Return a value for each field of stacked states.
+
+    They share `step`, so that one loop ends for all of them.
+    """
     return TrainState(step, *[rest] * (len(TrainState._fields) - 1))

@@ -12,8 +12,9 @@ from scipy import stats
 from mnistsum.errors import InputError
 
 MARGIN = 0.001  # a difference in accuracy that does not matter: 0.1 points
-# A typical comparison on MNIST (experiments/results/verdicts.md): the share of misread digits, the standard deviation
-# of this share over seeds, and variances of one answer: of what differs from seed to seed, and of images' differences.
+# A typical comparison on MNIST (experiments/results/verdicts.md): the share of misread
+# digits, the standard deviation of this share over seeds, and variances of one answer:
+# of what differs from seed to seed, and of images' differences.
 ERROR = 0.004
 SEED_SD, RESIDUAL, BY_IMAGE = 0.05 * ERROR, ERROR / 4, 0.075 * ERROR
 
@@ -50,7 +51,9 @@ def interval(values: Float[np.ndarray, " seeds"]) -> Interval:
     """
     values = np.asarray(values, float)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
-        raise InputError(f"values: expected finite numbers, [seeds], found {reprlib.repr(values.tolist())}")
+        raise InputError(
+            f"values: expected finite numbers, [seeds], found {reprlib.repr(values.tolist())}"
+        )
     mean, n = float(np.mean(values)), len(values)
     if n < 2:
         return Interval(mean, -math.inf, math.inf)
@@ -67,39 +70,52 @@ def difference(
 ) -> Difference:
     """Return the other's accuracy minus the first's, from results paired by image, and by seed if `paired`.
 
-    Seeds and images are both samples: another seed or another test set would give another difference. Both
-    architectures see the same images. Their seeds are two independent samples, or one sample of pairs. For each sample,
-    the results of n seeds on m images are a crossed two-way layout (Searle, Casella & McCulloch 1992, "Variance
-    components", chapter 4) with
+    Seeds and images are both samples: another seed or another test set would give
+    another difference. Both architectures see the same images. Their seeds are two
+    independent samples, or one sample of pairs. For each sample, the results of n seeds
+    on m images are a crossed two-way layout (Searle, Casella & McCulloch 1992,
+    "Variance components", chapter 4) with
 
-        V = variance of the seeds' means / n,    R = mean square of the residual / (n m).
+        V = variance of the seeds' means / n
+        R = mean square of the residual / (n m)
 
-    V includes the residual. So does W, the variance of the images' mean differences / m. Hence the variance of the
-    difference is sum(V) + W - sum(R). In expectation V is at least R, so a smaller value is due to chance, as with two
-    seeds that happen to agree. Therefore each V is set to at least the mean of R over the samples. Then
+    V includes the residual. So does W, the variance of the images' mean differences /
+    m. Hence the variance of the difference is sum(V) + W - sum(R). In expectation V is
+    at least R, so a smaller value is due to chance, as with two seeds that happen to
+    agree. Therefore each V is set to at least the mean of R over the samples. Then
 
-        half width = sqrt(t(f)^2 sum(V) + t(m - 1)^2 max(W - sum(R), 0)),    f = (n - 1) sum(V)^2 / sum(V^2),
+        half width = sqrt(t(f)^2 sum(V) + t(m - 1)^2 max(W - sum(R), 0))
+        f = (n - 1) sum(V)^2 / sum(V^2),
 
-    where t is the quantile of Student's t, and f Welch's degrees of freedom, n - 1 for pairs. For samples of different
-    sizes, each R is first scaled to the n of V, and f = sum(V)^2 / sum(V^2 / (n - 1)). A single quantile for
-    both terms would be too small with few seeds: if they agree by chance, the images' many degrees of freedom dominate.
+    where t is the quantile of Student's t, and f Welch's degrees of freedom, n - 1 for
+    pairs. For samples of different sizes, each R is first scaled to the n of V, and f =
+    sum(V)^2 / sum(V^2 / (n - 1)). A single quantile for both terms would be too small
+    with few seeds: if they agree by chance, the images' many degrees of freedom
+    dominate.
 
-    Banerjee (1960, "Approximate confidence interval for linear functions of means of k populations when the population
-    variances are not equal", Sankhya 22) proves that a sum of t^2 times variance covers the truth at least as often as
-    stated, if means are normal and the variances are independent, each with its own degrees of freedom. Outside this
-    theorem are f, which is estimated; the images' term, which is a difference of mean squares; and seeds that are not
-    normal, such as those that fail. How often verdicts are wrong then was simulated: experiments/results/verdicts.md.
+    Banerjee (1960, "Approximate confidence interval for linear functions of means of k
+    populations when the population variances are not equal", Sankhya 22) proves that a
+    sum of t^2 times variance covers the truth at least as often as stated, if means are
+    normal and the variances are independent, each with its own degrees of freedom.
+    Outside this theorem are f, which is estimated; the images' term, which is a
+    difference of mean squares; and seeds that are not normal, such as those that fail.
+    How often verdicts are wrong then was simulated: experiments/results/verdicts.md.
 
     Args:
         first: how right each seed is on each image, 0 to 1, [seeds, images].
-        other: the same for the other architecture; unless `paired`, it may have another number of seeds.
-        contrasts: how many differences are examined together. The chance that any interval misses is 5 % (Bonferroni).
-        failures: how many seeds of either failed. If any did, the verdict is never "at most 0.1 points worse".
-        paired: whether seed k of both architectures shares something that matters, such as its training images.
+        other: the same for the other architecture; unless `paired`, it may have another
+            number of seeds.
+        contrasts: how many differences are examined together. The chance that any
+            interval misses is 5 % (Bonferroni).
+        failures: how many seeds of either failed. If any did, the verdict is never "at
+            most 0.1 points worse".
+        paired: whether seed k of both architectures shares something that matters, such
+            as its training images.
 
     Raises:
-        InputError: if the arrays are not [seeds, images] with at least two of each, equal numbers of images and values
-            from 0 to 1, or if another argument cannot be right; it names the argument.
+        InputError: if the arrays are not [seeds, images] with at least two of each,
+            equal numbers of images and values from 0 to 1, or if another argument
+            cannot be right; it names the argument.
 
     Examples:
         >>> import numpy as np
@@ -119,12 +135,15 @@ def difference(
         raise InputError(f"paired: expected True or False, found {paired!r}")
     if a.shape[1] != b.shape[1] or (paired and len(a) != len(b)):
         what = "the shape" if paired else "as many images as that"
-        raise InputError(f"other: expected {what} of first, {list(a.shape)}, found {list(b.shape)}")
+        raise InputError(
+            f"other: expected {what} of first, {list(a.shape)}, found {list(b.shape)}"
+        )
     samples = [b - a] if paired else [a, b]
     m, n = a.shape[1], np.array([len(x) for x in samples])
     mean, by_image = b.mean() - a.mean(), b.mean(0) - a.mean(0)
     rests = np.array([_residual(x) for x in samples])
-    least = (rests * (n / n[:, None])).mean(1)  # the mean residual, for as many seeds as each sample has
+    # the mean residual, for as many seeds as each sample has
+    least = (rests * (n / n[:, None])).mean(1)
     seeds = np.maximum([x.mean(1).var(ddof=1) / len(x) for x in samples], least)
     images = max(by_image.var(ddof=1) / m - sum(rests), 0.0)
     half = half_width(seeds, images, n, m, contrasts)
@@ -137,7 +156,9 @@ def difference(
         verdict = f"at most {100 * MARGIN:g} points worse"
     else:
         verdict = "undecided"
-    return Difference(float(mean), float(low), float(high), math.sqrt(seeds.sum() + images), verdict)
+    return Difference(
+        float(mean), float(low), float(high), math.sqrt(seeds.sum() + images), verdict
+    )
 
 
 def _residual(sample: np.ndarray) -> float:
@@ -158,12 +179,19 @@ def _check_results(name: str, values: np.ndarray) -> np.ndarray:
     results = np.asarray(values, float)
     if results.ndim != 2 or min(results.shape) < 2:
         found = list(results.shape)
-        raise InputError(f"{name}: expected [seeds, images], two or more of each, found an array of shape {found}")
+        raise InputError(
+            f"{name}: expected [seeds, images], two or more of each, found an array of shape {found}"
+        )
     if not ((results >= 0) & (results <= 1)).all():  # false for nan, too
-        raise InputError(f"{name}: expected finite values from 0 to 1, found {results.min():g} to {results.max():g}")
+        raise InputError(
+            f"{name}: expected finite values from 0 to 1, found {results.min():g} to {results.max():g}"
+        )
     if len(results) > results.shape[1]:
         found = list(results.shape)
-        warnings.warn(f"{name}: expected [seeds, images], found more seeds than images, {found}", stacklevel=3)
+        warnings.warn(
+            f"{name}: expected [seeds, images], found more seeds than images, {found}",
+            stacklevel=3,
+        )
     return results
 
 
@@ -185,7 +213,8 @@ def half_width(
     """
     seeds = np.maximum(seeds, 1e-30)  # so that degrees of freedom are finite
     variance, confidence = seeds.sum(0), 1 - 0.025 / contrasts
-    # By Welch. The quotient comes first, because it is exactly 1 for equal numbers of seeds.
+    # By Welch. The quotient comes first, because it is exactly 1 for equal numbers of
+    # seeds.
     weights = ((n[0] - 1) / (n - 1)).reshape(-1, *[1] * (seeds.ndim - 1))
     freedom = (n[0] - 1) * variance**2 / (weights * seeds**2).sum(0)
     t_seeds, t_images = stats.t.ppf(confidence, freedom), stats.t.ppf(confidence, m - 1)
@@ -195,8 +224,9 @@ def half_width(
 def detectable(seeds: int, contrasts: int, images: int = 10_000) -> float:
     """Return the difference in accuracy that unpaired comparisons detect with a power of 80 %, as a fraction.
 
-    The interval's formula is applied to normal variates with the variances of a typical comparison, in which `ERROR` of
-    the digits are misread. The other architecture's additional errors differ from seed to seed.
+    The interval's formula is applied to normal variates with the variances of a typical
+    comparison, in which `ERROR` of the digits are misread. The other architecture's
+    additional errors differ from seed to seed.
 
     Raises:
         InputError: if there are fewer than two seeds or images, or no contrast.
@@ -206,7 +236,11 @@ def detectable(seeds: int, contrasts: int, images: int = 10_000) -> float:
         >>> round(100 * detectable(seeds=10, contrasts=2), 1)
         0.1
     """
-    for name, value, least in (("seeds", seeds, 2), ("contrasts", contrasts, 1), ("images", images, 2)):
+    for name, value, least in (
+        ("seeds", seeds, 2),
+        ("contrasts", contrasts, 1),
+        ("images", images, 2),
+    ):
         _check_count(name, value, least)
     random = np.random.default_rng(0)
     chi = random.chisquare(seeds - 1, (2, 4000)) / (seeds - 1)
@@ -215,6 +249,12 @@ def detectable(seeds: int, contrasts: int, images: int = 10_000) -> float:
         rests = (RESIDUAL + np.array([[0.0], [found]])) / (seeds * images)
         variances = SEED_SD**2 / seeds + rests
         sampled = np.maximum(variances * chi, rests.mean())
-        half = half_width(sampled, BY_IMAGE / images, np.array([seeds, seeds]), images, contrasts)
-        found = float(np.quantile(half + normal * math.sqrt(variances.sum() + BY_IMAGE / images), 0.8))
+        half = half_width(
+            sampled, BY_IMAGE / images, np.array([seeds, seeds]), images, contrasts
+        )
+        found = float(
+            np.quantile(
+                half + normal * math.sqrt(variances.sum() + BY_IMAGE / images), 0.8
+            )
+        )
     return found

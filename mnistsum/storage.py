@@ -1,10 +1,11 @@
 """Arrays on disk: checkpoints of a run and trained networks, each one safetensors file with a digest of its content.
 
-An array is named after its place, such as `model.classifier.convs.0.kernel`. A file appears under its name only once it
-is completely on disk, and is read only if every byte is as saved.
+An array is named after its place, such as `model.classifier.convs.0.kernel`. A file
+appears under its name only once it is completely on disk, and is read only if every
+byte is as saved.
 
-Orbax is not used because it is made for large sharded states, saved asynchronously. Here one process holds a state of
-at most tens of megabytes.
+Orbax is not used because it is made for large sharded states, saved asynchronously.
+Here one process holds a state of at most tens of megabytes.
 """
 
 import hashlib
@@ -41,8 +42,10 @@ class Weights(NamedTuple):
     config: Config
     model: Model
     made_by: str  # where the weights come from
-    data: dict[str, str]  # digest of each split of the data set, by name; empty if not known
-    evaluation: dict[str, str] | None = None  # `describe_evaluation` when it was trained; None: as it is now
+    # digest of each split of the data set, by name; empty if not known
+    data: dict[str, str]
+    # `describe_evaluation` when it was trained; None: as it is now
+    evaluation: dict[str, str] | None = None
 
 
 class Restored(NamedTuple):
@@ -58,9 +61,10 @@ def save_weights(file: Path, weights: Weights, rounded: bool = False) -> None:
     Args:
         file: a path in an existing folder.
         weights: the network, saved bit for bit unless rounded.
-        rounded: store kernels in bfloat16, at half the size. If the config computes in bfloat16, products round them
-            anyway, so answers stay the same, except through matrices that are not kernels, such as `vit`'s positions,
-            and through layers that ignore `model.dtype`, such as `nnx.Linear`.
+        rounded: store kernels in bfloat16, at half the size. If the config computes in
+            bfloat16, products round them anyway, so answers stay the same, except
+            through matrices that are not kernels, such as `vit`'s positions, and
+            through layers that ignore `model.dtype`, such as `nnx.Linear`.
 
     Examples:
         >>> import tempfile
@@ -79,11 +83,15 @@ def save_weights(file: Path, weights: Weights, rounded: bool = False) -> None:
     """
     arrays = name_arrays(weights.model)
     if rounded:
-        arrays = {name: leaf.astype(jnp.bfloat16) if leaf.ndim > 1 else leaf for name, leaf in arrays.items()}
+        arrays = {
+            name: leaf.astype(jnp.bfloat16) if leaf.ndim > 1 else leaf
+            for name, leaf in arrays.items()
+        }
     about = {
         "made_by": weights.made_by,
         "data": weights.data,
-        "evaluation": weights.evaluation or describe_evaluation(weights.config.data, weights.model),
+        "evaluation": weights.evaluation
+        or describe_evaluation(weights.config.data, weights.model),
     }
     save_arrays(file, weights.config, arrays, "weights", about)
 
@@ -91,39 +99,48 @@ def save_weights(file: Path, weights: Weights, rounded: bool = False) -> None:
 def load_weights(path: Path) -> Weights:
     """Return the network in a file that `save_weights` wrote, given its path or its folder.
 
-    A warning is issued if the network's program has changed since it was trained. Under other versions of JAX or on
-    another kind of device, programs differ anyway, so there is no such check.
+    A warning is issued if the network's program has changed since it was trained. Under
+    other versions of JAX or on another kind of device, programs differ anyway, so there
+    is no such check.
 
     Raises:
-        InputError: if the file has another format, or another architecture than its config.
+        InputError: if the file has another format, or another architecture than its
+            config.
     """
     file = path / WEIGHTS if path.is_dir() else path
     config, arrays, about = load_arrays(file, "weights")
-    arrays = {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}  # kernels may be rounded
+    # kernels may be rounded
+    arrays = {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}
     model = _fill(file, abstract_model(config.model), arrays)
     _warn_if_changed(file, about["evaluation"], describe_evaluation(config.data, model))
     about.pop("temperatures", None)  # older versions calibrated probabilities
     return Weights(config, model, **about)
 
 
-def save_checkpoint(folder: Path, config: Config, state: TrainState, extra: dict[str, Any]) -> None:
+def save_checkpoint(
+    folder: Path, config: Config, state: TrainState, extra: dict[str, Any]
+) -> None:
     """Write a checkpoint named after the state's step, whole or not at all, and delete all others but the one before.
 
-    Newer ones are deleted, too: they are there only if they could not be used when the run was resumed.
+    Newer ones are deleted, too: they are there only if they could not be used when the
+    run was resumed.
 
     Args:
         folder: the run's folder of checkpoints; created if missing.
         config: the config of the state.
         state: the state of one seed.
-        extra: JSON values that the state does not determine, such as seconds spent so far, and `evaluation`, what
-            `describe_evaluation` returns for its model.
+        extra: JSON values that the state does not determine, such as seconds spent so
+            far, and `evaluation`, what `describe_evaluation` returns for its model.
 
     Raises:
-        OSError: if writing fails; it names path and cause, and the older checkpoints are left as they are.
+        OSError: if writing fails; it names path and cause, and the older checkpoints
+            are left as they are.
     """
     make_folder(folder)
     path = folder / f"{int(state.step)}.safetensors"
-    save_arrays(path, config, name_arrays(_without_keys(state)), "checkpoint", {"extra": extra})
+    save_arrays(
+        path, config, name_arrays(_without_keys(state)), "checkpoint", {"extra": extra}
+    )
     newest_first = _checkpoints(folder)
     index = newest_first.index(path)
     for other in (*newest_first[:index], *newest_first[index + SAVED :]):
@@ -148,7 +165,9 @@ def restore(folder: Path, config: Config) -> Restored:
         for line in refused:
             warnings.warn(f"{line}; an older one is used", stacklevel=2)
         return restored
-    raise InputError("; ".join(refused) or f"{folder}: holds no checkpoint; start the run again")
+    raise InputError(
+        "; ".join(refused) or f"{folder}: holds no checkpoint; start the run again"
+    )
 
 
 def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
@@ -174,41 +193,64 @@ def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
     if folder.is_file() or (folder / WEIGHTS).exists():
         return load_weights(folder)
     if not (folder / CHECKPOINTS).is_dir():
-        raise InputError(f"{folder}: expected the folder of a run, found neither {WEIGHTS} nor {CHECKPOINTS} in it")
+        raise InputError(
+            f"{folder}: expected the folder of a run, found neither {WEIGHTS} nor {CHECKPOINTS} in it"
+        )
     config = read_config(folder)
     state, extra = restore(folder / CHECKPOINTS, config)
     model = trained_model(state)
-    warnings.warn(f"{folder}: unfinished; this is the network at step {int(state.step):,}", stacklevel=2)
-    _warn_if_changed(folder, extra["evaluation"], describe_evaluation(config.data, model))
+    warnings.warn(
+        f"{folder}: unfinished; this is the network at step {int(state.step):,}",
+        stacklevel=2,
+    )
+    _warn_if_changed(
+        folder, extra["evaluation"], describe_evaluation(config.data, model)
+    )
     made_by = f"{folder}, unfinished, step {int(state.step)}"
     return Weights(config, model, made_by, {}, extra["evaluation"])
 
 
 def locate(name_or_path: str | Path) -> Path:
-    """Return the folder of a shipped network if given its name, else the path. Raise InputError if neither exists."""
+    """Return the folder of a shipped network if given its name, else the path.
+
+    Raise InputError if neither exists.
+    """
     path, name = Path(name_or_path), str(name_or_path)
     shipped = sorted(folder.name for folder in PRETRAINED.iterdir() if folder.is_dir())
     if name in shipped:
         if path.exists():
-            warnings.warn(f"{name}: the network that ships with mnistsum, not the folder ./{name}", stacklevel=3)
+            warnings.warn(
+                f"{name}: the network that ships with mnistsum, not the folder ./{name}",
+                stacklevel=3,
+            )
         return PRETRAINED / name
     if not path.exists():
-        raise InputError(f"{name}: no such model; expected {', '.join(shipped)}, a run's folder or a file of weights")
+        raise InputError(
+            f"{name}: no such model; expected {', '.join(shipped)}, a run's folder or a file of weights"
+        )
     return path
 
 
-def save_arrays(path: Path, config: Config, arrays: dict[str, Any], kind: str, about: dict[str, Any]) -> None:
+def save_arrays(
+    path: Path, config: Config, arrays: dict[str, Any], kind: str, about: dict[str, Any]
+) -> None:
     """Write named arrays, their config and JSON values about them as one safetensors file, with a digest of it all."""
     arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
     metadata = {"config": to_json(config), "format": FORMAT, kind: json.dumps(about)}
-    write_whole(path, safetensors.flax.save(arrays, metadata | {DIGEST: _digest(arrays, metadata)}))
+    write_whole(
+        path,
+        safetensors.flax.save(arrays, metadata | {DIGEST: _digest(arrays, metadata)}),
+    )
 
 
-def load_arrays(path: Path, kind: str) -> tuple[Config, dict[str, jax.Array], dict[str, Any]]:
+def load_arrays(
+    path: Path, kind: str
+) -> tuple[Config, dict[str, jax.Array], dict[str, Any]]:
     """Return config, arrays by name, and values that `save_arrays` wrote to a file.
 
     Raises:
-        InputError: if it is missing, of another kind, or not byte for byte what was saved.
+        InputError: if it is missing, of another kind, or not byte for byte what was
+            saved.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -216,15 +258,27 @@ def load_arrays(path: Path, kind: str) -> tuple[Config, dict[str, jax.Array], di
         with safetensors.safe_open(path, "flax") as file:
             metadata = dict(file.metadata() or {})
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (OSError, ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path}: cannot be read as safetensors: {first_line(error)}") from None
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        safetensors.SafetensorError,
+    ) as error:
+        raise InputError(
+            f"{path}: cannot be read as safetensors: {first_line(error)}"
+        ) from None
     if metadata.get("format") != FORMAT:
         found = metadata.get("format", "none")
-        raise InputError(f"{path}: expected format {FORMAT} of mnistsum, found {found}; use the version that wrote it")
+        raise InputError(
+            f"{path}: expected format {FORMAT} of mnistsum, found {found}; use the version that wrote it"
+        )
     if metadata.pop(DIGEST, None) != _digest(arrays, metadata):
         raise InputError(f"{path}: altered: not the bytes that were saved")
     if kind not in metadata:
-        raise InputError(f"{path}: expected {kind}, found another kind of file of mnistsum")
+        raise InputError(
+            f"{path}: expected {kind}, found another kind of file of mnistsum"
+        )
     return from_json(metadata["config"], str(path)), arrays, json.loads(metadata[kind])
 
 
@@ -232,7 +286,9 @@ def name_arrays(tree: Any) -> dict[str, Any]:
     """Map the names of a tree's arrays, or of their shapes, to them."""
     # The last part of a variable's path is Flax's own, for its value.
     return {
-        jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value"): leaf
+        jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(
+            ".value"
+        ): leaf
         for path, leaf in jax.tree.leaves_with_path(tree)
     }
 
@@ -261,31 +317,46 @@ def _read_checkpoint(path: Path, config: Config) -> Restored:
     saved = as_dict(found)
     for name, value in as_dict(config).items():
         if saved[name] != value:
-            raise InputError(f"{path}: from another config: expected {name} to be {value!r}, found {saved[name]!r}")
+            raise InputError(
+                f"{path}: from another config: expected {name} to be {value!r}, found {saved[name]!r}"
+            )
     # No array's shape depends on the number of images.
     images = config.data.train_images or config.training.batch_size
     like = jax.eval_shape(lambda: init_state(make_spec(config, images), split_keys(0)))
     data = _fill(path, jax.eval_shape(_without_keys, like), arrays)
-    state = jax.tree.map(lambda leaf, array: jax.random.wrap_key_data(array) if _is_key(leaf) else array, like, data)
+    state = jax.tree.map(
+        lambda leaf, array: jax.random.wrap_key_data(array) if _is_key(leaf) else array,
+        like,
+        data,
+    )
     return Restored(state, about["extra"])
 
 
 def _warn_if_changed(source: Path, then: dict[str, str], now: dict[str, str]) -> None:
     """Warn in one line if a network's program differs from that of its training, under the same versions."""
     if then != now and then | {"program": now["program"]} == now:
-        warnings.warn(f"{source}: its network has changed since it was trained: its answers may differ", stacklevel=3)
+        warnings.warn(
+            f"{source}: its network has changed since it was trained: its answers may differ",
+            stacklevel=3,
+        )
 
 
 def _fill(path: Path, like: Any, arrays: dict[str, Any]) -> Any:
     """Return a tree of arrays in the place of shapes; raise InputError if the arrays of the file do not fit."""
     if differs := first_difference(name_arrays(like), arrays):
-        raise InputError(f"{path}: of another architecture: {differs}; use the code that wrote it")
-    return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in name_arrays(like)])
+        raise InputError(
+            f"{path}: of another architecture: {differs}; use the code that wrote it"
+        )
+    return jax.tree.unflatten(
+        jax.tree.structure(like), [arrays[name] for name in name_arrays(like)]
+    )
 
 
 def _without_keys(state: TrainState) -> TrainState:
     """Return the state with random keys, which an optimizer may hold, replaced by their data."""
-    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, state)
+    return jax.tree.map(
+        lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, state
+    )
 
 
 def _is_key(leaf: Any) -> bool:
@@ -298,5 +369,8 @@ def _digest(arrays: dict[str, Any], metadata: dict[str, str]) -> str:
     for name, text in sorted(metadata.items()):
         digest.update(f"{name}={text}\n".encode())
     for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + np.asarray(array).tobytes())
+        digest.update(
+            f"{name} {array.dtype} {array.shape}\n".encode()
+            + np.asarray(array).tobytes()
+        )
     return digest.hexdigest()

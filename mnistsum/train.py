@@ -11,11 +11,25 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Int, Integer, Key
 
-from mnistsum.config import AugmentConfig, Config, ModelConfig, ObjectiveConfig, OptimizerConfig, check_config
+from mnistsum.config import (
+    AugmentConfig,
+    Config,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    check_config,
+)
 from mnistsum.data import abstract_split, augment, draw_epoch, pair, scale
 from mnistsum.devices import abstract_arrays
 from mnistsum.errors import InputError
-from mnistsum.models import Model, build, early_decay, parameters, train_forward, with_values
+from mnistsum.models import (
+    Model,
+    build,
+    early_decay,
+    parameters,
+    train_forward,
+    with_values,
+)
 from mnistsum.objective import batch_metrics, objective
 from mnistsum.optimizer import optimizer
 from mnistsum.types import Batch, Epoch, Keys, Metrics, Split, TrainState
@@ -40,7 +54,8 @@ def make_spec(config: Config, n: int) -> Spec:
     """Return the spec of a config for `n` training images.
 
     Raises:
-        InputError: if the data is too small for `train_images`, a batch or an example of `written_sum`.
+        InputError: if the data is too small for `train_images`, a batch or an example
+            of `written_sum`.
 
     Examples:
         >>> from mnistsum.config import Config
@@ -52,15 +67,22 @@ def make_spec(config: Config, n: int) -> Spec:
     check_config(Config, config)
     images, group = config.data.train_images or n, 2 * config.objective.digits or 1
     if images > n:
-        raise InputError(f"data.train_images: expected at most the {n} training images, found {images}")
+        raise InputError(
+            f"data.train_images: expected at most the {n} training images, found {images}"
+        )
     if group > images:
         found = config.objective.digits
         raise InputError(
             f"objective.digits: expected at most {images // 2}, half of the training images, found {found}"
         )
-    images, size = images // group * group, max(1, config.training.batch_size // group) * group
+    images, size = (
+        images // group * group,
+        max(1, config.training.batch_size // group) * group,
+    )
     if size > images:
-        raise InputError(f"training.batch_size: expected at most the {images} training images, found {size}")
+        raise InputError(
+            f"training.batch_size: expected at most the {images} training images, found {size}"
+        )
     return Spec(
         augment=config.augment,
         model=config.model,
@@ -101,16 +123,26 @@ def init_state(spec: Spec, keys: Keys, model: Model | None = None) -> TrainState
 
 def begin_epoch(spec: Spec, keys: Keys, step: Int[Array, ""] | int, n: int) -> Epoch:
     """Return what `draw_batch` needs for the epoch that a step is in, out of `n` images."""
-    return draw_epoch(keys.order, keys.number, step // spec.steps_per_epoch, n, spec.images, spec.group)
+    return draw_epoch(
+        keys.order,
+        keys.number,
+        step // spec.steps_per_epoch,
+        n,
+        spec.images,
+        spec.group,
+    )
 
 
-def draw_batch(spec: Spec, keys: Keys, step: Int[Array, ""] | int, data: Split, epoch: Epoch) -> Batch:
+def draw_batch(
+    spec: Spec, keys: Keys, step: Int[Array, ""] | int, data: Split, epoch: Epoch
+) -> Batch:
     """Return a step's batch: the next images of the epoch, distorted and scaled, each with its number.
 
     Args:
         spec: the static part of the config.
         keys: the run's keys.
-        step: counted from 0 over the whole run, as distortions are drawn anew at each step.
+        step: counted from 0 over the whole run, as distortions are drawn anew at each
+            step.
         data: the training images.
         epoch: of this step, as `begin_epoch` returns it.
 
@@ -139,17 +171,23 @@ def draw_batch(spec: Spec, keys: Keys, step: Int[Array, ""] | int, data: Split, 
     images, labels = (jnp.asarray(field) for field in data)
     first = step % spec.steps_per_epoch * spec.batch_size
     chosen = lax.dynamic_slice(epoch.order, (first,), (spec.batch_size,))
-    pixels = augment(spec.augment, jax.random.fold_in(keys.augment, step), images[chosen])
-    return pair(scale(spec.model.scaling, pixels), labels[chosen], epoch.numbers[chosen])
+    pixels = augment(
+        spec.augment, jax.random.fold_in(keys.augment, step), images[chosen]
+    )
+    return pair(
+        scale(spec.model.scaling, pixels), labels[chosen], epoch.numbers[chosen]
+    )
 
 
-def train_step(spec: Spec, key: Key[Array, ""], state: TrainState, batch: Batch) -> TrainState:
+def train_step(
+    spec: Spec, key: Key[Array, ""], state: TrainState, batch: Batch
+) -> TrainState:
     """Return the state after one optimizer step.
 
     Metrics are totals since the epoch began. The moving average of the parameters w is
-    a <- d a + (1 - d) w with d = min(optimizer.average, (1 + t) / (10 + t)) at step t, so it
-    soon forgets the initialization. The statistics of batch norms are averaged in the same
-    way (`train_forward`).
+    a <- d a + (1 - d) w with d = min(optimizer.average, (1 + t) / (10 + t)) at step t,
+    so it soon forgets the initialization. The statistics of batch norms are averaged in
+    the same way (`train_forward`).
 
     Args:
         spec: the static part of the config.
@@ -161,14 +199,19 @@ def train_step(spec: Spec, key: Key[Array, ""], state: TrainState, batch: Batch)
     def loss_and_aux(params):
         model = with_values(state.model, params)
         dropout = jax.random.fold_in(key, state.step)
-        logits, statistics = train_forward(spec.optimizer.average, dropout, state.step, model, batch)
+        logits, statistics = train_forward(
+            spec.optimizer.average, dropout, state.step, model, batch
+        )
         loss = objective(spec.objective, logits, batch)
         return loss, (statistics, batch_metrics(loss, logits, batch))
 
     params = parameters(state.model)
-    (loss, (statistics, metrics)), gradient = jax.value_and_grad(loss_and_aux, has_aux=True)(params)
+    (loss, (statistics, metrics)), gradient = jax.value_and_grad(
+        loss_and_aux, has_aux=True
+    )(params)
     tx = optimizer(spec.optimizer, spec.steps)
-    # Some transformations, such as those that lower the rate on a plateau, need the loss.
+    # Some transformations, such as those that lower the rate on a plateau, need the
+    # loss.
     update = optax.with_extra_args_support(tx).update
     updates, opt_state = update(gradient, state.opt_state, params, value=loss)
     params = optax.apply_updates(params, updates)
@@ -178,13 +221,21 @@ def train_step(spec: Spec, key: Key[Array, ""], state: TrainState, batch: Batch)
         averaged = optax.incremental_update(params, parameters(average), 1 - decay)
         average = with_values(model, averaged)
     begins_epoch = state.step % spec.steps_per_epoch == 0
-    metrics = jax.tree.map(lambda total, new: jnp.where(begins_epoch, 0, total) + new, state.metrics, metrics)
-    is_first = (state.fault < 0) & ~(jnp.isfinite(loss) & _all_finite(gradient) & _all_finite(model))
+    metrics = jax.tree.map(
+        lambda total, new: jnp.where(begins_epoch, 0, total) + new,
+        state.metrics,
+        metrics,
+    )
+    is_first = (state.fault < 0) & ~(
+        jnp.isfinite(loss) & _all_finite(gradient) & _all_finite(model)
+    )
     fault = jnp.where(is_first, state.step, state.fault)
     return TrainState(state.step + 1, model, opt_state, average, metrics, fault)
 
 
-def advance(spec: Spec, keys: Keys, state: TrainState, data: Split, until: Int[Array, ""] | int) -> TrainState:
+def advance(
+    spec: Spec, keys: Keys, state: TrainState, data: Split, until: Int[Array, ""] | int
+) -> TrainState:
     """Return the state at step `until`, or at the last step, with the same bits however many calls lead there.
 
     Under jit it compiles once for a whole run because `until` is traced.
@@ -213,9 +264,16 @@ def advance(spec: Spec, keys: Keys, state: TrainState, data: Split, until: Int[A
         epoch = begin_epoch(spec, keys, state.step, len(data.labels))
 
         def step(_: Any, state: TrainState) -> TrainState:
-            return train_step(spec, keys.dropout, state, draw_batch(spec, keys, state.step, data, epoch))
+            return train_step(
+                spec,
+                keys.dropout,
+                state,
+                draw_batch(spec, keys, state.step, data, epoch),
+            )
 
-        end = jnp.minimum(until, (state.step // spec.steps_per_epoch + 1) * spec.steps_per_epoch)
+        end = jnp.minimum(
+            until, (state.step // spec.steps_per_epoch + 1) * spec.steps_per_epoch
+        )
         return lax.fori_loop(state.step, end, step, state)
 
     return lax.while_loop(lambda state: state.step < until, to_end_of_epoch, state)
@@ -224,8 +282,8 @@ def advance(spec: Spec, keys: Keys, state: TrainState, data: Split, until: Int[A
 def lower_training(spec: Spec, n: int) -> tuple[Any, Any]:
     """Return `init_state` and `advance`, traced and lowered for `n` images, but not compiled.
 
-    Once compiled, `advance` takes (keys, state, data, until). It donates the state: its buffers are reused for the new
-    state, so memory never holds two.
+    Once compiled, `advance` takes (keys, state, data, until). It donates the state: its
+    buffers are reused for the new state, so memory never holds two.
     """
     keys = jax.eval_shape(lambda: split_keys(0))
     init = jax.jit(init_state, static_argnums=0).lower(spec, keys)

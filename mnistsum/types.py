@@ -81,7 +81,9 @@ class TrainState(NamedTuple):
     opt_state: PyTree
     average: Any  # `model` with the moving average of its parameters, or None
     metrics: Metrics
-    fault: Int[Array, ""]  # the first step whose loss, gradient or new parameters are not finite; -1: none so far
+    # the first step whose loss, gradient or new parameters are not finite; -1: none so
+    # far
+    fault: Int[Array, ""]
 
 
 class Evaluation(NamedTuple):
@@ -91,6 +93,7 @@ class Evaluation(NamedTuple):
     sum: Int[Array | ndarray, "n 10"]  # most likely sum, by number
     digit_loss: Float[Array | ndarray, " n"]  # nats
     sum_loss: Float[Array | ndarray, "n 10"]  # nats
-    impossible: Float[Array | ndarray, "n 10"]  # probability on sums that the number excludes
+    # probability on sums that the number excludes
+    impossible: Float[Array | ndarray, "n 10"]
     digit_logits: Float[Array | ndarray, "n 10"]
     sum_logits: Float[Array | ndarray, "n 10 19"]  # by number

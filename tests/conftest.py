@@ -8,28 +8,43 @@ import warnings
 from collections.abc import Callable, Iterator
 from unittest.mock import Mock
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX is imported: the tests' tolerances are for CPUs
+# before JAX is imported: the tests' tolerances are for CPUs
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import pytest
 
 from mnistsum.app import program
-from mnistsum.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
+from mnistsum.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainingConfig,
+)
 from mnistsum.data import load
 from mnistsum.registry import added_names
 from mnistsum.train import Spec, make_spec
 from mnistsum.types import Data, Split
 
-# Programs that tests start heed Ctrl-C and a hang-up, even if the tests run in the background or under nohup.
+# Programs that tests start heed Ctrl-C and a hang-up, even if the tests run in the
+# background or under nohup.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-# Most of the suite's time is compilation, of programs that then run for milliseconds. Only this process compiles so:
-# the programs that tests start are optimized like a user's.
+# Most of the suite's time is compilation, of programs that then run for milliseconds.
+# Only this process compiles so: the programs that tests start are optimized like a
+# user's.
 jax.config.update("jax_disable_most_optimizations", True)
-jax.config.update("jax_numpy_rank_promotion", "raise")  # so that no shape fits by accident
+# so that no shape fits by accident
+jax.config.update("jax_numpy_rank_promotion", "raise")
 with pytest.MonkeyPatch.context() as patch:
-    if jax.__version_info__ < (0, 11):  # XLA's fusion emitters take half as long again; later releases have only them
-        patch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false")
+    # XLA's fusion emitters take half as long again; later releases have only them
+    if jax.__version_info__ < (0, 11):
+        patch.setenv(
+            "XLA_FLAGS",
+            f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false",
+        )
     jax.devices()  # reads the flags, once
 
 
@@ -48,7 +63,11 @@ def train(mnist) -> Split:
 def run_program(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
     """Return a function that runs a program in this process and returns its status and standard error."""
     # A program changes these for its whole process.
-    for module, name in ((gc, "set_threshold"), (gc, "freeze"), (warnings, "showwarning")):
+    for module, name in (
+        (gc, "set_threshold"),
+        (gc, "freeze"),
+        (warnings, "showwarning"),
+    ):
         monkeypatch.setattr(module, name, Mock())
 
     def run(command: Callable[[list[str]], int], *arguments: object) -> tuple[int, str]:
@@ -71,7 +90,9 @@ def config() -> Config:
     """A config with eight steps per epoch on `train`; every part of the state is in use."""
     return Config(
         augment=AugmentConfig(shift=2, rotation=10.0),
-        model=ModelConfig(classifier="mlp", widths=(8,), hidden=16, initialization="torch"),
+        model=ModelConfig(
+            classifier="mlp", widths=(8,), hidden=16, initialization="torch"
+        ),
         optimizer=OptimizerConfig(average=0.9, clip_norm=1.0),
         training=TrainingConfig(epochs=3.0, batch_size=32),
     )

@@ -16,7 +16,8 @@ from mnistsum.file_io import read_json, read_json_lines
 from mnistsum.storage import restore
 
 ROOT = Path(__file__).parent.parent
-TINY = ("data.dir=images", "data.validation=64")  # overrides for the data of `write_set`
+# overrides for the data of `write_set`
+TINY = ("data.dir=images", "data.validation=64")
 
 
 def start(*arguments, program="run", cwd=ROOT, **environment) -> subprocess.Popen:
@@ -54,11 +55,14 @@ def bits(folder: Path) -> dict[str, object]:
     """Return a run's results, without clocks and the figures and report made from the rest."""
     config, summary = read_config(folder), read_json(folder / "summary.json")
     state = restore(folder / "checkpoints", config).state
-    timed = {"train_seconds", "wall_seconds", "files", "digest"}  # digests of files that hold seconds
+    # digests of files that hold seconds
+    timed = {"train_seconds", "wall_seconds", "files", "digest"}
     return {
         "config": config,
         "predictions": (folder / "predictions.npz").read_bytes(),
-        "metrics": [line | {"clock": None} for line in read_json_lines(folder / "metrics.jsonl")],
+        "metrics": [
+            line | {"clock": None} for line in read_json_lines(folder / "metrics.jsonl")
+        ],
         "summary": {key: summary[key] for key in summary.keys() - timed},
         "state": [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)],
     }
@@ -67,7 +71,10 @@ def bits(folder: Path) -> dict[str, object]:
 def bits_of_runs(folder: Path) -> dict[str, list[object]]:
     """Return a digest of the weights, and the predictions of each finished run in a folder of runs."""
     runs = [read_finished(path) for path in folder.iterdir()]
-    return {run.folder.name: [run.summary["weights"], run.predictions["sum"].tobytes()] for run in runs}
+    return {
+        run.folder.name: [run.summary["weights"], run.predictions["sum"].tobytes()]
+        for run in runs
+    }
 
 
 def write_set(folder: Path, train: int = 40, test: int = 20) -> Path:
@@ -86,19 +93,45 @@ LABELS = np.arange(100) % 10  # of the test images of `a_run`
 SUMS = LABELS[:, None] + np.arange(10)
 
 
-def a_run(name="a", seed=0, digit=LABELS, total=SUMS, config=None, run=None) -> Finished:
+def a_run(
+    name="a", seed=0, digit=LABELS, total=SUMS, config=None, run=None
+) -> Finished:
     """Return a finished run that was never trained, with these predictions, fields of its config and of `run.json`."""
     right = total == SUMS
-    scores = dict.fromkeys(SCORES, 0.5) | {"digit_accuracy": (digit == LABELS).mean(), "sum_accuracy": right.mean()}
+    scores = dict.fromkeys(SCORES, 0.5) | {
+        "digit_accuracy": (digit == LABELS).mean(),
+        "sum_accuracy": right.mean(),
+    }
     cells = [right[label == LABELS].mean(0).tolist() for label in range(10)]
-    summary = {"steps": 10, "train_seconds": 2.0, "mode": "seeds one by one", "weights": f"{name}-{seed}"}
+    summary = {
+        "steps": 10,
+        "train_seconds": 2.0,
+        "mode": "seeds one by one",
+        "weights": f"{name}-{seed}",
+    }
     summary |= dict.fromkeys(["failure", "permutation"])
     summary |= {"validation": scores, "test": scores | {"sum_accuracy_by_cell": cells}}
-    record = {"data": {"test": "0"}, "program": {"training": "0"}, "versions": {"jax": "1"}}
-    record |= {"settings": {"hardware": "CPU"}, "cores": 2, "parameters": 1000, "multiply_adds": 20}
+    record = {
+        "data": {"test": "0"},
+        "program": {"training": "0"},
+        "versions": {"jax": "1"},
+    }
+    record |= {
+        "settings": {"hardware": "CPU"},
+        "cores": 2,
+        "parameters": 1000,
+        "multiply_adds": 20,
+    }
     record |= {"command": "train", "commit": "f" * 40, "python": "3"}
     record |= {"started": "2026-01-01T12:00:00+0000"}
     line = {"epoch": 1, "validation": scores, "clock": {"train_seconds": 2.0}}
     fields = Config(name=name, seed=seed, **(config or {}))
     predictions = {"digit": digit, "sum": total}
-    return Finished(Path(f"{name}-{seed}"), fields, record | (run or {}), [line], summary, predictions)
+    return Finished(
+        Path(f"{name}-{seed}"),
+        fields,
+        record | (run or {}),
+        [line],
+        summary,
+        predictions,
+    )

@@ -12,9 +12,19 @@ from programs import ROOT
 
 import mnistsum
 
-# A package or module of the library imports only those in its own line or in a line above it.
+# A package or module of the library imports only those in its own line or in a line
+# above it.
 LIBRARY = (
-    ("errors", "file_io", "types", "config", "checks", "datasets", "picture", "statistics"),
+    (
+        "errors",
+        "file_io",
+        "types",
+        "config",
+        "checks",
+        "datasets",
+        "picture",
+        "statistics",
+    ),
     ("data", "devices", "models", "objective", "optimizer"),
     ("registry", "programs", "train", "evaluation"),
     ("seeds", "storage", "testing"),
@@ -26,8 +36,17 @@ LIBRARY = (
 @cache
 def imports() -> dict[str, set[str]]:
     """Map each module to the project's modules that it imports anywhere."""
-    files = [file for name in ("mnistsum", "experiments") for file in (ROOT / name).rglob("*.py")]
-    names = {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+    files = [
+        file
+        for name in ("mnistsum", "experiments")
+        for file in (ROOT / name).rglob("*.py")
+    ]
+    names = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(
+            ".__init__"
+        ): file
+        for file in files
+    }
     found = {}
     for name, file in names.items():
         targets = set()
@@ -36,7 +55,9 @@ def imports() -> dict[str, set[str]]:
                 targets |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 # For `from a import b`, the module a.b if there is one, or else a.
-                inner = {f"{node.module}.{alias.name}" for alias in node.names} & names.keys()
+                inner = {
+                    f"{node.module}.{alias.name}" for alias in node.names
+                } & names.keys()
                 targets |= inner or {node.module}
         found[name] = targets & names.keys() - {name}
     return found
@@ -51,7 +72,9 @@ def test_modules_of_the_library_import_only_from_their_own_layer_and_lower_ones(
     for name, targets in imports().items():
         if name.startswith("mnistsum."):
             for target in targets - {"mnistsum"}:
-                here, there = (".".join(dotted.split(".")[:2]) for dotted in (name, target))
+                here, there = (
+                    ".".join(dotted.split(".")[:2]) for dotted in (name, target)
+                )
                 assert level[there] <= level[here], f"{name} imports {target}"
 
 
@@ -61,16 +84,24 @@ def test_packages_of_the_programs_import_only_those_to_their_right():
         package = name.split(".")[1] if name.startswith("experiments.") else ""
         if package in order:
             allowed = order[order.index(package) :]
-            inner = [target for target in targets if target.split(".")[0] == "experiments"]
+            inner = [
+                target for target in targets if target.split(".")[0] == "experiments"
+            ]
             for target in inner:
                 place = target.split(".")[1] if "." in target else ""
-                assert place not in order or place in allowed, f"{name} imports {target}"
+                assert place not in order or place in allowed, (
+                    f"{name} imports {target}"
+                )
 
 
 @pytest.mark.slow
 def test_importing_the_library_and_a_program_starts_no_backend():
     """Otherwise, the XLA flags of `set_up_compiler` would come too late, and bits would change."""
-    modules = [name for name in imports() if name.startswith("mnistsum.") and not name.endswith("__main__")]
+    modules = [
+        name
+        for name in imports()
+        if name.startswith("mnistsum.") and not name.endswith("__main__")
+    ]
     code = f"""
 import {", ".join([*modules, "experiments.single"])}
 from jax._src import xla_bridge
@@ -86,11 +117,19 @@ def test_the_site_lists_every_public_name():
 
 def test_links_between_pages_lead_to_files_of_the_repository():
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    links = [(page, link) for page in pages for link in re.findall(r"\]\((?!https:)([^)#]+)", page.read_text())]
+    links = [
+        (page, link)
+        for page in pages
+        for link in re.findall(r"\]\((?!https:)([^)#]+)", page.read_text())
+    ]
     assert len(links) > 50
-    assert not [(page, link) for page, link in links if not (page.parent / link).exists()]
+    assert not [
+        (page, link) for page, link in links if not (page.parent / link).exists()
+    ]
 
 
 def test_the_sites_menu_has_at_most_twelve_pages_above_the_api():
-    menu = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2].partition("- API:")[0]
+    menu = (
+        (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2].partition("- API:")[0]
+    )
     assert menu.count(".md") <= 12

@@ -13,10 +13,21 @@ ROW = {"seconds": SECONDS, "variants": dict.fromkeys(SECONDS, "eager"), "operati
 
 
 def test_each_ratio_is_of_one_type_in_one_round_and_the_last_is_of_each_sides_faster_type():
-    assert [line[1:] for line in speed.tabulate_row("step", ROW, {"float32": 500, "bfloat16": 1_000})] == [
+    assert [
+        line[1:]
+        for line in speed.tabulate_row("step", ROW, {"float32": 500, "bfloat16": 1_000})
+    ] == [
         ["float32", "20.0", "30.0", "eager", "1.50 (0.750-1.50)", "60%", "40%"],
         ["bfloat16", "10.0", "60.0", "eager", "6.00 (3.00-6.00)", "60%", "10%"],
-        ["each side's faster", "10.0", "30.0", "eager", "3.00 (1.50-3.00)", "60%", "40%"],
+        [
+            "each side's faster",
+            "10.0",
+            "30.0",
+            "eager",
+            "3.00 (1.50-3.00)",
+            "60%",
+            "40%",
+        ],
     ]
 
 

@@ -79,10 +79,14 @@ MISTAKES = {
 def messages():
     """What a program gets that makes these mistakes, in a process where nothing else checks types."""
     command = [sys.executable, "-W", "error", "-c", SETUP, json.dumps(list(MISTAKES))]
-    output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, timeout=100).stdout
+    output = subprocess.run(
+        command, cwd=ROOT, check=True, stdout=subprocess.PIPE, timeout=100
+    ).stdout
     return dict(zip(MISTAKES, json.loads(output), strict=True))
 
 
 @pytest.mark.parametrize("expression", MISTAKES)
-def test_an_argument_that_cannot_be_right_is_named_with_what_was_expected_and_found(messages, expression):
+def test_an_argument_that_cannot_be_right_is_named_with_what_was_expected_and_found(
+    messages, expression
+):
     assert messages[expression] == MISTAKES[expression]

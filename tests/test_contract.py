@@ -31,14 +31,28 @@ class Expected(NamedTuple):
 
 
 EXPECTED = {
-    "reference": Expected((2, 2, 4, 4, 4, 8), 6_379_786, 158_982_608, [-0.0599, 0.5294, -0.6559, -0.9583]),
-    "compact": Expected((4, 4, 8), 103_026, 2_322_704, [1.2012, -1.0521, -0.2784, -1.7146]),
-    "tiny": Expected((4, 8, 8, 8, 8), 8_450, 961_776, [0.8815, -0.8625, 0.6265, -1.3221]),
-    "lenet5": Expected((2, 4, 16, 16), 61_706, 418_520, [0.6102, 1.208, 1.0711, -0.2765]),
-    "lenet5_bn": Expected((2, 4, 16, 16), 62_158, 418_520, [1.3514, -0.8008, -0.7807, 1.1027]),
+    "reference": Expected(
+        (2, 2, 4, 4, 4, 8), 6_379_786, 158_982_608, [-0.0599, 0.5294, -0.6559, -0.9583]
+    ),
+    "compact": Expected(
+        (4, 4, 8), 103_026, 2_322_704, [1.2012, -1.0521, -0.2784, -1.7146]
+    ),
+    "tiny": Expected(
+        (4, 8, 8, 8, 8), 8_450, 961_776, [0.8815, -0.8625, 0.6265, -1.3221]
+    ),
+    "lenet5": Expected(
+        (2, 4, 16, 16), 61_706, 418_520, [0.6102, 1.208, 1.0711, -0.2765]
+    ),
+    "lenet5_bn": Expected(
+        (2, 4, 16, 16), 62_158, 418_520, [1.3514, -0.8008, -0.7807, 1.1027]
+    ),
     "mlp": Expected((32,), 235_146, 236_752, [-0.4807, 0.5729, 0.6544, -0.2464]),
-    "resnet": Expected((4, 8, 8), 77_914, 1_755_984, [0.1602, -0.9146, -0.1262, 0.6028]),
-    "vgg": Expected((2, 2, 4, 4, 4, 8), 293_626, 12_275_984, [0.584, 0.6388, 0.1829, 0.3167]),
+    "resnet": Expected(
+        (4, 8, 8), 77_914, 1_755_984, [0.1602, -0.9146, -0.1262, 0.6028]
+    ),
+    "vgg": Expected(
+        (2, 2, 4, 4, 4, 8), 293_626, 12_275_984, [0.584, 0.6388, 0.1829, 0.3167]
+    ),
     "vit": Expected((16,), 71_626, 3_878_736, [0.1491, 1.163, -1.1183, -1.2744]),
 }
 PAIRS = [
@@ -60,7 +74,8 @@ def test_a_classifier_has_its_shapes_parameters_and_multiply_adds(name):
     expected, config = EXPECTED[name], ModelConfig(classifier=name, adder="shift")
     model = abstract_model(config)
     assert count_parameters(model) == expected.parameters
-    assert count_multiply_adds(model) == expected.multiply_adds  # a lost pool or stride would change them
+    # a lost pool or stride would change them
+    assert count_multiply_adds(model) == expected.multiply_adds
     testing.check_shapes(replace(config, widths=expected.widths))
 
 
@@ -76,7 +91,9 @@ def test_a_classifier_has_its_logits(mnist, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", [*PAIRS, CUT, replace(MLP, adder_input="log_probabilities")], ids=describe)
+@pytest.mark.parametrize(
+    "config", [*PAIRS, CUT, replace(MLP, adder_input="log_probabilities")], ids=describe
+)
 def test_the_contract_holds(config):
     testing.check(config)
 
@@ -85,7 +102,9 @@ def test_the_contract_holds(config):
     ("check", "config"),
     [
         (testing.check_gradients, CUT),
-        *itertools.product((testing.check_shapes, testing.check_independence), [NORMED]),
+        *itertools.product(
+            (testing.check_shapes, testing.check_independence), [NORMED]
+        ),
         *itertools.product(
             (testing.check_gradients, testing.check_digit_ignores_number),
             [config for config in PAIRS if config.classifier == "mlp"],
@@ -146,29 +165,69 @@ class Counting(mlp.MLP):
 @pytest.mark.parametrize(
     ("check", "classifier", "message"),
     [
-        (testing.check_independence, broken(lambda f, d: (f, d + jnp.arange(len(d))[:, None])), "place"),
+        (
+            testing.check_independence,
+            broken(lambda f, d: (f, d + jnp.arange(len(d))[:, None])),
+            "place",
+        ),
         (testing.check_independence, Forgetful, "other examples"),
-        (testing.check_independence, broken(lambda f, d: (f, d / 0)), "^digit_loss: not finite"),
+        (
+            testing.check_independence,
+            broken(lambda f, d: (f, d / 0)),
+            "^digit_loss: not finite",
+        ),
         (testing.check_shapes, broken(lambda f, d: (f[:, 1:], d)), "expected features"),
-        (testing.check_shapes, broken(lambda f, d: d), r"expected `return features, logits`.* found \[\(32, 10"),
-        (testing.check_shapes, broken(lambda f, d: (f, d, d)), "expected `return features, logits`"),
-        (testing.check_gradients, broken(lambda f, d: (f, jax.lax.stop_gradient(d))), "no gradient reaches"),
+        (
+            testing.check_shapes,
+            broken(lambda f, d: d),
+            r"expected `return features, logits`.* found \[\(32, 10",
+        ),
+        (
+            testing.check_shapes,
+            broken(lambda f, d: (f, d, d)),
+            "expected `return features, logits`",
+        ),
+        (
+            testing.check_gradients,
+            broken(lambda f, d: (f, jax.lax.stop_gradient(d))),
+            "no gradient reaches",
+        ),
         (testing.check_jit_equals_eager, Counting, "jit and eager differ"),
         (testing.check_traced_once, Counting, "traced"),
-        (testing.check_keys, Counting, "^digit: two calls differ: a random number or a counter"),
-        pytest.param(testing.check_vmapped_step_equals_single_steps, Counting, "vmapped", marks=pytest.mark.slow),
-        pytest.param(testing.check_learns, broken(lambda f, d: (f, 0 * d)), "300 steps", marks=pytest.mark.slow),
+        (
+            testing.check_keys,
+            Counting,
+            "^digit: two calls differ: a random number or a counter",
+        ),
+        pytest.param(
+            testing.check_vmapped_step_equals_single_steps,
+            Counting,
+            "vmapped",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            testing.check_learns,
+            broken(lambda f, d: (f, 0 * d)),
+            "300 steps",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_contract_catches_a_fault(check, classifier, message):
     config = NORMED if classifier is Forgetful else MLP
-    with added_names(CLASSIFIERS={"faulty": classifier}), pytest.raises((AssertionError, InputError), match=message):
+    with (
+        added_names(CLASSIFIERS={"faulty": classifier}),
+        pytest.raises((AssertionError, InputError), match=message),
+    ):
         check(replace(config, classifier="faulty"))
 
 
 @pytest.mark.slow
 def test_an_output_layer_of_zeros_hides_no_fault():
-    with added_names(CLASSIFIERS={"faulty": Forgetful}), pytest.raises(AssertionError, match="other examples"):
+    with (
+        added_names(CLASSIFIERS={"faulty": Forgetful}),
+        pytest.raises(AssertionError, match="other examples"),
+    ):
         testing.check(replace(NORMED, classifier="faulty", zero_output=True))
 
 
@@ -192,12 +251,19 @@ def test_the_contract_knows_whether_the_sum_depends_on_the_number_and_gradients_
     embedded, deaf = (replace(MLP, adder=name) for name in ("embedded", "deaf"))
     with added_names(ADDERS={"embedded": Embedded, "deaf": Deaf}):
         testing.check_digit_ignores_number(embedded)
-        with pytest.raises(AssertionError, match="the sum does not depend on the number"):
+        with pytest.raises(
+            AssertionError, match="the sum does not depend on the number"
+        ):
             testing.check_digit_ignores_number(deaf)
         assert testing.unreached(Config(model=embedded)) == []
         assert testing.unreached(Config(model=deaf)) == ["adder.embedding.embedding"]
-    by_features = Config(model=replace(MLP, adder="direct"), objective=ObjectiveConfig(digit_weight=0.0))
-    assert sorted(testing.unreached(by_features)) == ["classifier.output.bias", "classifier.output.kernel"]
+    by_features = Config(
+        model=replace(MLP, adder="direct"), objective=ObjectiveConfig(digit_weight=0.0)
+    )
+    assert sorted(testing.unreached(by_features)) == [
+        "classifier.output.bias",
+        "classifier.output.kernel",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -208,12 +274,22 @@ def test_the_contract_knows_whether_the_sum_depends_on_the_number_and_gradients_
         (ObjectiveConfig(digit_weight=0.9), {"digit_weight": 0.5}),
     ],
 )
-def test_an_objective_that_ignores_held_out_or_digit_weight_is_refused(setting, ignored):
+def test_an_objective_that_ignores_held_out_or_digit_weight_is_refused(
+    setting, ignored
+):
     def ignoring(config, *inputs):
         return weighted(replace(config, **ignored), *inputs)
 
-    with added_names(OBJECTIVES={"own": ignoring, "right": lambda *inputs: 2 * weighted(*inputs)}):
-        testing.check_objective(Config(model=MLP, objective=replace(setting, name="right")))
-        testing.check_objective(Config(model=MLP, objective=ObjectiveConfig(name="own")))
+    with added_names(
+        OBJECTIVES={"own": ignoring, "right": lambda *inputs: 2 * weighted(*inputs)}
+    ):
+        testing.check_objective(
+            Config(model=MLP, objective=replace(setting, name="right"))
+        )
+        testing.check_objective(
+            Config(model=MLP, objective=ObjectiveConfig(name="own"))
+        )
         with pytest.raises(AssertionError, match="objective own ignores"):
-            testing.check_objective(Config(model=MLP, objective=replace(setting, name="own")))
+            testing.check_objective(
+                Config(model=MLP, objective=replace(setting, name="own"))
+            )

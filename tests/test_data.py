@@ -11,7 +11,8 @@ from mnistsum.data import Pairs, augment, digest, draw_epoch, pair, scale
 KEYS = jax.random.split(jax.random.key(7), 3)
 AUGMENT = jax.jit(augment, static_argnums=0)
 DRAW = jax.jit(draw_epoch, static_argnums=(3, 4))
-DIGESTS = ["cf6f6546bd516784", "0d6b6bbeaaa671f3", "45a60edfded3b2bb"]  # as in experiments/results/runs
+# as in experiments/results/runs
+DIGESTS = ["cf6f6546bd516784", "0d6b6bbeaaa671f3", "45a60edfded3b2bb"]
 
 
 def test_an_epoch_visits_every_image_once_and_differs_from_the_next():
@@ -23,15 +24,20 @@ def test_an_epoch_visits_every_image_once_and_differs_from_the_next():
 
 def test_a_few_images_are_the_same_in_every_epoch_and_others_with_another_key():
     draws = ((KEYS[0], 0), (KEYS[0], 1), (KEYS[2], 0))
-    first, second, other = (DRAW(key, KEYS[1], epoch, 1000, 50).order.tolist() for key, epoch in draws)
+    first, second, other = (
+        DRAW(key, KEYS[1], epoch, 1000, 50).order.tolist() for key, epoch in draws
+    )
     assert len({*first}) == 50
     assert {*first} == {*second} != {*other}
     assert first != second
 
 
-def test_a_million_numbers_are_uniform_whatever_the_digit_and_a_biased_sampler_is_caught(mnist):
+def test_a_million_numbers_are_uniform_whatever_the_digit_and_a_biased_sampler_is_caught(
+    mnist,
+):
     labels = np.resize(mnist.train.labels, 1_000_000)
-    uniform = jax.jit(lambda: draw_epoch(*KEYS[:2], 0, len(labels)).numbers)()  # without the order
+    # without the order
+    uniform = jax.jit(lambda: draw_epoch(*KEYS[:2], 0, len(labels)).numbers)()
     biased = np.random.default_rng(0).choice(10, len(labels), p=[0.11] + [0.89 / 9] * 9)
     for numbers, is_uniform in ((uniform, True), (biased, False)):
         table = np.bincount(labels * 10 + np.asarray(numbers), minlength=100)
@@ -56,9 +62,14 @@ def test_pairs_equal_pair(train):
 
 def test_scale_by_hand():
     images = jnp.zeros((2, 28, 28, 1), jnp.uint8).at[1].set(255)
-    for scaling, expected in (("unit", [0, 1]), ("standard", [-0.1307 / 0.3081, 0.8693 / 0.3081])):
+    for scaling, expected in (
+        ("unit", [0, 1]),
+        ("standard", [-0.1307 / 0.3081, 0.8693 / 0.3081]),
+    ):
         for pixels in (images, images.astype(jnp.float32)):  # distorted ones are floats
-            np.testing.assert_allclose(scale(scaling, pixels)[:, 0, 0, 0], expected, rtol=1e-6)
+            np.testing.assert_allclose(
+                scale(scaling, pixels)[:, 0, 0, 0], expected, rtol=1e-6
+            )
 
 
 def test_a_shift_copies_pixels_exactly_by_every_whole_distance(train):
@@ -69,11 +80,14 @@ def test_a_shift_copies_pixels_exactly_by_every_whole_distance(train):
     found = (moved == np.asarray(pixels)).all((2, 3, 4))  # [distance, image]
     assert found.any(0).all() and found.any(1).all()
     # Resampling, with a rotation that rounds away, gives the same pixels.
-    np.testing.assert_array_equal(pixels, AUGMENT(AugmentConfig(shift=1, rotation=1e-30), KEYS[2], inverted))
+    np.testing.assert_array_equal(
+        pixels, AUGMENT(AugmentConfig(shift=1, rotation=1e-30), KEYS[2], inverted)
+    )
 
 
 def test_a_quarter_turn_turns(train):
-    # Rotations are drawn within +-180 degrees; repeats of one image include draws close to 90 degrees either way.
+    # Rotations are drawn within +-180 degrees; repeats of one image include draws close
+    # to 90 degrees either way.
     image = jnp.repeat(train.images[:1], 4000, 0)
     turned = np.asarray(AUGMENT(AugmentConfig(rotation=180.0), KEYS[2], image))
     for k in range(4):
@@ -91,11 +105,14 @@ def moments(config):
 
 
 def test_scale_stretches_each_axis_by_a_draw_of_its_own():
-    plain, stretched = (np.array([*moments(AugmentConfig(scale=by))][:2]) for by in (1e-30, 0.3))
+    plain, stretched = (
+        np.array([*moments(AugmentConfig(scale=by))][:2]) for by in (1e-30, 0.3)
+    )
     stretches = np.sqrt(stretched / plain)
     for by in stretches:  # read from 0.7 to 1.3 times as far out
         np.testing.assert_allclose([by.min(), by.max()], [1 / 1.3, 1 / 0.7], rtol=0.02)
-    assert abs(np.corrcoef(*stretches)[0, 1]) < 0.12  # 1 in 10,000 for independent draws
+    # 1 in 10,000 for independent draws
+    assert abs(np.corrcoef(*stretches)[0, 1]) < 0.12
 
 
 def test_shear_slants_along_x_by_the_distance_along_y():
@@ -107,11 +124,14 @@ def test_shear_slants_along_x_by_the_distance_along_y():
 
 
 def test_an_elastic_distortion_displaces_smoothly_by_its_standard_deviation_along_each_axis():
-    # On a ramp of 9 levels per pixel, a pixel's change of level shows how far it was displaced along the ramp.
+    # On a ramp of 9 levels per pixel, a pixel's change of level shows how far it was
+    # displaced along the ramp.
     along_x = np.tile(np.arange(28, dtype=np.uint8) * 9, (500, 28, 1))
     displaced = []
     for ramp in (along_x, along_x.swapaxes(1, 2)):
-        pixels = np.asarray(AUGMENT(AugmentConfig(elastic=0.8), KEYS[2], jnp.asarray(ramp[..., None])))[..., 0]
+        pixels = np.asarray(
+            AUGMENT(AugmentConfig(elastic=0.8), KEYS[2], jnp.asarray(ramp[..., None]))
+        )[..., 0]
         displaced.append(((pixels - ramp) / 9)[:, 4:24, 4:24])
     for moved in displaced:
         assert 0.58 < moved.std() < 0.65  # 0.8 at the grid's points, less between them

@@ -17,7 +17,8 @@ from mnistsum.datasets import IDX_FILES, Arrays, read_arrays, to_gray
 from mnistsum.errors import InputError
 
 IMAGES, LABELS, _, TEST_LABELS = IDX_FILES
-PREPARED = Path(__file__).parent / "datasets"  # holds `digits`, as TensorFlow Datasets prepared it
+# holds `digits`, as TensorFlow Datasets prepared it
+PREPARED = Path(__file__).parent / "datasets"
 DIGITS = DataConfig(name="tfds:digits", dir=str(PREPARED), validation=40)
 EDITS = ("dataset_info.json", "features.json")  # of a prepared data set
 
@@ -52,7 +53,10 @@ def write_pictures(folder, arrays):
 
 def as_set(split):
     """Return a split's images with their labels, without their order."""
-    return sorted((image.tobytes(), int(label)) for image, label in zip(split.images, split.labels, strict=True))
+    return sorted(
+        (image.tobytes(), int(label))
+        for image, label in zip(split.images, split.labels, strict=True)
+    )
 
 
 def equal(one, other):
@@ -67,7 +71,9 @@ def test_idx_npz_and_arrays_give_the_same_data(tmp_path):
         file.with_name(f"{name}.gz").write_bytes(gzip.compress(file.read_bytes()))
         file.unlink()
     in_memory = make_data(*arrays, validation=10)
-    for_channel = make_data(arrays.x_train[..., None], arrays.y_train, *arrays[2:], validation=10)
+    for_channel = make_data(
+        arrays.x_train[..., None], arrays.y_train, *arrays[2:], validation=10
+    )
     for path in ("idx", "mine.npz"):
         assert equal(load(own(tmp_path / path)), in_memory)
     assert equal(for_channel, in_memory)
@@ -98,10 +104,22 @@ def test_other_pictures_become_gray_and_28x28(tmp_path):
 @pytest.mark.parametrize(
     ("file", "change", "answer"),
     [
-        (LABELS, lambda b: struct.pack(">I", 7) + b[4:], r"\[2049, 'n'\] .*, found \[7, 40\]"),
-        (IMAGES, lambda b: b[:8] + struct.pack(">II", 32, 32) + b[16:], r"found \[2051, 40, 32, 32\]"),
+        (
+            LABELS,
+            lambda b: struct.pack(">I", 7) + b[4:],
+            r"\[2049, 'n'\] .*, found \[7, 40\]",
+        ),
+        (
+            IMAGES,
+            lambda b: b[:8] + struct.pack(">II", 32, 32) + b[16:],
+            r"found \[2051, 40, 32, 32\]",
+        ),
         (IMAGES, lambda b: b[:7], r"found \[2051, 0, 0, 0\]"),
-        (IMAGES, lambda b: b[:-1], "and 31,376 bytes for its n, found .* and 31,375 bytes"),
+        (
+            IMAGES,
+            lambda b: b[:-1],
+            "and 31,376 bytes for its n, found .* and 31,375 bytes",
+        ),
         (IMAGES, lambda b: gzip.compress(b)[:-200], "cannot be read: "),
     ],
 )
@@ -115,13 +133,18 @@ def test_a_damaged_idx_file_is_refused_by_name(tmp_path, file, change, answer):
 def test_missing_and_ambiguous_files_are_refused_by_name(tmp_path):
     path = write_set(tmp_path) / TEST_LABELS
     path.with_name(f"{TEST_LABELS}.gz").write_bytes(gzip.compress(b""))
-    with pytest.raises(InputError, match=rf"{TEST_LABELS}: expected one file, found {TEST_LABELS}.gz, too"):
+    with pytest.raises(
+        InputError,
+        match=rf"{TEST_LABELS}: expected one file, found {TEST_LABELS}.gz, too",
+    ):
         load(own(tmp_path))
     path.with_name(f"{TEST_LABELS}.gz").unlink()
     path.unlink()
     with pytest.raises(InputError, match=f"{TEST_LABELS}: no such file"):
         load(own(tmp_path))
-    with pytest.raises(InputError, match=r"nowhere: no such file or folder; data.dir is an .npz file, "):
+    with pytest.raises(
+        InputError, match=r"nowhere: no such file or folder; data.dir is an .npz file, "
+    ):
         load(own(tmp_path / "nowhere"))
 
 
@@ -132,20 +155,34 @@ GOOD = ONE | {"x_test": ONE["x_train"], "y_test": ONE["y_train"]}
 @pytest.mark.parametrize(
     ("change", "answer"),
     [
-        ({"x_train": np.zeros((40, 28, 28))}, r"x_train: expected uint8 \[n, 28, 28, 1\], 0-255, found float64 \[40, "),
-        ({"x_test": np.zeros((40, 32, 32), np.uint8)}, r"x_test: expected uint8 .*, found uint8 \[40, 32, 32, 1\]"),
-        ({"x_test": np.zeros((0, 28, 28), np.uint8)}, "x_test: expected images, found none"),
+        (
+            {"x_train": np.zeros((40, 28, 28))},
+            r"x_train: expected uint8 \[n, 28, 28, 1\], 0-255, found float64 \[40, ",
+        ),
+        (
+            {"x_test": np.zeros((40, 32, 32), np.uint8)},
+            r"x_test: expected uint8 .*, found uint8 \[40, 32, 32, 1\]",
+        ),
+        (
+            {"x_test": np.zeros((0, 28, 28), np.uint8)},
+            "x_test: expected images, found none",
+        ),
         (
             {"y_train": np.eye(10)[np.arange(40) % 10]},
             r"y_train: expected 40 whole numbers from 0 to 9, one for each image, found float64 \[40, 10\]",
         ),
         ({"y_train": np.zeros((40, 1), int)}, r"y_train: .*, found int64 \[40, 1\]"),
-        ({"y_train": np.arange(40) % 10 - 1}, "y_train: expected .*, found -1 at position 0"),
+        (
+            {"y_train": np.arange(40) % 10 - 1},
+            "y_train: expected .*, found -1 at position 0",
+        ),
         ({"y_test": np.arange(40)}, "y_test: expected .*, found 10 at position 10"),
         ({"y_test": np.zeros(39, int)}, r"y_test: expected 40 .*, found int64 \[39\]"),
     ],
 )
-def test_arrays_of_another_form_are_refused_by_name_in_memory_and_in_a_file(tmp_path, change, answer):
+def test_arrays_of_another_form_are_refused_by_name_in_memory_and_in_a_file(
+    tmp_path, change, answer
+):
     arrays = GOOD | change
     with pytest.raises(InputError, match=rf"\A{answer}.*\Z"):
         make_data(**arrays, validation=10)
@@ -157,25 +194,36 @@ def test_arrays_of_another_form_are_refused_by_name_in_memory_and_in_a_file(tmp_
 def test_a_file_of_other_arrays_and_a_damaged_one_are_refused(tmp_path):
     path = tmp_path / "mine.npz"
     np.savez(path, **ONE)
-    with pytest.raises(InputError, match=r"mine.npz: expected arrays x_train, .*, found x_train, y_train$"):
+    with pytest.raises(
+        InputError,
+        match=r"mine.npz: expected arrays x_train, .*, found x_train, y_train$",
+    ):
         load(own(path))
     np.savez(path, **GOOD)
-    path.write_bytes(path.read_bytes().replace(b"\x05\x00\x00\x00", b"\x06\x00\x00\x00"))
+    path.write_bytes(
+        path.read_bytes().replace(b"\x05\x00\x00\x00", b"\x06\x00\x00\x00")
+    )
     with pytest.raises(InputError, match=r"mine.npz: cannot be read: "):
         load(own(path))
     np.save(tmp_path / "one.npy", ONE["x_train"])
-    with pytest.raises(InputError, match=r"one.npy: expected arrays x_train, .*, found none$"):
+    with pytest.raises(
+        InputError, match=r"one.npy: expected arrays x_train, .*, found none$"
+    ):
         load(own(tmp_path / "one.npy"))
 
 
 def test_folders_of_pictures_with_other_content_are_refused_by_name(tmp_path):
     write_pictures(tmp_path, read_arrays(own(write_set(tmp_path / "idx"))))
     (tmp_path / "train" / "0" / "notes.txt").write_text("not a picture")
-    with pytest.raises(InputError, match=r"train/0/notes.txt: not a readable picture: "):
+    with pytest.raises(
+        InputError, match=r"train/0/notes.txt: not a readable picture: "
+    ):
         load(own(tmp_path))
     (tmp_path / "train" / "0" / "notes.txt").unlink()
     (tmp_path / "test" / "10").mkdir()
-    with pytest.raises(InputError, match=r"test/10: expected only folders named 0 to 9$"):
+    with pytest.raises(
+        InputError, match=r"test/10: expected only folders named 0 to 9$"
+    ):
         load(own(tmp_path))
     shutil.rmtree(tmp_path / "test")
     with pytest.raises(InputError, match=r"test: no such folder"):
@@ -198,7 +246,9 @@ def test_a_data_set_is_converted_once_and_anew_if_its_files_change(copied, cache
     assert equal(load(config), first)
     assert [*cache.iterdir()] == [kept]
     kept.write_bytes(kept.read_bytes()[:-9])
-    with pytest.raises(InputError, match=rf"{kept}: cannot be read: .*; delete it, and it is made anew"):
+    with pytest.raises(
+        InputError, match=rf"{kept}: cannot be read: .*; delete it, and it is made anew"
+    ):
         load(config)
     (copied / "features.json").touch()
     assert equal(load(config), first)
@@ -208,15 +258,37 @@ def test_a_data_set_is_converted_once_and_anew_if_its_files_change(copied, cache
 @pytest.mark.parametrize(
     ("old", "new", "answer"),
     [
-        ('"array_record"', '"tfrecord"', "1.0.0: expected the file format array_record, found tfrecord; prepare it"),
-        ('"train"', '"learn"', "1.0.0: expected images in splits train and test, found {'learn': 200, 'test': 40}"),
-        ('"10"', '"11"', "digits/1.0.0: expected labels of at most 10 classes, found 11 classes"),
-        ('"label"', '"class"', "digits/1.0.0: expected features image and label, found class, image"),
-        ('"40"', '"0"', "expected images in splits train and test, found {'train': 200, 'test': 0}"),
+        (
+            '"array_record"',
+            '"tfrecord"',
+            "1.0.0: expected the file format array_record, found tfrecord; prepare it",
+        ),
+        (
+            '"train"',
+            '"learn"',
+            "1.0.0: expected images in splits train and test, found {'learn': 200, 'test': 40}",
+        ),
+        (
+            '"10"',
+            '"11"',
+            "digits/1.0.0: expected labels of at most 10 classes, found 11 classes",
+        ),
+        (
+            '"label"',
+            '"class"',
+            "digits/1.0.0: expected features image and label, found class, image",
+        ),
+        (
+            '"40"',
+            '"0"',
+            "expected images in splits train and test, found {'train': 200, 'test': 0}",
+        ),
         ('"200"', '"300"', "1.0.0: split train cannot be read: "),
     ],
 )
-def test_a_prepared_data_set_of_another_form_is_refused_in_one_line(copied, old, new, answer):
+def test_a_prepared_data_set_of_another_form_is_refused_in_one_line(
+    copied, old, new, answer
+):
     for name in EDITS:
         text = (copied / name).read_text()
         (copied / name).write_text(text.replace(old, new))
@@ -237,24 +309,37 @@ def test_a_flipped_bit_of_a_record_gives_one_line_or_the_right_arrays(copied, ca
             assert equal(load(config), right)
         except InputError as error:
             refused += 1
-            assert "split train cannot be read: " in str(error) and "\n" not in str(error)
+            assert "split train cannot be read: " in str(error) and "\n" not in str(
+                error
+            )
         shutil.rmtree(cache, ignore_errors=True)
     assert refused > 20
 
 
 def test_what_the_catalog_lacks_is_said_in_one_line(tmp_path, cache):
     for name, answer in (
-        ("kmnst", "data.name=tfds:kmnst: Dataset kmnst not found; did you mean kmnist?"),
-        ("emnist/digit", "BuilderConfig digit not found .*; did you mean emnist/digits?"),
+        (
+            "kmnst",
+            "data.name=tfds:kmnst: Dataset kmnst not found; did you mean kmnist?",
+        ),
+        (
+            "emnist/digit",
+            "BuilderConfig digit not found .*; did you mean emnist/digits?",
+        ),
         ("mnist:9.9.9", "cannot be loaded at version 9.9.9, only: 3.0.1"),
-        ("cifar100", "cifar100/3.0.2: expected labels of at most 10 classes, found 100 classes"),
+        (
+            "cifar100",
+            "cifar100/3.0.2: expected labels of at most 10 classes, found 100 classes",
+        ),
     ):
         with pytest.raises(InputError, match=rf"\A.*{answer.replace('?', '[?]')}\Z"):
             load(DataConfig(name=f"tfds:{name}", dir=str(tmp_path)))
 
 
 def test_emnist_which_is_stored_transposed_is_turned(copied, cache):
-    upright = load(DataConfig(name="tfds:digits", dir=str(copied.parents[1]), validation=40))
+    upright = load(
+        DataConfig(name="tfds:digits", dir=str(copied.parents[1]), validation=40)
+    )
     version = copied.parents[1] / "emnist" / "digits" / "3.1.0"
     shutil.copytree(copied, version)
     for file in version.glob("digits-*"):
@@ -262,8 +347,12 @@ def test_emnist_which_is_stored_transposed_is_turned(copied, cache):
     info = json.loads((version / "dataset_info.json").read_text())
     info |= {"name": "emnist", "configName": "digits", "version": "3.1.0"}
     (version / "dataset_info.json").write_text(json.dumps(info))
-    turned = load(DataConfig(name="tfds:emnist/digits", dir=str(copied.parents[1]), validation=40))
-    np.testing.assert_array_equal(turned.test.images, upright.test.images.swapaxes(1, 2))
+    turned = load(
+        DataConfig(name="tfds:emnist/digits", dir=str(copied.parents[1]), validation=40)
+    )
+    np.testing.assert_array_equal(
+        turned.test.images, upright.test.images.swapaxes(1, 2)
+    )
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, cache):
@@ -274,13 +363,27 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, cache):
 
 
 @pytest.mark.slow
-def test_a_prepared_data_set_trains_also_by_programs_that_convert_it_at_the_same_time(tmp_path, cache):
-    fields = ["smoke", "data.name=tfds:digits", f"data.dir={PREPARED}", "data.validation=40", "training.batch_size=32"]
-    programs = [start(*fields, "--output", tmp_path / str(i), XDG_CACHE_HOME=tmp_path / "cache") for i in range(3)]
+def test_a_prepared_data_set_trains_also_by_programs_that_convert_it_at_the_same_time(
+    tmp_path, cache
+):
+    fields = [
+        "smoke",
+        "data.name=tfds:digits",
+        f"data.dir={PREPARED}",
+        "data.validation=40",
+        "training.batch_size=32",
+    ]
+    programs = [
+        start(*fields, "--output", tmp_path / str(i), XDG_CACHE_HOME=tmp_path / "cache")
+        for i in range(3)
+    ]
     for program in programs:
         assert "tfds:digits: 160 train, 40" in finish(program)[0]
     assert len([*cache.glob("digits-*")]) == 1
-    runs = [json.loads((tmp_path / str(i) / "run.json").read_text())["data"] for i in range(3)]
+    runs = [
+        json.loads((tmp_path / str(i) / "run.json").read_text())["data"]
+        for i in range(3)
+    ]
     assert runs[0] == runs[1] == runs[2]
 
 
@@ -293,19 +396,46 @@ def test_warnings_name_what_cannot_be_right(mnist):
             lambda pixels: (pixels > 127).astype(np.uint8),
             "expected pixels from 0 to 255, found at most 1; multiply them",
         ),
-        (lambda pixels: 255 - pixels, "light strokes on a dark background, found a light border; invert them"),
+        (
+            lambda pixels: 255 - pixels,
+            "light strokes on a dark background, found a light border; invert them",
+        ),
     ):
         with pytest.warns(UserWarning, match=answer):
-            make_data(change(good.x_train), good.y_train, change(good.x_test), good.y_test, validation=50)
-    with pytest.warns(UserWarning, match="^30 of 50 test images are also in the training file"):
+            make_data(
+                change(good.x_train),
+                good.y_train,
+                change(good.x_test),
+                good.y_test,
+                validation=50,
+            )
+    with pytest.warns(
+        UserWarning, match="^30 of 50 test images are also in the training file"
+    ):
         make_data(images[:180], labels[:180], *good[2:], validation=50)
 
 
 @pytest.mark.slow
 def test_a_program_shows_each_warning_once(tmp_path, mnist):
     images, labels = 255 - mnist.test.images, mnist.test.labels
-    np.savez(tmp_path / "light.npz", **Arrays(images[:400], labels[:400], images[300:500], labels[300:500])._asdict())
-    program = start("smoke", f"data.dir={tmp_path / 'light.npz'}", "data.validation=100", "--output", tmp_path / "run")
-    warned = [line for line in finish(program)[1].splitlines() if line.startswith("warning: ")]
+    np.savez(
+        tmp_path / "light.npz",
+        **Arrays(
+            images[:400], labels[:400], images[300:500], labels[300:500]
+        )._asdict(),
+    )
+    program = start(
+        "smoke",
+        f"data.dir={tmp_path / 'light.npz'}",
+        "data.validation=100",
+        "--output",
+        tmp_path / "run",
+    )
+    warned = [
+        line for line in finish(program)[1].splitlines() if line.startswith("warning: ")
+    ]
     assert len(warned) == 2
-    assert "light border" in warned[0] and "100 of 200 test images are also in the training file" in warned[1]
+    assert (
+        "light border" in warned[0]
+        and "100 of 200 test images are also in the training file" in warned[1]
+    )

@@ -19,11 +19,16 @@ MODULES = sorted(  # that have an example
     for file in (ROOT / "mnistsum").rglob("*.py")
     if ">>>" in file.read_text(encoding="utf-8")
 )
-# Blocks of the prose that define a config; those that use what an earlier command has made are not run.
+# Blocks of the prose that define a config; those that use what an earlier command has
+# made are not run.
 BLOCKS = [
     (page.relative_to(ROOT).as_posix(), block)
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
-    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    for block in re.findall(
+        r"^```python\n(.*?)^```",
+        page.read_text(encoding="utf-8"),
+        re.DOTALL | re.MULTILINE,
+    )
     if "\nconfig = " in block
 ]
 
@@ -55,14 +60,22 @@ def test_each_public_name_has_an_example():
 
 def test_the_guide_to_verdicts_gives_what_it_shows(monkeypatch):
     monkeypatch.chdir(ROOT)
-    text = (ROOT / "docs/guides/verdicts.md").read_text(encoding="utf-8").replace("```", "")
+    text = (
+        (ROOT / "docs/guides/verdicts.md")
+        .read_text(encoding="utf-8")
+        .replace("```", "")
+    )
     test = doctest.DocTestParser().get_doctest(text, {}, "verdicts.md", None, 0)
     assert_gives_what_it_shows([test])
 
 
 def test_the_notebook_is_small_and_was_run_once_from_top_to_bottom():
     text = (ROOT / "examples/tutorial.ipynb").read_text(encoding="utf-8")
-    counts = [cell["execution_count"] for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    counts = [
+        cell["execution_count"]
+        for cell in json.loads(text)["cells"]
+        if cell["cell_type"] == "code"
+    ]
     assert counts == list(range(1, len(counts) + 1))
     assert len(text) < 200_000 and not re.search("/(home|root|tmp|work|Users)/", text)
 
@@ -71,7 +84,9 @@ def test_the_notebook_is_small_and_was_run_once_from_top_to_bottom():
 def test_the_minimal_example_learns_from_a_few_images(monkeypatch, capsys, mnist):
     monkeypatch.syspath_prepend(ROOT / "examples")
     minimal = importlib.import_module("minimal")
-    few = [Split(*(field[:2000] for field in split)) for split in (mnist.train, mnist.test)]
+    few = [
+        Split(*(field[:2000] for field in split)) for split in (mnist.train, mnist.test)
+    ]
     few = mnist._replace(train=few[0], test=few[1])
     monkeypatch.setattr(mnistsum, "load", lambda _: few)
     minimal.main()

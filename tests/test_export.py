@@ -18,8 +18,14 @@ from mnistsum.predict import Predictor, load_pretrained
 from mnistsum.registry import added_names
 from mnistsum.storage import PRETRAINED, WEIGHTS, load_weights, save_weights
 
-CONFIG = Config(data=DataConfig(test_shift=1), model=ModelConfig(widths=(4, 4, 8), hidden=16, dtype="bfloat16"))
-IMAGES, NUMBERS = load(DataConfig()).test.images[:1000], np.arange(1000, dtype=np.int32) % 10
+CONFIG = Config(
+    data=DataConfig(test_shift=1),
+    model=ModelConfig(widths=(4, 4, 8), hidden=16, dtype="bfloat16"),
+)
+IMAGES, NUMBERS = (
+    load(DataConfig()).test.images[:1000],
+    np.arange(1000, dtype=np.int32) % 10,
+)
 
 
 def untrained(config: Config) -> Predictor:
@@ -34,7 +40,9 @@ def folder(tmp_path):
     return tmp_path / "net"
 
 
-def assert_answers(network: Predictor, graph: bytes, rtol: float) -> jax_export.Exported:
+def assert_answers(
+    network: Predictor, graph: bytes, rtol: float
+) -> jax_export.Exported:
     """Assert that a graph of StableHLO gives a network's probabilities for any batch; return it."""
     exported = jax_export.deserialize(bytearray(graph))
     for n in (1, 20):
@@ -47,7 +55,8 @@ def assert_answers(network: Predictor, graph: bytes, rtol: float) -> jax_export.
 def test_the_graph_of_stablehlo_answers_the_same_for_any_batch(folder):
     assert command(["export", str(folder), "--to", "stablehlo"]) == 0
     graph = (folder / "export" / "model.stablehlo").read_bytes()
-    exported = assert_answers(load_pretrained(folder), graph, 1e-2)  # bfloat16, in another order
+    # bfloat16, in another order
+    exported = assert_answers(load_pretrained(folder), graph, 1e-2)
     assert set(exported.platforms) == {"cpu", "cuda", "rocm", "tpu"}
     assert "stablehlo.convolution" in exported.mlir_module()  # for accelerators
 
@@ -62,13 +71,21 @@ def plain_networks():
 @pytest.mark.parametrize("name", [*CLASSIFIERS, "plain_resnet", "plain_convnext"])
 def test_every_classifier_becomes_a_graph_for_any_batch(plain_networks, name):
     network = untrained(Config(model=ModelConfig(classifier=name, adder="bilinear")))
-    exported = assert_answers(network, export.to_stablehlo(network.config, network.model), 1e-2)
-    assert ("stablehlo.convolution" in exported.mlir_module()) == (name not in ("mlp", "vit"))  # for accelerators
+    exported = assert_answers(
+        network, export.to_stablehlo(network.config, network.model), 1e-2
+    )
+    # for accelerators
+    assert ("stablehlo.convolution" in exported.mlir_module()) == (
+        name not in ("mlp", "vit")
+    )
 
 
 def test_exported_weights_say_what_they_were_made_by_and_replace_older_ones(tmp_path):
     (tmp_path / WEIGHTS).write_bytes(b"older")
-    assert command(["export", "base", "--to", "safetensors", "--output", str(tmp_path)]) == 0
+    assert (
+        command(["export", "base", "--to", "safetensors", "--output", str(tmp_path)])
+        == 0
+    )
     exported, ships = load_weights(tmp_path), load_weights(PRETRAINED / "base")
     chex.assert_trees_all_equal(exported.model, ships.model)
     assert exported._replace(model=None) == ships._replace(model=None)
@@ -78,10 +95,15 @@ def test_exported_weights_say_what_they_were_made_by_and_replace_older_ones(tmp_
     ("arguments", "answer"),
     [
         (["base", "--to", "safetensors"], "^--output: expected a folder to write to"),
-        (["net", "--to", "safetensors", "--output", "net"], "^--output net: a run's folder, whose own files"),
+        (
+            ["net", "--to", "safetensors", "--output", "net"],
+            "^--output net: a run's folder, whose own files",
+        ),
     ],
 )
-def test_an_export_that_cannot_be_meant_writes_nothing(folder, monkeypatch, arguments, answer):
+def test_an_export_that_cannot_be_meant_writes_nothing(
+    folder, monkeypatch, arguments, answer
+):
     monkeypatch.chdir(folder.parent)
     (folder / "run.json").write_text("{}")
     names = sorted(folder.parent.rglob("*"))

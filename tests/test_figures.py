@@ -22,19 +22,34 @@ def predictions(digit: np.ndarray) -> dict[str, np.ndarray]:
 def test_examples_name_every_mistake_there_is(mnist, wrong):
     split = Split(*(array[:100] for array in mnist.test))
     digit = (split.labels + (np.arange(100) < wrong)) % 10
-    random, mistakes = (panel.axes[0] for panel in figures.examples(predictions(digit), split))
-    assert mistakes.get_title() == f"Mistakes: {min(wrong, 16)} of the {wrong} images with a wrong digit or sum"
+    random, mistakes = (
+        panel.axes[0] for panel in figures.examples(predictions(digit), split)
+    )
+    assert (
+        mistakes.get_title()
+        == f"Mistakes: {min(wrong, 16)} of the {wrong} images with a wrong digit or sum"
+    )
     assert len(mistakes.images) == len(mistakes.texts) == min(wrong, 16)
     assert all("read" in text.get_text() for text in mistakes.texts)
-    assert sum("read" in text.get_text() for text in random.texts) <= wrong / 2 + 2  # chosen at random
+    # chosen at random
+    assert sum("read" in text.get_text() for text in random.texts) <= wrong / 2 + 2
 
 
 def test_confusion_counts_every_image_and_pair(mnist):
     labels = mnist.test.labels[:100]
-    digits, sums = (panel.axes[0] for panel in figures.confusion(predictions((labels + 1) % 10), labels))
-    assert [axes.get_title() for axes in (digits, sums)] == ["Digit: 100 of 100 wrong", "Sum: 1,000 of 1,000 wrong"]
+    digits, sums = (
+        panel.axes[0]
+        for panel in figures.confusion(predictions((labels + 1) % 10), labels)
+    )
+    assert [axes.get_title() for axes in (digits, sums)] == [
+        "Digit: 100 of 100 wrong",
+        "Sum: 1,000 of 1,000 wrong",
+    ]
     counts = {text.get_position(): int(text.get_text()) for text in digits.texts}
-    assert counts == {((digit + 1) % 10, digit): (labels == digit).sum() for digit in range(10)}  # across, down
+    # across, down
+    assert counts == {
+        ((digit + 1) % 10, digit): (labels == digit).sum() for digit in range(10)
+    }
     assert [digits.get_xlabel(), digits.get_ylabel()] == ["predicted", "true"]
 
 
@@ -42,69 +57,125 @@ def test_curves_are_of_the_lines_of_metrics():
     scores = ("loss", "digit_accuracy", "sum_accuracy", "digit_loss", "sum_loss")
     random = np.random.default_rng(4)
     lines = [
-        {"epoch": epoch} | {part: dict(zip(scores, random.random(5), strict=True)) for part in ("train", "validation")}
+        {"epoch": epoch}
+        | {
+            part: dict(zip(scores, random.random(5), strict=True))
+            for part in ("train", "validation")
+        }
         for epoch in (1.0, 2.0, 3.0)
     ]
     panels = [panel.axes[0] for panel in figures.curves(lines)]
-    losses, errors = ({line.get_label(): line.get_ydata() for line in axes.lines} for axes in panels)
+    losses, errors = (
+        {line.get_label(): line.get_ydata() for line in axes.lines} for axes in panels
+    )
     assert (len(losses), len(errors)) == (3, 4)
-    np.testing.assert_allclose(losses["validation, sum"], [line["validation"]["sum_loss"] for line in lines])
-    np.testing.assert_allclose(errors["training, digit"], [1 - line["train"]["digit_accuracy"] for line in lines])
+    np.testing.assert_allclose(
+        losses["validation, sum"], [line["validation"]["sum_loss"] for line in lines]
+    )
+    np.testing.assert_allclose(
+        errors["training, digit"],
+        [1 - line["train"]["digit_accuracy"] for line in lines],
+    )
     bottom, top = panels[1].get_ylim()
     assert bottom > top  # the best is above
 
 
 def a_row(name: str, accuracies: list[float], cost: int, **fields) -> dict:
     """Return a config's row of a summary, as far as `costs` reads it."""
-    row = {"config": name, "sum_accuracy": spread(accuracies), "better_sums_than": [], "not_compared": None}
-    return row | {"parameters": cost, "multiply_adds": cost, "train_seconds": {"mean": cost / 1000}} | fields
+    row = {
+        "config": name,
+        "sum_accuracy": spread(accuracies),
+        "better_sums_than": [],
+        "not_compared": None,
+    }
+    return (
+        row
+        | {
+            "parameters": cost,
+            "multiply_adds": cost,
+            "train_seconds": {"mean": cost / 1000},
+        }
+        | fields
+    )
 
 
 @pytest.mark.parametrize("obstacle", [None, "other machine"])
-def test_a_front_joins_configs_that_are_surely_better_and_seconds_of_other_machines_have_none(obstacle):
+def test_a_front_joins_configs_that_are_surely_better_and_seconds_of_other_machines_have_none(
+    obstacle,
+):
     rows = [
         a_row("small", [0.98, 0.98], 100),
         a_row("undecided", [0.981, 0.981], 300, not_compared=obstacle),
         a_row("large", [0.995, 0.995], 900, better_sums_than=["small", "undecided"]),
     ]
     panels = [panel.axes[0] for panel in comparison.costs({"rows": rows})]
-    labels = [axes.xaxis.get_major_formatter().format_ticks([0.2])[0] for axes in panels]
-    assert labels == ["200m", "200m"] + ([] if obstacle else ["0.2"])  # sizes have prefixes, seconds none
+    labels = [
+        axes.xaxis.get_major_formatter().format_ticks([0.2])[0] for axes in panels
+    ]
+    # sizes have prefixes, seconds none
+    assert labels == ["200m", "200m"] + ([] if obstacle else ["0.2"])
     for axes in panels[:2]:
-        np.testing.assert_allclose(axes.lines[0].get_xydata(), [(100, 0.02), (900, 0.005)])
+        np.testing.assert_allclose(
+            axes.lines[0].get_xydata(), [(100, 0.02), (900, 0.005)]
+        )
 
 
 def test_intervals_that_leave_the_axis_end_in_arrows_and_each_seed_has_a_dot():
     rows = [a_row("wide", [0.9, 0.99], 1), a_row("narrow", [0.95, 0.951], 2)]
     lines = comparison.costs({"rows": rows})[0].axes[0].lines
-    assert [[line.get_marker() for line in lines].count(mark) for mark in ("v", "^", "_")] == [1, 1, 2]
+    assert [
+        [line.get_marker() for line in lines].count(mark) for mark in ("v", "^", "_")
+    ] == [1, 1, 2]
     dots = [line.get_ydata() for line in lines if line.get_marker() == "."]
     np.testing.assert_allclose(dots, [[0.1, 0.01], [0.05, 0.049]])
 
 
 def test_a_config_is_named_in_words():
-    assert comparison.in_words("base-classifier-tiny-widths-10_20") == "base with classifier tiny, widths 10 20"
-    assert comparison.in_words("smoke+adder=learned_shift") == "smoke with adder learned shift"
+    assert (
+        comparison.in_words("base-classifier-tiny-widths-10_20")
+        == "base with classifier tiny, widths 10 20"
+    )
+    assert (
+        comparison.in_words("smoke+adder=learned_shift")
+        == "smoke with adder learned shift"
+    )
 
 
 def test_every_figure_is_drawn_from_extreme_summaries(tmp_path):
     """Perfect, hopeless, not finite, of one seed, of one evaluation, with a label that has no images."""
     hopeless = [a_run("b", seed, (LABELS + 1) % 10, SUMS * 0 + 18) for seed in range(2)]
-    diverged = [a_run("c", seed, config={"objective": ObjectiveConfig(held_out=3)}) for seed in range(2)]
+    diverged = [
+        a_run("c", seed, config={"objective": ObjectiveConfig(held_out=3)})
+        for seed in range(2)
+    ]
     for run in diverged:
         run.summary["test"]["sum_accuracy_by_cell"][3] = [math.nan] * 10
-    summary = summarize_runs({"a": [a_run(), a_run(seed=1)], "b": hopeless, "c" * 200: diverged}, LABELS)
+    summary = summarize_runs(
+        {"a": [a_run(), a_run(seed=1)], "b": hopeless, "c" * 200: diverged}, LABELS
+    )
     summary["rows"][0]["sum_accuracy"] |= {"low": None, "high": None}  # of one seed
     assert comparison.seed_curves(summary) == []  # of one evaluation
     for row, loss in zip(summary["rows"], (1e-9, 1e3, math.nan), strict=True):
         row["curve"] = {"epoch": [0.5, 1]}
-        for output, name in itertools.product(("digit", "sum"), ("mean", "low", "high")):
-            row["curve"] |= {f"{output}_accuracy_{name}": [0.0, 1.0], f"{output}_loss_{name}": [loss, loss]}
+        for output, name in itertools.product(
+            ("digit", "sum"), ("mean", "low", "high")
+        ):
+            row["curve"] |= {
+                f"{output}_accuracy_{name}": [0.0, 1.0],
+                f"{output}_loss_{name}": [loss, loss],
+            }
     intervals = comparison.intervals(summary)
     bars = [text.get_text() for text in intervals.legends[0].get_texts()]
     assert bars == ["digit", "sum, trained pairs", "sum, held-out pairs"]
-    line = hopeless[0].lines[0] | {"train": {"loss": math.nan, "digit_accuracy": 0.0, "sum_accuracy": 1.0}}
-    drawn = [intervals, *comparison.seed_curves(summary), *comparison.costs(summary), *figures.curves([line])]
+    line = hopeless[0].lines[0] | {
+        "train": {"loss": math.nan, "digit_accuracy": 0.0, "sum_accuracy": 1.0}
+    }
+    drawn = [
+        intervals,
+        *comparison.seed_curves(summary),
+        *comparison.costs(summary),
+        *figures.curves([line]),
+    ]
     assert len(drawn) == 10
     for figure in drawn:
         figures.write_png([figure], tmp_path / "figure.png", dpi=30)

@@ -5,7 +5,9 @@ import re
 import pytest
 from programs import ROOT
 
-SECTIONS = re.split(r"^## ", (ROOT / "docs" / "findings.md").read_text(), flags=re.MULTILINE)[1:]
+SECTIONS = re.split(
+    r"^## ", (ROOT / "docs" / "findings.md").read_text(), flags=re.MULTILINE
+)[1:]
 FIGURE = re.compile(r"-?\d+\.\d\d(?!\d)(?: ± \d+\.\d\d| \[.*?\])?")
 
 

@@ -16,7 +16,11 @@ from experiments.training.record import check_own, prepare
 from mnistsum.app.console import console
 from mnistsum.config import Config, ModelConfig, override
 from mnistsum.models import abstract_model, build, layers_in_other_types
-from mnistsum.models.flax_layers import quick_avg_pool, quick_convolution, quick_max_pool
+from mnistsum.models.flax_layers import (
+    quick_avg_pool,
+    quick_convolution,
+    quick_max_pool,
+)
 from mnistsum.models.summary import slow_operations
 from mnistsum.registry import added_names
 
@@ -55,33 +59,66 @@ def test_the_quick_convolution_and_its_gradients_are_those_of_flax(options):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("strides", "padding"), [((1, 1), "SAME"), ((1, 3), ((2, 1), (0, 3)))])
-def test_in_bfloat16_the_quick_convolution_and_its_gradients_are_those_of_rounded_operands(strides, padding):
+@pytest.mark.parametrize(
+    ("strides", "padding"), [((1, 1), "SAME"), ((1, 3), ((2, 1), (0, 3)))]
+)
+def test_in_bfloat16_the_quick_convolution_and_its_gradients_are_those_of_rounded_operands(
+    strides, padding
+):
     def convolution(function, maps, kernel):
         layout = ("NHWC", "HWIO", "NHWC")
-        return function(maps, kernel, strides, padding, dimension_numbers=layout, preferred_element_type=jnp.float32)
+        return function(
+            maps,
+            kernel,
+            strides,
+            padding,
+            dimension_numbers=layout,
+            preferred_element_type=jnp.float32,
+        )
 
-    rounded = [array.astype(jnp.bfloat16) for array in (MAPS, jax.random.normal(KEY, (3, 2, 6, 5)))]
+    rounded = [
+        array.astype(jnp.bfloat16)
+        for array in (MAPS, jax.random.normal(KEY, (3, 2, 6, 5)))
+    ]
     found = []
     for function, operands in (
         (quick_convolution, rounded),
-        (lax.conv_general_dilated, [operand.astype(jnp.float32) for operand in rounded]),
+        (
+            lax.conv_general_dilated,
+            [operand.astype(jnp.float32) for operand in rounded],
+        ),
     ):
         output, pullback = jax.vjp(jax.jit(partial(convolution, function)), *operands)
-        gradient = jnp.cos(jnp.arange(output.size)).reshape(output.shape).astype(jnp.bfloat16).astype(jnp.float32)
+        gradient = (
+            jnp.cos(jnp.arange(output.size))
+            .reshape(output.shape)
+            .astype(jnp.bfloat16)
+            .astype(jnp.float32)
+        )
         found.append((output, *pullback(gradient)))
-    for a, b, rtol in zip(*found, (1e-5, 1e-2, 1e-2), strict=True):  # gradients have the type of the operands
+    # gradients have the type of the operands
+    for a, b, rtol in zip(*found, (1e-5, 1e-2, 1e-2), strict=True):
         np.testing.assert_allclose(a.astype(jnp.float32), b, rtol=rtol, atol=rtol)
 
 
-POOLS = [{"strides": (2, 2)}, {"strides": (2, 1), "padding": "SAME"}, {}, {"padding": ((1, 0), (2, 1))}]
+POOLS = [
+    {"strides": (2, 2)},
+    {"strides": (2, 1), "padding": "SAME"},
+    {},
+    {"padding": ((1, 0), (2, 1))},
+]
 
 
 @pytest.mark.parametrize("options", POOLS, ids=str)
-@pytest.mark.parametrize(("quick", "plain"), [(quick_max_pool, nnx.max_pool), (quick_avg_pool, nnx.avg_pool)])
+@pytest.mark.parametrize(
+    ("quick", "plain"), [(quick_max_pool, nnx.max_pool), (quick_avg_pool, nnx.avg_pool)]
+)
 def test_the_quick_pools_and_their_gradients_are_those_of_flax(options, quick, plain):
     for window in ((2, 2), (3, 2)):
-        found = [value_and_gradients(partial(pool, window_shape=window, **options), MAPS) for pool in (quick, plain)]
+        found = [
+            value_and_gradients(partial(pool, window_shape=window, **options), MAPS)
+            for pool in (quick, plain)
+        ]
         for a, b in zip(*found, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
@@ -89,7 +126,9 @@ def test_the_quick_pools_and_their_gradients_are_those_of_flax(options, quick, p
 @pytest.mark.parametrize(("strides", "windows"), [((2, 2), 4), ((1, 1), 9)])
 def test_equal_maxima_share_the_gradient(strides, windows):
     flat = jnp.ones((1, 4, 4, 1))
-    gradient = jax.jit(jax.grad(lambda maps: quick_max_pool(maps, (2, 2), strides).sum()))(flat)
+    gradient = jax.jit(
+        jax.grad(lambda maps: quick_max_pool(maps, (2, 2), strides).sum())
+    )(flat)
     assert (gradient > 0).all()
     assert gradient.sum() == windows
     if windows == 4:  # which do not overlap
@@ -107,7 +146,9 @@ class Plain(nnx.Module):
         self.output = nnx.Linear(4, 10, rngs=rngs)
 
     def __call__(self, image):
-        x = nnx.max_pool(self.conv3(self.conv2(jax.nn.relu(self.conv1(image)))), (2, 2), (2, 2))
+        x = nnx.max_pool(
+            self.conv3(self.conv2(jax.nn.relu(self.conv1(image)))), (2, 2), (2, 2)
+        )
         features = x.mean((1, 2))
         return features, self.output(features)
 
@@ -122,9 +163,15 @@ def plain():
         yield ModelConfig(classifier="plain", dtype="bfloat16")
 
 
-def test_a_network_gets_the_quick_convolution_and_the_type_where_it_has_chosen_none(plain):
+def test_a_network_gets_the_quick_convolution_and_the_type_where_it_has_chosen_none(
+    plain,
+):
     convs = [getattr(build(plain, KEY).classifier, f"conv{i}") for i in (1, 2, 3)]
-    assert [conv.conv_general_dilated for conv in convs] == [quick_convolution, quick_convolution, native]
+    assert [conv.conv_general_dilated for conv in convs] == [
+        quick_convolution,
+        quick_convolution,
+        native,
+    ]
     assert [conv.dtype for conv in convs] == [jnp.bfloat16, jnp.float32, None]
     assert convs[0](jnp.ones((1, 28, 28, 1))).dtype == jnp.float32
 
@@ -156,8 +203,15 @@ def test_layers_that_do_not_compute_in_the_type_of_the_config_are_named(mnist):
         config = ModelConfig(classifier="mixed", dtype="bfloat16")
         with console.capture() as shown:
             introduce(prepare(Config("mine", model=config), "", mnist))
-        assert shown.get().startswith("mine, seed 0, bfloat16 except in classifier.plain, on ")
-        assert layers_in_other_types(abstract_model(config), "bfloat16") == ["classifier.plain"]
+        assert shown.get().startswith(
+            "mine, seed 0, bfloat16 except in classifier.plain, on "
+        )
+        assert layers_in_other_types(abstract_model(config), "bfloat16") == [
+            "classifier.plain"
+        ]
         config = dataclasses.replace(config, dtype="float32")
         assert layers_in_other_types(abstract_model(config), "float32") == []
-    assert layers_in_other_types(abstract_model(ModelConfig(dtype="bfloat16")), "bfloat16") == []
+    assert (
+        layers_in_other_types(abstract_model(ModelConfig(dtype="bfloat16")), "bfloat16")
+        == []
+    )

@@ -14,7 +14,16 @@ from programs import TINY, compare, start, write_set
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
 
 
-CONFIGS = ("smoke", "smoke+model.adder=shift", "--output", "out", "--seeds", 2, "training.epochs=2", *TINY)
+CONFIGS = (
+    "smoke",
+    "smoke+model.adder=shift",
+    "--output",
+    "out",
+    "--seeds",
+    2,
+    "training.epochs=2",
+    *TINY,
+)
 CONF = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -56,24 +65,41 @@ def ask(*command: str) -> str:
 
 
 def job_states() -> dict[str, str]:
-    return dict(line.split() for line in ask("squeue", "-h", "-t", "all", "-o", "%A %T").splitlines())
+    return dict(
+        line.split()
+        for line in ask("squeue", "-h", "-t", "all", "-o", "%A %T").splitlines()
+    )
 
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
     """A running SLURM of this machine alone, without accounting, which this process and its children use."""
-    if missing := [name for name in ("slurmctld", "slurmd", "squeue") if not shutil.which(name)]:
-        pytest.skip(f"needs Debian's slurmctld, slurmd and slurm-client; no {', '.join(missing)} here")
+    if missing := [
+        name for name in ("slurmctld", "slurmd", "squeue") if not shutil.which(name)
+    ]:
+        pytest.skip(
+            f"needs Debian's slurmctld, slurmd and slurm-client; no {', '.join(missing)} here"
+        )
     place = tmp_path_factory.mktemp("slurm")
     for folder in ("state", "spool"):
         (place / folder).mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
         ports = [each.getsockname()[1] for each in (one, other)]
-    about = {"host": socket.gethostname().split(".")[0], "user": getpass.getuser(), "cores": os.cpu_count()}
+    about = {
+        "host": socket.gethostname().split(".")[0],
+        "user": getpass.getuser(),
+        "cores": os.cpu_count(),
+    }
     (place / "slurm.conf").write_text(CONF.format(place=place, ports=ports, **about))
     with pytest.MonkeyPatch.context() as patch, (place / "log").open("a") as log:
         patch.setenv("SLURM_CONF", str(place / "slurm.conf"))
-        daemons = [subprocess.Popen([name, "-D"], stdout=log, stderr=log) for name in ("slurmctld", "slurmd")]
+        daemons = [
+            subprocess.Popen([name, "-D"], stdout=log, stderr=log)
+            for name in ("slurmctld", "slurmd")
+        ]
         try:
             wait_until(lambda: "idle" in ask("sinfo", "-h", "-o", "%T"), 60)
             yield
@@ -85,18 +111,24 @@ def slurm(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_slurm_jobs_that_end_without_results_are_named_soon_and_submitted_again(slurm, tmp_path):
+def test_slurm_jobs_that_end_without_results_are_named_soon_and_submitted_again(
+    slurm, tmp_path
+):
     write_set(tmp_path / "images", train=576, test=64)
     arguments = (*CONFIGS, "--submit", "slurm", "--workers", 1)
 
     def submitted() -> list[str]:
         """Return the jobs' IDs, that of smoke first."""
-        jobs = sorted((tmp_path / "out" / "jobs").glob("smoke*"), key=lambda path: len(path.name))
+        jobs = sorted(
+            (tmp_path / "out" / "jobs").glob("smoke*"), key=lambda path: len(path.name)
+        )
         return [path.read_text() for path in jobs]
 
     def are_running() -> bool:
         states = job_states()
-        return len(submitted()) == 2 and all(states.get(job) == "RUNNING" for job in submitted())
+        return len(submitted()) == 2 and all(
+            states.get(job) == "RUNNING" for job in submitted()
+        )
 
     waiting = start(*arguments, program="compare", cwd=tmp_path)
     wait_until(are_running, 120)
@@ -106,9 +138,13 @@ def test_slurm_jobs_that_end_without_results_are_named_soon_and_submitted_again(
     wait_until(lambda: waiting.poll() is not None, 60)
     output, errors = waiting.communicate()
     assert waiting.returncode == 1, errors
-    assert re.search(r"smoke, seeds \[(0, )?1\]: CANCELLED: ", output)  # the first may have ended before
+    # the first may have ended before
+    assert re.search(r"smoke, seeds \[(0, )?1\]: CANCELLED: ", output)
     assert re.search(r"smoke-adder-shift, seeds \[(0, )?1\]: [A-Z]+: ", output)
-    assert errors == "error: 2 of 2 jobs ended without results; the same command submits them again\n"
+    assert (
+        errors
+        == "error: 2 of 2 jobs ended without results; the same command submits them again\n"
+    )
 
     waiting = start(*arguments, program="compare", cwd=tmp_path)
     wait_until(are_running, 120)

@@ -1,7 +1,8 @@
 """Runs that are killed, stopped, out of disk space or started twice lose nothing, and report nothing wrong.
 
-Each run has a process of its own, which compiles with all of XLA's optimizations, as a user's does. So these tests show
-that the program that ships, too, resumes with the same bits.
+Each run has a process of its own, which compiles with all of XLA's optimizations, as a
+user's does. So these tests show that the program that ships, too, resumes with the same
+bits.
 """
 
 import json
@@ -21,7 +22,9 @@ from mnistsum.config import read_config
 
 def checkpoints(run: Path) -> list[Path]:
     """Return a run's checkpoints, the newest last."""
-    return sorted((run / "checkpoints").glob("*.safetensors"), key=lambda path: int(path.stem))
+    return sorted(
+        (run / "checkpoints").glob("*.safetensors"), key=lambda path: int(path.stem)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -40,25 +43,34 @@ def whole(arguments, tmp_path_factory) -> Path:
     return folder
 
 
-def survive_kills(arguments, folder: Path, kills: int, seed: int, within: float) -> tuple[list[Path], int]:
+def survive_kills(
+    arguments, folder: Path, kills: int, seed: int, within: float
+) -> tuple[list[Path], int]:
     """Kill and resume a run at random moments, with a new run after each that ends.
 
     Args:
         arguments: those of the run.
         folder: the parent of the runs' folders.
-        kills: how many times; half of them come after the first epoch, as most of a short run is its start.
+        kills: how many times; half of them come after the first epoch, as most of a
+            short run is its start.
         seed: of the moments.
-        within: the seconds of a whole run, after which a process is killed at the latest.
+        within: the seconds of a whole run, after which a process is killed at the
+            latest.
 
     Returns:
-        The runs, all of them finished, and how many kills came after a first checkpoint.
+        The runs, all of them finished, and how many kills came after a first
+        checkpoint.
     """
     random, runs, amid = np.random.default_rng(seed), [folder / "0"], 0
     while kills or not (runs[-1] / "summary.json").exists():
         if (runs[-1] / "summary.json").exists():
             runs.append(folder / str(len(runs)))
         is_begun = (runs[-1] / "config.json").exists()
-        process = start("--resume", runs[-1]) if is_begun else start(*arguments, "--output", runs[-1])
+        process = (
+            start("--resume", runs[-1])
+            if is_begun
+            else start(*arguments, "--output", runs[-1])
+        )
         seconds = random.uniform(0, within)
         if kills % 2:
             seconds /= 10
@@ -77,10 +89,16 @@ def survive_kills(arguments, folder: Path, kills: int, seed: int, within: float)
 @pytest.mark.slow
 def test_a_hundred_kills_at_random_moments_lose_nothing(arguments, whole, tmp_path):
     compiled = tmp_path / "compiled"
-    finish(start(*arguments, "--output", compiled))  # the first run, `whole`, has also compiled
+    # the first run, `whole`, has also compiled
+    finish(start(*arguments, "--output", compiled))
     within = json.loads((compiled / "summary.json").read_text())["wall_seconds"]
     with ThreadPoolExecutor(2) as pool:
-        survived = list(pool.map(lambda i: survive_kills(arguments, tmp_path / str(i), 50, i, within), (1, 2)))
+        survived = list(
+            pool.map(
+                lambda i: survive_kills(arguments, tmp_path / str(i), 50, i, within),
+                (1, 2),
+            )
+        )
     assert sum(amid for _, amid in survived) >= 30
     for runs, _ in survived:
         for run in runs:
@@ -102,7 +120,9 @@ def stopped(arguments, tmp_path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_full_disk_ends_the_run_in_words_and_leaves_the_older_checkpoint_and_no_part_of_a_file(stopped, whole):
+def test_a_full_disk_ends_the_run_in_words_and_leaves_the_older_checkpoint_and_no_part_of_a_file(
+    stopped, whole
+):
     before = checkpoints(stopped)
     process = start("--resume", stopped)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
@@ -119,7 +139,9 @@ def test_a_full_disk_ends_the_run_in_words_and_leaves_the_older_checkpoint_and_n
 def test_of_two_runs_in_one_folder_one_is_refused_at_once(arguments, whole, tmp_path):
     folder = tmp_path / "run"
     processes = [start(*arguments, "--output", folder) for _ in range(2)]
-    ends = [(*process.communicate(timeout=120), process.returncode) for process in processes]
+    ends = [
+        (*process.communicate(timeout=120), process.returncode) for process in processes
+    ]
     assert sorted(status for *_, status in ends) == [0, 2]
     (refused,) = (errors for _, errors, status in ends if status == 2)
     assert re.fullmatch(rf"error: .*{folder}: .*(another process|exists).*\n", refused)
@@ -148,21 +170,33 @@ def test_a_run_is_not_resumed_where_what_decides_it_has_changed(stopped):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("harm", [lambda whole: b"", lambda whole: whole[:-20], lambda whole: b"\0" + whole])
+@pytest.mark.parametrize(
+    "harm", [lambda whole: b"", lambda whole: whole[:-20], lambda whole: b"\0" + whole]
+)
 def test_damaged_metrics_are_restored_from_the_checkpoint(stopped, whole, harm):
     metrics = stopped / "metrics.jsonl"
     metrics.write_bytes(harm(metrics.read_bytes()))
     finish(start("--resume", stopped))
     assert bits(stopped) == bits(whole)
-    seconds = [json.loads(line)["clock"]["train_seconds"] for line in metrics.read_text().splitlines()]
+    seconds = [
+        json.loads(line)["clock"]["train_seconds"]
+        for line in metrics.read_text().splitlines()
+    ]
     assert seconds == sorted(seconds)  # those before the stop count
 
 
 @pytest.mark.slow
 def test_a_run_that_diverges_says_where_and_saves_nothing_of_it(arguments, tmp_path):
     folder = tmp_path / "run"
-    overrides = ["optimizer.name=sgd", "optimizer.learning_rate=1e30", "optimizer.schedule=constant"]
+    overrides = [
+        "optimizer.name=sgd",
+        "optimizer.learning_rate=1e30",
+        "optimizer.schedule=constant",
+    ]
     _, errors = finish(start(*arguments, *overrides, "--output", folder), status=1)
-    assert re.fullmatch(r"error: loss, gradient or parameters not finite at step \d+; it was not saved; .*\n", errors)
+    assert re.fullmatch(
+        r"error: loss, gradient or parameters not finite at step \d+; it was not saved; .*\n",
+        errors,
+    )
     assert not checkpoints(folder)
     assert not (folder / "summary.json").exists()

@@ -24,7 +24,8 @@ def seeds(name, *digits, **fields):
 
 def test_the_adder_is_blamed_only_for_wrong_sums_of_correct_digits():
     digit, total = LABELS.copy(), SUMS.copy()
-    digit[0], total[0] = 1, 1 + np.arange(10)  # misread, and the sums follow it: 10 pairs
+    # misread, and the sums follow it: 10 pairs
+    digit[0], total[0] = 1, 1 + np.arange(10)
     total[1, 3] = 18  # the digit is right, the sum is not: 1 pair
     digit[2] = 0  # misread, but the sums are right: 10 pairs
     (row,) = rows_of(a=[a_run("a", 0, digit, total)])
@@ -34,14 +35,31 @@ def test_the_adder_is_blamed_only_for_wrong_sums_of_correct_digits():
 def test_measures_of_runs_by_hand():
     renaming = np.array([1, 2, 0, 4, 5, 6, 7, 8, 9, 3])  # nowhere its own inverse
     objective = ObjectiveConfig(held_out=3)
-    runs = seeds("a", renaming[LABELS], renaming[LABELS], config={"objective": objective})
+    runs = seeds(
+        "a", renaming[LABELS], renaming[LABELS], config={"objective": objective}
+    )
     for run in runs:
-        run.summary["permutation"] = np.argsort(renaming).tolist()  # the label that each predicted digit stands for
-        run.summary["test"]["sum_accuracy_by_cell"] = np.where(held_out_cells(objective), 0.25, 0.75).tolist()
+        # the label that each predicted digit stands for
+        run.summary["permutation"] = np.argsort(renaming).tolist()
+        run.summary["test"]["sum_accuracy_by_cell"] = np.where(
+            held_out_cells(objective), 0.25, 0.75
+        ).tolist()
         run.lines[:] = [
-            run.lines[0] | {"clock": {"train_seconds": 10.0 * epoch}, "epoch": epoch, "validation": scores}
+            run.lines[0]
+            | {
+                "clock": {"train_seconds": 10.0 * epoch},
+                "epoch": epoch,
+                "validation": scores,
+            }
             for epoch, total in enumerate((0.98, 0.99, 0.99), 1)
-            for scores in [{"digit_loss": 0.1, "sum_loss": 0.1, "digit_accuracy": 0.99, "sum_accuracy": total}]
+            for scores in [
+                {
+                    "digit_loss": 0.1,
+                    "sum_loss": 0.1,
+                    "digit_accuracy": 0.99,
+                    "sum_accuracy": total,
+                }
+            ]
         ]
     (row,) = rows_of(a=runs)
     assert row["digit_accuracy_renamed"]["mean"] == 1.0
@@ -57,14 +75,19 @@ def test_configs_are_paired_by_image_and_by_seed_where_seeds_choose_the_training
 
     def width(worse, *drawn) -> float:
         a, b = (
-            seeds(name, *map(misread, each), config={"data": DataConfig(train_images=images)})
+            seeds(
+                name,
+                *map(misread, each),
+                config={"data": DataConfig(train_images=images)},
+            )
             for name, each, images in zip("ab", (wrong, worse), drawn, strict=True)
         )
         found = rows_of(a=a, b=b)[1]["against_first"]["digit"]
         return found["high"] - found["low"]
 
     paired = width(more, 600, 600)
-    assert 3 * paired < width([98 - np.append(each, -1) for each in wrong], 600, 600)  # other images
+    # other images
+    assert 3 * paired < width([98 - np.append(each, -1) for each in wrong], 600, 600)
     assert 3 * paired < width(more[::-1], 600, 600)  # other seeds
     assert 3 * paired < width(more, 0, 0) == width(more, 600, 60)
 
@@ -95,11 +118,16 @@ def test_a_config_beats_only_those_whose_sums_are_worse_for_sure():
 def test_configs_that_end_alike_are_named_in_one_line():
     runs = {name: seeds(name, LABELS, LABELS) for name in ("a", "b", "c")}
     assert same_weights(runs) == []
-    for mine, theirs in zip(runs["a"], runs["b"], strict=True):  # as of an override that the network ignores
+    # as of an override that the network ignores
+    for mine, theirs in zip(runs["a"], runs["b"], strict=True):
         theirs.summary["weights"] = mine.summary["weights"]
-    assert same_weights(runs) == ["a, b: several runs ended with the same weights, bit for bit"]
+    assert same_weights(runs) == [
+        "a, b: several runs ended with the same weights, bit for bit"
+    ]
     runs["c"][1].summary["weights"] = runs["c"][0].summary["weights"]
-    assert same_weights({"c": runs["c"]}) == ["c: several runs ended with the same weights, bit for bit"]
+    assert same_weights({"c": runs["c"]}) == [
+        "c: several runs ended with the same weights, bit for bit"
+    ]
 
 
 def test_seconds_are_compared_only_on_one_kind_of_machine_and_in_one_mode():
@@ -107,5 +135,14 @@ def test_seconds_are_compared_only_on_one_kind_of_machine_and_in_one_mode():
     a, other, fewer, vmapped = (seeds("a", LABELS, LABELS, run=run) for run in about)
     for run in vmapped:
         run.summary["mode"] = "2 seeds as one vmapped program"
-    rows = rows_of(a=a, b=a, other=other, fewer=fewer, vmapped=vmapped, mixed=[a[0], fewer[1]])
-    assert [row["not_compared"] for row in rows] == [False, False, True, True, True, True]
+    rows = rows_of(
+        a=a, b=a, other=other, fewer=fewer, vmapped=vmapped, mixed=[a[0], fewer[1]]
+    )
+    assert [row["not_compared"] for row in rows] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]

@@ -8,7 +8,13 @@ from flax import nnx
 
 from mnistsum.config import ModelConfig
 from mnistsum.errors import InputError
-from mnistsum.models import abstract_model, build, in_evaluation, in_training, train_forward
+from mnistsum.models import (
+    abstract_model,
+    build,
+    in_evaluation,
+    in_training,
+    train_forward,
+)
 from mnistsum.models.adders import ADDERS, FLOOR
 from mnistsum.registry import added_names
 from mnistsum.types import Batch
@@ -33,12 +39,28 @@ def shifted(shifts):
     ("name", "adder_input", "by_hand"),
     [
         ("concat", "logits", lambda adder: two_layers(adder, DIGIT, NUMBER)),
-        ("concat", "probabilities", lambda adder: two_layers(adder, PROBABILITIES, NUMBER)),
-        ("concat", "log_probabilities", lambda adder: two_layers(adder, jnp.log(PROBABILITIES), NUMBER)),
-        ("bilinear", "logits", lambda adder: adder.output(jax.vmap(jnp.kron)(PROBABILITIES, NUMBER))),
+        (
+            "concat",
+            "probabilities",
+            lambda adder: two_layers(adder, PROBABILITIES, NUMBER),
+        ),
+        (
+            "concat",
+            "log_probabilities",
+            lambda adder: two_layers(adder, jnp.log(PROBABILITIES), NUMBER),
+        ),
+        (
+            "bilinear",
+            "logits",
+            lambda adder: adder.output(jax.vmap(jnp.kron)(PROBABILITIES, NUMBER)),
+        ),
         ("direct", "logits", lambda adder: two_layers(adder, FEATURES, NUMBER)),
         ("shift", "logits", lambda _: shifted(NUMBER)),
-        ("learned_shift", "logits", lambda adder: shifted(jax.nn.softmax(adder.shifts[...]))),
+        (
+            "learned_shift",
+            "logits",
+            lambda adder: shifted(jax.nn.softmax(adder.shifts[...])),
+        ),
     ],
 )
 def test_adders_by_hand(name, adder_input, by_hand):
@@ -57,24 +79,40 @@ def test_learned_shift_begins_near_zero_and_is_finite_where_probabilities_are_ze
         return sums[:, 12].sum(), sums  # of a sum that is impossible
 
     sure = 1e4 * jax.nn.one_hot(jnp.full(6, 3), 10)
-    gradient, sums = jax.jit(jax.grad(log_likelihood, (0, 1), has_aux=True))(adder, sure)
+    gradient, sums = jax.jit(jax.grad(log_likelihood, (0, 1), has_aux=True))(
+        adder, sure
+    )
     assert sums.argmax(1).tolist() == [3, 4, 5, 6, 7, 8]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((gradient, sums)))
 
 
-@pytest.mark.parametrize(("classifier", "widths"), [("compact", (4, 8)), ("vit", (16, 32)), ("tiny", (4,) * 7)])
+@pytest.mark.parametrize(
+    ("classifier", "widths"),
+    [("compact", (4, 8)), ("vit", (16, 32)), ("tiny", (4,) * 7)],
+)
 def test_widths_that_a_classifier_cannot_have_are_refused_by_name(classifier, widths):
-    with pytest.raises(InputError, match=f"model.widths: expected .* for {classifier}, found"):
+    with pytest.raises(
+        InputError, match=f"model.widths: expected .* for {classifier}, found"
+    ):
         abstract_model(ModelConfig(classifier=classifier, widths=widths))
 
 
 @pytest.mark.parametrize(
     ("held", "message"),
     [
-        (lambda _: nnx.Cache(jnp.zeros(3)), "classifier.held: a Cache, which training does not carry"),
-        (lambda _: jnp.ones(10), "classifier.held: a bare array, which training does not carry"),
+        (
+            lambda _: nnx.Cache(jnp.zeros(3)),
+            "classifier.held: a Cache, which training does not carry",
+        ),
+        (
+            lambda _: jnp.ones(10),
+            "classifier.held: a bare array, which training does not carry",
+        ),
         (lambda _: nnx.Param(1.0), "classifier.held: expected float32, found float"),
-        (lambda kernel: kernel, "classifier.kernel: the same variable as classifier.held"),
+        (
+            lambda kernel: kernel,
+            "classifier.kernel: the same variable as classifier.held",
+        ),
     ],
 )
 def test_what_training_cannot_carry_is_refused_in_one_line(held, message):
@@ -84,7 +122,10 @@ def test_what_training_cannot_carry_is_refused_in_one_line(held, message):
             self.kernel = nnx.Param(jnp.ones((784, 10)))
             self.held = held(self.kernel)
 
-    with added_names(CLASSIFIERS={"holding": Holding}), pytest.raises(InputError, match=message) as refusal:
+    with (
+        added_names(CLASSIFIERS={"holding": Holding}),
+        pytest.raises(InputError, match=message) as refusal,
+    ):
         build(ModelConfig(classifier="holding"), KEY)
     assert "\n" not in str(refusal.value)
 
@@ -95,7 +136,10 @@ def test_a_classifier_that_is_no_module_is_refused_by_name():
             self.features = 10
 
     message = "Plain: expected a classifier that is an nnx.Module"
-    with added_names(CLASSIFIERS={"plain": Plain}), pytest.raises(InputError, match=message):
+    with (
+        added_names(CLASSIFIERS={"plain": Plain}),
+        pytest.raises(InputError, match=message),
+    ):
         build(ModelConfig(classifier="plain"), KEY)
 
 
@@ -114,7 +158,9 @@ def test_dropout_layers_draw_masks_of_their_own_in_training_and_none_in_evaluati
     assert (evaluated(ones) == ones).all()
     assert not jax.tree.leaves(evaluated)  # nor does it contain a key
     evaluated.train()
-    with pytest.raises(RuntimeError, match="a layer draws from a random key in evaluation"):
+    with pytest.raises(
+        RuntimeError, match="a layer draws from a random key in evaluation"
+    ):
         evaluated(ones)
 
 
@@ -123,7 +169,9 @@ class Stacked(nnx.Module):
 
     def __init__(self, config, rngs):
         def block(rngs):
-            return nnx.BatchNorm(784, momentum=0.99, use_scale=False, use_bias=False, rngs=rngs)
+            return nnx.BatchNorm(
+                784, momentum=0.99, use_scale=False, use_bias=False, rngs=rngs
+            )
 
         self.features = 784
         self.norms = nnx.split_rngs(splits=2)(nnx.vmap(block))(rngs)
@@ -147,4 +195,6 @@ def test_scanned_batch_norms_lower_their_momentum_in_early_steps():
     var = statistics["classifier"]["norms"]["var"][...]
     pixels = image.reshape(6, 784).var(0)
     np.testing.assert_allclose(var[0], 0.1 + 0.9 * pixels, rtol=1e-4)
-    np.testing.assert_allclose(var[1], 0.1 + 0.9 * 4 * pixels / (pixels + 1e-5), rtol=1e-4)
+    np.testing.assert_allclose(
+        var[1], 0.1 + 0.9 * 4 * pixels / (pixels + 1e-5), rtol=1e-4
+    )

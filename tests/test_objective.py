@@ -10,7 +10,12 @@ import pytest
 from mnistsum.config import ObjectiveConfig
 from mnistsum.data import pair
 from mnistsum.errors import InputError
-from mnistsum.objective import batch_metrics, held_out_cells, negative_log_likelihood, objective
+from mnistsum.objective import (
+    batch_metrics,
+    held_out_cells,
+    negative_log_likelihood,
+    objective,
+)
 from mnistsum.registry import added_names
 from mnistsum.types import Logits
 
@@ -19,12 +24,16 @@ BATCH = pair(jnp.zeros((2, 28, 28, 1)), jnp.array([1, 9]), jnp.array([4, 9]))
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 0.5, 1.0])
 def test_the_objective_is_the_weighted_mean_of_both(weight):
-    # Uniform digits cost log 10; the sums are certain: right for the first, wrong by 20 nats for the second.
+    # Uniform digits cost log 10; the sums are certain: right for the first, wrong by 20
+    # nats for the second.
     logits = Logits(jnp.zeros((2, 10)), 20 * jax.nn.one_hot(jnp.array([5, 0]), 19))
-    loss = jax.jit(objective, static_argnums=0)(ObjectiveConfig(digit_weight=weight), logits, BATCH)
+    loss = jax.jit(objective, static_argnums=0)(
+        ObjectiveConfig(digit_weight=weight), logits, BATCH
+    )
     expected = weight * np.log(10) + (1 - weight) * 10
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
-    metrics = jax.jit(batch_metrics)(loss, logits, BATCH)  # the argmax of equal logits is 0, and no label is
+    # the argmax of equal logits is 0, and no label is
+    metrics = jax.jit(batch_metrics)(loss, logits, BATCH)
     np.testing.assert_allclose(metrics, (2, 2 * expected, 0, 1), rtol=1e-5)
 
 
@@ -36,7 +45,10 @@ def test_as_many_numbers_as_named_are_held_out_with_each_digit_and_no_sum_is_los
 
 
 def test_each_design_holds_out_other_pairs():
-    designs = [held_out_cells(ObjectiveConfig(held_out=3, design=design)) for design in range(20)]
+    designs = [
+        held_out_cells(ObjectiveConfig(held_out=3, design=design))
+        for design in range(20)
+    ]
     assert len({cells.tobytes() for cells in designs}) == 20
 
 
@@ -44,16 +56,26 @@ def test_held_out_cells_have_no_sum_loss():
     config = ObjectiveConfig(digit_weight=0.0, held_out=3)
     label, number = np.divmod(np.arange(100), 10)
     batch = pair(jnp.zeros((100, 28, 28, 1)), jnp.asarray(label), jnp.asarray(number))
-    logits = Logits(jnp.zeros((100, 10)), jnp.asarray(np.random.default_rng(0).random((100, 19), np.float32)))
-    loss, gradient = jax.jit(jax.value_and_grad(partial(objective, config)))(logits, batch)
+    logits = Logits(
+        jnp.zeros((100, 10)),
+        jnp.asarray(np.random.default_rng(0).random((100, 19), np.float32)),
+    )
+    loss, gradient = jax.jit(jax.value_and_grad(partial(objective, config)))(
+        logits, batch
+    )
     trained = ~held_out_cells(config).ravel()
     np.testing.assert_array_equal((gradient.sum != 0).any(1), trained)
-    np.testing.assert_allclose(loss, negative_log_likelihood(logits.sum, batch.sum)[trained].mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        loss, negative_log_likelihood(logits.sum, batch.sum)[trained].mean(), rtol=1e-5
+    )
 
 
 def test_an_objective_that_is_no_scalar_is_refused():
     logits = Logits(jnp.zeros((2, 10)), jnp.zeros((2, 19)))
     for found, shown in ((jnp.zeros(2), r"\[2\]"), (None, "nothing: write `return`")):
-        names, refusal = {"mine": lambda *_, found=found: found}, f"mine: .*, found {shown}$"
+        names, refusal = (
+            {"mine": lambda *_, found=found: found},
+            f"mine: .*, found {shown}$",
+        )
         with added_names(OBJECTIVES=names), pytest.raises(InputError, match=refusal):
             objective(ObjectiveConfig(name="mine"), logits, BATCH)

@@ -14,11 +14,17 @@ from mnistsum.registry import added_names
 
 SHAPES = {"kernel": (3, 3, 4, 8), "matrix": (40, 8), "wide": (8, 40), "bias": (5,)}
 PARAMS = {name: jnp.ones(shape) for name, shape in SHAPES.items()}
-GRADIENT = {name: np.random.default_rng(0).standard_normal(shape, np.float32) for name, shape in SHAPES.items()}
+GRADIENT = {
+    name: np.random.default_rng(0).standard_normal(shape, np.float32)
+    for name, shape in SHAPES.items()
+}
 
 
 def last_update(params, gradients, **fields):
-    rule = optimizer(OptimizerConfig(**({"schedule": "constant", "learning_rate": 0.1} | fields)), 100)
+    rule = optimizer(
+        OptimizerConfig(**({"schedule": "constant", "learning_rate": 0.1} | fields)),
+        100,
+    )
     state, step = rule.init(params), jax.jit(rule.update)
     for gradient in gradients:
         updates, state = step(gradient, state, params)
@@ -27,23 +33,32 @@ def last_update(params, gradients, **fields):
 
 def update(*lengths, **fields):
     """Return the last update for gradients of these lengths, one after the other."""
-    return last_update(PARAMS, [jax.tree.map(lambda g, by=by: by * g, GRADIENT) for by in lengths or (1,)], **fields)
+    return last_update(
+        PARAMS,
+        [jax.tree.map(lambda g, by=by: by * g, GRADIENT) for by in lengths or (1,)],
+        **fields,
+    )
 
 
 def assert_updates(found, of_gradient, rtol=1e-5, atol=1e-7):
-    chex.assert_trees_all_close(found, jax.tree.map(of_gradient, GRADIENT), rtol=rtol, atol=atol)
+    chex.assert_trees_all_close(
+        found, jax.tree.map(of_gradient, GRADIENT), rtol=rtol, atol=atol
+    )
 
 
 def test_sgd_by_hand_with_momentum_and_a_decay_that_does_not_enter_it():
     assert_updates(update(name="sgd"), lambda g: -0.1 * g)
-    assert_updates(update(1, 1, name="sgd", momentum=0.7), lambda g: -0.1 * (1 + 0.7) * g)
+    assert_updates(
+        update(1, 1, name="sgd", momentum=0.7), lambda g: -0.1 * (1 + 0.7) * g
+    )
     decayed = update(1, 1, name="sgd", momentum=0.7, weight_decay=0.5)
     assert_updates(decayed, lambda g: -0.1 * ((1 + 0.7) * g + 0.5))
 
 
 def test_adamw_by_hand():
     assert_updates(update(name="adamw"), lambda g: -0.1 * jnp.sign(g), rtol=1e-4)
-    # After gradients g and 0: (b1 / (1 + b1)) g over the root of (b2 / (1 + b2)) g^2, with b2 = 0.999.
+    # After gradients g and 0: (b1 / (1 + b1)) g over the root of (b2 / (1 + b2)) g^2,
+    # with b2 = 0.999.
     length = (0.6 / 1.6) / np.sqrt(0.999 / 1.999)
     found = update(1, 0, name="adamw", momentum=0.6, weight_decay=0.5)
     assert_updates(found, lambda g: -0.1 * (length * jnp.sign(g) + 0.5), rtol=1e-3)
@@ -52,18 +67,31 @@ def test_adamw_by_hand():
 def test_muon_is_that_of_optax_which_uses_longer_products():
     def kernels(params):
         numbers = optax.contrib.MuonDimensionNumbers
-        return jax.tree.map(lambda leaf: numbers((*range(leaf.ndim - 1),), -1) if leaf.ndim > 1 else None, params)
+        return jax.tree.map(
+            lambda leaf: (
+                numbers((*range(leaf.ndim - 1),), -1) if leaf.ndim > 1 else None
+            ),
+            params,
+        )
 
     theirs = optax.contrib.muon(
-        0.1, ns_steps=3, weight_decay=0.5, preconditioning="aol", muon_weight_dimension_numbers=kernels
+        0.1,
+        ns_steps=3,
+        weight_decay=0.5,
+        preconditioning="aol",
+        muon_weight_dimension_numbers=kernels,
     )
     expected, _ = jax.jit(theirs.update)(GRADIENT, theirs.init(PARAMS), PARAMS)
-    chex.assert_trees_all_close(update(name="muon", weight_decay=0.5), expected, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(
+        update(name="muon", weight_decay=0.5), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_muon_has_nesterovs_momentum_rounds_operands_to_bfloat16_and_leaves_zero():
     gradient = GRADIENT["matrix"]
-    exact = last_update(gradient, [gradient + 0.5 * (gradient + 0.5 * gradient[::-1])], momentum=0.0)
+    exact = last_update(
+        gradient, [gradient + 0.5 * (gradient + 0.5 * gradient[::-1])], momentum=0.0
+    )
     found, rounded = (
         last_update(gradient, [gradient[::-1], gradient], momentum=0.5, dtype=dtype)
         for dtype in ("float32", "bfloat16")
@@ -74,10 +102,14 @@ def test_muon_has_nesterovs_momentum_rounds_operands_to_bfloat16_and_leaves_zero
 
 
 def test_the_whole_gradient_is_clipped_before_the_rule():
-    np.testing.assert_allclose(optax.tree.norm(update(name="sgd", clip_norm=0.1)), 0.1 * 0.1, rtol=1e-5)
-    # Clipped, a gradient a hundred times as long as the last has its length, so that momentum gives the same update.
+    np.testing.assert_allclose(
+        optax.tree.norm(update(name="sgd", clip_norm=0.1)), 0.1 * 0.1, rtol=1e-5
+    )
+    # Clipped, a gradient a hundred times as long as the last has its length, so that
+    # momentum gives the same update.
     equal, clipped, free = (
-        update(1, length, name="adamw", clip_norm=norm)["bias"] for length, norm in ((1, 0.1), (100, 0.1), (100, 0.0))
+        update(1, length, name="adamw", clip_norm=norm)["bias"]
+        for length, norm in ((1, 0.1), (100, 0.1), (100, 0.0))
     )
     np.testing.assert_allclose(clipped, equal, rtol=1e-4)
     assert (abs(free - equal) > 0.003).all()
@@ -85,15 +117,27 @@ def test_the_whole_gradient_is_clipped_before_the_rule():
 
 @pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
 def test_the_adder_decays_by_its_own_rate(name):
-    params, gradient = (dict.fromkeys(("classifier", "adder"), tree) for tree in (PARAMS, GRADIENT))
-    updates = last_update(params, [gradient], name=name, weight_decay=0.1, adder_decay=0.5)
+    params, gradient = (
+        dict.fromkeys(("classifier", "adder"), tree) for tree in (PARAMS, GRADIENT)
+    )
+    updates = last_update(
+        params, [gradient], name=name, weight_decay=0.1, adder_decay=0.5
+    )
     for part, decay in (("classifier", 0.1), ("adder", 0.5)):
-        chex.assert_trees_all_close(updates[part], update(name=name, weight_decay=decay), rtol=1e-5)
+        chex.assert_trees_all_close(
+            updates[part], update(name=name, weight_decay=decay), rtol=1e-5
+        )
 
 
 def test_an_optimizer_of_ones_own_is_given_the_schedule_and_has_to_be_a_transformation():
-    names = {"signs": lambda config, rate: optax.sign_sgd(rate), "late": lambda config, rate: optax.sgd}
+    names = {
+        "signs": lambda config, rate: optax.sign_sgd(rate),
+        "late": lambda config, rate: optax.sgd,
+    }
     with added_names(OPTIMIZERS=names):
         assert_updates(update(name="signs"), lambda g: -0.1 * jnp.sign(g))
-        with pytest.raises(InputError, match=r"optimizer late: expected an optax.GradientTransformation"):
+        with pytest.raises(
+            InputError,
+            match=r"optimizer late: expected an optax.GradientTransformation",
+        ):
             update(name="late")

@@ -21,9 +21,15 @@ from mnistsum.app.main import parse
 from mnistsum.config import DataConfig, override, split_overrides
 from mnistsum.datasets import read_arrays
 
-# In the order in which a reader meets them, as later pages use what earlier ones have made.
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("index", "tutorial"))]
-PAGES += sorted({*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "guides").glob("*.md")} - {*PAGES})
+# In the order in which a reader meets them, as later pages use what earlier ones have
+# made.
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("index", "tutorial")),
+]
+PAGES += sorted(
+    {*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "guides").glob("*.md")} - {*PAGES}
+)
 OURS = re.compile(r"(\w+=\S+\s+)*(mnistsum|python -m experiments\.)")
 # Commands that take seconds. All others are only parsed.
 QUICK = re.compile(
@@ -39,27 +45,51 @@ mnistsum() { python -m mnistsum "$@"; }
 
 def commands(page: Path, pattern: re.Pattern[str]) -> list[str]:
     """Return the commands of a page that begin so, in order, each of one or more lines."""
-    blocks = re.findall(r"^```console\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    every = [command for block in blocks for command in re.findall(r"^\$ ((?:.*\\\n)*.*)$", block, re.MULTILINE)]
+    blocks = re.findall(
+        r"^```console\n(.*?)^```",
+        page.read_text(encoding="utf-8"),
+        re.DOTALL | re.MULTILINE,
+    )
+    every = [
+        command
+        for block in blocks
+        for command in re.findall(r"^\$ ((?:.*\\\n)*.*)$", block, re.MULTILINE)
+    ]
     return [command for command in every if pattern.match(command)]
 
 
 def files(page: Path) -> dict[str, str]:
     """Return the files that a page tells its reader to write, by name."""
     text = page.read_text(encoding="utf-8")
-    return dict(re.findall(r"`(\w+\.py)`[^`]*:\n\n```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+    return dict(
+        re.findall(
+            r"`(\w+\.py)`[^`]*:\n\n```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE
+        )
+    )
 
 
 def snippets(page: Path) -> list[str]:
     """Return the Python of a page that uses what its commands have made."""
-    blocks = re.findall(r"^ *```python\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    blocks = re.findall(
+        r"^ *```python\n(.*?)^ *```",
+        page.read_text(encoding="utf-8"),
+        re.DOTALL | re.MULTILINE,
+    )
     return [textwrap.dedent(block) for block in blocks if "runs/" in block]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if commands(page, OURS)], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if commands(page, OURS)], ids=lambda page: page.stem
+)
 def test_the_programs_accept_every_command_of_a_page(page, tmp_path):
     script = PRINTED + "\n".join(commands(page, OURS))
-    printed = subprocess.run(["bash", "-c", script], cwd=tmp_path, check=True, stdout=subprocess.PIPE, text=True).stdout
+    printed = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
     assert printed
     for line in printed.splitlines():
         _, module, *words = line.rstrip("\t").split("\t")
@@ -68,7 +98,11 @@ def test_the_programs_accept_every_command_of_a_page(page, tmp_path):
             continue
         overrides, words = split_overrides(words)
         options = importlib.import_module(module).parser().parse_args(words)
-        names = options.configs if "configs" in options else [getattr(options, "name", None) or "base"]
+        names = (
+            options.configs
+            if "configs" in options
+            else [getattr(options, "name", None) or "base"]
+        )
         for name in names:
             config = base if cli.own_file(name) else cli.load_config(name)
             override(config, overrides)
@@ -88,7 +122,13 @@ def test_every_command_that_takes_seconds_and_what_uses_it_in_python_works(tmp_p
             (tmp_path / name).write_text(text, encoding="utf-8")
         in_python = [f"python -c {shlex.quote(snippet)}" for snippet in snippets(page)]
         for command in (*commands(page, QUICK), *in_python):
-            run = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+            run = subprocess.run(
+                ["bash", "-c", command],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+            )
             assert run.returncode == 0, f"{page.name}: {command}\n{run.stderr}"
             assert "error" not in run.stderr
     assert len(json.loads((tmp_path / "answers.json").read_text())) == 2

@@ -23,7 +23,9 @@ def encode(image: Image.Image, kind: str = "PNG") -> bytes:
 def seven(ink="black", paper="white", size=300, mode="RGB", width=20) -> Image.Image:
     """Draw a seven, off center, in a square; `width` is that of its strokes at size 300."""
     image = Image.new(mode, (size, size), paper)
-    points = [(x * size // 300, y * size // 300) for x, y in ((60, 50), (170, 50), (100, 210))]
+    points = [
+        (x * size // 300, y * size // 300) for x, y in ((60, 50), (170, 50), (100, 210))
+    ]
     ImageDraw.Draw(image).line(points, ink, width * size // 300, "curve")
     return image
 
@@ -79,7 +81,9 @@ def draw_on_page(image: np.ndarray, length: int, room: int, dark: bool) -> np.nd
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light ink", "dark ink"])
 @pytest.mark.parametrize(("length", "room"), [(20, 8), (20, 200), (140, 0), (300, 200)])
-def test_a_network_reads_a_digit_on_a_page_as_it_reads_the_image(mnist, length, room, dark):
+def test_a_network_reads_a_digit_on_a_page_as_it_reads_the_image(
+    mnist, length, room, dark
+):
     base = load_pretrained("base")
     images = mnist.test.images[:64]
     pages = [draw_on_page(image, length, room, dark) for image in images]

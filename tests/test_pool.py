@@ -29,13 +29,25 @@ def arguments(tmp_path) -> list[object]:
     write_set(tmp_path / "images", train=576, test=64)
     (tmp_path / "helper_of_workers.py").write_text("WIDTHS = (8,)")
     (tmp_path / "own.py").write_text(OWN)
-    return ["smoke", "own.py", "--seeds", 2, "training.epochs=2", "training.batch_size=64", *TINY]
+    return [
+        "smoke",
+        "own.py",
+        "--seeds",
+        2,
+        "training.epochs=2",
+        "training.batch_size=64",
+        *TINY,
+    ]
 
 
 def children(process) -> list[int]:
     """Return the processes that train for a program."""
     ids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [int(each) for each in ids if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
+    return [
+        int(each)
+        for each in ids
+        if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()
+    ]
 
 
 def only_core(process: int) -> set[int]:
@@ -57,15 +69,31 @@ def test_any_number_of_workers_gives_the_same_bits(arguments, tmp_path):
     found = []
     for workers in (1, 2):
         output = tmp_path / str(workers)
-        finish(start(*arguments, "--workers", workers, "--output", output, program="compare", cwd=tmp_path))
+        finish(
+            start(
+                *arguments,
+                "--workers",
+                workers,
+                "--output",
+                output,
+                program="compare",
+                cwd=tmp_path,
+            )
+        )
         found.append(bits_of_runs(output / "runs"))
     assert len(found[0]) == 4
     assert found[0] == found[1]
 
 
 def test_two_commands_take_different_cores(arguments, tmp_path):
-    commands = [[*arguments, "--workers", 1, "--output", output] for output in ("first", "second")]
-    processes = [start(*each, program="compare", cwd=tmp_path, TMPDIR=str(tmp_path)) for each in commands]
+    commands = [
+        [*arguments, "--workers", 1, "--output", output]
+        for output in ("first", "second")
+    ]
+    processes = [
+        start(*each, program="compare", cwd=tmp_path, TMPDIR=str(tmp_path))
+        for each in commands
+    ]
     try:
         workers = [wait_for(partial(children, process))[0] for process in processes]
         cores = set.union(*(wait_for(partial(only_core, worker)) for worker in workers))
@@ -86,15 +114,23 @@ def test_more_workers_than_cores_are_spread_evenly(tmp_path, monkeypatch):
         assert again == [first]
 
 
-def test_a_killed_worker_is_named_with_its_run_and_the_same_command_trains_it(arguments, tmp_path):
+def test_a_killed_worker_is_named_with_its_run_and_the_same_command_trains_it(
+    arguments, tmp_path
+):
     arguments += ["--workers", 2, "--output", "out"]
     process = start(*arguments, program="compare", cwd=tmp_path)
     os.kill(wait_for(lambda: children(process))[0], signal.SIGKILL)
     output, errors = finish(process, status=1)
     named = re.search(r"^(\w+, seed \d): its process died", output, re.MULTILINE)
-    assert named and f"not trained, as a process died: {named[1]}; the same command" in errors
+    assert (
+        named
+        and f"not trained, as a process died: {named[1]}; the same command" in errors
+    )
     assert len(list((tmp_path / "out" / "runs").glob("*"))) == 3
-    assert finish(start(*arguments, program="compare", cwd=tmp_path))[0].count("(reused)") == 3
+    assert (
+        finish(start(*arguments, program="compare", cwd=tmp_path))[0].count("(reused)")
+        == 3
+    )
 
 
 FAULT = """
@@ -107,21 +143,31 @@ CLASSIFIERS = {"mine": Mine}
 """
 
 
-def test_a_users_error_in_a_worker_is_shown_once_and_named_with_its_run(arguments, tmp_path):
+def test_a_users_error_in_a_worker_is_shown_once_and_named_with_its_run(
+    arguments, tmp_path
+):
     faulty = OWN.replace('CLASSIFIERS = {"mine": MLP}', FAULT)
     (tmp_path / "own.py").write_text(f"import multiprocessing\n{faulty}")
-    process = start(*arguments, "--workers", 1, "--output", "out", program="compare", cwd=tmp_path)
+    process = start(
+        *arguments, "--workers", 1, "--output", "out", program="compare", cwd=tmp_path
+    )
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     own = re.escape(str(tmp_path / "own.py"))
-    assert re.search(rf'^error: mine, seed 0: failed in its worker\nTraceback .*\n  File "{own}", line', errors)
+    assert re.search(
+        rf'^error: mine, seed 0: failed in its worker\nTraceback .*\n  File "{own}", line',
+        errors,
+    )
     assert errors.count("AssertionError: mine") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_their_program(arguments, tmp_path, number):
-    arguments[arguments.index("training.epochs=2")] = "training.epochs=100000"  # so that no worker ends by itself
-    process = start(*arguments, "--workers", 2, "--output", "out", program="compare", cwd=tmp_path)
+    # so that no worker ends by itself
+    arguments[arguments.index("training.epochs=2")] = "training.epochs=100000"
+    process = start(
+        *arguments, "--workers", 2, "--output", "out", program="compare", cwd=tmp_path
+    )
     workers = wait_for(lambda: children(process))
     process.send_signal(number)
     try:

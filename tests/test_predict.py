@@ -23,16 +23,24 @@ def base() -> Predictor:
 @pytest.fixture(autouse=True)
 def optimized(request) -> Iterator[None]:
     """Compile slow tests as a program does: to read thousands of images takes longer than to compile."""
-    jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("slow") is None)
+    jax.config.update(
+        "jax_disable_most_optimizations",
+        request.node.get_closest_marker("slow") is None,
+    )
     yield
     jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.mark.parametrize("shift", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(base, mnist, shift):
+def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(
+    base, mnist, shift
+):
     data = dataclasses.replace(base.config.data, test_shift=shift)
     base = base._replace(config=dataclasses.replace(base.config, data=data))
-    split, numbers = jax.tree.map(lambda array: array[:37], mnist.test), np.arange(37) % 10
+    split, numbers = (
+        jax.tree.map(lambda array: array[:37], mnist.test),
+        np.arange(37) % 10,
+    )
     together = base.predict(split.images, numbers)
     for i in (0, 15, 16, 36):
         alone = base.predict(split.images[i : i + 1], int(numbers[i]))
@@ -59,9 +67,14 @@ def test_a_name_that_ships_wins_over_a_folder_with_a_warning(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert locate("base") == PRETRAINED / "base"
     (tmp_path / "base").mkdir()
-    with pytest.warns(UserWarning, match=r"^base: the network that ships with mnistsum, not the folder ./base$"):
+    with pytest.warns(
+        UserWarning,
+        match=r"^base: the network that ships with mnistsum, not the folder ./base$",
+    ):
         assert load_pretrained("base").config.name == "base"
-    with pytest.raises(InputError, match=r"^base: expected the folder of a run, found neither"):
+    with pytest.raises(
+        InputError, match=r"^base: expected the folder of a run, found neither"
+    ):
         load_pretrained("./base")
 
 
@@ -74,6 +87,10 @@ def test_a_network_that_ships_is_small_and_reads_the_test_set_as_it_says(name):
     said = re.search(r"digit (\d+\.\d+)%, sum (\d+\.\d+)%", network.made_by)
     data = load(network.config.data)  # `best` holds out fewer images than the fixture
     test = evaluate(network.config.data, network.model, data.test)
-    correct = test.digit == data.test.labels, test.sum == data.test.labels[:, None] + np.arange(10)
+    correct = (
+        test.digit == data.test.labels,
+        test.sum == data.test.labels[:, None] + np.arange(10),
+    )
     for found, accuracy in zip(correct, said.groups(), strict=True):
-        assert found.mean() == pytest.approx(float(accuracy) / 100, abs=5e-4)  # another CPU rounds differently
+        # another CPU rounds differently
+        assert found.mean() == pytest.approx(float(accuracy) / 100, abs=5e-4)

@@ -9,7 +9,14 @@ from flax import nnx
 from experiments.configs.base import config as base
 from experiments.configs.smoke import config as smoke
 from experiments.training import record
-from experiments.training.record import Experiment, check_own, describe_run, differences, identify, prepare
+from experiments.training.record import (
+    Experiment,
+    check_own,
+    describe_run,
+    differences,
+    identify,
+    prepare,
+)
 from mnistsum.config import override
 from mnistsum.errors import InputError
 from mnistsum.models.classifiers.mlp import MLP
@@ -26,20 +33,39 @@ def prepared(mnist) -> Experiment:
 
 def test_all_but_the_seed_identifies_an_experiment(prepared):
     train = prepared.data.train
-    with_other_labels = prepared.data._replace(train=train._replace(labels=np.roll(train.labels, 1)))
+    with_other_labels = prepared.data._replace(
+        train=train._replace(labels=np.roll(train.labels, 1))
+    )
     other = prepare(smoke, "a test", with_other_labels)
-    assert identify(other.config, other.record) != identify(prepared.config, prepared.record)
-    assert differences(other.record, prepared.record) == ["the train images have changed"]
+    assert identify(other.config, other.record) != identify(
+        prepared.config, prepared.record
+    )
+    assert differences(other.record, prepared.record) == [
+        "the train images have changed"
+    ]
     same = prepare(override(smoke, ["seed=3"]), "a test", prepared)
-    assert identify(same.config, same.record) == identify(prepared.config, prepared.record)
+    assert identify(same.config, same.record) == identify(
+        prepared.config, prepared.record
+    )
 
 
 def test_run_json_holds_the_record_the_command_and_the_machine(prepared):
     run = describe_run(prepared)
     assert prepared.record.items() <= run.items()
     assert run["program"].keys() == {"initialization", "training", "evaluation"}
-    assert run["versions"].keys() == {"jax", "jaxlib", "flax", "optax", "numpy", "results"}
-    assert (run["command"], run["parameters"], run["multiply_adds"]) == ("a test", 30_589, 30_400)
+    assert run["versions"].keys() == {
+        "jax",
+        "jaxlib",
+        "flax",
+        "optax",
+        "numpy",
+        "results",
+    }
+    assert (run["command"], run["parameters"], run["multiply_adds"]) == (
+        "a test",
+        30_589,
+        30_400,
+    )
     assert run["cores"] == record.cores() > 0
     assert run["settings"]["hardware"] not in ("", "cpu")
 
@@ -71,8 +97,14 @@ FILES = {
     "patch.py": "from mnistsum.models.layers import Dense\n",
 }
 FORWARD = {"training", "evaluation"}
-EDITS = (  # file, old and new text, and the parts of the program of `own.py` that change
-    ("own.py", "features, digit = super()", '"""Return both."""\n        features, digit = super()', set()),
+# file, old and new text, and the parts of the program of `own.py` that change
+EDITS = (
+    (
+        "own.py",
+        "features, digit = super()",
+        '"""Return both."""\n        features, digit = super()',
+        set(),
+    ),
     ("own.py", "scaled(digit) *", "scaled(digit) + ", FORWARD),
     ("own.py", "sign_sgd(rate)", "sgd(rate)", {"training"}),
     ("helper_of_mine.py", "2 *", "3 *", FORWARD),
@@ -83,7 +115,9 @@ EDITS = (  # file, old and new text, and the parts of the program of `own.py` th
 
 
 @pytest.mark.slow
-def test_an_edit_changes_the_programs_that_it_touches_and_no_other(own_code, tmp_path, prepared, monkeypatch):
+def test_an_edit_changes_the_programs_that_it_touches_and_no_other(
+    own_code, tmp_path, prepared, monkeypatch
+):
     monkeypatch.setattr(Dense, "__call__", Dense.__call__)  # restores it
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
@@ -117,9 +151,13 @@ def test_an_edit_changes_the_programs_that_it_touches_and_no_other(own_code, tmp
         ({"own.py": "1"}, "1", " (own.py was not edited: "),
     ],
 )
-def test_a_change_is_explained_by_the_users_file(prepared, monkeypatch, then, now, told):
+def test_a_change_is_explained_by_the_users_file(
+    prepared, monkeypatch, then, now, told
+):
     monkeypatch.setattr(record.registry, "loaded_files", lambda: {"own.py": now})
-    changed = prepared.record | {"program": prepared.record["program"] | {"training": "other"}}
+    changed = prepared.record | {
+        "program": prepared.record["program"] | {"training": "other"}
+    }
     (line,) = differences(prepared.record | {"files": then}, changed)
     assert line.startswith(f"its program of training has changed{told}")
 
@@ -130,14 +168,21 @@ def test_a_call_back_into_python_is_refused(tiny, mnist):
 
 
 @pytest.mark.slow
-def test_weights_to_begin_from_have_the_meaning_of_the_config_and_are_in_the_record(mnist):
+def test_weights_to_begin_from_have_the_meaning_of_the_config_and_are_in_the_record(
+    mnist,
+):
     plain = override(base, ["optimizer.name=sgd"])  # traced sooner
     initial = prepare(plain, "", mnist, init="base")
     expected = load_pretrained("base").model
-    for ours, theirs in zip(*map(jax.tree.leaves, (initial.initial, expected)), strict=True):
+    for ours, theirs in zip(
+        *map(jax.tree.leaves, (initial.initial, expected)), strict=True
+    ):
         np.testing.assert_array_equal(ours, theirs)
     assert initial.record["settings"]["init"]
-    changes, needed = ["model.adder=direct", "model.scaling=unit"], "model.adder=concat model.scaling=standard"
+    changes, needed = (
+        ["model.adder=direct", "model.scaling=unit"],
+        "model.adder=concat model.scaling=standard",
+    )
     for given, add in ((changes, needed), (["model.hidden=9"], "model.hidden=128")):
         answer = f"--init base: expected {' '.join(given)}, found weights of other fields; add {add}"
         with pytest.raises(InputError, match=f"^{answer}$"):
@@ -171,29 +216,54 @@ class Printing(MLP):
 @pytest.fixture
 def tiny():
     """A config by the name of a classifier in this file, or of what else is its user's."""
-    mine = {"unused": Unused, "centered": Centered, "asserting": Asserting, "printing": Printing}
-    objectives = {"blind": lambda config, logits, batch: weighted(type(config)(), logits, batch)}
+    mine = {
+        "unused": Unused,
+        "centered": Centered,
+        "asserting": Asserting,
+        "printing": Printing,
+    }
+    objectives = {
+        "blind": lambda config, logits, batch: weighted(type(config)(), logits, batch)
+    }
     with added_names(CLASSIFIERS=mine, OBJECTIVES=objectives):
-        yield lambda *changes: override(smoke, ["model.widths=8", "model.hidden=16", *changes])
+        yield lambda *changes: override(
+            smoke, ["model.widths=8", "model.hidden=16", *changes]
+        )
 
 
-SUMS = ("objective.name=written_sum", "objective.digits=15", "model.adder=shift", "model.zero_output=True")
+SUMS = (
+    "objective.name=written_sum",
+    "objective.digits=15",
+    "model.adder=shift",
+    "model.zero_output=True",
+)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [(), SUMS], ids=["digits", "sums of thirty images"])
 def test_a_warning_names_a_parameter_that_no_gradient_reaches(tiny, changes):
     checked, unreached = check_own(tiny("model.classifier=unused", *changes))
-    assert checked == "smoke: checked shapes, independence, digit_ignores_number, keys, objective"
+    assert (
+        checked
+        == "smoke: checked shapes, independence, digit_ignores_number, keys, objective"
+    )
     assert unreached == "warning: smoke: no gradient reaches classifier.unused"
 
 
 @pytest.mark.parametrize(
     ("change", "answer"),
-    [("model.classifier=centered", "depends on"), ("objective.name=blind", "ignores held_out=3")],
+    [
+        ("model.classifier=centered", "depends on"),
+        ("objective.name=blind", "ignores held_out=3"),
+    ],
 )
-def test_a_network_or_objective_that_breaks_the_contract_is_refused(tiny, change, answer):
-    with pytest.raises(InputError, match=rf"^smoke: .*{answer}.* \(mnistsum.testing.check shows where\)$"):
+def test_a_network_or_objective_that_breaks_the_contract_is_refused(
+    tiny, change, answer
+):
+    with pytest.raises(
+        InputError,
+        match=rf"^smoke: .*{answer}.* \(mnistsum.testing.check shows where\)$",
+    ):
         check_own(tiny(change, "objective.held_out=3"))
 
 

@@ -48,9 +48,18 @@ def test_names_of_each_kind_are_added_and_removed_after_the_block(write):
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
-        ('CLASSIFIERS = {"new": dict}\nADDERS = {"shift": dict}', "ADDERS defines shift, which is defined already"),
-        ('ADDERS = {"new": dict}\nOPTIMIZERS = [dict]', "expected OPTIMIZERS to be a dict .*, found "),
-        ('OBJECTIVES = {"new": "weighted"}', "expected OBJECTIVES to be a dict .*, found "),
+        (
+            'CLASSIFIERS = {"new": dict}\nADDERS = {"shift": dict}',
+            "ADDERS defines shift, which is defined already",
+        ),
+        (
+            'ADDERS = {"new": dict}\nOPTIMIZERS = [dict]',
+            "expected OPTIMIZERS to be a dict .*, found ",
+        ),
+        (
+            'OBJECTIVES = {"new": "weighted"}',
+            "expected OBJECTIVES to be a dict .*, found ",
+        ),
     ],
 )
 def test_a_file_that_is_refused_adds_no_name_and_may_be_mended(write, text, answer):
@@ -76,12 +85,17 @@ def test_a_name_that_two_files_define_belongs_to_each_of_them(write):
         assert model.widths == (8,)
     write("a.py", text + "\n# edited")
     assert registry.load_file(write("a.py", text)).config.model.classifier == "mine"
-    with pytest.raises(InputError, match="defines mine"), registry.added_names(CLASSIFIERS={"mine": dict}):
+    with (
+        pytest.raises(InputError, match="defines mine"),
+        registry.added_names(CLASSIFIERS={"mine": dict}),
+    ):
         pass
 
 
 def test_a_name_with_its_file_is_found_where_that_file_alone_is_loaded(write):
-    module = registry.load_file(write("b.py", "class Mine: pass\nCLASSIFIERS = {'mine': Mine}"))
+    module = registry.load_file(
+        write("b.py", "class Mine: pass\nCLASSIFIERS = {'mine': Mine}")
+    )
     assert find(CLASSIFIERS, "model.classifier", "mine@b") is module.Mine
 
 
@@ -94,17 +108,28 @@ def test_a_folder_of_ones_own_hides_no_module_of_pythons_from_workers(write):
 
 
 def test_a_name_registered_again_is_replaced_also_in_what_jax_has_compiled():
-    rate = jax.jit(lambda config: SCHEDULES[config.schedule](config, 1), static_argnums=0)
+    rate = jax.jit(
+        lambda config: SCHEDULES[config.schedule](config, 1), static_argnums=0
+    )
     for value in (1.0, 2.0):
-        registry.register(SCHEDULES={"mine": lambda config, steps, value=value: jnp.float32(value)})
+        registry.register(
+            SCHEDULES={"mine": lambda config, steps, value=value: jnp.float32(value)}
+        )
         assert rate(OptimizerConfig(schedule="mine")) == value
-    with pytest.raises(InputError, match="SCHEDULES defines constant, which is defined already"):
+    with pytest.raises(
+        InputError, match="SCHEDULES defines constant, which is defined already"
+    ):
         registry.register(SCHEDULES={"mine": dict, "constant": dict})
     assert rate(OptimizerConfig(schedule="mine")) == 2
 
 
-def test_what_is_no_python_file_is_refused_and_a_fault_in_one_is_raised_as_it_is(write, tmp_path):
-    for name, answer in (("nowhere.py", "no such file"), ("notes.txt", "expected a file whose name ends in .py")):
+def test_what_is_no_python_file_is_refused_and_a_fault_in_one_is_raised_as_it_is(
+    write, tmp_path
+):
+    for name, answer in (
+        ("nowhere.py", "no such file"),
+        ("notes.txt", "expected a file whose name ends in .py"),
+    ):
         with pytest.raises(InputError, match=f"/{name}: {answer}$"):
             registry.load_file(tmp_path / name)
     file = write("own.py", "\n1 / 0")
@@ -113,12 +138,19 @@ def test_what_is_no_python_file_is_refused_and_a_fault_in_one_is_raised_as_it_is
     last = error.traceback[-1]
     assert (str(last.path), last.lineno) == (str(file), 1)  # counted from 0
     shown = registry.users_traceback(error.value)
-    assert shown and shown.count("File ") == 1 and shown.endswith("ZeroDivisionError: division by zero\n")
+    assert (
+        shown
+        and shown.count("File ") == 1
+        and shown.endswith("ZeroDivisionError: division by zero\n")
+    )
 
 
 def test_a_config_that_cannot_be_right_is_refused_with_its_line(write):
     text = "from mnistsum import ModelConfig\n\nmodel = ModelConfig(classifer='mlp')"
-    with pytest.raises(InputError, match=r"/own.py, line 3: model.classifer: unknown field; did you mean model.class"):
+    with pytest.raises(
+        InputError,
+        match=r"/own.py, line 3: model.classifer: unknown field; did you mean model.class",
+    ):
         registry.load_file(write("own.py", text))
 
 
@@ -141,5 +173,8 @@ def test_two_helpers_of_one_name_are_refused(write):
     for folder in ("a", "b"):
         write(f"{folder}/same_name.py", f"WIDTH = {folder!r}")
     registry.load_file(write("a/own.py", "import same_name"))
-    with pytest.raises(InputError, match=r"b/same_name.py: Python has loaded another module of this name, .*/a/same"):
+    with pytest.raises(
+        InputError,
+        match=r"b/same_name.py: Python has loaded another module of this name, .*/a/same",
+    ):
         registry.load_file(write("b/own.py", "import same_name"))

@@ -9,7 +9,13 @@ from mnistsum.errors import InputError
 
 
 def line(epoch: int, digit: float, sum_: float) -> dict:
-    test = {"digit_accuracy": digit, "sum_accuracy": sum_, "digit_loss": 0.1, "sum_loss": 0.14, "images": 10_000}
+    test = {
+        "digit_accuracy": digit,
+        "sum_accuracy": sum_,
+        "digit_loss": 0.1,
+        "sum_loss": 0.14,
+        "images": 10_000,
+    }
     return {"epoch": float(epoch), "test": test}
 
 
@@ -25,12 +31,16 @@ def test_the_table_says_which_figures_of_the_write_up_are_in_the_band():
     "lines",
     [
         "",
-        json.dumps({"epoch": 1.0, "validation": {}}) + "\n" + json.dumps(line(2, 0.9, 0.2)),
+        json.dumps({"epoch": 1.0, "validation": {}})
+        + "\n"
+        + json.dumps(line(2, 0.9, 0.2)),
         json.dumps(line(1, 0.9, 0.2) | {"epoch": 0.5}),
     ],
 )
 def test_a_folder_without_test_results_is_refused_by_name(tmp_path, lines):
     (tmp_path / "metrics.jsonl").write_text(lines)
-    with pytest.raises(InputError, match=r"metrics.jsonl: expected test results of an epoch or more"):
+    with pytest.raises(
+        InputError, match=r"metrics.jsonl: expected test results of an epoch or more"
+    ):
         command([str(tmp_path)])
     assert not (tmp_path / "write_up.png").exists()

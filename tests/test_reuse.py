@@ -35,25 +35,42 @@ def trained(experiment, tmp_path_factory):
 
 def train(folder, experiment, seeds=(0, 1), plan=COMPARED):
     run_set = reuse.locate_runs(folder, experiment, seeds)
-    return [(run, existed) for _, run, existed in pool.fit_missing([run_set], plan, 0, console.RunsProgress)]
+    return [
+        (run, existed)
+        for _, run, existed in pool.fit_missing(
+            [run_set], plan, 0, console.RunsProgress
+        )
+    ]
 
 
 @pytest.fixture
 def run_set(trained, experiment, tmp_path):
     """The runs in a copy of the folder, which a test may damage."""
-    return reuse.locate_runs(shutil.copytree(trained, tmp_path / "runs"), experiment, (0, 1))
+    return reuse.locate_runs(
+        shutil.copytree(trained, tmp_path / "runs"), experiment, (0, 1)
+    )
 
 
 def test_finished_runs_are_reused_and_only_missing_ones_trained(run_set, experiment):
     folder = run_set.folders[0].parent
     again = train(folder, experiment._replace(command="another"), (1, 2))
-    assert [(run.config.seed, reused) for run, reused in again] == [(1, True), (2, False)]
+    assert [(run.config.seed, reused) for run, reused in again] == [
+        (1, True),
+        (2, False),
+    ]
     assert [reused for _, reused in train(folder, experiment, (0, 1, 2))] == [True] * 3
     for run, _ in again:
-        assert run.config == dataclasses.replace(experiment.config, seed=run.config.seed)
-        assert {section: run.run[section] for section in experiment.record} == experiment.record
+        assert run.config == dataclasses.replace(
+            experiment.config, seed=run.config.seed
+        )
+        assert {
+            section: run.run[section] for section in experiment.record
+        } == experiment.record
         assert run.summary["test"]["images"] == 64
-        assert np.mean(run.predictions["digit"] == experiment.data.test.labels) == run.summary["test"]["digit_accuracy"]
+        assert (
+            np.mean(run.predictions["digit"] == experiment.data.test.labels)
+            == run.summary["test"]["digit_accuracy"]
+        )
     assert not list(folder.glob(f"{pool.TEMPORARY}*"))
 
 
@@ -71,9 +88,13 @@ def test_a_run_is_not_reused_once_something_that_decides_it_has_changed_and_the_
     trained, experiment, section, name, reason
 ):
     if section == "config":
-        changed = experiment._replace(config=override(experiment.config, [f"{name}=0.5"]))
+        changed = experiment._replace(
+            config=override(experiment.config, [f"{name}=0.5"])
+        )
     else:
-        record = experiment.record | {section: experiment.record[section] | {name: "other"}}
+        record = experiment.record | {
+            section: experiment.record[section] | {name: "other"}
+        }
         changed = experiment._replace(record=record)
     other = reuse.locate_runs(trained, changed, (0, 1))
     assert other.missing() == [0, 1]
@@ -81,7 +102,9 @@ def test_a_run_is_not_reused_once_something_that_decides_it_has_changed_and_the_
 
 
 def test_a_run_of_another_name_or_purpose_is_refused(run_set, experiment):
-    with pytest.raises(InputError, match="a tested run of a comparison; use another folder"):
+    with pytest.raises(
+        InputError, match="a tested run of a comparison; use another folder"
+    ):
         reuse.read_run(run_set, 0, VALIDATED)
     (run, _), *_ = train(run_set.folders[0].parent, experiment, (7,), VALIDATED)
     assert "test" not in run.summary and run.summary["validation"]["images"] == 64
@@ -146,7 +169,11 @@ def test_the_progress_counts_runs_and_says_how_long_the_others_take(monkeypatch)
         (6.0, {"a": 1e-6, "b": 1e-6}, "4 of 7 runs done, 2 running"),
         (20.0, {"a": 0.5, "b": 0.5}, "4 of 7 runs done, 2 running, about 45 s left"),
         (30.0, {"a": 1, "b": 0.5}, "5 of 7 runs done, 1 running, about 42 s left"),
-        (30.0, {"c": pool.WAITING}, "5 of 7 runs done, 1 running, 1 waiting for another program, about 42 s left"),
+        (
+            30.0,
+            {"c": pool.WAITING},
+            "5 of 7 runs done, 1 running, 1 waiting for another program, about 42 s left",
+        ),
         (40.0, {"b": 1, "c": 0}, "6 of 7 runs done, 1 running, about 70 s left"),
     ):
         assert progress.show(shares) == told
@@ -156,11 +183,21 @@ def test_the_progress_counts_runs_and_says_how_long_the_others_take(monkeypatch)
 
 
 @pytest.mark.slow
-def test_a_run_that_diverges_counts_as_failed_and_is_reused_as_such(tmp_path, experiment):
+def test_a_run_that_diverges_counts_as_failed_and_is_reused_as_such(
+    tmp_path, experiment
+):
     rule = dataclasses.replace(
-        experiment.config.optimizer, name="sgd", learning_rate=1e30, schedule="constant", clip_norm=0.0
+        experiment.config.optimizer,
+        name="sgd",
+        learning_rate=1e30,
+        schedule="constant",
+        clip_norm=0.0,
     )
-    wild = prepare(dataclasses.replace(experiment.config, optimizer=rule), "a test", experiment.data)
+    wild = prepare(
+        dataclasses.replace(experiment.config, optimizer=rule),
+        "a test",
+        experiment.data,
+    )
     for expected in (False, True):
         ((run, reused),) = train(tmp_path, wild, (0,))
         assert reused == expected

@@ -22,7 +22,8 @@ from mnistsum.models.summary import (
 )
 from mnistsum.registry import added_names
 
-SHIFT = 10 * 10 * 19 + 10 * 10  # of the adder `shift`: numbers with the table, then digits
+# of the adder `shift`: numbers with the table, then digits
+SHIFT = 10 * 10 * 19 + 10 * 10
 
 
 def work(function, *inputs) -> int:
@@ -42,7 +43,10 @@ def work_of(layer) -> int:
             return features, features
 
     with added_names(CLASSIFIERS={"applies": Applies}):
-        return count_multiply_adds(abstract_model(ModelConfig("applies", adder="shift"))) - SHIFT
+        return (
+            count_multiply_adds(abstract_model(ModelConfig("applies", adder="shift")))
+            - SHIFT
+        )
 
 
 CONV = partial(nnx.Conv, kernel_size=(3, 3))
@@ -56,26 +60,50 @@ HAND = {
     "dilated": (partial(CONV, 4, 6, kernel_dilation=2), 64 * 9 * 4 * 6),
     "grouped": (partial(CONV, 4, 6, feature_group_count=2), 64 * 9 * 2 * 6),
     "depthwise": (partial(CONV, 4, 4, feature_group_count=4), 64 * 9 * 4),
-    "depthwise, two outputs each": (partial(CONV, 4, 8, feature_group_count=4), 64 * 9 * 8),
-    "depthwise, strided": (partial(CONV, 4, 4, strides=2, feature_group_count=4), 16 * 9 * 4),
+    "depthwise, two outputs each": (
+        partial(CONV, 4, 8, feature_group_count=4),
+        64 * 9 * 8,
+    ),
+    "depthwise, strided": (
+        partial(CONV, 4, 4, strides=2, feature_group_count=4),
+        16 * 9 * 4,
+    ),
     "along rows": (partial(nnx.Conv, 4, 6, (3,)), 64 * 3 * 4 * 6),
     # Each costs as much as the convolution from its outputs to its 8x8 inputs.
     "transposed": (partial(UP, strides=2), 64 * 9 * 4 * 6),
-    "transposed, without padding": (partial(UP, strides=2, padding="VALID"), 64 * 9 * 4 * 6),
+    "transposed, without padding": (
+        partial(UP, strides=2, padding="VALID"),
+        64 * 9 * 4 * 6,
+    ),
     "transposed, without stride": (partial(UP, padding="VALID"), 64 * 9 * 4 * 6),
-    "input dilation": (partial(CONV, 4, 6, input_dilation=2, padding=1), 64 * 9 * 4 * 6),
-    "ours, with four examples": (partial(Conv, ModelConfig(), (3, 3, 1, 6)), 4 * 64 * 9 * 6),
+    "input dilation": (
+        partial(CONV, 4, 6, input_dilation=2, padding=1),
+        64 * 9 * 4 * 6,
+    ),
+    "ours, with four examples": (
+        partial(Conv, ModelConfig(), (3, 3, 1, 6)),
+        4 * 64 * 9 * 6,
+    ),
     "Linear": (partial(nnx.Linear, 4, 6), 64 * 4 * 6),
-    "LinearGeneral": (partial(nnx.LinearGeneral, (8, 4), (3, 5), axis=(-2, -1)), 8 * 32 * 15),
+    "LinearGeneral": (
+        partial(nnx.LinearGeneral, (8, 4), (3, 5), axis=(-2, -1)),
+        8 * 32 * 15,
+    ),
     "Einsum": (partial(nnx.Einsum, "bhwc,wcd->bhwd", (8, 4, 6)), 64 * 4 * 6),
     # Queries, keys and values; scores and averages of eight rows; outputs.
-    "attention": (partial(ATTENTION, decode=False), 64 * 4 * 18 + 2 * 8 * 64 * 6 + 64 * 6 * 4),
+    "attention": (
+        partial(ATTENTION, decode=False),
+        64 * 4 * 18 + 2 * 8 * 64 * 6 + 64 * 6 * 4,
+    ),
 }
 
 
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])  # convolutions choose their way by it
+# convolutions choose their way by it
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
 @pytest.mark.parametrize(("layer", "expected"), HAND.values(), ids=HAND)
-def test_multiply_adds_are_those_of_the_layer_as_it_is_written(monkeypatch, layer, expected, backend):
+def test_multiply_adds_are_those_of_the_layer_as_it_is_written(
+    monkeypatch, layer, expected, backend
+):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     assert work_of(layer) == expected
 
@@ -91,7 +119,10 @@ def test_test_time_shifts_count_each_pass_of_the_classifier_and_the_adder_once()
     assert count_multiply_adds(model, test_shift=1) == work(answer, model) == by_hand
 
 
-MODELS = [*map(ModelConfig, CLASSIFIERS), *(ModelConfig("mlp", adder=name) for name in ADDERS)]
+MODELS = [
+    *map(ModelConfig, CLASSIFIERS),
+    *(ModelConfig("mlp", adder=name) for name in ADDERS),
+]
 
 
 @pytest.mark.parametrize("config", MODELS)
@@ -118,14 +149,36 @@ class Twice(nnx.Module):
 def test_a_layer_has_its_own_parameters_and_costs_as_often_as_it_is_called():
     with added_names(CLASSIFIERS={"twice": Twice}):
         model = abstract_model(ModelConfig("twice", adder="shift"))
-        assert parameters_by_layer(model) == {"classifier": 280, "classifier.layers.inner": 812}
+        assert parameters_by_layer(model) == {
+            "classifier": 280,
+            "classifier.layers.inner": 812,
+        }
         assert count_multiply_adds(model) == 2 * 28**3 + 280 + SHIFT
 
 
 def test_loops_count_by_their_length_and_branches_by_the_costliest():
     x, kernel = jnp.ones((1, 8)), jnp.ones((8, 8))
-    assert work(lambda x: lax.scan(lambda x, _: (x @ kernel, None), x, length=5), x) == 5 * 64
+    assert (
+        work(lambda x: lax.scan(lambda x, _: (x @ kernel, None), x, length=5), x)
+        == 5 * 64
+    )
     assert work(lambda x: lax.fori_loop(0, 3, lambda _, x: x @ kernel, x), x) == 3 * 64
-    assert work(lambda x: lax.cond(x.sum() > 0, lambda: (x @ kernel) @ kernel, lambda: x @ kernel), x) == 2 * 64
+    assert (
+        work(
+            lambda x: lax.cond(
+                x.sum() > 0, lambda: (x @ kernel) @ kernel, lambda: x @ kernel
+            ),
+            x,
+        )
+        == 2 * 64
+    )
     with pytest.warns(UserWarning, match="at least"):
-        assert work(lambda x: lax.while_loop(lambda x: x.sum() > 1, lambda x: x @ kernel, x), x) == 64
+        assert (
+            work(
+                lambda x: lax.while_loop(
+                    lambda x: x.sum() > 1, lambda x: x @ kernel, x
+                ),
+                x,
+            )
+            == 64
+        )

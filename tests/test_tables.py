@@ -13,22 +13,37 @@ def summarized(*names, **runs):
 
 
 def test_seconds_of_other_machines_are_replaced_by_the_reason_and_the_notes_name_all_machines():
-    assert "Times were measured on 2 cores of CPU, seeds one by one" in tables.notes(summarized("a", "b"))
-    summary = summarized("a", b=[a_run("b", seed, run={"cores": 1}) for seed in range(2)])
-    costs = next(table for table in tables.summary_tables(summary) if table.title == "Cost")
+    assert "Times were measured on 2 cores of CPU, seeds one by one" in tables.notes(
+        summarized("a", "b")
+    )
+    summary = summarized(
+        "a", b=[a_run("b", seed, run={"cores": 1}) for seed in range(2)]
+    )
+    costs = next(
+        table for table in tables.summary_tables(summary) if table.title == "Cost"
+    )
     first, second = (dict(zip(costs.header, row, strict=True)) for row in costs.rows)
     for column in ("training, s", "s to 98.8 %"):
         assert second[column] == "other machine or mode" != first[column]
     assert second["multiply-adds"] == first["multiply-adds"] == "20"
     each = "a on 2 cores of CPU, seeds one by one; b on 1 core of CPU, seeds one by one"
-    assert f"compared only between runs of one kind of machine and one mode: {each}" in tables.in_markdown(summary, [])
+    assert (
+        f"compared only between runs of one kind of machine and one mode: {each}"
+        in tables.in_markdown(summary, [])
+    )
 
 
 def test_what_a_reader_must_know_is_noted():
     failed, alike = a_run("b", 1), a_run("b", 0)
-    failed.summary["failure"], alike.summary["weights"] = "loss not finite at step 3", "a-0"
+    failed.summary["failure"], alike.summary["weights"] = (
+        "loss not finite at step 3",
+        "a-0",
+    )
     summary = summarized("a", b=[alike, failed])
-    summary["tuned"] = {"a": {"trials": [], "note": "tuning stopped at its limit"}, "b": {"trials": [], "note": None}}
+    summary["tuned"] = {
+        "a": {"trials": [], "note": "tuning stopped at its limit"},
+        "b": {"trials": [], "note": None},
+    }
     assert tables.notes(summary)[:-1] == [
         "Warning: a, b: several runs ended with the same weights, bit for bit",
         "Failed, but included: b: seed 1: loss not finite at step 3",
@@ -37,21 +52,36 @@ def test_what_a_reader_must_know_is_noted():
 
 
 def test_a_mean_over_some_seeds_says_of_how_many():
-    assert tables.format_spread(spread([0.5, 0.7, None]), "%") == "60.00 ± 14.14 (2 of 3)"
+    assert (
+        tables.format_spread(spread([0.5, 0.7, None]), "%") == "60.00 ± 14.14 (2 of 3)"
+    )
     assert tables.format_spread(spread([0.5]), "%") == "50.00"
 
 
 def test_a_report_has_a_name_of_its_own_unless_its_runs_are_decided_alike():
     def name(seeds=2, **run):
-        return tables.report_name({"a": [a_run("a", seed, run=run) for seed in range(seeds)]})
+        return tables.report_name(
+            {"a": [a_run("a", seed, run=run) for seed in range(seeds)]}
+        )
 
-    names = {name(), name(seeds=3), name(program={"training": "1"}), name(data={"test": "1"})}
+    names = {
+        name(),
+        name(seeds=3),
+        name(program={"training": "1"}),
+        name(data={"test": "1"}),
+    }
     assert len(names) == 4 and all(each.startswith("a-") for each in names)
     assert name(commit="0" * 40, started="2027-01-01T12:00:00+0000") == name()
 
 
 def test_an_interval_beyond_100_points_says_that_there_are_too_few_seeds():
     found = {"verdict": "undecided", "mean": 0.01, "low": -1.2, "high": 1.22}
-    row = {"config": "b", "against_first": {"digit": found, "sum": found | {"low": -0.2, "high": 0.22}}}
+    row = {
+        "config": "b",
+        "against_first": {"digit": found, "sum": found | {"low": -0.2, "high": 0.22}},
+    }
     verdicts = tables._verdicts([{"config": "a"}, row])
-    assert [cells[-1] for cells in verdicts.rows] == ["+1.00 [too few seeds]", "+1.00 [-20.00, +22.00]"]
+    assert [cells[-1] for cells in verdicts.rows] == [
+        "+1.00 [too few seeds]",
+        "+1.00 [-20.00, +22.00]",
+    ]

@@ -14,7 +14,9 @@ from mnistsum.evaluation import SCORES, Score
 
 def misreading(count, **about):
     """Return a run that misreads this number of a hundred images."""
-    return a_run(digit=np.where(np.arange(100) < count, (LABELS + 1) % 10, LABELS), **about)
+    return a_run(
+        digit=np.where(np.arange(100) < count, (LABELS + 1) % 10, LABELS), **about
+    )
 
 
 @pytest.fixture
@@ -26,7 +28,9 @@ def tabulate(monkeypatch, tmp_path, capsys):
         for folder in by_folder:
             folder.mkdir(exist_ok=True)
             (folder / "summary.json").touch()
-        monkeypatch.setattr("experiments.comparison.finished_table.read_finished", by_folder.get)
+        monkeypatch.setattr(
+            "experiments.comparison.finished_table.read_finished", by_folder.get
+        )
         assert program.command([*map(str, by_folder), *map(str, arguments)]) == 0
         output, errors = capsys.readouterr()
         return output.splitlines()[2:], errors
@@ -35,7 +39,12 @@ def tabulate(monkeypatch, tmp_path, capsys):
 
 
 def test_mean_and_deviation_by_hand_of_the_finished_runs(tabulate, tmp_path):
-    (line,), errors = tabulate([misreading(2), misreading(1, seed=2)], "unfinished", "--output", tmp_path / "v0.5")
+    (line,), errors = tabulate(
+        [misreading(2), misreading(1, seed=2)],
+        "unfinished",
+        "--output",
+        tmp_path / "v0.5",
+    )
     assert line == "| a | 2 | 1,000 | 20 | 98.50 ± 0.71 | 100.00 ± 0.00 |"
     assert errors == "skipped: 1 folders without a finished run\n"
     (row,) = json.loads((tmp_path / "v0.5.json").read_text())
@@ -43,24 +52,46 @@ def test_mean_and_deviation_by_hand_of_the_finished_runs(tabulate, tmp_path):
     page = (tmp_path / "v0.5.md").read_text()
     for text in (line, f"- a: `train`, commit {'f' * 40}", "2 cores of CPU"):
         assert text in page
-    with pytest.raises(InputError, match="expected folders of finished runs, found none among 1 paths"):
+    with pytest.raises(
+        InputError, match="expected folders of finished runs, found none among 1 paths"
+    ):
         program.command(["unfinished"])
 
 
 def test_of_a_repeated_run_one_is_shown_and_the_other_is_told_of(tabulate, tmp_path):
-    (line,), errors = tabulate([misreading(2), misreading(2)._replace(folder=tmp_path / "again")])
+    (line,), errors = tabulate(
+        [misreading(2), misreading(2)._replace(folder=tmp_path / "again")]
+    )
     assert line.startswith("| a | 1 |")
-    assert errors == f"{tmp_path / 'again'}: left out, as a-0 is a newer run of the same config and seed\n"
+    assert (
+        errors
+        == f"{tmp_path / 'again'}: left out, as a-0 is a newer run of the same config and seed\n"
+    )
 
 
-def test_a_score_is_shown_where_its_entry_says_and_as_it_says_for_older_runs(tabulate, monkeypatch):
-    score = Score("entropy", "nats", "mean over images", np.mean, ("tabulate",), lower_is_better=True)
+def test_a_score_is_shown_where_its_entry_says_and_as_it_says_for_older_runs(
+    tabulate, monkeypatch
+):
+    score = Score(
+        "entropy",
+        "nats",
+        "mean over images",
+        np.mean,
+        ("tabulate",),
+        lower_is_better=True,
+    )
     monkeypatch.setitem(SCORES, "entropy", score)
     run, older = misreading(0), misreading(0, name="old")
     run.summary["test"]["entropy"] = 0.25
     del older.summary["test"]["entropy"]
-    assert [row.split(" | ")[-1] for row in tabulate([run, older])[0]] == ["0.2500 |", "- |"]
+    assert [row.split(" | ")[-1] for row in tabulate([run, older])[0]] == [
+        "0.2500 |",
+        "- |",
+    ]
     monkeypatch.setitem(SCORES, "entropy", score._replace(missing=0.0))
     assert tabulate([older])[0][0].endswith("| 0.0000 |")
-    assert score_measures("tabulate")["entropy"].meaning == "mean over images; lower is better"
+    assert (
+        score_measures("tabulate")["entropy"].meaning
+        == "mean over images; lower is better"
+    )
     assert "entropy" not in score_measures("compare")

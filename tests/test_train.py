@@ -1,7 +1,7 @@
 """Training: what a step sees and does, and that stopping, resuming or stacking seeds changes no result.
 
-In this process, XLA's optimizations are off (conftest.py). test_kill.py and test_run.py compare the bits of the
-optimized program, in processes of their own.
+In this process, XLA's optimizations are off (conftest.py). test_kill.py and test_run.py
+compare the bits of the optimized program, in processes of their own.
 """
 
 import itertools
@@ -19,7 +19,14 @@ from flax import nnx
 from jax.errors import KeyReuseError
 
 from experiments.cli import config_names, load_config
-from mnistsum.config import AugmentConfig, DataConfig, ModelConfig, ObjectiveConfig, OptimizerConfig, TrainingConfig
+from mnistsum.config import (
+    AugmentConfig,
+    DataConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    TrainingConfig,
+)
 from mnistsum.data import abstract_split, draw_epoch, pair, scale
 from mnistsum.errors import InputError
 from mnistsum.evaluation import evaluate_batch
@@ -45,7 +52,10 @@ from mnistsum.train import (
 N = 256
 STEPS = 24  # three epochs of eight
 KEYS = split_keys(0)
-START, STEP, DRAW = (jax.jit(function, static_argnums=0) for function in (init_state, train_step, draw_batch))
+START, STEP, DRAW = (
+    jax.jit(function, static_argnums=0)
+    for function in (init_state, train_step, draw_batch)
+)
 EPOCH = jax.jit(begin_epoch, static_argnums=(0, 3))
 PLATFORMS = ("cuda", "rocm", "tpu")  # none of which needs to be present
 SGD = OptimizerConfig(name="sgd", learning_rate=0.2, momentum=0.0, schedule="constant")
@@ -54,7 +64,12 @@ SGD = OptimizerConfig(name="sgd", learning_rate=0.2, momentum=0.0, schedule="con
 def arrays(state) -> list:
     """Return the arrays of a state, with the data of a random key, which an optimizer may hold."""
     leaves = jax.tree.leaves(state)
-    return [jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf for leaf in leaves]
+    return [
+        jax.random.key_data(leaf)
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        else leaf
+        for leaf in leaves
+    ]
 
 
 def equal(a, b) -> bool:
@@ -72,7 +87,9 @@ class Normed(nnx.Module):
         self.output = Dense(config, 8, 10, rngs)
 
     def __call__(self, image):
-        features = self.dropout(self.norm(jax.nn.relu(self.hidden(image.reshape(len(image), 784)))))
+        features = self.dropout(
+            self.norm(jax.nn.relu(self.hidden(image.reshape(len(image), 784))))
+        )
         return features, self.output(features)
 
 
@@ -83,14 +100,20 @@ def noisy(config, rate):
         key, draw = jax.random.split(key)
         return optax.tree.scale(jax.random.uniform(draw), updates), key
 
-    return optax.chain(optax.GradientTransformation(lambda _: jax.random.key(0), scaled), muon(config, rate))
+    return optax.chain(
+        optax.GradientTransformation(lambda _: jax.random.key(0), scaled),
+        muon(config, rate),
+    )
 
 
 @pytest.fixture(scope="module")
 def whole(config):
     """A config that uses every part of the state, with augmentation, batch norm, dropout and random updates."""
     with added_names(CLASSIFIERS={"normed": Normed}, OPTIMIZERS={"noisy": noisy}):
-        model, rule = ModelConfig(classifier="normed", hidden=16), replace(config.optimizer, name="noisy")
+        model, rule = (
+            ModelConfig(classifier="normed", hidden=16),
+            replace(config.optimizer, name="noisy"),
+        )
         yield replace(config, model=model, optimizer=rule)
 
 
@@ -121,7 +144,11 @@ def go(spec, train):
 @pytest.fixture(scope="module")
 def batch(train):
     """The first 32 images, as they are."""
-    return pair(scale(ModelConfig().scaling, train.images[:32]), train.labels[:32], jnp.arange(32) % 10)
+    return pair(
+        scale(ModelConfig().scaling, train.images[:32]),
+        train.labels[:32],
+        jnp.arange(32) % 10,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +162,13 @@ def finish(whole, start, go, tmp_path_factory):
             state = restore(folder, whole).state
             wrong = fault(keys, state, start)
             keys, state = (
-                part._replace(**{name: value for name, value in wrong.items() if name in part._fields})
+                part._replace(
+                    **{
+                        name: value
+                        for name, value in wrong.items()
+                        if name in part._fields
+                    }
+                )
                 for part in (keys, state)
             )
         return go(state, STEPS, keys)
@@ -150,7 +183,8 @@ def never_stopped(finish):
 
 def test_steps_by_hand(config):
     few = replace(config, data=DataConfig(train_images=64))
-    sums = replace(config, objective=ObjectiveConfig(name="written_sum", digits=3))  # six images an example
+    # six images an example
+    sums = replace(config, objective=ObjectiveConfig(name="written_sum", digits=3))
     short = replace(config, training=TrainingConfig(epochs=0.3, batch_size=32))
     for each, n, steps in (
         (sums, N, (8, 24)),
@@ -160,7 +194,10 @@ def test_steps_by_hand(config):
     ):
         spec = make_spec(each, n)
         assert (spec.steps_per_epoch, spec.steps) == steps
-    for each, n, message in ((config, 31, "training.batch_size.* 31 .* 32"), (few, 63, "data.train_images.* 63 .* 64")):
+    for each, n, message in (
+        (config, 31, "training.batch_size.* 31 .* 32"),
+        (few, 63, "data.train_images.* 63 .* 64"),
+    ):
         with pytest.raises(InputError, match=message):
             make_spec(each, n)
 
@@ -177,19 +214,30 @@ def test_a_spec_is_equal_for_every_seed_name_and_place_of_the_data(config):
 def test_the_batches_of_an_epoch_are_its_images_once_each_with_numbers_that_depend_on_no_batch_size(
     config, train, size
 ):
-    plain = make_spec(replace(config, augment=AugmentConfig(), training=TrainingConfig(batch_size=size)), N)
+    plain = make_spec(
+        replace(
+            config, augment=AugmentConfig(), training=TrainingConfig(batch_size=size)
+        ),
+        N,
+    )
     steps = range(plain.steps_per_epoch, 2 * plain.steps_per_epoch)  # the second epoch
     epoch = EPOCH(plain, KEYS, steps[0], N)
     batches = [DRAW(plain, KEYS, step, train, epoch) for step in steps]
     found = jax.tree.map(lambda *fields: np.concatenate(fields), *batches)
     every = pair(
-        scale(ModelConfig().scaling, train.images), train.labels, draw_epoch(KEYS.order, KEYS.number, 1, N).numbers
+        scale(ModelConfig().scaling, train.images),
+        train.labels,
+        draw_epoch(KEYS.order, KEYS.number, 1, N).numbers,
     )
     assert sorted(epoch.order.tolist()) == list(range(N))
-    chex.assert_trees_all_close(found, jax.tree.map(lambda field: field[epoch.order], every), rtol=1e-6)
+    chex.assert_trees_all_close(
+        found, jax.tree.map(lambda field: field[epoch.order], every), rtol=1e-6
+    )
 
 
-def test_stopping_anywhere_gives_the_same_bits_and_agrees_with_single_steps(spec, start, go, train):
+def test_stopping_anywhere_gives_the_same_bits_and_agrees_with_single_steps(
+    spec, start, go, train
+):
     state, singles = start, []
     for i in range(20):  # into the third epoch
         drawn = DRAW(spec, KEYS, i, train, EPOCH(spec, KEYS, i, N))
@@ -201,7 +249,9 @@ def test_stopping_anywhere_gives_the_same_bits_and_agrees_with_single_steps(spec
         for until in stops:
             state = go(state, until)
             np.testing.assert_array_equal(state.step, until)
-            chex.assert_trees_all_close(arrays(state), arrays(singles[until - 1]), rtol=1e-5, atol=1e-6)
+            chex.assert_trees_all_close(
+                arrays(state), arrays(singles[until - 1]), rtol=1e-5, atol=1e-6
+            )
         ends.append(state)
     assert all(equal(state, ends[0]) for state in ends)
     assert equal(go(state, STEPS), go(state, STEPS + 3))
@@ -227,12 +277,17 @@ def test_a_step_of_sgd_by_hand(weighed, batch):
         logits = model(batch.image, batch.number)
         digit, total = (
             jax.nn.log_softmax(output_logits)[jnp.arange(32), truth].mean()
-            for output_logits, truth in ((logits.digit, batch.label), (logits.sum, batch.sum))
+            for output_logits, truth in (
+                (logits.digit, batch.label),
+                (logits.sum, batch.sum),
+            )
         )
         return -(0.25 * digit + 0.75 * total)
 
     value, gradient = jax.jit(jax.value_and_grad(loss))(before.model)
-    expected = jax.tree.map(lambda weight, slope: weight - 0.2 * slope, before.model, gradient)
+    expected = jax.tree.map(
+        lambda weight, slope: weight - 0.2 * slope, before.model, gradient
+    )
     chex.assert_trees_all_close(after.model, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(after.metrics.loss, 32 * value, rtol=1e-5)
 
@@ -244,23 +299,41 @@ class Fined(ADDERS["concat"]):
         return 0.5 * (self.hidden.kernel[...] ** 2).sum()
 
 
-def test_an_adders_penalty_is_added_to_the_loss_with_its_weight_and_its_gradient_flows(weighed, batch):
-    objective, model = replace(weighed.objective, penalty_weight=2.5), replace(weighed.model, adder="fined")
+def test_an_adders_penalty_is_added_to_the_loss_with_its_weight_and_its_gradient_flows(
+    weighed, batch
+):
+    objective, model = (
+        replace(weighed.objective, penalty_weight=2.5),
+        replace(weighed.model, adder="fined"),
+    )
     with added_names(ADDERS={"fined": Fined}):
         _, fined = plain_step(replace(weighed, model=model, objective=objective), batch)
     start, plain = plain_step(weighed, batch)
-    before, after, without = (state.model.adder.hidden.kernel[...] for state in (start, fined, plain))
-    np.testing.assert_allclose(fined.metrics.loss - plain.metrics.loss, 32 * 1.25 * (before**2).sum(), rtol=1e-3)
-    np.testing.assert_allclose(after, without - 0.2 * 2.5 * before, rtol=1e-4, atol=1e-5)
+    before, after, without = (
+        state.model.adder.hidden.kernel[...] for state in (start, fined, plain)
+    )
+    np.testing.assert_allclose(
+        fined.metrics.loss - plain.metrics.loss,
+        32 * 1.25 * (before**2).sum(),
+        rtol=1e-3,
+    )
+    np.testing.assert_allclose(
+        after, without - 0.2 * 2.5 * before, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_every_step_distorts_anew(spec, train):
     # All images are the same: only the distortion can make them differ.
     copies = jax.tree.map(lambda array: jnp.repeat(array[:1], N, 0), train)
     epoch = EPOCH(spec, KEYS, 0, N)
-    first, again, second = (np.asarray(DRAW(spec, KEYS, i, copies, epoch).image) for i in (0, 0, 1))
+    first, again, second = (
+        np.asarray(DRAW(spec, KEYS, i, copies, epoch).image) for i in (0, 0, 1)
+    )
     assert (first == again).all()
-    assert all((a != b).any() for a, b in [*zip(first, second, strict=True), *itertools.pairwise(first)])
+    assert all(
+        (a != b).any()
+        for a, b in [*zip(first, second, strict=True), *itertools.pairwise(first)]
+    )
 
 
 def test_the_average_of_the_parameters_follows_its_formula(start, go):
@@ -269,32 +342,52 @@ def test_the_average_of_the_parameters_follows_its_formula(start, go):
         state = go(state, t + 1)
         decay = min(0.9, (1 + t) / (10 + t))
         after = parameters(state.model)
-        average = jax.tree.map(lambda a, w, d=decay: d * a + (1 - d) * w, average, after)
-    chex.assert_trees_all_close(average, parameters(state.average), rtol=1e-4, atol=1e-6)
+        average = jax.tree.map(
+            lambda a, w, d=decay: d * a + (1 - d) * w, average, after
+        )
+    chex.assert_trees_all_close(
+        average, parameters(state.average), rtol=1e-4, atol=1e-6
+    )
     assert trained_model(state) is state.average
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", config_names())
 def test_training_and_evaluation_lower_for_accelerators(name, monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # layers choose their convolution by it
+    # layers choose their convolution by it
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     config = load_config(name)
     spec = make_spec(config, 55_000)
     keys = jax.eval_shape(lambda: split_keys(0))
-    state, until = jax.eval_shape(partial(init_state, spec), keys), jax.ShapeDtypeStruct((), jnp.int32)
+    state, until = (
+        jax.eval_shape(partial(init_state, spec), keys),
+        jax.ShapeDtypeStruct((), jnp.int32),
+    )
     # New functions, as JAX caches what it has traced for the CPU.
-    training, evaluation = (jax.jit(partial(*each)) for each in ((advance, spec), (evaluate_batch, config.data)))
+    training, evaluation = (
+        jax.jit(partial(*each))
+        for each in ((advance, spec), (evaluate_batch, config.data))
+    )
     for exported in (
-        jax.export.export(training, platforms=PLATFORMS)(keys, state, abstract_split(55_000), until),
-        jax.export.export(evaluation, platforms=PLATFORMS)(abstract_model(config.model), abstract_split(200)),
+        jax.export.export(training, platforms=PLATFORMS)(
+            keys, state, abstract_split(55_000), until
+        ),
+        jax.export.export(evaluation, platforms=PLATFORMS)(
+            abstract_model(config.model), abstract_split(200)
+        ),
     ):
-        assert ("stablehlo.convolution" in exported.mlir_module()) == (name not in ("mlp", "smoke", "vit"))
+        assert ("stablehlo.convolution" in exported.mlir_module()) == (
+            name not in ("mlp", "smoke", "vit")
+        )
 
 
 def test_the_first_step_with_a_number_that_is_not_finite_is_noted(start, go):
     at_5 = go(start, 5)
     assert at_5.fault == -1
-    infinite = jax.tree.map(lambda leaf: leaf + jnp.inf if leaf.dtype == jnp.float32 else leaf, at_5.opt_state)
+    infinite = jax.tree.map(
+        lambda leaf: leaf + jnp.inf if leaf.dtype == jnp.float32 else leaf,
+        at_5.opt_state,
+    )
     for harmed in (
         at_5._replace(model=jax.tree.map(lambda leaf: leaf * jnp.nan, at_5.model)),
         at_5._replace(opt_state=infinite),
@@ -308,7 +401,10 @@ def test_a_gradient_that_is_not_finite_is_noted_where_the_loss_still_is(config, 
         return weighted(config, logits, batch) + jnp.sqrt(0 * logits.digit.sum())
 
     with added_names(OBJECTIVES={"edged": edged}):
-        _, after = plain_step(replace(config, optimizer=SGD, objective=ObjectiveConfig(name="edged")), batch)
+        _, after = plain_step(
+            replace(config, optimizer=SGD, objective=ObjectiveConfig(name="edged")),
+            batch,
+        )
     assert after.fault == 0 and jnp.isfinite(after.metrics.loss)
 
 
@@ -316,7 +412,9 @@ def test_a_gradient_that_is_not_finite_is_noted_where_the_loss_still_is(config, 
     ("average", "step", "decay"),
     [(0.0, 0, 1 / 10), (0.0, 1000, 0.8), (0.95, 10, 11 / 20), (0.95, 1000, 0.95)],
 )
-def test_a_step_moves_the_statistics_of_batch_norms_by_their_formula(whole, batch, average, step, decay):
+def test_a_step_moves_the_statistics_of_batch_norms_by_their_formula(
+    whole, batch, average, step, decay
+):
     with added_names(CLASSIFIERS={"own": partial(Normed, momentum=0.8)}):
         rule = replace(whole.optimizer, average=average)
         model = replace(whole.model, classifier="own")
@@ -331,22 +429,33 @@ def test_a_step_moves_the_statistics_of_batch_norms_by_their_formula(whole, batc
 
 
 @pytest.mark.parametrize("momentum", [0.9, 0.99, 0.999])
-def test_the_statistics_of_batch_norms_forget_the_initialization_in_twelve_steps(whole, batch, momentum):
+def test_the_statistics_of_batch_norms_forget_the_initialization_in_twelve_steps(
+    whole, batch, momentum
+):
     still = replace(whole, optimizer=replace(SGD, learning_rate=1e-9))
     with added_names(CLASSIFIERS={"slow": partial(Normed, momentum=momentum)}):
-        spec = make_spec(replace(still, model=replace(still.model, classifier="slow")), N)
+        spec = make_spec(
+            replace(still, model=replace(still.model, classifier="slow")), N
+        )
         state = START(spec, KEYS)
         for _ in range(12):
             state = STEP(spec, KEYS.dropout, state, batch)
     classifier = trained_model(state).classifier
     hidden = jax.nn.relu(classifier.hidden(batch.image.reshape(32, 784)))
-    np.testing.assert_allclose(classifier.norm.mean[...], hidden.mean(0), rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(classifier.norm.var[...], hidden.var(0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        classifier.norm.mean[...], hidden.mean(0), rtol=1e-3, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        classifier.norm.var[...], hidden.var(0), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_dropout_draws_anew_each_step(spec, start, batch):
     # An epoch later, the metrics restart; all else is the same.
-    states = [STEP(spec, KEYS.dropout, start._replace(step=jnp.int32(step)), batch) for step in (0, 8)]
+    states = [
+        STEP(spec, KEYS.dropout, start._replace(step=jnp.int32(step)), batch)
+        for step in (0, 8)
+    ]
     assert states[0].metrics.loss != states[1].metrics.loss
 
 
@@ -363,18 +472,25 @@ def test_a_golden_run(go, spec):
         state = go(state, until, keys)
         assert state.metrics.examples == examples  # of the epoch
         sizes = [optax.tree.norm(tree, ord=1) for tree in (state.model, state.average)]
-        np.testing.assert_allclose([state.metrics.loss / examples, *sizes], golden, rtol=1e-5)
+        np.testing.assert_allclose(
+            [state.metrics.loss / examples, *sizes], golden, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize(
     "stops",
     [
         *((1,), (8,), (21,)),
-        *(pytest.param(stops, marks=pytest.mark.slow) for stops in [range(1, STEPS), *zip(range(1, STEPS + 1))]),
+        *(
+            pytest.param(stops, marks=pytest.mark.slow)
+            for stops in [range(1, STEPS), *zip(range(1, STEPS + 1))]
+        ),
     ],
     ids=str,
 )
-def test_a_run_stopped_at_any_step_ends_with_the_bits_of_one_never_stopped(finish, never_stopped, stops):
+def test_a_run_stopped_at_any_step_ends_with_the_bits_of_one_never_stopped(
+    finish, never_stopped, stops
+):
     assert equal(finish(stops), never_stopped)
 
 
@@ -385,7 +501,9 @@ def without_statistics(keys, state, start):
 
 # What is wrong after a resume: fields of the keys or of the state.
 FAULTS = {
-    "optimizer state dropped": lambda keys, state, start: {"opt_state": start.opt_state},
+    "optimizer state dropped": lambda keys, state, start: {
+        "opt_state": start.opt_state
+    },
     "step off by one": lambda keys, state, start: {"step": state.step + 1},
     "epoch order reset": lambda *_: {"order": split_keys(1).order},
     "numbers redrawn": lambda *_: {"number": split_keys(1).number},
@@ -403,10 +521,14 @@ def test_a_planted_fault_is_noticed(finish, never_stopped, fault):
 
 @pytest.mark.slow
 def test_no_key_is_used_twice(whole, train):
-    spec = make_spec(replace(whole, augment=AugmentConfig(shift=2, rotation=10.0, elastic=0.5)), N)
+    spec = make_spec(
+        replace(whole, augment=AugmentConfig(shift=2, rotation=10.0, elastic=0.5)), N
+    )
     with jax.debug_key_reuse(True):
         state = START(spec, KEYS)
         for step in (1, 9):
             state = jax.jit(advance, static_argnums=0)(spec, KEYS, state, train, step)
         with pytest.raises(KeyReuseError):  # the checker checks
-            jax.jit(lambda key: jax.random.normal(key) + jax.random.uniform(key))(KEYS.init)
+            jax.jit(lambda key: jax.random.normal(key) + jax.random.uniform(key))(
+                KEYS.init
+            )

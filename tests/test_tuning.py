@@ -23,7 +23,9 @@ def experiment(tmp_path, monkeypatch):
     [
         (0, range(-1, 2), 0, None),
         pytest.param(-2, range(-3, 2), -2, None, marks=pytest.mark.slow),
-        pytest.param(9, range(-1, 6), 5, "stopped at its limit", marks=pytest.mark.slow),
+        pytest.param(
+            9, range(-1, 6), 5, "stopped at its limit", marks=pytest.mark.slow
+        ),
         (None, range(-1, 2), 0, "the optimizer ignores the learning rate"),
     ],
 )
@@ -38,10 +40,17 @@ def test_rates_are_halved_and_doubled_until_the_best_lies_between_two_that_do_wo
         for i, (tried, _) in enumerate(run_sets):
             rate = tried.config.optimizer.learning_rate
             away = 0 if peak is None else abs(math.log2(rate / own) - peak)
-            scores = {"digit_accuracy": 0.9 - 0.01 * away, "sum_accuracy": 0.8 - 0.01 * away}
+            scores = {
+                "digit_accuracy": 0.9 - 0.01 * away,
+                "sum_accuracy": 0.8 - 0.01 * away,
+            }
             assert tried.spec.optimizer == tried.config.optimizer
             weights = "same" if peak is None else str(rate)
-            yield i, a_run()._replace(summary={"validation": scores, "weights": weights}), False
+            yield (
+                i,
+                a_run()._replace(summary={"validation": scores, "weights": weights}),
+                False,
+            )
 
     monkeypatch.setattr(tuning, "fit_missing", train)
     runs = locate_runs(tmp_path, experiment, (0,))
@@ -49,5 +58,7 @@ def test_rates_are_halved_and_doubled_until_the_best_lies_between_two_that_do_wo
     trials, note = how["smoke"]["trials"], how["smoke"]["note"]
     assert [trial["learning_rate"] / own for trial in trials] == [2.0**k for k in tried]
     assert chosen.experiment.config.optimizer.learning_rate == own * 2.0**taken
-    assert [trial["learning_rate"] for trial in trials if trial["taken"]] == [own * 2.0**taken]
+    assert [trial["learning_rate"] for trial in trials if trial["taken"]] == [
+        own * 2.0**taken
+    ]
     assert (said in note) if said else note is None

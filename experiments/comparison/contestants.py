@@ -22,7 +22,9 @@ def check_configs(configs: Sequence[Config]) -> None:
     """Check that configs can be compared; raise InputError if not."""
     names = [config.name for config in configs]
     if len(set(names)) < len(names):
-        raise InputError(f"expected configs of different names, found {', '.join(names)}")
+        raise InputError(
+            f"expected configs of different names, found {', '.join(names)}"
+        )
     first = configs[0]
     for config in configs[1:]:
         for field in ("name", "dir", "validation"):
@@ -34,16 +36,23 @@ def check_configs(configs: Sequence[Config]) -> None:
                     "unless a variant sets the field"
                 )
     if any(config.seed for config in configs):
-        raise InputError("expected no seed, as each config is trained with the seeds 0, 1, ...")
+        raise InputError(
+            "expected no seed, as each config is trained with the seeds 0, 1, ..."
+        )
     if not first.data.validation:
-        raise InputError("expected validation images to judge configs by; add data.validation=5000")
+        raise InputError(
+            "expected validation images to judge configs by; add data.validation=5000"
+        )
 
 
-def prepare_run_sets(options: Namespace, configs: Sequence[Config], command: str) -> list[RunSet]:
+def prepare_run_sets(
+    options: Namespace, configs: Sequence[Config], command: str
+) -> list[RunSet]:
     """Return the runs of configs, finished or not.
 
     Args:
-        options: `output`, the folder of runs/ and tuning/; the number of `seeds`; whether to `tune` first.
+        options: `output`, the folder of runs/ and tuning/; the number of `seeds`;
+            whether to `tune` first.
         configs: what to train.
         command: the command line, for `run.json`.
     """
@@ -54,7 +63,10 @@ def prepare_run_sets(options: Namespace, configs: Sequence[Config], command: str
             say(line)
         if options.tune:
             experiment.record["settings"]["tuned"] = tuning.TUNED
-    return [reuse.locate_runs(options.output / "runs", experiment, range(options.seeds)) for experiment in experiments]
+    return [
+        reuse.locate_runs(options.output / "runs", experiment, range(options.seeds))
+        for experiment in experiments
+    ]
 
 
 def fit_run_sets(
@@ -66,16 +78,31 @@ def fit_run_sets(
         The runs of each config by name, ordered by seed, and how each was tuned.
     """
     for run_set in run_sets:
-        name, count, missing = run_set.experiment.config.name, len(run_set.folders), len(run_set.missing())
+        name, count, missing = (
+            run_set.experiment.config.name,
+            len(run_set.folders),
+            len(run_set.missing()),
+        )
         if finished := count - missing:
             say(f"{name}: reusing {finished} finished run{'s' * (finished > 1)}")
         if reason := reuse.why_missing(run_set):
-            say(f"{name}: training {missing} run{'s' * (missing > 1)}, because {reason}")
-    runs: dict[str, list[Finished]] = {run_set.experiment.config.name: [] for run_set in run_sets}
+            say(
+                f"{name}: training {missing} run{'s' * (missing > 1)}, because {reason}"
+            )
+    runs: dict[str, list[Finished]] = {
+        run_set.experiment.config.name: [] for run_set in run_sets
+    }
     tuned = {}
     if options.tune:
-        run_sets, tuned = tuning.tune(run_sets, options.output / "tuning", options.workers)
-    for _, run, reused in fit_missing(run_sets, plan, options.workers, console.RunsProgress):
+        run_sets, tuned = tuning.tune(
+            run_sets, options.output / "tuning", options.workers
+        )
+    for _, run, reused in fit_missing(
+        run_sets, plan, options.workers, console.RunsProgress
+    ):
         console.run_line(run.config.name, run.config.seed, run.summary, reused)
         runs[run.config.name].append(run)
-    return {name: sorted(group, key=lambda run: run.config.seed) for name, group in runs.items()}, tuned
+    return {
+        name: sorted(group, key=lambda run: run.config.seed)
+        for name, group in runs.items()
+    }, tuned

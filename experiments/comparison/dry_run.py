@@ -27,11 +27,25 @@ def show(run_sets: Sequence[RunSet], trials: int) -> None:
         step, run = seconds(run_set.experiment)
         needed = run * (missing + (trials if missing else 0))
         total += needed
-        sizes = [f"{count:,}", f"{count - missing:,}", f"{step * 1e3:.1f}", f"{run:.0f}", duration(needed)]
+        sizes = [
+            f"{count:,}",
+            f"{count - missing:,}",
+            f"{step * 1e3:.1f}",
+            f"{run:.0f}",
+            duration(needed),
+        ]
         rows.append([run_set.experiment.config.name, *sizes])
     rows.append(["all", "", "", "", "", duration(total)])
-    print_table(Table("", ["config", "runs", "finished", "ms a step", "s a run", "device time"], rows))
-    say(f"device time on {cores_of(hardware(), cores())}; no run was trained or written")
+    print_table(
+        Table(
+            "",
+            ["config", "runs", "finished", "ms a step", "s a run", "device time"],
+            rows,
+        )
+    )
+    say(
+        f"device time on {cores_of(hardware(), cores())}; no run was trained or written"
+    )
 
 
 def seconds(experiment: Experiment) -> tuple[float, float]:
@@ -42,6 +56,10 @@ def seconds(experiment: Experiment) -> tuple[float, float]:
     start = time.perf_counter()
     evaluate(config.data, model, data.validation)
     evaluation, step = time.perf_counter() - start, stop.seconds / stop.steps
-    evaluations = min(COMPARED.evaluations * config.training.epochs, COMPARED.max_evaluations or math.inf)
-    evaluations += len(data.test.labels) / len(data.validation.labels)  # one of the test images
+    evaluations = min(
+        COMPARED.evaluations * config.training.epochs,
+        COMPARED.max_evaluations or math.inf,
+    )
+    # one of the test images
+    evaluations += len(data.test.labels) / len(data.validation.labels)
     return step, experiment.spec.steps * step + evaluations * evaluation

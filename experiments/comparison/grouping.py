@@ -17,30 +17,49 @@ ARCHITECTURE = fields_with(Role.STRUCTURE, Role.SIZE)
 def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[str]]:
     """Return the runs of each config by name, ordered by seed, and notes for the reader.
 
-    Only seeds that all configs share are compared, because equal seeds see the same images in the same order.
+    Only seeds that all configs share are compared, because equal seeds see the same
+    images in the same order.
 
     Raises:
-        InputError: if a run is untested, if data differ, or if fewer than two configs or seeds remain.
+        InputError: if a run is untested, if data differ, or if fewer than two configs
+            or seeds remain.
     """
     for run in runs:
         if run.run["data"] != runs[0].run["data"]:
-            raise InputError(f"{run.folder}: not trained and tested on the data of {runs[0].folder}")
+            raise InputError(
+                f"{run.folder}: not trained and tested on the data of {runs[0].folder}"
+            )
     groups, notes = group_by_key(runs)
     common = sorted(set.intersection(*map(set, groups.values())))
     if len(groups) < 2 or len(common) < 2:
-        found = "; ".join(f"{name} of seeds {', '.join(map(str, sorted(seeds)))}" for name, seeds in groups.items())
-        raise InputError(f"compare: expected two configs or more with two seeds or more in common, found {found}")
-    grouped = {name: [by_seed[seed] for seed in common] for name, by_seed in groups.items()}
+        found = "; ".join(
+            f"{name} of seeds {', '.join(map(str, sorted(seeds)))}"
+            for name, seeds in groups.items()
+        )
+        raise InputError(
+            f"compare: expected two configs or more with two seeds or more in common, found {found}"
+        )
+    grouped = {
+        name: [by_seed[seed] for seed in common] for name, by_seed in groups.items()
+    }
     for name, by_seed in groups.items():
         if others := sorted(by_seed.keys() - common):
-            notes.append(f"{name}: left out seeds that not every config has: {', '.join(map(str, others))}")
+            notes.append(
+                f"{name}: left out seeds that not every config has: {', '.join(map(str, others))}"
+            )
     shown = [run.run for group in grouped.values() for run in group]
-    if changed := dict.fromkeys(line for run in shown for line in differences(shown[0], run)):
-        notes.append(f"the runs differ in code, versions or settings: {'; '.join(changed)}")
+    if changed := dict.fromkeys(
+        line for run in shown for line in differences(shown[0], run)
+    ):
+        notes.append(
+            f"the runs differ in code, versions or settings: {'; '.join(changed)}"
+        )
     return grouped, notes
 
 
-def group_by_key(runs: list[Finished]) -> tuple[dict[str, dict[int, Finished]], list[str]]:
+def group_by_key(
+    runs: list[Finished],
+) -> tuple[dict[str, dict[int, Finished]], list[str]]:
     """Return the runs of each config and record, by displayed name and seed, and a note on each that is left out.
 
     Of runs with the same config, record and seed, the newest stays.
@@ -57,10 +76,15 @@ def group_by_key(runs: list[Finished]) -> tuple[dict[str, dict[int, Finished]], 
             )
         kept = groups.setdefault(_key(run), {}).setdefault(run.config.seed, run)
         if kept is not run:
-            notes.append(f"{run.folder}: left out, as {kept.folder} is a newer run of the same config and seed")
+            notes.append(
+                f"{run.folder}: left out, as {kept.folder} is a newer run of the same config and seed"
+            )
     in_order = {key: groups[key] for key in map(_key, runs)}
     fields = [as_dict(config) | {"record": record} for config, record in in_order]
-    return {_name(each, fields): by_seed for each, by_seed in zip(fields, in_order.values(), strict=True)}, notes
+    return {
+        _name(each, fields): by_seed
+        for each, by_seed in zip(fields, in_order.values(), strict=True)
+    }, notes
 
 
 def _key(run: Finished) -> tuple[Config, str]:
@@ -79,10 +103,19 @@ def differing_fields(configs: dict[str, Config]) -> list[str]:
     notes = []
     for name, config in others:
         ours, theirs = as_dict(config), as_dict(base)
-        keys = [key for key in unequal_fields(base, config) if key not in ("name", *ARCHITECTURE)]
+        keys = [
+            key
+            for key in unequal_fields(base, config)
+            if key not in ("name", *ARCHITECTURE)
+        ]
         if keys:
-            changed = ", ".join(f"{key}={cli.as_typed(ours[key])} ({cli.as_typed(theirs[key])})" for key in keys)
-            notes.append(f"{name} differs from {first} (in brackets) in more than architecture: {changed}")
+            changed = ", ".join(
+                f"{key}={cli.as_typed(ours[key])} ({cli.as_typed(theirs[key])})"
+                for key in keys
+            )
+            notes.append(
+                f"{name} differs from {first} (in brackets) in more than architecture: {changed}"
+            )
     return notes
 
 
@@ -94,4 +127,6 @@ def _name(fields: dict[str, Any], groups: list[dict[str, Any]]) -> str:
         others = groups if key in DATA_SET else alike
         if any(other[key] != value for other in others):
             apart.append(key)
-    return "+".join([fields["name"], *(f"{cli.short_name(key)}={fields[key]}" for key in apart)])
+    return "+".join(
+        [fields["name"], *(f"{cli.short_name(key)}={fields[key]}" for key in apart)]
+    )

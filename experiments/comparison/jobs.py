@@ -1,7 +1,7 @@
 """The runs of a comparison as jobs of SLURM, through submitit.
 
-Jobs and programs share only the comparison's folder. Its folder `jobs` holds submitit's logs, and a file with the ID of
-each job.
+Jobs and programs share only the comparison's folder. Its folder `jobs` holds submitit's
+logs, and a file with the ID of each job.
 """
 
 import os
@@ -27,7 +27,8 @@ from mnistsum.file_io import make_folder, write_whole
 from mnistsum.registry import load_file, loaded
 
 POLL = 1.0  # seconds between looks at the runs' folders and the jobs' states
-WAITING = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED")  # states of jobs that go on
+# states of jobs that go on
+WAITING = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED")
 
 
 def train_in_jobs(options: Namespace, run_sets: Sequence[RunSet]) -> None:
@@ -35,17 +36,28 @@ def train_in_jobs(options: Namespace, run_sets: Sequence[RunSet]) -> None:
     folder = options.output / "jobs"
     make_folder(folder)
     executor = _executor(folder / "logs", options.workers)
-    waiting = {folder / next(iter(each.folders.values())).name: each for each in run_sets if each.missing()}
+    waiting = {
+        folder / next(iter(each.folders.values())).name: each
+        for each in run_sets
+        if each.missing()
+    }
     for file, run_set in waiting.items():
         _submit(executor, file, run_set.experiment, options)
-    say(f"jobs: {len(run_sets)}, finished {len(run_sets) - len(waiting)}; logs in {executor.folder}")
+    say(
+        f"jobs: {len(run_sets)}, finished {len(run_sets) - len(waiting)}; logs in {executor.folder}"
+    )
     failed: dict[Path, RunSet] = {}
     folders = [folder for each in run_sets for folder in each.folders.values()]
     missing = [folder for folder in folders if not folder.exists()]
-    with RunsProgress(dict.fromkeys(missing, 1), len(folders) - len(missing)) as progress:
+    with RunsProgress(
+        dict.fromkeys(missing, 1), len(folders) - len(missing)
+    ) as progress:
         while waiting:
-            ended = _ended(waiting)  # before their folders are looked at, as they write them last
-            waiting = {file: run_set for file, run_set in waiting.items() if run_set.missing()}
+            # before their folders are looked at, as they write them last
+            ended = _ended(waiting)
+            waiting = {
+                file: run_set for file, run_set in waiting.items() if run_set.missing()
+            }
             failed |= {file: waiting.pop(file) for file in ended & waiting.keys()}
             progress.show({folder: 1 for folder in missing if folder.exists()})
             time.sleep(POLL if waiting else 0)
@@ -54,14 +66,22 @@ def train_in_jobs(options: Namespace, run_sets: Sequence[RunSet]) -> None:
         job_id = file.read_text()
         log = executor.folder / f"{job_id}_0_log.err"
         name = run_set.experiment.config.name
-        say(f"{name}, seeds {run_set.missing()}: {states.get(job_id, 'ended')}: see {log}")
+        say(
+            f"{name}, seeds {run_set.missing()}: {states.get(job_id, 'ended')}: see {log}"
+        )
     if failed:
         raise OSError(
             f"{len(failed)} of {len(run_sets)} jobs ended without results; the same command submits them again"
         )
 
 
-def run_job(options: Namespace, config: Config, command: str, record: dict[str, Any], files: Sequence[Path]) -> None:
+def run_job(
+    options: Namespace,
+    config: Config,
+    command: str,
+    record: dict[str, Any],
+    files: Sequence[Path],
+) -> None:
     """Train the missing runs of a config, within its job.
 
     Args:
@@ -75,8 +95,11 @@ def run_job(options: Namespace, config: Config, command: str, record: dict[str, 
         load_file(file)
     (run_set,) = prepare_run_sets(options, [config], command)
     if changed := differences(record, run_set.experiment.record):
-        raise InputError(f"not the run that was asked for: {'; '.join(changed)}; submit from a machine of this kind")
-    options.workers = min(options.workers, len(os.sched_getaffinity(0)))  # the cores that SLURM has granted
+        raise InputError(
+            f"not the run that was asked for: {'; '.join(changed)}; submit from a machine of this kind"
+        )
+    # the cores that SLURM has granted
+    options.workers = min(options.workers, len(os.sched_getaffinity(0)))
     fit_run_sets(options, [run_set], COMPARED)
 
 
@@ -87,15 +110,29 @@ def _executor(logs: Path, cores: int) -> submitit.AutoExecutor:
     except RuntimeError as error:  # where there is no SLURM
         raise InputError(f"--submit slurm: {error}") from None
     cores = int(os.environ.get("SBATCH_CPUS_PER_TASK", cores))
-    executor.update_parameters(timeout_min=24 * 60, slurm_job_name="mnistsum", cpus_per_task=cores)
+    executor.update_parameters(
+        timeout_min=24 * 60, slurm_job_name="mnistsum", cpus_per_task=cores
+    )
     return executor
 
 
-def _submit(executor: submitit.AutoExecutor, file: Path, experiment: Experiment, options: Namespace) -> None:
+def _submit(
+    executor: submitit.AutoExecutor,
+    file: Path,
+    experiment: Experiment,
+    options: Namespace,
+) -> None:
     """Submit a job and write its ID to a file, unless that names one that has not ended."""
-    arguments = options, experiment.config, experiment.command, experiment.record, list(loaded)
+    arguments = (
+        options,
+        experiment.config,
+        experiment.command,
+        experiment.record,
+        list(loaded),
+    )
     try:
-        with filelock.FileLock(file.with_name("lock")):  # so that two programs never submit the same job
+        # so that two programs never submit the same job
+        with filelock.FileLock(file.with_name("lock")):
             if _ended([file]):
                 write_whole(file, executor.submit(run_job, *arguments).job_id)
     except Exception as error:
@@ -120,4 +157,8 @@ def _slurm_states() -> dict[str, str] | None:
     """
     command = ["squeue", "--me", "--noheader", "--states=all", "--format=%A %T"]
     answer = subprocess.run(command, capture_output=True, text=True)
-    return None if answer.returncode else dict(line.split() for line in answer.stdout.splitlines())
+    return (
+        None
+        if answer.returncode
+        else dict(line.split() for line in answer.stdout.splitlines())
+    )

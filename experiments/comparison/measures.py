@@ -7,7 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.training.folder import OUTPUTS, Finished, evaluated_split, judged_accuracy
+from experiments.training.folder import (
+    OUTPUTS,
+    Finished,
+    evaluated_split,
+    judged_accuracy,
+)
 from experiments.training.record import machine
 from mnistsum.evaluation import SCORES, Score
 from mnistsum.file_io import read_json
@@ -19,23 +24,36 @@ GOOD = 0.988  # for both accuracies on validation images
 
 
 class Measure(NamedTuple):
-    """A number per run. Tables show its mean over seeds, and the standard deviation of a share."""
+    """A number per run.
+
+    Tables show its mean over seeds, and the standard deviation of a share.
+    """
 
     title: str  # of its column
     form: str  # "%" for a share, else a format specification
     meaning: str  # empty if the title says it
-    compute: Callable[[Finished, Any], float | None]  # from a run and the test labels; None: not applicable
+    # from a run and the test labels; None: not applicable
+    compute: Callable[[Finished, Any], float | None]
 
 
 def score_measures(program: str) -> dict[str, Measure]:
     """Return a measure for each score that the tables of a program show."""
-    return {name: _score_measure(name, score) for name, score in SCORES.items() if program in score.tables}
+    return {
+        name: _score_measure(name, score)
+        for name, score in SCORES.items()
+        if program in score.tables
+    }
 
 
 def _score_measure(name: str, score: Score) -> Measure:
     form = "%" if score.unit == "%" else ".4f"
     title = f"{score.title}, {score.unit}"
-    return Measure(title, form, score.explanation, lambda run, _: run.summary["test"].get(name, score.missing))
+    return Measure(
+        title,
+        form,
+        score.explanation,
+        lambda run, _: run.summary["test"].get(name, score.missing),
+    )
 
 
 def _adder_wrong(run: Finished, labels: np.ndarray) -> float:
@@ -46,7 +64,11 @@ def _adder_wrong(run: Finished, labels: np.ndarray) -> float:
 
 def _renamed(run: Finished, labels: np.ndarray) -> float | None:
     permutation = run.summary["permutation"]
-    return None if permutation is None else float((np.array(permutation)[run.predictions["digit"]] == labels).mean())
+    return (
+        None
+        if permutation is None
+        else float((np.array(permutation)[run.predictions["digit"]] == labels).mean())
+    )
 
 
 def _mean_of_cells(run: Finished, _: object, held_out: bool) -> float | None:
@@ -70,17 +92,25 @@ def _seconds_to_good(run: Finished, _: object) -> float | None:
     return None
 
 
-# To add a measure to the tables, add an entry. An evaluation's own scores are in SCORES.
+# To add a measure to the tables, add an entry. An evaluation's own scores are in
+# SCORES.
 ACCURACY = score_measures("compare")
 VALIDATED_ACCURACY = {
-    output: Measure(f"{output}, %", "%", "", partial(_validated, output=output)) for output in OUTPUTS
+    output: Measure(f"{output}, %", "%", "", partial(_validated, output=output))
+    for output in OUTPUTS
 }
 ERRORS: dict[str, Measure] = {
     "adder_wrong": Measure(
-        "adder wrong, %", "%", "wrong sums of correct digits, as a share of all pairs", _adder_wrong
+        "adder wrong, %",
+        "%",
+        "wrong sums of correct digits, as a share of all pairs",
+        _adder_wrong,
     ),
     "digit_accuracy_renamed": Measure(
-        "digit, renamed, %", "%", "digits after the best renaming, which is fitted on validation images", _renamed
+        "digit, renamed, %",
+        "%",
+        "digits after the best renaming, which is fitted on validation images",
+        _renamed,
     ),
     "sum_accuracy_trained_cells": Measure(
         "trained pairs, %",
@@ -112,7 +142,9 @@ COSTS: dict[str, Measure] = {
 
 
 def measure_rows(
-    runs: dict[str, list[Finished]], measures: dict[str, Measure], labels: np.ndarray | None = None
+    runs: dict[str, list[Finished]],
+    measures: dict[str, Measure],
+    labels: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """Return a row for each config: how its runs were made, and the spread of each measure over them.
 
@@ -125,30 +157,60 @@ def measure_rows(
     for name, group in runs.items():
         row = {
             "config": name,
-            **{key: group[0].run[key] for key in ("parameters", "multiply_adds", "command", "commit", "versions")},
+            **{
+                key: group[0].run[key]
+                for key in (
+                    "parameters",
+                    "multiply_adds",
+                    "command",
+                    "commit",
+                    "versions",
+                )
+            },
             "n": len(group),
             "seeds": [run.config.seed for run in group],
-            "failed": [f"seed {run.config.seed}: {run.summary['failure']}" for run in group if run.summary["failure"]],
-            "timed_on": "; ".join(sorted({f"{machine(run.run)}, {run.summary['mode']}" for run in group})),
-            **{key: spread([each.compute(run, labels) for run in group]) for key, each in measures.items()},
+            "failed": [
+                f"seed {run.config.seed}: {run.summary['failure']}"
+                for run in group
+                if run.summary["failure"]
+            ],
+            "timed_on": "; ".join(
+                sorted({f"{machine(run.run)}, {run.summary['mode']}" for run in group})
+            ),
+            **{
+                key: spread([each.compute(run, labels) for run in group])
+                for key, each in measures.items()
+            },
         }
         rows.append(row)
-        row["not_compared"] = ";" in row["timed_on"] or row["timed_on"] != rows[0]["timed_on"]
+        row["not_compared"] = (
+            ";" in row["timed_on"] or row["timed_on"] != rows[0]["timed_on"]
+        )
     return rows
 
 
-def summarize_runs(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, Any]:
+def summarize_runs(
+    runs: dict[str, list[Finished]], labels: np.ndarray
+) -> dict[str, Any]:
     """Return everything that the files and the page of a comparison show.
 
     Args:
-        runs: of each config, by displayed name and ordered by seed. All configs have the same seeds.
+        runs: of each config, by displayed name and ordered by seed. All configs have
+            the same seeds.
         labels: the labels of the test images.
     """
-    rows, right = measure_rows(runs, ACCURACY | ERRORS | COSTS, labels), outcomes(runs, labels)
+    rows, right = (
+        measure_rows(runs, ACCURACY | ERRORS | COSTS, labels),
+        outcomes(runs, labels),
+    )
     configs = [group[0].config for group in runs.values()]
-    drawn = configs[0].data.train_images  # drawn by the seed: configs with equal numbers share their images
+    # drawn by the seed: configs with equal numbers share their images
+    drawn = configs[0].data.train_images
     for row, config, group in zip(rows, configs, runs.values(), strict=True):
-        row |= {"paired_by_seed": config.data.train_images == drawn != 0, "curve": _band(group)}
+        row |= {
+            "paired_by_seed": config.data.train_images == drawn != 0,
+            "curve": _band(group),
+        }
     for row, found in zip(rows[1:], contrasts(rows, right), strict=True):
         row["against_first"] = found
     for row, beaten in zip(rows, beaten_in_sums(rows, right), strict=True):
@@ -156,41 +218,61 @@ def summarize_runs(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[
     return {
         "dataset": configs[0].data.source,
         "images": len(labels),
-        "evaluated": evaluated_split(configs[0]),  # the split that curves and times refer to
+        # the split that curves and times refer to
+        "evaluated": evaluated_split(configs[0]),
         "rows": rows,
     }
 
 
-def outcomes(runs: dict[str, list[Finished]], labels: np.ndarray) -> dict[str, np.ndarray]:
+def outcomes(
+    runs: dict[str, list[Finished]], labels: np.ndarray
+) -> dict[str, np.ndarray]:
     """Return whether each digit [configs, seeds, images] and each sum [configs, seeds, images, 10] is right.
 
-    Images are sorted by label, `np.argsort(labels, kind="stable")`, because that compresses best.
+    Images are sorted by label, `np.argsort(labels, kind="stable")`, because that
+    compresses best.
     """
     order = np.argsort(labels, kind="stable")
     answers = {
-        name: np.array([[run.predictions[name][order] for run in group] for group in runs.values()]) for name in OUTPUTS
+        name: np.array(
+            [[run.predictions[name][order] for run in group] for group in runs.values()]
+        )
+        for name in OUTPUTS
     }
     sums = labels[order][:, None] + np.arange(10)
     return {"digit": answers["digit"] == labels[order], "sum": answers["sum"] == sums}
 
 
-def contrasts(rows: list[dict[str, Any]], right: dict[str, np.ndarray]) -> list[dict[str, dict[str, Any]]]:
+def contrasts(
+    rows: list[dict[str, Any]], right: dict[str, np.ndarray]
+) -> list[dict[str, dict[str, Any]]]:
     """Return for each config after the first how each of its outputs differs from the first's, given `outcomes`."""
-    shares, count = {"digit": right["digit"], "sum": _sums(right)}, (len(rows) - 1) * len(OUTPUTS)
+    shares, count = (
+        {"digit": right["digit"], "sum": _sums(right)},
+        (len(rows) - 1) * len(OUTPUTS),
+    )
     return [
-        {name: _contrast(rows, share, 0, i, count)._asdict() for name, share in shares.items()}
+        {
+            name: _contrast(rows, share, 0, i, count)._asdict()
+            for name, share in shares.items()
+        }
         for i in range(1, len(rows))
     ]
 
 
-def beaten_in_sums(rows: list[dict[str, Any]], right: dict[str, np.ndarray]) -> list[list[str]]:
+def beaten_in_sums(
+    rows: list[dict[str, Any]], right: dict[str, np.ndarray]
+) -> list[list[str]]:
     """Return for each config the names of those whose sum accuracy is lower; the verdicts on all pairs hold jointly."""
     share, count = _sums(right), len(rows) * (len(rows) - 1) // 2
 
     def is_better(i: int, j: int) -> bool:
         return i != j and _contrast(rows, share, j, i, count).verdict == "better"
 
-    return [[other["config"] for j, other in enumerate(rows) if is_better(i, j)] for i in range(len(rows))]
+    return [
+        [other["config"] for j, other in enumerate(rows) if is_better(i, j)]
+        for i in range(len(rows))
+    ]
 
 
 def _sums(right: dict[str, np.ndarray]) -> np.ndarray:
@@ -198,7 +280,9 @@ def _sums(right: dict[str, np.ndarray]) -> np.ndarray:
     return right["sum"].mean(3, dtype=np.float32)
 
 
-def _contrast(rows: list[dict[str, Any]], shares: np.ndarray, i: int, j: int, count: int) -> Difference:
+def _contrast(
+    rows: list[dict[str, Any]], shares: np.ndarray, i: int, j: int, count: int
+) -> Difference:
     """Return how config j differs from config i, as one of `count` contrasts."""
     failures = len(rows[i]["failed"]) + len(rows[j]["failed"])
     is_paired = rows[i]["paired_by_seed"] and rows[j]["paired_by_seed"]
@@ -217,10 +301,13 @@ def recompute(folder: Path) -> list[dict[str, dict[str, Any]]]:
 def spread(values: Sequence[float | None]) -> dict[str, Any]:
     """Return mean, standard deviation and 95 % interval over the seeds that have a value.
 
-    Where a seed's value is not finite, as after a step with a fault, there is no interval.
+    Where a seed's value is not finite, as after a step with a fault, there is no
+    interval.
     """
     known = [value for value in values if value is not None]
-    found: dict[str, Any] = dict.fromkeys(("mean", "sd", "low", "high")) | {"values": values}
+    found: dict[str, Any] = dict.fromkeys(("mean", "sd", "low", "high")) | {
+        "values": values
+    }
     if known:
         found["mean"] = float(np.mean(known))
     if len(known) > 1:
@@ -236,8 +323,13 @@ def same_weights(runs: dict[str, list[Finished]]) -> list[str]:
     for name, config_runs in runs.items():
         for run in config_runs:
             names.setdefault(run.summary["weights"], []).append(name)
-    alike = dict.fromkeys(", ".join(dict.fromkeys(each)) for each in names.values() if len(each) > 1)
-    return [f"{each}: several runs ended with the same weights, bit for bit" for each in alike]
+    alike = dict.fromkeys(
+        ", ".join(dict.fromkeys(each)) for each in names.values() if len(each) > 1
+    )
+    return [
+        f"{each}: several runs ended with the same weights, bit for bit"
+        for each in alike
+    ]
 
 
 def _band(runs: list[Finished]) -> dict[str, list[float]]:
@@ -246,8 +338,12 @@ def _band(runs: list[Finished]) -> dict[str, list[float]]:
     by_epoch = [{line["epoch"]: line[split] for line in run.lines} for run in runs]
     epochs = sorted(set.intersection(*map(set, by_epoch)))
     band = {"epoch": epochs}
-    for quantity in (f"{output}_{score}" for output in OUTPUTS for score in ("accuracy", "loss")):
-        curves = np.array([[scores[epoch][quantity] for epoch in epochs] for scores in by_epoch])
+    for quantity in (
+        f"{output}_{score}" for output in OUTPUTS for score in ("accuracy", "loss")
+    ):
+        curves = np.array(
+            [[scores[epoch][quantity] for epoch in epochs] for scores in by_epoch]
+        )
         for name, function in (("mean", np.mean), ("low", np.min), ("high", np.max)):
             band[f"{quantity}_{name}"] = function(curves, 0).tolist()
     return band

@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 
 from experiments.comparison import dry_run, plots, tables, tuning
-from experiments.comparison.contestants import check_configs, fit_run_sets, prepare_run_sets
+from experiments.comparison.contestants import (
+    check_configs,
+    fit_run_sets,
+    prepare_run_sets,
+)
 from experiments.comparison.grouping import differing_fields, group_runs
 from experiments.comparison.measures import OUTCOMES, outcomes, summarize_runs
 from experiments.report import pages
@@ -39,10 +43,14 @@ def compare_configs(options: Namespace, configs: list[Config], command: str) -> 
     """
     check_configs(configs)
     if options.submit and importlib.util.find_spec("submitit") is None:
-        raise InputError("--submit: needs submitit; install this project with the extra `slurm`")
+        raise InputError(
+            "--submit: needs submitit; install this project with the extra `slurm`"
+        )
     run_sets = prepare_run_sets(options, configs, command)
     data = run_sets[0].experiment.data
-    points = 100 * detectable(options.seeds, (len(configs) - 1) * len(OUTPUTS), len(data.test.labels))
+    points = 100 * detectable(
+        options.seeds, (len(configs) - 1) * len(OUTPUTS), len(data.test.labels)
+    )
     say(
         f"With {options.seeds} seeds, a true difference of {points:.2f} points is detected 80 % of the time (at "
         f"{100 * ERROR:g} % misread digits)."
@@ -52,37 +60,59 @@ def compare_configs(options: Namespace, configs: list[Config], command: str) -> 
         return
     try:
         if options.submit:
-            from experiments.comparison.jobs import train_in_jobs  # needs the extra `slurm`
+            # needs the extra `slurm`
+            from experiments.comparison.jobs import train_in_jobs
 
             train_in_jobs(options, run_sets)
         runs, tuned = fit_run_sets(options, run_sets, COMPARED)
     except KeyboardInterrupt:
-        say("stopped; the same command goes on with the runs that are not finished; submitted jobs go on")
+        say(
+            "stopped; the same command goes on with the runs that are not finished; submitted jobs go on"
+        )
         raise
-    prepared = {run_set.experiment.config.name: run_set.experiment.config for run_set in run_sets}  # before tuning
+    # before tuning
+    prepared = {
+        run_set.experiment.config.name: run_set.experiment.config
+        for run_set in run_sets
+    }
     about = tables.describe(runs, command, differing_fields(prepared))
     _report(options.output, runs, data, about | {"tuned": tuned})
 
 
-def compare_finished(folders: Sequence[Path], own: Sequence[Path], output: Path, command: str) -> None:
+def compare_finished(
+    folders: Sequence[Path], own: Sequence[Path], output: Path, command: str
+) -> None:
     """Report finished runs, grouped by config; the user's own files only define networks."""
     for file in own:
         load_file(file)
     if alike := [name for name in own_names() if "@" in name]:
-        raise InputError(f"{', '.join(alike)}: defined by another file, too, so the runs' networks are not known")
+        raise InputError(
+            f"{', '.join(alike)}: defined by another file, too, so the runs' networks are not known"
+        )
     runs, notes = group_runs([read_finished(folder) for folder in folders])
     configs = {name: config_runs[0].config for name, config_runs in runs.items()}
     first = next(iter(runs.values()))[0]
     data = load(first.config.data)
     if digest(data.test) != first.run["data"]["test"]:
-        raise InputError(f"{first.folder}: tested on other images than {first.config.data.source} now holds")
-    _report(output, runs, data, tables.describe(runs, command, notes + differing_fields(configs)))
+        raise InputError(
+            f"{first.folder}: tested on other images than {first.config.data.source} now holds"
+        )
+    _report(
+        output,
+        runs,
+        data,
+        tables.describe(runs, command, notes + differing_fields(configs)),
+    )
 
 
-def _report(output: Path, runs: dict[str, list[Finished]], data: Data, about: dict[str, Any]) -> None:
+def _report(
+    output: Path, runs: dict[str, list[Finished]], data: Data, about: dict[str, Any]
+) -> None:
     """Print a report of the runs and write it to a folder of its own, and its page to `latest.html`, too."""
     labels = np.asarray(data.test.labels)
-    configs = pages.describe_configs({name: group[0].config for name, group in runs.items()})
+    configs = pages.describe_configs(
+        {name: group[0].config for name, group in runs.items()}
+    )
     summary = summarize_runs(runs, labels) | about | {"configs": configs}
     shown = tables.summary_tables(summary)
     for table in shown:
@@ -91,7 +121,8 @@ def _report(output: Path, runs: dict[str, list[Finished]], data: Data, about: di
         say(note)
     folder = output / tables.report_name(runs)
     make_folder(folder)
-    finite = json.loads(json.dumps(summary), parse_constant=lambda _: None)  # JSON has no NaN
+    # JSON has no NaN
+    finite = json.loads(json.dumps(summary), parse_constant=lambda _: None)
     write_arrays(folder / OUTCOMES, outcomes(runs, labels))
     write_json(folder / "comparison.json", finite)
     write_whole(folder / "comparison.md", tables.in_markdown(summary, shown))
@@ -99,14 +130,19 @@ def _report(output: Path, runs: dict[str, list[Finished]], data: Data, about: di
     write_whole(folder / "comparison.html", html)
     write_whole(output / LATEST, html)  # one file holds it all
     write_png([plots.intervals(summary)], folder / "comparison.png", dpi=150)
-    say(f"all of it in {folder / 'comparison.html'}, and as the latest in {output / LATEST}")
+    say(
+        f"all of it in {folder / 'comparison.html'}, and as the latest in {output / LATEST}"
+    )
 
 
 def page(summary: dict[str, Any]) -> str:
     """Return a comparison as one self-contained HTML file."""
     return pages.render(
         "comparison.html",
-        colors={plots.in_words(row["config"]): plots.color(i) for i, row in enumerate(summary["rows"])},
+        colors={
+            plots.in_words(row["config"]): plots.color(i)
+            for i, row in enumerate(summary["rows"])
+        },
         summary=summary,
         notes=tables.notes(summary),
         tables=tables.summary_tables(summary),

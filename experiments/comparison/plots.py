@@ -1,4 +1,7 @@
-"""The figures of a comparison, in Matplotlib. A page shows them side by side where there is room."""
+"""The figures of a comparison, in Matplotlib.
+
+A page shows them side by side where there is room.
+"""
 
 import re
 from typing import Any
@@ -25,11 +28,15 @@ from experiments.training.folder import OUTPUTS
 from mnistsum.config import FIELDS
 
 COLORS = color_sequences["petroff10"]
-CHANGE = re.compile(rf"[-+]({'|'.join(map(short_name, FIELDS))})[-=]")  # what a variant's name says of a field
+# what a variant's name says of a field
+CHANGE = re.compile(rf"[-+]({'|'.join(map(short_name, FIELDS))})[-=]")
 
 
 def color(i: int) -> str:
-    """Return the color of the i-th config. From the eleventh on, the colors repeat at half the brightness."""
+    """Return the color of the i-th config.
+
+    From the eleventh on, the colors repeat at half the brightness.
+    """
     red, green, blue = 0.5 ** (i // 10) * np.array(COLORS[i % 10])
     return to_hex((red, green, blue))
 
@@ -40,9 +47,12 @@ def in_words(name: str) -> str:
 
 
 def intervals(summary: dict[str, Any]) -> Figure:
-    """Draw the accuracies of seeds, with means and 95 % intervals. Each config is a row, with its name above the bars.
+    """Draw the accuracies of seeds, with means and 95 % intervals.
 
-    If pairs are held out, the sums of trained pairs and of held-out pairs have separate bars.
+    Each config is a row, with its name above the bars.
+
+    If pairs are held out, the sums of trained pairs and of held-out pairs have separate
+    bars.
     """
     rows = summary["rows"]
     digit, total = figures.COLORS.values()
@@ -67,8 +77,16 @@ def intervals(summary: dict[str, Any]) -> Figure:
         _draw_interval(axes, *each)
     for position, row in enumerate(rows):
         name = in_words(row["config"])
-        name = name if len(name) <= 60 else f"{name[:28]} ... {name[-28:]}"  # variants differ at the end
-        axes.text(0.01, position - 0.12, name, transform=axes.get_yaxis_transform(), fontsize=9, va="center")
+        # variants differ at the end
+        name = name if len(name) <= 60 else f"{name[:28]} ... {name[-28:]}"
+        axes.text(
+            0.01,
+            position - 0.12,
+            name,
+            transform=axes.get_yaxis_transform(),
+            fontsize=9,
+            va="center",
+        )
     label_log_axis(axes.xaxis, label_accuracy)
     axes.spines["left"].set_visible(False)
     for _, label, shade in bars:
@@ -78,18 +96,29 @@ def intervals(summary: dict[str, Any]) -> Figure:
 
 
 def seed_curves(summary: dict[str, Any]) -> list[Figure]:
-    """Draw accuracy and loss by epoch, as mean and range over seeds. There are no panels for a single epoch."""
+    """Draw accuracy and loss by epoch, as mean and range over seeds.
+
+    There are no panels for a single epoch.
+    """
     panels: list[Figure] = []
     if min(len(row["curve"]["epoch"]) for row in summary["rows"]) < 2:
         return panels
-    for score, shown, unit, label in (("accuracy", errors, "", label_accuracy), ("loss", np.array, ", nats", PLAIN)):
+    for score, shown, unit, label in (
+        ("accuracy", errors, "", label_accuracy),
+        ("loss", np.array, ", nats", PLAIN),
+    ):
         for output in OUTPUTS:
             figure, axes = new_panel(f"{output} {score} by epoch".capitalize())
             for i, row in enumerate(summary["rows"]):
                 curve, epochs = row["curve"], row["curve"]["epoch"]
-                mean, low, high = (shown(curve[f"{output}_{score}_{part}"]) for part in ("mean", "low", "high"))
+                mean, low, high = (
+                    shown(curve[f"{output}_{score}_{part}"])
+                    for part in ("mean", "low", "high")
+                )
                 axes.plot(epochs, mean, ".-", color=color(i))
-                axes.fill_between(epochs, low, high, color=color(i), alpha=0.2, linewidth=0)
+                axes.fill_between(
+                    epochs, low, high, color=color(i), alpha=0.2, linewidth=0
+                )
             label_curves(axes, f"{summary['evaluated']} {score}{unit}", label)
             panels.append(figure)
     return panels
@@ -100,23 +129,45 @@ def costs(summary: dict[str, Any]) -> list[Figure]:
     rows, sizes = summary["rows"], EngFormatter(sep="")
     panels = [
         _draw_front(rows, "parameters", [row["parameters"] for row in rows], sizes),
-        _draw_front(rows, "multiply-adds", [row["multiply_adds"] for row in rows], sizes),
+        _draw_front(
+            rows, "multiply-adds", [row["multiply_adds"] for row in rows], sizes
+        ),
     ]
     if not any(row["not_compared"] for row in rows):
-        panels.append(_draw_front(rows, "seconds of training", [row["train_seconds"]["mean"] for row in rows], PLAIN))
+        panels.append(
+            _draw_front(
+                rows,
+                "seconds of training",
+                [row["train_seconds"]["mean"] for row in rows],
+                PLAIN,
+            )
+        )
     return panels
 
 
-def _draw_front(rows: list[dict[str, Any]], name: str, costs: list[float], label: Any) -> Figure:
+def _draw_front(
+    rows: list[dict[str, Any]], name: str, costs: list[float], label: Any
+) -> Figure:
     """Draw each config, and a line from cheap to costly configs, each certain to be better than those before it."""
     figure, axes = new_panel(f"Sum accuracy by {name}", 0.8 * WIDTH, 3.2)
     spreads = [row["sum_accuracy"] for row in rows]
-    axes.set(xlabel=name, ylabel="sum accuracy", xscale="log", yscale="log", ylim=_worst_and_best(spreads))
+    axes.set(
+        xlabel=name,
+        ylabel="sum accuracy",
+        xscale="log",
+        yscale="log",
+        ylim=_worst_and_best(spreads),
+    )
     front: list[int] = []
     for i in sorted(range(len(rows)), key=lambda i: (costs[i], -spreads[i]["mean"])):
         if all(rows[j]["config"] in rows[i]["better_sums_than"] for j in front):
             front.append(i)
-    axes.plot([costs[i] for i in front], errors([spreads[i]["mean"] for i in front]), color="#999999", zorder=0)
+    axes.plot(
+        [costs[i] for i in front],
+        errors([spreads[i]["mean"] for i in front]),
+        color="#999999",
+        zorder=0,
+    )
     for i, (cost, spread) in enumerate(zip(costs, spreads, strict=True)):
         _draw_interval(axes, spread, cost, color(i), upright=True)
     axes.margins(x=0.15)
@@ -126,18 +177,32 @@ def _draw_front(rows: list[dict[str, Any]], name: str, costs: list[float], label
 
 
 def _worst_and_best(spreads: list[dict[str, Any]]) -> tuple[float, float]:
-    """Return the limits of an axis of error rates that shows all seeds. Longer intervals leave it."""
+    """Return the limits of an axis of error rates that shows all seeds.
+
+    Longer intervals leave it.
+    """
     seeds = errors([value for spread in spreads for value in spread["values"]])
     return min(1.5 * np.nanmax(seeds), 1), np.nanmin(seeds) / 1.5
 
 
-def _draw_interval(axes: Axes, spread: dict[str, Any], place: float, shade: str, upright: bool = False) -> None:
-    """Draw a mean, its interval and a dot for each seed. An interval that leaves the axis ends in an arrow."""
+def _draw_interval(
+    axes: Axes, spread: dict[str, Any], place: float, shade: str, upright: bool = False
+) -> None:
+    """Draw a mean, its interval and a dot for each seed.
+
+    An interval that leaves the axis ends in an arrow.
+    """
     worst, best = axes.get_ylim() if upright else axes.get_xlim()
 
     def plot(rates: Any, marker: str, size: float = 6, color: str = shade) -> None:
         places = [place] * len(rates)
-        axes.plot(*((places, rates) if upright else (rates, places)), marker, ms=size, color=color, clip_on=False)
+        axes.plot(
+            *((places, rates) if upright else (rates, places)),
+            marker,
+            ms=size,
+            color=color,
+            clip_on=False,
+        )
 
     ends = 1 - np.array([spread["low"], spread["high"]], float)
     shown = np.clip(ends, best, worst)

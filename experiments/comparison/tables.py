@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 
 from rich.table import Table as Grid
 
-from experiments.comparison.measures import ACCURACY, COSTS, ERRORS, Measure, same_weights
+from experiments.comparison.measures import (
+    ACCURACY,
+    COSTS,
+    ERRORS,
+    Measure,
+    same_weights,
+)
 from experiments.report import pages
 from experiments.training.folder import OUTPUTS, Finished
 from experiments.training.record import identify_record
@@ -29,12 +35,21 @@ class Table(NamedTuple):
 
 def summary_tables(summary: dict[str, Any]) -> list[Table]:
     """Return the tables of a comparison."""
-    rows, over_seeds = summary["rows"], "Mean ± standard deviation over seeds, with those that failed."
-    errors = {key: each for key, each in ERRORS.items() if any(row[key]["mean"] is not None for row in rows)}
+    rows, over_seeds = (
+        summary["rows"],
+        "Mean ± standard deviation over seeds, with those that failed.",
+    )
+    errors = {
+        key: each
+        for key, each in ERRORS.items()
+        if any(row[key]["mean"] is not None for row in rows)
+    }
     times = f"{_conditions(rows)}. Multiply-adds are for one image and one number."
     return [
         _verdicts(rows),
-        measure_table(f"On the test set, {rows[0]['n']} seeds", rows, ACCURACY, over_seeds),
+        measure_table(
+            f"On the test set, {rows[0]['n']} seeds", rows, ACCURACY, over_seeds
+        ),
         measure_table("Cost", rows, COSTS, times, ("parameters", "multiply_adds")),
         measure_table("Where sums go wrong", rows, errors, over_seeds),
         *_tuning(summary["tuned"]),
@@ -46,7 +61,11 @@ def notes(summary: dict[str, Any]) -> list[str]:
     rows, tuned = summary["rows"], summary["tuned"].items()
     return [
         *(f"Warning: {alarm}" for alarm in summary["alarms"]),
-        *(f"Failed, but included: {row['config']}: {'; '.join(row['failed'])}" for row in rows if row["failed"]),
+        *(
+            f"Failed, but included: {row['config']}: {'; '.join(row['failed'])}"
+            for row in rows
+            if row["failed"]
+        ),
         *(f"{name}: {how['note']}" for name, how in tuned if how["note"]),
         *summary["notes"],
         _conditions(rows),
@@ -55,10 +74,18 @@ def notes(summary: dict[str, Any]) -> list[str]:
 
 def print_table(table: Table) -> None:
     """Print a table and an empty line."""
-    style = {"box": None, "pad_edge": False, "header_style": "bold", "title_style": "bold", "title_justify": "left"}
+    style = {
+        "box": None,
+        "pad_edge": False,
+        "header_style": "bold",
+        "title_style": "bold",
+        "title_justify": "left",
+    }
     grid = Grid(title=table.title, **style)
     for i, title in enumerate(table.header):
-        grid.add_column(title, justify="left" if i in table.texts else "right", overflow="fold")
+        grid.add_column(
+            title, justify="left" if i in table.texts else "right", overflow="fold"
+        )
     for row in table.rows:
         grid.add_row(*row)
     console.print(grid, "")
@@ -66,29 +93,54 @@ def print_table(table: Table) -> None:
 
 def report_name(runs: dict[str, list[Finished]]) -> str:
     """Return the name of a report: the names of the configs, and a digest of all that decides its runs."""
-    parts = [to_json(run.config) + identify_record(run.run) for group in runs.values() for run in group]
+    parts = [
+        to_json(run.config) + identify_record(run.run)
+        for group in runs.values()
+        for run in group
+    ]
     names = re.sub(r"[^\w.+=-]", "_", "-".join(runs))[:MAX_NAME].lstrip(".")
     return f"{names}-{hashlib.sha256(''.join(parts).encode()).hexdigest()[:6]}"
 
 
-def describe(runs: dict[str, list[Finished]], command: str, notes: Sequence[str] = ()) -> dict[str, Any]:
+def describe(
+    runs: dict[str, list[Finished]], command: str, notes: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return what a summary of runs holds besides its rows: how it was made, and what a reader must know."""
     made_with = pages.made_with([run.run for group in runs.values() for run in group])
-    return {"command": command, "made_with": made_with, "alarms": same_weights(runs), "notes": notes, "tuned": {}}
+    return {
+        "command": command,
+        "made_with": made_with,
+        "alarms": same_weights(runs),
+        "notes": notes,
+        "tuned": {},
+    }
 
 
 def in_markdown(summary: dict[str, Any], tables: Sequence[Table]) -> str:
     """Return tables and the notes on them as Markdown, and how the runs were made."""
-    made_with = ", ".join(f"{name} {value}" for name, value in summary["made_with"].items())
+    made_with = ", ".join(
+        f"{name} {value}" for name, value in summary["made_with"].items()
+    )
     title = " / ".join(row["config"] for row in summary["rows"])
     parts = [f"# {title}", f"`{summary['command']}`", f"Trained with {made_with}."]
     for table in tables:
-        parts += [f"## {table.title}", markdown(table.header, table.rows, table.texts), table.meaning]
-    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes(summary))]) + "\n"
+        parts += [
+            f"## {table.title}",
+            markdown(table.header, table.rows, table.texts),
+            table.meaning,
+        ]
+    return (
+        "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes(summary))]) + "\n"
+    )
 
 
-def markdown(header: Sequence[str], rows: Iterable[Sequence[object]], texts: Sequence[int] = (0,)) -> str:
-    """Return a table in Markdown. All columns except `texts` hold numbers, which are aligned right."""
+def markdown(
+    header: Sequence[str], rows: Iterable[Sequence[object]], texts: Sequence[int] = (0,)
+) -> str:
+    """Return a table in Markdown.
+
+    All columns except `texts` hold numbers, which are aligned right.
+    """
     alignment = ["---" if i in texts else "--:" for i in range(len(header))]
 
     def line(cells: Sequence[object]) -> str:
@@ -107,22 +159,40 @@ def format_spread(spread: dict[str, Any], form: str) -> str:
     else:
         text = f"{spread['mean']:{form}}"
     known = sum(value is not None for value in spread["values"])
-    return text if known == len(spread["values"]) else f"{text} ({known} of {len(spread['values'])})"
+    return (
+        text
+        if known == len(spread["values"])
+        else f"{text} ({known} of {len(spread['values'])})"
+    )
 
 
 def measure_table(
-    title: str, rows: list[dict[str, Any]], measures: dict[str, Measure], meaning: str, sizes: Sequence[str] = ()
+    title: str,
+    rows: list[dict[str, Any]],
+    measures: dict[str, Measure],
+    meaning: str,
+    sizes: Sequence[str] = (),
 ) -> Table:
     """Return a table of the measures of configs, each a spread over seeds, and of the sizes of their networks."""
-    header = ["config", *(size.replace("_", "-") for size in sizes), *(each.title for each in measures.values())]
+    header = [
+        "config",
+        *(size.replace("_", "-") for size in sizes),
+        *(each.title for each in measures.values()),
+    ]
     cells = []
     for row in rows:
         own = [row["config"], *(f"{row[size]:,}" for size in sizes)]
         for key, each in measures.items():
             is_apart = key in COSTS and row["not_compared"]
-            own.append("other machine or mode" if is_apart else format_spread(row[key], each.form))
+            own.append(
+                "other machine or mode"
+                if is_apart
+                else format_spread(row[key], each.form)
+            )
         cells.append(own)
-    explained = [f"“{each.title}”: {each.meaning}." for each in measures.values() if each.meaning]
+    explained = [
+        f"“{each.title}”: {each.meaning}." for each in measures.values() if each.meaning
+    ]
     return Table(title, header, cells, " ".join([meaning, *explained]))
 
 
@@ -130,7 +200,9 @@ def _verdicts(configs: list[dict[str, Any]]) -> Table:
     rows = []
     for row in configs[1:]:
         for output, found in row["against_first"].items():
-            mean, low, high = (f"{100 * found[name]:+.2f}" for name in ("mean", "low", "high"))
+            mean, low, high = (
+                f"{100 * found[name]:+.2f}" for name in ("mean", "low", "high")
+            )
             is_possible = found["low"] >= -1 and found["high"] <= 1
             interval = f"[{low}, {high}]" if is_possible else "[too few seeds]"
             rows.append([row["config"], output, found["verdict"], f"{mean} {interval}"])
@@ -142,7 +214,9 @@ def _verdicts(configs: list[dict[str, Any]]) -> Table:
         "Too few seeds: the interval goes beyond 100 points."
     )
     header = ["config", "output", "verdict", "points [95 %]"]
-    return Table(f"Against {configs[0]['config']}", header, rows, meaning, texts=(0, 1, 2))
+    return Table(
+        f"Against {configs[0]['config']}", header, rows, meaning, texts=(0, 1, 2)
+    )
 
 
 def _conditions(rows: list[dict[str, Any]]) -> str:
@@ -158,6 +232,17 @@ def _tuning(tuned: dict[str, Any]) -> list[Table]:
     for name, how in tuned.items():
         for trial in how["trials"]:
             scores = [f"{100 * trial[output]:.2f}" for output in OUTPUTS]
-            rows.append([name, f"{trial['learning_rate']:g}", *scores, "taken" if trial["taken"] else ""])
+            rows.append(
+                [
+                    name,
+                    f"{trial['learning_rate']:g}",
+                    *scores,
+                    "taken" if trial["taken"] else "",
+                ]
+            )
     header = ["config", "learning rate", *OUTPUTS, ""]
-    return [Table("Learning rates tried, % of validation images", header, rows)] if rows else []
+    return (
+        [Table("Learning rates tried, % of validation images", header, rows)]
+        if rows
+        else []
+    )

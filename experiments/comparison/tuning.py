@@ -14,20 +14,25 @@ from mnistsum.app.console import say
 from mnistsum.config import override
 from mnistsum.objective import trained_outputs
 
-MAX_DOUBLINGS = 5  # doublings and halvings of each config's own learning rate that tuning may try
+# doublings and halvings of each config's own learning rate that tuning may try
+MAX_DOUBLINGS = 5
 MIN_TRIALS = 3  # of tuning: the config's own rate, half of it and twice it
-TUNED = f"learning rate times 2^k, |k| at most {MAX_DOUBLINGS}"  # in the record, whichever rate it will be
+# in the record, whichever rate it will be
+TUNED = f"learning rate times 2^k, |k| at most {MAX_DOUBLINGS}"
 TUNING_SEED = 4_000_000_000  # far from the seeds that are compared
 
-Trials = dict[int, tuple[Experiment, Finished]]  # by the number of doublings of the config's own rate
+# by the number of doublings of the config's own rate
+Trials = dict[int, tuple[Experiment, Finished]]
 
 
-def tune(run_sets: Sequence[RunSet], folder: Path, workers: int) -> tuple[list[RunSet], dict[str, Any]]:
+def tune(
+    run_sets: Sequence[RunSet], folder: Path, workers: int
+) -> tuple[list[RunSet], dict[str, Any]]:
     """Choose for each set of runs the learning rate that does best on validation images.
 
-    Every config follows the same rule: try its own rate, half of it and twice it, then half and twice the best one so
-    far, until the best lies between two that do no better, or its own rate has been halved or doubled MAX_DOUBLINGS
-    times.
+    Every config follows the same rule: try its own rate, half of it and twice it, then
+    half and twice the best one so far, until the best lies between two that do no
+    better, or its own rate has been halved or doubled MAX_DOUBLINGS times.
 
     Args:
         run_sets: the runs of each config.
@@ -38,17 +43,29 @@ def tune(run_sets: Sequence[RunSet], folder: Path, workers: int) -> tuple[list[R
         The sets of runs at these rates, and how each config was tuned, by name.
     """
     tried: list[Trials] = [{} for _ in run_sets]
-    while untried := [(i, doublings) for i, trials in enumerate(tried) for doublings in _untried(trials)]:
+    while untried := [
+        (i, doublings)
+        for i, trials in enumerate(tried)
+        for doublings in _untried(trials)
+    ]:
         say(f"tuning, rates to try: {len(untried)}")
-        experiments = [_at_rate(run_sets[i].experiment, doublings) for i, doublings in untried]
-        sets = [locate_runs(folder, experiment, [TUNING_SEED]) for experiment in experiments]
+        experiments = [
+            _at_rate(run_sets[i].experiment, doublings) for i, doublings in untried
+        ]
+        sets = [
+            locate_runs(folder, experiment, [TUNING_SEED]) for experiment in experiments
+        ]
         for j, run, _ in fit_missing(sets, VALIDATED, workers, RunsProgress):
             i, doublings = untried[j]
             tried[i][doublings] = experiments[j], run
     tuned = [
-        run_set._replace(experiment=trials[_best(trials)][0]) for run_set, trials in zip(run_sets, tried, strict=True)
+        run_set._replace(experiment=trials[_best(trials)][0])
+        for run_set, trials in zip(run_sets, tried, strict=True)
     ]
-    return tuned, {each.experiment.config.name: _describe(trials) for each, trials in zip(tuned, tried, strict=True)}
+    return tuned, {
+        each.experiment.config.name: _describe(trials)
+        for each, trials in zip(tuned, tried, strict=True)
+    }
 
 
 def _at_rate(experiment: Experiment, doublings: int) -> Experiment:
@@ -61,13 +78,18 @@ def _at_rate(experiment: Experiment, doublings: int) -> Experiment:
 
 
 def _accuracies(run: Finished, outputs: Sequence[str]) -> dict[str, float]:
-    return {output: judged_accuracy(run.summary["validation"], output) for output in outputs}
+    return {
+        output: judged_accuracy(run.summary["validation"], output) for output in outputs
+    }
 
 
 def _best(trials: Trials) -> int:
     """Return the doublings that did best in the outputs that are trained; of equals, the nearest to the own rate."""
     outputs = trained_outputs(trials[0][0].config.objective)
-    scores = {doublings: sum(_accuracies(run, outputs).values()) for doublings, (_, run) in trials.items()}
+    scores = {
+        doublings: sum(_accuracies(run, outputs).values())
+        for doublings, (_, run) in trials.items()
+    }
     return max(scores, key=lambda doublings: (scores[doublings], -abs(doublings)))
 
 
@@ -83,7 +105,13 @@ def _describe(trials: Trials) -> dict[str, Any]:
     best, note, rows = _best(trials), None, []
     for doublings, (experiment, run) in sorted(trials.items()):
         rate = experiment.config.optimizer.learning_rate
-        rows.append({"learning_rate": rate, **_accuracies(run, OUTPUTS), "taken": doublings == best})
+        rows.append(
+            {
+                "learning_rate": rate,
+                **_accuracies(run, OUTPUTS),
+                "taken": doublings == best,
+            }
+        )
     if abs(best) == MAX_DOUBLINGS:
         note = "tuning stopped at its limit; a better rate may lie beyond"
     elif len({run.summary["weights"] for _, run in trials.values()}) == 1:

@@ -1,1 +1,4 @@
-"""The published configs, one per file. Each docstring states claim, result, command and cost."""
+"""The published configs, one per file.
+
+Each docstring states claim, result, command and cost.
+"""

@@ -6,12 +6,20 @@ Command: python -m experiments.run --config base
 Cost: about a minute of training on two CPU cores (median 48 s on an AMD EPYC).
 """
 
-from mnistsum.config import AugmentConfig, Config, ModelConfig, OptimizerConfig, TrainingConfig
+from mnistsum.config import (
+    AugmentConfig,
+    Config,
+    ModelConfig,
+    OptimizerConfig,
+    TrainingConfig,
+)
 
 config = Config(
     name="base",
     augment=AugmentConfig(shift=2, rotation=10.0, scale=0.1, shear=0.1, elastic=0.5),
     model=ModelConfig(classifier="compact", widths=(24, 48, 64, 96), dtype="auto"),
-    optimizer=OptimizerConfig(name="muon", learning_rate=0.02, schedule="one_cycle", average=0.995),
+    optimizer=OptimizerConfig(
+        name="muon", learning_rate=0.02, schedule="one_cycle", average=0.995
+    ),
     training=TrainingConfig(epochs=8.0),
 )

@@ -11,4 +11,6 @@ import dataclasses
 from experiments.configs.base import config as base
 from mnistsum.config import ModelConfig
 
-config = dataclasses.replace(base, name="lenet5_bn", model=ModelConfig(classifier="lenet5_bn", dtype="auto"))
+config = dataclasses.replace(
+    base, name="lenet5_bn", model=ModelConfig(classifier="lenet5_bn", dtype="auto")
+)

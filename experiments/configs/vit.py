@@ -11,4 +11,6 @@ import dataclasses
 from experiments.configs.base import config as base
 from mnistsum.config import ModelConfig
 
-config = dataclasses.replace(base, name="vit", model=ModelConfig(classifier="vit", dtype="auto"))
+config = dataclasses.replace(
+    base, name="vit", model=ModelConfig(classifier="vit", dtype="auto")
+)

@@ -4,7 +4,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from experiments.cli import cores
@@ -16,10 +22,12 @@ from experiments.training.record import Experiment, cores_of, hardware
 from mnistsum.app.console import console, say, score_table
 from mnistsum.models import layers_in_other_types
 
-BAR: Any = {"console": console, "transient": True, "disable": not console.is_terminal}  # hidden without a terminal
+# hidden without a terminal
+BAR: Any = {"console": console, "transient": True, "disable": not console.is_terminal}
 
 SETTLED = 2.0  # seconds of training before the time left is told
-# Seconds until the first progress line; the next come whenever the elapsed time has grown by half.
+# Seconds until the first progress line; the next come whenever the elapsed time has
+# grown by half.
 FIRST_LINE = 20.0
 
 
@@ -30,8 +38,15 @@ def introduce(experiment: Experiment) -> None:
     others = layers_in_other_types(experiment.model, config.model.dtype)
     dtype = f"{config.model.dtype}{' except in ' if others else ''}{', '.join(others)}"
     say(f"{config.name}, seed {config.seed}, {dtype}, on {on}, jax {versions['jax']}")
-    sizes = [f"{len(split.labels):,} {name}" for name, split in experiment.data._asdict().items()]
-    few = f"; trained on {config.data.train_images:,} of them" if config.data.train_images else ""
+    sizes = [
+        f"{len(split.labels):,} {name}"
+        for name, split in experiment.data._asdict().items()
+    ]
+    few = (
+        f"; trained on {config.data.train_images:,} of them"
+        if config.data.train_images
+        else ""
+    )
     say(f"{config.data.source}: {', '.join(sizes)} images{few}")
     table = Table("layer", "parameters", box=None, header_style="bold")
     table.columns[1].justify = "right"
@@ -40,9 +55,13 @@ def introduce(experiment: Experiment) -> None:
     console.print(table)
     shift = config.data.test_shift
     shifted = f", with data.test_shift={shift}" if shift else ""
-    say(f"{experiment.multiply_adds:,} multiply-adds for one image and one number{shifted}")
+    say(
+        f"{experiment.multiply_adds:,} multiply-adds for one image and one number{shifted}"
+    )
     if config.name == "base":
-        say("This is a small network. --config reference trains the original one, which has 6,384,925 parameters.")
+        say(
+            "This is a small network. --config reference trains the original one, which has 6,384,925 parameters."
+        )
 
 
 def layer_rows(layers: dict[str, int]) -> list[tuple[str, str]]:
@@ -54,17 +73,31 @@ def layer_rows(layers: dict[str, int]) -> list[tuple[str, str]]:
 def estimate(steps: int, stop: Stop) -> None:
     """Print the estimated duration of a whole run, from the time of the steps before a stop."""
     step = stop.seconds / stop.steps
-    say(f"estimated duration: {duration(steps * step)} of training ({steps:,} steps of {step * 1e3:.1f} ms)")
+    say(
+        f"estimated duration: {duration(steps * step)} of training ({steps:,} steps of {step * 1e3:.1f} ms)"
+    )
 
 
 class RunProgress(Progress):
     """A progress bar with epoch, loss, images/s and time left, plus a line per epoch; only lines without a terminal."""
 
     def __init__(self, experiment: Experiment, first: int):
-        description, note = TextColumn("{task.description}"), TextColumn("steps  {task.fields[note]}")
-        super().__init__(description, BarColumn(), MofNCompleteColumn(), note, TimeRemainingColumn(compact=True), **BAR)
+        description, note = (
+            TextColumn("{task.description}"),
+            TextColumn("steps  {task.fields[note]}"),
+        )
+        super().__init__(
+            description,
+            BarColumn(),
+            MofNCompleteColumn(),
+            note,
+            TimeRemainingColumn(compact=True),
+            **BAR,
+        )
         self.experiment, self.first, self.estimated = experiment, first, False
-        self.add_task("compiling", total=experiment.spec.steps, completed=first, note="")
+        self.add_task(
+            "compiling", total=experiment.spec.steps, completed=first, note=""
+        )
 
     def show(self, stop: Stop, run: Run) -> None:
         """Show where a run stands."""
@@ -75,10 +108,14 @@ class RunProgress(Progress):
         epoch = f"{stop.step / spec.steps_per_epoch:.3g} of {spec.steps / spec.steps_per_epoch:.3g}"
         note = f"loss {run.train_loss:.4f}  {stop.steps * spec.batch_size / stop.seconds:,.0f} images/s"
         description = f"epoch {epoch}" if stop.step < spec.steps else "testing"
-        self.update(self.task_ids[0], completed=stop.step, description=description, note=note)
+        self.update(
+            self.task_ids[0], completed=stop.step, description=description, note=note
+        )
         if stop.is_evaluation:
             loss = (run.scores["digit_loss"] + run.scores["sum_loss"]) / 2
-            say(f"epoch {epoch}  {evaluated_split(config)}: average loss {loss:.4f}, {accuracies(run.scores)}")
+            say(
+                f"epoch {epoch}  {evaluated_split(config)}: average loss {loss:.4f}, {accuracies(run.scores)}"
+            )
 
 
 def results(finished: Finished) -> None:
@@ -100,9 +137,11 @@ class RunsProgress(Progress):
         super().__init__(BarColumn(20), TextColumn("{task.description}"), **BAR)
         self.task = self.add_task("", total=sum(work.values()))
         self.work, self.done = dict(work), done
-        self.shares: dict[Any, float] = {}  # of each run that has begun: how much is done
+        # of each run that has begun: how much is done
+        self.shares: dict[Any, float] = {}
         self.parallel = 1  # runs at a time
-        self.loaded = self.began = time.monotonic()  # of the program, and of the first run's training
+        # of the program, and of the first run's training
+        self.loaded = self.began = time.monotonic()
         self.next_line = self.loaded + FIRST_LINE
         self.show({})
 
@@ -111,16 +150,24 @@ class RunsProgress(Progress):
         self.shares.update(shares)
         now, found = time.monotonic(), list(self.shares.values())
         running = [run for run, share in self.shares.items() if 0 <= share < 1]
-        left = {run: work * (1 - max(self.shares.get(run, 0), 0)) for run, work in self.work.items()}
+        left = {
+            run: work * (1 - max(self.shares.get(run, 0), 0))
+            for run, work in self.work.items()
+        }
         done = sum(self.work.values()) - sum(left.values())
         if not done:
             self.began = now
         self.parallel = max(self.parallel, len(running))
         text = f"{self.done + found.count(1)} of {self.done + len(self.work)} runs done"
         text += f", {len(running)} running" if running else ""
-        text += f", {found.count(WAITING)} waiting for another program" if WAITING in found else ""
+        text += (
+            f", {found.count(WAITING)} waiting for another program"
+            if WAITING in found
+            else ""
+        )
         if running and now - self.began > SETTLED:
-            longest = max(left[run] for run in running)  # it goes on when all others have ended
+            # it goes on when all others have ended
+            longest = max(left[run] for run in running)
             needed = max(sum(left.values()), longest * self.parallel)
             text += f", about {duration(needed * (now - self.began) / done)} left"
         self.update(self.task, completed=done, description=text)

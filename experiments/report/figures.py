@@ -1,4 +1,7 @@
-"""The figures of a run, in Matplotlib. Each is a list of panels, shown side by side in a PNG file and on a page."""
+"""The figures of a run, in Matplotlib.
+
+Each is a list of panels, shown side by side in a PNG file and on a page.
+"""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -38,13 +41,18 @@ def write_png(panels: Sequence[Figure], path: Path, dpi: float = 120) -> None:
     write_whole(path, picture.getvalue())
 
 
-def new_panel(title: str, width: float = WIDTH, height: float = 3.6) -> tuple[Figure, Axes]:
+def new_panel(
+    title: str, width: float = WIDTH, height: float = 3.6
+) -> tuple[Figure, Axes]:
     """Return a figure of this size in inches, and its axes.
 
-    The margins are fixed, because a layout engine that measures the labels takes a second.
+    The margins are fixed, because a layout engine that measures the labels takes a
+    second.
     """
     figure = Figure((width, height))
-    figure.subplots_adjust(0.85 / width, 0.5 / height, 1 - 0.15 / width, 1 - 0.45 / height)
+    figure.subplots_adjust(
+        0.85 / width, 0.5 / height, 1 - 0.15 / width, 1 - 0.45 / height
+    )
     axes = figure.subplots()
     axes.set_title(title, fontsize=11, pad=12)
     return figure, axes
@@ -63,9 +71,12 @@ def label_accuracy(error: float, _: object = None) -> str:
 def label_log_axis(axis: Axis, label: Any) -> None:
     """Label a log axis, with at least two ticks for any range."""
     low, high = sorted(axis.get_view_interval())
-    crowded = 100 if axis is axis.axes.xaxis else 10_000  # from here on, labels of 2 and 5 would touch
+    # from here on, labels of 2 and 5 would touch
+    crowded = 100 if axis is axis.axes.xaxis else 10_000
     digits = (1, 2, 5) if high < crowded * low else (1,)
-    axis.set_major_locator(MaxNLocator(5) if high < 5 * low else LogLocator(subs=digits))
+    axis.set_major_locator(
+        MaxNLocator(5) if high < 5 * low else LogLocator(subs=digits)
+    )
     axis.set_major_formatter(label)
     axis.set_minor_locator(NullLocator())
     axis.axes.grid(alpha=0.25)
@@ -77,7 +88,8 @@ def label_curves(axes: Axes, quantity: str, label: Any = PLAIN) -> None:
     axes.set(xlabel="epoch", ylabel=quantity, yscale="log", xlim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     if label is label_accuracy:
-        axes.set_ylim(min(max(axes.get_ylim()), 1), min(*axes.get_ylim(), 1e-2))  # the best is at the top
+        # the best is at the top
+        axes.set_ylim(min(max(axes.get_ylim()), 1), min(*axes.get_ylim(), 1e-2))
     label_log_axis(axes.yaxis, label)
     if axes.get_legend_handles_labels()[1]:
         axes.legend(frameon=False, fontsize=8)
@@ -90,27 +102,58 @@ def curves(lines: list[dict[str, Any]]) -> list[Figure]:
     left, loss = new_panel("Loss")
     right, accuracy = new_panel("Accuracy (log scale of the error)")
     minimized = [line["train"]["loss"] for line in lines]
-    loss.plot(epochs, minimized, "o-", color=QUIET, ms=4, label="training, as minimized (running mean)")
+    loss.plot(
+        epochs,
+        minimized,
+        "o-",
+        color=QUIET,
+        ms=4,
+        label="training, as minimized (running mean)",
+    )
     for output, color in COLORS.items():
         losses = [line[split][f"{output}_loss"] for line in lines]
         loss.plot(epochs, losses, "o-", color=color, ms=4, label=f"{split}, {output}")
-        for part, name, style, fill in (("train", "training", "o:", "white"), (split, split, "o-", color)):
+        for part, name, style, fill in (
+            ("train", "training", "o:", "white"),
+            (split, split, "o-", color),
+        ):
             rates = errors([line[part][f"{output}_accuracy"] for line in lines])
-            accuracy.plot(epochs, rates, style, color=color, mfc=fill, ms=4, label=f"{name}, {output}")
+            accuracy.plot(
+                epochs,
+                rates,
+                style,
+                color=color,
+                mfc=fill,
+                ms=4,
+                label=f"{name}, {output}",
+            )
     label_curves(loss, "nats")
     label_curves(accuracy, "accuracy", label_accuracy)
     return [left, right]
 
 
-def over_write_up(lines: list[dict[str, Any]], write_up: dict[int, tuple[float, float, float]]) -> list[Figure]:
+def over_write_up(
+    lines: list[dict[str, Any]], write_up: dict[int, tuple[float, float, float]]
+) -> list[Figure]:
     """Draw the curves of a run, and those of a log that lists average loss and both accuracies in % by epoch."""
     panels = curves(lines)
     loss, accuracy = (panel.axes[0] for panel in panels)
     losses, *accuracies = zip(*write_up.values(), strict=True)
-    loss.plot([line["epoch"] for line in lines], list(map(average_loss, lines)), color=INK, label="test, mean of both")
+    loss.plot(
+        [line["epoch"] for line in lines],
+        list(map(average_loss, lines)),
+        color=INK,
+        label="test, mean of both",
+    )
     loss.plot(list(write_up), losses, "x", color=INK, label="write-up, mean of both")
     for (output, color), theirs in zip(COLORS.items(), accuracies, strict=True):
-        accuracy.plot(list(write_up), 1 - np.divide(theirs, 100), "x", color=color, label=f"write-up, {output}")
+        accuracy.plot(
+            list(write_up),
+            1 - np.divide(theirs, 100),
+            "x",
+            color=color,
+            label=f"write-up, {output}",
+        )
     for axes in (loss, accuracy):
         axes.legend(fontsize=8)
     return panels
@@ -121,8 +164,13 @@ def average_loss(line: dict[str, Any]) -> float:
     return (line["test"]["digit_loss"] + line["test"]["sum_loss"]) / 2
 
 
-def confusion(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray, " n"]) -> list[Figure]:
-    """Draw confusion matrices of the 10 digits and of the 19 sums. Every image is paired with every number."""
+def confusion(
+    predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray, " n"]
+) -> list[Figure]:
+    """Draw confusion matrices of the 10 digits and of the 19 sums.
+
+    Every image is paired with every number.
+    """
     sums = np.asarray(labels)[:, None] + np.arange(10)
     panels = []
     for name, true, classes in (("digit", np.asarray(labels), 10), ("sum", sums, 19)):
@@ -130,13 +178,31 @@ def confusion(predictions: dict[str, np.ndarray], labels: Int[Array | np.ndarray
         np.add.at(counts, (true, predictions[name]), 1)
         title = f"{name}: {counts.sum() - counts.trace():,} of {counts.sum():,} wrong".capitalize()
         figure, axes = new_panel(title, 1.3 * WIDTH, 1.3 * WIDTH)
-        axes.imshow(counts, cmap="Blues", norm=LogNorm(1, float(counts.max())), interpolation="nearest")
+        axes.imshow(
+            counts,
+            cmap="Blues",
+            norm=LogNorm(1, float(counts.max())),
+            interpolation="nearest",
+        )
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 color = "white" if count > counts.max() ** 0.6 else INK
                 size = 9 if classes == 10 else 6
-                axes.text(column, row, str(count), ha="center", va="center", fontsize=size, color=color)
-        axes.set(xlabel="predicted", ylabel="true", xticks=range(classes), yticks=range(classes))
+                axes.text(
+                    column,
+                    row,
+                    str(count),
+                    ha="center",
+                    va="center",
+                    fontsize=size,
+                    color=color,
+                )
+        axes.set(
+            xlabel="predicted",
+            ylabel="true",
+            xticks=range(classes),
+            yticks=range(classes),
+        )
         axes.tick_params(length=0)
         panels.append(figure)
     return panels
@@ -149,28 +215,64 @@ def examples(predictions: dict[str, np.ndarray], split: Split) -> list[Figure]:
     wrong_sum = predictions["sum"] != labels[:, None] + np.arange(10)
     mistaken = np.flatnonzero((predictions["digit"] != labels) | wrong_sum.any(1))
     telling = wrong_sum.argmax(1)  # a number whose sum is wrong, if there is one
-    chosen, shown = (random.permutation(group)[:TILES] for group in (len(labels), mistaken))
+    chosen, shown = (
+        random.permutation(group)[:TILES] for group in (len(labels), mistaken)
+    )
     mistakes = f"Mistakes: {len(shown)} of the {len(mistaken):,} images with a wrong digit or sum"
     return [
-        _tiles("Random images", predictions, split, zip(chosen, numbers[chosen], strict=True)),
+        _tiles(
+            "Random images",
+            predictions,
+            split,
+            zip(chosen, numbers[chosen], strict=True),
+        ),
         _tiles(mistakes, predictions, split, zip(shown, telling[shown], strict=True)),
     ]
 
 
-def _tiles(title: str, predictions: dict[str, np.ndarray], split: Split, pairs: Iterable[tuple[int, int]]) -> Figure:
-    """Draw images with numbers in four rows. Above each is its sum, and the prediction if that is wrong."""
+def _tiles(
+    title: str,
+    predictions: dict[str, np.ndarray],
+    split: Split,
+    pairs: Iterable[tuple[int, int]],
+) -> Figure:
+    """Draw images with numbers in four rows.
+
+    Above each is its sum, and the prediction if that is wrong.
+    """
     figure = Figure((WIDTH, 6))
-    axes = figure.add_axes((0, 0, 1, 0.94))  # one for all tiles, because sixteen take a second to lay out and draw
+    # one for all tiles, because sixteen take a second to lay out and draw
+    axes = figure.add_axes((0, 0, 1, 0.94))
     axes.set_title(title, fontsize=11)
     columns, wide, high = 4, 1.35, 1.55  # a tile's size, in widths of an image
     axes.set(xlim=(0, columns * wide), ylim=(TILES / columns * high, 0))
     for tile, (i, number) in enumerate(pairs):
         left, top = tile % columns * wide + (wide - 1) / 2, tile // columns * high + 0.5
         extent = (left, left + 1, top + 1, top)
-        axes.imshow(split.images[i], cmap="gray_r", vmin=0, vmax=255, extent=extent, interpolation="nearest")
-        label, digit, total = int(split.labels[i]), predictions["digit"][i], predictions["sum"][i, number]
+        axes.imshow(
+            split.images[i],
+            cmap="gray_r",
+            vmin=0,
+            vmax=255,
+            extent=extent,
+            interpolation="nearest",
+        )
+        label, digit, total = (
+            int(split.labels[i]),
+            predictions["digit"][i],
+            predictions["sum"][i, number],
+        )
         is_right = digit == label and total == label + number
-        text = f"{label} + {number} = {label + number}" + ("" if is_right else f"\nread {digit}, sum {total}")
-        axes.text(left + 0.5, top - 0.05, text, fontsize=10, color="black" if is_right else WRONG, ha="center")
+        text = f"{label} + {number} = {label + number}" + (
+            "" if is_right else f"\nread {digit}, sum {total}"
+        )
+        axes.text(
+            left + 0.5,
+            top - 0.05,
+            text,
+            fontsize=10,
+            color="black" if is_right else WRONG,
+            ha="center",
+        )
     axes.axis("off")
     return figure

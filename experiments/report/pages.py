@@ -38,12 +38,25 @@ def render(template: str, **values: Any) -> str:
 
 
 def svg(figure: Figure) -> Markup:
-    """Return a figure as an SVG element with its title for screen readers. Black becomes the page's text color."""
+    """Return a figure as an SVG element with its title for screen readers.
+
+    Black becomes the page's text color.
+    """
     file = io.StringIO()
-    figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    _, _, element = file.getvalue().replace("#000000", "currentColor").partition("<svg ")
-    # The page sets the size. HTML needs no name space, and a self-contained page has no URL.
-    element = re.sub(r' (xmlns(:\w+)?="[^"]*"|(width|height)="[\d.]+pt")', "", " " + element, count=4)
+    figure.savefig(
+        file,
+        format="svg",
+        transparent=True,
+        metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
+    )
+    _, _, element = (
+        file.getvalue().replace("#000000", "currentColor").partition("<svg ")
+    )
+    # The page sets the size. HTML needs no name space, and a self-contained page has no
+    # URL.
+    element = re.sub(
+        r' (xmlns(:\w+)?="[^"]*"|(width|height)="[\d.]+pt")', "", " " + element, count=4
+    )
     svg = Markup('<svg role="img" aria-label="{}" fill="currentColor"{}')
     return svg.format(figure.axes[0].get_title(), Markup(element))
 
@@ -52,10 +65,18 @@ TEMPLATES.filters |= {"svg": svg, "grouped": "{:,}".format, "as_text": as_text}
 
 
 def made_with(runs: list[dict[str, Any]]) -> dict[str, str]:
-    """Return commit, versions and machine by name, from the `run.json` of each run. Different values are joined."""
+    """Return commit, versions and machine by name, from the `run.json` of each run.
+
+    Different values are joined.
+    """
     values_by_name: dict[str, dict[str, None]] = {}
     for run in runs:
-        values = {"commit": run["commit"], "python": run["python"], **run["versions"], "machine": machine(run)}
+        values = {
+            "commit": run["commit"],
+            "python": run["python"],
+            **run["versions"],
+            "machine": machine(run),
+        }
         values["initial weights"] = run["settings"].get("init", "drawn from the seed")
         for name, value in values.items():
             values_by_name.setdefault(name, {})[value] = None
@@ -70,7 +91,10 @@ def describe_configs(configs: dict[str, Config]) -> dict[str, dict[str, Any]]:
         ours, theirs = as_dict(config), as_dict(first)
         keys = [key for key in unequal_fields(first, config) if key != "name"]
         described[name] = {
-            "fields": [f"{short_name(key)}={as_typed(ours[key])} ({as_typed(theirs[key])})" for key in keys],
+            "fields": [
+                f"{short_name(key)}={as_typed(ours[key])} ({as_typed(theirs[key])})"
+                for key in keys
+            ],
             "layers": layer_rows(parameters_by_layer(abstract_model(config.model))),
         }
     return described
@@ -79,8 +103,15 @@ def describe_configs(configs: dict[str, Config]) -> dict[str, dict[str, Any]]:
 def write_report(finished: Finished, data: Data) -> None:
     """Draw the pictures of a tested run and write them and its report into its folder."""
     folder, config, predictions = finished.folder, finished.config, finished.predictions
-    confusion, examples = figures.confusion(predictions, data.test.labels), figures.examples(predictions, data.test)
-    pictures = dict(zip(PICTURES, (figures.curves(finished.lines), confusion, examples), strict=True))
+    confusion, examples = (
+        figures.confusion(predictions, data.test.labels),
+        figures.examples(predictions, data.test),
+    )
+    pictures = dict(
+        zip(
+            PICTURES, (figures.curves(finished.lines), confusion, examples), strict=True
+        )
+    )
     for name, panels in pictures.items():
         figures.write_png(panels, folder / f"{name}.png")
     page = render(

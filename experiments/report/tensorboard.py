@@ -17,9 +17,14 @@ from mnistsum.file_io import writing
 
 
 class Log:
-    """The log of a run. Opening it replaces an earlier log, so that a resumed run has each point once."""
+    """The log of a run.
 
-    def __init__(self, folder: Path, run: dict[str, Any], lines: Sequence[dict[str, Any]]):
+    Opening it replaces an earlier log, so that a resumed run has each point once.
+    """
+
+    def __init__(
+        self, folder: Path, run: dict[str, Any], lines: Sequence[dict[str, Any]]
+    ):
         """Open the log.
 
         Args:
@@ -40,8 +45,11 @@ class Log:
         """Add a line of metrics. Its time leaves out any interruption of the run."""
         moment = self.began + line["clock"]["wall_seconds"]
         for part in line.keys() & {"train", "validation", "test"}:
-            for name in line[part].keys() - {"images", "pairs"}:  # which are the same in every line
-                self.writer.add_scalar(f"{name}/{part}", line[part][name], line["step"], moment)
+            # which are the same in every line
+            for name in line[part].keys() - {"images", "pairs"}:
+                self.writer.add_scalar(
+                    f"{name}/{part}", line[part][name], line["step"], moment
+                )
         self.writer.add_scalar("epoch", line["epoch"], line["step"], moment)
 
     def finish(self, finished: Finished) -> None:
@@ -49,13 +57,18 @@ class Log:
         step = finished.summary["steps"]
         for name in PICTURES:
             with Image.open(finished.folder / f"{name}.png") as picture:
-                self.writer.add_image(f"pictures/{name}", np.asarray(picture), step, dataformats="HWC")
+                self.writer.add_image(
+                    f"pictures/{name}", np.asarray(picture), step, dataformats="HWC"
+                )
         fields = as_dict(finished.config).items()
         scores = {f"{name}/final": finished.summary["test"][name] for name in SCORES}
         for name, value in scores.items():
             self.writer.add_scalar(name, value, step)
         assert self.writer.file_writer is not None
         # TensorBoard accepts no tuple and no None.
-        for summary in hparams({k: v if isinstance(v, int | float | str) else str(v) for k, v in fields}, scores):
+        for summary in hparams(
+            {k: v if isinstance(v, int | float | str) else str(v) for k, v in fields},
+            scores,
+        ):
             self.writer.file_writer.add_summary(summary)
         self.writer.close()

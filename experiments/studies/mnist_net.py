@@ -37,6 +37,8 @@ CLASSIFIERS = {"mnist_net": MnistNet}
 config = Config(
     name="mnist_net",
     model=ModelConfig(classifier="mnist_net", initialization="torch"),
-    optimizer=OptimizerConfig(name="adamw", learning_rate=0.001, momentum=0.9, schedule="constant"),
+    optimizer=OptimizerConfig(
+        name="adamw", learning_rate=0.001, momentum=0.9, schedule="constant"
+    ),
     training=TrainingConfig(epochs=100.0, batch_size=32),
 )

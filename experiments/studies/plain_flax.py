@@ -20,7 +20,11 @@ class Network(nnx.Module):
     """A classifier: layers that return its features, and a linear layer."""
 
     def __init__(self, features: int, output: nnx.Module, *layers):
-        self.features, self.output, self.body = features, output, nnx.Sequential(*layers)
+        self.features, self.output, self.body = (
+            features,
+            output,
+            nnx.Sequential(*layers),
+        )
 
     def __call__(self, image: Images) -> tuple[Features, DigitLogits]:
         features = self.body(image)
@@ -52,8 +56,18 @@ def two_convolutions(is_ours: bool, config: ModelConfig, rngs: nnx.Rngs) -> Netw
             layers.append(nnx.Conv(inputs, outputs, (3, 3), rngs=rngs))
         norm = nnx.BatchNorm(outputs, axis=0 if is_ours else -1, rngs=rngs)
         layers += [norm, nnx.relu, max_pool if is_ours else pool]
-    output = Dense(config, 7 * 7 * 64, 10, rngs) if is_ours else nnx.Linear(7 * 7 * 64, 10, rngs=rngs)
-    return Network(7 * 7 * 64, output, *layers, flatten if is_ours else join, nnx.Dropout(0.25, rngs=rngs))
+    output = (
+        Dense(config, 7 * 7 * 64, 10, rngs)
+        if is_ours
+        else nnx.Linear(7 * 7 * 64, 10, rngs=rngs)
+    )
+    return Network(
+        7 * 7 * 64,
+        output,
+        *layers,
+        flatten if is_ours else join,
+        nnx.Dropout(0.25, rngs=rngs),
+    )
 
 
 def compact(config: ModelConfig, rngs: nnx.Rngs) -> Network:
@@ -65,8 +79,13 @@ def compact(config: ModelConfig, rngs: nnx.Rngs) -> Network:
         (48, 64, 3, 1, "SAME"),
         (64, 96, 3, 1, "VALID"),
     ):
-        layers.append(nnx.Conv(inputs, outputs, (size, size), stride, padding=padding, rngs=rngs))
-        layers += [nnx.RMSNorm(outputs, reduction_axes=(1, 2, 3), feature_axes=3, rngs=rngs), nnx.relu]
+        layers.append(
+            nnx.Conv(inputs, outputs, (size, size), stride, padding=padding, rngs=rngs)
+        )
+        layers += [
+            nnx.RMSNorm(outputs, reduction_axes=(1, 2, 3), feature_axes=3, rngs=rngs),
+            nnx.relu,
+        ]
         if outputs == 48:
             layers.append(pool)
     return Network(9 * 96, nnx.Linear(9 * 96, 10, rngs=rngs), *layers, join)
@@ -75,12 +94,21 @@ def compact(config: ModelConfig, rngs: nnx.Rngs) -> Network:
 def resnet(config: ModelConfig, rngs: nnx.Rngs) -> Network:
     """Return three residual blocks of 16, 32 and 64 channels (He et al. 2015, arXiv:1512.03385)."""
 
-    def convolve(inputs: int, outputs: int, stride: int = 1) -> tuple[nnx.Module, nnx.Module]:
-        layer = nnx.Conv(inputs, outputs, (3, 3), stride, padding=1, use_bias=False, rngs=rngs)
+    def convolve(
+        inputs: int, outputs: int, stride: int = 1
+    ) -> tuple[nnx.Module, nnx.Module]:
+        layer = nnx.Conv(
+            inputs, outputs, (3, 3), stride, padding=1, use_bias=False, rngs=rngs
+        )
         return layer, nnx.BatchNorm(outputs, rngs=rngs)
 
     def block(inputs: int, outputs: int, project: Any, stride: int = 1) -> Residual:
-        return Residual(project, *convolve(inputs, outputs, stride), nnx.relu, *convolve(outputs, outputs))
+        return Residual(
+            project,
+            *convolve(inputs, outputs, stride),
+            nnx.relu,
+            *convolve(outputs, outputs),
+        )
 
     layers = [*convolve(1, 16), nnx.relu, block(16, 16, jax.nn.identity), nnx.relu]
     for width in (16, 32):

@@ -1,7 +1,8 @@
 """Can an adder that knows nothing of addition add pairs that it never saw? `python -m experiments.studies.product`.
 
-The adder `product` is trained with images, on some pairs of digit and number, with `base`'s classifier and recipe. The
-weight decay of the adder and the number of epochs vary. Each seed holds out other pairs.
+The adder `product` is trained with images, on some pairs of digit and number, with
+`base`'s classifier and recipe. The weight decay of the adder and the number of epochs
+vary. Each seed holds out other pairs.
 """
 
 import dataclasses
@@ -61,7 +62,9 @@ def config(trial: Trial, seed: int) -> Config:
         f"optimizer.adder_decay={trial.adder_decay}",
         f"training.epochs={trial.epochs}",
     ]
-    return dataclasses.replace(override(cli.load_config("base"), changes), name="product", seed=seed)
+    return dataclasses.replace(
+        override(cli.load_config("base"), changes), name="product", seed=seed
+    )
 
 
 def score(run: Finished, labels: np.ndarray) -> dict[str, Any]:
@@ -81,12 +84,34 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
     """Return means and standard deviations over all seeds in Markdown."""
     rows = []
     for trial in TRIALS:
-        of_trial = [line for line in lines if all(line[name] == value for name, value in trial._asdict().items())]
-        cells = [format_spread(spread([line[name] for line in of_trial]), "%") for name in ACCURACIES]
+        of_trial = [
+            line
+            for line in lines
+            if all(line[name] == value for name, value in trial._asdict().items())
+        ]
+        cells = [
+            format_spread(spread([line[name] for line in of_trial]), "%")
+            for name in ACCURACIES
+        ]
         learned = np.mean([line["cells_learned"] for line in of_trial])
-        rows.append([*trial[:4], len(of_trial), *cells, f"{learned:.1f} of {10 * trial.held_out}"])
-    names = ["held out for each digit", "adder decay", "epochs", "digit weight", "seeds"]
-    return markdown([*names, *ACCURACIES.values(), "held-out pairs above 90 %"], rows, ())
+        rows.append(
+            [
+                *trial[:4],
+                len(of_trial),
+                *cells,
+                f"{learned:.1f} of {10 * trial.held_out}",
+            ]
+        )
+    names = [
+        "held out for each digit",
+        "adder decay",
+        "epochs",
+        "digit weight",
+        "seeds",
+    ]
+    return markdown(
+        [*names, *ACCURACIES.values(), "held-out pairs above 90 %"], rows, ()
+    )
 
 
 def curves(lines: Sequence[dict[str, Any]]) -> Figure:
@@ -99,15 +124,35 @@ def curves(lines: Sequence[dict[str, Any]]) -> Figure:
     ):
         for held_out, color in colors.items():
             fixed = usual | {"held_out": held_out, "digit_weight": 0.5}
-            chosen = [line for line in lines if all(line[key] == value for key, value in fixed.items())]
+            chosen = [
+                line
+                for line in lines
+                if all(line[key] == value for key, value in fixed.items())
+            ]
             places = sorted({line[name] for line in chosen})
-            shares = [[100 * line["held_out_accuracy"] for line in chosen if line[name] == at] for at in places]
-            axes.plot(places, [np.mean(each) for each in shares], color=color, label=f"{10 * held_out} held out")
+            shares = [
+                [100 * line["held_out_accuracy"] for line in chosen if line[name] == at]
+                for at in places
+            ]
+            axes.plot(
+                places,
+                [np.mean(each) for each in shares],
+                color=color,
+                label=f"{10 * held_out} held out",
+            )
             for at, values in zip(places, shares, strict=True):
                 axes.plot([at] * len(values), values, ".", color=color, ms=4)
         axes.grid(axis="y", alpha=0.3)
-    by_decay.set(xlabel="weight decay of the adder, four epochs", ylabel="held-out pairs right, %")
-    by_epochs.set(xlabel="epochs, weight decay 0.5", xscale="log", xticks=(2, 4, 8, 16), xticklabels=(2, 4, 8, 16))
+    by_decay.set(
+        xlabel="weight decay of the adder, four epochs",
+        ylabel="held-out pairs right, %",
+    )
+    by_epochs.set(
+        xlabel="epochs, weight decay 0.5",
+        xscale="log",
+        xticks=(2, 4, 8, 16),
+        xticklabels=(2, 4, 8, 16),
+    )
     by_epochs.minorticks_off()
     by_epochs.legend(frameon=False)
     return figure
@@ -117,7 +162,12 @@ def command(words: list[str]) -> int:
     """Train what is missing, write a line for each run, and the table."""
     planned = [(trial, seed) for trial in TRIALS for seed in SEEDS]
     lines = {}
-    runs = train_study(words, "product", __doc__, [(config(trial, seed), [seed]) for trial, seed in planned])
+    runs = train_study(
+        words,
+        "product",
+        __doc__,
+        [(config(trial, seed), [seed]) for trial, seed in planned],
+    )
     for i, run, labels, about in runs:
         trial, seed = planned[i]
         lines[i] = trial._asdict() | {"seed": seed} | score(run, labels) | about

@@ -1,11 +1,13 @@
 """Why some seeds do not learn digits from sums: `python -m experiments.studies.random_readers`.
 
-Hypothesis: a classifier whose random first answers are confident falls into a local optimum. In it, each image is read
-as one of two digits, one too high and one too low, and half of the sums are right by symmetry.
+Hypothesis: a classifier whose random first answers are confident falls into a local
+optimum. In it, each image is read as one of two digits, one too high and one too low,
+and half of the sums are right by symmetry.
 
-Three experiments: how many of twenty new seeds fail, by the initialization of the last layer and by the optimizer; the
-initial weights of one seed, trained with the data of another; and expectation-maximization (EM) on a table of ten by
-ten probabilities, which has neither images nor a network.
+Three experiments: how many of twenty new seeds fail, by the initialization of the last
+layer and by the optimizer; the initial weights of one seed, trained with the data of
+another; and expectation-maximization (EM) on a table of ten by ten probabilities, which
+has neither images nor a network.
 """
 
 import dataclasses
@@ -30,7 +32,8 @@ from mnistsum.registry import load_file
 from mnistsum.train import split_keys
 
 SEEDS = range(10, 30)
-STARTS = (0, 2, 7)  # seeds whose weights are trained with the data of CROSSED; 2 and 7 failed before
+# seeds whose weights are trained with the data of CROSSED; 2 and 7 failed before
+STARTS = (0, 2, 7)
 CROSSED = range(10, 20)
 WIDTHS = "model.widths=24,48,64,96"  # base's
 LAST_LAYERS = {
@@ -38,7 +41,14 @@ LAST_LAYERS = {
     "torch": ("model.zero_output=False", "model.classifier=torch_output", WIDTHS),
     "zero": (),
 }
-UPDATES = {"muon": (), "adam": ("optimizer.name=adamw", "optimizer.momentum=0.9", "optimizer.learning_rate=0.001")}
+UPDATES = {
+    "muon": (),
+    "adam": (
+        "optimizer.name=adamw",
+        "optimizer.momentum=0.9",
+        "optimizer.learning_rate=0.001",
+    ),
+}
 
 
 class TorchOutput(Compact):
@@ -46,7 +56,9 @@ class TorchOutput(Compact):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         super().__init__(config, rngs)
-        self.output = Dense(dataclasses.replace(config, initialization="torch"), self.features, 10, rngs)
+        self.output = Dense(
+            dataclasses.replace(config, initialization="torch"), self.features, 10, rngs
+        )
 
 
 class Start(Compact):
@@ -58,7 +70,9 @@ class Start(Compact):
         super().__init__(config, nnx.Rngs(split_keys(self.seed).init))
 
 
-STARTED = {f"start_{seed}": type(f"Start{seed}", (Start,), {"seed": seed}) for seed in STARTS}
+STARTED = {
+    f"start_{seed}": type(f"Start{seed}", (Start,), {"seed": seed}) for seed in STARTS
+}
 CLASSIFIERS: dict[str, Any] = {**STARTED, "torch_output": TorchOutput}
 
 
@@ -68,7 +82,15 @@ def configs() -> Iterator[tuple[Config, range]]:
         for last_layer, start in LAST_LAYERS.items():
             yield _config(f"{last_layer}-{optimizer}", *start, *rule), SEEDS
     for seed in STARTS:
-        yield _config(f"start-{seed}", *LAST_LAYERS["he"], f"model.classifier=start_{seed}", WIDTHS), CROSSED
+        yield (
+            _config(
+                f"start-{seed}",
+                *LAST_LAYERS["he"],
+                f"model.classifier=start_{seed}",
+                WIDTHS,
+            ),
+            CROSSED,
+        )
 
 
 def _config(name: str, *changes: str) -> Config:
@@ -76,11 +98,14 @@ def _config(name: str, *changes: str) -> Config:
     return dataclasses.replace(config, name=name)
 
 
-def fit_table(random: np.random.Generator, concentration: float, steps: int = 300) -> float:
+def fit_table(
+    random: np.random.Generator, concentration: float, steps: int = 300
+) -> float:
     """Return the nats of a sum of two digits after EM on a table p(read | label) of ten by ten probabilities.
 
-    All pairs of labels are equally frequent. The rows of the first table are drawn from a symmetric Dirichlet
-    distribution: the lower its concentration, the more confident the first answers.
+    All pairs of labels are equally frequent. The rows of the first table are drawn from
+    a symmetric Dirichlet distribution: the lower its concentration, the more confident
+    the first answers.
     """
     table = random.dirichlet(np.full(10, concentration), 10)
     sums = np.add.outer(np.arange(10), np.arange(10))
@@ -99,15 +124,28 @@ def tables(lines: Sequence[dict[str, Any]]) -> str:
     rows, counts = [], {}
     for config, _ in configs():
         of_config = [line for line in lines if line["config"] == config.name]
-        scores = [format_spread(spread([line[name] for line in of_config]), "%") for name in SCORES]
+        scores = [
+            format_spread(spread([line[name] for line in of_config]), "%")
+            for name in SCORES
+        ]
         failed, nats = _stuck([line["train_loss"] for line in of_config])
         counts[config.name] = failed, len(of_config) - failed
         rows.append([config.name, len(of_config), failed, nats, *scores])
-    pairs = [(f"he-{rule}", f"{other}-{rule}") for rule in UPDATES for other in ("torch", "zero")]
+    pairs = [
+        (f"he-{rule}", f"{other}-{rule}")
+        for rule in UPDATES
+        for other in ("torch", "zero")
+    ]
     pairs += [(f"start-{seed}", f"start-{STARTS[0]}") for seed in STARTS[1:]]
-    tests = [[*pair, f"{fisher_exact([counts[name] for name in pair])[1]:.2g}"] for pair in pairs]
+    tests = [
+        [*pair, f"{fisher_exact([counts[name] for name in pair])[1]:.2g}"]
+        for pair in pairs
+    ]
     random = np.random.default_rng(0)
-    em = [[c, *_stuck([fit_table(random, c) for _ in range(100)])] for c in (100.0, 10.0, 1.0, 0.1)]
+    em = [
+        [c, *_stuck([fit_table(random, c) for _ in range(100)])]
+        for c in (100.0, 10.0, 1.0, 0.1)
+    ]
     return f"""\
 `python -m experiments.studies.random_readers`: `base` with N = 1. The last layer of the classifier has He's or
 PyTorch's initialization or is zero, and the optimizer is `base`'s Muon or Adam with a peak rate of 0.001. `start-K` is
@@ -136,9 +174,21 @@ def command(words: list[str]) -> int:
     """Train what is missing, write a line for each run, and the tables."""
     load_file(__file__)  # the classifiers, here and in the workers
     lines = []
-    for _, run, labels, about in train_study(words, "random_readers", __doc__, list(configs())):
-        lines.append({"config": run.config.name, "seed": run.config.seed, **score_sums(run, labels), **about})
-        print(f"{run.config.name}, seed {run.config.seed}: {lines[-1]['train_loss']:.3f} nats", flush=True)
+    for _, run, labels, about in train_study(
+        words, "random_readers", __doc__, list(configs())
+    ):
+        lines.append(
+            {
+                "config": run.config.name,
+                "seed": run.config.seed,
+                **score_sums(run, labels),
+                **about,
+            }
+        )
+        print(
+            f"{run.config.name}, seed {run.config.seed}: {lines[-1]['train_loss']:.3f} nats",
+            flush=True,
+        )
     lines.sort(key=lambda line: (line["config"], line["seed"]))
     write_results("random_readers", lines)
     write_whole(RESULTS / "random_readers.md", tables(lines) + "\n")

@@ -30,13 +30,25 @@ class AnyShift(nnx.Module):
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
         shape = 10, len(self.shifts)
-        self.scores = nnx.Param(0.1 * jax.random.normal(rngs.params(), shape, jnp.float32))
+        self.scores = nnx.Param(
+            0.1 * jax.random.normal(rngs.params(), shape, jnp.float32)
+        )
 
-    def __call__(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
-        scores = jax.nn.log_softmax(self.scores[...]) if self.normalized else self.scores[...]
+    def __call__(
+        self, features: Features, digit: DigitLogits, number: Number
+    ) -> SumLogits:
+        scores = (
+            jax.nn.log_softmax(self.scores[...])
+            if self.normalized
+            else self.scores[...]
+        )
         # [shift, digit, sum]: 1 where digit + shift = sum.
-        adds_up = np.float32(np.add.outer(self.shifts, np.arange(10))[..., None] == np.arange(19))
-        shift = FLOOR + jnp.einsum("bn,nk,kds->bds", number, scores - FLOOR, adds_up, precision="highest")
+        adds_up = np.float32(
+            np.add.outer(self.shifts, np.arange(10))[..., None] == np.arange(19)
+        )
+        shift = FLOOR + jnp.einsum(
+            "bn,nk,kds->bds", number, scores - FLOOR, adds_up, precision="highest"
+        )
         return jax.nn.logsumexp(jax.nn.log_softmax(digit)[:, :, None] + shift, axis=1)
 
 
@@ -54,7 +66,9 @@ class Scalar(Concat):
         super().__init__(config, features, rngs)
         self.hidden = Dense(config, 11, config.hidden, rngs)
 
-    def __call__(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
+    def __call__(
+        self, features: Features, digit: DigitLogits, number: Number
+    ) -> SumLogits:
         scalar = number @ jnp.linspace(0.0, 1.0, 10)[:, None]
         both = jnp.concatenate([digit, scalar], -1)
         return self.output(jax.nn.relu(self.hidden(both)))
@@ -63,7 +77,9 @@ class Scalar(Concat):
 class Thermometer(Concat):
     """`concat` with as many inputs of 1 as the number says, and the others 0, in place of a one-hot."""
 
-    def __call__(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
+    def __call__(
+        self, features: Features, digit: DigitLogits, number: Number
+    ) -> SumLogits:
         below = np.tri(10, k=-1, dtype=np.float32)  # row n: n ones, then zeros
         return super().__call__(features, digit, number @ below)
 
@@ -74,4 +90,6 @@ ADDERS = {
     "scalar": Scalar,
     "thermometer": Thermometer,
 }
-config = dataclasses.replace(base, name="any_shift", model=dataclasses.replace(base.model, adder="any_shift"))
+config = dataclasses.replace(
+    base, name="any_shift", model=dataclasses.replace(base.model, adder="any_shift")
+)

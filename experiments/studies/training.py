@@ -23,7 +23,10 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def train_study(
-    words: list[str], name: str, description: str | None, planned: Sequence[tuple[Config, Sequence[int]]]
+    words: list[str],
+    name: str,
+    description: str | None,
+    planned: Sequence[tuple[Config, Sequence[int]]],
 ) -> Iterator[tuple[int, Finished, np.ndarray, dict[str, Any]]]:
     """Train what is missing of a study's runs, as its command line says.
 
@@ -34,23 +37,40 @@ def train_study(
         planned: each config with its seeds.
 
     Yields:
-        The index of the config, the run, the test labels, and what tells where the run was made.
+        The index of the config, the run, the test labels, and what tells where the run
+        was made.
     """
-    parser = Parser(prog=f"python -m experiments.studies.{name}", description=description)
+    parser = Parser(
+        prog=f"python -m experiments.studies.{name}", description=description
+    )
     parser.add_argument("--runs", type=Path, default=f"runs/{name}")
     cli.add_workers(parser)
     options = parser.parse_args(words)
     set_up_compiler()
-    experiments = prepare_all([config for config, _ in planned], f"python -m experiments.studies.{name}")
+    experiments = prepare_all(
+        [config for config, _ in planned], f"python -m experiments.studies.{name}"
+    )
     labels = np.asarray(experiments[0].data.test.labels)
     run_sets = [
         locate_runs(options.runs, experiment, seeds)
         for experiment, (_, seeds) in zip(experiments, planned, strict=True)
     ]
-    for i, run, _ in fit_missing(run_sets, Plan(max_evaluations=1), options.workers, RunsProgress):
-        yield i, run, labels, {part: run.run[part] for part in ("commit", "versions", "settings", "cores")}
+    for i, run, _ in fit_missing(
+        run_sets, Plan(max_evaluations=1), options.workers, RunsProgress
+    ):
+        yield (
+            i,
+            run,
+            labels,
+            {
+                part: run.run[part]
+                for part in ("commit", "versions", "settings", "cores")
+            },
+        )
 
 
 def write_results(name: str, lines: Sequence[dict[str, Any]]) -> None:
     """Write a line of JSON for each run."""
-    write_whole(RESULTS / f"{name}.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    write_whole(
+        RESULTS / f"{name}.jsonl", "".join(json.dumps(line) + "\n" for line in lines)
+    )

@@ -1,10 +1,12 @@
 """Which adders generalize to pairs that they never saw? `python -m experiments.studies.unseen_pairs`.
 
-The digit is known here, as one of ten, so there are no images: an adder maps a pair of digit and number to one of
-nineteen classes. Some of the hundred pairs, drawn anew for each seed, are held out. The class is the sum, the sum after
-a random renaming of the sums, or the distance of the two. Each adder is trained on all its pairs at once, with AdamW.
-Such a network first memorizes its pairs and may generalize much later, if weight decay is strong ("grokking": Power et
-al. 2022, arXiv:2201.02177; Liu et al. 2022, arXiv:2205.10343; Gromov 2023, arXiv:2301.02679).
+The digit is known here, as one of ten, so there are no images: an adder maps a pair of
+digit and number to one of nineteen classes. Some of the hundred pairs, drawn anew for
+each seed, are held out. The class is the sum, the sum after a random renaming of the
+sums, or the distance of the two. Each adder is trained on all its pairs at once, with
+AdamW. Such a network first memorizes its pairs and may generalize much later, if weight
+decay is strong ("grokking": Power et al. 2022, arXiv:2201.02177; Liu et al. 2022,
+arXiv:2205.10343; Gromov 2023, arXiv:2301.02679).
 """
 
 import json
@@ -33,7 +35,8 @@ INTRODUCTION = """\
 percent, after 30,000 steps with weight decay 0 or 1: means ± standard deviations over ten seeds, each with other pairs
 held out. A guess is right in 5 to 10 %. All targets are the same for a pair and its mirror image, (d, n) and (n, d).
 """
-STOPS = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)  # steps after which accuracies are noted
+# steps after which accuracies are noted
+STOPS = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 DIGIT, NUMBER = np.divmod(np.arange(100), 10)  # of each pair
 TARGETS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
     "sum": lambda random: DIGIT + NUMBER,
@@ -61,7 +64,10 @@ def product(params: Any) -> Any:
 
 def hidden(params: Any) -> Any:
     """Return the logits from a hidden layer on the digit and the number, as `concat` does."""
-    return jax.nn.relu(params["digit"][DIGIT] + params["number"][NUMBER] + params["bias"]) @ params["output"]
+    return (
+        jax.nn.relu(params["digit"][DIGIT] + params["number"][NUMBER] + params["bias"])
+        @ params["output"]
+    )
 
 
 def embeddings(params: Any, number: str = "number") -> Any:
@@ -115,7 +121,8 @@ def compiled(adder: str, rank: int) -> Any:
 
     def logits_of(params, target, pairs):
         logits = ADDERS[adder](params)
-        if is_limited:  # only classes that occur with this number, in these pairs, take part
+        # only classes that occur with this number, in these pairs, take part
+        if is_limited:
             occurs = jnp.zeros((10, 19)).at[NUMBER, target].max(pairs)
             logits = jnp.where(occurs[NUMBER] > 0, logits, FLOOR)
         return logits
@@ -126,7 +133,9 @@ def compiled(adder: str, rank: int) -> Any:
         return (losses * trained).sum() / trained.sum()
 
     def begin(seed, scale):
-        params = jax.tree.map(lambda leaf: scale * leaf, initial(adder, rank, jax.random.key(seed)))
+        params = jax.tree.map(
+            lambda leaf: scale * leaf, initial(adder, rank, jax.random.key(seed))
+        )
         return params, optax.adamw(LEARNING_RATE, b2=B2).init(params)
 
     def train(state, target, trained, weight_decay, steps):
@@ -134,27 +143,37 @@ def compiled(adder: str, rank: int) -> Any:
 
         def step(_, state):
             params, opt_state = state
-            updates, opt_state = rule.update(jax.grad(loss)(params, target, trained), opt_state, params)
+            updates, opt_state = rule.update(
+                jax.grad(loss)(params, target, trained), opt_state, params
+            )
             return optax.apply_updates(params, updates), opt_state
 
         state = jax.lax.fori_loop(0, steps, step, state)
         return state, logits_of(state[0], target, jnp.ones(100)).argmax(-1) == target
 
-    return jax.jit(jax.vmap(begin, (0, None))), jax.jit(jax.vmap(train, (0, 0, 0, None, None)))
+    return jax.jit(jax.vmap(begin, (0, None))), jax.jit(
+        jax.vmap(train, (0, 0, 0, None, None))
+    )
 
 
 def run(trial: Trial) -> Iterator[dict[str, Any]]:
     """Train a trial's adder for each seed, and yield what it has reached at each stop."""
     randoms = [np.random.default_rng(seed) for seed in range(SEEDS)]
     target = np.stack([TARGETS[trial.target](random) for random in randoms])
-    held_out = np.stack([random.permutation(100) < trial.held_out for random in randoms])
+    held_out = np.stack(
+        [random.permutation(100) < trial.held_out for random in randoms]
+    )
     begin, train = compiled(trial.adder, trial.rank)
     state, step = begin(np.arange(SEEDS), trial.scale), 0
     for stop in (each for each in STOPS if each <= trial.steps):
-        state, right = train(state, target, np.float32(~held_out), trial.weight_decay, stop - step)
+        state, right = train(
+            state, target, np.float32(~held_out), trial.weight_decay, stop - step
+        )
         step = stop
         mirrored = ~held_out.reshape(-1, 10, 10).swapaxes(1, 2).reshape(-1, 100)
-        trained_targets = [np.isin(target[i], target[i][~held_out[i]]) for i in range(SEEDS)]
+        trained_targets = [
+            np.isin(target[i], target[i][~held_out[i]]) for i in range(SEEDS)
+        ]
         yield trial._asdict() | {
             "steps": stop,
             "trained_accuracy": _mean_where(right, ~held_out),
@@ -166,7 +185,10 @@ def run(trial: Trial) -> Iterator[dict[str, Any]]:
 
 def _mean_where(values: Any, where: np.ndarray) -> list[float]:
     """Return the mean of the chosen pairs for each seed."""
-    return [float(np.mean(value[chosen])) for value, chosen in zip(np.asarray(values), where, strict=True)]
+    return [
+        float(np.mean(value[chosen]))
+        for value, chosen in zip(np.asarray(values), where, strict=True)
+    ]
 
 
 def trials() -> Iterator[Trial]:
@@ -202,7 +224,13 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
             cells = []
             for target, held_out in columns:
                 trial = Trial(adder, target, held_out, weight_decay, 30_000)
-                found = [line for line in lines if all(line[name] == value for name, value in trial._asdict().items())]
+                found = [
+                    line
+                    for line in lines
+                    if all(
+                        line[name] == value for name, value in trial._asdict().items()
+                    )
+                ]
                 cells.append(format_spread(spread(found[0]["held_out_accuracy"]), "%"))
             rows.append([adder, f"{weight_decay:g}", *cells])
     for name, meaning in (
@@ -210,17 +238,36 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
         ("target_trained", "... whose class was"),
     ):
         shares = [
-            next(line[name] for line in lines if (line["target"], line["held_out"]) == column) for column in columns
+            next(
+                line[name]
+                for line in lines
+                if (line["target"], line["held_out"]) == column
+            )
+            for column in columns
         ]
-        rows.append([meaning, "", *(format_spread(spread(values), "%") for values in shares)])
-    return markdown(["adder", "decay", *(f"{target}, {held_out} held out" for target, held_out in columns)], rows)
+        rows.append(
+            [meaning, "", *(format_spread(spread(values), "%") for values in shares)]
+        )
+    return markdown(
+        [
+            "adder",
+            "decay",
+            *(f"{target}, {held_out} held out" for target, held_out in columns),
+        ],
+        rows,
+    )
 
 
 def curves(lines: Sequence[dict[str, Any]]) -> Figure:
     """Return the product's accuracy on held-out pairs by steps, weight decay, rank and initial scale."""
     figure = Figure(figsize=(9, 5), layout="constrained")
     grid = figure.subplots(2, 4, sharey=True, sharex="col")
-    labels = {"steps": "steps", "weight_decay": "weight decay", "rank": "rank", "scale": "initial scale"}
+    labels = {
+        "steps": "steps",
+        "weight_decay": "weight decay",
+        "rank": "rank",
+        "scale": "initial scale",
+    }
     for held_out, panels in zip((30, 50), grid, strict=True):
         for axes, name in zip(panels, labels, strict=True):
             for target in TARGETS:
@@ -231,7 +278,9 @@ def curves(lines: Sequence[dict[str, Any]]) -> Figure:
                     for line in lines
                     if all(line[key] == value for key, value in fixed.items())
                 }
-                axes.plot(*zip(*sorted(points.items()), strict=True), marker=".", label=target)
+                axes.plot(
+                    *zip(*sorted(points.items()), strict=True), marker=".", label=target
+                )
             axes.set_xscale("log")
             axes.grid(axis="y", alpha=0.3)
         panels[0].set_ylabel(f"{held_out} held out: right, %")
@@ -239,24 +288,38 @@ def curves(lines: Sequence[dict[str, Any]]) -> Figure:
         axes.set_xlabel(label)
     grid[1, 1].set_xscale("symlog", linthresh=0.03)
     grid[1, 1].set_xticks([0, 0.1, 1], ["0", "0.1", "1"])
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    figure.legend(
+        *grid[0, 0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=3,
+        frameon=False,
+    )
     return figure
 
 
 def command(words: list[str]) -> int:
     """Run all trials that are missing in the file of results, then write the table and the curves."""
-    Parser(prog="python -m experiments.studies.unseen_pairs", description=__doc__).parse_args(words)
-    lines = [json.loads(line) for line in OUTPUT.read_text().splitlines()] if OUTPUT.exists() else []
+    Parser(
+        prog="python -m experiments.studies.unseen_pairs", description=__doc__
+    ).parse_args(words)
+    lines = (
+        [json.loads(line) for line in OUTPUT.read_text().splitlines()]
+        if OUTPUT.exists()
+        else []
+    )
     done = {_trial(line) for line in lines}
     with OUTPUT.open("a") as file:
         for trial in trials():
             if trial not in done:
-                stops = [stop for stop in run(trial) if _trial(stop) not in done]  # a shorter trial's are known
+                # a shorter trial's are known
+                stops = [stop for stop in run(trial) if _trial(stop) not in done]
                 done |= {_trial(stop) for stop in stops}
                 lines += stops
                 file.write("".join(json.dumps(line) + "\n" for line in stops))
                 file.flush()
-                print(*trial, f"{np.mean(stops[-1]['held_out_accuracy']):.1%}", flush=True)
+                print(
+                    *trial, f"{np.mean(stops[-1]['held_out_accuracy']):.1%}", flush=True
+                )
     OUTPUT.with_suffix(".md").write_text(f"{INTRODUCTION}\n{table(lines)}\n")
     curves(lines).savefig(OUTPUT.with_suffix(".png"), dpi=120)
     return 0

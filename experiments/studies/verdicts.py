@@ -2,11 +2,13 @@
 
 `python -m experiments.studies.verdicts` prints the tables.
 
-A seed of an architecture misreads an image with a probability that depends on all three: most images are never
-misread, a few often; some images are equally hard for every architecture, the others are not; and each seed multiplies
-all of its probabilities by a gamma variate, so that the seeds' error rates have the stated standard deviation. A seed
-that fails reads anything between 10 and 90 % of the digits, whichever images they are on. Sums are wrong if the digit
-is, and in a few other pairs. In expectation, either all architectures are equally accurate, or the others are behind
+A seed of an architecture misreads an image with a probability that depends on all
+three: most images are never misread, a few often; some images are equally hard for
+every architecture, the others are not; and each seed multiplies all of its
+probabilities by a gamma variate, so that the seeds' error rates have the stated
+standard deviation. A seed that fails reads anything between 10 and 90 % of the digits,
+whichever images they are on. Sums are wrong if the digit is, and in a few other pairs.
+In expectation, either all architectures are equally accurate, or the others are behind
 the first.
 """
 
@@ -33,21 +35,29 @@ class Setting(NamedTuple):
     """What is simulated."""
 
     seeds: int  # of each config
-    spread: float = 0.05  # standard deviation of the seeds' error rates, as a share of their mean
-    behind: float = 0.0  # how much less accurate, in expectation, all configs but the first are
+    # standard deviation of the seeds' error rates, as a share of their mean
+    spread: float = 0.05
+    # how much less accurate, in expectation, all configs but the first are
+    behind: float = 0.0
     times: float = 1.0  # the first's spread, in spreads of the others
     failing: float = 0.0  # share of seeds that fail
     error: float = 0.006  # mean share of misread digits
-    evenness: float = 2.0  # of the images: their probabilities' beta distribution has these parameters' sum
+    # of the images: their probabilities' beta distribution has these parameters' sum
+    evenness: float = 2.0
     shared: float = 0.5  # share of images that are equally hard for every config
     images: int = 10_000
     configs: int = CONFIGS
 
 
-ALIKE = [Setting(*cell) for cell in itertools.product(SEEDS, (0.05, 0.2, 0.4, 0.8), (0.0, BEHIND))]
+ALIKE = [
+    Setting(*cell)
+    for cell in itertools.product(SEEDS, (0.05, 0.2, 0.4, 0.8), (0.0, BEHIND))
+]
 CASES = {
     "alike": ALIKE,
-    "first's sd tenfold": [case._replace(times=10) for case in ALIKE if case.spread == 0.05],
+    "first's sd tenfold": [
+        case._replace(times=10) for case in ALIKE if case.spread == 0.05
+    ],
     "30 % fail": [Setting(seeds, 0.2, failing=0.3) for seeds in SEEDS],
 }
 
@@ -57,35 +67,48 @@ class Rates(NamedTuple):
 
     false_of_one: float  # any false verdict
     false_of_five: float
-    covered: float  # intervals of the difference that contain the truth, with one other config
-    mean_covered: float  # intervals of an accuracy over seeds that contain its expectation on these images
+    # intervals of the difference that contain the truth, with one other config
+    covered: float
+    # intervals of an accuracy over seeds that contain its expectation on these images
+    mean_covered: float
     decided: float  # any verdict, with one other config
 
 
-def simulate(random: np.random.Generator, case: Setting) -> tuple[np.ndarray, np.ndarray, float]:
+def simulate(
+    random: np.random.Generator, case: Setting
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the right shares of digits and sums, [configs, seeds, images], and the first's expected digit accuracy."""
     shape = case.configs, case.seeds, case.images
     hardness = case.evenness * case.error, case.evenness * (1 - case.error)
     same = random.random(case.images) < case.shared
-    chance = np.where(same, random.beta(*hardness, case.images), random.beta(*hardness, shape[::2]))
+    chance = np.where(
+        same, random.beta(*hardness, case.images), random.beta(*hardness, shape[::2])
+    )
     spread = np.full((case.configs, 1, 1), case.spread)
     spread[0] *= case.times
     factor = random.gamma(spread**-2, spread**2, (2, *shape[:2], 1))
     digit = random.random(shape, np.float32) >= chance[:, None] * factor[0]
     digit[1:] &= random.random(digit[1:].shape, np.float32) >= case.behind
-    failed, accuracy = random.random(shape[:2]) < case.failing, random.uniform(0.1, FAILED, shape[:2])
+    failed, accuracy = (
+        random.random(shape[:2]) < case.failing,
+        random.uniform(0.1, FAILED, shape[:2]),
+    )
     digit[failed] = random.random((failed.sum(), case.images)) < accuracy[failed, None]
     lost = (random.random(shape, np.float32) < 10 * ADDER_ERROR * factor[1]) / 10
     # The expectation of min(q f, 1) for a gamma variate f.
     alpha, q = spread[0] ** -2, np.maximum(chance[0], 1e-12)
     misread = q * gammainc(alpha + 1, alpha / q) + 1 - gammainc(alpha, alpha / q)
-    expectation = (1 - case.failing) * (1 - misread.mean()) + case.failing * (0.1 + FAILED) / 2
+    expectation = (1 - case.failing) * (1 - misread.mean()) + case.failing * (
+        0.1 + FAILED
+    ) / 2
     return digit, digit * (1 - lost), float(expectation)
 
 
 def rates(case: Setting, trials: int = 500) -> Rates:
     """Return how often verdicts and intervals were wrong or right."""
-    random = np.random.default_rng([case.seeds, round(1000 * case.spread), round(1e6 * case.behind)])
+    random = np.random.default_rng(
+        [case.seeds, round(1000 * case.spread), round(1e6 * case.behind)]
+    )
     truth = -case.behind * (1 - case.error)  # where some are behind, none fail
     outcomes = []
     for _ in range(trials):
@@ -93,7 +116,9 @@ def rates(case: Setting, trials: int = 500) -> Rates:
         failed = (digit.mean(2) < FAILED).sum(1)
         one, five = (
             [
-                difference(right[0], right[other], 2 * others, int(failed[0] + failed[other]))
+                difference(
+                    right[0], right[other], 2 * others, int(failed[0] + failed[other])
+                )
                 for other in range(1, others + 1)
                 for right in (digit, total)
             ]
@@ -102,7 +127,10 @@ def rates(case: Setting, trials: int = 500) -> Rates:
         alone = interval(digit[0].mean(1))
         outcomes.append(
             (
-                *(any(is_false(d.verdict, truth) for d in found) for found in (one, five)),
+                *(
+                    any(is_false(d.verdict, truth) for d in found)
+                    for found in (one, five)
+                ),
                 np.mean([d.low <= truth <= d.high for d in one]),
                 alone.low <= expectation <= alone.high,
                 any(d.verdict != "undecided" for d in one),
@@ -113,7 +141,9 @@ def rates(case: Setting, trials: int = 500) -> Rates:
 
 def is_false(verdict: str, truth: float) -> bool:
     """Return whether a verdict is wrong, given the other's true difference."""
-    return {"better": truth <= 0, "worse": truth >= 0, "undecided": False}.get(verdict, truth <= -MARGIN)
+    return {"better": truth <= 0, "worse": truth >= 0, "undecided": False}.get(
+        verdict, truth <= -MARGIN
+    )
 
 
 def smallest(seeds: int, others: int, trials: int = 300) -> float:
@@ -121,25 +151,54 @@ def smallest(seeds: int, others: int, trials: int = 300) -> float:
     low, high = 0.03, 10.0
     while high > 1.03 * low:
         points = math.sqrt(low * high)
-        case = Setting(seeds, behind=points / 100, error=ERROR, evenness=1 / 3, shared=0.95, configs=2)
+        case = Setting(
+            seeds,
+            behind=points / 100,
+            error=ERROR,
+            evenness=1 / 3,
+            shared=0.95,
+            configs=2,
+        )
         random = np.random.default_rng(seeds)
-        verdicts = [difference(*simulate(random, case)[0], 2 * others).verdict for _ in range(trials)]
-        low, high = (low, points) if verdicts.count("worse") >= 0.8 * trials else (points, high)
+        verdicts = [
+            difference(*simulate(random, case)[0], 2 * others).verdict
+            for _ in range(trials)
+        ]
+        low, high = (
+            (low, points) if verdicts.count("worse") >= 0.8 * trials else (points, high)
+        )
     return high
 
 
 def command(words: list[str]) -> int:
     """Print the tables, in Markdown."""
-    Parser(prog="python -m experiments.studies.verdicts", description=__doc__).parse_args(words)
-    header = ["seeds are", "seeds", "sd / error rate", "truth, points", "any false, 1 other", "any false, 5 others"]
+    Parser(
+        prog="python -m experiments.studies.verdicts", description=__doc__
+    ).parse_args(words)
+    header = [
+        "seeds are",
+        "seeds",
+        "sd / error rate",
+        "truth, points",
+        "any false, 1 other",
+        "any false, 5 others",
+    ]
     header += ["difference covered", "mean covered", "decided, 1 other"]
     rows = [
-        [name, case.seeds, case.spread, *(f"{100 * share:.1f}" for share in (0 - case.behind, *rates(case)))]
+        [
+            name,
+            case.seeds,
+            case.spread,
+            *(f"{100 * share:.1f}" for share in (0 - case.behind, *rates(case))),
+        ]
         for name, cases in CASES.items()
         for case in cases
     ]
     print(markdown(header, rows), flush=True)
-    rows = [[seeds, *(f"{smallest(seeds, others):.2f}" for others in (1, CONFIGS - 1))] for seeds in SEEDS]
+    rows = [
+        [seeds, *(f"{smallest(seeds, others):.2f}" for others in (1, CONFIGS - 1))]
+        for seeds in SEEDS
+    ]
     print("\n" + markdown(["seeds", "1 other", "5 others"], rows, texts=()))
     return 0
 

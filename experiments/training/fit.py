@@ -25,7 +25,8 @@ from mnistsum.storage import CHECKPOINTS, Weights, save_checkpoint
 from mnistsum.train import split_keys, trained_model
 from mnistsum.types import Evaluation, Keys, Split, TrainState
 
-FAILED = 0.9  # a run of at least one epoch fails if a trained output's test accuracy is lower
+# a run of at least one epoch fails if a trained output's test accuracy is lower
+FAILED = 0.9
 SAVE_EVERY = 60.0  # seconds after which a stop saves a checkpoint, as evaluations do
 
 
@@ -55,7 +56,9 @@ class Run:
     lines: list[dict[str, Any]]  # of metrics.jsonl
     train_seconds: float  # a share of the program's
     wall_before: float  # seconds of the commands that were stopped
-    evaluation: Evaluation | None = None  # the latest, on the validation images, or on the test images if none
+    evaluation: Evaluation | None = (
+        None  # the latest, on the validation images, or on the test images if none
+    )
     scores: dict[str, Any] = field(default_factory=dict)  # of that evaluation
     fault: str | None = None  # says which step had a number that is not finite
 
@@ -66,11 +69,18 @@ class Run:
 
     def clock(self) -> dict[str, float]:
         """Return the seconds of training so far, and of the whole command."""
-        return {"train_seconds": self.train_seconds, "wall_seconds": self.wall_before + time.monotonic() - BEGAN}
+        return {
+            "train_seconds": self.train_seconds,
+            "wall_seconds": self.wall_before + time.monotonic() - BEGAN,
+        }
 
 
 def fit(
-    experiment: Experiment, folders: Mapping[int, Path], plan: Plan, start: Start, signals: Sequence[int] = ()
+    experiment: Experiment,
+    folders: Mapping[int, Path],
+    plan: Plan,
+    start: Start,
+    signals: Sequence[int] = (),
 ) -> Iterator[tuple[Stop, list[Run]]]:
     """Train one run for each seed, several in one program; yield at each stop; leave finished folders.
 
@@ -117,8 +127,17 @@ def fit(
 def time_steps(experiment: Experiment, seconds: float) -> tuple[Stop, TrainState]:
     """Return a stop after about so many seconds of training, and the state there; no file is left."""
     with tempfile.TemporaryDirectory() as folder:
-        runs = fit(experiment, {experiment.config.seed: Path(folder)}, replace(RUN, pause=seconds), Start({}))
-        return next((stop, run.state) for stop, (run,) in runs if stop.is_timing(experiment.spec.steps))
+        runs = fit(
+            experiment,
+            {experiment.config.seed: Path(folder)},
+            replace(RUN, pause=seconds),
+            Start({}),
+        )
+        return next(
+            (stop, run.state)
+            for stop, (run,) in runs
+            if stop.is_timing(experiment.spec.steps)
+        )
 
 
 def note(experiment: Experiment, run: Run, plan: Plan, is_evaluation: bool) -> None:
@@ -148,7 +167,9 @@ def line_of_metrics(experiment: Experiment, run: Run) -> dict[str, Any]:
     """Return a line of `metrics.jsonl`."""
     step, metrics = int(run.state.step), run.state.metrics
     shares = {
-        f"{output}_accuracy": int(getattr(metrics, f"{output}_correct")) / int(metrics.examples) for output in OUTPUTS
+        f"{output}_accuracy": int(getattr(metrics, f"{output}_correct"))
+        / int(metrics.examples)
+        for output in OUTPUTS
     }
     return {
         "epoch": step / experiment.spec.steps_per_epoch,
@@ -168,7 +189,8 @@ def save_run(experiment: Experiment, run: Run) -> None:
 def finish_run(experiment: Experiment, run: Run, plan: Plan) -> None:
     """Test the trained model, and write all remaining files."""
     config, data, model = run.config, experiment.data, trained_model(run.state)
-    validated = run.evaluation or evaluate_run(experiment, run)  # there is none if it was resumed after the last step
+    # there is none if it was resumed after the last step
+    validated = run.evaluation or evaluate_run(experiment, run)
     tested, scores = validated, run.scores
     if plan.tests and config.data.validation:
         tested = evaluate(config.data, model, data.test)
@@ -178,9 +200,13 @@ def finish_run(experiment: Experiment, run: Run, plan: Plan) -> None:
     if config.data.validation:
         labels = np.asarray(data.validation.labels)
         permutation = best_permutation(np.asarray(validated.digit), labels).tolist()
-    accuracies = f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%}"
+    accuracies = (
+        f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%}"
+    )
     made_by = f"{run.about['command']}, commit {run.about['commit']}: {accuracies} of {scores['images']:,} images"
-    weights = Weights(config, model, made_by, experiment.record["data"], experiment.evaluation)
+    weights = Weights(
+        config, model, made_by, experiment.record["data"], experiment.evaluation
+    )
     run_folder.write_results(run.folder, weights, tested)
     summary = {
         "steps": int(run.state.step),
@@ -189,7 +215,11 @@ def finish_run(experiment: Experiment, run: Run, plan: Plan) -> None:
         "failure": failure,
         "weights": digest(jax.tree.leaves(model)),
         "permutation": permutation,
-        **({"validation": headline(config.objective, run.scores)} if config.data.validation else {}),
+        **(
+            {"validation": headline(config.objective, run.scores)}
+            if config.data.validation
+            else {}
+        ),
         **({"test": scores} if plan.tests else {}),
     }
     run_folder.write_summary(run.folder, summary)
@@ -200,44 +230,76 @@ def headline(objective: ObjectiveConfig, scores: dict[str, Any]) -> dict[str, fl
     numbers = {name: scores[name] for name in (*SCORES, "images", "pairs")}
     if objective.held_out:
         trained = np.array(scores["sum_accuracy_by_cell"])[~held_out_cells(objective)]
-        numbers["sum_accuracy_trained_cells"] = float(np.nanmean(trained))  # nan: a label without images
+        # nan: a label without images
+        numbers["sum_accuracy_trained_cells"] = float(np.nanmean(trained))
     return numbers
 
 
-def _failure(config: Config, validated: dict[str, Any], tested: dict[str, Any], plan: Plan) -> str | None:
+def _failure(
+    config: Config, validated: dict[str, Any], tested: dict[str, Any], plan: Plan
+) -> str | None:
     """Describe why a run failed, from its scores; None if it did not."""
     if not _is_finite(validated, tested):
         return "loss not finite on images that were not trained on"
     if not plan.tests or config.training.epochs < 1:
         return None
     judged = headline(config.objective, tested)
-    low = [output for output in trained_outputs(config.objective) if judged_accuracy(judged, output) < FAILED]
+    low = [
+        output
+        for output in trained_outputs(config.objective)
+        if judged_accuracy(judged, output) < FAILED
+    ]
     return f"{' and '.join(low)} below {100 * FAILED:.0f} %" if low else None
 
 
 def _is_finite(*scores: dict[str, Any]) -> bool:
-    return bool(np.isfinite([each[f"{output}_loss"] for each in scores for output in OUTPUTS]).all())
+    return bool(
+        np.isfinite(
+            [each[f"{output}_loss"] for each in scores for output in OUTPUTS]
+        ).all()
+    )
 
 
-def _begin(experiment: Experiment, folders: Mapping[int, Path], start: Start, state: TrainState) -> list[Run]:
+def _begin(
+    experiment: Experiment, folders: Mapping[int, Path], start: Start, state: TrainState
+) -> list[Run]:
     """Return the runs, whose folders now hold what is known at the start."""
     runs = []
-    for (seed, folder), own_state in zip(folders.items(), _by_seed(state, len(folders)), strict=True):
+    for (seed, folder), own_state in zip(
+        folders.items(), _by_seed(state, len(folders)), strict=True
+    ):
         config, lines = replace(experiment.config, seed=seed), list(start.lines)
-        runs.append(Run(config, folder, start.about, own_state, lines, start.train_seconds, start.wall_seconds))
+        runs.append(
+            Run(
+                config,
+                folder,
+                start.about,
+                own_state,
+                lines,
+                start.train_seconds,
+                start.wall_seconds,
+            )
+        )
         if start.step == 0:
             run_folder.begin(folder, config, start.about)
-        run_folder.write_lines(folder, lines)  # those in the file may be of later steps, or damaged
+        # those in the file may be of later steps, or damaged
+        run_folder.write_lines(folder, lines)
     return runs
 
 
-def _place(experiment: Experiment, seeds: list[int], state: TrainState | None) -> tuple[Keys, TrainState, Split]:
+def _place(
+    experiment: Experiment, seeds: list[int], state: TrainState | None
+) -> tuple[Keys, TrainState, Split]:
     """Return what `advance` takes, on the device: keys, state and images."""
     spec, images = experiment.spec, experiment.data.train
     if len(seeds) > 1:
         return init_seeds(spec, seeds, images)
     keys = split_keys(seeds[0])
-    state = experiment.programs["initialization"].compile()(keys) if state is None else state
+    state = (
+        experiment.programs["initialization"].compile()(keys)
+        if state is None
+        else state
+    )
     return jax.device_put((keys, state, images))
 
 
@@ -248,7 +310,11 @@ def _by_seed(state: TrainState, seeds: int) -> list[TrainState]:
 
 def _compile(experiment: Experiment, seeds: int) -> tuple[Future, Future]:
     """Start to compile `advance`, and then the evaluation, in another thread, while Python prints and reads files."""
-    spec, n, programs = experiment.spec, len(experiment.data.train.labels), experiment.programs
+    spec, n, programs = (
+        experiment.spec,
+        len(experiment.data.train.labels),
+        experiment.programs,
+    )
 
     def compile_advance() -> Any:
         if seeds > 1:

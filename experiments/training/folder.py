@@ -1,7 +1,8 @@
 """The files in a run's folder, and how to read back a finished run.
 
-`config.json`, `run.json`, `metrics.jsonl` (a line per evaluation), `predictions.npz`, `weights.safetensors` and,
-written last, `summary.json`, without which the run is not finished. A run that can be resumed also has `checkpoints/`.
+`config.json`, `run.json`, `metrics.jsonl` (a line per evaluation), `predictions.npz`,
+`weights.safetensors` and, written last, `summary.json`, without which the run is not
+finished. A run that can be resumed also has `checkpoints/`.
 """
 
 import hashlib
@@ -15,15 +16,29 @@ import numpy as np
 
 from mnistsum.config import CONFIG, Config, read_config, to_json
 from mnistsum.errors import InputError
-from mnistsum.file_io import make_folder, read_bytes, read_json, read_json_lines, write_json, write_whole
+from mnistsum.file_io import (
+    make_folder,
+    read_bytes,
+    read_json,
+    read_json_lines,
+    write_json,
+    write_whole,
+)
 from mnistsum.storage import WEIGHTS, Weights, save_weights
 from mnistsum.types import Evaluation
 
-RUN, METRICS, PREDICTIONS, SUMMARY = "run.json", "metrics.jsonl", "predictions.npz", "summary.json"
+RUN, METRICS, PREDICTIONS, SUMMARY = (
+    "run.json",
+    "metrics.jsonl",
+    "predictions.npz",
+    "summary.json",
+)
 LOCK = ".lock"  # held by the process that trains the run
-PICTURES, REPORT = ("curves", "confusion", "examples"), "report.html"  # pictures are .png files
+# pictures are .png files
+PICTURES, REPORT = ("curves", "confusion", "examples"), "report.html"
 OUTPUTS = ("digit", "sum")  # what a network predicts
-CONTENT = (CONFIG, RUN, METRICS, PREDICTIONS, WEIGHTS)  # files that the digest in the summary covers
+# files that the digest in the summary covers
+CONTENT = (CONFIG, RUN, METRICS, PREDICTIONS, WEIGHTS)
 
 
 class Finished(NamedTuple):
@@ -34,7 +49,8 @@ class Finished(NamedTuple):
     run: dict[str, Any]
     lines: list[dict[str, Any]]  # of metrics.jsonl
     summary: dict[str, Any]
-    predictions: dict[str, np.ndarray]  # digit [n] and sum [n, 10] of the final evaluation
+    # digit [n] and sum [n, 10] of the final evaluation
+    predictions: dict[str, np.ndarray]
 
 
 def begin(folder: Path, config: Config, run: dict[str, Any]) -> None:
@@ -51,7 +67,10 @@ def write_lines(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
 
 def write_results(folder: Path, weights: Weights, evaluation: Evaluation) -> None:
     """Write the predictions and weights of a run after training; `write_summary` writes the rest."""
-    write_arrays(folder / PREDICTIONS, {name: np.asarray(getattr(evaluation, name), np.uint8) for name in OUTPUTS})
+    write_arrays(
+        folder / PREDICTIONS,
+        {name: np.asarray(getattr(evaluation, name), np.uint8) for name in OUTPUTS},
+    )
     save_weights(folder / WEIGHTS, weights)
 
 
@@ -71,18 +90,28 @@ def read_finished(folder: Path) -> Finished:
     """Return a finished run.
 
     Raises:
-        InputError: if the run is not finished, or a file is not byte for byte what the run wrote.
+        InputError: if the run is not finished, or a file is not byte for byte what the
+            run wrote.
     """
     path = folder / SUMMARY
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected the folder of a finished run")
     summary = read_json(path)
     if summary.pop("digest", None) != _digest(folder, summary):
-        raise InputError(f"{folder}: damaged, or made by another version: not what the run wrote; delete it")
+        raise InputError(
+            f"{folder}: damaged, or made by another version: not what the run wrote; delete it"
+        )
     with np.load(folder / PREDICTIONS) as file:
         predictions = {name: file[name] for name in OUTPUTS}
     lines = read_json_lines(folder / METRICS)
-    return Finished(folder, read_config(folder), read_json(folder / RUN), lines, summary, predictions)
+    return Finished(
+        folder,
+        read_config(folder),
+        read_json(folder / RUN),
+        lines,
+        summary,
+        predictions,
+    )
 
 
 def evaluated_split(config: Config) -> str:

@@ -6,18 +6,23 @@ from typing import NamedTuple
 from mnistsum.train import Spec
 
 MIN_TIMED = 0.3  # seconds of training needed to estimate a run's duration
-MIN_STEPS = 4  # between stops: each call of the program allocates memory, which costs `reference` a quarter of a step
+# between stops: each call of the program allocates memory, which costs `reference` a
+# quarter of a step
+MIN_STEPS = 4
 
 
 @dataclass(frozen=True)
 class Plan:
     """When a run stops and what it does there: everything in which the programs' runs differ."""
 
-    evaluations: int = 1  # per epoch, on all validation images; the run's end always has one
+    # per epoch, on all validation images; the run's end always has one
+    evaluations: int = 1
     max_evaluations: int | None = None  # per run; None: no limit
     pause: float = 5.0  # seconds of training between stops that show progress
-    is_resumable: bool = False  # saves checkpoints and heeds signals; a non-finite number ends it with an error
-    tests: bool = True  # evaluate on the test set at the end; else predict the validation images
+    # saves checkpoints and heeds signals; a non-finite number ends it with an error
+    is_resumable: bool = False
+    # evaluate on the test set at the end; else predict the validation images
+    tests: bool = True
 
 
 RUN = Plan(pause=1.0, is_resumable=True)
@@ -32,11 +37,14 @@ class Stop(NamedTuple):
     steps: int = 0  # since the last stop; 0: none was taken yet
     seconds: float = 0.0  # taken by these steps, without compilation
     is_evaluation: bool = False  # each run has a new line of metrics
-    is_alone: bool = False  # nothing was compiled beside these steps, which would halve their speed
+    # nothing was compiled beside these steps, which would halve their speed
+    is_alone: bool = False
 
     def is_timing(self, total: int) -> bool:
         """Return whether a duration can be estimated from these steps; the first step is slower and does not count."""
-        return (self.seconds > MIN_TIMED and self.step > 1 and self.is_alone) or self.step == total
+        return (
+            self.seconds > MIN_TIMED and self.step > 1 and self.is_alone
+        ) or self.step == total
 
 
 def next_stop(plan: Plan, spec: Spec, stop: Stop) -> tuple[int, bool]:
@@ -60,4 +68,6 @@ def _next_pause(stop: Stop, seconds: float) -> int:
     """Return a step that is about `seconds` of training away; the first is alone, since it is slower."""
     if not stop.steps:
         return stop.step + 1
-    return stop.step + max(MIN_STEPS, min(8 * stop.steps, round(seconds * stop.steps / stop.seconds)))
+    return stop.step + max(
+        MIN_STEPS, min(8 * stop.steps, round(seconds * stop.steps / stop.seconds))
+    )

@@ -24,7 +24,13 @@ import jax
 from experiments.training.fit import Start, fit
 from experiments.training.folder import LOCK, Finished
 from experiments.training.plan import Plan
-from experiments.training.record import ONE_BY_ONE, Experiment, describe_run, differences, prepare
+from experiments.training.record import (
+    ONE_BY_ONE,
+    Experiment,
+    describe_run,
+    differences,
+    prepare,
+)
 from experiments.training.reuse import RunSet, read_run
 from mnistsum.app.console import say
 from mnistsum.config import Config
@@ -57,7 +63,9 @@ class Progress(Protocol):
 
 
 # Takes the work of each missing run, in any unit, and the number of runs that exist.
-Display = Callable[[Mapping[RunKey, float], int], contextlib.AbstractContextManager[Progress]]
+Display = Callable[
+    [Mapping[RunKey, float], int], contextlib.AbstractContextManager[Progress]
+]
 
 
 class Task(NamedTuple):
@@ -78,9 +86,12 @@ class Worker:
     def __init__(self, core: int):
         self.core = core
         context = multiprocessing.get_context("spawn")
-        self.share = context.RawValue(c_double)  # what it has reported; in shared memory, without a lock
+        # what it has reported; in shared memory, without a lock
+        self.share = context.RawValue(c_double)
         arguments = core, list(loaded), self.share
-        self.pool = ProcessPoolExecutor(1, context, initializer=_begin_worker, initargs=arguments)
+        self.pool = ProcessPoolExecutor(
+            1, context, initializer=_begin_worker, initargs=arguments
+        )
 
     def submit(self, task: Task) -> Future:
         """Start to train a run."""
@@ -96,7 +107,8 @@ def fit_missing(
     Args:
         run_sets: the runs of one or more experiments.
         plan: when runs stop, and what they do there.
-        workers: how many processes train at the same time, on CPUs; 0: train in this process, as on accelerators.
+        workers: how many processes train at the same time, on CPUs; 0: train in this
+            process, as on accelerators.
         display: shows the progress.
 
     Yields:
@@ -116,22 +128,37 @@ def fit_missing(
         if workers == 0 or jax.default_backend() != "cpu" or jax.device_count() > 1:
             trained = _fit_here(run_sets, missing, plan, progress)
         else:
-            trained = _fit_in_workers(run_sets, _in_order(work), plan, min(workers, len(missing)), progress)
+            trained = _fit_in_workers(
+                run_sets, _in_order(work), plan, min(workers, len(missing)), progress
+            )
         for i, seed, existed in trained:
             progress.finish((i, seed), existed)
             yield i, read_run(run_sets[i], seed, plan), existed
 
 
 def _fit_here(
-    run_sets: Sequence[RunSet], missing: Sequence[RunKey], plan: Plan, progress: Progress
+    run_sets: Sequence[RunSet],
+    missing: Sequence[RunKey],
+    plan: Plan,
+    progress: Progress,
 ) -> Iterator[tuple[int, int, bool]]:
     """Train runs in this process, several seeds as one program; yield each, and whether another process trained it."""
     for i, run_set in enumerate(run_sets):
         for seeds in _groups([seed for owner, seed in missing if owner == i]):
-            report = functools.partial(_show_group, progress, [(i, seed) for seed in seeds])
-            with claimed({seed: run_set.folders[seed] for seed in seeds}, report) as folders:
+            report = functools.partial(
+                _show_group, progress, [(i, seed) for seed in seeds]
+            )
+            with claimed(
+                {seed: run_set.folders[seed] for seed in seeds}, report
+            ) as folders:
                 if folders:
-                    _fit(run_set.experiment, folders, plan, describe_mode(len(folders)), report)
+                    _fit(
+                        run_set.experiment,
+                        folders,
+                        plan,
+                        describe_mode(len(folders)),
+                        report,
+                    )
             for seed in seeds:
                 yield i, seed, seed not in folders
 
@@ -142,7 +169,11 @@ def _show_group(progress: Progress, group: Sequence[RunKey], share: float) -> No
 
 
 def _fit_in_workers(
-    run_sets: Sequence[RunSet], waiting: list[RunKey], plan: Plan, workers: int, progress: Progress
+    run_sets: Sequence[RunSet],
+    waiting: list[RunKey],
+    plan: Plan,
+    workers: int,
+    progress: Progress,
 ) -> Iterator[tuple[int, int, bool]]:
     """Train runs in workers, which get them one by one; yield each, and whether another process trained it."""
     died = []
@@ -153,16 +184,32 @@ def _fit_in_workers(
         while waiting or running:
             while waiting and idle:
                 i, seed = waiting.pop(0)
-                experiment, folder, worker = run_sets[i].experiment, run_sets[i].folders[seed], idle.pop()
-                task = Task(experiment.config, experiment.record, experiment.command, mode, seed, folder, plan)
+                experiment, folder, worker = (
+                    run_sets[i].experiment,
+                    run_sets[i].folders[seed],
+                    idle.pop(),
+                )
+                task = Task(
+                    experiment.config,
+                    experiment.record,
+                    experiment.command,
+                    mode,
+                    seed,
+                    folder,
+                    plan,
+                )
                 running[worker.submit(task)] = worker, (i, seed)
             for future in wait(running, POLL, FIRST_COMPLETED).done:
                 worker, run = running.pop(future)
                 try:
                     existed = future.result()
                 except BrokenProcessPool:
-                    died.append(f"{run_sets[run[0]].experiment.config.name}, seed {run[1]}")
-                    say(f"{died[-1]}: its process died; it may have been killed, or have run out of memory")
+                    died.append(
+                        f"{run_sets[run[0]].experiment.config.name}, seed {run[1]}"
+                    )
+                    say(
+                        f"{died[-1]}: its process died; it may have been killed, or have run out of memory"
+                    )
                     progress.drop(run)
                     worker = Worker(worker.core)
                 else:
@@ -170,7 +217,9 @@ def _fit_in_workers(
                 idle.append(worker)
             progress.show({run: worker.share.value for worker, run in running.values()})
     if died:
-        raise OSError(f"not trained, as a process died: {'; '.join(died)}; the same command trains what is missing")
+        raise OSError(
+            f"not trained, as a process died: {'; '.join(died)}; the same command trains what is missing"
+        )
 
 
 @contextlib.contextmanager
@@ -188,8 +237,8 @@ def reserved_cores(workers: int) -> Iterator[list[int]]:
     """Reserve a core for each worker, so that another command of this user leaves it alone as long as others are free.
 
     Yields:
-        The cores' numbers: free ones first, then those that other commands have reserved, and again from the start if
-        there are more workers than cores.
+        The cores' numbers: free ones first, then those that other commands have
+        reserved, and again from the start if there are more workers than cores.
     """
     if not hasattr(os, "sched_getaffinity"):  # only Linux pins processes
         yield list(range(workers))
@@ -199,7 +248,9 @@ def reserved_cores(workers: int) -> Iterator[list[int]]:
         for core in sorted(os.sched_getaffinity(0)):
             if len(free) == workers:
                 break
-            lock = filelock.FileLock(Path(tempfile.gettempdir(), f"mnistsum-{os.getuid()}-core-{core}.lock"))
+            lock = filelock.FileLock(
+                Path(tempfile.gettempdir(), f"mnistsum-{os.getuid()}-core-{core}.lock")
+            )
             try:
                 locks.enter_context(lock.acquire(timeout=0))
                 free.append(core)
@@ -217,7 +268,8 @@ def _work(experiment: Experiment) -> float:
 def _in_order(work: dict[RunKey, float]) -> list[RunKey]:
     """Return the missing runs in the order in which they are started: the longest first, so that workers end together.
 
-    One run of each experiment goes ahead of all others, so that workers begin by compiling different programs.
+    One run of each experiment goes ahead of all others, so that workers begin by
+    compiling different programs.
     """
     first: dict[int, RunKey] = {}
     for i, seed in work:
@@ -234,11 +286,13 @@ def _begin_worker(core: int, files: Sequence[Path], share: c_double) -> None:
         files: the users' files that the program has loaded.
         share: memory in which the worker reports.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which ends its workers
+    # Ctrl-C is for the program, which ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")  # the program has shown them
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # no orphan goes on
+    # no orphan goes on
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     set_up_compiler()
@@ -262,20 +316,25 @@ def _fit_task(task: Task) -> bool:
     except Exception as error:
         if (text := users_traceback(error)) is None:
             raise
-        raise OSError(f"{task.config.name}, seed {task.seed}: failed in its worker\n{text}") from None
+        raise OSError(
+            f"{task.config.name}, seed {task.seed}: failed in its worker\n{text}"
+        ) from None
 
 
 def _compiled(task: Task) -> Experiment:
     """Return a task's experiment, whose programs are compiled; raise InputError if it is not that of its record."""
     experiment = _experiment(task.config, task.command)
-    if changed := differences(task.record, experiment.record | {"settings": task.record["settings"]}):
+    if changed := differences(
+        task.record, experiment.record | {"settings": task.record["settings"]}
+    ):
         raise InputError(
             f"{task.config.name}: two processes disagree: {'; '.join(changed)}. Its file was edited meanwhile, or "
             "draws random numbers when it is loaded"
         )
     cache = Path(jax.config.values["jax_compilation_cache_dir"])
     make_folder(cache)
-    # A worker that needs the same programs waits for the first one, and then finds them in the cache.
+    # A worker that needs the same programs waits for the first one, and then finds them
+    # in the cache.
     with filelock.FileLock(cache / f"{experiment.record['program']['training']}.lock"):
         for program in experiment.programs.values():
             program.compile()
@@ -298,11 +357,16 @@ def describe_mode(seeds: int) -> str:
 def _groups(seeds: list[int]) -> list[list[int]]:
     """Return the groups of seeds that are each trained as one program.
 
-    On CPUs, a group has one seed per device, as one seed keeps a device busy and vmapped seeds take longer; on
-    accelerators, the first group has all seeds that the devices share evenly, and the second has the rest.
+    On CPUs, a group has one seed per device, as one seed keeps a device busy and
+    vmapped seeds take longer; on accelerators, the first group has all seeds that the
+    devices share evenly, and the second has the rest.
     """
     devices = jax.device_count()
-    size = devices if jax.default_backend() == "cpu" else max(len(seeds) // devices, 1) * devices
+    size = (
+        devices
+        if jax.default_backend() == "cpu"
+        else max(len(seeds) // devices, 1) * devices
+    )
     return [seeds[i : i + size] for i in range(0, len(seeds), size)]
 
 
@@ -310,7 +374,8 @@ def _groups(seeds: list[int]) -> list[list[int]]:
 def claimed(folders: Mapping[int, Path], report: Report) -> Iterator[dict[int, Path]]:
     """Lock runs, after waiting for another program that trains one of them; yield temporary folders of the missing.
 
-    After the block, the temporary folders get their final names: only finished runs have these.
+    After the block, the temporary folders get their final names: only finished runs
+    have these.
     """
     missing = {}
     with contextlib.ExitStack() as cleanup:
@@ -324,7 +389,8 @@ def claimed(folders: Mapping[int, Path], report: Report) -> Iterator[dict[int, P
                 if not lock.is_locked:
                     report(WAITING)
                     time.sleep(POLL)
-            cleanup.callback(shutil.rmtree, temporary, ignore_errors=True)  # if it was not renamed
+            # if it was not renamed
+            cleanup.callback(shutil.rmtree, temporary, ignore_errors=True)
             for left in temporary.glob("[!.]*"):  # by a killed process
                 left.unlink()
             if not folder.exists():
@@ -334,8 +400,16 @@ def claimed(folders: Mapping[int, Path], report: Report) -> Iterator[dict[int, P
             temporary.rename(folders[seed])
 
 
-def _fit(experiment: Experiment, folders: dict[int, Path], plan: Plan, mode: str, report: Report) -> None:
+def _fit(
+    experiment: Experiment,
+    folders: dict[int, Path],
+    plan: Plan,
+    mode: str,
+    report: Report,
+) -> None:
     """Train seeds as one program."""
     report(0)
-    for stop, _ in fit(experiment, folders, plan, Start(describe_run(experiment, mode))):
+    for stop, _ in fit(
+        experiment, folders, plan, Start(describe_run(experiment, mode))
+    ):
         report(stop.step / (experiment.spec.steps + 1))  # testing is still to come

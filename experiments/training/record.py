@@ -23,7 +23,11 @@ from mnistsum.devices import resolve_dtype
 from mnistsum.errors import InputError
 from mnistsum.evaluation import lower_evaluation
 from mnistsum.models import Model, abstract_model
-from mnistsum.models.summary import count_multiply_adds, parameters_by_layer, slow_operations
+from mnistsum.models.summary import (
+    count_multiply_adds,
+    parameters_by_layer,
+    slow_operations,
+)
 from mnistsum.programs import describe_program, digest_program, settings, versions
 from mnistsum.storage import first_difference, load_run, locate, name_arrays
 from mnistsum.train import Spec, lower_training, make_spec, trained_model
@@ -31,12 +35,16 @@ from mnistsum.types import Data
 
 # Increment when Python code changes scores or permutations.
 RESULTS_FORMAT = "1"
-ONE_BY_ONE = "seeds one by one"  # how the seeds of a config are trained, unless workers or devices share them
+# how the seeds of a config are trained, unless workers or devices share them
+ONE_BY_ONE = "seeds one by one"
 SECTIONS = ("program", "data", "versions", "settings")  # of a record, each a dict
-NOT_DECISIVE = fields_with(Role.REPETITION)  # runs that differ only in these are of one group
-MEANING = fields_with(Role.INPUT, Role.STRUCTURE)  # must be those of `--init`'s weights, even if all shapes agree
+# runs that differ only in these are of one group
+NOT_DECISIVE = fields_with(Role.REPETITION)
+# must be those of `--init`'s weights, even if all shapes agree
+MEANING = fields_with(Role.INPUT, Role.STRUCTURE)
 SIZES = fields_with(Role.SIZE)  # and those, if they do not
-QUICK_LAYERS = {  # what to write in place of an operation of XLA's own that trains slowly on CPUs
+# what to write in place of an operation of XLA's own that trains slowly on CPUs
+QUICK_LAYERS = {
     "pool": "quick_max_pool or quick_avg_pool of mnistsum.models.flax_layers",
     "convolution": "nnx.Conv without input_dilation, for images [batch, height, width, channels]",
 }
@@ -51,36 +59,50 @@ class Experiment(NamedTuple):
     model: Model  # with a shape and a type in place of each array
     layers: dict[str, int]  # parameters of each layer
     multiply_adds: int  # of an answer, with test-time shifts
-    programs: dict[str, Any]  # lowered for one device: initialization, training and evaluation
+    programs: dict[
+        str, Any
+    ]  # lowered for one device: initialization, training and evaluation
     evaluation: dict[str, str]  # `describe_program` of the evaluation
     record: dict[str, dict[str, str]]  # of what decides a run besides its config
     command: str
-    initial: Model | None = None  # the weights that a run begins from; None: its seed draws them
+    initial: Model | None = (
+        None  # the weights that a run begins from; None: its seed draws them
+    )
 
 
 def prepare(
-    config: Config, command: str, data: "Data | Experiment | None" = None, init: str | None = None
+    config: Config,
+    command: str,
+    data: "Data | Experiment | None" = None,
+    init: str | None = None,
 ) -> Experiment:
     """Return the experiment of a config.
 
-    Its programs are traced here, before anything is written, so a wrong name or a fault in a user's network, objective
-    or optimizer ends the command now.
+    Its programs are traced here, before anything is written, so a wrong name or a fault
+    in a user's network, objective or optimizer ends the command now.
 
     Args:
         config: the config to train.
         command: the command line, for `run.json`.
         data: the data set, or another experiment that has it; None: load it.
-        init: where the initial weights come from: a run's folder, a file of weights, or the name of a shipped network.
+        init: where the initial weights come from: a run's folder, a file of weights, or
+            the name of a shipped network.
 
     Raises:
         InputError: if the config cannot be trained.
     """
-    config = dataclasses.replace(config, model=resolve_dtype(config.model), optimizer=resolve_dtype(config.optimizer))
+    config = dataclasses.replace(
+        config,
+        model=resolve_dtype(config.model),
+        optimizer=resolve_dtype(config.optimizer),
+    )
     if isinstance(data, Experiment):
         data, digests = data.data, data.record["data"]
     else:
         data = load(config.data) if data is None else data
-        digests = {name: digest(split) for name, split in zip(data._fields, data, strict=True)}
+        digests = {
+            name: digest(split) for name, split in zip(data._fields, data, strict=True)
+        }
     n = len(data.train.labels)
     spec = make_spec(config, n)
     initial = None if init is None else _load_initial(config, init)
@@ -93,7 +115,9 @@ def prepare(
     }
     evaluation = describe_program(programs["evaluation"])
     record = {
-        "program": {name: digest_program(program) for name, program in programs.items()},
+        "program": {
+            name: digest_program(program) for name, program in programs.items()
+        },
         "data": digests,
         "versions": versions() | {"results": RESULTS_FORMAT},
         "settings": settings() | {"hardware": hardware(), "xla_flags": _xla_flags()},
@@ -133,7 +157,11 @@ def identify(config: Config, record: dict[str, Any]) -> str:
 
 def decisive_fields(config: Config) -> dict[str, Any]:
     """Return the fields that may decide a run; names without their file, as the program tells files apart."""
-    fields = {name: value for name, value in as_dict(config).items() if name not in NOT_DECISIVE}
+    fields = {
+        name: value
+        for name, value in as_dict(config).items()
+        if name not in NOT_DECISIVE
+    }
     for name in registry.FIELDS.values():
         fields[name] = fields[name].partition("@")[0]
     return fields
@@ -146,11 +174,18 @@ def identify_record(run: dict[str, Any]) -> str:
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Describe how two records differ; each may also be a `run.json`, which holds one."""
-    then_program, now_program = then.get("program", {}), now["program"]  # older runs have none
-    parts = [name for name in now_program if then_program.get(name) != now_program[name]]
+    # older runs have none
+    then_program, now_program = then.get("program", {}), now["program"]
+    parts = [
+        name for name in now_program if then_program.get(name) != now_program[name]
+    ]
     of_parts = "" if len(parts) == len(now_program) else f" of {' and '.join(parts)}"
     lines = [f"its program{of_parts} has changed{_edited(then)}"] if parts else []
-    lines += [f"the {name} images have changed" for name in now["data"] if then["data"].get(name) != now["data"][name]]
+    lines += [
+        f"the {name} images have changed"
+        for name in now["data"]
+        if then["data"].get(name) != now["data"][name]
+    ]
     for section in ("versions", "settings"):
         before, after = then[section], now[section]
         lines += [
@@ -197,20 +232,28 @@ def check_own(config: Config) -> list[str]:
     """Run the quick checks of `mnistsum.testing` on a config that uses names from users' files.
 
     Returns:
-        The names of the checks, and a line for each thing to know; empty if all names are this project's, whose
-        networks pass them in the tests.
+        The names of the checks, and a line for each thing to know; empty if all names
+        are this project's, whose networks pass them in the tests.
 
     Raises:
-        InputError: if a check fails. Any exception in the user's code is raised as it is.
+        InputError: if a check fails. Any exception in the user's code is raised as it
+            is.
     """
     optimizer = (config.optimizer.name, config.optimizer.schedule)
-    used = {config.model.classifier, config.model.adder, config.objective.name, *optimizer}
+    used = {
+        config.model.classifier,
+        config.model.adder,
+        config.objective.name,
+        *optimizer,
+    }
     if used.isdisjoint(registry.own_names()):
         return []
     from mnistsum import testing  # needed for users' code alone
 
     # An output layer of zeros would hide faults.
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, zero_output=False))
+    config = dataclasses.replace(
+        config, model=dataclasses.replace(config.model, zero_output=False)
+    )
     try:
         for check in testing.QUICK:
             check(config.model)
@@ -218,10 +261,18 @@ def check_own(config: Config) -> list[str]:
     except AssertionError as error:
         if traceback.extract_tb(error.__traceback__)[-1].filename != testing.__file__:
             raise  # an assertion of the user's
-        raise InputError(f"{config.name}: {error} (mnistsum.testing.check shows where)") from None
-    names = ", ".join(check.__name__.removeprefix("check_") for check in (*testing.QUICK, testing.check_objective))
+        raise InputError(
+            f"{config.name}: {error} (mnistsum.testing.check shows where)"
+        ) from None
+    names = ", ".join(
+        check.__name__.removeprefix("check_")
+        for check in (*testing.QUICK, testing.check_objective)
+    )
     lines = [f"{config.name}: checked {names}"]
-    lines += [f"warning: {config.name}: no gradient reaches {name}" for name in testing.unreached(config)]
+    lines += [
+        f"warning: {config.name}: no gradient reaches {name}"
+        for name in testing.unreached(config)
+    ]
     if jax.default_backend() == "cpu":
         for part, operation in slow_operations(abstract_model(config.model)):
             lines.append(
@@ -236,7 +287,11 @@ def hardware() -> str:
     if jax.default_backend() != "cpu":
         return settings()["device"]
     information = Path("/proc/cpuinfo")  # Linux only
-    models = re.findall(r"model name\s*: (.*)", information.read_text()) if information.exists() else []
+    models = (
+        re.findall(r"model name\s*: (.*)", information.read_text())
+        if information.exists()
+        else []
+    )
     return models[0] if models else platform.processor() or platform.machine()
 
 
@@ -246,11 +301,17 @@ def _load_initial(config: Config, init: str) -> Model:
     like = abstract_model(config.model)
     arrays_differ = first_difference(name_arrays(like), name_arrays(network.model))
     theirs, ours = as_dict(network.config), as_dict(config)
-    names = [name for name in (*MEANING, *(SIZES if arrays_differ else ())) if theirs[name] != ours[name]]
+    names = [
+        name
+        for name in (*MEANING, *(SIZES if arrays_differ else ()))
+        if theirs[name] != ours[name]
+    ]
     if names:
         expected = " ".join(f"{name}={as_typed(ours[name])}" for name in names)
         found = " ".join(f"{name}={as_typed(theirs[name])}" for name in names)
-        raise InputError(f"--init {init}: expected {expected}, found weights of other fields; add {found}")
+        raise InputError(
+            f"--init {init}: expected {expected}, found weights of other fields; add {found}"
+        )
     if arrays_differ:
         raise InputError(f"--init {init}: of another architecture: {arrays_differ}")
     return jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(network.model))
@@ -268,7 +329,11 @@ def _edited(then: dict[str, Any]) -> str:
     if edited := edited_files(then):
         return f" ({', '.join(edited)} was edited)"
     is_same = before and before.keys() <= now.keys()
-    return f" ({', '.join(before)} was not edited: does it read a file, or draw random numbers?)" if is_same else ""
+    return (
+        f" ({', '.join(before)} was not edited: does it read a file, or draw random numbers?)"
+        if is_same
+        else ""
+    )
 
 
 def _hash(value: Any) -> str:
@@ -278,14 +343,18 @@ def _hash(value: Any) -> str:
 def _xla_flags() -> str:
     """Return the XLA flags that are set, without the number of virtual devices, which changes no bits."""
     flags = set(os.environ.get("XLA_FLAGS", "").split())
-    return " ".join(sorted(flag for flag in flags if "force_host_platform_device_count" not in flag))
+    return " ".join(
+        sorted(flag for flag in flags if "force_host_platform_device_count" not in flag)
+    )
 
 
 def commit() -> str:
     """Return this checkout's commit, with "-dirty" if tracked files differ from it; unknown outside a checkout."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"]
     try:
-        run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+        run = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True
+        )
     except FileNotFoundError:
         return "unknown"
     return run.stdout.strip() if run.returncode == 0 else "unknown"

@@ -7,7 +7,12 @@ from typing import NamedTuple
 
 from experiments.training.folder import RUN, SUMMARY, Finished, read_finished
 from experiments.training.plan import Plan
-from experiments.training.record import Experiment, differences, identify, unequal_fields
+from experiments.training.record import (
+    Experiment,
+    differences,
+    identify,
+    unequal_fields,
+)
 from mnistsum.config import as_dict, read_config
 from mnistsum.errors import InputError
 from mnistsum.file_io import read_json
@@ -34,15 +39,24 @@ def read_run(run_set: RunSet, seed: int, plan: Plan) -> Finished:
     """Return a seed's finished run.
 
     Raises:
-        InputError: if it is damaged, or is not the run that its name says, or was made for another purpose.
+        InputError: if it is damaged, or is not the run that its name says, or was made
+            for another purpose.
     """
     folder, experiment = run_set.folders[seed], run_set.experiment
     finished = read_finished(folder)
-    changed = unequal_fields(finished.config, experiment.config) + differences(finished.run, experiment.record)
+    changed = unequal_fields(finished.config, experiment.config) + differences(
+        finished.run, experiment.record
+    )
     if changed or finished.config.seed != seed:
-        raise InputError(f"{folder}: not the run that its name says ({'; '.join(changed) or 'seed'}); delete it")
+        raise InputError(
+            f"{folder}: not the run that its name says ({'; '.join(changed) or 'seed'}); delete it"
+        )
     if ("test" in finished.summary) != plan.tests:
-        found = "an untested run of a search" if plan.tests else "a tested run of a comparison"
+        found = (
+            "an untested run of a search"
+            if plan.tests
+            else "a tested run of a comparison"
+        )
         raise InputError(f"{folder}: {found}; use another folder of runs")
     # This program may know the run's names by those of their files.
     return finished._replace(config=replace(experiment.config, seed=seed))
@@ -53,11 +67,16 @@ def why_missing(run_set: RunSet) -> str | None:
     if not (missing := run_set.missing()):
         return None
     experiment, folder = run_set.experiment, run_set.folders[missing[0]]
-    others = folder.parent.glob(f"{experiment.config.name}-{'?' * 12}-{missing[0]}/{SUMMARY}")
+    others = folder.parent.glob(
+        f"{experiment.config.name}-{'?' * 12}-{missing[0]}/{SUMMARY}"
+    )
     newest = max(others, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None:
         return None
     config, run = read_config(newest.parent), read_json(newest.parent / RUN)
     was, now = as_dict(config), as_dict(experiment.config)
-    changed = [f"{name} was {was[name]}, is {now[name]}" for name in unequal_fields(config, experiment.config)]
+    changed = [
+        f"{name} was {was[name]}, is {now[name]}"
+        for name in unequal_fields(config, experiment.config)
+    ]
     return "; ".join(changed + differences(run, experiment.record))

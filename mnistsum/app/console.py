@@ -9,7 +9,9 @@ from rich.table import Table
 from mnistsum.evaluation import SCORES
 
 # Without a terminal, tables are as wide as their content.
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
+console = Console(
+    highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000
+)
 
 
 def say(text: str) -> None:

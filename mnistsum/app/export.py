@@ -14,12 +14,18 @@ def run_export(options: Namespace) -> int:
     path = locate(options.model)
     network = load_run(path, options.config)
     if options.output is None and (path.parent == PRETRAINED or not path.is_dir()):
-        raise InputError("--output: expected a folder to write to, as the model is not a run's folder")
+        raise InputError(
+            "--output: expected a folder to write to, as the model is not a run's folder"
+        )
     folder = options.output or path / "export"
     if (folder / "run.json").exists():
-        raise InputError(f"--output {folder}: a run's folder, whose own files would be lost; name another")
+        raise InputError(
+            f"--output {folder}: a run's folder, whose own files would be lost; name another"
+        )
     if options.rounded and options.to != "safetensors":
-        raise InputError(f"--rounded: expected with --to safetensors, found --to {options.to}")
+        raise InputError(
+            f"--rounded: expected with --to safetensors, found --to {options.to}"
+        )
     if options.to == "safetensors":
         written = folder / WEIGHTS
         make_folder(folder)

@@ -14,42 +14,99 @@ MODEL = "base or best (shipped with the package), a run's folder, or exported we
 
 def parser() -> Parser:
     """Return the parser of all commands."""
-    top = Parser(prog="mnistsum", description="Use networks that read a handwritten digit and add a number to it.")
-    top.add_argument("--version", action="version", version=f"mnistsum {version('mnistsum')}")
+    top = Parser(
+        prog="mnistsum",
+        description="Use networks that read a handwritten digit and add a number to it.",
+    )
+    top.add_argument(
+        "--version", action="version", version=f"mnistsum {version('mnistsum')}"
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, description: str, model_first: bool = True) -> Parser:
         command = commands.add_parser(name, help=description, description=description)
         model = command.add_mutually_exclusive_group()
         if model_first:
-            model.add_argument("model", nargs="?", default=argparse.SUPPRESS, help="the same as --model")
+            model.add_argument(
+                "model",
+                nargs="?",
+                default=argparse.SUPPRESS,
+                help="the same as --model",
+            )
         model.add_argument("--model", default="base", help=MODEL)
-        command.add_argument("--config", type=Path, metavar="FILE", help="your .py file that defines the network")
+        command.add_argument(
+            "--config",
+            type=Path,
+            metavar="FILE",
+            help="your .py file that defines the network",
+        )
         return command
 
-    predict = add("predict", "Read the digit in each picture and add a number to it.", model_first=False)
-    predict.add_argument(
-        "files", nargs="+", help="PNG, JPEG, GIF or BMP files of one digit, folders or patterns; - for stdin"
+    predict = add(
+        "predict",
+        "Read the digit in each picture and add a number to it.",
+        model_first=False,
     )
-    predict.add_argument("--number", type=int, choices=range(10), metavar="0-9", help="number to add; default: each")
-    predict.add_argument("--json", action="store_true", help="print a list of objects instead of a table")
+    predict.add_argument(
+        "files",
+        nargs="+",
+        help="PNG, JPEG, GIF or BMP files of one digit, folders or patterns; - for stdin",
+    )
+    predict.add_argument(
+        "--number",
+        type=int,
+        choices=range(10),
+        metavar="0-9",
+        help="number to add; default: each",
+    )
+    predict.add_argument(
+        "--json", action="store_true", help="print a list of objects instead of a table"
+    )
 
     evaluate = add(
         "evaluate",
         "Test a network on every image of a split, with all ten numbers. Fields such as data.name=fashion_mnist or "
         "data.dir=mine.npz take another data set.",
     )
-    evaluate.add_argument("--split", choices=("test", "validation", "train"), default="test", help="images to use")
-    evaluate.add_argument("--json", action="store_true", help="print an object instead of a table")
+    evaluate.add_argument(
+        "--split",
+        choices=("test", "validation", "train"),
+        default="test",
+        help="images to use",
+    )
+    evaluate.add_argument(
+        "--json", action="store_true", help="print an object instead of a table"
+    )
 
-    export = add("export", "Write a network as weights for mnistsum, or as a graph for other programs.")
-    export.add_argument("--to", choices=("safetensors", "stablehlo"), required=True, help="the format")
-    export.add_argument("--output", type=Path, metavar="FOLDER", help="default: export/ in the run's folder")
-    export.add_argument("--rounded", action="store_true", help="safetensors only: kernels in bfloat16, half the size")
+    export = add(
+        "export",
+        "Write a network as weights for mnistsum, or as a graph for other programs.",
+    )
+    export.add_argument(
+        "--to", choices=("safetensors", "stablehlo"), required=True, help="the format"
+    )
+    export.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="default: export/ in the run's folder",
+    )
+    export.add_argument(
+        "--rounded",
+        action="store_true",
+        help="safetensors only: kernels in bfloat16, half the size",
+    )
 
-    draw = add("draw", "Open a page to draw digits on, with predictions as you draw. Ctrl-C ends it.")
+    draw = add(
+        "draw",
+        "Open a page to draw digits on, with predictions as you draw. Ctrl-C ends it.",
+    )
     draw.add_argument("--port", type=int, default=0, help="0: any free port")
-    draw.add_argument("--no-browser", action="store_true", help="only print the address, without opening it")
+    draw.add_argument(
+        "--no-browser",
+        action="store_true",
+        help="only print the address, without opening it",
+    )
     return top
 
 
@@ -64,7 +121,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def command(arguments: list[str]) -> int:
     """Run a command line; return the exit status."""
     options = parse(arguments)
-    module = importlib.import_module(f"mnistsum.app.{options.command}")  # imports JAX, so only for a valid command line
+    # imports JAX, so only for a valid command line
+    module = importlib.import_module(f"mnistsum.app.{options.command}")
     return getattr(module, f"run_{options.command}")(options)
 
 

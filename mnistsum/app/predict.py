@@ -33,7 +33,13 @@ def run_predict(options: Namespace) -> int:
     set_up_compiler()
     predictor = load_pretrained(options.model, options.config)
     numbers = list(range(10)) if options.number is None else [options.number]
-    shown = track(files, "pictures", console=console, transient=True, disable=not console.is_terminal)
+    shown = track(
+        files,
+        "pictures",
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
     rows = [row for file in shown for row in _answer(predictor, file, numbers)]
     errors = [f"{row['file']}: {row['error']}" for row in rows if "error" in row]
     if options.json:
@@ -41,38 +47,61 @@ def run_predict(options: Namespace) -> int:
     elif len(errors) < len(rows):
         _print_table(rows)
     if errors:
-        more = f" (and {len(errors) - 1:,} more of {len(files):,} pictures)" if len(errors) > 1 else ""
+        more = (
+            f" (and {len(errors) - 1:,} more of {len(files):,} pictures)"
+            if len(errors) > 1
+            else ""
+        )
         raise InputError(errors[0] + more)
     return 0
 
 
 def _expand(argument: str) -> list[str]:
     """Return the pictures in a folder, the files of a pattern, or the argument itself if it is neither."""
-    if argument == "-" or not Path(argument).is_dir():
-        is_file = argument == "-" or Path(argument).exists()
-        return [argument] if is_file else sorted(glob.glob(argument, recursive=True)) or [argument]  # noqa: PTH207
-    pictures = [file for file in Path(argument).iterdir() if file.suffix.lower() in SUFFIXES]
+    if argument == "-" or Path(argument).is_file():
+        return [argument]
+    if not Path(argument).is_dir():
+        return sorted(glob.glob(argument, recursive=True)) or [argument]  # noqa: PTH207
+    pictures = [
+        file for file in Path(argument).iterdir() if file.suffix.lower() in SUFFIXES
+    ]
     if not pictures:
-        raise InputError(f"{argument}: expected pictures ({', '.join(SUFFIXES)}) in this folder, found none")
+        raise InputError(
+            f"{argument}: expected pictures ({', '.join(SUFFIXES)}) in this folder, found none"
+        )
     return sorted(map(str, pictures))
 
 
-def _answer(predictor: Predictor, file: str, numbers: list[int]) -> list[dict[str, Any]]:
+def _answer(
+    predictor: Predictor, file: str, numbers: list[int]
+) -> list[dict[str, Any]]:
     """Return a row for each number, or one row with the error if the picture cannot be read."""
     name = "standard input" if file == "-" else file
     try:
         image = read_picture(sys.stdin.buffer if file == "-" else Path(file), name)
     except InputError as error:
         return [{"file": name, "error": str(error).removeprefix(f"{name}: ")}]
-    answers = predictor.predict(np.repeat(image[None], len(numbers), 0), np.array(numbers))
+    answers = predictor.predict(
+        np.repeat(image[None], len(numbers), 0), np.array(numbers)
+    )
     rows = []
     for number, *answer in zip(numbers, *answers, strict=True):
         row: dict[str, Any] = {"file": name, "number": number}
         for output, values in zip(OUTPUTS, answer, strict=True):
-            top = [{"value": int(i), "probability": float(values[i])} for i in values.argsort()[:-4:-1]]
-            row |= {output: top[0]["value"], f"{output}_probability": top[0]["probability"], f"{output}_top3": top}
+            top = [
+                {"value": int(i), "probability": float(values[i])}
+                for i in values.argsort()[:-4:-1]
+            ]
+            row |= {
+                output: top[0]["value"],
+                f"{output}_probability": top[0]["probability"],
+                f"{output}_top3": top,
+            }
         row["agree"] = row["digit"] + number == row["sum"]
-        reasons = {"low confidence": row["digit_probability"] < UNSURE, "digit and sum disagree": not row["agree"]}
+        reasons = {
+            "low confidence": row["digit_probability"] < UNSURE,
+            "digit and sum disagree": not row["agree"],
+        }
         row["warnings"] = [reason for reason, holds in reasons.items() if holds]
         rows.append(row)
     return rows

@@ -31,8 +31,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise an InputError, with a hint on a misspelled option, command or choice."""
         unknown = message.removeprefix("unrecognized arguments: ").split()[0]
-        hint = did_you_mean(unknown, self._option_string_actions) if unknown.startswith("-") else ""
-        if choice := re.search(r"invalid choice: '(\D.*)' \(choose from (.*)\)", message):
+        hint = (
+            did_you_mean(unknown, self._option_string_actions)
+            if unknown.startswith("-")
+            else ""
+        )
+        if choice := re.search(
+            r"invalid choice: '(\D.*)' \(choose from (.*)\)", message
+        ):
             hint = did_you_mean(choice[1], re.findall(r"[^', ]+", choice[2]))
         raise InputError(f"{message}{hint}; {self.prog} --help lists what there is")
 
@@ -46,7 +52,10 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         lines = re.sub(r"(?<=\S)\n(?=\S)", " ", text).splitlines()
-        return "\n".join(textwrap.fill(line, width, subsequent_indent=" " * 6 * line.startswith(" ")) for line in lines)
+        return "\n".join(
+            textwrap.fill(line, width, subsequent_indent=" " * 6 * line.startswith(" "))
+            for line in lines
+        )
 
 
 def _show_once() -> Callable[..., None]:
@@ -64,12 +73,13 @@ def _show_once() -> Callable[..., None]:
 def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
     """Run a program and end the process with its exit status.
 
-    The status is 2 after an InputError, and 1 after a full disk or a number that is not finite. Each is reported in one
-    line. It is 130 after Ctrl-C. Any other exception shows Python's traceback. If it passed through a user's file, the
-    traceback begins there, unless the environment variable MNISTSUM_FULL_TRACEBACK is set.
+    The status is 2 after an InputError, and 1 after a full disk or a number that is not
+    finite. Each is reported in one line. It is 130 after Ctrl-C. Any other exception
+    shows Python's traceback. If it passed through a user's file, the traceback begins
+    there, unless the environment variable MNISTSUM_FULL_TRACEBACK is set.
     """
-    # The objects of JAX, Flax and Matplotlib stay alive. Scanning them for garbage again and again, also at exit, would
-    # take a second of each command.
+    # The objects of JAX, Flax and Matplotlib stay alive. Scanning them for garbage
+    # again and again, also at exit, would take a second of each command.
     gc.set_threshold(100_000, 10, 10)
     warnings.showwarning = _show_once()
     try:
@@ -84,7 +94,8 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> None:
         print(f"error: {error}", file=sys.stderr)
         status = 2
     except Exception as error:
-        registry = sys.modules.get("mnistsum.registry")  # not imported here, because it imports JAX
+        # not imported here, because it imports JAX
+        registry = sys.modules.get("mnistsum.registry")
         text = registry and registry.users_traceback(error)
         if not text and isinstance(error, OSError | FloatingPointError):
             text = f"error: {error}\n"

@@ -1,11 +1,15 @@
-"""Models: a classifier and an adder, chosen by name from the config. Only this package imports Flax.
+"""Models: a classifier and an adder, chosen by name from the config.
+
+Only this package imports Flax.
 
 A model is a Flax NNX module, used as a pytree in JAX's own transformations:
 
-- Its arrays are its parameters and, if it has batch norms, their statistics. Outside a training step it is in
-  evaluation mode and holds no random keys, so that models can be averaged, stacked and saved.
-- Flax refuses to update a variable in another trace than the one that made it. The functions here therefore return
-  copies, whose variables are new. In a loop or another transformation of your own, call `rebuilt(model)`.
+- Its arrays are its parameters and, if it has batch norms, their statistics. Outside a
+  training step it is in evaluation mode and holds no random keys, so that models can be
+  averaged, stacked and saved.
+- Flax refuses to update a variable in another trace than the one that made it. The
+  functions here therefore return copies, whose variables are new. In a loop or another
+  transformation of your own, call `rebuilt(model)`.
 """
 
 from dataclasses import dataclass
@@ -22,11 +26,24 @@ from mnistsum.devices import resolve_dtype
 from mnistsum.errors import InputError, find
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
-from mnistsum.models.flax_layers import portable_convolution, quick_convolution, speed_up
+from mnistsum.models.flax_layers import (
+    portable_convolution,
+    quick_convolution,
+    speed_up,
+)
 from mnistsum.models.layers import Conv
-from mnistsum.types import Batch, DigitLogits, Features, Images, Logits, Number, SumLogits
+from mnistsum.types import (
+    Batch,
+    DigitLogits,
+    Features,
+    Images,
+    Logits,
+    Number,
+    SumLogits,
+)
 
-SUPPORTED = (nnx.Param, nnx.BatchStat, nnx.RngState)  # kinds of variables that a network may hold
+# kinds of variables that a network may hold
+SUPPORTED = (nnx.Param, nnx.BatchStat, nnx.RngState)
 Module = TypeVar("Module", bound=nnx.Module)
 
 
@@ -47,16 +64,27 @@ class Model(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         config = resolve_dtype(config)
-        self.classifier = find(CLASSIFIERS, "model.classifier", config.classifier)(config, rngs)
+        self.classifier = find(CLASSIFIERS, "model.classifier", config.classifier)(
+            config, rngs
+        )
         if not issubclass(type(self.classifier), nnx.Module):
-            raise InputError(f"{type(self.classifier).__name__}: expected a classifier that is an nnx.Module")
+            raise InputError(
+                f"{type(self.classifier).__name__}: expected a classifier that is an nnx.Module"
+            )
         if not hasattr(self.classifier, "features"):
-            raise InputError(f"{type(self.classifier).__name__}: set self.features to the width of its features")
+            raise InputError(
+                f"{type(self.classifier).__name__}: set self.features to the width of its features"
+            )
         if config.zero_output:
             if not hasattr(self.classifier, "output"):
                 name = type(self.classifier).__name__
-                raise InputError(f"model.zero_output: expected a classifier with a last layer `output`, found {name}")
-            nnx.update(self.classifier.output, jax.tree.map(jnp.zeros_like, parameters(self.classifier.output)))
+                raise InputError(
+                    f"model.zero_output: expected a classifier with a last layer `output`, found {name}"
+                )
+            nnx.update(
+                self.classifier.output,
+                jax.tree.map(jnp.zeros_like, parameters(self.classifier.output)),
+            )
         features = self.classifier.features
         self.adder = find(ADDERS, "model.adder", config.adder)(config, features, rngs)
         self.adder_gradient = config.adder_gradient
@@ -83,8 +111,16 @@ class Model(nnx.Module):
 
     def __call__(self, image: Images, number: Number) -> Logits:
         features, digit = self.classify(image)
-        seen = (features, digit) if self.adder_gradient else lax.stop_gradient((features, digit))
-        penalty = self.adder.penalty(*seen, number) if hasattr(self.adder, "penalty") else None
+        seen = (
+            (features, digit)
+            if self.adder_gradient
+            else lax.stop_gradient((features, digit))
+        )
+        penalty = (
+            self.adder.penalty(*seen, number)
+            if hasattr(self.adder, "penalty")
+            else None
+        )
         return Logits(digit, self.add(*seen, number), penalty)
 
 
@@ -92,7 +128,8 @@ def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
     """Return a freshly initialized model in evaluation mode; `jax.vmap` over keys stacks a model for each key.
 
     Raises:
-        InputError: if this is no ModelConfig, or the network holds variables that training cannot carry.
+        InputError: if this is no ModelConfig, or the network holds variables that
+            training cannot carry.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -125,7 +162,9 @@ def layers_in_other_types(model: Model, dtype: str) -> list[str]:
     """Return the names of layers with a kernel whose products have operands of another type than this."""
     names = []
     for path, layer in nnx.iter_modules(model):
-        if hasattr(layer, "kernel") and jnp.dtype(getattr(layer, "dtype", None) or "float32") != jnp.dtype(dtype):
+        if hasattr(layer, "kernel") and jnp.dtype(
+            getattr(layer, "dtype", None) or "float32"
+        ) != jnp.dtype(dtype):
             names.append(".".join(map(str, path)))
     return names
 
@@ -176,8 +215,8 @@ def train_forward(
     """Return a batch's logits in training mode, and the new statistics of batch norms.
 
     The statistics s of the batches b are s <- d s + (1 - d) b with the decay d of the
-    parameters' average, so that they are those of the averaged parameters to first order.
-    Without such an average, d is the layer's momentum, lowered in early steps.
+    parameters' average, so that they are those of the averaged parameters to first
+    order. Without such an average, d is the layer's momentum, lowered in early steps.
 
     Args:
         average: decay of the parameters' average; 0: no average.
@@ -215,7 +254,10 @@ def for_export(model: Module) -> Module:
     for _, node in nnx.iter_graph(model):
         if isinstance(node, Conv):
             node.is_portable = True
-        if isinstance(node, nnx.Conv) and node.conv_general_dilated is quick_convolution:
+        if (
+            isinstance(node, nnx.Conv)
+            and node.conv_general_dilated is quick_convolution
+        ):
             node.conv_general_dilated = portable_convolution
     return model
 
@@ -223,7 +265,9 @@ def for_export(model: Module) -> Module:
 def _check_width(part: nnx.Module, what: str, found: Array, width: int) -> None:
     """Raise InputError if a part of a network does not return [batch, width]."""
     if jnp.ndim(found) != 2 or found.shape[1] != width:
-        raise InputError(f"{type(part).__name__}: expected {what} [batch, {width}], found {list(jnp.shape(found))}")
+        raise InputError(
+            f"{type(part).__name__}: expected {what} [batch, {width}], found {list(jnp.shape(found))}"
+        )
 
 
 def _nodes(model: nnx.Module, kind: type) -> list[Any]:
@@ -233,18 +277,29 @@ def _nodes(model: nnx.Module, kind: type) -> list[Any]:
 def _check_variables(model: Model) -> None:
     """Raise InputError if training would lose a variable, or if one is not float32 or belongs to two layers."""
     owners: dict[int, str] = {}
-    for path, node in jax.tree.leaves_with_path(model, is_leaf=lambda node: isinstance(node, nnx.Variable)):
+    for path, node in jax.tree.leaves_with_path(
+        model, is_leaf=lambda node: isinstance(node, nnx.Variable)
+    ):
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         if not isinstance(node, SUPPORTED):
-            kind = type(node).__name__ if isinstance(node, nnx.Variable) else "bare array"
+            kind = (
+                type(node).__name__ if isinstance(node, nnx.Variable) else "bare array"
+            )
             raise InputError(
                 f"{name}: a {kind}, which training does not carry; a network may hold nnx.Param, nnx.BatchStat and the "
                 "keys of nnx.Dropout"
             )
         if isinstance(node, nnx.RngState):
             continue
-        found = {str(getattr(leaf, "dtype", type(leaf).__name__)) for leaf in jax.tree.leaves(node)} - {"float32"}
+        found = {
+            str(getattr(leaf, "dtype", type(leaf).__name__))
+            for leaf in jax.tree.leaves(node)
+        } - {"float32"}
         if found:
-            raise InputError(f"{name}: expected float32, found {found.pop()}; model.dtype is what products compute in")
+            raise InputError(
+                f"{name}: expected float32, found {found.pop()}; model.dtype is what products compute in"
+            )
         if owners.setdefault(id(node), name) != name:
-            raise InputError(f"{name}: the same variable as {owners[id(node)]}; layers may not share parameters")
+            raise InputError(
+                f"{name}: the same variable as {owners[id(node)]}; layers may not share parameters"
+            )

@@ -1,6 +1,9 @@
-"""Adders: from features, digit logits and number to 19 sum logits. Each class takes (config, features, rngs).
+"""Adders: from features, digit logits and number to 19 sum logits.
 
-An adder may have a method `penalty(features, digit, number)`, a scalar that is added to the loss.
+Each class takes (config, features, rngs).
+
+An adder may have a method `penalty(features, digit, number)`, a scalar that is added to
+the loss.
 """
 
 from typing import Any
@@ -15,15 +18,21 @@ from mnistsum.models.layers import Dense
 from mnistsum.types import DigitLogits, Features, Number, SumLogits
 
 # [number or shift, digit, sum], of shape [10, 10, 19]: 1 where number + digit = sum.
-ADDS_UP = (np.add.outer(np.arange(10), np.arange(10))[..., None] == np.arange(19)).astype(np.float32)
+ADDS_UP = (
+    np.add.outer(np.arange(10), np.arange(10))[..., None] == np.arange(19)
+).astype(np.float32)
 RANK = 64  # width of the embeddings of `product`
-FLOOR = -100.0  # the log-probability of an impossible sum: finite, because -inf gives nan in a loss
+# the log-probability of an impossible sum: finite, because -inf gives nan in a loss
+FLOOR = -100.0
 
 
 class Concat(nnx.Module):
-    """The write-up's adder: a hidden layer on digit and number, 20 wide. It does not use the features.
+    """The write-up's adder: a hidden layer on digit and number, 20 wide.
 
-    The config sets how the digit enters: as raw logits (as in the write-up), log-probabilities or probabilities.
+    It does not use the features.
+
+    The config sets how the digit enters: as raw logits (as in the write-up),
+    log-probabilities or probabilities.
     """
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
@@ -31,7 +40,9 @@ class Concat(nnx.Module):
         self.hidden = Dense(config, 20, config.hidden, rngs)
         self.output = Dense(config, config.hidden, 19, rngs)
 
-    def __call__(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
+    def __call__(
+        self, features: Features, digit: DigitLogits, number: Number
+    ) -> SumLogits:
         if self.digit_as == "probabilities":
             digit = jax.nn.softmax(digit)
         elif self.digit_as == "log_probabilities":
@@ -46,67 +57,101 @@ class Bilinear(nnx.Module):
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
         self.output = Dense(config, 100, 19, rngs)
 
-    def __call__(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
+    def __call__(
+        self, features: Features, digit: DigitLogits, number: Number
+    ) -> SumLogits:
         product = jax.nn.softmax(digit)[:, :, None] * number[:, None]
         return self.output(product.reshape(digit.shape[0], 100))
 
 
 class Direct(nnx.Module):
-    """A hidden layer on the classifier's features and the number. It does not use the digit."""
+    """A hidden layer on the classifier's features and the number.
+
+    It does not use the digit.
+    """
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
         self.hidden = Dense(config, features + 10, config.hidden, rngs)
         self.output = Dense(config, config.hidden, 19, rngs)
 
-    def __call__(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
+    def __call__(
+        self, features: Features, digit: DigitLogits, number: Number
+    ) -> SumLogits:
         both = jnp.concatenate([features, number], -1)
         return self.output(jax.nn.relu(self.hidden(both)))
 
 
 class Shift(nnx.Module):
-    """Shifts the digit's log-probabilities by the number. It has no parameters and is exact, given the digit."""
+    """Shifts the digit's log-probabilities by the number.
+
+    It has no parameters and is exact, given the digit.
+    """
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
         pass
 
-    def __call__(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
+    def __call__(
+        self, features: Features, digit: DigitLogits, number: Number
+    ) -> SumLogits:
         above_floor = jax.nn.log_softmax(digit) - FLOOR
-        # Accelerators would round the operands by default, and the sum would no longer be exact.
-        return FLOOR + jnp.einsum("bn,bd,nds->bs", number, above_floor, ADDS_UP, precision="highest")
+        # Accelerators would round the operands by default, and the sum would no longer
+        # be exact.
+        return FLOOR + jnp.einsum(
+            "bn,bd,nds->bs", number, above_floor, ADDS_UP, precision="highest"
+        )
 
 
 class LearnedShift(nnx.Module):
     """Shifts the digit's probabilities by a learned distribution over 0-9, one for each number: 100 parameters.
 
-    p(sum | image, number) = sum over d of p(d | image) p(shift = sum - d | number). The adder has to learn that the
-    shift is the number, but what it learns about a number with one digit holds for all digits.
+    p(sum | image, number) = sum over d of p(d | image) p(shift = sum - d | number). The
+    adder has to learn that the shift is the number, but what it learns about a number
+    with one digit holds for all digits.
     """
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
-        self.shifts = nnx.Param(0.1 * jax.random.normal(rngs.params(), (10, 10), jnp.float32))  # logits, by number
+        # logits, by number
+        self.shifts = nnx.Param(
+            0.1 * jax.random.normal(rngs.params(), (10, 10), jnp.float32)
+        )
 
-    def __call__(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
+    def __call__(
+        self, features: Features, digit: DigitLogits, number: Number
+    ) -> SumLogits:
         above_floor = jax.nn.log_softmax(self.shifts[...]) - FLOOR
-        # For each digit and sum, the log-probability of the shift between them: [batch, 10, 19].
-        shift = FLOOR + jnp.einsum("bn,nk,kds->bds", number, above_floor, ADDS_UP, precision="highest")
+        # For each digit and sum, the log-probability of the shift between them: [batch,
+        # 10, 19].
+        shift = FLOOR + jnp.einsum(
+            "bn,nk,kds->bds", number, above_floor, ADDS_UP, precision="highest"
+        )
         return jax.nn.logsumexp(jax.nn.log_softmax(digit)[:, :, None] + shift, axis=1)
 
 
 class Product(nnx.Module):
     """The product of two embeddings, of the digit's probabilities and of the number, and a linear layer on it.
 
-    Nothing in it knows about addition. With a strong weight decay (`optimizer.adder_decay`) it can add pairs that it
-    was never trained on.
+    Nothing in it knows about addition. With a strong weight decay
+    (`optimizer.adder_decay`) it can add pairs that it was never trained on.
     """
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
         def normal(rows: int, columns: int, scale: float = 1.0) -> nnx.Param:
-            return nnx.Param(scale * jax.random.normal(rngs.params(), (rows, columns), jnp.float32))
+            return nnx.Param(
+                scale * jax.random.normal(rngs.params(), (rows, columns), jnp.float32)
+            )
 
-        self.digit, self.number, self.output = normal(10, RANK), normal(10, RANK), normal(RANK, 19, RANK**-0.5)
+        self.digit, self.number, self.output = (
+            normal(10, RANK),
+            normal(10, RANK),
+            normal(RANK, 19, RANK**-0.5),
+        )
 
-    def __call__(self, features: Features, digit: DigitLogits, number: Number) -> SumLogits:
-        return ((jax.nn.softmax(digit) @ self.digit[...]) * (number @ self.number[...])) @ self.output[...]
+    def __call__(
+        self, features: Features, digit: DigitLogits, number: Number
+    ) -> SumLogits:
+        return (
+            (jax.nn.softmax(digit) @ self.digit[...]) * (number @ self.number[...])
+        ) @ self.output[...]
 
 
 ADDERS: dict[str, Any] = {

@@ -1,8 +1,8 @@
 """Plain Flax layers, channels last, at full speed on CPUs.
 
-On CPUs, XLA's own convolutions and the gradients of its pools are ten to thirty times slower inside a loop, as in
-training (jax-ml/jax#12868). Here, a convolution is one matrix product with shifted slices, and a pool a maximum or a
-mean of shifted slices.
+On CPUs, XLA's own convolutions and the gradients of its pools are ten to thirty times
+slower inside a loop, as in training (jax-ml/jax#12868). Here, a convolution is one
+matrix product with shifted slices, and a pool a maximum or a mean of shifted slices.
 """
 
 import math
@@ -28,16 +28,29 @@ def speed_up(network: nnx.Module, dtype: str) -> None:
     Layers that were built with a `conv_general_dilated` of their own keep it.
     """
     for _, layer in nnx.iter_graph(network):
-        if isinstance(layer, nnx.Conv) and layer.conv_general_dilated is lax.conv_general_dilated:
+        if (
+            isinstance(layer, nnx.Conv)
+            and layer.conv_general_dilated is lax.conv_general_dilated
+        ):
             layer.conv_general_dilated = quick_convolution
             if layer.dtype is None and dtype != "float32":
-                layer.dtype, layer.preferred_element_type = jnp.dtype(dtype), jnp.float32
+                layer.dtype, layer.preferred_element_type = (
+                    jnp.dtype(dtype),
+                    jnp.float32,
+                )
 
 
-def quick_convolution(inputs: Array, kernel: Array, strides: Sequence[int], padding: Padding, **options: Any) -> Array:
+def quick_convolution(
+    inputs: Array,
+    kernel: Array,
+    strides: Sequence[int],
+    padding: Padding,
+    **options: Any,
+) -> Array:
     """Return what `lax.conv_general_dilated` returns, up to rounding; `nnx.Conv` takes this function in its place.
 
-    On CPUs, it is a matrix product for images without input dilation, grouped or not; else it is XLA's convolution.
+    On CPUs, it is a matrix product for images without input dilation, grouped or not;
+    else it is XLA's convolution.
     """
     if jax.default_backend() == "cpu" and _is_image(inputs, options):
         return _as_product(inputs, kernel, strides, padding, options)
@@ -45,7 +58,11 @@ def quick_convolution(inputs: Array, kernel: Array, strides: Sequence[int], padd
 
 
 def portable_convolution(
-    inputs: Array, kernel: Array, strides: Sequence[int], padding: Padding, **options: Any
+    inputs: Array,
+    kernel: Array,
+    strides: Sequence[int],
+    padding: Padding,
+    **options: Any,
 ) -> Array:
     """Return the same; how it is computed is chosen for each platform when the program is lowered."""
 
@@ -64,13 +81,29 @@ def _is_image(inputs: Array, options: dict[str, Any]) -> bool:
 
 
 def _as_product(
-    inputs: Array, kernel: Array, strides: Sequence[int], padding: Padding, options: dict[str, Any]
+    inputs: Array,
+    kernel: Array,
+    strides: Sequence[int],
+    padding: Padding,
+    options: dict[str, Any],
 ) -> Array:
     """Return the convolution of images as a matrix product."""
-    groups, summed = options.get("feature_group_count", 1), options.get("preferred_element_type") or inputs.dtype
-    window = make_window(inputs, kernel.shape[:2], strides, padding, options.get("rhs_dilation") or (1, 1))
-    if groups == inputs.shape[-1] == kernel.shape[-1]:  # depthwise: XLA fuses the products of all positions
-        views = list_views(jnp.pad(inputs.astype(summed), ((0, 0), *window.pads, (0, 0))), window)
+    groups, summed = (
+        options.get("feature_group_count", 1),
+        options.get("preferred_element_type") or inputs.dtype,
+    )
+    window = make_window(
+        inputs,
+        kernel.shape[:2],
+        strides,
+        padding,
+        options.get("rhs_dilation") or (1, 1),
+    )
+    # depthwise: XLA fuses the products of all positions
+    if groups == inputs.shape[-1] == kernel.shape[-1]:
+        views = list_views(
+            jnp.pad(inputs.astype(summed), ((0, 0), *window.pads, (0, 0))), window
+        )
         weights = kernel.astype(summed).reshape(len(views), 1, 1, 1, groups)
         return reduce(jnp.add, map(jnp.multiply, views, weights))
 
@@ -80,15 +113,22 @@ def _as_product(
 
     if groups == 1:
         return of_group(inputs, kernel)
-    maps, kernels = (array.reshape(*array.shape[:3], groups, -1) for array in (inputs, kernel))
+    maps, kernels = (
+        array.reshape(*array.shape[:3], groups, -1) for array in (inputs, kernel)
+    )
     out = jax.vmap(of_group, in_axes=3, out_axes=3)(maps, kernels)
     return out.reshape(*out.shape[:3], -1)
 
 
 def quick_max_pool(
-    inputs: Maps, window_shape: Sequence[int], strides: Sequence[int] | None = None, padding: Padding = "VALID"
+    inputs: Maps,
+    window_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    padding: Padding = "VALID",
 ) -> Pooled:
-    """Return what `nnx.max_pool` returns. If several values are the maximum, they share the gradient.
+    """Return what `nnx.max_pool` returns.
+
+    If several values are the maximum, they share the gradient.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -98,11 +138,16 @@ def quick_max_pool(
     """
     if _is_tiled(window_shape, strides, padding):
         return split_tiles(inputs, window_shape).max((2, 4))
-    return reduce(jnp.maximum, _windows(inputs, window_shape, strides, padding, -jnp.inf))
+    return reduce(
+        jnp.maximum, _windows(inputs, window_shape, strides, padding, -jnp.inf)
+    )
 
 
 def quick_avg_pool(
-    inputs: Maps, window_shape: Sequence[int], strides: Sequence[int] | None = None, padding: Padding = "VALID"
+    inputs: Maps,
+    window_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    padding: Padding = "VALID",
 ) -> Pooled:
     """Return what `nnx.avg_pool` returns with its defaults: padding counts as zeros.
 
@@ -114,10 +159,14 @@ def quick_avg_pool(
     """
     if _is_tiled(window_shape, strides, padding):
         return split_tiles(inputs, window_shape).mean((2, 4))
-    return reduce(jnp.add, _windows(inputs, window_shape, strides, padding, 0.0)) / math.prod(window_shape)
+    return reduce(
+        jnp.add, _windows(inputs, window_shape, strides, padding, 0.0)
+    ) / math.prod(window_shape)
 
 
-def _is_tiled(size: Sequence[int], strides: Sequence[int] | None, padding: Padding) -> bool:
+def _is_tiled(
+    size: Sequence[int], strides: Sequence[int] | None, padding: Padding
+) -> bool:
     """Return whether windows neither overlap nor leave gaps; they are then quicker as axes than as slices."""
     return strides is not None and tuple(strides) == tuple(size) and padding == "VALID"
 
@@ -132,8 +181,14 @@ def split_tiles(
 
 
 def _windows(
-    inputs: Array, size: Sequence[int], strides: Sequence[int] | None, padding: Padding, fill: float
+    inputs: Array,
+    size: Sequence[int],
+    strides: Sequence[int] | None,
+    padding: Padding,
+    fill: float,
 ) -> list[Array]:
     """Return the values at each position of a window, as maps."""
     window = make_window(inputs, size, strides or (1, 1), padding)
-    return list_views(jnp.pad(inputs, ((0, 0), *window.pads, (0, 0)), constant_values=fill), window)
+    return list_views(
+        jnp.pad(inputs, ((0, 0), *window.pads, (0, 0)), constant_values=fill), window
+    )

@@ -1,7 +1,9 @@
-"""Layers shared by the architectures. Feature maps are [channels, height, width, batch].
+"""Layers shared by the architectures.
 
-With the batch innermost, convolutions, norms and pools on the CPU move whole rows of memory and use its vector units
-fully. An accelerator's compiler chooses its own layout.
+Feature maps are [channels, height, width, batch].
+
+With the batch innermost, convolutions, norms and pools on the CPU move whole rows of
+memory and use its vector units fully. An accelerator's compiler chooses its own layout.
 """
 
 import math
@@ -20,12 +22,16 @@ from mnistsum.models import conv_cpu
 from mnistsum.models.flax_layers import split_tiles
 
 
-def to_maps(images: Float[Array, "batch height width channels"]) -> Float[Array, "channels height width batch"]:
+def to_maps(
+    images: Float[Array, "batch height width channels"],
+) -> Float[Array, "channels height width batch"]:
     """Return images as feature maps."""
     return images.transpose(3, 1, 2, 0)
 
 
-def flatten(maps: Float[Array, "channels height width batch"]) -> Float[Array, "batch channels*height*width"]:
+def flatten(
+    maps: Float[Array, "channels height width batch"],
+) -> Float[Array, "batch channels*height*width"]:
     """Return each example's maps as one vector."""
     return maps.reshape(-1, maps.shape[-1]).T
 
@@ -33,38 +39,64 @@ def flatten(maps: Float[Array, "channels height width batch"]) -> Float[Array, "
 class Conv(nnx.Module):
     """A convolution with bias: [inputs, height, width, batch] to [outputs, height', width', batch].
 
-    The kernel's shape is (height, width, inputs, outputs). Operands are rounded to `config.dtype`. Sums are float32 on
-    the CPU and `config.dtype` on accelerators.
+    The kernel's shape is (height, width, inputs, outputs). Operands are rounded to
+    `config.dtype`. Sums are float32 on the CPU and `config.dtype` on accelerators.
     """
 
-    # Whether the platform is chosen when the program is lowered, as in exports. Otherwise it
-    # is that of this process, because a choice would change the digests of programs.
+    # Whether the platform is chosen when the program is lowered, as in exports.
+    # Otherwise it is that of this process, because a choice would change the digests of
+    # programs.
     is_portable = False
 
-    def __init__(self, config: ModelConfig, shape: tuple[int, int, int, int], rngs: nnx.Rngs, stride=1, padding="SAME"):
+    def __init__(
+        self,
+        config: ModelConfig,
+        shape: tuple[int, int, int, int],
+        rngs: nnx.Rngs,
+        stride=1,
+        padding="SAME",
+    ):
         kernel_init, bias_init = initializers(config, math.prod(shape[:3]))
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
         self.bias = nnx.Param(bias_init(rngs.params(), shape[3:], jnp.float32))
         self.stride, self.padding, self.dtype = stride, padding, config.dtype
 
-    def __call__(self, maps: Float[Array, "inputs height width batch"]) -> Float[Array, "outputs height2 width2 batch"]:
+    def __call__(
+        self, maps: Float[Array, "inputs height width batch"]
+    ) -> Float[Array, "outputs height2 width2 batch"]:
         inputs = self.kernel.shape[2]
         if maps.ndim != 4 or maps.shape[0] != inputs:
-            raise TypeError(f"Conv: expected maps [{inputs}, height, width, batch] (`to_maps`), found {maps.shape}")
+            raise TypeError(
+                f"Conv: expected maps [{inputs}, height, width, batch] (`to_maps`), found {maps.shape}"
+            )
         if self.is_portable:
-            out: Array = lax.platform_dependent(maps, cpu=self._as_product, default=self._native)
+            out: Array = lax.platform_dependent(
+                maps, cpu=self._as_product, default=self._native
+            )
         else:
-            out = self._as_product(maps) if jax.default_backend() == "cpu" else self._native(maps)
+            out = (
+                self._as_product(maps)
+                if jax.default_backend() == "cpu"
+                else self._native(maps)
+            )
         return out + self.bias[:, None, None, None]
 
     def _as_product(self, maps):
-        window = conv_cpu.make_window(maps, self.kernel.shape[:2], (self.stride,) * 2, self.padding)
+        window = conv_cpu.make_window(
+            maps, self.kernel.shape[:2], (self.stride,) * 2, self.padding
+        )
         return conv_cpu.convolve(maps, self.kernel[...], window, self.dtype, 0)
 
     def _native(self, maps):
         maps, kernel = maps.astype(self.dtype), self.kernel[...].astype(self.dtype)
-        convolve = partial(lax.conv_general_dilated, window_strides=(self.stride,) * 2, padding=self.padding)
-        return convolve(maps, kernel, dimension_numbers=("CHWN", "HWIO", "CHWN")).astype(jnp.float32)
+        convolve = partial(
+            lax.conv_general_dilated,
+            window_strides=(self.stride,) * 2,
+            padding=self.padding,
+        )
+        return convolve(
+            maps, kernel, dimension_numbers=("CHWN", "HWIO", "CHWN")
+        ).astype(jnp.float32)
 
 
 class Dense(nnx.Linear):
@@ -106,9 +138,10 @@ def widths(config: ModelConfig, default: tuple[int, ...]) -> tuple[int, ...]:
 def initializers(config: ModelConfig, fan_in: int):
     """Return the initializers of a kernel and of its bias.
 
-    `torch`: both uniform in +-1 / sqrt(fan_in), PyTorch's default for convolutions and linear layers (the formula of
-    `torch.nn.init.kaiming_uniform_` with a = sqrt(5)). `he`: kernel truncated normal with variance 2 / fan_in (He et
-    al. 2015, arXiv:1502.01852), bias zero.
+    `torch`: both uniform in +-1 / sqrt(fan_in), PyTorch's default for convolutions and
+    linear layers (the formula of `torch.nn.init.kaiming_uniform_` with a = sqrt(5)).
+    `he`: kernel truncated normal with variance 2 / fan_in (He et al. 2015,
+    arXiv:1502.01852), bias zero.
     """
     if config.initialization == "torch":
         bound = 1 / math.sqrt(fan_in)
@@ -137,7 +170,8 @@ def max_pool(
 def _squares(maps: Array) -> list[Array]:
     """Return the values at each place of 2x2 squares.
 
-    A reduction over axes, as in `quick_max_pool`, would change the bits of trained weights, and so published results.
+    A reduction over axes, as in `quick_max_pool`, would change the bits of trained
+    weights, and so published results.
     """
     tiles = split_tiles(maps, (2, 2))
     return [tiles[:, :, i, :, j] for i, j in np.ndindex(2, 2)]

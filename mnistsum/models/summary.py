@@ -14,7 +14,8 @@ from jax import lax
 from mnistsum.models import Model, parameters, rebuilt
 from mnistsum.models.flax_layers import quick_convolution
 
-# XLA's own operations that train slowly on CPUs, by the beginning of a primitive's name.
+# XLA's own operations that train slowly on CPUs, by the beginning of a primitive's
+# name.
 SLOW = {"conv_general_dilated": "convolution", "reduce_window": "pool"}
 
 
@@ -91,8 +92,8 @@ def slow_operations(model: Model) -> list[tuple[str, str]]:
 def multiply_adds(equations: Iterable[Any]) -> int:
     """Return the multiply-adds of matrix products and convolutions in a jaxpr's equations.
 
-    A scan's body counts as often as it runs, and a while loop's once. Of branches, only the
-    costliest counts.
+    A scan's body counts as often as it runs, and a while loop's once. Of branches, only
+    the costliest counts.
     """
     total = 0
     for equation in equations:
@@ -106,7 +107,11 @@ def multiply_adds(equations: Iterable[Any]) -> int:
             message = "multiply-adds are at least those shown: a while_loop's body counts once"
             warnings.warn(message, stacklevel=2)
         if inner:
-            total += max(inner) if name == "cond" else sum(inner) * equation.params.get("length", 1)
+            total += (
+                max(inner)
+                if name == "cond"
+                else sum(inner) * equation.params.get("length", 1)
+            )
     return total
 
 
@@ -119,15 +124,18 @@ def _of_product(equation: Any) -> int:
 def _of_convolution(equation: Any) -> int:
     """Return the multiply-adds of a convolution.
 
-    Along each axis, a weight counts once for each output, but at most once for each input.
-    So the padding that keeps the size counts. The zeros between the inputs of a transposed
-    convolution do not: it costs as much as the convolution of which it is the transpose.
+    Along each axis, a weight counts once for each output, but at most once for each
+    input. So the padding that keeps the size counts. The zeros between the inputs of a
+    transposed convolution do not: it costs as much as the convolution of which it is
+    the transpose.
     """
     inputs, kernel = (variable.aval.shape for variable in equation.invars)
     outputs = equation.outvars[0].aval.shape
     layout = equation.params["dimension_numbers"]
     sides = zip(layout.lhs_spec[2:], layout.out_spec[2:], strict=True)
-    places = math.prod(min(inputs[of_input], outputs[of_output]) for of_input, of_output in sides)
+    places = math.prod(
+        min(inputs[of_input], outputs[of_output]) for of_input, of_output in sides
+    )
     return outputs[layout.out_spec[0]] * places * math.prod(kernel)
 
 
@@ -158,6 +166,9 @@ def _as_written(model: Model) -> Model:
     """Return a copy with Flax's own convolutions: quick ones may be elementwise products."""
     model = rebuilt(model)
     for _, layer in nnx.iter_graph(model):
-        if isinstance(layer, nnx.Conv) and layer.conv_general_dilated is quick_convolution:
+        if (
+            isinstance(layer, nnx.Conv)
+            and layer.conv_general_dilated is quick_convolution
+        ):
             layer.conv_general_dilated = lax.conv_general_dilated
     return model

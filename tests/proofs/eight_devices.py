@@ -10,7 +10,13 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 import jax
 import numpy as np
 
-from mnistsum.config import AugmentConfig, Config, ModelConfig, OptimizerConfig, TrainingConfig
+from mnistsum.config import (
+    AugmentConfig,
+    Config,
+    ModelConfig,
+    OptimizerConfig,
+    TrainingConfig,
+)
 from mnistsum.data import load
 from mnistsum.seeds import compile_advance_seeds, init_seeds, unstack
 from mnistsum.train import advance, init_state, make_spec, split_keys
@@ -23,25 +29,42 @@ CONFIG = Config(
     optimizer=OptimizerConfig(name="sgd", average=0.9),
     training=TrainingConfig(epochs=6.0, batch_size=64),
 )
-NORMED = dataclasses.replace(CONFIG, model=ModelConfig(classifier="lenet5_bn", widths=(2, 4, 16, 8), hidden=16))
+NORMED = dataclasses.replace(
+    CONFIG, model=ModelConfig(classifier="lenet5_bn", widths=(2, 4, 16, 8), hidden=16)
+)
 MNIST = load(CONFIG.data).train
 DATA = Split(MNIST.images[:640], MNIST.labels[:640])  # ten steps per epoch
-COMMUNICATION = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
+COMMUNICATION = (
+    "all-reduce",
+    "all-gather",
+    "all-to-all",
+    "collective-permute",
+    "reduce-scatter",
+)
 
 
 def difference(a: TrainState, b: TrainState) -> float:
     """Return the largest difference of two states' parameters."""
-    leaves = zip(*(map(np.asarray, jax.tree.leaves(state.model)) for state in (a, b)), strict=True)
+    leaves = zip(
+        *(map(np.asarray, jax.tree.leaves(state.model)) for state in (a, b)),
+        strict=True,
+    )
     return max(float(np.abs(x - y).max()) for x, y in leaves)
 
 
 def communication(compiled) -> set[str]:
     """Return by which kinds of operations the devices of a compiled program communicate."""
-    return {kind for kind in COMMUNICATION if re.search(rf"{kind}(-start)?\(", compiled.as_text())}
+    return {
+        kind
+        for kind in COMMUNICATION
+        if re.search(rf"{kind}(-start)?\(", compiled.as_text())
+    }
 
 
 def start(config: Config, seed: int = 0) -> TrainState:
-    return jax.jit(init_state, static_argnums=0)(make_spec(config, 640), split_keys(seed))
+    return jax.jit(init_state, static_argnums=0)(
+        make_spec(config, 640), split_keys(seed)
+    )
 
 
 def check_seeds() -> None:
@@ -51,10 +74,24 @@ def check_seeds() -> None:
         spec = make_spec(config, 640)
         compiled = compile_advance_seeds(spec, 640, 16)
         assert not communication(compiled)
-        together = unstack(compiled(*init_seeds(spec, range(16), DATA), np.int32(until)), 16)
+        together = unstack(
+            compiled(*init_seeds(spec, range(16), DATA), np.int32(until)), 16
+        )
         assert difference(*together[:2]) > 0.01
         for seed, state in enumerate(together):
-            assert difference(state, alone(spec, split_keys(seed), start(config, seed), DATA, np.int32(until))) < 1e-5
+            assert (
+                difference(
+                    state,
+                    alone(
+                        spec,
+                        split_keys(seed),
+                        start(config, seed),
+                        DATA,
+                        np.int32(until),
+                    ),
+                )
+                < 1e-5
+            )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Checks that the compiler changes a gradient and an evaluation at full size by rounding alone, for test_full_size.
 
-It has a process of its own, as tests compile without most of the optimizations examined here.
+It has a process of its own, as tests compile without most of the optimizations examined
+here.
 """
 
 import sys
@@ -20,14 +21,17 @@ from mnistsum.storage import name_arrays
 from mnistsum.types import Batch, Split
 
 BATCH = 128
-BOUNDS = {"float32": 1e-4, "bfloat16": 0.02}  # on norms; in bfloat16, sums in another order round differently
+# on norms; in bfloat16, sums in another order round differently
+BOUNDS = {"float32": 1e-4, "bfloat16": 0.02}
 
 
 def main() -> None:
     """Check the network named on the command line."""
     set_up_compiler()  # as every program does
     split = Split(*(jnp.asarray(part[:BATCH]) for part in load(DataConfig()).train))
-    batch = pair(scale(ModelConfig().scaling, split.images), split.labels, jnp.arange(BATCH) % 10)
+    batch = pair(
+        scale(ModelConfig().scaling, split.images), split.labels, jnp.arange(BATCH) % 10
+    )
     for dtype, bound in BOUNDS.items():
         config = ModelConfig(classifier=sys.argv[1], dtype=dtype)
         model = jax.jit(build, static_argnums=0)(config, jax.random.key(0))
@@ -39,13 +43,23 @@ def check_gradient(model: Model, batch: Batch, bound: float) -> None:
     """Check the compiled loss, and in norms the gradient of each parameter, against those computed eagerly."""
 
     def loss(params):
-        return objective(ObjectiveConfig(), with_values(model, params)(batch.image, batch.number), batch)
+        return objective(
+            ObjectiveConfig(),
+            with_values(model, params)(batch.image, batch.number),
+            batch,
+        )
 
     loss_and_gradient, params = jax.value_and_grad(loss), parameters(model)
-    (compiled, slopes), (eager, expected) = jax.jit(loss_and_gradient)(params), loss_and_gradient(params)
+    (compiled, slopes), (eager, expected) = (
+        jax.jit(loss_and_gradient)(params),
+        loss_and_gradient(params),
+    )
     assert abs(compiled - eager) <= bound * eager, (compiled, eager)
-    least = 1e-4 * optax.tree.norm(expected)  # the gradient of a bias before a batch norm is only rounding
-    for (name, a), b in zip(name_arrays(slopes).items(), jax.tree.leaves(expected), strict=True):
+    # the gradient of a bias before a batch norm is only rounding
+    least = 1e-4 * optax.tree.norm(expected)
+    for (name, a), b in zip(
+        name_arrays(slopes).items(), jax.tree.leaves(expected), strict=True
+    ):
         assert jnp.linalg.norm(a - b) <= bound * (jnp.linalg.norm(b) + least), name
 
 

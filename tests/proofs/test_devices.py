@@ -9,4 +9,9 @@ from programs import ROOT
 
 @pytest.mark.slow  # half a minute of compilation
 def test_seeds_on_eight_devices_take_the_steps_that_each_takes_alone():
-    subprocess.run([sys.executable, "-m", "tests.proofs.eight_devices"], cwd=ROOT, check=True, timeout=600)
+    subprocess.run(
+        [sys.executable, "-m", "tests.proofs.eight_devices"],
+        cwd=ROOT,
+        check=True,
+        timeout=600,
+    )

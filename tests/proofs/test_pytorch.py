@@ -39,43 +39,79 @@ def twin_of(twins, config: Config, arrays: dict):
     for name, array in arrays.items():
         queues[name.rpartition(".")[2], array.ndim].append(np.array(array))
     for name, parameter in twin.named_parameters():
-        values = queues[name.rpartition(".")[2].replace("weight", "kernel"), parameter.ndim].pop(0)
+        values = queues[
+            name.rpartition(".")[2].replace("weight", "kernel"), parameter.ndim
+        ].pop(0)
         values = values.transpose(3, 2, 0, 1) if values.ndim == 4 else values.T
         parameter.data.copy_(twins.torch.tensor(values))
     assert not any(queues.values())
     return twin
 
 
-@pytest.mark.parametrize("config", [timing.BASE, timing.REFERENCE], ids=["base", "reference"])
-def test_the_twins_have_the_same_loss_and_the_same_gradient_of_every_weight(config, mnist, twins):
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="float32"))
+@pytest.mark.parametrize(
+    "config", [timing.BASE, timing.REFERENCE], ids=["base", "reference"]
+)
+def test_the_twins_have_the_same_loss_and_the_same_gradient_of_every_weight(
+    config, mnist, twins
+):
+    config = dataclasses.replace(
+        config, model=dataclasses.replace(config.model, dtype="float32")
+    )
     model = jax.jit(build, static_argnums=0)(config.model, jax.random.key(0))
-    images, labels, numbers = mnist.train.images[:32], mnist.train.labels[:32], np.arange(32) % 10
-    batch = pair(scale(config.model.scaling, jnp.asarray(images)), jnp.asarray(labels), jnp.asarray(numbers))
+    images, labels, numbers = (
+        mnist.train.images[:32],
+        mnist.train.labels[:32],
+        np.arange(32) % 10,
+    )
+    batch = pair(
+        scale(config.model.scaling, jnp.asarray(images)),
+        jnp.asarray(labels),
+        jnp.asarray(numbers),
+    )
 
     def loss(params):
-        return objective(config.objective, with_values(model, params)(batch.image, batch.number), batch)
+        return objective(
+            config.objective,
+            with_values(model, params)(batch.image, batch.number),
+            batch,
+        )
 
     torch = twins.torch
     ours, gradient = jax.jit(jax.value_and_grad(loss))(parameters(model))
     twin = twin_of(twins, config, name_arrays(parameters(model)))
-    expected = twin_of(twins, config, name_arrays(gradient))  # our gradient, in their layout
+    # our gradient, in their layout
+    expected = twin_of(twins, config, name_arrays(gradient))
     pixels = torch.tensor(images).movedim(3, 1)
-    theirs = twins.loss(twin, pixels, torch.tensor(labels).long(), torch.tensor(numbers))
+    theirs = twins.loss(
+        twin, pixels, torch.tensor(labels).long(), torch.tensor(numbers)
+    )
     theirs.backward()
     np.testing.assert_allclose(float(ours), theirs.item(), rtol=1e-5)
-    for (name, found), leaf in zip(twin.named_parameters(), expected.parameters(), strict=True):
-        # As a whole, and loosely: if a ReLU's input is almost zero, rounding decides whether its gradient passes.
-        assert torch.linalg.norm(found.grad - leaf) <= 1e-2 * torch.linalg.norm(leaf), name
+    for (name, found), leaf in zip(
+        twin.named_parameters(), expected.parameters(), strict=True
+    ):
+        # As a whole, and loosely: if a ReLU's input is almost zero, rounding decides
+        # whether its gradient passes.
+        assert torch.linalg.norm(found.grad - leaf) <= 1e-2 * torch.linalg.norm(leaf), (
+            name
+        )
         assert torch.linalg.norm(leaf) > 0, name
 
 
 @pytest.mark.parametrize("how", ["eager", "frozen", "cast"])
 def test_every_variant_of_the_evaluation_gives_our_answers(how, mnist, twins):
-    network, test = load_pretrained("base"), Split(mnist.test.images[:200], mnist.test.labels[:200])
-    config = dataclasses.replace(network.config, model=dataclasses.replace(network.config.model, dtype="bfloat16"))
+    network, test = (
+        load_pretrained("base"),
+        Split(mnist.test.images[:200], mnist.test.labels[:200]),
+    )
+    config = dataclasses.replace(
+        network.config,
+        model=dataclasses.replace(network.config.model, dtype="bfloat16"),
+    )
     twin = twin_of(twins, config, name_arrays(parameters(network.model)))
-    digit, sums = zip(*twins.evaluation(config, twin, test.images, how, 100)(200), strict=True)
+    digit, sums = zip(
+        *twins.evaluation(config, twin, test.images, how, 100)(200), strict=True
+    )
     ours = evaluate(config.data, network.model, test, batch_size=100)
     assert np.mean(twins.torch.cat(digit).numpy() == ours.digit) >= 0.99
     assert np.mean(twins.torch.cat(sums).numpy() == ours.sum) >= 0.99
@@ -87,4 +123,6 @@ def test_the_twins_of_plain_networks_have_as_many_parameters(name, twins):
     with added_names(CLASSIFIERS=plain_flax.CLASSIFIERS):
         ours = count_parameters(abstract_model(config))
     scale_of_layers = {"plain_convnext": 48}  # torchvision's
-    assert sum(array.numel() for array in twins.Twin(config).parameters()) == ours + scale_of_layers.get(name, 0)
+    assert sum(
+        array.numel() for array in twins.Twin(config).parameters()
+    ) == ours + scale_of_layers.get(name, 0)

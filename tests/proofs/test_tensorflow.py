@@ -15,7 +15,8 @@ from mnistsum.data import load
 from mnistsum.datasets import MNIST
 
 pytest.importorskip("tensorflow")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # TensorFlow warns of its own use
+# TensorFlow warns of its own use
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture
@@ -28,24 +29,35 @@ def server():
         server.shutdown()
 
 
-def test_it_is_downloaded_prepared_and_the_same_multiset_and_trains(tmp_path, monkeypatch, mnist, server):
+def test_it_is_downloaded_prepared_and_the_same_multiset_and_trains(
+    tmp_path, monkeypatch, mnist, server
+):
     from tensorflow_datasets.image_classification.mnist import MNIST as Builder
 
     monkeypatch.setattr(Builder, "URL", server)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     data = load(DataConfig(name="tfds:mnist", dir=str(tmp_path / "data")))
-    assert multiset(data.train, data.validation) == multiset(mnist.train, mnist.validation)
+    assert multiset(data.train, data.validation) == multiset(
+        mnist.train, mnist.validation
+    )
     assert multiset(data.test) == multiset(mnist.test)
     fields = ["smoke", "data.name=tfds:mnist", f"data.dir={tmp_path / 'data'}"]
-    program = start(*fields, "--output", tmp_path / "run", XDG_CACHE_HOME=str(tmp_path / "cache"))
-    assert "tfds:mnist: 55,000 train, 5,000 validation, 10,000 test images" in finish(program)[0]
+    program = start(
+        *fields, "--output", tmp_path / "run", XDG_CACHE_HOME=str(tmp_path / "cache")
+    )
+    assert (
+        "tfds:mnist: 55,000 train, 5,000 validation, 10,000 test images"
+        in finish(program)[0]
+    )
 
 
 def test_a_server_out_of_reach_is_named_in_one_line(tmp_path, monkeypatch, server):
     from tensorflow_datasets.image_classification.mnist import MNIST as Builder
 
     monkeypatch.setattr(Builder, "URL", f"{server}nothing/")
-    with pytest.raises(Exception, match=r"^mnist/3.0.1: cannot be prepared: .*") as error:
+    with pytest.raises(
+        Exception, match=r"^mnist/3.0.1: cannot be prepared: .*"
+    ) as error:
         load(DataConfig(name="tfds:mnist", dir=str(tmp_path)))
     assert "\n" not in str(error.value)
     assert not [*tmp_path.glob("mnist/*/dataset_info.json")]

@@ -1,6 +1,7 @@
 """Classifiers, one per file: from an image to features and 10 digit logits.
 
-A class is constructed with `(config, rngs)`; its attribute `features` is the width of its features.
+A class is constructed with `(config, rngs)`; its attribute `features` is the width of
+its features.
 """
 
 import importlib
@@ -12,7 +13,9 @@ def _load(module: str, name: str) -> Callable[..., Any]:
     """Return a function that builds a classifier from `(config, rngs)`, and imports its file only then."""
 
     def build(*arguments: Any) -> Any:
-        return getattr(importlib.import_module(f"mnistsum.models.classifiers.{module}"), name)(*arguments)
+        return getattr(
+            importlib.import_module(f"mnistsum.models.classifiers.{module}"), name
+        )(*arguments)
 
     return build
 

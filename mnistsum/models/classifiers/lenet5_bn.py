@@ -14,9 +14,10 @@ MOMENTUM = 0.9  # of the batch norms' running statistics
 class LeNet5BN(nnx.Module):
     """LeNet-5 with a batch norm before each nonlinearity, ReLU instead of tanh, and dropout after both hidden layers.
 
-    Sources: LeCun et al. 1998, "Gradient-based learning applied to document recognition"; Ioffe & Szegedy 2015,
-    "Batch normalization", arXiv:1502.03167; Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks
-    from overfitting".
+    Sources: LeCun et al. 1998, "Gradient-based learning applied to document
+    recognition"; Ioffe & Szegedy 2015, "Batch normalization", arXiv:1502.03167;
+    Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from
+    overfitting".
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):

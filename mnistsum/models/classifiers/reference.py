@@ -11,8 +11,8 @@ from mnistsum.types import DigitLogits, Features, Images
 class Reference(nnx.Module):
     """The network of the write-up: seven 3x3 convolutions and 6,379,786 parameters, no norm, no dropout; six widths.
 
-    Source: the write-up gives the total; the layers are inferred from it and from the network with the same count in
-    gkdivya/EVA, folder 3_PyTorchNeuralNetwork.
+    Source: the write-up gives the total; the layers are inferred from it and from the
+    network with the same count in gkdivya/EVA, folder 3_PyTorchNeuralNetwork.
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):

@@ -11,7 +11,8 @@ from mnistsum.types import DigitLogits, Features, Images
 class Tiny(nnx.Module):
     """Convolutions and a global average, so that no layer has parameters per position; five widths.
 
-    Source of the global average: Lin et al. 2013, "Network in network", arXiv:1312.4400.
+    Source of the global average: Lin et al. 2013, "Network in network",
+    arXiv:1312.4400.
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):

@@ -11,19 +11,32 @@ from mnistsum.types import DigitLogits, Features, Images
 class VGG(nnx.Module):
     """Three pairs of 3x3 convolutions, the first at full resolution, with a pool after each of the first two pairs.
 
-    Maps of 26x26 and 24x24, pooled to 12x12; 12x12 and 10x10, pooled to 5x5; 5x5 and 3x3. An RMS norm and a ReLU follow
-    each convolution; the output layer is dense.
-    Source: Simonyan & Zisserman 2015, arXiv:1409.1556, for stacks of 3x3 convolutions; norms replace its dropout.
+    Maps of 26x26 and 24x24, pooled to 12x12; 12x12 and 10x10, pooled to 5x5; 5x5 and
+    3x3. An RMS norm and a ReLU follow each convolution; the output layer is dense.
+    Source: Simonyan & Zisserman 2015, arXiv:1409.1556, for stacks of 3x3 convolutions;
+    norms replace its dropout.
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         c1, c2, c3, c4, c5, c6 = widths(config, (16, 32, 64, 64, 128, 128))
-        self.conv1, self.norm1 = Conv(config, (3, 3, 1, c1), rngs, padding="VALID"), Norm(c1, rngs)
-        self.conv2, self.norm2 = Conv(config, (3, 3, c1, c2), rngs, padding="VALID"), Norm(c2, rngs)
+        self.conv1, self.norm1 = (
+            Conv(config, (3, 3, 1, c1), rngs, padding="VALID"),
+            Norm(c1, rngs),
+        )
+        self.conv2, self.norm2 = (
+            Conv(config, (3, 3, c1, c2), rngs, padding="VALID"),
+            Norm(c2, rngs),
+        )
         self.conv3, self.norm3 = Conv(config, (3, 3, c2, c3), rngs), Norm(c3, rngs)
-        self.conv4, self.norm4 = Conv(config, (3, 3, c3, c4), rngs, padding="VALID"), Norm(c4, rngs)
+        self.conv4, self.norm4 = (
+            Conv(config, (3, 3, c3, c4), rngs, padding="VALID"),
+            Norm(c4, rngs),
+        )
         self.conv5, self.norm5 = Conv(config, (3, 3, c4, c5), rngs), Norm(c5, rngs)
-        self.conv6, self.norm6 = Conv(config, (3, 3, c5, c6), rngs, padding="VALID"), Norm(c6, rngs)
+        self.conv6, self.norm6 = (
+            Conv(config, (3, 3, c5, c6), rngs, padding="VALID"),
+            Norm(c6, rngs),
+        )
         self.features = 9 * c6
         self.output = Dense(config, self.features, 10, rngs)
 

@@ -17,9 +17,13 @@ class Position(nnx.Module):
     """Adds a learned vector for each position."""
 
     def __init__(self, count: int, width: int, rngs: nnx.Rngs):
-        self.vectors = nnx.Param(0.02 * jax.random.normal(rngs.params(), (count, width), jnp.float32))
+        self.vectors = nnx.Param(
+            0.02 * jax.random.normal(rngs.params(), (count, width), jnp.float32)
+        )
 
-    def __call__(self, tokens: Float[Array, "batch n width"]) -> Float[Array, "batch n width"]:
+    def __call__(
+        self, tokens: Float[Array, "batch n width"]
+    ) -> Float[Array, "batch n width"]:
         return tokens + self.vectors[None]
 
 
@@ -34,36 +38,48 @@ class TransformerBlock(nnx.Module):
         self.hidden = Dense(config, width, 2 * width, rngs)
         self.output = Dense(config, 2 * width, width, rngs)
 
-    def __call__(self, tokens: Float[Array, "batch n width"]) -> Float[Array, "batch n width"]:
-        heads = self.query_key_value(self.norm1(tokens)).reshape(*tokens.shape[:2], 3, HEADS, -1)
+    def __call__(
+        self, tokens: Float[Array, "batch n width"]
+    ) -> Float[Array, "batch n width"]:
+        heads = self.query_key_value(self.norm1(tokens)).reshape(
+            *tokens.shape[:2], 3, HEADS, -1
+        )
         query, key, value = heads[:, :, 0], heads[:, :, 1], heads[:, :, 2]
-        tokens = tokens + self.joined(jax.nn.dot_product_attention(query, key, value).reshape(tokens.shape))
+        tokens = tokens + self.joined(
+            jax.nn.dot_product_attention(query, key, value).reshape(tokens.shape)
+        )
         return tokens + self.output(jax.nn.gelu(self.hidden(self.norm2(tokens))))
 
 
 class ViT(nnx.Module):
     """A small vision transformer on the 49 patches of 4x4 pixels: four heads, mean of the tokens; one block per width.
 
-    All widths are equal, and divisible by four.
-    Source: Dosovitskiy et al. 2020, "An image is worth 16x16 words", arXiv:2010.11929; the mean instead of a class
-    token: Beyer et al. 2022, "Better plain ViT baselines for ImageNet-1k", arXiv:2205.01580.
+    All widths are equal, and divisible by four. Source: Dosovitskiy et al. 2020, "An
+    image is worth 16x16 words", arXiv:2010.11929; the mean instead of a class token:
+    Beyer et al. 2022, "Better plain ViT baselines for ImageNet-1k", arXiv:2205.01580.
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         widths = config.widths or (64, 64)
         if len(set(widths)) > 1 or widths[0] % HEADS:
-            raise InputError(f"model.widths: expected equal widths divisible by {HEADS} for vit, found {widths}")
+            raise InputError(
+                f"model.widths: expected equal widths divisible by {HEADS} for vit, found {widths}"
+            )
         self.features = widths[0]
         self.embed = Dense(config, PATCH * PATCH, self.features, rngs)
         self.position = Position((28 // PATCH) ** 2, self.features, rngs)
-        self.blocks = nnx.List([TransformerBlock(config, self.features, rngs) for _ in widths])
+        self.blocks = nnx.List(
+            [TransformerBlock(config, self.features, rngs) for _ in widths]
+        )
         self.norm = nnx.RMSNorm(self.features, rngs=rngs)
         self.output = Dense(config, self.features, 10, rngs)
 
     def __call__(self, image: Images) -> tuple[Features, DigitLogits]:
         side = 28 // PATCH
         patches = image.reshape(image.shape[0], side, PATCH, side, PATCH).swapaxes(2, 3)
-        tokens = self.position(self.embed(patches.reshape(image.shape[0], side * side, PATCH * PATCH)))
+        tokens = self.position(
+            self.embed(patches.reshape(image.shape[0], side * side, PATCH * PATCH))
+        )
         for block in self.blocks:
             tokens = block(tokens)
         features = jnp.mean(self.norm(tokens), 1)
