@@ -1,4 +1,4 @@
-"""MkDocs hooks: the files of experiments/results and the model card become pages of the site.
+"""MkDocs hooks: the pages of experiments/ and the model card become pages of the site.
 
 The README's table of results is shown where a page says `<!-- results -->`.
 
@@ -13,7 +13,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "experiments" / "results"
+PAGES = [ROOT / "experiments" / name for name in ("results", "studies")]
 # out of docs/, from a page or a folder in it
 LINK = re.compile(r"\]\(((?:\.\./)*)\.\./(?:experiments|mnistsum)/")
 # a space within an interval, a deviation or a pair
@@ -22,11 +22,9 @@ FIGURE = re.compile(r"(?<=[\d.,±/=]) (?=[-+\d])|(?<=n) (?==)")
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the files; MkDocs calls this once it has listed those of docs/."""
-    pages = (
-        *RESULTS.rglob("*.md"),
-        *RESULTS.rglob("*.png"),
-        ROOT / "mnistsum" / "pretrained" / "README.md",
-    )
+    pages = [ROOT / "mnistsum" / "pretrained" / "README.md"]
+    for folder in PAGES:
+        pages += [*folder.rglob("*.md"), *folder.rglob("*.png")]
     for path in sorted(pages):
         _, _, name = path.relative_to(ROOT).as_posix().partition("/")
         files.append(File.generated(config, name, abs_src_path=str(path)))

@@ -165,7 +165,6 @@ class ObjectiveConfig:
 
     name: str = "weighted"  # a name in mnistsum/objective.py, or your own
     digit_weight: Share = 0.5  # weight of the digit loss
-    digits: Count = 0  # of each of the two numbers that `written_sum` adds
     held_out: HeldOut = 0  # numbers per digit whose sums are not trained
     design: Count = 0  # which pairs `held_out` holds out; 0: fixed, else random
     penalty_weight: Amount = 1.0  # weight of the adder's penalty, if it has one
@@ -312,6 +311,9 @@ def _current(values: Any) -> Any:
     """Return the values of an older run's config as fields are now."""
     if isinstance(values, dict):
         values.pop("devices", None)  # changed only rounding
+    match values:
+        case {"objective": dict() as objective}:
+            objective.pop("digits", None)  # 0, except in a study's runs
     match values:
         case {"data": {"scaling": scaling} as data, "model": dict() as model}:
             del data["scaling"]

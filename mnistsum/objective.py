@@ -3,19 +3,14 @@
 from collections.abc import Callable
 
 import chex
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import lax
 from jaxtyping import Array, Float, Int
 
 from mnistsum.config import ObjectiveConfig
 from mnistsum.errors import InputError, find
 from mnistsum.types import Batch, Logits, Metrics
-
-# the logarithm of a probability of 0: finite, because -inf gives nan in a gradient
-IMPOSSIBLE = -1e30
 
 
 def objective(
@@ -23,14 +18,16 @@ def objective(
 ) -> Float[Array, ""]:
     """Return the loss of a batch under the objective that the config names, plus the adder's weighted penalty if any.
 
-    To define your own, add a function of these arguments to `OBJECTIVES` in your file.
+    To define your own, add a function of these arguments to `OBJECTIVES` in your file. An
+    object that is called like it may have two attributes: `group`, how many images form
+    an example and stay together in every epoch, and `outputs`, which outputs it trains.
     """
     n = len(batch.label)
     chex.assert_shape(
         [logits.digit, logits.sum, batch.number, batch.sum],
         [(n, 10), (n, 19), (n, 10), (n,)],
     )
-    loss = find(OBJECTIVES, "objective.name", config.name)(config, logits, batch)
+    loss = _function(config)(config, logits, batch)
     if loss is None or jnp.shape(loss) != ():
         found = (
             "nothing: write `return`" if loss is None else str(list(jnp.shape(loss)))
@@ -64,89 +61,8 @@ def weighted(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Arr
     return config.digit_weight * digit_loss + (1 - config.digit_weight) * sum_loss
 
 
-def written_sum(
-    config: ObjectiveConfig, logits: Logits, batch: Batch
-) -> Float[Array, ""]:
-    """Return the negative log-likelihood, in nats, of the sums of pairs of numbers of `digits` digits, all as images.
-
-    No digit is labeled; the number of each image is ignored. Source of the task:
-    Manhaeve et al. 2018, "DeepProbLog", arXiv:1805.10872.
-    """
-    if not config.digits:
-        raise InputError(
-            "objective.digits: expected 1 or more for objective.name=written_sum, found 0"
-        )
-    digits = jax.nn.log_softmax(logits.digit).reshape(-1, 2, config.digits, 10)
-    totals = digits_of_sum(batch.label.reshape(-1, 2, config.digits))
-    return -jax.vmap(sum_log_likelihood)(digits, totals).mean()
-
-
-OBJECTIVES: dict[str, Callable[[ObjectiveConfig, Logits, Batch], Float[Array, ""]]] = {
-    "weighted": weighted,
-    "written_sum": written_sum,
-}
-
-
-def sum_log_likelihood(
-    digits: Float[Array, "2 length 10"], total: Int[Array, " length+1"]
-) -> Float[Array, ""]:
-    """Return the log-probability that two numbers have this sum, given each digit's log-probabilities.
-
-    It goes through the places from the right and carries the log-probability of all
-    that was seen so far, for a carry of 0 and of 1. So the cost is linear in the
-    length.
-
-    Args:
-        digits: of both numbers, the leftmost first.
-        total: the digits of the sum, the leftmost first.
-    """
-
-    def place(
-        carries: Float[Array, " 2"], at: tuple[Array, Array, Array]
-    ) -> tuple[Float[Array, " 2"], None]:
-        left, right, wanted = at
-        # log P(left + right = s), s from 0 to 18: the anti-diagonals of the joint
-        # distribution.
-        joint = jnp.full((10, 19), IMPOSSIBLE)
-        joint = jnp.stack(
-            [
-                lax.dynamic_update_slice(joint[i], left[i] + right, (i,))
-                for i in range(10)
-            ]
-        )
-        both = jnp.append(jax.nn.logsumexp(joint, 0), IMPOSSIBLE)
-        # A carry of c and a sum of s end in this digit and the next carry d if s + c =
-        # wanted + 10 d.
-        s = wanted + 10 * jnp.arange(2)[None] - jnp.arange(2)[:, None]  # [c, d]
-        seen = jnp.where((s >= 0) & (s <= 18), both[jnp.clip(s, 0, 19)], IMPOSSIBLE)
-        return jax.nn.logsumexp(carries[:, None] + seen, 0), None
-
-    start = jnp.array([0.0, IMPOSSIBLE])
-    carries, _ = lax.scan(place, start, (digits[0], digits[1], total[1:]), reverse=True)
-    return carries[total[0]]
-
-
-def digits_of_sum(
-    digits: Int[Array, "examples 2 length"],
-) -> Int[Array, "examples length+1"]:
-    """Return the digits of the sum of two numbers, given their digits, the leftmost first.
-
-    Examples:
-        >>> import jax.numpy as jnp
-        >>> from mnistsum.objective import digits_of_sum
-        >>> digits_of_sum(jnp.array([[[9, 7], [2, 8]]])).tolist()  # 97 + 28
-        [[1, 2, 5]]
-    """
-
-    def place(
-        carry: Int[Array, " examples"], pair: Int[Array, " examples"]
-    ) -> tuple[Array, Array]:
-        return (carry + pair) // 10, (carry + pair) % 10
-
-    carry, rest = lax.scan(
-        place, jnp.zeros_like(digits[:, 0, 0]), digits.sum(1).T, reverse=True
-    )
-    return jnp.concatenate([carry[None], rest]).T
+Objective = Callable[[ObjectiveConfig, Logits, Batch], Float[Array, ""]]
+OBJECTIVES: dict[str, Objective] = {"weighted": weighted}
 
 
 def negative_log_likelihood(
@@ -165,7 +81,9 @@ def negative_log_likelihood(
 
 
 def trained_outputs(config: ObjectiveConfig) -> tuple[str, ...]:
-    """Return which of "digit" and "sum" have a positive loss weight.
+    """Return which of "digit" and "sum" are trained.
+
+    These are the `outputs` of the objective, or else those with a positive loss weight.
 
     Examples:
         >>> from mnistsum.config import ObjectiveConfig
@@ -173,10 +91,16 @@ def trained_outputs(config: ObjectiveConfig) -> tuple[str, ...]:
         >>> trained_outputs(ObjectiveConfig(digit_weight=0.0))
         ('sum',)
     """
-    if config.digits:
-        return ("digit",)
+    outputs = getattr(_function(config), "outputs", None)
+    if outputs is not None:
+        return outputs
     weights = {"digit": config.digit_weight, "sum": 1 - config.digit_weight}
     return tuple(output for output, weight in weights.items() if weight > 0)
+
+
+def group_size(config: ObjectiveConfig) -> int:
+    """Return how many images form an example of the objective, its `group`, or else 1."""
+    return getattr(_function(config), "group", 1)
 
 
 def held_out_cells(config: ObjectiveConfig) -> np.ndarray:
@@ -212,3 +136,7 @@ def batch_metrics(loss: Float[Array, ""], logits: Logits, batch: Batch) -> Metri
         digit_correct=(logits.digit.argmax(-1) == batch.label).sum(dtype=jnp.int32),
         sum_correct=(logits.sum.argmax(-1) == batch.sum).sum(dtype=jnp.int32),
     )
+
+
+def _function(config: ObjectiveConfig) -> Objective:
+    return find(OBJECTIVES, "objective.name", config.name)

@@ -12,7 +12,7 @@ from scipy import stats
 from mnistsum.errors import InputError
 
 MARGIN = 0.001  # a difference in accuracy that does not matter: 0.1 points
-# A typical comparison on MNIST (experiments/results/verdicts.md): the share of misread
+# A typical comparison on MNIST (experiments/studies/verdicts/verdicts.md): the share of misread
 # digits, the standard deviation of this share over seeds, and variances of one answer:
 # of what differs from seed to seed, and of images' differences.
 ERROR = 0.004
@@ -99,7 +99,7 @@ def difference(
     normal and the variances are independent, each with its own degrees of freedom.
     Outside this theorem are f, which is estimated; the images' term, which is a
     difference of mean squares; and seeds that are not normal, such as those that fail.
-    How often verdicts are wrong then was simulated: experiments/results/verdicts.md.
+    How often verdicts are wrong then was simulated: experiments/studies/verdicts/verdicts.md.
 
     Args:
         first: how right each seed is on each image, 0 to 1, [seeds, images].

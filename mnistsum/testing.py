@@ -33,7 +33,12 @@ from mnistsum.models import (
     parameters,
     with_values,
 )
-from mnistsum.objective import batch_metrics, held_out_cells, objective
+from mnistsum.objective import (
+    batch_metrics,
+    group_size,
+    held_out_cells,
+    objective,
+)
 from mnistsum.storage import name_arrays
 from mnistsum.train import Spec, init_state, make_spec, split_keys, train_step
 from mnistsum.types import Batch, Split, TrainState
@@ -265,7 +270,7 @@ def unreached(config: Config) -> list[str]:
 
 def _batch_of(objective: ObjectiveConfig) -> Batch:
     """Return random images, as many as make whole examples of the objective."""
-    example = 2 * objective.digits or 1
+    example = group_size(objective)
     return random_batch(-(-N // example) * example)
 
 

@@ -30,7 +30,7 @@ from mnistsum.models import (
     train_forward,
     with_values,
 )
-from mnistsum.objective import batch_metrics, objective
+from mnistsum.objective import batch_metrics, group_size, objective
 from mnistsum.optimizer import optimizer
 from mnistsum.types import Batch, Epoch, Keys, Metrics, Split, TrainState
 
@@ -55,7 +55,7 @@ def make_spec(config: Config, n: int) -> Spec:
 
     Raises:
         InputError: if the data is too small for `train_images`, a batch or an example
-            of `written_sum`.
+            of the objective.
 
     Examples:
         >>> from mnistsum.config import Config
@@ -65,20 +65,18 @@ def make_spec(config: Config, n: int) -> Spec:
         (429, 3432)
     """
     check_config(Config, config)
-    images, group = config.data.train_images or n, 2 * config.objective.digits or 1
+    images, group = config.data.train_images or n, group_size(config.objective)
     if images > n:
         raise InputError(
             f"data.train_images: expected at most the {n} training images, found {images}"
         )
     if group > images:
-        found = config.objective.digits
         raise InputError(
-            f"objective.digits: expected at most {images // 2}, half of the training images, found {found}"
+            f"objective.name={config.objective.name}: an example has {group} images, "
+            f"expected at most the {images} training images"
         )
-    images, size = (
-        images // group * group,
-        max(1, config.training.batch_size // group) * group,
-    )
+    images = images // group * group
+    size = max(1, config.training.batch_size // group) * group
     if size > images:
         raise InputError(
             f"training.batch_size: expected at most the {images} training images, found {size}"

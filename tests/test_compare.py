@@ -74,7 +74,7 @@ def test_all_forms_show_the_same_figures(compared):
 
 
 @pytest.mark.parametrize(
-    "file", [None, *sorted(ROOT.glob("experiments/results/*/outcomes.npz"))]
+    "file", [None, *sorted(ROOT.glob("experiments/*/**/outcomes.npz"))]
 )
 def test_every_interval_and_verdict_can_be_recomputed_from_the_outcomes(compared, file):
     file = file or next((compared[0] / "out").glob("*/outcomes.npz"))

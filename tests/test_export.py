@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import export as jax_export
 
-from experiments.studies import plain_flax
+from experiments.studies.speed import networks
 from mnistsum import export
 from mnistsum.app.main import command
 from mnistsum.config import Config, DataConfig, ModelConfig
@@ -63,12 +63,12 @@ def test_the_graph_of_stablehlo_answers_the_same_for_any_batch(folder):
 
 @pytest.fixture
 def plain_networks():
-    with added_names(CLASSIFIERS=plain_flax.CLASSIFIERS):
+    with added_names(CLASSIFIERS=networks.CLASSIFIERS):
         yield
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*CLASSIFIERS, "plain_resnet", "plain_convnext"])
+@pytest.mark.parametrize("name", [*CLASSIFIERS, "plain_resnet"])
 def test_every_classifier_becomes_a_graph_for_any_batch(plain_networks, name):
     network = untrained(Config(model=ModelConfig(classifier=name, adder="bilinear")))
     exported = assert_answers(

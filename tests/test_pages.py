@@ -97,6 +97,8 @@ def test_the_programs_accept_every_command_of_a_page(page, tmp_path):
             parse(words)
             continue
         overrides, words = split_overrides(words)
+        if "studies" in module:
+            module = f"{module}.__main__"
         options = importlib.import_module(module).parser().parse_args(words)
         names = (
             options.configs

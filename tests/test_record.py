@@ -8,6 +8,7 @@ from flax import nnx
 
 from experiments.configs.base import config as base
 from experiments.configs.smoke import config as smoke
+from experiments.studies.written_sums.objectives import OBJECTIVES as WRITTEN_SUMS
 from experiments.training import record
 from experiments.training.record import (
     Experiment,
@@ -225,15 +226,14 @@ def tiny():
     objectives = {
         "blind": lambda config, logits, batch: weighted(type(config)(), logits, batch)
     }
-    with added_names(CLASSIFIERS=mine, OBJECTIVES=objectives):
+    with added_names(CLASSIFIERS=mine, OBJECTIVES=objectives | WRITTEN_SUMS):
         yield lambda *changes: override(
             smoke, ["model.widths=8", "model.hidden=16", *changes]
         )
 
 
 SUMS = (
-    "objective.name=written_sum",
-    "objective.digits=15",
+    "objective.name=sum_of_15_digits",
     "model.adder=shift",
     "model.zero_output=True",
 )

@@ -8,7 +8,7 @@ import pytest
 from programs import ROOT
 from scipy import stats
 
-from experiments.studies.verdicts import (
+from experiments.studies.verdicts.__main__ import (
     CASES,
     SEEDS,
     Setting,
@@ -109,7 +109,7 @@ def test_four_of_five_comparisons_of_five_seeds_find_a_difference_of_0_16_points
 
 
 def test_what_compare_says_that_it_can_find_is_what_simulated_comparisons_found():
-    text = (ROOT / "experiments/results/verdicts.md").read_text()
+    text = (ROOT / "experiments/studies/verdicts/verdicts.md").read_text()
     rows = np.array(re.findall(r"^\| (\d+) \| (\S+) \| (\S+) ", text, re.M), float)
     said = [[n, *(100 * detectable(n, 2 * others) for others in (1, 5))] for n in SEEDS]
     np.testing.assert_allclose(said, rows, rtol=0.2)

@@ -1,4 +1,7 @@
-"""The parts that studies define: adders, the literature's network, methods of inference, and EM on a table."""
+"""What studies define: their adders, networks and objectives, and learning from written sums."""
+
+import itertools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -6,49 +9,58 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.studies import (
-    inference,
-    mnist_net,
-    plain_flax,
-    random_readers,
-    sharing,
+from experiments.configs.smoke import config as smoke
+from experiments.studies.speed import networks
+from experiments.studies.speed.__main__ import interleave
+from experiments.studies.unseen_pairs import adders
+from experiments.studies.written_sums import __main__ as written_sums
+from experiments.studies.written_sums import mnist_net
+from experiments.studies.written_sums.objectives import (
+    IMPOSSIBLE,
+    OBJECTIVES,
+    digits_of_sum,
+    sum_log_likelihood,
 )
 from mnistsum import testing
-from mnistsum.config import ModelConfig
-from mnistsum.models import abstract_model
-from mnistsum.models.summary import count_multiply_adds, count_parameters
-from mnistsum.objective import digits_of_sum
+from mnistsum.config import ModelConfig, ObjectiveConfig
+from mnistsum.errors import InputError
+from mnistsum.objective import trained_outputs
 from mnistsum.registry import added_names
+from mnistsum.train import make_spec
 
 CONFIGS = {
     name: ModelConfig(classifier="mlp", widths=(32,), adder=name)
-    for name in sharing.ADDERS
+    for name in adders.ADDERS
 }
 CONFIGS["mnist_net"] = mnist_net.config.model
+CONFIGS["plain_resnet"] = ModelConfig(classifier="plain_resnet")
+CENTERED = """
+from dataclasses import replace
+
+from experiments.configs.smoke import config as smoke
+from mnistsum.models.classifiers.mlp import MLP
+
+
+class Centered(MLP):
+    def __call__(self, image):
+        return super().__call__(image - image.mean(0, keepdims=True))
+
+
+CLASSIFIERS = {"centered": Centered}
+config = replace(smoke, name="centered", model=replace(smoke.model, classifier="centered"))
+"""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_quick_contract_holds(name):
-    with added_names(ADDERS=sharing.ADDERS, CLASSIFIERS=mnist_net.CLASSIFIERS):
+    classifiers = mnist_net.CLASSIFIERS | networks.CLASSIFIERS
+    with added_names(ADDERS=adders.ADDERS, CLASSIFIERS=classifiers):
         for check in (*testing.QUICK, testing.check_gradients):
             check(CONFIGS[name])
 
 
-def test_the_two_convolutions_are_one_network_in_plain_flax_and_in_our_layers():
-    """Of equal size and work; the layers of this project keep their maps in another order."""
-    with added_names(CLASSIFIERS=plain_flax.CLASSIFIERS):
-        models = [
-            abstract_model(ModelConfig(name))
-            for name in ("plain_two_convolutions", "two_convolutions")
-        ]
-    assert (
-        len({(count_parameters(model), count_multiply_adds(model)) for model in models})
-        == 1
-    )
-
-
-@pytest.mark.parametrize("kind", [sharing.AnyShift, sharing.UnnormalizedShift])
+@pytest.mark.parametrize("kind", [adders.AnyShift, adders.UnnormalizedShift])
 def test_a_number_whose_shift_is_sure_is_added(kind):
     adder = kind(ModelConfig(), 0, nnx.Rngs(0))
     adder.scores[...] = 50.0 * (adder.shifts == np.arange(10)[:, None])
@@ -59,55 +71,80 @@ def test_a_number_whose_shift_is_sure_is_added(kind):
     assert (sums.argmax(-1) == digit + number).all()
 
 
-def test_each_inference_is_that_of_all_readings_of_the_digits():
-    digits = np.asarray(
-        jax.nn.log_softmax(np.random.default_rng(0).normal(size=(2, 2, 10)) * 2),
-        np.float32,
+@pytest.mark.parametrize("places", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_probability_of_a_sum_is_that_of_all_digits_that_add_up_to_it(places):
+    digits = jax.nn.log_softmax(
+        2 * jax.random.normal(jax.random.key(places), (2, places, 10))
     )
-    # all readings of a pair of two-digit numbers
-    a, b, c, d = np.indices((10,) * 4).reshape(4, -1)
-    probability = np.exp(
-        digits[0, 0, a] + digits[0, 1, b] + digits[1, 0, c] + digits[1, 1, d]
-    )
-    total = 10 * a + b + 10 * c + d
-    for wanted in (5, 65, 104, 198):
-        proofs = np.sort(probability[total == wanted])
-        places = [
-            probability[total // base % 10 == wanted // base % 10].sum()
-            for base in (100, 10, 1)
+    sums = jnp.array(
+        [
+            [int(digit) for digit in f"{total:0{places + 1}d}"]
+            for total in range(2 * 10**places - 1)
         ]
-        by_hand = {
-            inference.likeliest_proofs: -np.log(proofs[-inference.PROOFS :].sum()),
-            inference.failure_probability: 1 - proofs.sum(),
-            inference.marginals: -np.log(places).sum(),
-        }
-        for loss, expected in by_hand.items():
-            found = jax.jit(loss)(
-                jnp.array(digits),
-                jnp.array([wanted // 100, wanted // 10 % 10, wanted % 10]),
-            )
-            np.testing.assert_allclose(found, expected, rtol=1e-5)
+    )
+    found = jnp.exp(jax.jit(jax.vmap(sum_log_likelihood, (None, 0)))(digits, sums))
+    share = np.exp(np.asarray(digits, float))
+    expected = np.zeros(len(found))
+    for numbers in itertools.product(
+        itertools.product(range(10), repeat=places), repeat=2
+    ):
+        total = sum(int("".join(map(str, number))) for number in numbers)
+        expected[total] += np.prod(
+            [share[i, j, numbers[i][j]] for i in range(2) for j in range(places)]
+        )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-8)
+
+
+def test_an_impossible_digit_gives_no_nan():
+    digits = jnp.broadcast_to(
+        jnp.where(jnp.arange(10) == 3, 0.0, IMPOSSIBLE), (2, 4, 10)
+    )
+    value, gradient = jax.jit(jax.value_and_grad(sum_log_likelihood))(
+        digits, jnp.array([0, 6, 6, 6, 6])
+    )
+    assert abs(value) < 1e-5 and jnp.isfinite(gradient).all()
+
+
+def test_sums_of_long_numbers_keep_all_their_digits():
+    labels = jnp.full((1, 2, 15), 9)
+    assert jax.jit(digits_of_sum)(labels).tolist() == [[1, *[9] * 14, 8]]
+
+
+def test_an_objective_of_groups_trains_on_whole_examples_and_on_the_outputs_that_it_names():
+    config = replace(smoke, objective=ObjectiveConfig(name="sum_of_3_digits"))
+    with added_names(OBJECTIVES=OBJECTIVES):
+        spec = make_spec(config, 1_000)
+        assert (spec.group, spec.images, spec.batch_size) == (6, 996, 126)
+        assert trained_outputs(config.objective) == ("digit",)
+        with pytest.raises(InputError, match=r"an example has 6 images, .* the 5 "):
+            make_spec(config, 5)
 
 
 @pytest.mark.slow
-def test_reinforce_raises_the_probability_of_readings_with_more_right_places():
-    total = digits_of_sum(jnp.array([[[3, 7], [2, 8]]]))[0]
-    known = 20.0 * jax.nn.one_hot(jnp.array([[3, 7], [2, 8]]), 10)
-    digits = jax.nn.log_softmax(known.at[0, 1].set(0.0))  # all digits are known but one
-    # draw other samples
-    others = digits[None] + 1e-4 * jnp.arange(100.0)[:, None, None, None]
-    gradient = jax.jit(jax.vmap(jax.grad(inference.reinforce), (0, None)))(
-        others, total
-    ).mean(0)
-    assert gradient[0, 1].argmin() == 7
+def test_digits_are_read_after_learning_from_sums_alone(own_code, capsys, tmp_path):
+    arguments = ["smoke", "training.epochs=1", "--output", str(tmp_path)]
+    assert written_sums.command([*arguments, "--workers", "0"]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("N = 1, seed 0: digits ")
+    assert float(line.split("digits ")[1].split("%")[0]) > 80
+    assert (tmp_path / "results.jsonl").read_text().count("\n") == 1
+    assert "| 1 | 1 | 0 |" in (tmp_path / "results.md").read_text()
 
 
-def test_em_finds_the_digits_from_an_even_start_and_can_stop_in_a_local_optimum_from_a_sure_one():
-    random = np.random.default_rng(0)
-    assert max(random_readers.fit_table(random, 1000.0) for _ in range(5)) < 1e-6
-    stuck = [
-        nats
-        for nats in (random_readers.fit_table(random, 1.0) for _ in range(20))
-        if nats > 0.5
-    ]
-    np.testing.assert_allclose(min(stuck), 0.795, atol=0.001)
+@pytest.mark.slow
+def test_a_users_network_that_breaks_the_contract_is_refused_before_it_is_trained(
+    own_code, tmp_path
+):
+    file = tmp_path / "centered.py"
+    file.write_text(CENTERED)
+    with pytest.raises(InputError, match=r"^centered: .*depends on the other examples"):
+        written_sums.command(
+            [str(file), "--output", str(tmp_path / "out"), "--workers", "0"]
+        )
+    assert not list(tmp_path.glob("out/runs/*"))
+
+
+def test_turns_alternate_in_order_after_one_that_warms_up():
+    calls = []
+    interleave({name: lambda name=name: calls.append(name) for name in "ab"}, 2)
+    assert calls == [*"ab", *"ab", *"ba"]

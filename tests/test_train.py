@@ -183,11 +183,8 @@ def never_stopped(finish):
 
 def test_steps_by_hand(config):
     few = replace(config, data=DataConfig(train_images=64))
-    # six images an example
-    sums = replace(config, objective=ObjectiveConfig(name="written_sum", digits=3))
     short = replace(config, training=TrainingConfig(epochs=0.3, batch_size=32))
     for each, n, steps in (
-        (sums, N, (8, 24)),
         (config, N + 31, (8, 24)),
         (short, N, (8, 2)),
         (few, N, (2, 6)),

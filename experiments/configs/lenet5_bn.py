@@ -1,7 +1,7 @@
 """LeNet-5 with batch norms, ReLU and dropout, trained like `base`.
 
 Claim: shows how much LeNet-5 gains from later techniques.
-Result: experiments/results/classifiers, ten seeds, tuned learning rates.
+Result: experiments/studies/architectures/classifiers, ten seeds, tuned learning rates.
 Command: python -m experiments.run --config lenet5_bn optimizer.learning_rate=0.04
 Cost: 59 s of training on one core of an AMD EPYC.
 """

@@ -1,7 +1,7 @@
 """A multilayer perceptron on pixels, trained like `base`.
 
 Claim: shows how much `base` gains from its convolutions.
-Result: experiments/results/classifiers, ten seeds, tuned learning rates.
+Result: experiments/studies/architectures/classifiers, ten seeds, tuned learning rates.
 Command: python -m experiments.run --config mlp
 Cost: 35 s of training on one core of an AMD EPYC.
 """

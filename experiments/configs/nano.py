@@ -1,7 +1,7 @@
 """The network of `tiny` with fewer channels: 4,828 parameters, trained for 20 epochs.
 
 Claim: at least 99.3 % digit with fewer than 5,000 parameters.
-Result: experiments/results/small/comparison.md, ten seeds.
+Result: experiments/studies/architectures/small/comparison.md, ten seeds.
 Command: python -m experiments.compare base tiny nano --seeds 10
 Cost: two minutes of training on one core of an AMD EPYC.
 """

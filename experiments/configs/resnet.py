@@ -1,7 +1,7 @@
 """A small pre-activation residual network, trained like `base`.
 
 Claim: shows whether residual connections help in a network this shallow.
-Result: experiments/results/classifiers, ten seeds, tuned learning rates.
+Result: experiments/studies/architectures/classifiers, ten seeds, tuned learning rates.
 Command: python -m experiments.run --config resnet
 Cost: 73 s of training on one core of an AMD EPYC.
 """

@@ -1,7 +1,7 @@
 """A small vision transformer on patches of 4x4 pixels, trained like `base`.
 
 Claim: shows what attention achieves in place of `base`'s convolutions.
-Result: experiments/results/classifiers, ten seeds, tuned learning rates.
+Result: experiments/studies/architectures/classifiers, ten seeds, tuned learning rates.
 Command: python -m experiments.run --config vit
 Cost: 335 s of training on one core of an AMD EPYC.
 """

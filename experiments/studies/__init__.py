@@ -1,1 +1,1 @@
-"""Studies: programs and networks behind the tables under results/, which nothing else needs."""
+"""Studies: a folder for each question, with its program, its data and its pages."""

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import timing
-from experiments.studies import plain_flax
-from mnistsum.config import Config
+from experiments.configs.base import config as base
+from experiments.studies.speed.networks import CLASSIFIERS
+from mnistsum.config import Config, override
 from mnistsum.data import pair, scale
 from mnistsum.evaluation import evaluate
 from mnistsum.models import abstract_model, build, parameters, with_values
@@ -30,7 +30,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def twins():
     pytest.importorskip("torchvision", reason="the extra `pytorch` is not installed")
-    return pytest.importorskip("experiments.twins")
+    return pytest.importorskip("experiments.studies.speed.pytorch")
 
 
 def twin_of(twins, config: Config, arrays: dict):
@@ -48,15 +48,10 @@ def twin_of(twins, config: Config, arrays: dict):
     return twin
 
 
-@pytest.mark.parametrize(
-    "config", [timing.BASE, timing.REFERENCE], ids=["base", "reference"]
-)
 def test_the_twins_have_the_same_loss_and_the_same_gradient_of_every_weight(
-    config, mnist, twins
+    mnist, twins
 ):
-    config = dataclasses.replace(
-        config, model=dataclasses.replace(config.model, dtype="float32")
-    )
+    config = override(base, ["model.dtype=float32"])
     model = jax.jit(build, static_argnums=0)(config.model, jax.random.key(0))
     images, labels, numbers = (
         mnist.train.images[:32],
@@ -109,20 +104,15 @@ def test_every_variant_of_the_evaluation_gives_our_answers(how, mnist, twins):
         model=dataclasses.replace(network.config.model, dtype="bfloat16"),
     )
     twin = twin_of(twins, config, name_arrays(parameters(network.model)))
-    digit, sums = zip(
-        *twins.evaluation(config, twin, test.images, how, 100)(200), strict=True
-    )
+    turn = twins.evaluation(config, twin, test.images, how, batch=100)
+    digit, sums = zip(*turn(), strict=True)
     ours = evaluate(config.data, network.model, test, batch_size=100)
     assert np.mean(twins.torch.cat(digit).numpy() == ours.digit) >= 0.99
     assert np.mean(twins.torch.cat(sums).numpy() == ours.sum) >= 0.99
 
 
-@pytest.mark.parametrize("name", plain_flax.CLASSIFIERS)
-def test_the_twins_of_plain_networks_have_as_many_parameters(name, twins):
-    config = dataclasses.replace(timing.BASE.model, classifier=name, widths=())
-    with added_names(CLASSIFIERS=plain_flax.CLASSIFIERS):
+def test_the_twin_of_the_plain_resnet_has_as_many_parameters(twins):
+    config = override(base, ["model.classifier=plain_resnet"]).model
+    with added_names(CLASSIFIERS=CLASSIFIERS):
         ours = count_parameters(abstract_model(config))
-    scale_of_layers = {"plain_convnext": 48}  # torchvision's
-    assert sum(
-        array.numel() for array in twins.Twin(config).parameters()
-    ) == ours + scale_of_layers.get(name, 0)
+    assert sum(array.numel() for array in twins.Twin(config).parameters()) == ours

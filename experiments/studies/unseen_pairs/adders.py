@@ -1,7 +1,7 @@
 """Adders between `concat` and `learned_shift`: what must an adder share, to add pairs that it has never seen?
 
     python -m experiments.compare base base+model.adder_input=probabilities base+model.adder=bilinear \
-        base+model.adder=learned_shift experiments/studies/sharing.py base+model.adder=unnormalized_shift \
+        base+model.adder=learned_shift experiments/studies/unseen_pairs/adders.py base+model.adder=unnormalized_shift \
         base+model.adder=scalar base+model.adder=thermometer --seeds 10 objective.held_out=3
 
 `learned_shift` has a distribution over the shifts 0-9 for each number. Each adder here takes one thing from it, or

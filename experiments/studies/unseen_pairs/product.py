@@ -1,4 +1,6 @@
-"""Can an adder that knows nothing of addition add pairs that it never saw? `python -m experiments.studies.product`.
+"""Can an adder that knows nothing of addition add pairs that it never saw?
+
+    python -m experiments.studies.unseen_pairs.product
 
 The adder `product` is trained with images, on some pairs of digit and number, with
 `base`'s classifier and recipe. The weight decay of the adder and the number of epochs
@@ -6,7 +8,9 @@ vary. Each seed holds out other pairs.
 """
 
 import dataclasses
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,12 +19,13 @@ from matplotlib.figure import Figure
 from experiments import cli
 from experiments.comparison.measures import spread
 from experiments.comparison.tables import format_spread, markdown
-from experiments.studies.training import RESULTS, train_study, write_results
+from experiments.studies.runs import origin, train_runs
 from experiments.training.folder import Finished
 from mnistsum.config import Config, override
 from mnistsum.file_io import write_whole
 from mnistsum.objective import held_out_cells
 
+RESULTS = Path(__file__).with_name("product")
 SEEDS = range(10)
 ACCURACIES = {
     "digit_accuracy": "digits, %",
@@ -28,7 +33,8 @@ ACCURACIES = {
     "held_out_accuracy": "held-out pairs, %",
 }
 INTRODUCTION = """\
-`python -m experiments.studies.product`: the adder `product`, with a weight decay of its own, on `base`'s classifier and
+`python -m experiments.studies.unseen_pairs.product`:
+the adder `product`, with a weight decay of its own, on `base`'s classifier and
 recipe. Means ± standard deviations over all seeds, each with other pairs held out, on test images with all ten numbers.
 """
 
@@ -160,22 +166,27 @@ def curves(lines: Sequence[dict[str, Any]]) -> Figure:
 
 def command(words: list[str]) -> int:
     """Train what is missing, write a line for each run, and the table."""
+    parser = cli.parser("studies.unseen_pairs.product", __doc__)
+    parser.add_argument("--runs", type=Path, default="runs/product")
+    cli.add_workers(parser)
+    options = parser.parse_args(words)
     planned = [(trial, seed) for trial in TRIALS for seed in SEEDS]
-    lines = {}
-    runs = train_study(
-        words,
-        "product",
-        __doc__,
+    runs = train_runs(
         [(config(trial, seed), [seed]) for trial, seed in planned],
+        options.runs,
+        options.workers,
+        cli.format_command("studies.unseen_pairs.product", words),
     )
-    for i, run, labels, about in runs:
+    lines = {}
+    for i, run, labels in runs:
         trial, seed = planned[i]
-        lines[i] = trial._asdict() | {"seed": seed} | score(run, labels) | about
+        lines[i] = trial._asdict() | {"seed": seed} | score(run, labels) | origin(run)
         print(*trial, f"seed {seed}: {lines[i]['held_out_accuracy']:.1%}", flush=True)
     in_order = [lines[i] for i in sorted(lines)]
-    write_results("product", in_order)
-    write_whole(RESULTS / "product.md", f"{INTRODUCTION}\n{table(in_order)}\n")
-    curves(in_order).savefig(RESULTS / "product.png", dpi=120)
+    text = "".join(json.dumps(line) + "\n" for line in in_order)
+    write_whole(RESULTS.with_suffix(".jsonl"), text)
+    write_whole(RESULTS.with_suffix(".md"), f"{INTRODUCTION}\n{table(in_order)}\n")
+    curves(in_order).savefig(RESULTS.with_suffix(".png"), dpi=120)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Which adders generalize to pairs that they never saw? `python -m experiments.studies.unseen_pairs`.
+"""Which adders generalize to pairs that they never saw? `python -m experiments.studies.unseen_pairs.known_digits`.
 
 The digit is known here, as one of ten, so there are no images: an adder maps a pair of
 digit and number to one of nineteen classes. Some of the hundred pairs, drawn anew for
@@ -27,11 +27,12 @@ from experiments.comparison.tables import format_spread, markdown
 from mnistsum.app.program import Parser
 from mnistsum.models.adders import ADDS_UP, FLOOR
 
-OUTPUT = Path(__file__).parents[1] / "results/unseen_pairs.jsonl"
+OUTPUT = Path(__file__).with_name("known_digits.jsonl")
 SEEDS = 10
 LEARNING_RATE, B2 = 1e-3, 0.98
 INTRODUCTION = """\
-`python -m experiments.studies.unseen_pairs`. Held-out pairs of a known digit and a number that are added right, in
+`python -m experiments.studies.unseen_pairs.known_digits`.
+Held-out pairs of a known digit and a number that are added right, in
 percent, after 30,000 steps with weight decay 0 or 1: means ± standard deviations over ten seeds, each with other pairs
 held out. A guess is right in 5 to 10 %. All targets are the same for a pair and its mirror image, (d, n) and (n, d).
 """
@@ -300,7 +301,8 @@ def curves(lines: Sequence[dict[str, Any]]) -> Figure:
 def command(words: list[str]) -> int:
     """Run all trials that are missing in the file of results, then write the table and the curves."""
     Parser(
-        prog="python -m experiments.studies.unseen_pairs", description=__doc__
+        prog="python -m experiments.studies.unseen_pairs.known_digits",
+        description=__doc__,
     ).parse_args(words)
     lines = (
         [json.loads(line) for line in OUTPUT.read_text().splitlines()]

@@ -1,6 +1,6 @@
 """The benchmark's networks, training and evaluation in PyTorch, which the extra `pytorch` installs.
 
-`python -m experiments.twins compiled` trains and tests `base`, as a careful user of
+`python -m experiments.studies.speed.pytorch compiled` trains and tests `base`, as a careful user of
 PyTorch would: the network, distortion, optimizer, schedule, average and epochs of
 `base`, but no validation and no figures. Further arguments are overrides. Images are
 distorted in whole batches, because torchvision's transforms take one at a time.
@@ -9,7 +9,6 @@ distorted in whole batches, because torchvision's transforms take one at a time.
 import math
 import sys
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -25,7 +24,6 @@ from torch.nn.functional import (
 )
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torchvision.models.convnext import CNBlock
 from torchvision.models.resnet import BasicBlock
 
 from experiments import cli
@@ -52,18 +50,6 @@ class Norm(nn.Module):
         )
 
 
-def reference() -> list[nn.Module]:
-    """Return the layers of the write-up's classifier."""
-    layers: list[nn.Module] = []
-    for i, (inputs, outputs) in enumerate(
-        pairwise((1, 32, 64, 128, 256, 512, 1024)), 1
-    ):
-        layers += nn.Conv2d(inputs, outputs, 3, padding=int(i < 5)), nn.ReLU()
-        if i in (2, 4):
-            layers.append(nn.MaxPool2d(2))
-    return [*layers, nn.Conv2d(1024, 10, 3), nn.Flatten()]
-
-
 def compact() -> list[nn.Module]:
     """Return the layers of `base`'s classifier."""
     layers: list[nn.Module] = []
@@ -76,19 +62,6 @@ def compact() -> list[nn.Module]:
         layers += nn.Conv2d(*shape), Norm(shape[1]), nn.ReLU()
     layers.insert(6, nn.MaxPool2d(2))
     return [*layers, nn.Flatten(), nn.Linear(9 * 96, 10)]
-
-
-def two_convolutions() -> list[nn.Module]:
-    """Return two convolutions with batch norms, pools and dropout."""
-    layers: list[nn.Module] = []
-    for inputs, outputs in ((1, 32), (32, 64)):
-        layers += (
-            nn.Conv2d(inputs, outputs, 3, padding=1),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-        )
-    return [*layers, nn.Flatten(), nn.Dropout(0.25), nn.Linear(7 * 7 * 64, 10)]
 
 
 def resnet() -> list[nn.Module]:
@@ -105,26 +78,7 @@ def resnet() -> list[nn.Module]:
     return [*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)]
 
 
-def convnext() -> list[nn.Module]:
-    """Return torchvision's ConvNeXt block of 48 channels."""
-    return [
-        nn.Conv2d(1, 48, 4, 4),
-        CNBlock(48, 1.0, 0.0),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(48, 10),
-    ]
-
-
-CLASSIFIERS = {
-    "reference": reference,
-    "compact": compact,
-    "two_convolutions": two_convolutions,
-    "plain_compact": compact,
-    "plain_two_convolutions": two_convolutions,
-    "plain_resnet": resnet,
-    "plain_convnext": convnext,
-}
+CLASSIFIERS = {"compact": compact, "plain_resnet": resnet}
 
 
 class Twin(nn.Module):
@@ -218,8 +172,6 @@ def optimizers(config: OptimizerConfig, twin: Twin) -> list[Any]:
                 fused=True,
             )
         ]
-    if config.name == "sgd":
-        return [torch.optim.SGD(twin.parameters(), rate, momentum, fused=True)]
     vectors = [array for array in twin.parameters() if array.ndim == 1]
     kernels = [array for array in twin.parameters() if array.ndim > 1]
     return [
@@ -275,14 +227,14 @@ def training(
 
 
 def evaluation(
-    config: Config, twin: Any, images: Any, how: str, batch: int
-) -> Callable[[int], Any]:
-    """Return the evaluation of a network.
+    config: Config, twin: Any, images: Any, how: str, batch: int = 500
+) -> Callable[[], list[Any]]:
+    """Return the evaluation of a network on images, `batch` at a time.
 
     Args:
         config: of the network.
         twin: the network.
-        images: all that may be evaluated.
+        images: to evaluate.
         how: "eager"; "frozen", compiled with constant weights; or "cast" to bfloat16 as
             a whole, and frozen.
         batch: images at a time.
@@ -290,25 +242,19 @@ def evaluation(
     twin.eval()
     if how == "cast":
         twin.to(torch.bfloat16)
-    mixes, is_frozen = (
-        config.model.dtype == "bfloat16" and how != "cast",
-        how != "eager",
-    )
-    answer = (
-        torch.compile(answers, dynamic=False, options={"freezing": True})
-        if is_frozen
-        else answers
-    )
-    pixels, numbers = (
-        torch.tensor(images).movedim(3, 1),
-        torch.arange(10).expand(batch, 10),
-    )
+    mixes = config.model.dtype == "bfloat16" and how != "cast"
+    is_frozen = how != "eager"
+    answer = answers
+    if is_frozen:
+        answer = torch.compile(answers, dynamic=False, options={"freezing": True})
+    pixels = torch.tensor(images).movedim(3, 1)
+    numbers = torch.arange(10).expand(batch, 10)
 
-    def turn(count: int) -> list[Any]:
+    def turn() -> list[Any]:
         reduced = torch.autocast("cpu", torch.bfloat16, enabled=mixes)
         # tracing reads this, not the options
         with torch.no_grad(), reduced, inductor.patch(freezing=is_frozen):
-            return [answer(twin, part, numbers) for part in pixels[:count].split(batch)]
+            return [answer(twin, part, numbers) for part in pixels.split(batch)]
 
     return turn
 
@@ -327,9 +273,7 @@ def main() -> None:
     train = training(config, twin, (images[first:], labels[first:]), how, average)
     for _ in range(round(config.training.epochs)):
         train(len(images[first:]) // config.training.batch_size)
-    parts = evaluation(config, average.module, test_images, "eager", 500)(
-        len(test_images)
-    )
+    parts = evaluation(config, average.module, test_images, "eager")()
     digit, sums = (torch.cat(each) for each in zip(*parts, strict=True))
     labels = torch.tensor(test_labels)
     right = (digit == labels, sums == labels[:, None] + torch.arange(10))
