@@ -1,5 +1,6 @@
 """Compares configs over seeds: `python -m experiments.compare base lenet5 mlp --seeds 10`."""
 
+from argparse import Namespace
 from pathlib import Path
 
 from experiments import cli
@@ -15,6 +16,9 @@ reused if nothing that decides them has changed, so the same command continues a
 accelerator, or on several devices, seeds share one program. Given the folders of finished runs, along with the .py
 files of your own networks, it compares those runs and trains nothing.
 """
+
+# of a search, unless an override says otherwise; these images are not trained on
+VALIDATION = "data.validation=10000"
 
 
 def parser() -> Parser:
@@ -38,6 +42,17 @@ def parser() -> Parser:
         help="first choose each learning rate on validation images",
     )
     parser.add_argument(
+        "--search",
+        action="store_true",
+        help="rank the configs on validation images, without the test set",
+    )
+    parser.add_argument(
+        "--tabulate",
+        type=Path,
+        metavar="PATH",
+        help="print a table of finished runs, and write PATH.md and PATH.json",
+    )
+    parser.add_argument(
         "--dry-run",
         action="store_true",
         help="print runs and device time, measured, then exit",
@@ -54,16 +69,58 @@ def command(arguments: list[str]) -> int:
     overrides, words = split_overrides(arguments)
     options = parser().parse_args(words)
     command_line = cli.format_command("compare", arguments)
+    modes = [options.search, options.tabulate, options.dry_run, options.submit]
+    if sum(map(bool, modes)) > 1:
+        raise InputError(
+            "compare: expected one of --search, --tabulate, --dry-run and --submit"
+        )
+    if options.tabulate is not None:
+        # JAX loads only for a valid command line
+        from experiments.comparison.finished_table import tabulate_runs
+
+        tabulate_runs(list(map(Path, options.configs)), options.tabulate, command_line)
+        return 0
     folders = [Path(name) for name in options.configs if _is_folder(name)]
+    if folders:
+        return _compare_folders(folders, options, overrides, command_line)
+    least = 1 if options.search else 2
+    if not least <= options.seeds <= 1000:
+        raise InputError(
+            f"--seeds: expected {least} to 1,000 (one run shows no spread), "
+            f"found {options.seeds:,}"
+        )
+    if options.search:
+        overrides = [VALIDATION, *overrides]
+    elif len(options.configs) < 2:
+        raise InputError(
+            f"compare: expected two configs or more, found {options.configs[0]}"
+        )
+    configs = cli.load_configs(options.configs, overrides)
+
+    # JAX loads only for a valid command line
+    from experiments.comparison import contestants, pipeline, ranking
+
+    what = contestants.Options(
+        options.output,
+        options.seeds,
+        options.workers,
+        options.tune,
+        options.dry_run,
+        options.submit is not None,
+    )
+    if options.search:
+        ranking.search_configs(what, configs, command_line)
+    else:
+        pipeline.compare_configs(what, configs, command_line)
+    return 0
+
+
+def _compare_folders(
+    folders: list[Path], options: Namespace, overrides: list[str], command_line: str
+) -> int:
+    """Compare finished runs, and return the exit status."""
     own = list(filter(None, map(cli.own_file, options.configs)))
-    configs = []
-    if not folders:
-        if not 2 <= options.seeds <= 1000:
-            raise InputError(
-                f"--seeds: expected 2 to 1,000, as one run shows no spread, found {options.seeds:,}"
-            )
-        configs = cli.load_configs(options.configs, overrides)
-    elif overrides or len(folders) + len(own) < len(options.configs):
+    if overrides or len(folders) + len(own) < len(options.configs):
         raise InputError(
             "compare: expected only folders of finished runs, and .py files, as none is trained"
         )
@@ -72,13 +129,9 @@ def command(arguments: list[str]) -> int:
             f"compare: expected two configs or more, found {options.configs[0]}"
         )
 
-    # JAX loads only for a valid command line
-    from experiments.comparison import pipeline
+    from experiments.comparison import pipeline  # loads JAX
 
-    if folders:
-        pipeline.compare_finished(folders, own, options.output, command_line)
-    else:
-        pipeline.compare_configs(options, configs, command_line)
+    pipeline.compare_finished(folders, own, options.output, command_line)
     return 0
 
 

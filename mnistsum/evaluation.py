@@ -173,18 +173,15 @@ def describe_evaluation(config: DataConfig, model: Model) -> dict[str, str]:
 
 
 class Score(NamedTuple):
-    """A number that summarizes an evaluation, and how programs show it.
-
-    `run` and `evaluate` show all of them.
-    """
+    """A number that summarizes an evaluation, and how it is shown."""
 
     title: str  # of its row or column
     unit: str  # "%", for a share, or "nats"
     meaning: str
     # from an Evaluation and labels, both of NumPy arrays
     compute: Callable[[Any, np.ndarray], Any]
-    # the other programs that show it: "compare", "tabulate"
-    tables: tuple[str, ...] = ()
+    # whether tables of several networks show it, as those of a single one do
+    is_compared: bool = False
     lower_is_better: bool = False
     # what they show for a run that is older than the score; None: a dash
     missing: float | None = None
@@ -208,14 +205,14 @@ SCORES: dict[str, Score] = {
         "%",
         "of images whose digit is predicted correctly",
         lambda answers, labels: (answers.digit == labels).mean(),
-        tables=("compare", "tabulate"),
+        is_compared=True,
     ),
     "sum_accuracy": Score(
         "sum",
         "%",
         "of pairs of image and number whose sum is predicted correctly",
         lambda *both: _right_sums(*both).mean(),
-        tables=("compare", "tabulate"),
+        is_compared=True,
     ),
     "digit_loss": Score(
         "digit loss",
@@ -238,14 +235,14 @@ SCORES: dict[str, Score] = {
         lambda answers, _: (
             answers.sum == answers.digit[:, None] + np.arange(10)
         ).mean(),
-        tables=("compare",),
+        is_compared=True,
     ),
     "impossible": Score(
         "on impossible sums",
         "%",
         "mean probability of sums that the number excludes, such as 2 if the number is 3",
         lambda answers, _: answers.impossible.mean(dtype=np.float64),
-        tables=("compare",),
+        is_compared=True,
         lower_is_better=True,
     ),
 }

@@ -8,7 +8,7 @@ import sys
 import pytest
 from programs import ROOT
 
-from experiments import cli, compare, run, search, single
+from experiments import cli, compare, run, single
 from mnistsum.config import FIELDS, Config, override
 from mnistsum.errors import InputError
 from mnistsum.models.adders import ADDERS
@@ -180,7 +180,7 @@ def test_a_mistake_is_answered_in_a_line_with_status_2_and_nothing_written(
     [
         (run, ["--help"], "base"),
         (run, ["--help", "--config", "tiny"], "tiny"),
-        (search, ["base+model.adder=shift", "-h"], "base+model.adder=shift"),
+        (compare, ["base+model.adder=shift", "-h"], "base+model.adder=shift"),
         (compare, ["base", "--help"], "base"),
     ],
 )
@@ -209,8 +209,8 @@ def test_help_knows_the_names_that_the_library_defines():
 def test_help_and_mistakes_are_answered_before_jax_loads():
     code = """
 import contextlib, sys
-from experiments import compare, reproduce, run, search, tabulate
-for program in (run, compare, search, tabulate, reproduce):
+from experiments import compare, reproduce, run
+for program in (run, compare, reproduce):
     for word in ("--help", "--hlep", "--config=bas"):
         with contextlib.suppress(SystemExit, Exception):
             program.command([word])

@@ -5,7 +5,7 @@ import json
 import pytest
 from programs import TINY, a_run, finish, start, write_set
 
-from experiments import search as program
+from experiments import compare as program
 from experiments.comparison.ranking import rank_configs
 from mnistsum.config import ObjectiveConfig
 
@@ -42,14 +42,23 @@ def test_configs_are_ranked_on_validation_images_and_finished_ones_are_not_repea
 ):
     write_set(tmp_path / "images", train=640, test=64)
     configs = ("smoke+optimizer.learning_rate=1e-9", "smoke+training.batch_size=64")
-    typed = (*configs, "training.epochs=2", *TINY, "--output", "out", "--seeds", 1)
-    finish(start(*typed, program="search", cwd=tmp_path))
+    typed = (
+        *configs,
+        "training.epochs=2",
+        *TINY,
+        "--output",
+        "out",
+        "--seeds",
+        1,
+        "--search",
+    )
+    finish(start(*typed, program="compare", cwd=tmp_path))
     files = sorted((tmp_path / "out" / "runs").glob("*/summary.json"))
     written = [file.stat().st_mtime_ns for file in files]
     summaries = [json.loads(file.read_text()) for file in files]
     assert len(summaries) == 2
     assert not any("test" in summary for summary in summaries)
-    output, _ = finish(start(*typed, program="search", cwd=tmp_path))
+    output, _ = finish(start(*typed, program="compare", cwd=tmp_path))
     (ranking,) = (tmp_path / "out").glob(
         "smoke-learning_rate-1e-9-smoke-batch_size-64-??????.md"
     )
@@ -77,8 +86,8 @@ def test_configs_are_ranked_by_the_outputs_that_they_train_and_those_with_a_fail
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
-        (["base", "base+seed=3"], "expected no seed, as"),
-        (["base", "--seeds", "0"], "--seeds: expected 1 or more"),
+        (["--search", "base", "base+seed=3"], "expected no seed, as"),
+        (["--search", "base", "--seeds", "0"], "--seeds: expected 1 to 1,000"),
     ],
 )
 def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(

@@ -128,7 +128,7 @@ def test_digits_are_read_after_learning_from_sums_alone(own_code, capsys, tmp_pa
     assert line.startswith("N = 1, seed 0: digits ")
     assert float(line.split("digits ")[1].split("%")[0]) > 80
     assert (tmp_path / "results.jsonl").read_text().count("\n") == 1
-    assert "| 1 | 1 | 0 |" in (tmp_path / "results.md").read_text()
+    assert "| smoke | 1 | 1 |" in (tmp_path / "results.md").read_text()
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from programs import LABELS, a_run
 
-from experiments import tabulate as program
+from experiments import compare as program
 from experiments.comparison.measures import score_measures
 from mnistsum.errors import InputError
 from mnistsum.evaluation import SCORES, Score
@@ -21,9 +21,9 @@ def misreading(count, **about):
 
 @pytest.fixture
 def tabulate(monkeypatch, tmp_path, capsys):
-    """A function that tabulates runs made by hand, as from their folders, and returns the rows and standard error."""
+    """A function that tabulates runs made by hand, as from their folders, and returns the rows and other lines."""
 
-    def run(runs, *arguments) -> tuple[list[str], str]:
+    def run(runs, *others) -> tuple[list[str], list[str]]:
         by_folder = {tmp_path / f"{i}": each for i, each in enumerate(runs)}
         for folder in by_folder:
             folder.mkdir(exist_ok=True)
@@ -31,22 +31,19 @@ def tabulate(monkeypatch, tmp_path, capsys):
         monkeypatch.setattr(
             "experiments.comparison.finished_table.read_finished", by_folder.get
         )
-        assert program.command([*map(str, by_folder), *map(str, arguments)]) == 0
-        output, errors = capsys.readouterr()
-        return output.splitlines()[2:], errors
+        table = ["--tabulate", str(tmp_path / "v0.5")]
+        assert program.command([*map(str, by_folder), *others, *table]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        rows = [line for line in lines if line.startswith("|")]
+        return rows[2:], [line for line in lines if line not in rows]
 
     return run
 
 
 def test_mean_and_deviation_by_hand_of_the_finished_runs(tabulate, tmp_path):
-    (line,), errors = tabulate(
-        [misreading(2), misreading(1, seed=2)],
-        "unfinished",
-        "--output",
-        tmp_path / "v0.5",
-    )
-    assert line == "| a | 2 | 1,000 | 20 | 98.50 ± 0.71 | 100.00 ± 0.00 |"
-    assert errors == "skipped: 1 folders without a finished run\n"
+    (line,), notes = tabulate([misreading(2), misreading(1, seed=2)], "unfinished")
+    assert line.startswith("| a | 2 | 1,000 | 20 | 98.50 ± 0.71 | 100.00 ± 0.00 |")
+    assert notes == ["skipped: 1 folders without a finished run"]
     (row,) = json.loads((tmp_path / "v0.5.json").read_text())
     assert (row["seeds"], row["digit_accuracy"]["values"]) == ([0, 2], [0.98, 0.99])
     page = (tmp_path / "v0.5.md").read_text()
@@ -55,18 +52,16 @@ def test_mean_and_deviation_by_hand_of_the_finished_runs(tabulate, tmp_path):
     with pytest.raises(
         InputError, match="expected folders of finished runs, found none among 1 paths"
     ):
-        program.command(["unfinished"])
+        program.command(["unfinished", "--tabulate", "table"])
 
 
 def test_of_a_repeated_run_one_is_shown_and_the_other_is_told_of(tabulate, tmp_path):
-    (line,), errors = tabulate(
+    (line,), notes = tabulate(
         [misreading(2), misreading(2)._replace(folder=tmp_path / "again")]
     )
     assert line.startswith("| a | 1 |")
-    assert (
-        errors
-        == f"{tmp_path / 'again'}: left out, as a-0 is a newer run of the same config and seed\n"
-    )
+    left_out = "left out, as a-0 is a newer run of the same config and seed"
+    assert notes == [f"{tmp_path / 'again'}: {left_out}"]
 
 
 def test_a_score_is_shown_where_its_entry_says_and_as_it_says_for_older_runs(
@@ -77,7 +72,7 @@ def test_a_score_is_shown_where_its_entry_says_and_as_it_says_for_older_runs(
         "nats",
         "mean over images",
         np.mean,
-        ("tabulate",),
+        is_compared=True,
         lower_is_better=True,
     )
     monkeypatch.setitem(SCORES, "entropy", score)
@@ -90,8 +85,6 @@ def test_a_score_is_shown_where_its_entry_says_and_as_it_says_for_older_runs(
     ]
     monkeypatch.setitem(SCORES, "entropy", score._replace(missing=0.0))
     assert tabulate([older])[0][0].endswith("| 0.0000 |")
-    assert (
-        score_measures("tabulate")["entropy"].meaning
-        == "mean over images; lower is better"
-    )
-    assert "entropy" not in score_measures("compare")
+    assert score_measures()["entropy"].meaning == "mean over images; lower is better"
+    monkeypatch.setitem(SCORES, "entropy", score._replace(is_compared=False))
+    assert "entropy" not in score_measures()

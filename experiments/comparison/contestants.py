@@ -1,7 +1,8 @@
 """The configs that are compared: checked, prepared, tuned and trained on the same seeds."""
 
-from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from experiments.comparison import tuning
@@ -16,6 +17,18 @@ from mnistsum.app.console import say
 from mnistsum.config import Config
 from mnistsum.errors import InputError
 from mnistsum.programs import set_up_compiler
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is trained besides the configs, and where."""
+
+    output: Path  # folder of runs/, tuning/, jobs/ and reports
+    seeds: int  # how many, from seed 0 on
+    workers: int  # of `fit_missing`
+    tune: bool = False  # choose each learning rate first
+    dry_run: bool = False  # only estimate the cost
+    submit: bool = False  # train in jobs of SLURM
 
 
 def check_configs(configs: Sequence[Config]) -> None:
@@ -46,13 +59,12 @@ def check_configs(configs: Sequence[Config]) -> None:
 
 
 def prepare_run_sets(
-    options: Namespace, configs: Sequence[Config], command: str
+    options: Options, configs: Sequence[Config], command: str
 ) -> list[RunSet]:
     """Return the runs of configs, finished or not.
 
     Args:
-        options: `output`, the folder of runs/ and tuning/; the number of `seeds`;
-            whether to `tune` first.
+        options: where the runs are, how many seeds, and whether to tune.
         configs: what to train.
         command: the command line, for `run.json`.
     """
@@ -70,7 +82,7 @@ def prepare_run_sets(
 
 
 def fit_run_sets(
-    options: Namespace, run_sets: Sequence[RunSet], plan: Plan
+    options: Options, run_sets: Sequence[RunSet], plan: Plan
 ) -> tuple[dict[str, list[Finished]], dict[str, Any]]:
     """Train the missing runs, at tuned learning rates if `options.tune`, by as many as `options.workers`.
 

@@ -7,15 +7,20 @@ logs, and a file with the ID of each job.
 import os
 import subprocess
 import time
-from argparse import Namespace
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import filelock
 import submitit
 
-from experiments.comparison.contestants import fit_run_sets, prepare_run_sets
+from experiments.cli import cores
+from experiments.comparison.contestants import (
+    Options,
+    fit_run_sets,
+    prepare_run_sets,
+)
 from experiments.report.console import RunsProgress
 from experiments.training.plan import COMPARED
 from experiments.training.record import Experiment, differences
@@ -31,7 +36,7 @@ POLL = 1.0  # seconds between looks at the runs' folders and the jobs' states
 WAITING = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED")
 
 
-def train_in_jobs(options: Namespace, run_sets: Sequence[RunSet]) -> None:
+def train_in_jobs(options: Options, run_sets: Sequence[RunSet]) -> None:
     """Submit a job for each config with missing runs and wait for all; raise OSError if some end without results."""
     folder = options.output / "jobs"
     make_folder(folder)
@@ -76,7 +81,7 @@ def train_in_jobs(options: Namespace, run_sets: Sequence[RunSet]) -> None:
 
 
 def run_job(
-    options: Namespace,
+    options: Options,
     config: Config,
     command: str,
     record: dict[str, Any],
@@ -85,7 +90,7 @@ def run_job(
     """Train the missing runs of a config, within its job.
 
     Args:
-        options: of the command line.
+        options: of the comparison.
         config: the config to train.
         command: the command line, for `run.json`.
         record: of what decides the runs.
@@ -99,8 +104,9 @@ def run_job(
             f"not the run that was asked for: {'; '.join(changed)}; submit from a machine of this kind"
         )
     # the cores that SLURM has granted
-    options.workers = min(options.workers, len(os.sched_getaffinity(0)))
-    fit_run_sets(options, [run_set], COMPARED)
+    # the cores that SLURM has granted
+    workers = min(options.workers, cores())
+    fit_run_sets(replace(options, workers=workers), [run_set], COMPARED)
 
 
 def _executor(logs: Path, cores: int) -> submitit.AutoExecutor:
@@ -120,7 +126,7 @@ def _submit(
     executor: submitit.AutoExecutor,
     file: Path,
     experiment: Experiment,
-    options: Namespace,
+    options: Options,
 ) -> None:
     """Submit a job and write its ID to a file, unless that names one that has not ended."""
     arguments = (

@@ -36,12 +36,12 @@ class Measure(NamedTuple):
     compute: Callable[[Finished, Any], float | None]
 
 
-def score_measures(program: str) -> dict[str, Measure]:
-    """Return a measure for each score that the tables of a program show."""
+def score_measures() -> dict[str, Measure]:
+    """Return a measure for each score that is compared."""
     return {
         name: _score_measure(name, score)
         for name, score in SCORES.items()
-        if program in score.tables
+        if score.is_compared
     }
 
 
@@ -94,7 +94,7 @@ def _seconds_to_good(run: Finished, _: object) -> float | None:
 
 # To add a measure to the tables, add an entry. An evaluation's own scores are in
 # SCORES.
-ACCURACY = score_measures("compare")
+ACCURACY = score_measures()
 VALIDATED_ACCURACY = {
     output: Measure(f"{output}, %", "%", "", partial(_validated, output=output))
     for output in OUTPUTS

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from experiments.comparison import dry_run, plots, tables, tuning
 from experiments.comparison.contestants import (
+    Options,
     check_configs,
     fit_run_sets,
     prepare_run_sets,
@@ -33,11 +33,11 @@ from mnistsum.types import Data
 LATEST = "latest.html"  # the page of the newest report, beside the reports' folders
 
 
-def compare_configs(options: Namespace, configs: list[Config], command: str) -> None:
+def compare_configs(options: Options, configs: list[Config], command: str) -> None:
     """Train the missing runs of a comparison, and report it.
 
     Args:
-        options: of the command line.
+        options: what else is trained, and where.
         configs: the configs to compare.
         command: the command line, which the results name.
     """

@@ -1,10 +1,10 @@
 """A search: configs that are trained, and ranked by their accuracy on validation images, never on the test set."""
 
-from argparse import Namespace
 from statistics import fmean
 from typing import Any
 
 from experiments.comparison.contestants import (
+    Options,
     check_configs,
     fit_run_sets,
     prepare_run_sets,
@@ -23,7 +23,7 @@ from mnistsum.config import Config
 from mnistsum.file_io import write_whole
 
 
-def search_configs(options: Namespace, configs: list[Config], command: str) -> None:
+def search_configs(options: Options, configs: list[Config], command: str) -> None:
     """Train the missing runs of a search, and print and write their ranking."""
     check_configs(configs)
     runs, _ = fit_run_sets(

@@ -19,8 +19,9 @@ class Block(nnx.Module):
         self.first_norm = nnx.BatchNorm(outputs, rngs=rngs)
         self.second = nnx.Conv(outputs, outputs, (3, 3), **options)
         self.second_norm = nnx.BatchNorm(outputs, rngs=rngs)
-        self.project = None
-        if inputs != outputs:
+        if inputs == outputs:
+            self.project = jax.nn.identity
+        else:
             self.project = nnx.Conv(
                 inputs, outputs, (1, 1), stride, use_bias=False, rngs=rngs
             )
@@ -28,7 +29,7 @@ class Block(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         y = nnx.relu(self.first_norm(self.first(x)))
         y = self.second_norm(self.second(y))
-        return nnx.relu(y + (x if self.project is None else self.project(x)))
+        return nnx.relu(y + self.project(x))
 
 
 class ResNet(nnx.Module):
