@@ -1,8 +1,11 @@
-"""Convolution on the CPU as one matrix product (im2col), with its gradient.
+"""Convolution on the CPU, with its gradient, quick inside a loop.
 
-XLA's own convolutions on the CPU are several times slower to differentiate inside a
-loop, as in training (jax-ml/jax#12868). They make evaluation slower too, by a factor of
-1.25 to 3.4 on an AMD EPYC (docs/speed.md).
+A convolution is one matrix product (im2col), because XLA's own takes several times as
+long to differentiate inside a loop, as in training (jax-ml/jax#12868). Evaluation would
+take longer too, by a factor of 1.25 to 3.4 on an AMD EPYC (docs/speed.md).
+
+Only the gradient of the kernel is slow in XLA. So for large maps with few channels,
+channels last, the other two convolutions are XLA's own.
 
 Height and width are the second and third axes of maps. The axis of the channels,
 `channels`, is 0 or 3.
@@ -16,18 +19,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Float, Shaped
 
 Padding = str | Sequence[tuple[int, int]]
 
+# XLA's own convolution is quicker from this number of output positions on, and up to
+# this number of input channels.
+NATIVE_POSITIONS = 150
+NATIVE_CHANNELS = 64
+
+
+class Side(NamedTuple):
+    """The height or the width of a window."""
+
+    size: int
+    stride: int
+    before: int  # values that pad the maps
+    after: int
+    dilation: int
+
 
 class Window(NamedTuple):
-    """The window of a convolution or a pool; each field is of height and width."""
+    """The window of a convolution or a pool."""
 
-    size: tuple[int, ...]
-    strides: tuple[int, ...]
-    pads: tuple[tuple[int, int], ...]  # before and after
-    dilation: tuple[int, ...]
+    height: Side
+    width: Side
 
 
 def make_window(
@@ -37,25 +54,64 @@ def make_window(
     padding: Padding,
     dilation: Sequence[int] = (1, 1),
 ) -> Window:
-    """Return a window on maps; `padding` is SAME, VALID or the padding before and after each side."""
+    """Return a window on maps.
+
+    Args:
+        maps: only their shape matters.
+        size: height and width, as in all that follow.
+        strides: how far the window moves.
+        padding: SAME, VALID or the padding before and after each side.
+        dilation: the distance between neighboring values of a window.
+    """
     if isinstance(padding, str):
-        extent = [
-            (side - 1) * step + 1 for side, step in zip(size, dilation, strict=True)
-        ]
+        extent = [(size[axis] - 1) * dilation[axis] + 1 for axis in (0, 1)]
         padding = lax.padtype_to_pads(maps.shape[1:3], extent, strides, padding)
-    pads = tuple((low, high) for low, high in padding)
-    return Window(tuple(size), tuple(strides), pads, tuple(dilation))
+    height, width = (
+        Side(size[axis], strides[axis], *padding[axis], dilation[axis])
+        for axis in (0, 1)
+    )
+    return Window(height, width)
+
+
+def pad(
+    maps: Shaped[Array, "_ height width _"], window: Window, value: float = 0
+) -> Shaped[Array, "_ padded_height padded_width _"]:
+    """Return the maps with the padding of a window."""
+    height, width = window
+    pads = ((0, 0), (height.before, height.after), (width.before, width.after), (0, 0))
+    return jnp.pad(maps, pads, constant_values=value)
+
+
+def convolve(
+    maps: Float[Array, "batch height width inputs"],
+    kernel: Float[Array, "size _size inputs outputs"],
+    window: Window,
+    dtype: str,
+) -> Float[Array, "batch height2 width2 outputs"]:
+    """Return the convolution, channels last, in the way that trains quicker.
+
+    Operands are rounded to `dtype`, and sums are float32.
+    """
+    height, width = (_outputs(maps.shape[1 + i], side) for i, side in enumerate(window))
+    is_dense = all(side.stride == side.dilation == 1 for side in window)
+    is_large = height * width >= NATIVE_POSITIONS
+    if is_dense and is_large and 1 < maps.shape[3] <= NATIVE_CHANNELS:
+        return convolve_natively(maps, kernel, window, dtype)
+    return convolve_as_product(maps, kernel, window, dtype, 3)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def convolve(
+def convolve_as_product(
     maps: Float[Array, "_ height width _"],
     kernel: Float[Array, "size _size inputs outputs"],
     window: Window,
     dtype: str,
     channels: int,
 ) -> Float[Array, "_ height2 width2 _"]:
-    """Return the convolution, with operands rounded to `dtype` and sums in float32."""
+    """Return the convolution as a matrix product.
+
+    Operands are rounded to `dtype`, and sums are float32.
+    """
     return _forward(maps, kernel, window, dtype, channels)[0]
 
 
@@ -74,45 +130,58 @@ def _backward(window, dtype, channels, residuals, gradient):
     maps, kernel, views = residuals
     gradient = gradient.astype(dtype)
     matrix = kernel.reshape(-1, kernel.shape[-1]).astype(dtype)
-    others = tuple(axis for axis in range(4) if axis != channels)
-    if channels == 3 and dtype == "bfloat16":
-        # XLA's CPU backend would transpose the views. In bfloat16, stacking views of
-        # transposed maps is quicker.
-        views = stack_views(maps.astype(dtype).transpose(3, 1, 2, 0), window, 0)
-        kernel_gradient = _product(
-            views, gradient.transpose(1, 2, 0, 3), (1, 2, 3), (0, 1, 2)
-        )
+    if channels == 0:
+        kernel_gradient = _product(views, gradient, (1, 2, 3), (1, 2, 3))
+        views_gradient = _product(matrix, gradient, (1,), (0,))
     else:
-        kernel_gradient = _product(views, gradient, others, others)
-    product = (
-        _product(matrix, gradient, (1,), (0,))
-        if channels == 0
-        else _product(gradient, matrix, (3,), (1,))
+        kernel_gradient = _kernel_gradient(maps, gradient, window)
+        views_gradient = _product(gradient, matrix, (3,), (1,))
+    maps_gradient = _add_views(views_gradient, maps.shape, window, channels)
+    return (
+        maps_gradient.astype(maps.dtype),
+        kernel_gradient.reshape(kernel.shape).astype(kernel.dtype),
     )
-    before, after = gradient.shape[:channels], gradient.shape[channels + 1 :]
-    views_gradient = product.reshape(*before, *window.size, -1, *after)
-    maps_gradient = jnp.zeros(maps.shape, jnp.float32)
-    # add each view's gradient where the view was cut
-    for position in np.ndindex(window.size):
-        sides = zip(position, window.dilation, window.strides, window.pads, strict=True)
-        edges = [
-            (
-                at * apart - low,
-                size + low - at * apart - (n - 1) * stride - 1,
-                stride - 1,
-            )
-            for (at, apart, stride, (low, _)), size, n in zip(
-                sides, maps.shape[1:3], gradient.shape[1:3], strict=True
-            )
-        ]
-        part = views_gradient[(slice(None),) * channels + position]
-        maps_gradient += lax.pad(part, jnp.float32(0), ((0, 0, 0), *edges, (0, 0, 0)))
-    return maps_gradient.astype(maps.dtype), kernel_gradient.reshape(
-        kernel.shape
-    ).astype(kernel.dtype)
 
 
-convolve.defvjp(_forward, _backward)
+convolve_as_product.defvjp(_forward, _backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolve_natively(
+    maps: Float[Array, "batch height width inputs"],
+    kernel: Float[Array, "size _size inputs outputs"],
+    window: Window,
+    dtype: str,
+) -> Float[Array, "batch height2 width2 outputs"]:
+    """Return the convolution with stride 1, channels last, by XLA's own.
+
+    Operands are rounded to `dtype`, and sums are float32.
+    """
+    return _native_forward(maps, kernel, window, dtype)[0]
+
+
+def _native_forward(maps, kernel, window, dtype):
+    out = _native(_rounded(maps, dtype), _rounded(kernel, dtype), window)
+    return out, (maps, kernel)
+
+
+def _native_backward(window, dtype, residuals, gradient):
+    maps, kernel = residuals
+    # XLA's CPU backend would recognize the flipped kernel, and take a slower way.
+    flipped = lax.optimization_barrier(lax.rev(_rounded(kernel, dtype), (0, 1)))
+    maps_gradient = _native(
+        _rounded(gradient, dtype),
+        flipped.swapaxes(2, 3),
+        Window(*(_opposite(side) for side in window)),
+    )
+    kernel_gradient = _kernel_gradient(maps, gradient.astype(dtype), window)
+    return (
+        maps_gradient.astype(maps.dtype),
+        kernel_gradient.reshape(kernel.shape).astype(kernel.dtype),
+    )
+
+
+convolve_natively.defvjp(_native_forward, _native_backward)
 
 
 def stack_views(
@@ -130,45 +199,110 @@ def stack_views(
         >>> stack_views(maps, window, channels=0)[:, 0, 0, 0].tolist()
         [0.0, 1.0, 3.0, 4.0]
     """
-    # XLA's CPU backend moves bfloat16 via float32, but integers directly
+    # XLA's CPU backend moves bfloat16 via float32, but integers directly.
     if maps.dtype == jnp.bfloat16:
         integers = lax.bitcast_convert_type(maps, jnp.uint16)
-        return lax.bitcast_convert_type(
-            stack_views(integers, window, channels), jnp.bfloat16
-        )
-    maps = jnp.pad(maps, ((0, 0), *window.pads, (0, 0)))
+        views = stack_views(integers, window, channels)
+        return lax.bitcast_convert_type(views, jnp.bfloat16)
+    maps = pad(maps, window)
     # With one input channel, XLA would recompute the augmentation for each view.
     if channels == 3 or len(maps) == 1:
         return jnp.concatenate(list_views(maps, window), channels)
     # Otherwise, one axis after the other, because six slices compile in half the time
     # of nine.
-    return jnp.concatenate(
-        _shifted(jnp.concatenate(_shifted(maps, window, 2)), window, 1)
-    )
+    columns = jnp.concatenate(_shifted(maps, window.width, 2))
+    return jnp.concatenate(_shifted(columns, window.height, 1))
 
 
 def list_views(
     maps: Shaped[Array, "_ height width _"], window: Window
 ) -> list[Shaped[Array, "_ height2 width2 _"]]:
-    """Return the maps, which must be padded already, as seen from each position of a window, in row-major order."""
+    """Return the maps, already padded, as seen from each position of a window.
+
+    Positions are in row-major order.
+    """
+    views = []
+    for rows in _shifted(maps, window.height, 1):
+        views += _shifted(rows, window.width, 2)
+    return views
+
+
+def _outputs(length: int, side: Side) -> int:
+    """Return how many positions a window has along an axis of this length."""
+    reach = (side.size - 1) * side.dilation
+    return (side.before + length + side.after - reach - 1) // side.stride + 1
+
+
+def _shifted(maps, side, axis):
+    """Return the padded maps as seen from each position along one axis of a window."""
+    reach = (side.size - 1) * side.dilation
+    last = (maps.shape[axis] - reach - 1) // side.stride * side.stride
+    starts = [position * side.dilation for position in range(side.size)]
     return [
-        view for row in _shifted(maps, window, 1) for view in _shifted(row, window, 2)
+        lax.slice_in_dim(maps, start, start + last + 1, side.stride, axis)
+        for start in starts
     ]
 
 
-def _shifted(maps, window, axis):
-    size, stride, apart = (
-        field[axis - 1] for field in (window.size, window.strides, window.dilation)
+def _add_views(views, shape, window, channels):
+    """Return maps of this shape, to which each view is added where it was cut."""
+    height, width = window
+    rows, columns = views.shape[1:3]
+    before, after = views.shape[:channels], views.shape[channels + 1 :]
+    views = views.reshape(*before, height.size, width.size, -1, *after)
+    maps = jnp.zeros(shape, jnp.float32)
+    for i, j in np.ndindex(height.size, width.size):
+        view = views[(slice(None),) * channels + (i, j)]
+        vertical = _edges(i, height, shape[1], rows)
+        horizontal = _edges(j, width, shape[2], columns)
+        pads = ((0, 0, 0), vertical, horizontal, (0, 0, 0))
+        maps += lax.pad(view, jnp.float32(0), pads)
+    return maps
+
+
+def _edges(position, side, length, count):
+    """Return the zeros before, after and between the values of a view in its maps."""
+    first = position * side.dilation - side.before
+    last = first + (count - 1) * side.stride
+    return first, length - 1 - last, side.stride - 1
+
+
+def _kernel_gradient(maps, gradient, window):
+    """Return the gradient of a kernel as a matrix, channels last."""
+    maps = maps.astype(gradient.dtype)
+    if gradient.dtype == jnp.bfloat16:
+        # XLA's CPU backend would transpose the views. In bfloat16, stacking views of
+        # transposed maps is quicker.
+        views = stack_views(maps.transpose(3, 1, 2, 0), window, 0)
+        return _product(views, gradient.transpose(1, 2, 0, 3), (1, 2, 3), (0, 1, 2))
+    return _product(stack_views(maps, window, 3), gradient, (0, 1, 2), (0, 1, 2))
+
+
+def _native(maps, kernel, window):
+    """Return XLA's own convolution with stride 1, channels last."""
+    height, width = window
+    convolution = partial(
+        lax.conv_general_dilated,
+        window_strides=(1, 1),
+        padding=((height.before, height.after), (width.before, width.after)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    last = (maps.shape[axis] - (size - 1) * apart - 1) // stride * stride
-    return [
-        lax.slice_in_dim(maps, at * apart, at * apart + last + 1, stride, axis)
-        for at in range(size)
-    ]
+    # `jax.vmap` would make one grouped convolution of several, which is slow.
+    return sequential_vmap(convolution)(maps, kernel)
+
+
+def _opposite(side):
+    """Return the side of the window with which gradients return to the maps."""
+    most = side.size - 1
+    return side._replace(before=most - side.before, after=most - side.after)
+
+
+def _rounded(array, dtype):
+    """Return a float32 array whose values are those of another type."""
+    return array.astype(dtype).astype(jnp.float32)
 
 
 def _product(left, right, of_left, of_right):
     """Return the product over these axes."""
-    return lax.dot_general(
-        left, right, ((of_left, of_right), ((), ())), preferred_element_type=jnp.float32
-    )
+    axes = ((of_left, of_right), ((), ()))
+    return lax.dot_general(left, right, axes, preferred_element_type=jnp.float32)

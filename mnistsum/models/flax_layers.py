@@ -7,7 +7,7 @@ matrix product with shifted slices, and a pool a maximum or a mean of shifted sl
 
 import math
 from collections.abc import Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -16,7 +16,14 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from mnistsum.models.conv_cpu import Padding, convolve, list_views, make_window
+from mnistsum.models.conv_cpu import (
+    Padding,
+    convolve,
+    convolve_as_product,
+    list_views,
+    make_window,
+    pad,
+)
 
 Maps = Float[Array, "batch height width channels"]
 Pooled = Float[Array, "batch height2 width2 channels"]
@@ -53,7 +60,7 @@ def quick_convolution(
     else it is XLA's convolution.
     """
     if jax.default_backend() == "cpu" and _is_image(inputs, options):
-        return _as_product(inputs, kernel, strides, padding, options)
+        return _on_cpus(inputs, kernel, strides, padding, options)
     return lax.conv_general_dilated(inputs, kernel, strides, padding, **options)
 
 
@@ -66,13 +73,13 @@ def portable_convolution(
 ) -> Array:
     """Return the same; how it is computed is chosen for each platform when the program is lowered."""
 
-    def as_product(inputs: Array, kernel: Array) -> Array:
-        return _as_product(inputs, kernel, strides, padding, options)
+    def quick(inputs: Array, kernel: Array) -> Array:
+        return _on_cpus(inputs, kernel, strides, padding, options)
 
     def native(inputs: Array, kernel: Array) -> Array:
         return lax.conv_general_dilated(inputs, kernel, strides, padding, **options)
 
-    on_cpus = as_product if _is_image(inputs, options) else native
+    on_cpus = quick if _is_image(inputs, options) else native
     return lax.platform_dependent(inputs, kernel, cpu=on_cpus, default=native)
 
 
@@ -80,44 +87,33 @@ def _is_image(inputs: Array, options: dict[str, Any]) -> bool:
     return inputs.ndim == 4 and set(options.get("lhs_dilation") or (1,)) == {1}
 
 
-def _as_product(
+def _on_cpus(
     inputs: Array,
     kernel: Array,
     strides: Sequence[int],
     padding: Padding,
     options: dict[str, Any],
 ) -> Array:
-    """Return the convolution of images as a matrix product."""
-    groups, summed = (
-        options.get("feature_group_count", 1),
-        options.get("preferred_element_type") or inputs.dtype,
-    )
-    window = make_window(
-        inputs,
-        kernel.shape[:2],
-        strides,
-        padding,
-        options.get("rhs_dilation") or (1, 1),
-    )
-    # depthwise: XLA fuses the products of all positions
-    if groups == inputs.shape[-1] == kernel.shape[-1]:
-        views = list_views(
-            jnp.pad(inputs.astype(summed), ((0, 0), *window.pads, (0, 0))), window
-        )
+    """Return the convolution of images, grouped or not, in the way that is quick."""
+    groups = options.get("feature_group_count", 1)
+    summed = options.get("preferred_element_type") or inputs.dtype
+    dilation = options.get("rhs_dilation") or (1, 1)
+    window = make_window(inputs, kernel.shape[:2], strides, padding, dilation)
+    dtype = inputs.dtype.name
+    if groups == 1:
+        out: Array = convolve(inputs, kernel, window, dtype)
+    elif groups == inputs.shape[-1] == kernel.shape[-1]:
+        # Depthwise: XLA fuses the products of all positions.
+        views = list_views(pad(inputs.astype(summed), window), window)
         weights = kernel.astype(summed).reshape(len(views), 1, 1, 1, groups)
         return reduce(jnp.add, map(jnp.multiply, views, weights))
-
-    def of_group(maps, kernel):
-        out: Array = convolve(maps, kernel, window, inputs.dtype.name, 3)
-        return out.astype(summed)
-
-    if groups == 1:
-        return of_group(inputs, kernel)
-    maps, kernels = (
-        array.reshape(*array.shape[:3], groups, -1) for array in (inputs, kernel)
-    )
-    out = jax.vmap(of_group, in_axes=3, out_axes=3)(maps, kernels)
-    return out.reshape(*out.shape[:3], -1)
+    else:
+        of_group = partial(convolve_as_product, window=window, dtype=dtype, channels=3)
+        maps = inputs.reshape(*inputs.shape[:3], groups, -1)
+        kernels = kernel.reshape(*kernel.shape[:3], groups, -1)
+        out = jax.vmap(of_group, in_axes=3, out_axes=3)(maps, kernels)
+        out = out.reshape(*out.shape[:3], -1)
+    return out.astype(summed)
 
 
 def quick_max_pool(
@@ -189,6 +185,4 @@ def _windows(
 ) -> list[Array]:
     """Return the values at each position of a window, as maps."""
     window = make_window(inputs, size, strides or (1, 1), padding)
-    return list_views(
-        jnp.pad(inputs, ((0, 0), *window.pads, (0, 0)), constant_values=fill), window
-    )
+    return list_views(pad(inputs, window, fill), window)

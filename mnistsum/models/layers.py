@@ -85,7 +85,9 @@ class Conv(nnx.Module):
         window = conv_cpu.make_window(
             maps, self.kernel.shape[:2], (self.stride,) * 2, self.padding
         )
-        return conv_cpu.convolve(maps, self.kernel[...], window, self.dtype, 0)
+        return conv_cpu.convolve_as_product(
+            maps, self.kernel[...], window, self.dtype, 0
+        )
 
     def _native(self, maps):
         maps, kernel = maps.astype(self.dtype), self.kernel[...].astype(self.dtype)
