@@ -1,4 +1,4 @@
-"""Fixtures that tests share: a few real images, and a config small enough to compile and train in seconds."""
+"""Fixtures that tests share: real images, a small config, a browser."""
 
 import gc
 import os
@@ -61,7 +61,7 @@ def train(mnist) -> Split:
 
 @pytest.fixture
 def run_program(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
-    """Return a function that runs a program in this process and returns its status and standard error."""
+    """Return a function that runs a program here, and returns its status and errors."""
     # A program changes these for its whole process.
     for module, name in (
         (gc, "set_threshold"),
@@ -87,7 +87,7 @@ def spec(config) -> Spec:
 
 @pytest.fixture(scope="session")
 def config() -> Config:
-    """A config with eight steps per epoch on `train`; every part of the state is in use."""
+    """A config with eight steps per epoch on `train`, and all of the state in use."""
     return Config(
         augment=AugmentConfig(shift=2, rotation=10.0),
         model=ModelConfig(
@@ -100,7 +100,26 @@ def config() -> Config:
 
 @pytest.fixture
 def own_code(monkeypatch) -> Iterator[None]:
-    """Forget, after the test, what users' files have defined in it, and where they import from."""
+    """Forget, after the test, what users' files define, and where they import from."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     with added_names():
         yield
+
+
+@pytest.fixture(params=[1280, 390])
+def browser(request):
+    """Headless Chromium, as wide as on a desktop or a phone; pages log no error."""
+    reason = "the extra `browser` is not installed"
+    webdriver = pytest.importorskip("selenium.webdriver", reason=reason)
+    options = webdriver.ChromeOptions()
+    for argument in ("headless=new", "no-sandbox", "hide-scrollbars"):
+        options.add_argument(f"--{argument}")
+    options.add_argument("--window-size=1280,900")
+    if request.param < 500:  # a window cannot be so narrow
+        phone = {"deviceMetrics": {"width": request.param, "height": 844}}
+        options.add_experimental_option("mobileEmulation", phone)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService("/usr/bin/chromedriver")
+    with webdriver.Chrome(options=options, service=service) as browser:
+        yield browser
+        assert browser.get_log("browser") == []

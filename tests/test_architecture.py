@@ -67,7 +67,7 @@ def test_no_module_imports_itself_by_way_of_others():
     TopologicalSorter(imports()).prepare()  # CycleError names the circle
 
 
-def test_modules_of_the_library_import_only_from_their_own_layer_and_lower_ones():
+def test_modules_import_only_from_their_own_layer_and_lower_ones():
     level = {f"mnistsum.{name}": i for i, names in enumerate(LIBRARY) for name in names}
     for name, targets in imports().items():
         if name.startswith("mnistsum."):
@@ -92,6 +92,15 @@ def test_packages_of_the_programs_import_only_those_to_their_right():
                 assert place not in order or place in allowed, (
                     f"{name} imports {target}"
                 )
+
+
+def test_studies_do_not_import_each_other():
+    studies = "experiments.studies."
+    for name, targets in imports().items():
+        for target in targets:
+            if name.startswith(studies) and target.startswith(studies):
+                here, there = (dotted.split(".")[2] for dotted in (name, target))
+                assert there in (here, "runs"), f"{name} imports {target}"
 
 
 @pytest.mark.slow

@@ -4,8 +4,15 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from programs import ROOT
+
+from mnistsum.config import DataConfig
+from mnistsum.data import make_data
+from mnistsum.evaluation import evaluate
+from mnistsum.predict import load_pretrained
+from mnistsum.types import Split
 
 SETUP = """
 import json, sys
@@ -86,7 +93,24 @@ def messages():
 
 
 @pytest.mark.parametrize("expression", MISTAKES)
-def test_an_argument_that_cannot_be_right_is_named_with_what_was_expected_and_found(
-    messages, expression
-):
+def test_an_argument_that_cannot_be_right_is_named(messages, expression):
     assert messages[expression] == MISTAKES[expression]
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        (lambda pixels: (pixels > 127).astype(np.uint8), "at most 1; multiply them"),
+        (lambda pixels: 255 - pixels, "found a light border; invert them"),
+    ],
+)
+def test_pixels_that_cannot_be_right_are_warned_of(mnist, change, answer):
+    images, labels = change(mnist.test.images[:200]), mnist.test.labels[:200]
+    base = load_pretrained("base")
+    for use in (
+        lambda: make_data(images[:150], labels[:150], images[150:], labels[150:], 50),
+        lambda: evaluate(DataConfig(), base.model, Split(images[:20], labels[:20])),
+        lambda: base.predict(images[:20], 5),
+    ):
+        with pytest.warns(UserWarning, match=answer):
+            use()

@@ -1,18 +1,17 @@
-"""Comparisons, as a user runs them, on data so small that networks train in milliseconds."""
+"""Comparisons, as a user runs them, on so little data that training is quick."""
 
 import json
 import shutil
 from pathlib import Path
 
 import pytest
-from programs import ROOT, TINY, compare, write_set
+from programs import ROOT, TINY, compare, finish, start, wait_for_line, write_set
 
 from experiments import compare as program
 from experiments.comparison.measures import recompute
-from experiments.training.folder import read_finished
 from mnistsum.app.console import console
+from mnistsum.config import read_config
 from mnistsum.file_io import read_json
-from mnistsum.models.classifiers.mlp import MLP
 from mnistsum.registry import added_names
 from mnistsum.statistics import detectable
 
@@ -21,7 +20,8 @@ from mnistsum.config import Config, ModelConfig
 from mnistsum.models.classifiers.mlp import MLP
 
 CLASSIFIERS = {"perceptron": MLP}
-config = Config(name="wide", model=ModelConfig(classifier="perceptron", widths=(64,), dtype="auto"))
+model = ModelConfig(classifier="perceptron", widths=(64,), dtype="auto")
+config = Config(name="wide", model=model)
 """
 CONFIGS = ("smoke", "wide.py")
 TRAINED = ("training.epochs=2", "training.batch_size=64", "optimizer.name=sgd", *TINY)
@@ -34,13 +34,10 @@ def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
     write_set(folder / "images", train=576, test=64)
     (folder / "wide.py").write_text(WIDE)
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        console.capture() as captured,
-        added_names(CLASSIFIERS={}),
-    ):
+    with pytest.MonkeyPatch.context() as patch, console.capture() as captured:
         patch.chdir(folder)
-        assert program.command([*CONFIGS, *map(str, OPTIONS)]) == 0
+        with added_names():
+            assert program.command([*CONFIGS, *map(str, OPTIONS)]) == 0
     return folder, captured.get()
 
 
@@ -51,19 +48,15 @@ def read_comparison(output: Path) -> dict:
 
 
 def test_all_forms_show_the_same_figures(compared):
-    folder, output = compared
-    smoke, wide = read_comparison(folder / "out")["rows"]
-    runs = [
-        read_finished(path)
-        for path in sorted((folder / "out" / "runs").glob("smoke-????????????-*"))
-    ]
-    assert smoke["digit_accuracy"]["values"] == [
-        run.summary["test"]["digit_accuracy"] for run in runs
-    ]
-    (page,) = (folder / "out").glob("*/comparison.html")
-    cell = f"{100 * wide['digit_accuracy']['mean']:.2f} ± {100 * wide['digit_accuracy']['sd']:.2f}"
+    folder, output = compared[0] / "out", compared[1]
+    smoke, wide = read_comparison(folder)["rows"]
+    files = sorted(folder.glob("runs/smoke-????????????-*/summary.json"))
+    accuracies = [read_json(file)["test"]["digit_accuracy"] for file in files]
+    assert smoke["digit_accuracy"]["values"] == accuracies
+    (page,) = folder.glob("*/comparison.html")
+    mean, sd = (100 * wide["digit_accuracy"][name] for name in ("mean", "sd"))
     for text in (output, page.read_text(), page.with_suffix(".md").read_text()):
-        assert cell in text
+        assert f"{mean:.2f} ± {sd:.2f}" in text
         assert f"{wide['multiply_adds']:,}" in text
         assert "seeds one by one" in text
         assert "=auto" not in text  # but the type that it stands for here
@@ -71,20 +64,16 @@ def test_all_forms_show_the_same_figures(compared):
     assert "classifier=perceptron (mlp)" in page.read_text()
     # a name may break at its dots
     assert "classifier.<wbr>hidden.<wbr>0" in page.read_text()
+    assert page.read_bytes() == (folder / "latest.html").read_bytes()
 
 
 @pytest.mark.parametrize(
     "file", [None, *sorted(ROOT.glob("experiments/*/**/outcomes.npz"))]
 )
-def test_every_interval_and_verdict_can_be_recomputed_from_the_outcomes(compared, file):
+def test_intervals_and_verdicts_follow_from_the_outcomes(compared, file):
     file = file or next((compared[0] / "out").glob("*/outcomes.npz"))
     rows = read_json(file.with_name("comparison.json"))["rows"]
     assert recompute(file.parent) == [row["against_first"] for row in rows[1:]]
-
-
-def test_the_newest_report_is_easy_to_find(compared):
-    (page,) = (compared[0] / "out").glob("*/comparison.html")
-    assert (compared[0] / "out" / "latest.html").read_bytes() == page.read_bytes()
 
 
 VERSION = """
@@ -101,35 +90,33 @@ config = Config(name="mine", model=ModelConfig(classifier="mine", widths=(8,)))
 
 
 @pytest.mark.slow
-def test_two_versions_of_a_file_are_compared_and_an_edit_leaves_the_first_report(
-    compared, tmp_path
-):
+def test_versions_of_a_file_are_compared_and_an_edit_trains_one(compared, tmp_path):
+    """An edit counts for the next command only, whose report is beside the first."""
     shutil.copytree(compared[0] / "images", tmp_path / "images")
+    command = ("v1.py", "v2.py", *OPTIONS, "--workers", 2)
     for i in (1, 2):
         (tmp_path / f"v{i}.py").write_text(VERSION.replace("image * 1", f"image * {i}"))
-    compare("v1.py", "v2.py", *OPTIONS, cwd=tmp_path)
-    (first,) = (tmp_path / "out").glob("*/comparison.json")
-    one, two = json.loads(first.read_text())["rows"]
+    running = start(*command, program="compare", cwd=tmp_path)
+    wait_for_line(running, ("mine, seed", "mine-v2, seed"))
+    (tmp_path / "v2.py").write_text(VERSION.replace("image * 1", "image * 3"))
+    finish(running)
+    (first,) = (tmp_path / "out").glob("*/comparison.html")
+    one, two = read_comparison(tmp_path / "out")["rows"]
     assert (one["config"], two["config"]) == ("mine", "mine-v2")
     assert one["curve"] != two["curve"]
-    page = first.with_name("comparison.html").read_bytes()
-    (tmp_path / "v2.py").write_text(VERSION.replace("image * 1", "image * 3"))
-    output = compare("v1.py", "v2.py", *OPTIONS, cwd=tmp_path)
-    assert "mine: reusing 2 finished runs" in output and "(v2.py was edited)" in output
-    assert first.with_name("comparison.html").read_bytes() == page
-    (second,) = {*(tmp_path / "out").glob("*/comparison.html")} - {
-        first.with_name("comparison.html")
-    }
-    assert (
-        (tmp_path / "out" / "latest.html").read_bytes() == second.read_bytes() != page
-    )
+    page = first.read_bytes()
+    output = compare(*command, cwd=tmp_path)
+    assert "mine: reusing 2 finished runs\n" in output
+    reason = "its program of training and evaluation has changed (v2.py was edited)"
+    assert f"mine-v2: training 2 runs, because {reason}\n" in output
+    assert first.read_bytes() == page
+    (second,) = {*(tmp_path / "out").glob("*/comparison.html")} - {first}
+    latest = (tmp_path / "out" / "latest.html").read_bytes()
+    assert latest == second.read_bytes() != page
     # In the other order, each file's runs are known again, as far as their configs'
     # names are the same.
-    (tmp_path / "v2.py").write_text(
-        VERSION.replace("image * 1", "image * 3").replace(
-            'name="mine"', 'name="mine-v2"'
-        )
-    )
+    named = (tmp_path / "v2.py").read_text().replace('name="mine"', 'name="mine-v2"')
+    (tmp_path / "v2.py").write_text(named)
     output = compare("v2.py", "v1.py", *OPTIONS, cwd=tmp_path)
     assert output.count("(reused)") == 4
 
@@ -140,8 +127,7 @@ def test_finished_runs_are_compared_without_training(
     monkeypatch.chdir(compared[0])
     # wide is the first
     runs = sorted(map(str, Path("out/runs").iterdir()), reverse=True)
-    with console.capture():
-        assert program.command([*runs, "wide.py", "--output", str(tmp_path)]) == 0
+    assert program.command([*runs, "wide.py", "--output", str(tmp_path)]) == 0
     again, first = (
         read_comparison(folder)["rows"][1]["against_first"]
         for folder in (tmp_path, Path("out"))
@@ -151,23 +137,16 @@ def test_finished_runs_are_compared_without_training(
 
 
 @pytest.mark.slow
-def test_a_dry_run_says_what_is_missing_and_what_it_costs_and_writes_nothing(
-    compared, monkeypatch
-):
+def test_a_dry_run_says_what_is_missing_and_its_cost(compared, own_code, monkeypatch):
     folder, _ = compared
     monkeypatch.chdir(folder)
     before = sorted(folder.rglob("*"))
-    with added_names(CLASSIFIERS={"perceptron": MLP}), console.capture() as captured:
-        assert (
-            program.command([*CONFIGS, *map(str, OPTIONS), "--seeds", "3", "--dry-run"])
-            == 0
-        )
-    output = captured.get()
-    assert (
-        f"a true difference of {100 * detectable(3, 2, images=64):.2f} points"
-        in output.replace("\n", " ")
-    )
-    rows = [line.split()[:3] for line in output.splitlines()]
+    options = [*CONFIGS, *map(str, OPTIONS), "--seeds", "3", "--dry-run"]
+    with console.capture() as captured:
+        assert program.command(options) == 0
+    points = f"a true difference of {100 * detectable(3, 2, images=64):.2f} points"
+    assert points in captured.get().replace("\n", " ")
+    rows = [line.split()[:3] for line in captured.get().splitlines()]
     assert rows[-5:-3] == [[name, "3", "2"] for name in ("smoke", "wide")]
     assert sorted(folder.rglob("*")) == before
 
@@ -175,9 +154,8 @@ def test_a_dry_run_says_what_is_missing_and_what_it_costs_and_writes_nothing(
 @pytest.mark.slow
 def test_tuned_configs_train_at_the_rates_that_did_best(compared, tmp_path):
     shutil.copytree(compared[0] / "images", tmp_path / "images")
-    output = compare(
-        "smoke", "smoke+model.adder=shift", "--tune", *OPTIONS, cwd=tmp_path
-    )
+    configs = ("smoke", "smoke+model.adder=shift", "--tune")
+    output = compare(*configs, *OPTIONS, cwd=tmp_path)
     assert "Learning rates tried, % of validation images" in output
     for name, tuned in read_comparison(tmp_path / "out")["tuned"].items():
         scores = [trial["digit"] + trial["sum"] for trial in tuned["trials"]]
@@ -185,73 +163,57 @@ def test_tuned_configs_train_at_the_rates_that_did_best(compared, tmp_path):
         assert best["digit"] + best["sum"] == max(scores)
         runs = list((tmp_path / "out" / "runs").glob(f"{name}-????????????-?"))
         assert len(runs) == 2
-        assert {read_finished(run).config.optimizer.learning_rate for run in runs} == {
-            best["learning_rate"]
-        }
+        rates = {read_config(run).optimizer.learning_rate for run in runs}
+        assert rates == {best["learning_rate"]}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_fits_a_desktop_and_a_phone_with_the_verdicts_in_sight(
-    compared, width
-):
-    webdriver = pytest.importorskip(
-        "selenium.webdriver", reason="the extra `browser` is not installed"
-    )
+def test_the_page_fits_a_desktop_and_a_phone(compared, browser):
+    """With the verdicts in sight."""
     (page,) = (compared[0] / "out").glob("*/comparison.html")
-    options = webdriver.ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars"):
-        options.add_argument(argument)
-    with webdriver.Chrome(
-        options=options, service=webdriver.ChromeService("/usr/bin/chromedriver")
-    ) as browser:
-        metrics = {
-            "width": width,
-            "height": 900,
-            "deviceScaleFactor": 1,
-            "mobile": width < 500,
-        }
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        browser.get(page.as_uri())
-        assert (
-            browser.execute_script("return document.documentElement.scrollWidth")
-            <= width
-        )
-        # Every cell of the first table, and whether its words are whole.
-        rights = browser.execute_script(
-            "return [...document.querySelectorAll('h2 + .wide')[0].querySelectorAll('tr > *')]"
-            ".map(cell => [cell.getBoundingClientRect().right, cell.scrollWidth - cell.clientWidth])"
-        )
-        assert len(rights) == 4 * (1 + 2)
-        assert all(right <= width and hidden <= 0 for right, hidden in rights)
+    browser.get(page.as_uri())
+    width = browser.execute_script("return window.innerWidth")
+    whole = "return document.documentElement.scrollWidth"
+    assert browser.execute_script(whole) <= width
+    # Every cell of the first table, and whether its words are whole.
+    rights = browser.execute_script("""
+        const table = document.querySelectorAll('h2 + .wide')[0]
+        return [...table.querySelectorAll('tr > *')].map(cell => [
+            cell.getBoundingClientRect().right, cell.scrollWidth - cell.clientWidth
+        ])
+    """)
+    assert len(rights) == 4 * (1 + 2)
+    assert all(right <= width and hidden <= 0 for right, hidden in rights)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "answer"),
+    ("words", "answer"),
     [
         (
-            ["runs/a-*", "runs/b-*"],
-            "runs/a-*/summary.json: no such file; expected the folder of a finished run",
+            "runs/a-* runs/b-*",
+            "runs/a-*/summary.json: no such file; expected the folder of a finish",
         ),
-        (["base"], "expected two configs or more, found base"),
-        (["smoke", "nofile.py"], "error: nofile.py: no such file\n"),
-        (["base", "base"], "expected configs of different names, found base, base"),
+        ("base", "expected two configs or more, found base"),
+        ("smoke nofile.py", "error: nofile.py: no such file\n"),
+        ("base base", "expected configs of different names, found base, base"),
         (
-            ["base", "reference"],
-            "found 5000 in base and 0 in reference; an override such as data.validation=0 applies",
+            "base reference",
+            "5000 in base and 0 in reference; an override such as data.validation=",
         ),
-        (["base", "mlp", "data.validation=0"], "expected validation images"),
+        ("base mlp data.validation=0", "expected validation images"),
         (
-            ["base", "mlp", "seed=2"],
-            "expected no seed, as each config is trained with the seeds 0, 1",
+            "base mlp seed=2",
+            "expected no seed, as each config is trained with the seed",
         ),
+        ("--search base base+seed=3", "expected no seed, as"),
+        ("--search base --seeds 0", "--seeds: expected 1 to 1,000"),
     ],
 )
-def test_a_mistake_is_answered_in_words_with_status_2_and_nothing_written(
-    run_program, tmp_path, monkeypatch, arguments, answer
+def test_a_mistake_is_answered_in_words_and_writes_nothing(
+    run_program, tmp_path, monkeypatch, words, answer
 ):
     monkeypatch.chdir(tmp_path)
-    status, stderr = run_program(program.command, *arguments)
+    status, stderr = run_program(program.command, *words.split())
     assert status == 2
     assert answer in stderr
     assert not list(tmp_path.iterdir())

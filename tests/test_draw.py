@@ -1,4 +1,4 @@
-"""The page to draw on: its server refuses foreign requests, and in a browser it answers as Python does."""
+"""The page to draw on, in a browser, and what its server refuses."""
 
 import http.client
 import io
@@ -33,19 +33,15 @@ def port():
 
 @pytest.fixture(scope="module")
 def picture(mnist) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(255 - mnist.test.images[0, ..., 0]).resize((280, 280)).save(
-        file, "PNG"
-    )
+    file, image = io.BytesIO(), Image.fromarray(255 - mnist.test.images[0, ..., 0])
+    image.resize((280, 280)).save(file, "PNG")
     return file.getvalue()
 
 
-def ask(
-    port, method="POST", path="/predict?number=4", body=b"", **headers
-) -> tuple[int, bytes]:
-    with closing(
-        http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    ) as connection:
+def ask(port, method="POST", path="/predict?number=4", body=b"", **headers):
+    """Return the status and the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    with closing(connection):
         connection.request(method, path, body, headers)
         response = connection.getresponse()
         assert "default-src 'none'" in response.headers["Content-Security-Policy"]
@@ -63,15 +59,14 @@ def test_the_page_fetches_nothing_from_elsewhere(port):
 @pytest.mark.parametrize("clients", [1, pytest.param(50, marks=pytest.mark.slow)])
 def test_every_client_gets_the_answer_of_python(port, picture, clients):
     with ThreadPoolExecutor(clients) as pool:
-        ((status, answer),) = set(
-            pool.map(lambda _: ask(port, body=picture), range(4 * clients))
-        )
+        asked = [pool.submit(ask, port, body=picture) for _ in range(4 * clients)]
+    ((status, answer),) = {each.result() for each in asked}
     answer, image = json.loads(answer), read_picture(picture)
     assert status == 200
     assert answer.pop("image") == image.ravel().tolist()
     expected = load_pretrained("base").predict(image[None], 4)._asdict()
-    for output, probabilities in expected.items():
-        np.testing.assert_allclose(answer[output], probabilities[0], rtol=1e-5)
+    for output, (probabilities,) in expected.items():
+        np.testing.assert_allclose(answer[output], probabilities, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -85,10 +80,10 @@ def test_every_client_gets_the_answer_of_python(port, picture, clients):
         ({"method": "GET", "path": "/", "Host": "example.com"}, 403),
     ],
 )
-def test_malformed_large_and_foreign_requests_are_refused_in_one_line(
+def test_a_malformed_large_or_foreign_request_is_refused_in_one_line(
     port, picture, arguments, status
 ):
-    found, answer = ask(port, **{"body": picture, **arguments})
+    found, answer = ask(port, **{"body": picture} | arguments)
     assert found == status
     assert answer and b"\n" not in answer
 
@@ -98,108 +93,77 @@ def test_a_port_that_is_taken_is_named_in_one_line(port, run_program):
     assert run_program(command, "draw", "--port", port) == (2, answer)
 
 
-@pytest.fixture(params=[1280, 390])
-def browser(port, request):
-    """Headless Chromium, as wide as on a desktop or a phone, with the page open."""
-    webdriver = pytest.importorskip(
-        "selenium.webdriver", reason="the extra `browser` is not installed"
-    )
-    options = webdriver.ChromeOptions()
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--hide-scrollbars",
-        "--window-size=1280,900",
-    ):
-        options.add_argument(argument)
-    if request.param < 500:  # a window cannot be so narrow
-        options.add_experimental_option(
-            "mobileEmulation", {"deviceMetrics": {"width": 390, "height": 844}}
-        )
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with webdriver.Chrome(
-        options=options, service=webdriver.ChromeService("/usr/bin/chromedriver")
-    ) as browser:
-        browser.get(f"http://127.0.0.1:{port}/")
-        yield browser
-        assert browser.get_log("browser") == []
+@pytest.fixture
+def page(browser, port):
+    """The page, open in a browser."""
+    browser.get(f"http://127.0.0.1:{port}/")
+    return browser
+
+
+def act(page):
+    action_chains = pytest.importorskip("selenium.webdriver.common.action_chains")
+    return action_chains.ActionChains(page)
+
+
+def draw_line(page):
+    """Draw a vertical line from the middle of the upper half with the pointer."""
+    paper = page.find_element("id", "paper")
+    line = act(page).move_to_element_with_offset(paper, 0, -90).click_and_hold()
+    line.move_by_offset(0, 180).release().perform()
+
+
+def wait_for(page, answer: str) -> None:
+    wait = pytest.importorskip("selenium.webdriver.support.wait")
+    shown = page.find_element("id", "answer")
+    wait.WebDriverWait(page, 20, 0.05).until(lambda _: shown.text == answer)
+
+
+def assert_fits(page) -> None:
+    width = "return document.documentElement.scrollWidth - window.innerWidth"
+    assert page.execute_script(width) <= 0
 
 
 @pytest.mark.slow
-def test_the_page_fits_and_answers_what_is_drawn_with_pointer_and_keyboard(browser):
-    from selenium.webdriver.common.action_chains import ActionChains
-    from selenium.webdriver.common.keys import Keys
-    from selenium.webdriver.support.wait import WebDriverWait
-
-    def act(*keys: str) -> ActionChains:
-        return ActionChains(browser).send_keys(*keys)
+def test_the_page_answers_what_is_drawn_with_pointer_or_keyboard(page):
+    keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
 
     def assert_shows(answer: str) -> None:
-        WebDriverWait(browser, 20, 0.05).until(
-            lambda _: browser.find_element("id", "answer").text == answer
-        )
-        assert browser.find_element("id", "hint").is_displayed() == (not answer)
+        wait_for(page, answer)
+        assert page.find_element("id", "hint").is_displayed() == (not answer)
 
-    assert browser.execute_script(
-        "return document.documentElement.scrollWidth <= window.innerWidth"
-    )
+    assert_fits(page)
     assert_shows("")
-    paper = browser.find_element("id", "paper")
-    act().move_to_element_with_offset(paper, 0, -90).click_and_hold().move_by_offset(
-        0, 180
-    ).release().perform()
+    draw_line(page)
     assert_shows("1 + 5 = 6")
-    act("7").perform()
+    act(page).send_keys("7").perform()
     assert_shows("1 + 7 = 8")
-    act().key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL).perform()
+    act(page).key_down(keys.CONTROL).send_keys("z").key_up(keys.CONTROL).perform()
     assert_shows("")
-    browser.execute_script("arguments[0].focus()", paper)
-    # a vertical line
-    act(*[Keys.ARROW_UP] * 8, " ", *[Keys.ARROW_DOWN] * 16, " ").perform()
+    page.execute_script("document.getElementById('paper').focus()")
+    vertical = [*[keys.ARROW_UP] * 8, " ", *[keys.ARROW_DOWN] * 16, " "]
+    act(page).send_keys(*vertical).perform()
     assert_shows("1 + 7 = 8")
 
 
 @pytest.mark.slow
-def test_both_lists_begin_beside_the_canvas_and_the_likeliest_stands_out(browser):
-    from selenium.webdriver.common.action_chains import ActionChains
-    from selenium.webdriver.support.wait import WebDriverWait
-
-    def style(name: str, selector: str) -> list:
-        script = "return [...document.querySelectorAll(arguments[1])].map(each => getComputedStyle(each)[arguments[0]])"
-        return browser.execute_script(script, name, selector)
-
+def test_the_canvas_stays_and_the_lists_begin_beside_it(page):
     paper, answer, *titles = (
-        browser.find_element("id", name)
+        page.find_element("id", name)
         for name in ("paper", "answer", "digit-title", "sum-title")
     )
     before = paper.rect
-    line = (
-        ActionChains(browser)
-        .move_to_element_with_offset(paper, 0, -90)
-        .click_and_hold()
-        .move_by_offset(0, 180)
-    )
-    line.release().perform()
-    WebDriverWait(browser, 20, 0.05).until(lambda _: answer.text)
+    draw_line(page)
+    wait_for(page, "1 + 5 = 6")
+    assert_fits(page)
     assert paper.rect == before  # it does not move while one draws
     assert answer.rect["y"] + answer.rect["height"] <= before["y"]
-    width = browser.execute_script("return window.innerWidth")
-    if width > 500:  # on a phone, they are below
-        assert [title.rect["y"] for title in titles] == pytest.approx(
-            [before["y"]] * 2, abs=1
+    if page.execute_script("return window.innerWidth > 500"):  # on a phone, below
+        tops = [title.rect["y"] for title in titles]
+        assert tops == pytest.approx([before["y"]] * 2, abs=1)
+    size = "return parseFloat(getComputedStyle(document.querySelector('#{}')).fontSize)"
+    for output in ("digit", "sum"):  # the likeliest stands out
+        best, other = (
+            page.execute_script(size.format(f"{output} > {kind}"))
+            for kind in (".best", ":not(.best)")
         )
-    assert (
-        browser.execute_script("return document.documentElement.scrollWidth") <= width
-    )
-    for output in ("digit", "sum"):
-        name, share = (
-            float(size.removesuffix("px"))
-            for size in style("fontSize", f"#{output} .best")
-        )
-        other = float(
-            style("fontSize", f"#{output} > :not(.best)")[0].removesuffix("px")
-        )
-        assert name == share > 1.15 * other
-        assert {*style("color", f"#{output} .best")}.isdisjoint(
-            style("color", f"#{output} > :not(.best)")
-        )
+        assert best > 1.15 * other

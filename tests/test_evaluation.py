@@ -103,13 +103,3 @@ def test_a_model_evaluates_images_in_the_scaling_that_it_was_built_with(config, 
     ]
     evaluation = evaluate(DataConfig(), model, Split(images, labels))
     np.testing.assert_allclose(evaluation.digit_logits, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_evaluation_warns_of_pixels_that_cannot_be_right(model, train):
-    images, labels = np.asarray(train.images[:20]), train.labels[:20]
-    for wrong, answer in (
-        (255 - images, "found a light border"),
-        ((images > 127).astype(np.uint8), "found at most 1;"),
-    ):
-        with pytest.warns(UserWarning, match=answer):
-            evaluate(DataConfig(), model, Split(wrong, labels), 20)

@@ -1,6 +1,5 @@
-"""Plain Flax layers: the quick convolution and pools are those of Flax, and a network gets the convolution unasked."""
+"""Plain Flax layers: quick convolutions and pools are those of Flax."""
 
-import dataclasses
 from functools import partial
 
 import jax
@@ -15,23 +14,30 @@ from experiments.report.console import introduce
 from experiments.training.record import check_own, prepare
 from mnistsum.app.console import console
 from mnistsum.config import Config, ModelConfig, override
-from mnistsum.models import abstract_model, build, layers_in_other_types
-from mnistsum.models.flax_layers import (
-    quick_avg_pool,
-    quick_convolution,
-    quick_max_pool,
+from mnistsum.models import (
+    abstract_model,
+    build,
+    flax_layers,
+    layers_in_other_types,
 )
-from mnistsum.models.summary import slow_operations
+from mnistsum.models.flax_layers import quick_convolution, quick_max_pool
 from mnistsum.registry import added_names
 
 KEY = jax.random.key(0)
 MAPS = jax.random.normal(KEY, (3, 9, 8, 6))
+KERNEL = jax.random.normal(KEY, (3, 2, 6, 5))
 
 
 def value_and_gradients(function, *inputs):
     """Return a function's output, and the gradients of a sum of its squares."""
     output, pullback = jax.vjp(jax.jit(function), *inputs)
     return output, *pullback(jnp.cos(output))
+
+
+def assert_close(found, expected, rtol=1e-4, atol=1e-5):
+    leaves = map(jax.tree.leaves, (found, expected))
+    for a, b in zip(*leaves, strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
 
 
 @pytest.mark.parametrize(
@@ -49,94 +55,82 @@ def value_and_gradients(function, *inputs):
     ],
     ids=str,
 )
-def test_the_quick_convolution_and_its_gradients_are_those_of_flax(options):
+def test_the_quick_convolution_and_its_gradients_are_flaxs(options):
     options = {"kernel_size": (3, 2), "in_features": 6, "out_features": 6} | options
     found = []
-    for function in (lax.conv_general_dilated, quick_convolution):
+    for function in (quick_convolution, lax.conv_general_dilated):
         layer = nnx.Conv(**options, conv_general_dilated=function, rngs=nnx.Rngs(KEY))
         found.append(value_and_gradients(nnx.Conv.__call__, layer, MAPS))
-    for a, b in zip(*map(jax.tree.leaves, found), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert_close(*found)
 
 
 @pytest.mark.parametrize(
     ("strides", "padding"), [((1, 1), "SAME"), ((1, 3), ((2, 1), (0, 3)))]
 )
-def test_in_bfloat16_the_quick_convolution_and_its_gradients_are_those_of_rounded_operands(
-    strides, padding
-):
-    def convolution(function, maps, kernel):
-        layout = ("NHWC", "HWIO", "NHWC")
-        return function(
-            maps,
-            kernel,
-            strides,
-            padding,
-            dimension_numbers=layout,
-            preferred_element_type=jnp.float32,
-        )
-
+def test_in_bfloat16_the_quick_convolution_rounds_its_operands(strides, padding):
+    """Output and gradients are those of rounded operands in float32."""
     rounded = [
         array.astype(jnp.bfloat16)
         for array in (MAPS, jax.random.normal(KEY, (3, 2, 6, 5)))
     ]
-    found = []
-    for function, operands in (
-        (quick_convolution, rounded),
-        (
-            lax.conv_general_dilated,
-            [operand.astype(jnp.float32) for operand in rounded],
-        ),
-    ):
-        output, pullback = jax.vjp(jax.jit(partial(convolution, function)), *operands)
-        gradient = (
-            jnp.cos(jnp.arange(output.size))
-            .reshape(output.shape)
-            .astype(jnp.bfloat16)
-            .astype(jnp.float32)
-        )
-        found.append((output, *pullback(gradient)))
-    # gradients have the type of the operands
-    for a, b, rtol in zip(*found, (1e-5, 1e-2, 1e-2), strict=True):
-        np.testing.assert_allclose(a.astype(jnp.float32), b, rtol=rtol, atol=rtol)
+
+    def results(function, dtype):
+        def convolution(*operands):
+            options = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+            options |= {"preferred_element_type": jnp.float32}
+            return function(*operands, strides, padding, **options)
+
+        operands = [array.astype(dtype) for array in rounded]
+        output, pullback = jax.vjp(jax.jit(convolution), *operands)
+        slopes = jax.random.normal(KEY, output.shape, jnp.bfloat16)
+        gradients = pullback(slopes.astype(jnp.float32))
+        return output, [gradient.astype(jnp.float32) for gradient in gradients]
+
+    output, gradients = results(quick_convolution, jnp.bfloat16)
+    expected, slopes = results(lax.conv_general_dilated, jnp.float32)
+    assert_close(output, expected, 1e-5)
+    # they have the type of the operands
+    assert_close(gradients, slopes, 1e-2, 1e-2)
 
 
-POOLS = [
-    {"strides": (2, 2)},
-    {"strides": (2, 1), "padding": "SAME"},
-    {},
-    {"padding": ((1, 0), (2, 1))},
-]
-
-
-@pytest.mark.parametrize("options", POOLS, ids=str)
 @pytest.mark.parametrize(
-    ("quick", "plain"), [(quick_max_pool, nnx.max_pool), (quick_avg_pool, nnx.avg_pool)]
+    "options",
+    [
+        {"strides": (2, 2)},
+        {"strides": (2, 1), "padding": "SAME"},
+        {},
+        {"padding": ((1, 0), (2, 1))},
+    ],
+    ids=str,
 )
-def test_the_quick_pools_and_their_gradients_are_those_of_flax(options, quick, plain):
+@pytest.mark.parametrize("kind", ["max_pool", "avg_pool"])
+def test_the_quick_pools_and_their_gradients_are_flaxs(options, kind):
+    pools = getattr(flax_layers, f"quick_{kind}"), getattr(nnx, kind)
     for window in ((2, 2), (3, 2)):
-        found = [
+        found, expected = (
             value_and_gradients(partial(pool, window_shape=window, **options), MAPS)
-            for pool in (quick, plain)
-        ]
-        for a, b in zip(*found, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+            for pool in pools
+        )
+        assert_close(found, expected, 1e-5)
 
 
-@pytest.mark.parametrize(("strides", "windows"), [((2, 2), 4), ((1, 1), 9)])
-def test_equal_maxima_share_the_gradient(strides, windows):
+def test_equal_maxima_share_the_gradient():
+    @partial(jax.jit, static_argnums=1)
+    @jax.grad
+    def slopes(maps, stride):
+        return quick_max_pool(maps, (2, 2), (stride, stride)).sum()
+
     flat = jnp.ones((1, 4, 4, 1))
-    gradient = jax.jit(
-        jax.grad(lambda maps: quick_max_pool(maps, (2, 2), strides).sum())
-    )(flat)
-    assert (gradient > 0).all()
-    assert gradient.sum() == windows
-    if windows == 4:  # which do not overlap
-        assert (gradient == 1 / 4).all()
+    assert (slopes(flat, 2) == 1 / 4).all()
+    assert (slopes(flat, 1) > 0).all() and slopes(flat, 1).sum() == 9  # they overlap
+
+
+def native(*arguments, **options):
+    return lax.conv_general_dilated(*arguments, **options)
 
 
 class Plain(nnx.Module):
-    """A network in plain Flax; its second convolution has a type of its own, its third another convolution."""
+    """A network in plain Flax: a plain convolution, one with a type, and XLA's."""
 
     def __init__(self, config, rngs):
         self.features = 4
@@ -146,15 +140,9 @@ class Plain(nnx.Module):
         self.output = nnx.Linear(4, 10, rngs=rngs)
 
     def __call__(self, image):
-        x = nnx.max_pool(
-            self.conv3(self.conv2(jax.nn.relu(self.conv1(image)))), (2, 2), (2, 2)
-        )
-        features = x.mean((1, 2))
+        maps = self.conv3(self.conv2(jax.nn.relu(self.conv1(image))))
+        features = nnx.max_pool(maps, (2, 2), (2, 2)).mean((1, 2))
         return features, self.output(features)
-
-
-def native(*arguments, **options):
-    return lax.conv_general_dilated(*arguments, **options)
 
 
 @pytest.fixture
@@ -163,55 +151,41 @@ def plain():
         yield ModelConfig(classifier="plain", dtype="bfloat16")
 
 
-def test_a_network_gets_the_quick_convolution_and_the_type_where_it_has_chosen_none(
-    plain,
-):
-    convs = [getattr(build(plain, KEY).classifier, f"conv{i}") for i in (1, 2, 3)]
-    assert [conv.conv_general_dilated for conv in convs] == [
-        quick_convolution,
-        quick_convolution,
-        native,
-    ]
+def test_a_network_gets_what_it_has_not_chosen(plain):
+    """The quick convolution, and the type of the config."""
+    network = build(plain, KEY).classifier
+    convs = network.conv1, network.conv2, network.conv3
+    functions = [conv.conv_general_dilated for conv in convs]
+    assert functions == [quick_convolution, quick_convolution, native]
     assert [conv.dtype for conv in convs] == [jnp.bfloat16, jnp.float32, None]
-    assert convs[0](jnp.ones((1, 28, 28, 1))).dtype == jnp.float32
+    assert network.conv1(jnp.ones((1, 28, 28, 1))).dtype == jnp.float32
 
 
 @pytest.mark.slow
 def test_what_stays_slow_is_named_with_the_remedy(plain):
-    slow = [("classifier", "convolution"), ("classifier", "pool")]
-    assert slow_operations(abstract_model(plain)) == slow
-    lines = check_own(override(smoke, ["model.classifier=plain"]))
+    lines = "\n".join(check_own(override(smoke, ["model.classifier=plain"])))
     for operation, remedy in (("convolution", "nnx.Conv"), ("pool", "quick_max_pool")):
-        said = f"its classifier trains slowly on CPUs, because it holds XLA's own {operation}; use {remedy}"
-        assert any(said in line for line in lines)
+        reason = f"it holds XLA's own {operation}; use {remedy}"
+        assert f"its classifier trains slowly on CPUs, because {reason}" in lines
 
 
 class Mixed(nnx.Module):
     def __init__(self, config, rngs):
         self.features = 10
-        self.conv = nnx.Conv(1, 2, (3, 3), strides=3, rngs=rngs)
-        self.plain = nnx.Linear(200, 10, rngs=rngs)
+        self.plain = nnx.Linear(784, 10, rngs=rngs)
         self.output = nnx.Linear(10, 10, dtype=config.dtype, rngs=rngs)
 
     def __call__(self, image):
-        features = self.plain(self.conv(image).reshape(len(image), -1))
+        features = self.plain(image.reshape(len(image), 784))
         return features, self.output(features)
 
 
-def test_layers_that_do_not_compute_in_the_type_of_the_config_are_named(mnist):
-    with added_names(CLASSIFIERS={"mixed": Mixed}):
-        config = ModelConfig(classifier="mixed", dtype="bfloat16")
-        with console.capture() as shown:
-            introduce(prepare(Config("mine", model=config), "", mnist))
-        assert shown.get().startswith(
-            "mine, seed 0, bfloat16 except in classifier.plain, on "
-        )
-        assert layers_in_other_types(abstract_model(config), "bfloat16") == [
-            "classifier.plain"
-        ]
-        config = dataclasses.replace(config, dtype="float32")
-        assert layers_in_other_types(abstract_model(config), "float32") == []
-    assert (
-        layers_in_other_types(abstract_model(ModelConfig(dtype="bfloat16")), "bfloat16")
-        == []
-    )
+def test_layers_that_compute_in_another_type_are_named(mnist):
+    config = ModelConfig(classifier="mixed", dtype="bfloat16")
+    with added_names(CLASSIFIERS={"mixed": Mixed}), console.capture() as shown:
+        introduce(prepare(Config("mine", model=config), "", mnist))
+    said = "mine, seed 0, bfloat16 except in classifier.plain, on "
+    assert shown.get().startswith(said)
+    for dtype in ("float32", "bfloat16"):
+        ours = abstract_model(ModelConfig(dtype=dtype))
+        assert layers_in_other_types(ours, dtype) == []

@@ -53,16 +53,6 @@ def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(
     np.testing.assert_allclose(loss, evaluation.digit_loss, rtol=1e-2, atol=1e-6)
 
 
-def test_predictions_warn_of_pixels_that_cannot_be_right(base, mnist):
-    images = mnist.test.images[:20]
-    for wrong, answer in (
-        (255 - images, "found a light border"),
-        ((images > 127).astype(np.uint8), "found at most 1;"),
-    ):
-        with pytest.warns(UserWarning, match=answer):
-            base.predict(wrong, 5)
-
-
 def test_a_name_that_ships_wins_over_a_folder_with_a_warning(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert locate("base") == PRETRAINED / "base"
