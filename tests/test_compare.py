@@ -234,6 +234,18 @@ def test_the_page_fits_a_desktop_and_a_phone_with_the_verdicts_in_sight(
             "runs/a-*/summary.json: no such file; expected the folder of a finished run",
         ),
         (["base"], "expected two configs or more, found base"),
+        (
+            ["base", "mlp", "--search", "--dry-run"],
+            "compare: expected one of --dry-run, --search\n",
+        ),
+        (
+            ["runs/a", "runs/b", "--search", "--dry-run", "--submit=slurm"],
+            "finished runs: nothing is trained; leave out --dry-run, --search, --submit\n",
+        ),
+        (
+            ["runs/a", "--tabulate", "x", "--tune", "--seeds=10", "seed=3"],
+            "--tabulate: nothing is trained; leave out --seeds, --tune, seed=3\n",
+        ),
         (["smoke", "nofile.py"], "error: nofile.py: no such file\n"),
         (["base", "base"], "expected configs of different names, found base, base"),
         (

@@ -104,20 +104,20 @@ def run_job(
             f"not the run that was asked for: {'; '.join(changed)}; submit from a machine of this kind"
         )
     # the cores that SLURM has granted
-    # the cores that SLURM has granted
     workers = min(options.workers, cores())
     fit_run_sets(replace(options, workers=workers), [run_set], COMPARED)
 
 
-def _executor(logs: Path, cores: int) -> submitit.AutoExecutor:
+def _executor(logs: Path, workers: int) -> submitit.AutoExecutor:
     """Return what submits jobs: with a time limit of a day, unless the user's SBATCH_ variables set another."""
     try:
         executor = submitit.AutoExecutor(logs, cluster="slurm")
     except RuntimeError as error:  # where there is no SLURM
         raise InputError(f"--submit slurm: {error}") from None
-    cores = int(os.environ.get("SBATCH_CPUS_PER_TASK", cores))
     executor.update_parameters(
-        timeout_min=24 * 60, slurm_job_name="mnistsum", cpus_per_task=cores
+        timeout_min=24 * 60,
+        slurm_job_name="mnistsum",
+        cpus_per_task=int(os.environ.get("SBATCH_CPUS_PER_TASK", workers)),
     )
     return executor
 

@@ -61,7 +61,9 @@ def _expand(argument: str) -> list[str]:
     if argument == "-" or Path(argument).is_file():
         return [argument]
     if not Path(argument).is_dir():
-        return sorted(glob.glob(argument, recursive=True)) or [argument]  # noqa: PTH207
+        # Path.glob takes no absolute pattern
+        found = glob.glob(argument, recursive=True)  # noqa: PTH207
+        return sorted(found) or [argument]
     pictures = [
         file for file in Path(argument).iterdir() if file.suffix.lower() in SUFFIXES
     ]
