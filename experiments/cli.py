@@ -16,7 +16,7 @@ from mnistsum.config import FIELDS, Config, as_dict, field_comments, override
 from mnistsum.errors import InputError, did_you_mean
 
 DEFAULT = "base"  # the config that programs use if none is named
-CONFIGS = Path(__file__).parent / "configs"
+CONFIG_FOLDER = Path(__file__).parent / "configs"
 LIBRARY = Path(__file__).parents[1] / "mnistsum"
 DICTS = {  # where the library defines the names that a field may have
     "model.classifier": ("CLASSIFIERS", "models/classifiers/__init__.py"),
@@ -30,7 +30,7 @@ VARIANT = re.compile(r"\+(?=[a-z][a-z_.]*=)")
 
 def config_names() -> list[str]:
     """Return the names of the configs that ship with this project."""
-    return sorted(path.stem for path in CONFIGS.glob("[!_]*.py"))
+    return sorted(path.stem for path in CONFIG_FOLDER.glob("[!_]*.py"))
 
 
 def library_names(field: str) -> list[str]:

@@ -12,10 +12,10 @@ import filelock
 import jax
 
 from experiments.cli import cores
-from experiments.report import console
+from experiments.report import terminal
 from experiments.training import folder as run_folder
 from experiments.training.fit import Start, fit, time_steps
-from experiments.training.plan import MIN_TIMED, RUN
+from experiments.training.plan import MIN_TIMED, SINGLE
 from experiments.training.record import (
     Experiment,
     describe_run,
@@ -31,9 +31,9 @@ from mnistsum.train import init_state, split_keys
 
 def preview(experiment: Experiment) -> int:
     """Print what a run would do and how long it would take; return the exit status."""
-    console.introduce(experiment)
+    terminal.introduce(experiment)
     stop, _ = time_steps(experiment, 2 * MIN_TIMED)
-    console.estimate(experiment.spec.steps, stop)
+    terminal.estimate(experiment.spec.steps, stop)
     return 0
 
 
@@ -112,7 +112,7 @@ def _show_finished(experiment: Experiment, folder: Path) -> int:
     ]
     since = f"since then, {'; '.join(changed)}" if changed else "nothing has changed"
     say(f"{folder}: this run is finished; {since}")
-    console.results(finished)
+    terminal.results(finished)
     return 0
 
 
@@ -134,16 +134,16 @@ def _train(
 ) -> int:
     """Train to the end or until a signal, show the progress, and return the exit status."""
     signals, log, step = _catch_signals(), None, start.step
-    console.introduce(experiment)
+    terminal.introduce(experiment)
     for line in notes:
         say(line)
     if start.about["log"] is not None:
         from experiments.report.tensorboard import Log  # needs the extra `tensorboard`
 
         log = Log(folder, start.about, start.lines)
-    with console.RunProgress(experiment, step) as shown:
+    with terminal.RunProgress(experiment, step) as shown:
         for stop, (run,) in fit(
-            experiment, {experiment.config.seed: folder}, RUN, start, signals
+            experiment, {experiment.config.seed: folder}, SINGLE, start, signals
         ):
             step = stop.step
             shown.show(stop, run)
@@ -155,7 +155,7 @@ def _train(
         say(f"stopped; go on with: {shlex.join(command)}")
         return 128 + signals[0]
     finished = run_folder.read_finished(folder)
-    console.results(finished)
+    terminal.results(finished)
     # Matplotlib loads once the answer is on the screen
     from experiments.report import pages
 

@@ -9,7 +9,7 @@ import filelock
 import numpy as np
 import pytest
 
-from experiments.report import console
+from experiments.report import terminal
 from experiments.training import pool, reuse
 from experiments.training.folder import CONTENT, LOCK, SUMMARY
 from experiments.training.plan import COMPARED, VALIDATED
@@ -38,7 +38,7 @@ def train(folder, experiment, seeds=(0, 1), plan=COMPARED):
     return [
         (run, existed)
         for _, run, existed in pool.fit_missing(
-            [run_set], plan, 0, console.RunsProgress
+            [run_set], plan, 0, terminal.RunsProgress
         )
     ]
 
@@ -161,9 +161,9 @@ def test_a_run_that_another_program_trains_is_waited_for_and_what_a_killed_one_l
 
 def test_the_progress_counts_runs_and_says_how_long_the_others_take(monkeypatch):
     clock, said = [0.0], []
-    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(console, "say", said.append)
-    progress = console.RunsProgress({"a": 1, "b": 1, "c": 2}, done=4)
+    monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(terminal, "say", said.append)
+    progress = terminal.RunsProgress({"a": 1, "b": 1, "c": 2}, done=4)
     for clock[0], shares, told in (
         (5.0, {"a": 0, "b": 0}, "4 of 7 runs done, 2 running"),  # compiling
         (6.0, {"a": 1e-6, "b": 1e-6}, "4 of 7 runs done, 2 running"),

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.report.console import RunsProgress
-from experiments.training.folder import OUTPUTS, Finished, judged_accuracy
+from experiments.report.terminal import RunsProgress
+from experiments.training.folder import Finished, judged_accuracy
 from experiments.training.plan import VALIDATED
 from experiments.training.pool import fit_missing
 from experiments.training.record import Experiment, prepare
@@ -13,6 +13,7 @@ from experiments.training.reuse import RunSet, locate_runs
 from mnistsum.app.console import say
 from mnistsum.config import override
 from mnistsum.objective import trained_outputs
+from mnistsum.types import OUTPUTS
 
 # doublings and halvings of each config's own learning rate that tuning may try
 MAX_DOUBLINGS = 5

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.report.console import RunsProgress
+from experiments.report.terminal import RunsProgress
 from experiments.training.folder import Finished
 from experiments.training.plan import Plan
 from experiments.training.pool import fit_missing

@@ -13,8 +13,8 @@ import numpy as np
 
 from experiments import BEGAN
 from experiments.training import folder as run_folder
-from experiments.training.folder import OUTPUTS, evaluated_split, judged_accuracy
-from experiments.training.plan import RUN, Plan, Stop, next_stop
+from experiments.training.folder import evaluated_split, judged_accuracy
+from experiments.training.plan import SINGLE, Plan, Stop, next_stop
 from experiments.training.record import Experiment
 from mnistsum.config import Config, ObjectiveConfig
 from mnistsum.data import digest
@@ -23,10 +23,10 @@ from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.seeds import compile_advance_seeds, init_seeds, unstack
 from mnistsum.storage import CHECKPOINTS, Weights, save_checkpoint
 from mnistsum.train import split_keys, trained_model
-from mnistsum.types import Evaluation, Keys, Split, TrainState
+from mnistsum.types import OUTPUTS, Evaluation, Keys, Split, TrainState
 
 # a run of at least one epoch fails if a trained output's test accuracy is lower
-FAILED = 0.9
+MIN_ACCURACY = 0.9
 SAVE_EVERY = 60.0  # seconds after which a stop saves a checkpoint, as evaluations do
 
 
@@ -130,7 +130,7 @@ def time_steps(experiment: Experiment, seconds: float) -> tuple[Stop, TrainState
         runs = fit(
             experiment,
             {experiment.config.seed: Path(folder)},
-            replace(RUN, pause=seconds),
+            replace(SINGLE, pause=seconds),
             Start({}),
         )
         return next(
@@ -247,9 +247,9 @@ def _failure(
     low = [
         output
         for output in trained_outputs(config.objective)
-        if judged_accuracy(judged, output) < FAILED
+        if judged_accuracy(judged, output) < MIN_ACCURACY
     ]
-    return f"{' and '.join(low)} below {100 * FAILED:.0f} %" if low else None
+    return f"{' and '.join(low)} below {100 * MIN_ACCURACY:.0f} %" if low else None
 
 
 def _is_finite(*scores: dict[str, Any]) -> bool:

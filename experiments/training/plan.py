@@ -25,7 +25,7 @@ class Plan:
     tests: bool = True
 
 
-RUN = Plan(pause=1.0, is_resumable=True)
+SINGLE = Plan(pause=1.0, is_resumable=True)
 COMPARED = Plan(evaluations=4, max_evaluations=64)
 VALIDATED = Plan(tests=False)  # for searches and tuning
 

@@ -17,8 +17,8 @@ from mnistsum.errors import InputError
 from mnistsum.picture import read_picture
 from mnistsum.predict import Predictor, load_pretrained
 from mnistsum.programs import set_up_compiler
+from mnistsum.types import OUTPUTS
 
-OUTPUTS = ("digit", "sum")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")  # of the files read from a folder
 UNSURE = 0.8  # below this probability, a digit is not to be trusted
 
