@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import shlex
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import filelock
 import jax
 
+from experiments import BEGAN
 from experiments.cli import cores
 from experiments.report import terminal
 from experiments.training import folder as run_folder
@@ -60,7 +62,11 @@ def start(
             experiment,
             folder,
             own,
-            Start(describe_run(experiment) | {"log": log}, state),
+            Start(
+                describe_run(experiment) | {"log": log},
+                state,
+                wall_seconds=time.monotonic() - BEGAN,
+            ),
         )
 
 
@@ -92,13 +98,15 @@ def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
             say(
                 f"warning: {cores_differ}: it ends with other bits, as another seed would"
             )
-        start = Start(then)
+        start = Start(then, wall_seconds=time.monotonic() - BEGAN)
         if "init" in then["settings"] or (folder / CHECKPOINTS).is_dir():
             state, extra = restore(folder / CHECKPOINTS, experiment.config)
             start = Start(
                 then,
                 state,
-                *(extra[name] for name in ("lines", "train_seconds", "wall_seconds")),
+                extra["lines"],
+                extra["train_seconds"],
+                extra["wall_seconds"] + start.wall_seconds,
             )
         note = f"resumed at step {start.step:,} of {experiment.spec.steps:,}"
         return _train(experiment, folder, own, start, [note])

@@ -44,8 +44,9 @@ def train_runs(
             say(line)
         run_sets.append(locate_runs(runs, experiment, seeds))
     labels = np.asarray(experiments[0].data.test.labels)
+    by_index = dict(enumerate(run_sets))
     for i, run, _ in fit_missing(
-        run_sets, Plan(max_evaluations=1), workers, RunsProgress
+        by_index, Plan(max_evaluations=1), workers, RunsProgress
     ):
         yield i, run, labels
 

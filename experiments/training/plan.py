@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from mnistsum.train import Spec
 
+WAITING = -1.0  # the share done of a run that another program trains
 MIN_TIMED = 0.3  # seconds of training needed to estimate a run's duration
 # between stops: each call of the program allocates memory, which costs `reference` a
 # quarter of a step
