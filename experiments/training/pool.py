@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from ctypes import c_double
 from itertools import cycle, islice
 from pathlib import Path
@@ -82,14 +83,16 @@ class Task(NamedTuple):
 class Worker:
     """A process that trains one run at a time, on one core and with one thread."""
 
-    def __init__(self, core: int):
+    def __init__(self, core: int, pools: ExitStack):
         self.core = core
         context = multiprocessing.get_context("spawn")
         # what it has reported; in shared memory, without a lock
         self.share = context.RawValue(c_double)
         arguments = core, list(loaded), self.share
-        self.pool = ProcessPoolExecutor(
-            1, context, initializer=_begin_worker, initargs=arguments
+        self.pool = pools.enter_context(
+            ProcessPoolExecutor(
+                1, context, initializer=_begin_worker, initargs=arguments
+            )
         )
 
     def submit(self, task: Task) -> Future:
@@ -181,8 +184,9 @@ def _fit_in_workers(
     died = []
     mode = f"{workers} run{'s' * (workers > 1)} at a time, each on one core"
     running: dict[Future, tuple[Worker, RunKey]] = {}
-    with reserved_cores(workers) as cores, _ended_children():
-        idle = [Worker(core) for core in cores]
+    # the pools are left once their processes are killed
+    with reserved_cores(workers) as cores, ExitStack() as pools, _ended_children():
+        idle = [Worker(core, pools) for core in cores]
         while waiting or running:
             while waiting and idle:
                 run, worker = waiting.pop(0), idle.pop()
@@ -197,7 +201,7 @@ def _fit_in_workers(
                     died.append(f"{name}, seed {run[1]}")
                     say(f"{died[-1]}: its process died; killed, or out of memory?")
                     progress.drop(run)
-                    worker = Worker(worker.core)
+                    worker = Worker(worker.core, pools)
                 else:
                     yield run, existed
                 idle.append(worker)
@@ -237,7 +241,7 @@ def reserved_cores(workers: int) -> Iterator[list[int]]:
         yield list(range(workers))
         return
     free, reserved = [], []
-    with contextlib.ExitStack() as locks:
+    with ExitStack() as locks:
         for core in sorted(os.sched_getaffinity(0)):
             if len(free) == workers:
                 break
@@ -371,7 +375,7 @@ def claimed(folders: Mapping[int, Path], report: Report) -> Iterator[dict[int, P
     have these.
     """
     missing = {}
-    with contextlib.ExitStack() as locks:
+    with ExitStack() as locks:
         for seed, folder in folders.items():
             temporary = folder.with_name(f"{TEMPORARY}{folder.name}")
             locks.enter_context(_locked(temporary, report))

@@ -92,27 +92,30 @@ def _backward(window, dtype, channels, residuals, gradient):
     before, after = gradient.shape[:channels], gradient.shape[channels + 1 :]
     views_gradient = product.reshape(*before, *window.size, -1, *after)
     maps_gradient = jnp.zeros(maps.shape, jnp.float32)
-    # add each view's gradient where the view was cut
     for position in np.ndindex(window.size):
-        sides = zip(position, window.dilation, window.strides, window.pads, strict=True)
-        edges = [
-            (
-                at * apart - low,
-                size + low - at * apart - (n - 1) * stride - 1,
-                stride - 1,
-            )
-            for (at, apart, stride, (low, _)), size, n in zip(
-                sides, maps.shape[1:3], gradient.shape[1:3], strict=True
-            )
-        ]
         part = views_gradient[(slice(None),) * channels + position]
-        maps_gradient += lax.pad(part, jnp.float32(0), ((0, 0, 0), *edges, (0, 0, 0)))
-    return maps_gradient.astype(maps.dtype), kernel_gradient.reshape(
-        kernel.shape
-    ).astype(kernel.dtype)
+        height, width = (
+            _place_of_view(window, position, axis, maps.shape[1:3], part.shape[1:3])
+            for axis in (0, 1)
+        )
+        padding = (0, 0, 0), height, width, (0, 0, 0)
+        maps_gradient += lax.pad(part, jnp.float32(0), padding)
+    kernel_gradient = kernel_gradient.reshape(kernel.shape).astype(kernel.dtype)
+    return maps_gradient.astype(maps.dtype), kernel_gradient
 
 
 convolve.defvjp(_forward, _backward)
+
+
+def _place_of_view(window, position, axis, maps_size, view_size):
+    """Return the `lax.pad` that puts a view back where it was cut from the maps.
+
+    It is negative where the view reaches into the maps' own padding.
+    """
+    stride = window.strides[axis]
+    before = position[axis] * window.dilation[axis] - window.pads[axis][0]
+    extent = (view_size[axis] - 1) * stride + 1
+    return before, maps_size[axis] - before - extent, stride - 1
 
 
 def stack_views(
