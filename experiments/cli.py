@@ -16,39 +16,18 @@ from mnistsum.config import FIELDS, Config, as_dict, field_comments, override
 from mnistsum.errors import InputError, did_you_mean
 
 DEFAULT = "base"  # the config that programs use if none is named
-CONFIGS = Path(__file__).parent / "configs"
-LIBRARY = Path(__file__).parents[1] / "mnistsum"
-DICTS = {  # where the library defines the names that a field may have
-    "model.classifier": ("CLASSIFIERS", "models/classifiers/__init__.py"),
-    "model.adder": ("ADDERS", "models/adders.py"),
-    "objective.name": ("OBJECTIVES", "objective.py"),
-    "optimizer.name": ("OPTIMIZERS", "optimizer.py"),
-    "optimizer.schedule": ("SCHEDULES", "optimizer.py"),
-}
+CONFIG_FOLDER = Path(__file__).parent / "configs"
+CLASSIFIERS = Path(__file__).parents[1] / "mnistsum" / "models" / "classifiers"
 VARIANT = re.compile(r"\+(?=[a-z][a-z_.]*=)")
 
 
 def config_names() -> list[str]:
     """Return the names of the configs that ship with this project."""
-    return sorted(path.stem for path in CONFIGS.glob("[!_]*.py"))
-
-
-def library_names(field: str) -> list[str]:
-    """Return the names that the library defines for a field.
-
-    They are read from its source, so JAX is not loaded.
-    """
-    variable, file = DICTS[field]
-    (content,) = re.findall(
-        rf"^{variable}\b[^=]*= {{(.*?)}}",
-        (LIBRARY / file).read_text(),
-        re.DOTALL | re.MULTILINE,
-    )
-    return re.findall(r'"(\w+)":', content)
+    return sorted(path.stem for path in CONFIG_FOLDER.glob("[!_]*.py"))
 
 
 class ConfigParser(Parser):
-    """A parser whose help lists all fields, with the values of the first config that is named, or else of `base`."""
+    """A parser whose help lists all fields, with the values of the first config that is named."""
 
     def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
         """Parse arguments as argparse does."""
@@ -60,7 +39,7 @@ class ConfigParser(Parser):
                 for name in names
                 if own_file(name) or VARIANT.split(name)[0] in config_names()
             ]
-            self.epilog = _describe_fields(next(iter(named), "base"))
+            self.epilog = describe_fields(next(iter(named), DEFAULT))
         return super().parse_known_args(*arguments, **options)
 
     def error(self, message: str) -> NoReturn:
@@ -191,11 +170,13 @@ def main(command: Callable[[list[str]], int]) -> None:
     run(command, sys.argv[1:])
 
 
-def _describe_fields(name: str) -> str:
+def describe_fields(name: str) -> str:
     """Return the end of a program's help: the names of all configs, and the fields with the values of one."""
-    comments = field_comments() | {
-        field: f"{', '.join(library_names(field))}, or your own" for field in DICTS
-    }
+    from mnistsum.registry import KINDS, NAME_FIELDS  # loads JAX, only for help
+
+    comments = field_comments()
+    for kind, field in NAME_FIELDS.items():
+        comments[field] = f"{', '.join(KINDS[kind])}, or your own"
     fields = [
         f"  {key}={as_typed(value)}  {comments[key]}"
         for key, value in as_dict(load_config(name)).items()
@@ -224,7 +205,7 @@ def _load(name: str) -> Config:
         hint = did_you_mean(name, config_names())
         if Path(f"{name}.py").is_file():
             hint = f"; did you mean {name}.py?"
-        elif name in library_names("model.classifier"):
+        elif (CLASSIFIERS / f"{name}.py").is_file():
             hint = f"; it is a classifier: base+model.classifier={name}"
         raise InputError(
             f"{name}: expected a config ({', '.join(config_names())}) or a .py file, found neither{hint}"

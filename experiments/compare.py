@@ -1,6 +1,7 @@
 """Compares configs over seeds: `python -m experiments.compare base lenet5 mlp --seeds 10`."""
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import cli
@@ -69,20 +70,35 @@ def command(arguments: list[str]) -> int:
     overrides, words = split_overrides(arguments)
     options = parser().parse_args(words)
     command_line = cli.format_command("compare", arguments)
-    modes = [options.search, options.tabulate, options.dry_run, options.submit]
-    if sum(map(bool, modes)) > 1:
-        raise InputError(
-            "compare: expected one of --search, --tabulate, --dry-run and --submit"
-        )
+    given = {word.partition("=")[0] for word in words if word.startswith("--")}
+    folders = [Path(name) for name in options.configs if _is_folder(name)]
     if options.tabulate is not None:
+        _refuse("--tabulate", given - {"--tabulate"}, overrides)
         # JAX loads only for a valid command line
         from experiments.comparison.finished_table import tabulate_runs
 
         tabulate_runs(list(map(Path, options.configs)), options.tabulate, command_line)
-        return 0
-    folders = [Path(name) for name in options.configs if _is_folder(name)]
-    if folders:
-        return _compare_folders(folders, options, overrides, command_line)
+    elif folders:
+        _refuse("compare of finished runs", given - {"--output"}, overrides)
+        _compare_folders(folders, options, command_line)
+    else:
+        modes = sorted(given & {"--search", "--dry-run", "--submit"})
+        if len(modes) > 1:
+            raise InputError(f"compare: expected one of {', '.join(modes)}")
+        _compare_configs(options, overrides, command_line)
+    return 0
+
+
+def _refuse(mode: str, given: set[str], overrides: Sequence[str]) -> None:
+    """Raise InputError if there are options or overrides, as nothing is trained."""
+    if found := [*sorted(given), *overrides]:
+        raise InputError(f"{mode}: nothing is trained; leave out {', '.join(found)}")
+
+
+def _compare_configs(
+    options: Namespace, overrides: Sequence[str], command_line: str
+) -> None:
+    """Train the missing runs of configs, and compare or rank them."""
     least = 1 if options.search else 2
     if not least <= options.seeds <= 1000:
         raise InputError(
@@ -91,10 +107,8 @@ def command(arguments: list[str]) -> int:
         )
     if options.search:
         overrides = [VALIDATION, *overrides]
-    elif len(options.configs) < 2:
-        raise InputError(
-            f"compare: expected two configs or more, found {options.configs[0]}"
-        )
+    else:
+        _check_two(options.configs)
     configs = cli.load_configs(options.configs, overrides)
 
     # JAX loads only for a valid command line
@@ -112,27 +126,28 @@ def command(arguments: list[str]) -> int:
         ranking.search_configs(what, configs, command_line)
     else:
         pipeline.compare_configs(what, configs, command_line)
-    return 0
 
 
 def _compare_folders(
-    folders: list[Path], options: Namespace, overrides: list[str], command_line: str
-) -> int:
-    """Compare finished runs, and return the exit status."""
+    folders: list[Path], options: Namespace, command_line: str
+) -> None:
+    """Compare finished runs."""
     own = list(filter(None, map(cli.own_file, options.configs)))
-    if overrides or len(folders) + len(own) < len(options.configs):
+    if len(folders) + len(own) < len(options.configs):
         raise InputError(
-            "compare: expected only folders of finished runs, and .py files, as none is trained"
+            "compare: expected only folders of finished runs, and .py files, as none "
+            "is trained"
         )
-    if len(options.configs) < 2:
-        raise InputError(
-            f"compare: expected two configs or more, found {options.configs[0]}"
-        )
+    _check_two(options.configs)
 
     from experiments.comparison import pipeline  # loads JAX
 
     pipeline.compare_finished(folders, own, options.output, command_line)
-    return 0
+
+
+def _check_two(names: Sequence[str]) -> None:
+    if len(names) < 2:
+        raise InputError(f"compare: expected two configs or more, found {names[0]}")
 
 
 def _is_folder(name: str) -> bool:

@@ -8,6 +8,11 @@ from mnistsum.app.program import Parser
 from mnistsum.config import CONFIG, read_config, split_overrides
 from mnistsum.errors import InputError
 
+SMALL = (
+    "This is a small network. --config reference trains the original one, "
+    "which has 6,384,925 parameters."
+)
+
 
 def parser() -> Parser:
     """Return the parser of the program's options."""
@@ -59,6 +64,8 @@ def command(arguments: list[str]) -> int:
         config = read_config(options.resume)
     elif name is None:
         print(f"trains {cli.DEFAULT}, as no config is given", flush=True)
+    if options.resume is None and config.name == cli.DEFAULT:
+        print(SMALL, flush=True)
     folder = (
         options.output
         or Path("runs")

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import shlex
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import filelock
 import jax
 
+from experiments import BEGAN
 from experiments.cli import cores
-from experiments.report import console
+from experiments.report import terminal
 from experiments.training import folder as run_folder
 from experiments.training.fit import Start, fit, time_steps
-from experiments.training.plan import MIN_TIMED, RUN
+from experiments.training.plan import MIN_TIMED, SINGLE
 from experiments.training.record import (
     Experiment,
     describe_run,
@@ -31,9 +33,9 @@ from mnistsum.train import init_state, split_keys
 
 def preview(experiment: Experiment) -> int:
     """Print what a run would do and how long it would take; return the exit status."""
-    console.introduce(experiment)
+    terminal.introduce(experiment)
     stop, _ = time_steps(experiment, 2 * MIN_TIMED)
-    console.estimate(experiment.spec.steps, stop)
+    terminal.estimate(experiment.spec.steps, stop)
     return 0
 
 
@@ -60,7 +62,11 @@ def start(
             experiment,
             folder,
             own,
-            Start(describe_run(experiment) | {"log": log}, state),
+            Start(
+                describe_run(experiment) | {"log": log},
+                state,
+                wall_seconds=time.monotonic() - BEGAN,
+            ),
         )
 
 
@@ -92,13 +98,15 @@ def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
             say(
                 f"warning: {cores_differ}: it ends with other bits, as another seed would"
             )
-        start = Start(then)
+        start = Start(then, wall_seconds=time.monotonic() - BEGAN)
         if "init" in then["settings"] or (folder / CHECKPOINTS).is_dir():
             state, extra = restore(folder / CHECKPOINTS, experiment.config)
             start = Start(
                 then,
                 state,
-                *(extra[name] for name in ("lines", "train_seconds", "wall_seconds")),
+                extra["lines"],
+                extra["train_seconds"],
+                extra["wall_seconds"] + start.wall_seconds,
             )
         note = f"resumed at step {start.step:,} of {experiment.spec.steps:,}"
         return _train(experiment, folder, own, start, [note])
@@ -112,7 +120,7 @@ def _show_finished(experiment: Experiment, folder: Path) -> int:
     ]
     since = f"since then, {'; '.join(changed)}" if changed else "nothing has changed"
     say(f"{folder}: this run is finished; {since}")
-    console.results(finished)
+    terminal.results(finished)
     return 0
 
 
@@ -134,16 +142,16 @@ def _train(
 ) -> int:
     """Train to the end or until a signal, show the progress, and return the exit status."""
     signals, log, step = _catch_signals(), None, start.step
-    console.introduce(experiment)
+    terminal.introduce(experiment)
     for line in notes:
         say(line)
     if start.about["log"] is not None:
         from experiments.report.tensorboard import Log  # needs the extra `tensorboard`
 
         log = Log(folder, start.about, start.lines)
-    with console.RunProgress(experiment, step) as shown:
+    with terminal.RunProgress(experiment, step) as shown:
         for stop, (run,) in fit(
-            experiment, {experiment.config.seed: folder}, RUN, start, signals
+            experiment, {experiment.config.seed: folder}, SINGLE, start, signals
         ):
             step = stop.step
             shown.show(stop, run)
@@ -155,7 +163,7 @@ def _train(
         say(f"stopped; go on with: {shlex.join(command)}")
         return 128 + signals[0]
     finished = run_folder.read_finished(folder)
-    console.results(finished)
+    terminal.results(finished)
     # Matplotlib loads once the answer is on the screen
     from experiments.report import pages
 

@@ -32,7 +32,7 @@ def check_digits(name: str, values: Any, n: int) -> None:
     is_traced = isinstance(values, Tracer)
     values = values if is_traced else np.asarray(values)
     if not np.issubdtype(values.dtype, np.integer) or values.shape != (n,):
-        raise InputError(f"{expected}, found {describe(values)}")
+        raise InputError(f"{expected}, found {describe_array(values)}")
     wrong = [] if is_traced else np.flatnonzero((values < 0) | (values > 9))
     if len(wrong):
         position = wrong[0]
@@ -48,7 +48,7 @@ def check_images(images: Any, name: str = "images") -> None:
     is_array = hasattr(images, "dtype") and hasattr(images, "shape")
     if not is_array or images.dtype != np.uint8 or images.shape[1:] != (28, 28, 1):
         raise InputError(
-            f"{name}: expected uint8 [n, 28, 28, 1], 0-255, found {describe(images)}"
+            f"{name}: expected uint8 [n, 28, 28, 1], 0-255, found {describe_array(images)}"
         )
 
 
@@ -85,7 +85,7 @@ def warn_of_pixels(images: UInt8[Array | np.ndarray, "n 28 28 1"]) -> None:
         )
 
 
-def describe(value: Any) -> str:
+def describe_array(value: Any) -> str:
     """Return the type and shape of an array, or the type of what is none."""
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"{value.dtype} {list(value.shape)}"

@@ -309,11 +309,12 @@ def from_json(text: str, source: str) -> Config:
 
 def _current(values: Any) -> Any:
     """Return the values of an older run's config as fields are now."""
-    if isinstance(values, dict):
-        values.pop("devices", None)  # changed only rounding
     match values:
-        case {"objective": dict() as objective}:
-            objective.pop("digits", None)  # 0, except in a study's runs
+        case {"devices": _}:  # changed only rounding
+            del values["devices"]
+    match values:
+        case {"objective": {"digits": _} as objective}:  # 0, except in a study's runs
+            del objective["digits"]
     match values:
         case {"data": {"scaling": scaling} as data, "model": dict() as model}:
             del data["scaling"]

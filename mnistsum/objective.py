@@ -12,6 +12,12 @@ from mnistsum.config import ObjectiveConfig
 from mnistsum.errors import InputError, find
 from mnistsum.types import Batch, Logits, Metrics
 
+Objective = Callable[[ObjectiveConfig, Logits, Batch], Float[Array, ""]]
+
+
+def _function(config: ObjectiveConfig) -> Objective:
+    return find(OBJECTIVES, "objective.name", config.name)
+
 
 def objective(
     config: ObjectiveConfig, logits: Logits, batch: Batch
@@ -61,7 +67,6 @@ def weighted(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Arr
     return config.digit_weight * digit_loss + (1 - config.digit_weight) * sum_loss
 
 
-Objective = Callable[[ObjectiveConfig, Logits, Batch], Float[Array, ""]]
 OBJECTIVES: dict[str, Objective] = {"weighted": weighted}
 
 
@@ -136,7 +141,3 @@ def batch_metrics(loss: Float[Array, ""], logits: Logits, batch: Batch) -> Metri
         digit_correct=(logits.digit.argmax(-1) == batch.label).sum(dtype=jnp.int32),
         sum_correct=(logits.sum.argmax(-1) == batch.sum).sum(dtype=jnp.int32),
     )
-
-
-def _function(config: ObjectiveConfig) -> Objective:
-    return find(OBJECTIVES, "objective.name", config.name)

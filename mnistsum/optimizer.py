@@ -110,23 +110,20 @@ def muon(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransfo
 
     Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon.
     """
+    orthogonalize = partial(_orthogonalize, dtype=config.dtype)
     matrices = optax.chain(
         optax.trace(config.momentum, nesterov=True),
-        optax.stateless(
-            lambda updates, params: jax.tree.map(
-                partial(_orthogonalize, dtype=config.dtype), updates
-            )
-        ),
+        optax.stateless_with_tree_map(lambda update, _: orthogonalize(update)),
         optax.add_decayed_weights(config.weight_decay),
         optax.scale_by_learning_rate(rate),
     )
     vectors = optax.adam(rate, nesterov=True)
-    return optax.partition(
-        {"matrix": matrices, "vector": vectors},
-        lambda params: jax.tree.map(
-            lambda leaf: "matrix" if leaf.ndim > 1 else "vector", params
-        ),
-    )
+    return optax.partition({"matrix": matrices, "vector": vectors}, _kinds)
+
+
+def _kinds(params: PyTree) -> PyTree:
+    """Return for each array whether it is a matrix or a vector."""
+    return jax.tree.map(lambda leaf: "matrix" if leaf.ndim > 1 else "vector", params)
 
 
 def _orthogonalize(kernel: Float[Array, "..."], dtype: str) -> Float[Array, "..."]:

@@ -28,7 +28,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "OBJECTIVES": OBJECTIVES,
     "SCHEDULES": SCHEDULES,
 }
-FIELDS = {  # of a config, which hold these names
+NAME_FIELDS = {  # of a config, which hold these names
     "CLASSIFIERS": "model.classifier",
     "ADDERS": "model.adder",
     "OPTIMIZERS": "optimizer.name",
@@ -224,7 +224,7 @@ def _make_names_unique(module: ModuleType, file: Path) -> None:
             {taken.get(name, name): meaning for name, meaning in names.items()},
         )
         if isinstance(config, Config):
-            section, _, field = FIELDS[kind].partition(".")
+            section, _, field = NAME_FIELDS[kind].partition(".")
             part = getattr(config, section)
             name = getattr(part, field)
             part = dataclasses.replace(part, **{field: taken.get(name, name)})

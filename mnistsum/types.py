@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 from numpy import ndarray
 
+OUTPUTS = ("digit", "sum")  # what a network predicts
+
 Images = Float[Array, "batch 28 28 1"]  # scaled as the config says
 Features = Float[Array, "batch f"]  # of the classifier, for the adder
 DigitLogits = Float[Array, "batch 10"]

@@ -194,6 +194,15 @@ def test_the_page_fits_a_desktop_and_a_phone(compared, browser):
             "runs/a-*/summary.json: no such file; expected the folder of a finish",
         ),
         ("base", "expected two configs or more, found base"),
+        ("base mlp --search --dry-run", "expected one of --dry-run, --search\n"),
+        (
+            "runs/a runs/b --search --dry-run --submit=slurm",
+            "nothing is trained; leave out --dry-run, --search, --submit\n",
+        ),
+        (
+            "runs/a --tabulate x --tune --seeds=10 seed=3",
+            "nothing is trained; leave out --seeds, --tune, seed=3\n",
+        ),
         ("smoke nofile.py", "error: nofile.py: no such file\n"),
         ("base base", "expected configs of different names, found base, base"),
         (

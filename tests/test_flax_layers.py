@@ -10,7 +10,7 @@ from flax import nnx
 from jax import lax
 
 from experiments.configs.smoke import config as smoke
-from experiments.report.console import introduce
+from experiments.report.terminal import introduce
 from experiments.training.record import check_own, prepare
 from mnistsum.app.console import console
 from mnistsum.config import Config, ModelConfig, override

@@ -9,8 +9,8 @@ import filelock
 import numpy as np
 import pytest
 
-from experiments.report import console
-from experiments.training import pool, reuse
+from experiments.report import terminal
+from experiments.training import plan, pool, reuse
 from experiments.training.folder import CONTENT, LOCK, SUMMARY
 from experiments.training.plan import COMPARED, VALIDATED
 from experiments.training.record import prepare
@@ -33,12 +33,12 @@ def trained(experiment, tmp_path_factory):
     return folder
 
 
-def train(folder, experiment, seeds=(0, 1), plan=COMPARED):
+def train(folder, experiment, seeds=(0, 1), purpose=COMPARED):
     run_set = reuse.locate_runs(folder, experiment, seeds)
     return [
         (run, existed)
         for _, run, existed in pool.fit_missing(
-            [run_set], plan, 0, console.RunsProgress
+            {"": run_set}, purpose, 0, terminal.RunsProgress
         )
     ]
 
@@ -155,15 +155,15 @@ def test_a_run_that_another_program_trains_is_waited_for_and_what_a_killed_one_l
         assert missing == ({0: temporary} if is_killed else {})
         assert is_killed == (not (run / CONFIG).exists())
         assert [path.name for path in temporary.iterdir()] == [LOCK]
-    assert reports == [pool.WAITING] * 3
+    assert reports == [plan.WAITING] * 3
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_the_progress_counts_runs_and_says_how_long_the_others_take(monkeypatch):
     clock, said = [0.0], []
-    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(console, "say", said.append)
-    progress = console.RunsProgress({"a": 1, "b": 1, "c": 2}, done=4)
+    monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(terminal, "say", said.append)
+    progress = terminal.RunsProgress({"a": 1, "b": 1, "c": 2}, done=4)
     for clock[0], shares, told in (
         (5.0, {"a": 0, "b": 0}, "4 of 7 runs done, 2 running"),  # compiling
         (6.0, {"a": 1e-6, "b": 1e-6}, "4 of 7 runs done, 2 running"),
@@ -171,7 +171,7 @@ def test_the_progress_counts_runs_and_says_how_long_the_others_take(monkeypatch)
         (30.0, {"a": 1, "b": 0.5}, "5 of 7 runs done, 1 running, about 42 s left"),
         (
             30.0,
-            {"c": pool.WAITING},
+            {"c": plan.WAITING},
             "5 of 7 runs done, 1 running, 1 waiting for another program, about 42 s left",
         ),
         (40.0, {"b": 1, "c": 0}, "6 of 7 runs done, 1 running, about 70 s left"),

@@ -9,7 +9,7 @@ from experiments.comparison.measures import spread, summarize_runs
 def summarized(*names, **runs):
     """Return the summary of configs of two equal seeds, or of the runs given."""
     runs = {name: [a_run(name, seed) for seed in range(2)] for name in names} | runs
-    return summarize_runs(runs, LABELS) | tables.describe(runs, "compare")
+    return summarize_runs(runs, LABELS) | tables.describe_runs(runs, "compare")
 
 
 def test_seconds_of_other_machines_are_replaced_by_the_reason_and_the_notes_name_all_machines():

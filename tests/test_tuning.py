@@ -37,7 +37,7 @@ def test_rates_are_halved_and_doubled_until_the_best_lies_between_two_that_do_wo
 
     def train(run_sets, plan, workers, display):
         assert (plan.tests, workers) == (False, 0)
-        for i, (tried, _) in enumerate(run_sets):
+        for key, (tried, _) in run_sets.items():
             rate = tried.config.optimizer.learning_rate
             away = 0 if peak is None else abs(math.log2(rate / own) - peak)
             scores = {
@@ -47,7 +47,7 @@ def test_rates_are_halved_and_doubled_until_the_best_lies_between_two_that_do_wo
             assert tried.spec.optimizer == tried.config.optimizer
             weights = "same" if peak is None else str(rate)
             yield (
-                i,
+                key,
                 a_run()._replace(summary={"validation": scores, "weights": weights}),
                 False,
             )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.comparison import tuning
-from experiments.report import console
+from experiments.report import terminal
 from experiments.training import reuse
 from experiments.training.folder import Finished
 from experiments.training.plan import Plan
@@ -109,11 +109,12 @@ def fit_run_sets(
         run_sets, tuned = tuning.tune(
             run_sets, options.output / "tuning", options.workers
         )
-    for _, run, reused in fit_missing(
-        run_sets, plan, options.workers, console.RunsProgress
+    by_name = {run_set.experiment.config.name: run_set for run_set in run_sets}
+    for name, run, reused in fit_missing(
+        by_name, plan, options.workers, terminal.RunsProgress
     ):
-        console.run_line(run.config.name, run.config.seed, run.summary, reused)
-        runs[run.config.name].append(run)
+        terminal.run_line(name, run.config.seed, run.summary, reused)
+        runs[name].append(run)
     return {
         name: sorted(group, key=lambda run: run.config.seed)
         for name, group in runs.items()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from experiments.cli import cores
 from experiments.comparison.tables import Table, print_table
-from experiments.report.console import duration
+from experiments.report.terminal import duration
 from experiments.training.fit import time_steps
 from experiments.training.plan import COMPARED
 from experiments.training.record import Experiment, cores_of, hardware

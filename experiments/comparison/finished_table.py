@@ -5,7 +5,12 @@ from pathlib import Path
 
 from experiments.comparison.grouping import group_by_key
 from experiments.comparison.measures import COSTS, measure_rows, score_measures
-from experiments.comparison.tables import describe, in_markdown, markdown, measure_table
+from experiments.comparison.tables import (
+    describe_runs,
+    in_markdown,
+    markdown,
+    measure_table,
+)
 from experiments.training.folder import SUMMARY, read_finished
 from mnistsum.app.console import say
 from mnistsum.errors import InputError
@@ -45,7 +50,7 @@ def tabulate_runs(paths: Sequence[Path], output: Path, command: str) -> None:
     made = [
         f"{row['config']}: `{row['command']}`, commit {row['commit']}" for row in rows
     ]
-    about = describe(runs, command, made + notes)
+    about = describe_runs(runs, command, made + notes)
     page = in_markdown({"rows": rows, **about}, [table])
     write_whole(output.with_name(f"{output.name}.md"), page)
     write_json(output.with_name(f"{output.name}.json"), rows)

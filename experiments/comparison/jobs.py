@@ -21,7 +21,7 @@ from experiments.comparison.contestants import (
     fit_run_sets,
     prepare_run_sets,
 )
-from experiments.report.console import RunsProgress
+from experiments.report.terminal import RunsProgress
 from experiments.training.plan import COMPARED
 from experiments.training.record import Experiment, differences
 from experiments.training.reuse import RunSet
@@ -31,9 +31,16 @@ from mnistsum.errors import InputError, first_line
 from mnistsum.file_io import make_folder, write_whole
 from mnistsum.registry import load_file, loaded
 
-POLL = 1.0  # seconds between looks at the runs' folders and the jobs' states
+POLL_SLURM = 1.0  # seconds between looks at the runs' folders and the jobs' states
 # states of jobs that go on
-WAITING = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED")
+UNFINISHED = (
+    "PENDING",
+    "CONFIGURING",
+    "RUNNING",
+    "COMPLETING",
+    "SUSPENDED",
+    "REQUEUED",
+)
 
 
 def train_in_jobs(options: Options, run_sets: Sequence[RunSet]) -> None:
@@ -65,7 +72,7 @@ def train_in_jobs(options: Options, run_sets: Sequence[RunSet]) -> None:
             }
             failed |= {file: waiting.pop(file) for file in ended & waiting.keys()}
             progress.show({folder: 1 for folder in missing if folder.exists()})
-            time.sleep(POLL if waiting else 0)
+            time.sleep(POLL_SLURM if waiting else 0)
     states = _slurm_states() or {}
     for file, run_set in failed.items():
         job_id = file.read_text()
@@ -104,20 +111,20 @@ def run_job(
             f"not the run that was asked for: {'; '.join(changed)}; submit from a machine of this kind"
         )
     # the cores that SLURM has granted
-    # the cores that SLURM has granted
     workers = min(options.workers, cores())
     fit_run_sets(replace(options, workers=workers), [run_set], COMPARED)
 
 
-def _executor(logs: Path, cores: int) -> submitit.AutoExecutor:
+def _executor(logs: Path, workers: int) -> submitit.AutoExecutor:
     """Return what submits jobs: with a time limit of a day, unless the user's SBATCH_ variables set another."""
     try:
         executor = submitit.AutoExecutor(logs, cluster="slurm")
     except RuntimeError as error:  # where there is no SLURM
         raise InputError(f"--submit slurm: {error}") from None
-    cores = int(os.environ.get("SBATCH_CPUS_PER_TASK", cores))
     executor.update_parameters(
-        timeout_min=24 * 60, slurm_job_name="mnistsum", cpus_per_task=cores
+        timeout_min=24 * 60,
+        slurm_job_name="mnistsum",
+        cpus_per_task=int(os.environ.get("SBATCH_CPUS_PER_TASK", workers)),
     )
     return executor
 
@@ -152,7 +159,8 @@ def _ended(files: Iterable[Path]) -> set[Path]:
     return {
         file
         for file, job_id in ids.items()
-        if job_id is None or (states is not None and states.get(job_id) not in WAITING)
+        if job_id is None
+        or (states is not None and states.get(job_id) not in UNFINISHED)
     }
 
 

@@ -19,7 +19,7 @@ from experiments.comparison.grouping import differing_fields, group_runs
 from experiments.comparison.measures import OUTCOMES, outcomes, summarize_runs
 from experiments.report import pages
 from experiments.report.figures import write_png
-from experiments.training.folder import OUTPUTS, Finished, read_finished, write_arrays
+from experiments.training.folder import Finished, read_finished, write_arrays
 from experiments.training.plan import COMPARED
 from mnistsum.app.console import say
 from mnistsum.config import Config
@@ -28,7 +28,7 @@ from mnistsum.errors import InputError
 from mnistsum.file_io import make_folder, write_json, write_whole
 from mnistsum.registry import load_file, own_names
 from mnistsum.statistics import ERROR, detectable
-from mnistsum.types import Data
+from mnistsum.types import OUTPUTS, Data
 
 LATEST = "latest.html"  # the page of the newest report, beside the reports' folders
 
@@ -75,7 +75,7 @@ def compare_configs(options: Options, configs: list[Config], command: str) -> No
         run_set.experiment.config.name: run_set.experiment.config
         for run_set in run_sets
     }
-    about = tables.describe(runs, command, differing_fields(prepared))
+    about = tables.describe_runs(runs, command, differing_fields(prepared))
     _report(options.output, runs, data, about | {"tuned": tuned})
 
 
@@ -101,7 +101,7 @@ def compare_finished(
         output,
         runs,
         data,
-        tables.describe(runs, command, notes + differing_fields(configs)),
+        tables.describe_runs(runs, command, notes + differing_fields(configs)),
     )
 
 

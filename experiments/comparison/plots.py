@@ -24,10 +24,10 @@ from experiments.report.figures import (
     label_log_axis,
     new_panel,
 )
-from experiments.training.folder import OUTPUTS
 from mnistsum.config import FIELDS
+from mnistsum.types import OUTPUTS
 
-COLORS = color_sequences["petroff10"]
+CONFIG_COLORS = color_sequences["petroff10"]
 # what a variant's name says of a field
 CHANGE = re.compile(rf"[-+]({'|'.join(map(short_name, FIELDS))})[-=]")
 
@@ -37,7 +37,7 @@ def color(i: int) -> str:
 
     From the eleventh on, the colors repeat at half the brightness.
     """
-    red, green, blue = 0.5 ** (i // 10) * np.array(COLORS[i % 10])
+    red, green, blue = 0.5 ** (i // 10) * np.array(CONFIG_COLORS[i % 10])
     return to_hex((red, green, blue))
 
 
@@ -55,7 +55,7 @@ def intervals(summary: dict[str, Any]) -> Figure:
     bars.
     """
     rows = summary["rows"]
-    digit, total = figures.COLORS.values()
+    digit, total = figures.OUTPUT_COLORS.values()
     bars = [("digit_accuracy", "digit", digit), ("sum_accuracy", "sum", total)]
     if any(row["sum_accuracy_held_out"]["mean"] is not None for row in rows):
         bars[1:] = [

@@ -11,16 +11,17 @@ from experiments.comparison.contestants import (
 )
 from experiments.comparison.measures import COSTS, VALIDATED_ACCURACY, measure_rows
 from experiments.comparison.tables import (
-    describe,
+    describe_runs,
     in_markdown,
     measure_table,
     report_name,
 )
-from experiments.training.folder import OUTPUTS, Finished
+from experiments.training.folder import Finished
 from experiments.training.plan import VALIDATED
 from mnistsum.app.console import say
 from mnistsum.config import Config
 from mnistsum.file_io import write_whole
+from mnistsum.types import OUTPUTS
 
 
 def search_configs(options: Options, configs: list[Config], command: str) -> None:
@@ -49,7 +50,7 @@ def rank_configs(runs: dict[str, list[Finished]], command: str) -> str:
     table = measure_table(
         f"On {images:,} validation images", rows, shown, meaning, ("n", "parameters")
     )
-    return in_markdown({"rows": rows, **describe(runs, command)}, [table])
+    return in_markdown({"rows": rows, **describe_runs(runs, command)}, [table])
 
 
 def _rank(row: dict[str, Any]) -> tuple[bool, float]:

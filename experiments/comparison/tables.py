@@ -15,10 +15,11 @@ from experiments.comparison.measures import (
     same_weights,
 )
 from experiments.report import pages
-from experiments.training.folder import OUTPUTS, Finished
+from experiments.training.folder import Finished
 from experiments.training.record import identify_record
 from mnistsum.app.console import console
 from mnistsum.config import to_json
+from mnistsum.types import OUTPUTS
 
 MAX_NAME = 80  # maximum characters of the configs' names in the name of a report
 
@@ -102,7 +103,7 @@ def report_name(runs: dict[str, list[Finished]]) -> str:
     return f"{names}-{hashlib.sha256(''.join(parts).encode()).hexdigest()[:6]}"
 
 
-def describe(
+def describe_runs(
     runs: dict[str, list[Finished]], command: str, notes: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Return what a summary of runs holds besides its rows: how it was made, and what a reader must know."""

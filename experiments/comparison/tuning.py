@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.report.console import RunsProgress
-from experiments.training.folder import OUTPUTS, Finished, judged_accuracy
+from experiments.report.terminal import RunsProgress
+from experiments.training.folder import Finished, judged_accuracy
 from experiments.training.plan import VALIDATED
 from experiments.training.pool import fit_missing
 from experiments.training.record import Experiment, prepare
@@ -13,6 +13,7 @@ from experiments.training.reuse import RunSet, locate_runs
 from mnistsum.app.console import say
 from mnistsum.config import override
 from mnistsum.objective import trained_outputs
+from mnistsum.types import OUTPUTS
 
 # doublings and halvings of each config's own learning rate that tuning may try
 MAX_DOUBLINGS = 5
@@ -43,21 +44,11 @@ def tune(
         The sets of runs at these rates, and how each config was tuned, by name.
     """
     tried: list[Trials] = [{} for _ in run_sets]
-    while untried := [
-        (i, doublings)
-        for i, trials in enumerate(tried)
-        for doublings in _untried(trials)
-    ]:
+    while untried := _next_trials(run_sets, tried, folder):
         say(f"tuning, rates to try: {len(untried)}")
-        experiments = [
-            _at_rate(run_sets[i].experiment, doublings) for i, doublings in untried
-        ]
-        sets = [
-            locate_runs(folder, experiment, [TUNING_SEED]) for experiment in experiments
-        ]
-        for j, run, _ in fit_missing(sets, VALIDATED, workers, RunsProgress):
-            i, doublings = untried[j]
-            tried[i][doublings] = experiments[j], run
+        for key, run, _ in fit_missing(untried, VALIDATED, workers, RunsProgress):
+            i, doublings = key
+            tried[i][doublings] = untried[key].experiment, run
     tuned = [
         run_set._replace(experiment=trials[_best(trials)][0])
         for run_set, trials in zip(run_sets, tried, strict=True)
@@ -66,6 +57,18 @@ def tune(
         each.experiment.config.name: _describe(trials)
         for each, trials in zip(tuned, tried, strict=True)
     }
+
+
+def _next_trials(
+    run_sets: Sequence[RunSet], tried: Sequence[Trials], folder: Path
+) -> dict[tuple[int, int], RunSet]:
+    """Return what to try next, by the index of the config and the doublings."""
+    trials = {}
+    for i, run_set in enumerate(run_sets):
+        for doublings in _untried(tried[i]):
+            experiment = _at_rate(run_set.experiment, doublings)
+            trials[i, doublings] = locate_runs(folder, experiment, [TUNING_SEED])
+    return trials
 
 
 def _at_rate(experiment: Experiment, doublings: int) -> Experiment:

@@ -21,7 +21,7 @@ from PIL import Image
 from mnistsum.file_io import write_whole
 from mnistsum.types import Split
 
-COLORS = {"digit": "#0072b2", "sum": "#d55e00"}  # Okabe & Ito's blue, vermilion
+OUTPUT_COLORS = {"digit": "#0072b2", "sum": "#d55e00"}  # Okabe & Ito's blue, vermilion
 QUIET, WRONG, INK = "#888888", "#c1121f", "#333333"
 WIDTH = 5.0  # inches of a page's panel
 PLAIN = "{x:g}"  # the label of a tick; others are formatters and functions
@@ -110,7 +110,7 @@ def curves(lines: list[dict[str, Any]]) -> list[Figure]:
         ms=4,
         label="training, as minimized (running mean)",
     )
-    for output, color in COLORS.items():
+    for output, color in OUTPUT_COLORS.items():
         losses = [line[split][f"{output}_loss"] for line in lines]
         loss.plot(epochs, losses, "o-", color=color, ms=4, label=f"{split}, {output}")
         for part, name, style, fill in (
@@ -146,7 +146,7 @@ def over_write_up(
         label="test, mean of both",
     )
     loss.plot(list(write_up), losses, "x", color=INK, label="write-up, mean of both")
-    for (output, color), theirs in zip(COLORS.items(), accuracies, strict=True):
+    for (output, color), theirs in zip(OUTPUT_COLORS.items(), accuracies, strict=True):
         accuracy.plot(
             list(write_up),
             1 - np.divide(theirs, 100),

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from experiments.cli import as_typed, short_name
 from experiments.report import figures
-from experiments.report.console import layer_rows
+from experiments.report.terminal import layer_rows
 from experiments.training.folder import PICTURES, REPORT, Finished
 from experiments.training.record import machine, unequal_fields
 from mnistsum.app import STYLE

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.report.console import RunsProgress
+from experiments.report.terminal import RunsProgress
 from experiments.training.folder import Finished
 from experiments.training.plan import Plan
 from experiments.training.pool import fit_missing
@@ -44,8 +44,9 @@ def train_runs(
             say(line)
         run_sets.append(locate_runs(runs, experiment, seeds))
     labels = np.asarray(experiments[0].data.test.labels)
+    by_index = dict(enumerate(run_sets))
     for i, run, _ in fit_missing(
-        run_sets, Plan(max_evaluations=1), workers, RunsProgress
+        by_index, Plan(max_evaluations=1), workers, RunsProgress
     ):
         yield i, run, labels
 

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import BEGAN
 from experiments.training import folder as run_folder
-from experiments.training.folder import OUTPUTS, evaluated_split, judged_accuracy
-from experiments.training.plan import RUN, Plan, Stop, next_stop
+from experiments.training.folder import evaluated_split, judged_accuracy
+from experiments.training.plan import SINGLE, Plan, Stop, next_stop
 from experiments.training.record import Experiment
 from mnistsum.config import Config, ObjectiveConfig
 from mnistsum.data import digest
@@ -23,10 +22,10 @@ from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.seeds import compile_advance_seeds, init_seeds, unstack
 from mnistsum.storage import CHECKPOINTS, Weights, save_checkpoint
 from mnistsum.train import split_keys, trained_model
-from mnistsum.types import Evaluation, Keys, Split, TrainState
+from mnistsum.types import OUTPUTS, Evaluation, Keys, Split, TrainState
 
 # a run of at least one epoch fails if a trained output's test accuracy is lower
-FAILED = 0.9
+MIN_ACCURACY = 0.9
 SAVE_EVERY = 60.0  # seconds after which a stop saves a checkpoint, as evaluations do
 
 
@@ -37,7 +36,7 @@ class Start(NamedTuple):
     state: TrainState | None = None  # None: the seed draws it
     lines: Sequence[dict[str, Any]] = ()  # of its metrics
     train_seconds: float = 0.0  # spent so far
-    wall_seconds: float = 0.0
+    wall_seconds: float = 0.0  # of the command so far, and of those that were stopped
 
     @property
     def step(self) -> int:
@@ -55,7 +54,8 @@ class Run:
     state: TrainState
     lines: list[dict[str, Any]]  # of metrics.jsonl
     train_seconds: float  # a share of the program's
-    wall_before: float  # seconds of the commands that were stopped
+    wall_seconds: float  # before `began`
+    began: float  # time.monotonic() when `fit` began
     evaluation: Evaluation | None = (
         None  # the latest, on the validation images, or on the test images if none
     )
@@ -68,10 +68,10 @@ class Run:
         return float(self.state.metrics.loss) / int(self.state.metrics.examples)
 
     def clock(self) -> dict[str, float]:
-        """Return the seconds of training so far, and of the whole command."""
+        """Return the seconds of training so far, and of all."""
         return {
             "train_seconds": self.train_seconds,
-            "wall_seconds": self.wall_before + time.monotonic() - BEGAN,
+            "wall_seconds": self.wall_seconds + time.monotonic() - self.began,
         }
 
 
@@ -94,19 +94,19 @@ def fit(
     Raises:
         FloatingPointError: if a number is not finite and the plan ends the run then.
     """
-    spec = experiment.spec
+    began, spec = time.monotonic(), experiment.spec
     advancing, evaluating = _compile(experiment, len(folders))
     keys, state, data = _place(experiment, list(folders), start.state)
-    runs = _begin(experiment, folders, start, state)
+    runs = _begin(experiment, folders, start, state, began)
     if start.state is not None and start.step == 0:
         save_run(experiment, runs[0])  # given weights cannot be drawn again from a seed
     advance, saved, stop = advancing.result(), time.monotonic(), Stop(start.step)
     while stop.step < spec.steps and not all(run.fault for run in runs):
         until, is_evaluation = next_stop(plan, spec, stop)
         is_alone = evaluating.done()
-        began = time.perf_counter()
+        before = time.perf_counter()
         state = jax.block_until_ready(advance(keys, state, data, np.int32(until)))
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - before
         stop = Stop(until, until - stop.step, seconds, is_evaluation, is_alone)
         for run, own_state in zip(runs, _by_seed(state, len(runs)), strict=True):
             if not run.fault:  # a run with a fault notes nothing more
@@ -130,7 +130,7 @@ def time_steps(experiment: Experiment, seconds: float) -> tuple[Stop, TrainState
         runs = fit(
             experiment,
             {experiment.config.seed: Path(folder)},
-            replace(RUN, pause=seconds),
+            replace(SINGLE, pause=seconds),
             Start({}),
         )
         return next(
@@ -247,9 +247,9 @@ def _failure(
     low = [
         output
         for output in trained_outputs(config.objective)
-        if judged_accuracy(judged, output) < FAILED
+        if judged_accuracy(judged, output) < MIN_ACCURACY
     ]
-    return f"{' and '.join(low)} below {100 * FAILED:.0f} %" if low else None
+    return f"{' and '.join(low)} below {100 * MIN_ACCURACY:.0f} %" if low else None
 
 
 def _is_finite(*scores: dict[str, Any]) -> bool:
@@ -261,7 +261,11 @@ def _is_finite(*scores: dict[str, Any]) -> bool:
 
 
 def _begin(
-    experiment: Experiment, folders: Mapping[int, Path], start: Start, state: TrainState
+    experiment: Experiment,
+    folders: Mapping[int, Path],
+    start: Start,
+    state: TrainState,
+    began: float,
 ) -> list[Run]:
     """Return the runs, whose folders now hold what is known at the start."""
     runs = []
@@ -269,17 +273,8 @@ def _begin(
         folders.items(), _by_seed(state, len(folders)), strict=True
     ):
         config, lines = replace(experiment.config, seed=seed), list(start.lines)
-        runs.append(
-            Run(
-                config,
-                folder,
-                start.about,
-                own_state,
-                lines,
-                start.train_seconds,
-                start.wall_seconds,
-            )
-        )
+        seconds = start.train_seconds, start.wall_seconds, began
+        runs.append(Run(config, folder, start.about, own_state, lines, *seconds))
         if start.step == 0:
             run_folder.begin(folder, config, start.about)
         # those in the file may be of later steps, or damaged

@@ -25,7 +25,7 @@ from mnistsum.file_io import (
     write_whole,
 )
 from mnistsum.storage import WEIGHTS, Weights, save_weights
-from mnistsum.types import Evaluation
+from mnistsum.types import OUTPUTS, Evaluation
 
 RUN, METRICS, PREDICTIONS, SUMMARY = (
     "run.json",
@@ -36,7 +36,6 @@ RUN, METRICS, PREDICTIONS, SUMMARY = (
 LOCK = ".lock"  # held by the process that trains the run
 # pictures are .png files
 PICTURES, REPORT = ("curves", "confusion", "examples"), "report.html"
-OUTPUTS = ("digit", "sum")  # what a network predicts
 # files that the digest in the summary covers
 CONTENT = (CONFIG, RUN, METRICS, PREDICTIONS, WEIGHTS)
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from mnistsum.train import Spec
 
+WAITING = -1.0  # the share done of a run that another program trains
 MIN_TIMED = 0.3  # seconds of training needed to estimate a run's duration
 # between stops: each call of the program allocates memory, which costs `reference` a
 # quarter of a step
@@ -25,7 +26,7 @@ class Plan:
     tests: bool = True
 
 
-RUN = Plan(pause=1.0, is_resumable=True)
+SINGLE = Plan(pause=1.0, is_resumable=True)
 COMPARED = Plan(evaluations=4, max_evaluations=64)
 VALIDATED = Plan(tests=False)  # for searches and tuning
 

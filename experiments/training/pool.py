@@ -13,17 +13,18 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from ctypes import c_double
 from itertools import cycle, islice
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import filelock
 import jax
 
 from experiments.training.fit import Start, fit
 from experiments.training.folder import LOCK, Finished
-from experiments.training.plan import Plan
+from experiments.training.plan import WAITING, Plan
 from experiments.training.record import (
     ONE_BY_ONE,
     Experiment,
@@ -42,10 +43,9 @@ from mnistsum.registry import load_file, loaded, users_traceback
 from mnistsum.seeds import devices_for
 
 TEMPORARY = ".training-"  # begins the name of a run's folder while it is trained
-WAITING = -1.0  # the share of a run that another program trains
 POLL = 0.5  # seconds between looks at what workers have done
 Report = Callable[[float], None]  # takes the share of a run that is done, or WAITING
-RunKey = tuple[int, int]  # the index of a run's set, and its seed
+RunKey = tuple[Any, int]  # the key of a run's set, and its seed
 _memory: list[c_double] = []  # of a worker: where it reports
 
 
@@ -83,14 +83,16 @@ class Task(NamedTuple):
 class Worker:
     """A process that trains one run at a time, on one core and with one thread."""
 
-    def __init__(self, core: int):
+    def __init__(self, core: int, pools: ExitStack):
         self.core = core
         context = multiprocessing.get_context("spawn")
         # what it has reported; in shared memory, without a lock
         self.share = context.RawValue(c_double)
         arguments = core, list(loaded), self.share
-        self.pool = ProcessPoolExecutor(
-            1, context, initializer=_begin_worker, initargs=arguments
+        self.pool = pools.enter_context(
+            ProcessPoolExecutor(
+                1, context, initializer=_begin_worker, initargs=arguments
+            )
         )
 
     def submit(self, task: Task) -> Future:
@@ -100,67 +102,66 @@ class Worker:
 
 
 def fit_missing(
-    run_sets: Sequence[RunSet], plan: Plan, workers: int, display: Display
-) -> Iterator[tuple[int, Finished, bool]]:
-    """Train missing runs and show the progress; yield the finished ones, then the trained ones, as they end.
+    run_sets: Mapping[Any, RunSet], plan: Plan, workers: int, display: Display
+) -> Iterator[tuple[Any, Finished, bool]]:
+    """Train the missing runs, and yield all: first those that exist.
 
     Args:
-        run_sets: the runs of one or more experiments.
+        run_sets: the runs of each experiment, by any key.
         plan: when runs stop, and what they do there.
         workers: how many processes train at the same time, on CPUs; 0: train in this
             process, as on accelerators.
         display: shows the progress.
 
     Yields:
-        The index of the run's set, the run, and whether it existed.
+        The key of the run's set, the run, and whether it existed.
 
     Raises:
         OSError: at the end, if workers died; it names their runs.
     """
-    runs = [(i, seed) for i, run_set in enumerate(run_sets) for seed in run_set.folders]
-    missing = [(i, seed) for i, seed in runs if not run_sets[i].folders[seed].exists()]
-    for i, seed in runs:
-        if (i, seed) not in missing:
-            yield i, read_run(run_sets[i], seed, plan), True
-    work_by_set = {i: _work(run_sets[i].experiment) for i in {i for i, _ in missing}}
-    work = {(i, seed): work_by_set[i] for i, seed in missing}
-    with display(work, len(runs) - len(missing)) as progress:
+    work: dict[RunKey, float] = {}  # of each missing run
+    for key, run_set in run_sets.items():
+        missing = run_set.missing()
+        for seed in run_set.folders:
+            if seed not in missing:
+                yield key, read_run(run_set, seed, plan), True
+        if missing:
+            runs = [(key, seed) for seed in missing]
+            work |= dict.fromkeys(runs, _work(run_set.experiment))
+    total = sum(len(run_set.folders) for run_set in run_sets.values())
+    with display(work, total - len(work)) as progress:
         if workers == 0 or jax.default_backend() != "cpu" or jax.device_count() > 1:
-            trained = _fit_here(run_sets, missing, plan, progress)
+            trained = _fit_here(run_sets, list(work), plan, progress)
         else:
-            trained = _fit_in_workers(
-                run_sets, _in_order(work), plan, min(workers, len(missing)), progress
-            )
-        for i, seed, existed in trained:
-            progress.finish((i, seed), existed)
-            yield i, read_run(run_sets[i], seed, plan), existed
+            count = min(workers, len(work))
+            trained = _fit_in_workers(run_sets, _in_order(work), plan, count, progress)
+        for (key, seed), existed in trained:
+            progress.finish((key, seed), existed)
+            yield key, read_run(run_sets[key], seed, plan), existed
 
 
 def _fit_here(
-    run_sets: Sequence[RunSet],
+    run_sets: Mapping[Any, RunSet],
     missing: Sequence[RunKey],
     plan: Plan,
     progress: Progress,
-) -> Iterator[tuple[int, int, bool]]:
-    """Train runs in this process, several seeds as one program; yield each, and whether another process trained it."""
-    for i, run_set in enumerate(run_sets):
-        for seeds in _groups([seed for owner, seed in missing if owner == i]):
-            report = functools.partial(
-                _show_group, progress, [(i, seed) for seed in seeds]
-            )
-            with claimed(
-                {seed: run_set.folders[seed] for seed in seeds}, report
-            ) as folders:
+) -> Iterator[tuple[RunKey, bool]]:
+    """Train runs in this process, several seeds as one program.
+
+    Yields:
+        Each run, and whether another process trained it.
+    """
+    for key, run_set in run_sets.items():
+        for seeds in _groups([seed for owner, seed in missing if owner == key]):
+            runs = [(key, seed) for seed in seeds]
+            report = functools.partial(_show_group, progress, runs)
+            places = {seed: run_set.folders[seed] for seed in seeds}
+            with claimed(places, report) as folders:
                 if folders:
-                    _fit(
-                        run_set.experiment,
-                        folders,
-                        plan,
-                        describe_mode(len(folders)),
-                        report,
-                    )
-            for seed in seeds:
-                yield i, seed, seed not in folders
+                    mode = describe_mode(len(folders))
+                    _fit(run_set.experiment, folders, plan, mode, report)
+            for run in runs:
+                yield run, run[1] not in folders
 
 
 def _show_group(progress: Progress, group: Sequence[RunKey], share: float) -> None:
@@ -169,57 +170,53 @@ def _show_group(progress: Progress, group: Sequence[RunKey], share: float) -> No
 
 
 def _fit_in_workers(
-    run_sets: Sequence[RunSet],
+    run_sets: Mapping[Any, RunSet],
     waiting: list[RunKey],
     plan: Plan,
     workers: int,
     progress: Progress,
-) -> Iterator[tuple[int, int, bool]]:
-    """Train runs in workers, which get them one by one; yield each, and whether another process trained it."""
+) -> Iterator[tuple[RunKey, bool]]:
+    """Train runs in workers, which get them one by one.
+
+    Yields:
+        Each run, and whether another process trained it.
+    """
     died = []
     mode = f"{workers} run{'s' * (workers > 1)} at a time, each on one core"
     running: dict[Future, tuple[Worker, RunKey]] = {}
-    with reserved_cores(workers) as cores, _ended_children():
-        idle = [Worker(core) for core in cores]
+    # the pools are left once their processes are killed
+    with reserved_cores(workers) as cores, ExitStack() as pools, _ended_children():
+        idle = [Worker(core, pools) for core in cores]
         while waiting or running:
             while waiting and idle:
-                i, seed = waiting.pop(0)
-                experiment, folder, worker = (
-                    run_sets[i].experiment,
-                    run_sets[i].folders[seed],
-                    idle.pop(),
-                )
-                task = Task(
-                    experiment.config,
-                    experiment.record,
-                    experiment.command,
-                    mode,
-                    seed,
-                    folder,
-                    plan,
-                )
-                running[worker.submit(task)] = worker, (i, seed)
+                run, worker = waiting.pop(0), idle.pop()
+                task = _task(run_sets[run[0]], run[1], plan, mode)
+                running[worker.submit(task)] = worker, run
             for future in wait(running, POLL, FIRST_COMPLETED).done:
                 worker, run = running.pop(future)
                 try:
                     existed = future.result()
                 except BrokenProcessPool:
-                    died.append(
-                        f"{run_sets[run[0]].experiment.config.name}, seed {run[1]}"
-                    )
-                    say(
-                        f"{died[-1]}: its process died; it may have been killed, or have run out of memory"
-                    )
+                    name = run_sets[run[0]].experiment.config.name
+                    died.append(f"{name}, seed {run[1]}")
+                    say(f"{died[-1]}: its process died; killed, or out of memory?")
                     progress.drop(run)
-                    worker = Worker(worker.core)
+                    worker = Worker(worker.core, pools)
                 else:
-                    yield *run, existed
+                    yield run, existed
                 idle.append(worker)
             progress.show({run: worker.share.value for worker, run in running.values()})
     if died:
         raise OSError(
-            f"not trained, as a process died: {'; '.join(died)}; the same command trains what is missing"
+            f"not trained, as a process died: {'; '.join(died)}; the same command "
+            "trains what is missing"
         )
+
+
+def _task(run_set: RunSet, seed: int, plan: Plan, mode: str) -> Task:
+    config, record = run_set.experiment.config, run_set.experiment.record
+    command, folder = run_set.experiment.command, run_set.folders[seed]
+    return Task(config, record, command, mode, seed, folder, plan)
 
 
 @contextlib.contextmanager
@@ -244,7 +241,7 @@ def reserved_cores(workers: int) -> Iterator[list[int]]:
         yield list(range(workers))
         return
     free, reserved = [], []
-    with contextlib.ExitStack() as locks:
+    with ExitStack() as locks:
         for core in sorted(os.sched_getaffinity(0)):
             if len(free) == workers:
                 break
@@ -271,9 +268,9 @@ def _in_order(work: dict[RunKey, float]) -> list[RunKey]:
     One run of each experiment goes ahead of all others, so that workers begin by
     compiling different programs.
     """
-    first: dict[int, RunKey] = {}
-    for i, seed in work:
-        first.setdefault(i, (i, seed))
+    first: dict[Any, RunKey] = {}
+    for run in work:
+        first.setdefault(run[0], run)
     ahead = set(first.values())
     return sorted(work, key=lambda run: (run in ahead, work[run]), reverse=True)
 
@@ -372,32 +369,44 @@ def _groups(seeds: list[int]) -> list[list[int]]:
 
 @contextlib.contextmanager
 def claimed(folders: Mapping[int, Path], report: Report) -> Iterator[dict[int, Path]]:
-    """Lock runs, after waiting for another program that trains one of them; yield temporary folders of the missing.
+    """Yield, once no other program trains these runs, temporary folders of the missing.
 
     After the block, the temporary folders get their final names: only finished runs
     have these.
     """
     missing = {}
-    with contextlib.ExitStack() as cleanup:
+    with ExitStack() as locks:
         for seed, folder in folders.items():
             temporary = folder.with_name(f"{TEMPORARY}{folder.name}")
-            lock = filelock.FileLock(temporary / LOCK)
-            while not lock.is_locked:
-                make_folder(temporary)  # again, as the other program renames it
-                with contextlib.suppress(filelock.Timeout):
-                    cleanup.enter_context(lock.acquire(timeout=0))
-                if not lock.is_locked:
-                    report(WAITING)
-                    time.sleep(POLL)
-            # if it was not renamed
-            cleanup.callback(shutil.rmtree, temporary, ignore_errors=True)
-            for left in temporary.glob("[!.]*"):  # by a killed process
-                left.unlink()
+            locks.enter_context(_locked(temporary, report))
             if not folder.exists():
                 missing[seed] = temporary
         yield missing
         for seed, temporary in missing.items():
             temporary.rename(folders[seed])
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, report: Report) -> Iterator[None]:
+    """Hold the lock of a temporary folder, which is empty at first, and delete it.
+
+    While another program holds the lock, `report` gets WAITING.
+    """
+    lock = filelock.FileLock(folder / LOCK)
+    while not lock.is_locked:
+        make_folder(folder)  # again, as the other program renames it
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            report(WAITING)
+            time.sleep(POLL)
+    try:
+        for left in folder.glob("[!.]*"):  # by a killed process
+            left.unlink()
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # unless it was renamed
+        lock.release()
 
 
 def _fit(

@@ -37,7 +37,12 @@ from mnistsum.types import Data
 RESULTS_FORMAT = "1"
 # how the seeds of a config are trained, unless workers or devices share them
 ONE_BY_ONE = "seeds one by one"
-SECTIONS = ("program", "data", "versions", "settings")  # of a record, each a dict
+RECORD_SECTIONS = (
+    "program",
+    "data",
+    "versions",
+    "settings",
+)  # of a record, each a dict
 # runs that differ only in these are of one group
 NOT_DECISIVE = fields_with(Role.REPETITION)
 # must be those of `--init`'s weights, even if all shapes agree
@@ -162,14 +167,14 @@ def decisive_fields(config: Config) -> dict[str, Any]:
         for name, value in as_dict(config).items()
         if name not in NOT_DECISIVE
     }
-    for name in registry.FIELDS.values():
+    for name in registry.NAME_FIELDS.values():
         fields[name] = fields[name].partition("@")[0]
     return fields
 
 
 def identify_record(run: dict[str, Any]) -> str:
     """Return a short hash of all that decides a run except its config, from a record or a `run.json`."""
-    return _hash([run[section] for section in SECTIONS])
+    return _hash([run[section] for section in RECORD_SECTIONS])
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -17,8 +17,8 @@ from mnistsum.errors import InputError
 from mnistsum.picture import read_picture
 from mnistsum.predict import Predictor, load_pretrained
 from mnistsum.programs import set_up_compiler
+from mnistsum.types import OUTPUTS
 
-OUTPUTS = ("digit", "sum")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")  # of the files read from a folder
 UNSURE = 0.8  # below this probability, a digit is not to be trusted
 
@@ -61,7 +61,9 @@ def _expand(argument: str) -> list[str]:
     if argument == "-" or Path(argument).is_file():
         return [argument]
     if not Path(argument).is_dir():
-        return sorted(glob.glob(argument, recursive=True)) or [argument]  # noqa: PTH207
+        # Path.glob takes no absolute pattern
+        found = glob.glob(argument, recursive=True)  # noqa: PTH207
+        return sorted(found) or [argument]
     pictures = [
         file for file in Path(argument).iterdir() if file.suffix.lower() in SUFFIXES
     ]

@@ -21,7 +21,7 @@ from scipy.special import gammainc
 
 from experiments import cli
 from experiments.comparison.tables import markdown
-from experiments.training.fit import FAILED
+from experiments.training.fit import MIN_ACCURACY
 from mnistsum.app.program import Parser
 from mnistsum.statistics import ERROR, MARGIN, difference, interval
 
@@ -91,7 +91,7 @@ def simulate(
     digit[1:] &= random.random(digit[1:].shape, np.float32) >= case.behind
     failed, accuracy = (
         random.random(shape[:2]) < case.failing,
-        random.uniform(0.1, FAILED, shape[:2]),
+        random.uniform(0.1, MIN_ACCURACY, shape[:2]),
     )
     digit[failed] = random.random((failed.sum(), case.images)) < accuracy[failed, None]
     lost = (random.random(shape, np.float32) < 10 * ADDER_ERROR * factor[1]) / 10
@@ -99,7 +99,7 @@ def simulate(
     alpha, q = spread[0] ** -2, np.maximum(chance[0], 1e-12)
     misread = q * gammainc(alpha + 1, alpha / q) + 1 - gammainc(alpha, alpha / q)
     expectation = (1 - case.failing) * (1 - misread.mean()) + case.failing * (
-        0.1 + FAILED
+        0.1 + MIN_ACCURACY
     ) / 2
     return digit, digit * (1 - lost), float(expectation)
 
@@ -113,7 +113,7 @@ def rates(case: Setting, trials: int = 500) -> Rates:
     outcomes = []
     for _ in range(trials):
         digit, total, expectation = simulate(random, case)
-        failed = (digit.mean(2) < FAILED).sum(1)
+        failed = (digit.mean(2) < MIN_ACCURACY).sum(1)
         one, five = (
             [
                 difference(

@@ -16,8 +16,7 @@ from rich.table import Table
 from experiments.cli import cores
 from experiments.training.fit import Run
 from experiments.training.folder import Finished, evaluated_split
-from experiments.training.plan import Stop
-from experiments.training.pool import WAITING
+from experiments.training.plan import WAITING, Stop
 from experiments.training.record import Experiment, cores_of, hardware
 from mnistsum.app.console import console, say, score_table
 from mnistsum.models import layers_in_other_types
@@ -58,10 +57,6 @@ def introduce(experiment: Experiment) -> None:
     say(
         f"{experiment.multiply_adds:,} multiply-adds for one image and one number{shifted}"
     )
-    if config.name == "base":
-        say(
-            "This is a small network. --config reference trains the original one, which has 6,384,925 parameters."
-        )
 
 
 def layer_rows(layers: dict[str, int]) -> list[tuple[str, str]]:
@@ -125,7 +120,10 @@ def results(finished: Finished) -> None:
 
 
 class RunsProgress(Progress):
-    """How many runs are done and running, and the time left: a bar in a terminal, ever rarer lines elsewhere."""
+    """How many runs are done and running, and the time left.
+
+    It is a bar in a terminal, and ever rarer lines elsewhere.
+    """
 
     def __init__(self, work: Mapping[Any, float], done: int):
         """Begin to show runs.
@@ -136,9 +134,8 @@ class RunsProgress(Progress):
         """
         super().__init__(BarColumn(20), TextColumn("{task.description}"), **BAR)
         self.task = self.add_task("", total=sum(work.values()))
-        self.work, self.done = dict(work), done
-        # of each run that has begun: how much is done
-        self.shares: dict[Any, float] = {}
+        self.work, self.existing = dict(work), done
+        self.shares: dict[Any, float] = {}  # done of each run that has begun
         self.parallel = 1  # runs at a time
         # of the program, and of the first run's training
         self.loaded = self.began = time.monotonic()
@@ -146,31 +143,15 @@ class RunsProgress(Progress):
         self.show({})
 
     def show(self, shares: Mapping[Any, float]) -> str:
-        """Show how much of each of these runs is done, from 0 to 1, or WAITING; return what is shown."""
+        """Show how much of each of these runs is done, from 0 to 1, or WAITING.
+
+        Returns:
+            What is shown.
+        """
         self.shares.update(shares)
-        now, found = time.monotonic(), list(self.shares.values())
-        running = [run for run, share in self.shares.items() if 0 <= share < 1]
-        left = {
-            run: work * (1 - max(self.shares.get(run, 0), 0))
-            for run, work in self.work.items()
-        }
-        done = sum(self.work.values()) - sum(left.values())
-        if not done:
-            self.began = now
-        self.parallel = max(self.parallel, len(running))
-        text = f"{self.done + found.count(1)} of {self.done + len(self.work)} runs done"
-        text += f", {len(running)} running" if running else ""
-        text += (
-            f", {found.count(WAITING)} waiting for another program"
-            if WAITING in found
-            else ""
-        )
-        if running and now - self.began > SETTLED:
-            # it goes on when all others have ended
-            longest = max(left[run] for run in running)
-            needed = max(sum(left.values()), longest * self.parallel)
-            text += f", about {duration(needed * (now - self.began) / done)} left"
-        self.update(self.task, completed=done, description=text)
+        now = time.monotonic()
+        text = self._counts() + self._time_left(now)
+        self.update(self.task, completed=self._work_done(), description=text)
         if now > self.next_line and not console.is_terminal:
             self.next_line = now + (now - self.loaded) / 2
             say(text)
@@ -180,7 +161,7 @@ class RunsProgress(Progress):
         """Count a run as done, whether it was trained here or by another program."""
         if existed:
             self.drop(run)
-            self.done += 1
+            self.existing += 1
         else:
             self.show({run: 1})
 
@@ -188,6 +169,33 @@ class RunsProgress(Progress):
         """Leave out a run that was not trained here."""
         for known in (self.work, self.shares):
             known.pop(run, None)
+
+    def _running(self) -> list[Any]:
+        return [run for run, share in self.shares.items() if 0 <= share < 1]
+
+    def _counts(self) -> str:
+        """Say how many runs are done, running and waiting."""
+        found, running = list(self.shares.values()), len(self._running())
+        done, waiting = self.existing + found.count(1), found.count(WAITING)
+        text = f"{done} of {self.existing + len(self.work)} runs done"
+        text += f", {running} running" if running else ""
+        return text + f", {waiting} waiting for another program" * bool(waiting)
+
+    def _work_done(self) -> float:
+        return sum(self.work[run] * max(share, 0) for run, share in self.shares.items())
+
+    def _time_left(self, now: float) -> str:
+        """Say how long the other runs take, once some training has been timed."""
+        running, done = self._running(), self._work_done()
+        self.parallel = max(self.parallel, len(running))
+        if not done:
+            self.began = now
+        if not running or now - self.began <= SETTLED:
+            return ""
+        # the longest goes on when all others have ended
+        longest = max(self.work[run] * (1 - self.shares[run]) for run in running)
+        needed = max(sum(self.work.values()) - done, longest * self.parallel)
+        return f", about {duration(needed * (now - self.began) / done)} left"
 
 
 def run_line(name: str, seed: int, summary: dict[str, Any], reused: bool) -> None:
