@@ -5,6 +5,7 @@ logs, and a file with the ID of each job.
 """
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
@@ -96,6 +97,9 @@ def run_job(
         record: of what decides the runs.
         files: the users' files that the program has loaded.
     """
+    # submitit ignores SIGTERM, so that a job that the user cancels would go on, with new
+    # workers, until SLURM kills it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for file in files:
         load_file(file)
     (run_set,) = prepare_run_sets(options, [config], command)
@@ -103,7 +107,6 @@ def run_job(
         raise InputError(
             f"not the run that was asked for: {'; '.join(changed)}; submit from a machine of this kind"
         )
-    # the cores that SLURM has granted
     # the cores that SLURM has granted
     workers = min(options.workers, cores())
     fit_run_sets(replace(options, workers=workers), [run_set], COMPARED)
