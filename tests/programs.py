@@ -1,21 +1,26 @@
 """Programs started as by a user, the results of their runs, and a small data set for them."""
 
+import multiprocessing
 import os
 import struct
 import subprocess
 import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import jax
 import numpy as np
 
+from experiments.run import command
 from experiments.training.folder import Finished, read_finished
+from mnistsum.app.program import run as run_program
 from mnistsum.config import Config, read_config
 from mnistsum.evaluation import SCORES
 from mnistsum.file_io import read_json, read_json_lines
 from mnistsum.storage import restore
 
 ROOT = Path(__file__).parent.parent
+FORKS = multiprocessing.get_context("forkserver")
 # overrides for the data of `write_set`
 TINY = ("data.dir=images", "data.validation=64")
 
@@ -30,6 +35,22 @@ def start(*arguments, program="run", cwd=ROOT, **environment) -> subprocess.Pope
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def _run(output: Connection, arguments: list[str]) -> None:
+    os.dup2(output.fileno(), 1)
+    run_program(command, arguments)
+
+
+def fork(*arguments):
+    """Start a run in a fork of a process that has imported JAX, and started nothing."""
+    FORKS.set_forkserver_preload(["experiments.single", "experiments.report.pages"])
+    output, written = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=_run, args=(written, list(map(str, arguments))))
+    process.start()
+    written.close()
+    process.stdout = os.fdopen(os.dup(output.fileno()))
+    return process
 
 
 def finish(process, status=0) -> tuple[str, str]:

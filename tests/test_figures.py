@@ -1,4 +1,4 @@
-"""The figures of runs and comparisons: drawn from any finished evaluation, and they show what they say."""
+"""The figures of runs and comparisons show what they say."""
 
 import itertools
 import math
@@ -100,7 +100,7 @@ def a_row(name: str, accuracies: list[float], cost: int, **fields) -> dict:
 
 
 @pytest.mark.parametrize("obstacle", [None, "other machine"])
-def test_a_front_joins_configs_that_are_surely_better_and_seconds_of_other_machines_have_none(
+def test_a_front_joins_configs_that_are_surely_better(
     obstacle,
 ):
     rows = [
@@ -120,7 +120,7 @@ def test_a_front_joins_configs_that_are_surely_better_and_seconds_of_other_machi
         )
 
 
-def test_intervals_that_leave_the_axis_end_in_arrows_and_each_seed_has_a_dot():
+def test_intervals_end_in_arrows_and_each_seed_has_a_dot():
     rows = [a_row("wide", [0.9, 0.99], 1), a_row("narrow", [0.95, 0.951], 2)]
     lines = comparison.costs({"rows": rows})[0].axes[0].lines
     assert [
@@ -130,19 +130,8 @@ def test_intervals_that_leave_the_axis_end_in_arrows_and_each_seed_has_a_dot():
     np.testing.assert_allclose(dots, [[0.1, 0.01], [0.05, 0.049]])
 
 
-def test_a_config_is_named_in_words():
-    assert (
-        comparison.in_words("base-classifier-tiny-widths-10_20")
-        == "base with classifier tiny, widths 10 20"
-    )
-    assert (
-        comparison.in_words("smoke+adder=learned_shift")
-        == "smoke with adder learned shift"
-    )
-
-
 def test_every_figure_is_drawn_from_extreme_summaries(tmp_path):
-    """Perfect, hopeless, not finite, of one seed, of one evaluation, with a label that has no images."""
+    """Perfect, hopeless, not finite, of one seed, of one evaluation, without a label."""
     hopeless = [a_run("b", seed, (LABELS + 1) % 10, SUMS * 0 + 18) for seed in range(2)]
     diverged = [
         a_run("c", seed, config={"objective": ObjectiveConfig(held_out=3)})

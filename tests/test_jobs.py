@@ -7,9 +7,10 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Collection
 
 import pytest
-from programs import TINY, compare, start, write_set
+from programs import TINY, compare, finish, start, write_set
 
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
 
@@ -44,7 +45,6 @@ SelectTypeParameters=CR_Core
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 JobRequeue=0
-SlurmdTimeout=6
 ReturnToService=2
 MpiDefault=none
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cores}
@@ -73,12 +73,12 @@ def job_states() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
-    """A running SLURM of this machine alone, without accounting, which this process and its children use."""
+    """A SLURM of this machine alone, which this process and its children use."""
     if missing := [
         name for name in ("slurmctld", "slurmd", "squeue") if not shutil.which(name)
     ]:
         pytest.skip(
-            f"needs Debian's slurmctld, slurmd and slurm-client; no {', '.join(missing)} here"
+            f"needs Debian's slurmctld, slurmd and slurm-client; no {missing[0]} here"
         )
     place = tmp_path_factory.mktemp("slurm")
     for folder in ("state", "spool"):
@@ -111,47 +111,53 @@ def slurm(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_slurm_jobs_that_end_without_results_are_named_soon_and_submitted_again(
-    slurm, tmp_path
-):
+def test_slurm_jobs_without_results_are_named_and_submitted_again(slurm, tmp_path):
     write_set(tmp_path / "images", train=576, test=64)
     arguments = (*CONFIGS, "--submit", "slurm", "--workers", 1)
 
     def submitted() -> list[str]:
         """Return the jobs' IDs, that of smoke first."""
-        jobs = sorted(
-            (tmp_path / "out" / "jobs").glob("smoke*"), key=lambda path: len(path.name)
-        )
-        return [path.read_text() for path in jobs]
+        jobs = (tmp_path / "out" / "jobs").glob("smoke*")
+        return [path.read_text() for path in sorted(jobs, key=lambda p: len(p.name))]
 
-    def are_running() -> bool:
-        states = job_states()
-        return len(submitted()) == 2 and all(
-            states.get(job) == "RUNNING" for job in submitted()
-        )
+    def wait_for_jobs(but: Collection[str] = ()) -> list[str]:
+        """Return the IDs of two submitted jobs that are none of these."""
+        wait_until(lambda: len({*submitted()} - {*but}) == 2, 120)
+        return submitted()
 
-    waiting = start(*arguments, program="compare", cwd=tmp_path)
-    wait_until(are_running, 120)
-    plain, shifted = first = submitted()
+    # Held, so that one is cancelled before it starts: submitit ignores the signal until
+    # our code runs.
+    waiting = start(*arguments, program="compare", cwd=tmp_path, SBATCH_HOLD="1")
+    plain, shifted = first = wait_for_jobs()
     ask("scancel", plain)
+    ask("scontrol", "release", shifted)
+    wait_until(lambda: job_states().get(shifted) == "RUNNING", 60)
     ask("scancel", "--signal=KILL", "--full", shifted)
-    wait_until(lambda: waiting.poll() is not None, 60)
-    output, errors = waiting.communicate()
-    assert waiting.returncode == 1, errors
+    output, errors = finish(waiting, status=1)
+    assert "smoke, seeds [0, 1]: CANCELLED: " in output
     # the first may have ended before
-    assert re.search(r"smoke, seeds \[(0, )?1\]: CANCELLED: ", output)
     assert re.search(r"smoke-adder-shift, seeds \[(0, )?1\]: [A-Z]+: ", output)
-    assert (
-        errors
-        == "error: 2 of 2 jobs ended without results; the same command submits them again\n"
-    )
+    ended = "2 of 2 jobs ended without results; the same command submits them again"
+    assert errors == f"error: {ended}\n"
 
     waiting = start(*arguments, program="compare", cwd=tmp_path)
-    wait_until(are_running, 120)
+    second = wait_for_jobs(but=first)
     waiting.kill()
     waiting.communicate()
-    second = submitted()
-    assert not set(first) & set(second)
     assert "jobs: 2," in compare(*arguments, cwd=tmp_path)
     assert submitted() == second
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 4
+
+
+@pytest.mark.slow
+def test_a_cancelled_slurm_job_ends_at_once(slurm, tmp_path):
+    """It does not go on, with new workers, until SLURM kills it."""
+    write_set(tmp_path / "images", train=576, test=64)
+    options = ("--submit", "slurm", "--workers", 1, "training.epochs=100000")
+    waiting = start(*CONFIGS, *options, program="compare", cwd=tmp_path)
+    folders = tmp_path / "out" / "runs"
+    wait_until(lambda: len([*folders.glob(".*")]) == 2, 120)  # both train
+    ask("scancel", "--me")
+    output, _ = finish(waiting, status=1)
+    assert output.count("seeds [0, 1]: CANCELLED: ") == 2
+    assert len([*folders.iterdir()]) == 2  # the second seeds were not begun

@@ -9,30 +9,29 @@ import json
 import re
 import resource
 import signal
-import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from programs import bits, finish, start, wait_for_line, write_set
+from programs import bits, finish, fork, start, wait_for_line, write_set
 
 from mnistsum.config import read_config
 
 
-def checkpoints(run: Path) -> list[Path]:
+def checkpoints(folder: Path) -> list[Path]:
     """Return a run's checkpoints, the newest last."""
-    return sorted(
-        (run / "checkpoints").glob("*.safetensors"), key=lambda path: int(path.stem)
-    )
+    found = (folder / "checkpoints").glob("*.safetensors")
+    return sorted(found, key=lambda path: int(path.stem))
 
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory) -> list[str]:
-    """Twelve epochs of eight steps: twelve evaluations and checkpoints in a few seconds."""
+    """Forty-eight epochs of eight steps, each with an evaluation and a checkpoint."""
     folder = write_set(tmp_path_factory.mktemp("data"), train=576, test=64)
     data = [f"data.dir={folder}", "data.validation=64"]
-    return ["--config", "smoke", *data, "training.batch_size=64", "training.epochs=12"]
+    return ["--config", "smoke", *data, "training.batch_size=64", "training.epochs=48"]
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +42,7 @@ def whole(arguments, tmp_path_factory) -> Path:
     return folder
 
 
-def survive_kills(
-    arguments, folder: Path, kills: int, seed: int, within: float
-) -> tuple[list[Path], int]:
+def survive_kills(arguments, folder: Path, kills: int, seed: int, within: float):
     """Kill and resume a run at random moments, with a new run after each that ends.
 
     Args:
@@ -66,43 +63,41 @@ def survive_kills(
         if (runs[-1] / "summary.json").exists():
             runs.append(folder / str(len(runs)))
         is_begun = (runs[-1] / "config.json").exists()
-        process = (
-            start("--resume", runs[-1])
-            if is_begun
-            else start(*arguments, "--output", runs[-1])
-        )
+        begin = (*arguments, "--output", runs[-1])
+        process = fork(*(("--resume", runs[-1]) if is_begun else begin))
         seconds = random.uniform(0, within)
         if kills % 2:
             seconds /= 10
             wait_for_line(process, "epoch")
-        try:
-            process.wait(timeout=seconds if kills else 100)
-        except subprocess.TimeoutExpired:
+        process.join(seconds if kills else 100)
+        if process.is_alive():
             process.kill()
+            process.join()
             kills -= 1
             amid += bool(checkpoints(runs[-1]))
-        _, errors = process.communicate()
-        assert process.returncode in (0, -signal.SIGKILL), errors
+        process.stdout.close()
+        assert process.exitcode in (0, -signal.SIGKILL)
     return runs, amid
 
 
 @pytest.mark.slow
 def test_a_hundred_kills_at_random_moments_lose_nothing(arguments, whole, tmp_path):
-    compiled = tmp_path / "compiled"
-    # the first run, `whole`, has also compiled
-    finish(start(*arguments, "--output", compiled))
-    within = json.loads((compiled / "summary.json").read_text())["wall_seconds"]
+    """Forks have imported JAX, so that kills fall where there is something to lose."""
+    for name in ("first", "warm"):
+        began = time.monotonic()
+        process = fork(*arguments, "--output", tmp_path / name)
+        process.join()
+        process.stdout.close()
+    within = time.monotonic() - began
     with ThreadPoolExecutor(2) as pool:
-        survived = list(
-            pool.map(
-                lambda i: survive_kills(arguments, tmp_path / str(i), 50, i, within),
-                (1, 2),
-            )
-        )
-    assert sum(amid for _, amid in survived) >= 30
-    for runs, _ in survived:
-        for run in runs:
-            assert bits(run) == bits(whole)
+        survived = [
+            pool.submit(survive_kills, arguments, tmp_path / str(i), 50, i, within)
+            for i in (1, 2)
+        ]
+    for each in survived:
+        runs, amid = each.result()
+        assert amid >= 15
+        assert all(bits(run) == bits(whole) for run in runs)
 
 
 @pytest.fixture
@@ -110,7 +105,7 @@ def stopped(arguments, tmp_path) -> Path:
     """A run stopped by SIGTERM after some epochs."""
     for folder in (tmp_path / str(attempt) for attempt in range(10)):
         process = start(*arguments, "--output", folder)
-        wait_for_line(process, "epoch 2 of 12")
+        wait_for_line(process, "epoch 2 of 48")
         process.terminate()
         _, errors = process.communicate(timeout=300)
         if process.returncode:  # otherwise, the run ended before the signal came

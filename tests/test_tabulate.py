@@ -21,7 +21,7 @@ def misreading(count, **about):
 
 @pytest.fixture
 def tabulate(monkeypatch, tmp_path, capsys):
-    """A function that tabulates runs made by hand, as from their folders, and returns the rows and other lines."""
+    """A function that tabulates runs made by hand, and returns rows and other lines."""
 
     def run(runs, *others) -> tuple[list[str], list[str]]:
         by_folder = {tmp_path / f"{i}": each for i, each in enumerate(runs)}
@@ -55,18 +55,7 @@ def test_mean_and_deviation_by_hand_of_the_finished_runs(tabulate, tmp_path):
         program.command(["unfinished", "--tabulate", "table"])
 
 
-def test_of_a_repeated_run_one_is_shown_and_the_other_is_told_of(tabulate, tmp_path):
-    (line,), notes = tabulate(
-        [misreading(2), misreading(2)._replace(folder=tmp_path / "again")]
-    )
-    assert line.startswith("| a | 1 |")
-    left_out = "left out, as a-0 is a newer run of the same config and seed"
-    assert notes == [f"{tmp_path / 'again'}: {left_out}"]
-
-
-def test_a_score_is_shown_where_its_entry_says_and_as_it_says_for_older_runs(
-    tabulate, monkeypatch
-):
+def test_a_score_is_shown_where_and_as_its_entry_says(tabulate, monkeypatch):
     score = Score(
         "entropy",
         "nats",

@@ -5,6 +5,7 @@ logs, and a file with the ID of each job.
 """
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
@@ -103,6 +104,9 @@ def run_job(
         record: of what decides the runs.
         files: the users' files that the program has loaded.
     """
+    # submitit ignores SIGTERM, so that a job that the user cancels would go on, with new
+    # workers, until SLURM kills it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for file in files:
         load_file(file)
     (run_set,) = prepare_run_sets(options, [config], command)
