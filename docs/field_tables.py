@@ -1,4 +1,4 @@
-"""A griffe extension: tables of the fields of configs and named tuples, with their trailing comments."""
+"""A griffe extension: tables of the fields of configs and named tuples."""
 
 import re
 from typing import Any
@@ -11,17 +11,21 @@ ANNOTATED = re.compile(r"Annotated\[((?:[^,\[\]]|\[[^\[\]]*\])+),.*\]", re.DOTAL
 
 
 class Fields(griffe.Extension):
-    """Adds a table of the fields to dataclasses and NamedTuples: type, default and trailing comment."""
+    """Adds a table of the fields to dataclasses and NamedTuples.
+
+    It has their types, defaults and trailing comments.
+    """
 
     def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
-        """Insert the table after the docstring's first section, its text; griffe calls this for each class."""
+        """Insert the table after the first section of a class's docstring."""
         fields = [
             field for field in cls.attributes.values() if field.annotation is not None
         ]
         if cls.docstring is not None and fields:
             comments = (COMMENT.search(field.lines[-1]) for field in fields)
             rows = [
-                f"| `{field.name}`<br>{_type(field)} | {comment[1] if comment else ''} |"
+                f"| `{field.name}`<br>{_type(field)} | {comment[1] if comment else ''} "
+                "|"
                 for field, comment in zip(fields, comments, strict=True)
             ]
             table = "\n".join(["| field | meaning |", "|---|---|", *rows])
@@ -29,7 +33,7 @@ class Fields(griffe.Extension):
 
 
 def _type(field: griffe.Attribute) -> str:
-    """Return type and default; a link for a part of a config, whose fields have their own defaults."""
+    """Return type and default, or a link for a part of a config."""
     annotation, names = field.annotation, field.module.attributes
     text, path = str(annotation), getattr(annotation, "canonical_path", "")
     if text not in names and path.startswith("mnistsum."):
@@ -40,7 +44,7 @@ def _type(field: griffe.Attribute) -> str:
 
 
 def _expand(text: str, names: dict[str, griffe.Attribute]) -> str:
-    """Return a type with the module's own names for types, such as `Pixels`, replaced by what they stand for."""
+    """Return a type, with what the module's names such as `Pixels` stand for."""
     text = ANNOTATED.sub(r"\1", text)
     return re.sub(
         r"\w+",

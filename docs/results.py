@@ -32,7 +32,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Point a page's links to the site's copies, insert the table of results, and keep figures in one piece."""
+    """Point links to the site's copies, and insert the table of results."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     markdown = markdown.replace(
         "<!-- results -->", "\n".join(line for line in readme if line.startswith("|"))

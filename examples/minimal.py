@@ -1,7 +1,8 @@
-"""The whole system on one page: train a network that reads a digit and adds a number to it, then test it.
+"""The whole system on one page: train a network that reads and adds, then test it.
 
-`python examples/minimal.py` takes about a minute on two CPU cores. The programs in experiments/ train in the same way,
-with progress, checkpoints, reports and comparisons; each name that is imported here has a page in the documentation.
+`python examples/minimal.py` takes about a minute on two CPU cores. The programs in
+experiments/ train in the same way, with progress, checkpoints, reports and comparisons.
+Each name that is imported here has a page in the documentation.
 """
 
 import time
@@ -24,7 +25,7 @@ SHIFTED = AugmentConfig(
 
 
 class Network(nnx.Module):
-    """Two inputs, an image and a one-hot number; two outputs, 10 digit logits and 19 sum logits."""
+    """Two inputs, an image and a one-hot number; logits of digit and sum."""
 
     def __init__(self, rngs: nnx.Rngs):
         self.conv1 = nnx.Conv(
@@ -49,7 +50,7 @@ class Network(nnx.Module):
 
 
 def loss(params, graph, statistics, batch):
-    """Return the mean of both negative log-likelihoods, and the batch norms' new statistics."""
+    """Return the mean of both losses, and the batch norms' statistics."""
     network = nnx.merge(graph, params, statistics, copy=True)
     network.train()
     digit, total = network(batch.image, batch.number)
@@ -98,7 +99,8 @@ def main() -> None:
             )
             params, statistics, opt_state, value = state
         print(
-            f"epoch {epoch + 1}: loss {value:.4f} of the last batch, after {time.time() - start:.0f} s"
+            f"epoch {epoch + 1}: loss {value:.4f} of the last batch, after "
+            f"{time.time() - start:.0f} s"
         )
 
     trained = nnx.merge(graph, params, statistics)
@@ -128,7 +130,8 @@ def main() -> None:
         (sums == test_labels[:, None] + jnp.arange(10)[None]).mean(),
     )
     print(
-        f"test: digit {right[0]:.2%}, sum {right[1]:.2%}, after {time.time() - start:.0f} s"
+        f"test: digit {right[0]:.2%}, sum {right[1]:.2%}, after "
+        f"{time.time() - start:.0f} s"
     )
 
 

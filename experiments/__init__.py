@@ -1,4 +1,4 @@
-"""The researcher's programs, run from a checkout: everything that prints, reads the clock or writes files."""
+"""The researcher's programs: all that prints, reads the clock or writes files."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The command line that all programs share: configs by name, `field=value` overrides, and help."""
+"""The command line that all programs share: configs, overrides, and help."""
 
 import dataclasses
 import importlib
@@ -27,7 +27,7 @@ def config_names() -> list[str]:
 
 
 class ConfigParser(Parser):
-    """A parser whose help lists all fields, with the values of the first config that is named."""
+    """A parser whose help lists all fields, with the values of the named config."""
 
     def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
         """Parse arguments as argparse does."""
@@ -54,7 +54,8 @@ class ConfigParser(Parser):
         ]:
             value = value or next(iter(others), "VALUE")
             raise InputError(
-                f"{unknown}: no such option; set the field by {fields[0]}={value}, without dashes"
+                f"{unknown}: no such option; set the field by {fields[0]}={value}, "
+                "without dashes"
             )
         super().error(message)
 
@@ -92,7 +93,10 @@ def add_workers(parser: Parser) -> None:
         "--workers",
         type=int,
         default=cores(),
-        help="on CPUs, runs to train at the same time, each on one core, with 0.6 to 0.9 GB; 0: in this process",
+        help=(
+            "on CPUs, runs to train at the same time, each on one core, with 0.6 to "
+            "0.9 GB; 0: in this process"
+        ),
     )
 
 
@@ -106,7 +110,7 @@ def cores() -> int:
 
 
 def own_file(name: str) -> Path | None:
-    """Return the .py file that a config's or variant's name refers to; None for a config of this project."""
+    """Return the .py file that a name refers to; None for a shipped config."""
     file = VARIANT.split(name)[0]
     return Path(file) if file.endswith(".py") else None
 
@@ -126,7 +130,8 @@ def load_config(text: str, overrides: Sequence[str] = ()) -> Config:
     config = override(_load(name), [*overrides, *assignments])
     if config.name != name and config.name in (*config_names(), Config().name):
         raise InputError(
-            f"{name}: expected Config(name=...) with a name of its own, found {config.name}"
+            f"{name}: expected Config(name=...) with a name of its own, found "
+            f"{config.name}"
         )
     changes = [
         f"{short_name(key)}-{value}"
@@ -154,7 +159,7 @@ def load_configs(texts: Sequence[str], overrides: Sequence[str]) -> list[Config]
 
 
 def short_name(key: str) -> str:
-    """Return a field's name without its section, unless another section has a field of that name."""
+    """Return a field's name without its section, unless two have that name."""
     name = key.split(".")[-1]
     alike = [field for field in FIELDS if field.split(".")[-1] == name]
     return name if alike == [key] else key
@@ -171,7 +176,7 @@ def main(command: Callable[[list[str]], int]) -> None:
 
 
 def describe_fields(name: str) -> str:
-    """Return the end of a program's help: the names of all configs, and the fields with the values of one."""
+    """Return the end of a program's help: configs, and the fields of one."""
     from mnistsum.registry import KINDS, NAME_FIELDS  # loads JAX, only for help
 
     comments = field_comments()
@@ -183,7 +188,8 @@ def describe_fields(name: str) -> str:
     ]
     return (
         f"Configs: {', '.join(config_names())},\n"
-        "a variant such as base+model.adder=shift, or your own .py file with a variable `config`.\n"
+        "a variant such as base+model.adder=shift, or your own .py file with a "
+        "variable `config`.\n"
         "Override fields without dashes, as in training.epochs=2.\n\n"
         f"Fields, with the values of {name}:\n" + "\n".join(fields)
     )
@@ -208,13 +214,15 @@ def _load(name: str) -> Config:
         elif (CLASSIFIERS / f"{name}.py").is_file():
             hint = f"; it is a classifier: base+model.classifier={name}"
         raise InputError(
-            f"{name}: expected a config ({', '.join(config_names())}) or a .py file, found neither{hint}"
+            f"{name}: expected a config ({', '.join(config_names())}) or a .py file, "
+            f"found neither{hint}"
         )
     from mnistsum.registry import load_file  # imports JAX, as the file itself does
 
     config = getattr(load_file(name), "config", None)
     if not isinstance(config, Config):
         raise InputError(
-            f"{name}: expected a variable `config` of type mnistsum.Config, found {config!r}"
+            f"{name}: expected a variable `config` of type mnistsum.Config, found "
+            f"{config!r}"
         )
     return config

@@ -1,4 +1,4 @@
-"""Compares configs over seeds: `python -m experiments.compare base lenet5 mlp --seeds 10`."""
+"""Compares configs over seeds: `python -m experiments.compare base lenet5 mlp`."""
 
 from argparse import Namespace
 from collections.abc import Sequence
@@ -10,11 +10,13 @@ from mnistsum.config import CONFIG, split_overrides
 from mnistsum.errors import InputError
 
 DESCRIPTION = """\
-Train each config on the same seeds; report which beat the first, by how much, how surely, and at what cost.
+Train each config on the same seeds; report which beat the first, by how much, how
+surely, and at what cost.
 
-Seed k gives every config the same images in the same order with the same numbers. Finished runs in the folder are
-reused if nothing that decides them has changed, so the same command continues a comparison that was stopped. On an
-accelerator, or on several devices, seeds share one program. Given the folders of finished runs, along with the .py
+Seed k gives every config the same images in the same order with the same numbers.
+Finished runs in the folder are reused if nothing that decides them has changed, so the
+same command continues a comparison that was stopped. On an accelerator, or on several
+devices, seeds share one program. Given the folders of finished runs, along with the .py
 files of your own networks, it compares those runs and trains nothing.
 """
 
@@ -151,7 +153,10 @@ def _check_two(names: Sequence[str]) -> None:
 
 
 def _is_folder(name: str) -> bool:
-    """Return whether a name is that of a run's folder, existing or not; a config's name comes first."""
+    """Return whether a name is that of a run's folder, existing or not.
+
+    A config's name comes first.
+    """
     config = cli.VARIANT.split(name)[0]
     if config.endswith(".py") or config in cli.config_names():
         return False

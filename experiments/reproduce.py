@@ -1,4 +1,4 @@
-"""Compares a run of `reference` with the write-up's log: `python -m experiments.reproduce runs/reference-...`."""
+"""Compares a run with the write-up's log: `python -m experiments.reproduce RUN`."""
 
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,14 @@ WRITE_UP = {
     19: (0.129, 98.90, 98.54),
     20: (0.110, 98.96, 98.83),
 }
-DESCRIPTION = "Print a table of the run's epochs that the write-up shows, and draw both logs in its write_up.png."
+DESCRIPTION = """\
+Print a table of the run's epochs that the write-up shows, and draw both logs in its
+write_up.png.
+"""
 
 
 def band(accuracy: float, images: int) -> tuple[float, float]:
-    """Return the 95 % binomial interval (Wilson) of an accuracy on this number of images."""
+    """Return the 95 % binomial interval (Wilson) of an accuracy."""
     from scipy.stats import binomtest  # takes a second: only for valid input
 
     interval = binomtest(round(accuracy * images), images).proportion_ci(0.95, "wilson")
@@ -30,7 +33,10 @@ def band(accuracy: float, images: int) -> tuple[float, float]:
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """Return the epochs that both logs show: losses, our accuracies with bands, whether the write-up's lie inside."""
+    """Return a table of the epochs that both logs show.
+
+    It says whether the write-up's accuracies lie inside the bands of ours.
+    """
     from experiments.comparison.tables import markdown  # imports JAX, too
     from experiments.report.figures import average_loss  # loads Matplotlib
 
@@ -68,7 +74,8 @@ def command(arguments: list[str]) -> int:
     lines = read_json_lines(path)
     if not all("test" in line for line in lines) or not lines or lines[-1]["epoch"] < 1:
         raise InputError(
-            f"{path}: expected test results of an epoch or more; give the folder of a run of `reference`"
+            f"{path}: expected test results of an epoch or more; give the folder of a "
+            "run of `reference`"
         )
     # Matplotlib and JAX load only for valid input
     from experiments.report import figures

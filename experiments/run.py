@@ -1,4 +1,4 @@
-"""Trains one config with one seed and writes the run's folder: `python -m experiments.run --config base`."""
+"""Trains one config with one seed: `python -m experiments.run --config base`."""
 
 import time
 from pathlib import Path
@@ -32,7 +32,10 @@ def parser() -> Parser:
     )
     parser.add_argument(
         "--init",
-        help="begin from these weights: a run's folder, exported weights, or base or best",
+        help=(
+            "begin from these weights: a run's folder, exported weights, or base or "
+            "best"
+        ),
     )
     parser.add_argument(
         "--log",
@@ -58,7 +61,8 @@ def command(arguments: list[str]) -> int:
         given = [options.output, options.init, options.log, options.dry_run]
         if any(given) or overrides:
             raise InputError(
-                "--resume: takes no other argument, as the run's folder holds its config; only --config FILE.py where "
+                "--resume: takes no other argument, as the run's folder holds its "
+                "config; only --config FILE.py where "
                 "that defines the run's network"
             )
         config = read_config(options.resume)

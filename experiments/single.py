@@ -71,7 +71,9 @@ def start(
 
 
 def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
-    """Resume a run from its newest intact checkpoint, or from its first step if it has none; return the exit status.
+    """Resume a run from its newest intact checkpoint; return the exit status.
+
+    Without a checkpoint, it begins at the first step.
 
     Args:
         experiment: of the config in the run's folder.
@@ -88,15 +90,18 @@ def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
         _check_log(then["log"])
         if changed := _changes(then, experiment):
             raise InputError(
-                f"{folder}: {'; '.join(changed)} since the run began, so it would not end with the same bits; undo the "
-                "change (a config of your own needs its file: --config FILE.py), or start a new run"
+                f"{folder}: {'; '.join(changed)} since the run began, so it would not "
+                "end with the same bits; undo the "
+                "change (a config of your own needs its file: --config FILE.py), or "
+                "start a new run"
             )
         if then["cores"] != cores():
             cores_differ = (
                 f"begun on another number of cores ({then['cores']}) than {cores()}"
             )
             say(
-                f"warning: {cores_differ}: it ends with other bits, as another seed would"
+                f"warning: {cores_differ}: it ends with other bits, as another seed "
+                "would"
             )
         start = Start(then, wall_seconds=time.monotonic() - BEGAN)
         if "init" in then["settings"] or (folder / CHECKPOINTS).is_dir():
@@ -113,7 +118,7 @@ def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
 
 
 def _show_finished(experiment: Experiment, folder: Path) -> int:
-    """Print the results of a finished run, and what has changed since; return the exit status."""
+    """Print the results of a finished run, and what has changed since."""
     finished = run_folder.read_finished(folder)
     changed = _changes(finished.run, experiment) or [
         f"{name} was edited" for name in edited_files(finished.run)
@@ -140,7 +145,7 @@ def _train(
     start: Start,
     notes: Sequence[str] = (),
 ) -> int:
-    """Train to the end or until a signal, show the progress, and return the exit status."""
+    """Train to the end or until a signal; return the exit status."""
     signals, log, step = _catch_signals(), None, start.step
     terminal.introduce(experiment)
     for line in notes:
@@ -175,7 +180,10 @@ def _train(
 
 
 def _catch_signals() -> list[int]:
-    """Return a list that receives SIGINT, SIGTERM and SIGHUP; a second one of a kind has its usual effect."""
+    """Return a list that receives SIGINT, SIGTERM and SIGHUP.
+
+    A second signal of a kind has its usual effect.
+    """
     caught: list[int] = []
 
     def catch(number: int, _: Any) -> None:
@@ -205,7 +213,8 @@ def _only_writer(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     if not lock.is_locked:
         raise InputError(
-            f"{folder}: another process is writing to this run; wait for it, or name another"
+            f"{folder}: another process is writing to this run; wait for it, or name "
+            "another"
         )
     for partial_file in folder.rglob(f"*{PARTIAL}"):  # left by a killed process
         partial_file.unlink()

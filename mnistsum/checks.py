@@ -48,7 +48,8 @@ def check_images(images: Any, name: str = "images") -> None:
     is_array = hasattr(images, "dtype") and hasattr(images, "shape")
     if not is_array or images.dtype != np.uint8 or images.shape[1:] != (28, 28, 1):
         raise InputError(
-            f"{name}: expected uint8 [n, 28, 28, 1], 0-255, found {describe_array(images)}"
+            f"{name}: expected uint8 [n, 28, 28, 1], 0-255, found "
+            f"{describe_array(images)}"
         )
 
 
@@ -73,14 +74,16 @@ def warn_of_pixels(images: UInt8[Array | np.ndarray, "n 28 28 1"]) -> None:
     largest = images.max(initial=0)
     if 0 < largest < DIM:
         warnings.warn(
-            f"images: expected pixels from 0 to 255, found at most {largest}; multiply them by {255 // largest}",
+            f"images: expected pixels from 0 to 255, found at most {largest}; multiply "
+            f"them by {255 // largest}",
             stacklevel=2,
         )
     edges = (images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1])
     border = np.mean([edge.mean() for edge in edges]) if len(images) else 0
     if border > images.mean() + LIGHT:
         warnings.warn(
-            "images: expected light strokes on a dark background, found a light border; invert them (255 - images)",
+            "images: expected light strokes on a dark background, found a light "
+            "border; invert them (255 - images)",
             stacklevel=2,
         )
 

@@ -60,7 +60,8 @@ def _check_data_name(value: str) -> str:
     ):
         raise PydanticCustomError(
             "data_name",
-            "expected mnist, fashion_mnist, kmnist or tfds:NAME (your own data needs only data.dir)",
+            "expected mnist, fashion_mnist, kmnist or tfds:NAME (your own data needs "
+            "only data.dir)",
         )
     return value
 
@@ -116,7 +117,7 @@ class DataConfig:
 
 @dataclass(frozen=True, config=CHECKED)
 class AugmentConfig:
-    """Random distortion of each training image, resampled at every step; zero disables it.
+    """Random distortion of each training image, drawn at every step; 0 disables it.
 
     Examples:
         >>> from mnistsum import AugmentConfig
@@ -133,7 +134,10 @@ class AugmentConfig:
 
 @dataclass(frozen=True, config=CHECKED)
 class ModelConfig:
-    """The network: a classifier maps the image to features and a digit; an adder maps these and the number to the sum.
+    """The network: a classifier and an adder.
+
+    The classifier maps the image to features and a digit. The adder maps these and the
+    number to the sum.
 
     Examples:
         >>> from mnistsum import ModelConfig
@@ -155,7 +159,10 @@ class ModelConfig:
 
 @dataclass(frozen=True, config=CHECKED)
 class ObjectiveConfig:
-    """The loss in nats: digit_weight * digit loss + (1 - digit_weight) * sum loss + penalty_weight * penalty.
+    """The loss, in nats.
+
+    It is `digit_weight * digit loss + (1 - digit_weight) * sum loss +
+    penalty_weight * penalty`.
 
     Examples:
         >>> from mnistsum import ObjectiveConfig
@@ -249,7 +256,7 @@ FIELDS = {
 
 
 def _raise_input_errors(kind: Any, section: str) -> None:
-    """Make a config class raise InputError, as a command line does, where pydantic raises ValidationError."""
+    """Make a class raise InputError where pydantic raises ValidationError."""
     init = kind.__init__
 
     @functools.wraps(init)
@@ -343,7 +350,7 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
 
     Examples:
         >>> from mnistsum.config import Config, override
-        >>> override(Config(), ["model.widths=8,16", "optimizer.learning_rate=3e-4"]).model.widths
+        >>> override(Config(), ["model.widths=8,16", "seed=3"]).model.widths
         (8, 16)
     """
     values: dict[str, Any] = dataclasses.asdict(config)
@@ -367,7 +374,7 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
 
 
 def explain(error: ValidationError, section: str = "") -> str:
-    """Say in one line what is wrong with a config: for each field, what was expected and what was found.
+    """Say in one line, for each field, what was expected and what was found.
 
     Args:
         error: of a whole config, or of one of its sections.
@@ -393,14 +400,14 @@ def explain(error: ValidationError, section: str = "") -> str:
 
 
 def _unknown(key: str) -> str:
-    """Say that there is no such field, and suggest a similar one, of the same section if there is one."""
+    """Say that there is no such field, and suggest a similar one."""
     section = key.rpartition(".")[0]
     near = [field for field in FIELDS if field.rpartition(".")[0] == section]
     return f"unknown field{did_you_mean(key, near) or did_you_mean(key, FIELDS)}"
 
 
 def check_config(kind: type, config: Any) -> None:
-    """Check that an argument is a config of this kind, such as `ModelConfig`; raise InputError if not."""
+    """Raise InputError if an argument is no config of this kind."""
     if isinstance(config, kind):
         return
     sections = {section: name for name, section in SECTIONS.items()}

@@ -106,7 +106,8 @@ def _divide(arrays: Arrays, validation: int) -> Data:
     n = len(train.labels)
     if not 0 <= validation < n:
         raise InputError(
-            f"data.validation: expected fewer than the {n} training images, found {validation}"
+            f"data.validation: expected fewer than the {n} training images, found "
+            f"{validation}"
         )
     # RandomState's stream is frozen by NumPy's policy, so the split never changes.
     drawn = np.random.RandomState(0).permutation(n)[:validation]
@@ -280,7 +281,7 @@ def augment(
 def scale(
     scaling: str, pixels: Float[Array, "*n 28 28 1"] | UInt8[Array, "*n 28 28 1"]
 ) -> Float[Array, "*n 28 28 1"]:
-    """Scale pixels 0-255 to the model's float32 input: `unit` gives 0 to 1, `standard` centers them near zero.
+    """Scale pixels 0-255: `unit` to 0 to 1, `standard` to mean 0 and deviation 1.
 
     Raises:
         InputError: if there is no such scaling, or if pixels whose values are known
@@ -306,7 +307,7 @@ def pair(
     labels: Int[Array, " batch"],
     numbers: Int[Array, " batch"],
 ) -> Batch:
-    """Return a batch of scaled images, their labels and one number each; the sum is label + number.
+    """Return a batch of scaled images, their labels and one number for each.
 
     Raises:
         InputError: if labels or numbers are not one whole number from 0 to 9 for each
@@ -315,7 +316,8 @@ def pair(
     Examples:
         >>> import jax.numpy as jnp
         >>> from mnistsum.data import pair
-        >>> batch = pair(jnp.zeros((2, 28, 28, 1)), jnp.array([3, 9]), jnp.array([4, 9]))
+        >>> labels, numbers = jnp.array([3, 9]), jnp.array([4, 9])
+        >>> batch = pair(jnp.zeros((2, 28, 28, 1)), labels, numbers)
         >>> batch.sum.tolist(), batch.number.shape
         ([7, 18], (2, 10))
     """
@@ -330,7 +332,7 @@ def pair(
 
 
 class Pairs:
-    """A split in the form of the write-up's data set: `pairs[i]` is (image, label, one-hot number, sum).
+    """A split whose items are (image, label, one-hot number, sum), as the write-up's.
 
     `numbers` holds one number 0-9 per image, such as those that `draw_epoch` returns.
 

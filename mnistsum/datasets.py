@@ -258,7 +258,8 @@ def _prepare(builder: Any) -> None:
     found = builder.info.file_format.value
     if found != "array_record":
         raise InputError(
-            f"{place}: expected the file format array_record, found {found}; prepare it "
+            f"{place}: expected the file format array_record, found {found}; prepare "
+            "it "
             f"in another data.dir: {command} --data_dir=DIR"
         )
 

@@ -1,4 +1,4 @@
-"""The type in which the device multiplies quickly, and arrays of which only shape and type matter."""
+"""The type in which the device multiplies quickly, and abstract arrays."""
 
 import dataclasses
 import functools
@@ -29,7 +29,7 @@ def quick_dtype() -> str:
 
 
 def resolve_dtype(config: Section) -> Section:
-    """Return a section of a config with `auto` replaced by the quick type of this device."""
+    """Return a section of a config with `auto` replaced by the quick type."""
     return (
         dataclasses.replace(config, dtype=quick_dtype())
         if config.dtype == "auto"

@@ -1,4 +1,4 @@
-"""`InputError`, the exception for wrong user input, and what its messages are made of: names, hints, first lines."""
+"""`InputError`, for wrong user input, and what its messages are made of."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,9 @@ Meaning = TypeVar("Meaning")
 
 
 class InputError(Exception):
-    """Raised if a config, a command line or a file cannot be used; the one-line message says what was expected.
+    """Raised if a config, a command line or a file cannot be used.
+
+    The message is one line that says what was expected.
 
     Examples:
         >>> import mnistsum
@@ -21,7 +23,7 @@ class InputError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    r"""Return the first line of an error's text, or the name of its type if it has none.
+    r"""Return the first line of an error's text, or the name of its type.
 
     Examples:
         >>> from mnistsum.errors import first_line
@@ -45,14 +47,15 @@ def find(known: Mapping[str, Meaning], field: str, name: str) -> Meaning:
         name = name.partition("@")[0]
     if name not in known:
         raise InputError(
-            f"{field}: expected one of {', '.join(known)}, found {name}{did_you_mean(name, known)} (if it is your own, "
+            f"{field}: expected one of {', '.join(known)}, found "
+            f"{name}{did_you_mean(name, known)} (if it is your own, "
             "also give the .py file that defines it)"
         )
     return known[name]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a question that suggests the nearest known word, or nothing if none is near.
+    """Return a question that suggests the nearest known word, or nothing.
 
     Examples:
         >>> from mnistsum.errors import did_you_mean

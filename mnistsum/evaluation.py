@@ -1,4 +1,4 @@
-"""Exhaustive evaluation: answers for every image with all ten numbers, and their scores."""
+"""Evaluation: answers for every image with all ten numbers, and their scores."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -44,7 +44,8 @@ def evaluate(
         >>> import jax
         >>> import mnistsum
         >>> from mnistsum.types import Split
-        >>> config = mnistsum.Config(model=mnistsum.ModelConfig(classifier="mlp", widths=(32,)))
+        >>> network = mnistsum.ModelConfig(classifier="mlp", widths=(32,))
+        >>> config = mnistsum.Config(model=network)
         >>> model = mnistsum.build(config.model, jax.random.key(0))
         >>> test = mnistsum.load(config.data).test
         >>> few = Split(test.images[:50], test.labels[:50])
@@ -68,7 +69,7 @@ def evaluate(
 def in_chunks(
     function: Callable[..., Answers], arrays: Sequence[Any], size: int
 ) -> Answers:
-    """Return a function's answers to arrays of equal length, in NumPy arrays, from calls with `size` examples each.
+    """Return a function's answers to arrays of equal length, `size` at a time.
 
     The last chunk is padded with zeros, and the padding's answers are discarded, so one
     compiled program serves all.
@@ -168,7 +169,7 @@ def lower_evaluation(config: DataConfig, model: Model) -> Any:
 
 
 def describe_evaluation(config: DataConfig, model: Model) -> dict[str, str]:
-    """Return what decides a model's answers besides its weights, which may be only shapes."""
+    """Return what decides a model's answers besides its weights."""
     return describe_program(lower_evaluation(config, model))
 
 
@@ -231,7 +232,8 @@ SCORES: dict[str, Score] = {
     "consistency": Score(
         "sum = digit + number",
         "%",
-        "of pairs whose predicted sum is the predicted digit plus the number, right or wrong",
+        "of pairs whose predicted sum is the predicted digit plus the number, right or "
+        "wrong",
         lambda answers, _: (
             answers.sum == answers.digit[:, None] + np.arange(10)
         ).mean(),
@@ -240,7 +242,8 @@ SCORES: dict[str, Score] = {
     "impossible": Score(
         "on impossible sums",
         "%",
-        "mean probability of sums that the number excludes, such as 2 if the number is 3",
+        "mean probability of sums that the number excludes, such as 2 if the number is "
+        "3",
         lambda answers, _: answers.impossible.mean(dtype=np.float64),
         is_compared=True,
         lower_is_better=True,
@@ -251,7 +254,9 @@ SCORES: dict[str, Score] = {
 def score(
     evaluation: Evaluation, labels: Int[Array | np.ndarray, " n"]
 ) -> dict[str, Any]:
-    """Return the SCORES of an evaluation, its numbers of images and pairs, and accuracies by label and by cell.
+    """Return the SCORES of an evaluation, and accuracies by label and by cell.
+
+    `images` and `pairs` say how many there are.
 
     A cell is a pair of label and number. The accuracy of a label that never occurs is
     nan.
@@ -265,9 +270,11 @@ def score(
         >>> from mnistsum.types import Evaluation
         >>> labels = np.array([7, 2])
         >>> nothing = np.zeros((2, 10), np.float32)
-        >>> digit = np.array([7, 3])  # the second is misread, and both sums follow the digit
+        >>> digit = np.array([7, 3])  # the second is misread; sums follow the digit
+        >>> sums = digit[:, None] + np.arange(10)
         >>> logits = nothing, np.zeros((2, 10, 19), np.float32)
-        >>> evaluation = Evaluation(digit, digit[:, None] + np.arange(10), nothing[:, 0], nothing, nothing, *logits)
+        >>> losses = nothing[:, 0], nothing, nothing
+        >>> evaluation = Evaluation(digit, sums, *losses, *logits)
         >>> scores = score(evaluation, labels)
         >>> scores["digit_accuracy"], scores["sum_accuracy"], scores["consistency"]
         (0.5, 0.5, 1.0)
@@ -299,7 +306,10 @@ def score(
 def best_permutation(
     digit: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]
 ) -> Int[np.ndarray, " 10"]:
-    """Return the one-to-one map from predicted digit to label that gets the most images right (Kuhn 1955)."""
+    """Return the one-to-one map from digit to label that is right most often.
+
+    Source: Kuhn 1955, "The Hungarian method for the assignment problem".
+    """
     # takes a quarter of a second, only needed at the end of a run
     from scipy.optimize import linear_sum_assignment
 

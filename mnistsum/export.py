@@ -17,7 +17,9 @@ from mnistsum.predict import probabilities
 
 
 def to_stablehlo(config: Config, model: Model) -> bytes:
-    """Return serialized StableHLO for every platform; `jax.export.deserialize(data).call(images, numbers)` runs it.
+    """Return serialized StableHLO for every platform.
+
+    `jax.export.deserialize(data).call(images, numbers)` runs it.
 
     Examples:
         >>> import jax, numpy as np
@@ -27,7 +29,8 @@ def to_stablehlo(config: Config, model: Model) -> bytes:
         >>> config = Config(model=ModelConfig(classifier="mlp", widths=(8,)))
         >>> graph = to_stablehlo(config, build(config.model, jax.random.key(0)))
         >>> run = jax.export.deserialize(bytearray(graph)).call
-        >>> digit, total = run(np.zeros((5, 28, 28, 1), np.uint8), np.arange(5, dtype=np.int32))
+        >>> images = np.zeros((5, 28, 28, 1), np.uint8)
+        >>> digit, total = run(images, np.arange(5, dtype=np.int32))
         >>> digit.shape, total.shape
         ((5, 10), (5, 19))
     """

@@ -85,7 +85,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a file with one per line; raise InputError if a line is not an object."""
+    """Return the objects of a file with one in each line."""
     return [
         _parse(line, f"{path}, line {i}")
         for i, line in enumerate(read_text(path).splitlines(), 1)

@@ -22,11 +22,14 @@ def _function(config: ObjectiveConfig) -> Objective:
 def objective(
     config: ObjectiveConfig, logits: Logits, batch: Batch
 ) -> Float[Array, ""]:
-    """Return the loss of a batch under the objective that the config names, plus the adder's weighted penalty if any.
+    """Return the loss of a batch under the config's objective.
 
-    To define your own, add a function of these arguments to `OBJECTIVES` in your file. An
-    object that is called like it may have two attributes: `group`, how many images form
-    an example and stay together in every epoch, and `outputs`, which outputs it trains.
+    It includes the adder's penalty, if any, times its weight.
+
+    To define your own, add a function of these arguments to `OBJECTIVES` in your file.
+    An object that is called like it may have two attributes: `group`, how many images
+    form an example and stay together in every epoch, and `outputs`, which outputs it
+    trains.
     """
     n = len(batch.label)
     chex.assert_shape(
@@ -73,7 +76,7 @@ OBJECTIVES: dict[str, Objective] = {"weighted": weighted}
 def negative_log_likelihood(
     logits: Float[Array, "*batch classes"], label: Int[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
-    """Return -log softmax(logits)[label] of each example, in nats, in the shape of `label`.
+    """Return -log softmax(logits)[label] of each example, in nats.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -104,12 +107,14 @@ def trained_outputs(config: ObjectiveConfig) -> tuple[str, ...]:
 
 
 def group_size(config: ObjectiveConfig) -> int:
-    """Return how many images form an example of the objective, its `group`, or else 1."""
+    """Return how many images form an example of the objective."""
     return getattr(_function(config), "group", 1)
 
 
 def held_out_cells(config: ObjectiveConfig) -> np.ndarray:
-    """Return which pairs of digit and number have no sum loss: bool [10, 10], `held_out` in each row and each column.
+    """Return which pairs of digit and number have no sum loss: bool [10, 10].
+
+    Each row and each column has `held_out` such pairs.
 
     Each sum from 0 to 18 keeps at least one trained pair, which would fail for a
     `held_out` of 8. A larger `held_out` includes the pairs of a smaller one, if

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,8 @@ def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
     Examples:
         >>> from mnistsum.config import OptimizerConfig
         >>> from mnistsum.optimizer import schedule
-        >>> rate = schedule(OptimizerConfig(learning_rate=0.5, schedule="one_cycle", warmup=0.2), steps=100)
+        >>> config = OptimizerConfig("sgd", 0.5, schedule="one_cycle", warmup=0.2)
+        >>> rate = schedule(config, steps=100)
         >>> [float(rate(step)) for step in (0, 10, 20, 60, 100)]
         [0.0, 0.25, 0.5, 0.25, 0.0]
     """
@@ -48,7 +49,9 @@ def one_cycle(config: OptimizerConfig, steps: int) -> optax.Schedule:
 
 
 def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """Return the gradient transformation that the config names, for a run of `steps` steps.
+    """Return the gradient transformation that the config names.
+
+    It is for a run of `steps` steps.
 
     To define your own, put a function of the config and the schedule into a dict
     `OPTIMIZERS` in your file.
@@ -57,7 +60,8 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
         >>> import jax.numpy as jnp
         >>> from mnistsum.config import OptimizerConfig
         >>> from mnistsum.optimizer import optimizer
-        >>> rule = optimizer(OptimizerConfig(name="sgd", learning_rate=0.5, momentum=0.0, schedule="constant"), steps=1)
+        >>> config = OptimizerConfig("sgd", 0.5, momentum=0.0, schedule="constant")
+        >>> rule = optimizer(config, steps=1)
         >>> updates, _ = rule.update(jnp.array([2.0]), rule.init(jnp.array([1.0])))
         >>> updates.tolist()
         [-1.0]
@@ -70,7 +74,8 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
     rule = make(config, rate)
     if not isinstance(rule, optax.GradientTransformation):
         raise InputError(
-            f"optimizer {config.name}: expected an optax.GradientTransformation, found {rule!r}"
+            f"optimizer {config.name}: expected an optax.GradientTransformation, found "
+            f"{rule!r}"
         )
     if config.adder_decay is not None:
         of_adder = make(
@@ -85,12 +90,12 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
 
 
 def _parts(params: PyTree) -> PyTree:
-    """Return which part of a model each of its parameters belongs to: the classifier or the adder."""
+    """Return which part of a model holds each of its parameters."""
     return jax.tree.map_with_path(lambda path, _: path[0].key, params)
 
 
 def sgd(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransformation:
-    """Return stochastic gradient descent with momentum and decoupled weight decay (the paper of `adamw`)."""
+    """Return gradient descent with momentum and decoupled weight decay."""
     momentum = optax.trace(config.momentum) if config.momentum else optax.identity()
     decay = (
         [optax.add_decayed_weights(config.weight_decay)] if config.weight_decay else []
@@ -101,19 +106,25 @@ def sgd(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransfor
 def adamw(
     config: OptimizerConfig, rate: optax.Schedule
 ) -> optax.GradientTransformation:
-    """Return Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
+    """Return Adam with decoupled weight decay.
+
+    Source: Loshchilov & Hutter 2019, arXiv:1711.05101.
+    """
     return optax.adamw(rate, b1=config.momentum, weight_decay=config.weight_decay)
 
 
 def muon(config: OptimizerConfig, rate: optax.Schedule) -> optax.GradientTransformation:
-    """Return Muon for matrices and kernels, and Adam with Nesterov momentum for vectors.
+    """Return Muon for matrices and kernels, and NAdam for vectors.
 
     Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon.
     """
-    orthogonalize = partial(_orthogonalize, dtype=config.dtype)
+
+    def orthogonalize(update: Any, _: Any) -> Any:
+        return _orthogonalize(update, config.dtype)
+
     matrices = optax.chain(
         optax.trace(config.momentum, nesterov=True),
-        optax.stateless_with_tree_map(lambda update, _: orthogonalize(update)),
+        optax.stateless_with_tree_map(orthogonalize),
         optax.add_decayed_weights(config.weight_decay),
         optax.scale_by_learning_rate(rate),
     )
@@ -127,7 +138,9 @@ def _kinds(params: PyTree) -> PyTree:
 
 
 def _orthogonalize(kernel: Float[Array, "..."], dtype: str) -> Float[Array, "..."]:
-    """Return a nearby matrix with nearly orthonormal columns, or rows if those are fewer, by Newton-Schulz iteration.
+    """Return a nearby matrix with nearly orthonormal columns or rows.
+
+    They are those of which there are fewer.
 
     The iteration starts with the rescaling of an "almost orthogonal layer"
     (arXiv:2512.04632) and takes three steps instead of the usual five.

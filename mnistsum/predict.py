@@ -50,7 +50,7 @@ class Predictor(Weights):
         images: UInt8[np.ndarray, "n 28 28 1"],
         numbers: int | Int[np.ndarray, " m"],
     ) -> Prediction:
-        """Return the probabilities of each digit and sum, for images 0-255 as MNIST stores them.
+        """Return the probabilities of each digit and sum.
 
         Args:
             images: one or more.

@@ -1,4 +1,4 @@
-"""Compiled programs: what identifies one and decides its results, and the settings of the compiler."""
+"""Compiled programs: what identifies one, and the settings of the compiler."""
 
 import hashlib
 import os
@@ -21,7 +21,9 @@ CALLBACK = re.compile(r"custom_call @\w*callback")
 
 
 def digest_program(lowered: Any) -> str:
-    """Return a digest of a lowered program: of its StableHLO, without source locations and the names of functions.
+    """Return a digest of a lowered program's StableHLO.
+
+    It leaves out source locations and the names of functions.
 
     Every constant is printed in full. So the digest changes if a network, a mask or a
     table changes, whichever file it comes from. Comments, docstrings, local names and
@@ -37,16 +39,19 @@ def digest_program(lowered: Any) -> str:
     Examples:
         >>> import jax, jax.numpy as jnp
         >>> from mnistsum.programs import digest_program
-        >>> double, twice, triple = (jax.jit(f) for f in (lambda x: 2 * x, lambda y: 2 * y, lambda x: 3 * x))
-        >>> digests = [digest_program(f.lower(jnp.ones(3))) for f in (double, twice, triple)]
+        >>> functions = (lambda x: 2 * x, lambda y: 2 * y, lambda x: 3 * x)
+        >>> lowered = [jax.jit(each).lower(jnp.ones(3)) for each in functions]
+        >>> digests = [digest_program(each) for each in lowered]
         >>> digests[0] == digests[1], digests[0] == digests[2]
         (True, False)
     """
     text = lowered.as_text()
     if CALLBACK.search(text):
         raise InputError(
-            "a jitted function calls back into Python (jax.pure_callback, jax.experimental.io_callback or "
-            "jax.debug.print), so its results cannot be traced to its program; remove the call"
+            "a jitted function calls back into Python (jax.pure_callback, "
+            "jax.experimental.io_callback or "
+            "jax.debug.print), so its results cannot be traced to its program; remove "
+            "the call"
         )
     names = {name: f"@{i}" for i, name in enumerate(DEFINITION.findall(text))}
     text = re.sub(r"@([\w.$-]+)", lambda match: names.get(match[1], match[0]), text)
@@ -54,7 +59,7 @@ def digest_program(lowered: Any) -> str:
 
 
 def describe_program(lowered: Any) -> dict[str, str]:
-    """Return what decides the results of a lowered program, besides its inputs: its digest, versions and settings."""
+    """Return what decides the results of a lowered program besides its inputs."""
     return {"program": digest_program(lowered), **versions(), **settings()}
 
 
@@ -64,7 +69,7 @@ def versions() -> dict[str, str]:
 
 
 def settings() -> dict[str, str]:
-    """Return JAX's settings that affect results, and the kind of device, such as `cpu` or `NVIDIA H100`."""
+    """Return JAX's settings that affect results, and the kind of device."""
     return {
         "device": jax.devices()[0].device_kind,
         "prng": str(jax.config.values["jax_default_prng_impl"]),
@@ -74,7 +79,9 @@ def settings() -> dict[str, str]:
 
 
 def set_up_compiler() -> None:
-    """Keep compiled programs in the user's cache folder, so that the next run starts at once; it is safe to delete.
+    """Keep compiled programs in the user's cache folder for later runs.
+
+    It is safe to delete.
 
     Each machine has its own folder, because a program compiled for one CPU may not run
     on another that shares the home directory. At LLVM's level 2, programs run as fast

@@ -1,4 +1,4 @@
-"""The names that a config may use, and a user's Python file, which may define more of them."""
+"""The names that a config may use, and users' files, which may define more."""
 
 import contextlib
 import dataclasses
@@ -51,7 +51,7 @@ _paths: set[str] = set()  # of all files that were run, also of those with a fau
 
 
 def load_file(path: str | Path) -> ModuleType:
-    """Run a user's Python file, add the names that it defines, and return it as a module.
+    """Run a user's Python file, add the names that it defines, and return it.
 
     As with `python file.py`, it can import the modules in its folder. Loading it again
     runs it again if it, or a module beside it that it imported, has changed; JAX then
@@ -89,7 +89,9 @@ def load_file(path: str | Path) -> ModuleType:
 
 
 def register(**kinds: Mapping[str, Any]) -> None:
-    """Add names that a notebook's cell defines; run the cell again to replace them, and JAX forgets what it compiled.
+    """Add names that a notebook's cell defines.
+
+    Running the cell again replaces them, and JAX forgets what it compiled.
 
     Args:
         kinds: what a user's file may define: CLASSIFIERS, ADDERS, OPTIMIZERS,
@@ -100,7 +102,8 @@ def register(**kinds: Mapping[str, Any]) -> None:
 
     Examples:
         >>> import mnistsum
-        >>> mnistsum.register(SCHEDULES={"flat": lambda config, steps: config.learning_rate})
+        >>> flat = lambda config, steps: config.learning_rate
+        >>> mnistsum.register(SCHEDULES={"flat": flat})
         >>> mnistsum.OptimizerConfig(schedule="flat").schedule
         'flat'
     """
@@ -113,7 +116,7 @@ def register(**kinds: Mapping[str, Any]) -> None:
 
 
 def loaded_files() -> dict[str, str]:
-    """Return a digest of the text of each user's file that was run, and of its helpers, by file name."""
+    """Return a digest of each user's file that was run, and of its helpers."""
     sources = {
         path.name: source
         for each in loaded.values()
@@ -136,7 +139,10 @@ def own_names() -> list[str]:
 
 
 def users_traceback(error: BaseException) -> str | None:
-    """Return an exception's traceback from the first line of a user's file on; None if it passed through none."""
+    """Return an exception's traceback from the first line of a user's file on.
+
+    It is None if the exception passed through none.
+    """
     part = error.__traceback__
     while part is not None and part.tb_frame.f_code.co_filename not in _paths:
         part = part.tb_next
@@ -155,7 +161,8 @@ def added_names(**kinds: Mapping[str, Any]) -> Iterator[None]:
 
     Examples:
         >>> from mnistsum.registry import added_names, own_names
-        >>> with added_names(SCHEDULES={"flat": lambda config, steps: config.learning_rate}):
+        >>> flat = lambda config, steps: config.learning_rate
+        >>> with added_names(SCHEDULES={"flat": flat}):
         ...     own_names()
         ['flat']
     """
@@ -204,7 +211,7 @@ def _run(file: Path) -> LoadedFile:
 
 
 def _make_names_unique(module: ModuleType, file: Path) -> None:
-    """Rename what another user's file has defined, as in `mixer@v2` of v2.py, also in this file's `config`.
+    """Rename what another user's file defines too, as in `mixer@v2` of v2.py.
 
     Two versions of a file can so be compared. `find` knows `mixer@v2` also where v2.py
     alone is loaded.
@@ -235,7 +242,7 @@ def _make_names_unique(module: ModuleType, file: Path) -> None:
 
 @contextlib.contextmanager
 def _located(file: Path) -> Iterator[None]:
-    """Name the file and its line in an InputError, as for a field of a config that does not exist."""
+    """Name the file and its line in an InputError."""
     try:
         yield
     except InputError as error:
@@ -245,7 +252,7 @@ def _located(file: Path) -> Iterator[None]:
 
 
 def _forget(file: Path) -> None:
-    """Remove the names that a file has added, the modules that it brought in, and what JAX has compiled from them."""
+    """Remove what a file has brought in: names, modules and compiled programs."""
     module, helpers, _ = loaded.pop(file)
     for kind, known in KINDS.items():
         for name, meaning in vars(module).get(kind, {}).items():
@@ -257,17 +264,18 @@ def _forget(file: Path) -> None:
 
 
 def _check_helpers(folder: Path) -> None:
-    """Raise InputError if a module in this folder has the name of one that another file has imported."""
+    """Raise InputError if a module here has the name of another file's helper."""
     for helper in (name for each in loaded.values() for name in each.helpers):
         other, ours = Path(str(sys.modules[helper].__file__)), folder / f"{helper}.py"
         if ours.is_file() and ours != other:
             raise InputError(
-                f"{ours}: Python has loaded another module of this name, {other}; rename one of them"
+                f"{ours}: Python has loaded another module of this name, {other}; "
+                "rename one of them"
             )
 
 
 def _source_of(name: str, folder: Path) -> Path | None:
-    """Return the file of an imported module if it is a user's, in this folder; None if it is not."""
+    """Return the file of an imported module if it is a user's, in this folder."""
     path = Path(str(getattr(sys.modules[name], "__file__", None)))
     is_project = name.split(".")[0] in ("mnistsum", "experiments")
     is_users = (
@@ -288,13 +296,15 @@ def _add(
     for kind, names in defined.items():
         if not isinstance(names, Mapping) or not all(map(callable, names.values())):
             raise InputError(
-                f"{source}: expected {kind} to be a dict from name to class or function, found {names!r}"
+                f"{source}: expected {kind} to be a dict from name to class or "
+                f"function, found {names!r}"
             )
         for name, meaning in names.items():
             is_taken = name in SHIPPED[kind] or not replace
             if is_taken and KINDS[kind].get(name, meaning) is not meaning:
                 raise InputError(
-                    f"{source}: {kind} defines {name}, which is defined already; choose another name"
+                    f"{source}: {kind} defines {name}, which is defined already; "
+                    "choose another name"
                 )
     for kind, names in defined.items():
         KINDS[kind].update(names)

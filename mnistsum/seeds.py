@@ -1,4 +1,4 @@
-"""Several seeds of one config in one program: vmapped, and spread over devices that never communicate."""
+"""Several seeds of one config in one program, vmapped and spread over devices."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,7 +15,7 @@ from mnistsum.types import Keys, Split, TrainState
 
 
 def devices_for(seeds: int) -> int:
-    """Return how many devices train `seeds` seeds: the largest number that can take equal shares."""
+    """Return how many devices can train equal shares of these seeds."""
     return max(
         devices for devices in range(1, jax.device_count() + 1) if seeds % devices == 0
     )
@@ -24,7 +24,7 @@ def devices_for(seeds: int) -> int:
 def init_seeds(
     spec: Spec, seeds: Sequence[int], data: Split
 ) -> tuple[Keys, TrainState, Split]:
-    """Return keys and initial states, stacked and spread over the devices, and the data copied to each device."""
+    """Return keys and initial states, spread over the devices, and the data."""
     sharded, replicated = _shardings(len(seeds))
     keys, state = jax.jit(partial(_stacked, spec))(jnp.array(seeds, jnp.uint32))
     return jax.device_put(
@@ -33,7 +33,9 @@ def init_seeds(
 
 
 def compile_advance_seeds(spec: Spec, n: int, seeds: int) -> Any:
-    """Return `advance` compiled for the output of `init_seeds`, with arguments (keys, state, data, until).
+    """Return `advance` compiled for the output of `init_seeds`.
+
+    It takes (keys, state, data, until).
 
     The state is donated. Each device advances its share of the seeds without results
     from the others.
@@ -78,7 +80,7 @@ def unstack(state: TrainState, seeds: int) -> list[TrainState]:
 
 
 def _shardings(seeds: int) -> tuple[NamedSharding, NamedSharding]:
-    """Return the sharding of the seeds over the devices, and that of replicated arrays."""
+    """Return the sharding of the seeds, and that of replicated arrays."""
     count = devices_for(seeds)
     mesh = jax.make_mesh(
         (count,), ("seed",), (AxisType.Auto,), devices=jax.devices()[:count]

@@ -1,4 +1,6 @@
-"""Arrays on disk: checkpoints of a run and trained networks, each one safetensors file with a digest of its content.
+"""Arrays on disk: checkpoints and trained networks, as safetensors files.
+
+Each file holds a digest of its content.
 
 An array is named after its place, such as `model.classifier.convs.0.kernel`. A file
 appears under its name only once it is completely on disk, and is read only if every
@@ -74,9 +76,10 @@ def save_weights(file: Path, weights: Weights, rounded: bool = False) -> None:
         >>> from mnistsum.models import build
         >>> from mnistsum.storage import Weights, load_weights, save_weights
         >>> config = Config(model=ModelConfig(classifier="mlp", widths=(8,)))
+        >>> model = build(config.model, jax.random.key(0))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder) / "weights.safetensors"
-        ...     save_weights(file, Weights(config, build(config.model, jax.random.key(0)), "an example", {}))
+        ...     save_weights(file, Weights(config, model, "an example", {}))
         ...     loaded = load_weights(file)
         >>> loaded.config == config, loaded.made_by
         (True, 'an example')
@@ -97,7 +100,7 @@ def save_weights(file: Path, weights: Weights, rounded: bool = False) -> None:
 
 
 def load_weights(path: Path) -> Weights:
-    """Return the network in a file that `save_weights` wrote, given its path or its folder.
+    """Return the network in a file that `save_weights` wrote, or in its folder.
 
     A warning is issued if the network's program has changed since it was trained. Under
     other versions of JAX or on another kind of device, programs differ anyway, so there
@@ -120,7 +123,7 @@ def load_weights(path: Path) -> Weights:
 def save_checkpoint(
     folder: Path, config: Config, state: TrainState, extra: dict[str, Any]
 ) -> None:
-    """Write a checkpoint named after the state's step, whole or not at all, and delete all others but the one before.
+    """Write a checkpoint named after its step, and delete all but one older.
 
     Newer ones are deleted, too: they are there only if they could not be used when the
     run was resumed.
@@ -171,7 +174,7 @@ def restore(folder: Path, config: Config) -> Restored:
 
 
 def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
-    """Return the network of a run's folder: the trained one, or that of the newest checkpoint.
+    """Return the network of a run, trained or at its newest checkpoint.
 
     Args:
         folder: the run's folder, or a file that `save_weights` wrote.
@@ -183,7 +186,7 @@ def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
     Examples:
         >>> import mnistsum
         >>> from mnistsum.storage import PRETRAINED
-        >>> run = mnistsum.load_run(PRETRAINED / "base")  # or runs/base-0-20260101-120000
+        >>> run = mnistsum.load_run(PRETRAINED / "base")  # or a run's folder
         >>> run.config.name, run.config.model.classifier
         ('base', 'compact')
     """
@@ -194,7 +197,8 @@ def load_run(folder: str | Path, file: str | Path | None = None) -> Weights:
         return load_weights(folder)
     if not (folder / CHECKPOINTS).is_dir():
         raise InputError(
-            f"{folder}: expected the folder of a run, found neither {WEIGHTS} nor {CHECKPOINTS} in it"
+            f"{folder}: expected the folder of a run, found neither {WEIGHTS} nor "
+            f"{CHECKPOINTS} in it"
         )
     config = read_config(folder)
     state, extra = restore(folder / CHECKPOINTS, config)
@@ -220,13 +224,15 @@ def locate(name_or_path: str | Path) -> Path:
     if name in shipped:
         if path.exists():
             warnings.warn(
-                f"{name}: the network that ships with mnistsum, not the folder ./{name}",
+                f"{name}: the network that ships with mnistsum, not the folder "
+                f"./{name}",
                 stacklevel=3,
             )
         return PRETRAINED / name
     if not path.exists():
         raise InputError(
-            f"{name}: no such model; expected {', '.join(shipped)}, a run's folder or a file of weights"
+            f"{name}: no such model; expected {', '.join(shipped)}, a run's folder or "
+            "a file of weights"
         )
     return path
 
@@ -234,7 +240,7 @@ def locate(name_or_path: str | Path) -> Path:
 def save_arrays(
     path: Path, config: Config, arrays: dict[str, Any], kind: str, about: dict[str, Any]
 ) -> None:
-    """Write named arrays, their config and JSON values about them as one safetensors file, with a digest of it all."""
+    """Write arrays, their config and JSON values as a file with a digest."""
     arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
     metadata = {"config": to_json(config), "format": FORMAT, kind: json.dumps(about)}
     write_whole(
@@ -257,7 +263,8 @@ def load_arrays(
     try:
         with safetensors.safe_open(path, "flax") as file:
             metadata = dict(file.metadata() or {})
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            names = file.keys()  # it is no mapping
+            arrays = {name: file.get_tensor(name) for name in names}
     except (
         OSError,
         ValueError,
@@ -271,7 +278,8 @@ def load_arrays(
     if metadata.get("format") != FORMAT:
         found = metadata.get("format", "none")
         raise InputError(
-            f"{path}: expected format {FORMAT} of mnistsum, found {found}; use the version that wrote it"
+            f"{path}: expected format {FORMAT} of mnistsum, found {found}; use the "
+            "version that wrote it"
         )
     if metadata.pop(DIGEST, None) != _digest(arrays, metadata):
         raise InputError(f"{path}: altered: not the bytes that were saved")
@@ -294,7 +302,7 @@ def name_arrays(tree: Any) -> dict[str, Any]:
 
 
 def first_difference(expected: dict[str, Any], found: dict[str, Any]) -> str | None:
-    """Describe the first array, in the order of names, whose type or shape differs; return None if none does."""
+    """Describe the first array whose type or shape differs, if one does."""
     for name in sorted(expected.keys() | found.keys()):
         ours, theirs = (_describe(side.get(name)) for side in (expected, found))
         if ours != theirs:
@@ -307,7 +315,7 @@ def _describe(array: Any) -> str:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints in a folder, newest first; empty if there is no such folder."""
+    """Return the checkpoints in a folder, newest first."""
     paths = [path for path in folder.glob("*.safetensors") if path.stem.isdecimal()]
     return sorted(paths, key=lambda path: int(path.stem), reverse=True)
 
@@ -318,7 +326,8 @@ def _read_checkpoint(path: Path, config: Config) -> Restored:
     for name, value in as_dict(config).items():
         if saved[name] != value:
             raise InputError(
-                f"{path}: from another config: expected {name} to be {value!r}, found {saved[name]!r}"
+                f"{path}: from another config: expected {name} to be {value!r}, found "
+                f"{saved[name]!r}"
             )
     # No array's shape depends on the number of images.
     images = config.data.train_images or config.training.batch_size
@@ -333,16 +342,17 @@ def _read_checkpoint(path: Path, config: Config) -> Restored:
 
 
 def _warn_if_changed(source: Path, then: dict[str, str], now: dict[str, str]) -> None:
-    """Warn in one line if a network's program differs from that of its training, under the same versions."""
+    """Warn if a program has changed since training, under the same versions."""
     if then != now and then | {"program": now["program"]} == now:
         warnings.warn(
-            f"{source}: its network has changed since it was trained: its answers may differ",
+            f"{source}: its network has changed since it was trained: its answers may "
+            "differ",
             stacklevel=3,
         )
 
 
 def _fill(path: Path, like: Any, arrays: dict[str, Any]) -> Any:
-    """Return a tree of arrays in the place of shapes; raise InputError if the arrays of the file do not fit."""
+    """Return a tree with these arrays; raise InputError if they do not fit."""
     if differs := first_difference(name_arrays(like), arrays):
         raise InputError(
             f"{path}: of another architecture: {differs}; use the code that wrote it"
@@ -353,7 +363,7 @@ def _fill(path: Path, like: Any, arrays: dict[str, Any]) -> Any:
 
 
 def _without_keys(state: TrainState) -> TrainState:
-    """Return the state with random keys, which an optimizer may hold, replaced by their data."""
+    """Return the state with random keys replaced by their data."""
     return jax.tree.map(
         lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, state
     )
@@ -364,7 +374,7 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _digest(arrays: dict[str, Any], metadata: dict[str, str]) -> str:
-    """Return the SHA-256 of the metadata and of the arrays' names, types, shapes and bytes."""
+    """Return the SHA-256 of metadata and arrays."""
     digest = hashlib.sha256()
     for name, text in sorted(metadata.items()):
         digest.update(f"{name}={text}\n".encode())

@@ -1,4 +1,6 @@
-"""Assertions that any architecture must pass, here and in your own tests: `check(ModelConfig(classifier="mine"))`.
+"""Assertions that any architecture must pass, here and in your own tests.
+
+`check(ModelConfig(classifier="mine"))` makes them all.
 
 Each check raises an AssertionError that says what failed, or the network's own error.
 The checks run on random images, under jit. Those in QUICK take seconds, all of them
@@ -66,7 +68,7 @@ def check(config: ModelConfig) -> None:
     Examples:
         >>> from mnistsum.config import ModelConfig
         >>> from mnistsum.testing import check_shapes
-        >>> check_shapes(ModelConfig(classifier="mlp", widths=(8,)))  # `check` runs this and eight more
+        >>> check_shapes(ModelConfig(classifier="mlp", widths=(8,)))  # one of nine
     """
     check_config(ModelConfig, config)
     for one in CHECKS:
@@ -75,7 +77,7 @@ def check(config: ModelConfig) -> None:
 
 
 def check_shapes(config: ModelConfig) -> None:
-    """Check that logits are [batch, 10] and [batch, 19] in both modes, and features as wide as declared."""
+    """Check the shapes of logits and features in both modes."""
     batch = random_batch()
 
     def forward(model: Model) -> None:  # the model itself checks what its parts return
@@ -86,7 +88,7 @@ def check_shapes(config: ModelConfig) -> None:
 
 
 def check_independence(config: ModelConfig) -> None:
-    """Check that predictions are finite, and depend neither on the other examples nor on the example's place."""
+    """Check that predictions are finite and do not depend on other examples."""
     model = build(config, jax.random.key(SEED))
     images = jax.random.randint(jax.random.key(SEED), (N, 28, 28, 1), 0, 256).astype(
         jnp.uint8
@@ -109,7 +111,7 @@ def check_independence(config: ModelConfig) -> None:
 
 
 def check_digit_ignores_number(config: ModelConfig) -> None:
-    """Check that other numbers change the sum logits of each example, but not its digit logits."""
+    """Check that the number changes the sum's logits, but not the digit's."""
     model, batch = build(config, jax.random.key(SEED)), random_batch()
     logits = [
         _forward(model, batch.image, jnp.roll(batch.number, by, axis=-1))
@@ -121,7 +123,10 @@ def check_digit_ignores_number(config: ModelConfig) -> None:
 
 
 def check_keys(config: ModelConfig) -> None:
-    """Check that weights and predictions depend on keys alone, not on NumPy's random numbers or on earlier calls."""
+    """Check that weights and predictions depend on keys alone.
+
+    They must not depend on NumPy's random numbers or on earlier calls.
+    """
     once, again, other = (build(config, jax.random.key(seed)) for seed in (0, 0, 1))
     for path, a, b in _pairs(once, again):
         assert (a == b).all(), f"{path}: two builds from one key differ: {UNKEYED}"
@@ -135,7 +140,7 @@ def check_keys(config: ModelConfig) -> None:
 
 
 def check_jit_equals_eager(config: ModelConfig) -> None:
-    """Check that the training loss and each leaf of its gradient are the same with and without jit."""
+    """Check that the loss and its gradient are the same with and without jit."""
     arguments = ObjectiveConfig(), build(config, jax.random.key(SEED)), random_batch()
     # The bound is looser with bfloat16 operands because another order of sums rounds
     # differently.
@@ -154,7 +159,7 @@ def check_jit_equals_eager(config: ModelConfig) -> None:
 
 
 def check_traced_once(config: ModelConfig) -> None:
-    """Check that new images and parameters of the same shapes do not trigger recompilation."""
+    """Check that new images and parameters do not trigger recompilation."""
     batch = random_batch()
     forward = jax.jit(
         chex.assert_max_traces(lambda model, *inputs: model(*inputs), n=1)
@@ -169,7 +174,7 @@ def check_traced_once(config: ModelConfig) -> None:
 
 
 def check_vmapped_step_equals_single_steps(config: ModelConfig) -> None:
-    """Check that a vmapped step of three seeds gives each the result of its own step (rtol 1e-5)."""
+    """Check that a vmapped step gives three seeds the results of their own."""
     spec = _spec(
         config,
         OptimizerConfig(
@@ -195,7 +200,10 @@ def check_vmapped_step_equals_single_steps(config: ModelConfig) -> None:
 
 
 def check_gradients(config: ModelConfig) -> None:
-    """Check that the loss has a gradient for every parameter, and the sum's loss for the classifier, unless cut off."""
+    """Check that the loss has a gradient for every parameter.
+
+    That of the sum must reach the classifier, unless `adder_gradient` is off.
+    """
     missing = unreached(Config(model=config))
     assert not missing, f"no gradient reaches {', '.join(missing)}"
     model = build(config, jax.random.key(SEED))
@@ -211,7 +219,7 @@ def check_gradients(config: ModelConfig) -> None:
 
 
 def check_learns(config: ModelConfig) -> None:
-    """Check that 300 steps of Adam learn 32 examples to 100 % accuracy on both outputs."""
+    """Check that 300 steps of Adam learn 32 examples to 100 % accuracy."""
     batch, keys = random_batch(), split_keys(0)
     spec = _spec(
         config, OptimizerConfig(name="adamw", learning_rate=1e-2, momentum=0.9), 300
@@ -235,7 +243,7 @@ def check_learns(config: ModelConfig) -> None:
 
 
 def check_objective(config: Config) -> None:
-    """Check that the objective honors `held_out` and `digit_weight`, if the config changes them.
+    """Check that the objective honors `held_out` and `digit_weight`.
 
     The sum of a held-out pair and an output of weight 0 must not contribute to the
     gradient.
@@ -310,7 +318,7 @@ _forward = jax.jit(Model.__call__)
 
 
 def _assert_close(a: np.ndarray, b: np.ndarray, bound: float, message: str) -> None:
-    """Assert that both are equal within an absolute and relative bound; the message is one line."""
+    """Assert that both are equal within an absolute and relative bound."""
     assert np.allclose(a, b, rtol=bound, atol=bound), (
         f"{message} (by up to {np.abs(a - b).max():.2g})"
     )

@@ -1,4 +1,4 @@
-"""Training as pure functions: draw a step's batch, take the step, and run many steps in one loop."""
+"""Training as pure functions: draw a batch, take a step, and run many steps."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +37,10 @@ from mnistsum.types import Batch, Epoch, Keys, Metrics, Split, TrainState
 
 @dataclass(frozen=True)
 class Spec:
-    """What shapes the program of a config: jit's static argument, equal for every seed, name and path."""
+    """What shapes a config's program: jit's static argument.
+
+    It is equal for every seed, name and path.
+    """
 
     augment: AugmentConfig
     model: ModelConfig
@@ -68,7 +71,8 @@ def make_spec(config: Config, n: int) -> Spec:
     images, group = config.data.train_images or n, group_size(config.objective)
     if images > n:
         raise InputError(
-            f"data.train_images: expected at most the {n} training images, found {images}"
+            f"data.train_images: expected at most the {n} training images, found "
+            f"{images}"
         )
     if group > images:
         raise InputError(
@@ -79,7 +83,8 @@ def make_spec(config: Config, n: int) -> Spec:
     size = max(1, config.training.batch_size // group) * group
     if size > images:
         raise InputError(
-            f"training.batch_size: expected at most the {images} training images, found {size}"
+            f"training.batch_size: expected at most the {images} training images, "
+            f"found {size}"
         )
     return Spec(
         augment=config.augment,
@@ -95,7 +100,7 @@ def make_spec(config: Config, n: int) -> Spec:
 
 
 def split_keys(seed: int | Integer[Array, ""]) -> Keys:
-    """Return a run's keys: the root key of its seed, split once into one key per purpose.
+    """Return a run's keys, split once from its seed, one for each purpose.
 
     Examples:
         >>> from mnistsum.train import split_keys
@@ -106,7 +111,7 @@ def split_keys(seed: int | Integer[Array, ""]) -> Keys:
 
 
 def init_state(spec: Spec, keys: Keys, model: Model | None = None) -> TrainState:
-    """Return the state before the first step, with the given model or else one built from `keys.init`."""
+    """Return the state before the first step, of a given or a new model."""
     if model is None:
         model = build(spec.model, keys.init)
     return TrainState(
@@ -120,7 +125,7 @@ def init_state(spec: Spec, keys: Keys, model: Model | None = None) -> TrainState
 
 
 def begin_epoch(spec: Spec, keys: Keys, step: Int[Array, ""] | int, n: int) -> Epoch:
-    """Return what `draw_batch` needs for the epoch that a step is in, out of `n` images."""
+    """Return what `draw_batch` needs for the epoch that a step is in."""
     return draw_epoch(
         keys.order,
         keys.number,
@@ -134,7 +139,7 @@ def begin_epoch(spec: Spec, keys: Keys, step: Int[Array, ""] | int, n: int) -> E
 def draw_batch(
     spec: Spec, keys: Keys, step: Int[Array, ""] | int, data: Split, epoch: Epoch
 ) -> Batch:
-    """Return a step's batch: the next images of the epoch, distorted and scaled, each with its number.
+    """Return a step's batch: the epoch's next images, distorted and scaled.
 
     Args:
         spec: the static part of the config.
@@ -148,20 +153,24 @@ def draw_batch(
         A training loop of your own, which trains as `advance` does, up to rounding:
 
         >>> import jax, jax.numpy as jnp
-        >>> from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig
-        >>> from mnistsum.train import begin_epoch, draw_batch, init_state, make_spec, split_keys, train_step
+        >>> from mnistsum.config import Config, ModelConfig, TrainingConfig
+        >>> from mnistsum.train import (
+        ...     begin_epoch, draw_batch, init_state, make_spec, split_keys, train_step
+        ... )
         >>> from mnistsum.types import Split
         >>> data = Split(jnp.zeros((64, 28, 28, 1), jnp.uint8), jnp.arange(64) % 10)
-        >>> model, rule = ModelConfig(classifier="mlp", widths=(8,)), OptimizerConfig(name="sgd")
+        >>> model = ModelConfig(classifier="mlp", widths=(8,))
         >>> training = TrainingConfig(epochs=2.0, batch_size=16)
-        >>> spec = make_spec(Config(model=model, optimizer=rule, training=training), 64)
-        >>> draw, step = (jax.jit(function, static_argnums=0) for function in (draw_batch, train_step))
+        >>> spec = make_spec(Config(model=model, training=training), 64)
+        >>> draw = jax.jit(draw_batch, static_argnums=0)
+        >>> step = jax.jit(train_step, static_argnums=0)
         >>> keys = split_keys(0)
         >>> state = init_state(spec, keys)
         >>> for _ in range(2):
         ...     epoch = begin_epoch(spec, keys, state.step, len(data.labels))
         ...     for _ in range(spec.steps_per_epoch):
-        ...         state = step(spec, keys.dropout, state, draw(spec, keys, state.step, data, epoch))
+        ...         batch = draw(spec, keys, state.step, data, epoch)
+        ...         state = step(spec, keys.dropout, state, batch)
         >>> int(state.step)
         8
     """
@@ -234,25 +243,26 @@ def train_step(
 def advance(
     spec: Spec, keys: Keys, state: TrainState, data: Split, until: Int[Array, ""] | int
 ) -> TrainState:
-    """Return the state at step `until`, or at the last step, with the same bits however many calls lead there.
+    """Return the state at step `until`, or at the last step.
+
+    The bits are the same however many calls lead there.
 
     Under jit it compiles once for a whole run because `until` is traced.
 
     Examples:
         >>> import jax, jax.numpy as jnp
-        >>> from mnistsum.config import Config, ModelConfig, OptimizerConfig, TrainingConfig
+        >>> from mnistsum.config import Config, ModelConfig, TrainingConfig
         >>> from mnistsum.train import advance, init_state, make_spec, split_keys
         >>> from mnistsum.types import Split
         >>> data = Split(jnp.zeros((64, 28, 28, 1), jnp.uint8), jnp.arange(64) % 10)
         >>> config = Config(
         ...     model=ModelConfig(classifier="mlp", widths=(8,)),
-        ...     optimizer=OptimizerConfig(name="sgd"),
         ...     training=TrainingConfig(epochs=2.0, batch_size=16),
         ... )
         >>> spec, keys = make_spec(config, 64), split_keys(config.seed)
         >>> run = jax.jit(advance, static_argnums=0)
-        >>> state = run(spec, keys, init_state(spec, keys), data, 3)  # stops within the first epoch
-        >>> state = run(spec, keys, state, data, spec.steps)  # the same program goes on to the end
+        >>> state = run(spec, keys, init_state(spec, keys), data, 3)
+        >>> state = run(spec, keys, state, data, spec.steps)  # and on to the end
         >>> int(state.step), int(state.metrics.examples)
         (8, 64)
     """
@@ -278,7 +288,9 @@ def advance(
 
 
 def lower_training(spec: Spec, n: int) -> tuple[Any, Any]:
-    """Return `init_state` and `advance`, traced and lowered for `n` images, but not compiled.
+    """Return `init_state` and `advance`, lowered for `n` images.
+
+    They are traced, but not compiled.
 
     Once compiled, `advance` takes (keys, state, data, until). It donates the state: its
     buffers are reused for the new state, so memory never holds two.
@@ -291,11 +303,14 @@ def lower_training(spec: Spec, n: int) -> tuple[Any, Any]:
 
 
 def trained_model(state: TrainState) -> Model:
-    """Return the model to evaluate and save: the average of the weights if there is one."""
+    """Return the model to evaluate and save: the average, if there is one."""
     return state.model if state.average is None else state.average
 
 
 def _all_finite(tree: Any) -> Bool[Array, ""]:
-    """Return whether every value is finite; one reduction compiles faster than one for each array."""
+    """Return whether every value is finite.
+
+    One reduction compiles faster than one for each array.
+    """
     flat, _ = ravel_pytree(tree)
     return jnp.isfinite(flat).all()

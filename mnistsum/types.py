@@ -1,4 +1,4 @@
-"""The arrays that flow through the library, as NamedTuples, and the names of their axes.
+"""The arrays that flow through the library, and the names of their axes.
 
 Axes: `n` images of a set, `batch` images of a step, `10` digits or numbers, `19` sums.
 """
@@ -18,7 +18,7 @@ SumLogits = Float[Array, "batch 19"]
 
 
 class Split(NamedTuple):
-    """Images and their labels as stored; NumPy arrays from `load`, JAX arrays once on a device."""
+    """Images and labels as stored: NumPy arrays from `load`, JAX's on a device."""
 
     images: UInt8[Array | ndarray, "n 28 28 1"]  # 0-255
     labels: Int[Array | ndarray, " n"]  # 0-9
@@ -76,7 +76,10 @@ class Keys(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """Everything that a run carries: with its config and seed, it determines every later step."""
+    """Everything that a run carries.
+
+    With its config and seed, it determines every later step.
+    """
 
     step: Int[Array, ""]
     model: Any  # a mnistsum.models.Model: parameters and the statistics of batch norms

@@ -1,1 +1,1 @@
-"""Comparisons of finished runs: numbers, verdicts, tables, figures and a page; jobs that train them; dry runs."""
+"""Comparisons of finished runs: numbers, verdicts, tables, figures and a page."""

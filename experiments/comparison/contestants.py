@@ -1,4 +1,4 @@
-"""The configs that are compared: checked, prepared, tuned and trained on the same seeds."""
+"""The configs that are compared: checked, prepared, tuned and trained."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,8 +44,10 @@ def check_configs(configs: Sequence[Config]) -> None:
             expected, found = getattr(first.data, field), getattr(config.data, field)
             if found != expected:
                 raise InputError(
-                    f"expected the same data.{field} in all configs, found {expected} in {first.name} and {found} in "
-                    f"{config.name}; an override such as data.{field}={found} applies to every config, "
+                    f"expected the same data.{field} in all configs, found {expected} "
+                    f"in {first.name} and {found} in "
+                    f"{config.name}; an override such as data.{field}={found} applies "
+                    "to every config, "
                     "unless a variant sets the field"
                 )
     if any(config.seed for config in configs):
@@ -84,7 +86,7 @@ def prepare_run_sets(
 def fit_run_sets(
     options: Options, run_sets: Sequence[RunSet], plan: Plan
 ) -> tuple[dict[str, list[Finished]], dict[str, Any]]:
-    """Train the missing runs, at tuned learning rates if `options.tune`, by as many as `options.workers`.
+    """Train the missing runs, tuned or not, in as many workers as the options say.
 
     Returns:
         The runs of each config by name, ordered by seed, and how each was tuned.

@@ -49,7 +49,7 @@ def show(run_sets: Sequence[RunSet], trials: int) -> None:
 
 
 def seconds(experiment: Experiment) -> tuple[float, float]:
-    """Return the seconds per step, and per run: its training and its evaluations, without compilation."""
+    """Return the seconds of a step, and of a run without its compilation."""
     stop, state = time_steps(experiment, 1.0)
     config, model, data = experiment.config, trained_model(state), experiment.data
     evaluate(config.data, model, data.validation)  # compiles

@@ -1,4 +1,4 @@
-"""The table of finished runs that `compare --tabulate` prints: a row for each config."""
+"""The table of finished runs that `compare --tabulate` prints."""
 
 from collections.abc import Sequence
 from pathlib import Path

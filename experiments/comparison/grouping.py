@@ -1,4 +1,4 @@
-"""Groups finished runs by config, wherever they were trained, and says how configs differ."""
+"""Groups finished runs by config, and says how configs differ."""
 
 import dataclasses
 from datetime import datetime
@@ -15,7 +15,7 @@ ARCHITECTURE = fields_with(Role.STRUCTURE, Role.SIZE)
 
 
 def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[str]]:
-    """Return the runs of each config by name, ordered by seed, and notes for the reader.
+    """Return the runs of each config by name, and notes for the reader.
 
     Only seeds that all configs share are compared, because equal seeds see the same
     images in the same order.
@@ -37,7 +37,8 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
             for name, seeds in groups.items()
         )
         raise InputError(
-            f"compare: expected two configs or more with two seeds or more in common, found {found}"
+            "compare: expected two configs or more with two seeds or more in common, "
+            f"found {found}"
         )
     grouped = {
         name: [by_seed[seed] for seed in common] for name, by_seed in groups.items()
@@ -45,7 +46,8 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
     for name, by_seed in groups.items():
         if others := sorted(by_seed.keys() - common):
             notes.append(
-                f"{name}: left out seeds that not every config has: {', '.join(map(str, others))}"
+                f"{name}: left out seeds that not every config has: "
+                f"{', '.join(map(str, others))}"
             )
     shown = [run.run for group in grouped.values() for run in group]
     if changed := dict.fromkeys(
@@ -60,7 +62,7 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
 def group_by_key(
     runs: list[Finished],
 ) -> tuple[dict[str, dict[int, Finished]], list[str]]:
-    """Return the runs of each config and record, by displayed name and seed, and a note on each that is left out.
+    """Return the runs by displayed name and seed, and notes on those left out.
 
     Of runs with the same config, record and seed, the newest stays.
 
@@ -72,12 +74,14 @@ def group_by_key(
     for run in sorted(runs, key=_started, reverse=True):
         if "test" not in run.summary:
             raise InputError(
-                f"{run.folder}: an untested run, such as that of a search; expected runs of `run` or `compare`"
+                f"{run.folder}: an untested run, such as that of a search; expected "
+                "runs of `run` or `compare`"
             )
         kept = groups.setdefault(_key(run), {}).setdefault(run.config.seed, run)
         if kept is not run:
             notes.append(
-                f"{run.folder}: left out, as {kept.folder} is a newer run of the same config and seed"
+                f"{run.folder}: left out, as {kept.folder} is a newer run of the same "
+                "config and seed"
             )
     in_order = {key: groups[key] for key in map(_key, runs)}
     fields = [as_dict(config) | {"record": record} for config, record in in_order]
@@ -88,7 +92,7 @@ def group_by_key(
 
 
 def _key(run: Finished) -> tuple[Config, str]:
-    """Return what runs of one row share: their config, without its seed, and what else decides them."""
+    """Return what runs of a row share: their config, and what else decides them."""
     config = dataclasses.replace(run.config, seed=0)
     return config, f"{identify_record(run.run)[:6]} on {run.run['cores']} cores"
 
@@ -98,7 +102,7 @@ def _started(run: Finished) -> datetime:
 
 
 def differing_fields(configs: dict[str, Config]) -> list[str]:
-    """Describe how configs, given by displayed name, differ from the first in more than architecture."""
+    """Describe how configs differ from the first in more than architecture."""
     (first, base), *others = configs.items()
     notes = []
     for name, config in others:
@@ -114,13 +118,14 @@ def differing_fields(configs: dict[str, Config]) -> list[str]:
                 for key in keys
             )
             notes.append(
-                f"{name} differs from {first} (in brackets) in more than architecture: {changed}"
+                f"{name} differs from {first} (in brackets) in more than architecture: "
+                f"{changed}"
             )
     return notes
 
 
 def _name(fields: dict[str, Any], groups: list[dict[str, Any]]) -> str:
-    """Return a group's name: the config's, its data set if others have another, and what sets it apart otherwise."""
+    """Return a group's name: the config's, and what sets it apart from others."""
     alike = [other for other in groups if other["name"] == fields["name"]]
     apart = []
     for key, value in fields.items():

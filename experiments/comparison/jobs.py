@@ -45,7 +45,10 @@ UNFINISHED = (
 
 
 def train_in_jobs(options: Options, run_sets: Sequence[RunSet]) -> None:
-    """Submit a job for each config with missing runs and wait for all; raise OSError if some end without results."""
+    """Submit a job for each config with missing runs, and wait for all.
+
+    Raise OSError if some end without results.
+    """
     folder = options.output / "jobs"
     make_folder(folder)
     executor = _executor(folder / "logs", options.workers)
@@ -57,7 +60,8 @@ def train_in_jobs(options: Options, run_sets: Sequence[RunSet]) -> None:
     for file, run_set in waiting.items():
         _submit(executor, file, run_set.experiment, options)
     say(
-        f"jobs: {len(run_sets)}, finished {len(run_sets) - len(waiting)}; logs in {executor.folder}"
+        f"jobs: {len(run_sets)}, finished {len(run_sets) - len(waiting)}; logs in "
+        f"{executor.folder}"
     )
     failed: dict[Path, RunSet] = {}
     folders = [folder for each in run_sets for folder in each.folders.values()]
@@ -80,11 +84,13 @@ def train_in_jobs(options: Options, run_sets: Sequence[RunSet]) -> None:
         log = executor.folder / f"{job_id}_0_log.err"
         name = run_set.experiment.config.name
         say(
-            f"{name}, seeds {run_set.missing()}: {states.get(job_id, 'ended')}: see {log}"
+            f"{name}, seeds {run_set.missing()}: {states.get(job_id, 'ended')}: see "
+            f"{log}"
         )
     if failed:
         raise OSError(
-            f"{len(failed)} of {len(run_sets)} jobs ended without results; the same command submits them again"
+            f"{len(failed)} of {len(run_sets)} jobs ended without results; the same "
+            "command submits them again"
         )
 
 
@@ -112,7 +118,8 @@ def run_job(
     (run_set,) = prepare_run_sets(options, [config], command)
     if changed := differences(record, run_set.experiment.record):
         raise InputError(
-            f"not the run that was asked for: {'; '.join(changed)}; submit from a machine of this kind"
+            f"not the run that was asked for: {'; '.join(changed)}; submit from a "
+            "machine of this kind"
         )
     # the cores that SLURM has granted
     workers = min(options.workers, cores())
@@ -120,7 +127,10 @@ def run_job(
 
 
 def _executor(logs: Path, workers: int) -> submitit.AutoExecutor:
-    """Return what submits jobs: with a time limit of a day, unless the user's SBATCH_ variables set another."""
+    """Return what submits jobs, with a time limit of a day.
+
+    The user's SBATCH_ variables may set another.
+    """
     try:
         executor = submitit.AutoExecutor(logs, cluster="slurm")
     except RuntimeError as error:  # where there is no SLURM
@@ -139,7 +149,7 @@ def _submit(
     experiment: Experiment,
     options: Options,
 ) -> None:
-    """Submit a job and write its ID to a file, unless that names one that has not ended."""
+    """Submit a job and write its ID to a file, unless that job has not ended."""
     arguments = (
         options,
         experiment.config,
@@ -169,7 +179,7 @@ def _ended(files: Iterable[Path]) -> set[Path]:
 
 
 def _slurm_states() -> dict[str, str] | None:
-    """Return the states of the user's jobs by ID, without those that SLURM has forgotten; None if it does not answer.
+    """Return the states of the user's jobs by ID; None without an answer.
 
     Unlike `sacct`, `squeue` works without accounting.
     """

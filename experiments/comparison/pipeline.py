@@ -1,4 +1,4 @@
-"""A comparison from its options to its page: trains missing runs, summarizes all, writes the results."""
+"""A comparison from its options to its page."""
 
 import importlib.util
 import json
@@ -52,7 +52,8 @@ def compare_configs(options: Options, configs: list[Config], command: str) -> No
         options.seeds, (len(configs) - 1) * len(OUTPUTS), len(data.test.labels)
     )
     say(
-        f"With {options.seeds} seeds, a true difference of {points:.2f} points is detected 80 % of the time (at "
+        f"With {options.seeds} seeds, a true difference of {points:.2f} points is "
+        "detected 80 % of the time (at "
         f"{100 * ERROR:g} % misread digits)."
     )
     if options.dry_run:
@@ -67,7 +68,8 @@ def compare_configs(options: Options, configs: list[Config], command: str) -> No
         runs, tuned = fit_run_sets(options, run_sets, COMPARED)
     except KeyboardInterrupt:
         say(
-            "stopped; the same command goes on with the runs that are not finished; submitted jobs go on"
+            "stopped; the same command goes on with the runs that are not finished; "
+            "submitted jobs go on"
         )
         raise
     # before tuning
@@ -82,12 +84,13 @@ def compare_configs(options: Options, configs: list[Config], command: str) -> No
 def compare_finished(
     folders: Sequence[Path], own: Sequence[Path], output: Path, command: str
 ) -> None:
-    """Report finished runs, grouped by config; the user's own files only define networks."""
+    """Report finished runs; the user's own files only define networks."""
     for file in own:
         load_file(file)
     if alike := [name for name in own_names() if "@" in name]:
         raise InputError(
-            f"{', '.join(alike)}: defined by another file, too, so the runs' networks are not known"
+            f"{', '.join(alike)}: defined by another file, too, so the runs' networks "
+            "are not known"
         )
     runs, notes = group_runs([read_finished(folder) for folder in folders])
     configs = {name: config_runs[0].config for name, config_runs in runs.items()}
@@ -95,7 +98,8 @@ def compare_finished(
     data = load(first.config.data)
     if digest(data.test) != first.run["data"]["test"]:
         raise InputError(
-            f"{first.folder}: tested on other images than {first.config.data.source} now holds"
+            f"{first.folder}: tested on other images than {first.config.data.source} "
+            "now holds"
         )
     _report(
         output,
@@ -108,7 +112,7 @@ def compare_finished(
 def _report(
     output: Path, runs: dict[str, list[Finished]], data: Data, about: dict[str, Any]
 ) -> None:
-    """Print a report of the runs and write it to a folder of its own, and its page to `latest.html`, too."""
+    """Print a report of the runs, and write it to a folder of its own."""
     labels = np.asarray(data.test.labels)
     configs = pages.describe_configs(
         {name: group[0].config for name, group in runs.items()}
@@ -131,7 +135,8 @@ def _report(
     write_whole(output / LATEST, html)  # one file holds it all
     write_png([plots.intervals(summary)], folder / "comparison.png", dpi=150)
     say(
-        f"all of it in {folder / 'comparison.html'}, and as the latest in {output / LATEST}"
+        f"all of it in {folder / 'comparison.html'}, and as the latest in "
+        f"{output / LATEST}"
     )
 
 

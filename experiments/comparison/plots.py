@@ -42,7 +42,7 @@ def color(i: int) -> str:
 
 
 def in_words(name: str) -> str:
-    """Return a config's name in words, such as "base with adder learned shift" for base-adder-learned_shift."""
+    """Return a config's name in words, such as "base with adder shift"."""
     return CHANGE.sub(r", \1 ", name).replace(", ", " with ", 1).replace("_", " ")
 
 
@@ -148,7 +148,10 @@ def costs(summary: dict[str, Any]) -> list[Figure]:
 def _draw_front(
     rows: list[dict[str, Any]], name: str, costs: list[float], label: Any
 ) -> Figure:
-    """Draw each config, and a line from cheap to costly configs, each certain to be better than those before it."""
+    """Draw each config, and a line that joins the Pareto front.
+
+    Each config on the line is certain to be better than all cheaper ones on it.
+    """
     figure, axes = new_panel(f"Sum accuracy by {name}", 0.8 * WIDTH, 3.2)
     spreads = [row["sum_accuracy"] for row in rows]
     axes.set(

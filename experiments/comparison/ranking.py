@@ -1,4 +1,4 @@
-"""A search: configs that are trained, and ranked by their accuracy on validation images, never on the test set."""
+"""A search: configs ranked on validation images, never on the test set."""
 
 from statistics import fmean
 from typing import Any
@@ -46,7 +46,10 @@ def rank_configs(runs: dict[str, list[Finished]], command: str) -> str:
     shown = VALIDATED_ACCURACY | {"train_seconds": COSTS["train_seconds"]}
     rows = sorted(measure_rows(runs, shown), key=_rank, reverse=True)
     images = next(iter(runs.values()))[0].config.data.validation
-    meaning = "Mean ± standard deviation over n seeds. A dash stands for an output that is not trained."
+    meaning = (
+        "Mean ± standard deviation over n seeds. A dash stands for an output that is "
+        "not trained."
+    )
     table = measure_table(
         f"On {images:,} validation images", rows, shown, meaning, ("n", "parameters")
     )

@@ -93,7 +93,7 @@ def print_table(table: Table) -> None:
 
 
 def report_name(runs: dict[str, list[Finished]]) -> str:
-    """Return the name of a report: the names of the configs, and a digest of all that decides its runs."""
+    """Return a report's name: the configs, and a digest of what decides its runs."""
     parts = [
         to_json(run.config) + identify_record(run.run)
         for group in runs.values()
@@ -106,7 +106,7 @@ def report_name(runs: dict[str, list[Finished]]) -> str:
 def describe_runs(
     runs: dict[str, list[Finished]], command: str, notes: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Return what a summary of runs holds besides its rows: how it was made, and what a reader must know."""
+    """Return what a summary of runs holds besides its rows."""
     made_with = pages.made_with([run.run for group in runs.values() for run in group])
     return {
         "command": command,
@@ -151,7 +151,10 @@ def markdown(
 
 
 def format_spread(spread: dict[str, Any], form: str) -> str:
-    """Return a spread as text: mean ± sd in percent for a share, the mean for another measure, a dash for none."""
+    """Return a spread as text; a dash if it has no value.
+
+    It is mean ± sd in percent for a share, and the mean for another measure.
+    """
     if spread["mean"] is None:
         return "-"
     if form == "%":
@@ -174,7 +177,7 @@ def measure_table(
     meaning: str,
     sizes: Sequence[str] = (),
 ) -> Table:
-    """Return a table of the measures of configs, each a spread over seeds, and of the sizes of their networks."""
+    """Return a table of the measures of configs, and of their networks' sizes."""
     header = [
         "config",
         *(size.replace("_", "-") for size in sizes),
@@ -208,10 +211,14 @@ def _verdicts(configs: list[dict[str, Any]]) -> Table:
             interval = f"[{low}, {high}]" if is_possible else "[too few seeds]"
             rows.append([row["config"], output, found["verdict"], f"{mean} {interval}"])
     meaning = (
-        "Each difference is the config's accuracy minus that of the first. It is paired by image, and also by seed if "
-        "the seed chooses the training images. Both seeds and test images are treated as samples. The chance that any "
-        "interval of this table misses the true difference is at most 5 % (Bonferroni). Better or worse: the interval "
-        "excludes zero. At most 0.1 points worse: the interval lies above -0.1, and no seed failed. Undecided: else. "
+        "Each difference is the config's accuracy minus that of the first. It is "
+        "paired by image, and also by seed if "
+        "the seed chooses the training images. Both seeds and test images are treated "
+        "as samples. The chance that any "
+        "interval of this table misses the true difference is at most 5 % "
+        "(Bonferroni). Better or worse: the interval "
+        "excludes zero. At most 0.1 points worse: the interval lies above -0.1, and no "
+        "seed failed. Undecided: else. "
         "Too few seeds: the interval goes beyond 100 points."
     )
     header = ["config", "output", "verdict", "points [95 %]"]
@@ -225,7 +232,10 @@ def _conditions(rows: list[dict[str, Any]]) -> str:
     if not any(row["not_compared"] for row in rows):
         return f"Times were measured on {rows[0]['timed_on']}"
     each = "; ".join(f"{row['config']} on {row['timed_on']}" for row in rows)
-    return f"Times are compared only between runs of one kind of machine and one mode: {each}"
+    return (
+        "Times are compared only between runs of one kind of machine and one mode: "
+        f"{each}"
+    )
 
 
 def _tuning(tuned: dict[str, Any]) -> list[Table]:

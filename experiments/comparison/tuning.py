@@ -29,7 +29,7 @@ Trials = dict[int, tuple[Experiment, Finished]]
 def tune(
     run_sets: Sequence[RunSet], folder: Path, workers: int
 ) -> tuple[list[RunSet], dict[str, Any]]:
-    """Choose for each set of runs the learning rate that does best on validation images.
+    """Choose each config's learning rate on validation images.
 
     Every config follows the same rule: try its own rate, half of it and twice it, then
     half and twice the best one so far, until the best lies between two that do no
@@ -87,7 +87,7 @@ def _accuracies(run: Finished, outputs: Sequence[str]) -> dict[str, float]:
 
 
 def _best(trials: Trials) -> int:
-    """Return the doublings that did best in the outputs that are trained; of equals, the nearest to the own rate."""
+    """Return the doublings that did best; of equals, the nearest to the own rate."""
     outputs = trained_outputs(trials[0][0].config.objective)
     scores = {
         doublings: sum(_accuracies(run, outputs).values())
@@ -97,14 +97,17 @@ def _best(trials: Trials) -> int:
 
 
 def _untried(trials: Trials) -> list[int]:
-    """Return the doublings to try next; none if the best lies between two that do no better, or at the limit."""
+    """Return the doublings to try next.
+
+    There are none if the best lies between two that do no better, or at the limit.
+    """
     center = _best(trials) if trials else 0
     near = (center - 1, center, center + 1)
     return [each for each in near if each not in trials and abs(each) <= MAX_DOUBLINGS]
 
 
 def _describe(trials: Trials) -> dict[str, Any]:
-    """Return the trials in the order of their rates, and what a reader must know about them."""
+    """Return the trials in the order of their rates, and a note on them."""
     best, note, rows = _best(trials), None, []
     for doublings, (experiment, run) in sorted(trials.items()):
         rate = experiment.config.optimizer.learning_rate
@@ -118,5 +121,8 @@ def _describe(trials: Trials) -> dict[str, Any]:
     if abs(best) == MAX_DOUBLINGS:
         note = "tuning stopped at its limit; a better rate may lie beyond"
     elif len({run.summary["weights"] for _, run in trials.values()}) == 1:
-        note = "the optimizer ignores the learning rate: all rates tried end with the same weights, bit for bit"
+        note = (
+            "the optimizer ignores the learning rate: all rates tried end with the "
+            "same weights, bit for bit"
+        )
     return {"trials": rows, "note": note}

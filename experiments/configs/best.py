@@ -1,4 +1,4 @@
-"""The most accurate network here: pairs of 3x3 convolutions that begin at full resolution.
+"""The most accurate network: pairs of 3x3 convolutions from full resolution on.
 
 Claim: the best accuracy of a single network of ours. The adder `shift` has no
 parameters. Predictions are averaged over nine shifts of the image by up to a pixel.

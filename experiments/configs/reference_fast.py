@@ -1,4 +1,6 @@
-"""The write-up's network of 6,384,925 parameters with a modern recipe: Muon, one cycle, bfloat16, 0.6 epochs.
+"""The write-up's network with a modern recipe: Muon, one cycle, bfloat16.
+
+It has 6,384,925 parameters and trains for 0.6 epochs.
 
 Claim: exceeds the write-up's 98.96 % digit and 98.83 % sum in less than one of its
 twenty epochs. Result: 99.41 % digit and 99.14 % sum with one seed

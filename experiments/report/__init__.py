@@ -1,1 +1,1 @@
-"""Output of runs and comparisons for people, shared by all programs: console output, figures and HTML pages."""
+"""Output for people: what programs print, figures and HTML pages."""

@@ -96,7 +96,7 @@ def label_curves(axes: Axes, quantity: str, label: Any = PLAIN) -> None:
 
 
 def curves(lines: list[dict[str, Any]]) -> list[Figure]:
-    """Draw losses and accuracies by epoch, on training and validation images, from `lines` of metrics.jsonl."""
+    """Draw losses and accuracies by epoch, from `lines` of metrics.jsonl."""
     split = "validation" if "validation" in lines[0] else "test"
     epochs = [line["epoch"] for line in lines]
     left, loss = new_panel("Loss")
@@ -135,7 +135,10 @@ def curves(lines: list[dict[str, Any]]) -> list[Figure]:
 def over_write_up(
     lines: list[dict[str, Any]], write_up: dict[int, tuple[float, float, float]]
 ) -> list[Figure]:
-    """Draw the curves of a run, and those of a log that lists average loss and both accuracies in % by epoch."""
+    """Draw the curves of a run over those of the write-up.
+
+    Its log lists average loss and both accuracies in % by epoch.
+    """
     panels = curves(lines)
     loss, accuracy = (panel.axes[0] for panel in panels)
     losses, *accuracies = zip(*write_up.values(), strict=True)
@@ -160,7 +163,7 @@ def over_write_up(
 
 
 def average_loss(line: dict[str, Any]) -> float:
-    """Return the mean of both test losses, which the write-up reports, from a line of metrics.jsonl."""
+    """Return the mean of both test losses, which the write-up reports."""
     return (line["test"]["digit_loss"] + line["test"]["sum_loss"]) / 2
 
 
@@ -176,7 +179,8 @@ def confusion(
     for name, true, classes in (("digit", np.asarray(labels), 10), ("sum", sums, 19)):
         counts = np.zeros((classes, classes), int)
         np.add.at(counts, (true, predictions[name]), 1)
-        title = f"{name}: {counts.sum() - counts.trace():,} of {counts.sum():,} wrong".capitalize()
+        wrong = counts.sum() - counts.trace()
+        title = f"{name}: {wrong:,} of {counts.sum():,} wrong".capitalize()
         figure, axes = new_panel(title, 1.3 * WIDTH, 1.3 * WIDTH)
         axes.imshow(
             counts,
@@ -209,7 +213,7 @@ def confusion(
 
 
 def examples(predictions: dict[str, np.ndarray], split: Split) -> list[Figure]:
-    """Draw random images, each with a number and the true and predicted digit and sum; then draw mistakes."""
+    """Draw random images, and then mistakes, with true and predicted values."""
     labels, random = np.asarray(split.labels), np.random.default_rng(0)
     numbers = random.integers(0, 10, len(labels))
     wrong_sum = predictions["sum"] != labels[:, None] + np.arange(10)
@@ -218,7 +222,10 @@ def examples(predictions: dict[str, np.ndarray], split: Split) -> list[Figure]:
     chosen, shown = (
         random.permutation(group)[:TILES] for group in (len(labels), mistaken)
     )
-    mistakes = f"Mistakes: {len(shown)} of the {len(mistaken):,} images with a wrong digit or sum"
+    mistakes = (
+        f"Mistakes: {len(shown)} of the {len(mistaken):,} images with a wrong digit "
+        "or sum"
+    )
     return [
         _tiles(
             "Random images",

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages, with pictures and style inline: the templates and the report of a run."""
+"""Self-contained HTML pages: the templates and the report of a run."""
 
 import io
 import re
@@ -84,7 +84,7 @@ def made_with(runs: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def describe_configs(configs: dict[str, Config]) -> dict[str, dict[str, Any]]:
-    """Return the fields in which each config differs from the first, and its parameters by layer."""
+    """Return how each config differs from the first, and its layers."""
     first = next(iter(configs.values()))
     described = {}
     for name, config in configs.items():
@@ -101,7 +101,7 @@ def describe_configs(configs: dict[str, Config]) -> dict[str, dict[str, Any]]:
 
 
 def write_report(finished: Finished, data: Data) -> None:
-    """Draw the pictures of a tested run and write them and its report into its folder."""
+    """Write the pictures of a tested run and its report into its folder."""
     folder, config, predictions = finished.folder, finished.config, finished.predictions
     confusion, examples = (
         figures.confusion(predictions, data.test.labels),

@@ -1,4 +1,4 @@
-"""Logs a run's metrics, pictures and config for TensorBoard, with tensorboardX (extra `tensorboard`)."""
+"""Logs a run for TensorBoard, with tensorboardX (extra `tensorboard`)."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -53,7 +53,7 @@ class Log:
         self.writer.add_scalar("epoch", line["epoch"], line["step"], moment)
 
     def finish(self, finished: Finished) -> None:
-        """Add the pictures of a finished run, its config and its test scores, and close the log."""
+        """Add the pictures, config and test scores of a run, and close the log."""
         step = finished.summary["steps"]
         for name in PICTURES:
             with Image.open(finished.folder / f"{name}.png") as picture:

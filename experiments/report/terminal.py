@@ -31,7 +31,7 @@ FIRST_LINE = 20.0
 
 
 def introduce(experiment: Experiment) -> None:
-    """Print device, data, the parameters of each layer, and the total of multiply-adds."""
+    """Print device, data, parameters by layer, and multiply-adds."""
     config, versions = experiment.config, experiment.record["versions"]
     on = cores_of(hardware(), cores())
     others = layers_in_other_types(experiment.model, config.model.dtype)
@@ -55,26 +55,28 @@ def introduce(experiment: Experiment) -> None:
     shift = config.data.test_shift
     shifted = f", with data.test_shift={shift}" if shift else ""
     say(
-        f"{experiment.multiply_adds:,} multiply-adds for one image and one number{shifted}"
+        f"{experiment.multiply_adds:,} multiply-adds for one image and one "
+        f"number{shifted}"
     )
 
 
 def layer_rows(layers: dict[str, int]) -> list[tuple[str, str]]:
-    """Return the cells of the table of parameters by layer, with the total in its last row."""
+    """Return the cells of the table of parameters by layer, and their total."""
     rows = layers | {"total": sum(layers.values())}
     return [(layer, f"{number:,}") for layer, number in rows.items()]
 
 
 def estimate(steps: int, stop: Stop) -> None:
-    """Print the estimated duration of a whole run, from the time of the steps before a stop."""
+    """Print the estimated duration of a run, from the steps before a stop."""
     step = stop.seconds / stop.steps
     say(
-        f"estimated duration: {duration(steps * step)} of training ({steps:,} steps of {step * 1e3:.1f} ms)"
+        f"estimated duration: {duration(steps * step)} of training ({steps:,} steps of "
+        f"{step * 1e3:.1f} ms)"
     )
 
 
 class RunProgress(Progress):
-    """A progress bar with epoch, loss, images/s and time left, plus a line per epoch; only lines without a terminal."""
+    """A progress bar, plus a line for each epoch; only lines without a terminal."""
 
     def __init__(self, experiment: Experiment, first: int):
         description, note = (
@@ -100,8 +102,10 @@ class RunProgress(Progress):
         if not self.estimated and stop.is_timing(spec.steps) and stop.step < spec.steps:
             estimate(spec.steps - self.first, stop)
             self.estimated = True
-        epoch = f"{stop.step / spec.steps_per_epoch:.3g} of {spec.steps / spec.steps_per_epoch:.3g}"
-        note = f"loss {run.train_loss:.4f}  {stop.steps * spec.batch_size / stop.seconds:,.0f} images/s"
+        now, end = (step / spec.steps_per_epoch for step in (stop.step, spec.steps))
+        epoch = f"{now:.3g} of {end:.3g}"
+        speed = stop.steps * spec.batch_size / stop.seconds
+        note = f"loss {run.train_loss:.4f}  {speed:,.0f} images/s"
         description = f"epoch {epoch}" if stop.step < spec.steps else "testing"
         self.update(
             self.task_ids[0], completed=stop.step, description=description, note=note
@@ -109,7 +113,8 @@ class RunProgress(Progress):
         if stop.is_evaluation:
             loss = (run.scores["digit_loss"] + run.scores["sum_loss"]) / 2
             say(
-                f"epoch {epoch}  {evaluated_split(config)}: average loss {loss:.4f}, {accuracies(run.scores)}"
+                f"epoch {epoch}  {evaluated_split(config)}: average loss {loss:.4f}, "
+                f"{accuracies(run.scores)}"
             )
 
 

@@ -1,4 +1,4 @@
-"""The training loop that all programs share: from the first step to a finished folder, for one seed or several."""
+"""The training loop that all programs share, for one seed or several."""
 
 import tempfile
 import time
@@ -30,7 +30,7 @@ SAVE_EVERY = 60.0  # seconds after which a stop saves a checkpoint, as evaluatio
 
 
 class Start(NamedTuple):
-    """Where runs start: before the first step, or, for a single one, at a checkpoint."""
+    """Where runs start: at the first step, or a single one at a checkpoint."""
 
     about: dict[str, Any]  # the content of run.json
     state: TrainState | None = None  # None: the seed draws it
@@ -82,7 +82,7 @@ def fit(
     start: Start,
     signals: Sequence[int] = (),
 ) -> Iterator[tuple[Stop, list[Run]]]:
-    """Train one run for each seed, several in one program; yield at each stop; leave finished folders.
+    """Train a run for each seed, in one program; leave finished folders.
 
     Args:
         experiment: what to train.
@@ -125,7 +125,10 @@ def fit(
 
 
 def time_steps(experiment: Experiment, seconds: float) -> tuple[Stop, TrainState]:
-    """Return a stop after about so many seconds of training, and the state there; no file is left."""
+    """Return a stop after some seconds of training, and the state there.
+
+    No file is left.
+    """
     with tempfile.TemporaryDirectory() as folder:
         runs = fit(
             experiment,
@@ -143,11 +146,15 @@ def time_steps(experiment: Experiment, seconds: float) -> tuple[Stop, TrainState
 def note(experiment: Experiment, run: Run, plan: Plan, is_evaluation: bool) -> None:
     """Note what a run has reached at a stop: a fault, or a line of metrics."""
     if run.state.fault >= 0:
-        run.fault = f"loss, gradient or parameters not finite at step {int(run.state.fault) + 1}"
+        step = int(run.state.fault) + 1
+        run.fault = f"loss, gradient or parameters not finite at step {step}"
     if run.fault and plan.is_resumable:
         remedy = "a lower optimizer.learning_rate or an optimizer.clip_norm may help"
         if run.state.fault == 0:
-            remedy = "at the first step, the cause is in the network, the objective or the optimizer"
+            remedy = (
+                "at the first step, the cause is in the network, the objective or the "
+                "optimizer"
+            )
         raise FloatingPointError(f"{run.fault}; it was not saved; {remedy}")
     if is_evaluation or run.fault:
         evaluate_run(experiment, run)
@@ -156,7 +163,7 @@ def note(experiment: Experiment, run: Run, plan: Plan, is_evaluation: bool) -> N
 
 
 def evaluate_run(experiment: Experiment, run: Run) -> Evaluation:
-    """Return and note a run's evaluation on the validation images, or on the test images if there are none."""
+    """Return and note a run's evaluation, on validation images if there are any."""
     split = getattr(experiment.data, evaluated_split(run.config))
     run.evaluation = evaluate(run.config.data, trained_model(run.state), split)
     run.scores = score(run.evaluation, split.labels)
@@ -200,10 +207,11 @@ def finish_run(experiment: Experiment, run: Run, plan: Plan) -> None:
     if config.data.validation:
         labels = np.asarray(data.validation.labels)
         permutation = best_permutation(np.asarray(validated.digit), labels).tolist()
-    accuracies = (
-        f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%}"
+    made_by = (
+        f"{run.about['command']}, commit {run.about['commit']}: "
+        f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%} of "
+        f"{scores['images']:,} images"
     )
-    made_by = f"{run.about['command']}, commit {run.about['commit']}: {accuracies} of {scores['images']:,} images"
     weights = Weights(
         config, model, made_by, experiment.record["data"], experiment.evaluation
     )
@@ -226,7 +234,10 @@ def finish_run(experiment: Experiment, run: Run, plan: Plan) -> None:
 
 
 def headline(objective: ObjectiveConfig, scores: dict[str, Any]) -> dict[str, float]:
-    """Return the scores that are single numbers; with held-out pairs, also the mean accuracy of the other cells."""
+    """Return the scores that are single numbers.
+
+    With held-out pairs, they include the mean accuracy of the other cells.
+    """
     numbers = {name: scores[name] for name in (*SCORES, "images", "pairs")}
     if objective.held_out:
         trained = np.array(scores["sum_accuracy_by_cell"])[~held_out_cells(objective)]
@@ -299,12 +310,12 @@ def _place(
 
 
 def _by_seed(state: TrainState, seeds: int) -> list[TrainState]:
-    """Return the state of each seed; with several seeds, without the optimizer's state."""
+    """Return the state of each seed; of several, without the optimizer's."""
     return [state] if seeds == 1 else unstack(state._replace(opt_state=None), seeds)
 
 
 def _compile(experiment: Experiment, seeds: int) -> tuple[Future, Future]:
-    """Start to compile `advance`, and then the evaluation, in another thread, while Python prints and reads files."""
+    """Start to compile `advance` and the evaluation, in another thread."""
     spec, n, programs = (
         experiment.spec,
         len(experiment.data.train.labels),

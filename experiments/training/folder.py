@@ -53,7 +53,7 @@ class Finished(NamedTuple):
 
 
 def begin(folder: Path, config: Config, run: dict[str, Any]) -> None:
-    """Write what is known before the first step; from here on, the run can be resumed."""
+    """Write what is known before the first step; from here on, it can resume."""
     make_folder(folder)
     write_json(folder / RUN, run)
     write_whole(folder / CONFIG, to_json(config))
@@ -65,7 +65,7 @@ def write_lines(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
 
 
 def write_results(folder: Path, weights: Weights, evaluation: Evaluation) -> None:
-    """Write the predictions and weights of a run after training; `write_summary` writes the rest."""
+    """Write the predictions and weights of a run after training."""
     write_arrays(
         folder / PREDICTIONS,
         {name: np.asarray(getattr(evaluation, name), np.uint8) for name in OUTPUTS},
@@ -81,7 +81,7 @@ def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
-    """Write a run's last file, the summary, with a digest of it and of the other files."""
+    """Write the summary, a run's last file, with a digest of all files."""
     write_json(folder / SUMMARY, summary | {"digest": _digest(folder, summary)})
 
 
@@ -98,7 +98,8 @@ def read_finished(folder: Path) -> Finished:
     summary = read_json(path)
     if summary.pop("digest", None) != _digest(folder, summary):
         raise InputError(
-            f"{folder}: damaged, or made by another version: not what the run wrote; delete it"
+            f"{folder}: damaged, or made by another version: not what the run wrote; "
+            "delete it"
         )
     with np.load(folder / PREDICTIONS) as file:
         predictions = {name: file[name] for name in OUTPUTS}
@@ -119,7 +120,10 @@ def evaluated_split(config: Config) -> str:
 
 
 def judged_accuracy(scores: Mapping[str, Any], output: str) -> float:
-    """Return the accuracy of an output used for model selection: of sums, only that of trained pairs."""
+    """Return the accuracy of an output used for model selection.
+
+    Of sums, it is only that of trained pairs.
+    """
     name = f"{output}_accuracy"
     return scores.get(f"{name}_trained_cells", scores[name])
 

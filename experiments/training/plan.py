@@ -14,7 +14,7 @@ MIN_STEPS = 4
 
 @dataclass(frozen=True)
 class Plan:
-    """When a run stops and what it does there: everything in which the programs' runs differ."""
+    """When a run stops and what it does there: all in which programs differ."""
 
     # per epoch, on all validation images; the run's end always has one
     evaluations: int = 1
@@ -42,21 +42,24 @@ class Stop(NamedTuple):
     is_alone: bool = False
 
     def is_timing(self, total: int) -> bool:
-        """Return whether a duration can be estimated from these steps; the first step is slower and does not count."""
+        """Return whether a duration can be estimated from these steps.
+
+        The first step is slower and does not count.
+        """
         return (
             self.seconds > MIN_TIMED and self.step > 1 and self.is_alone
         ) or self.step == total
 
 
 def next_stop(plan: Plan, spec: Spec, stop: Stop) -> tuple[int, bool]:
-    """Return the step at which training stops next, and whether the run is evaluated there."""
+    """Return the step of the next stop, and whether the run is evaluated there."""
     evaluation = next_evaluation(stop.step, plan, spec)
     step = min(evaluation, _next_pause(stop, plan.pause))
     return step, step == evaluation
 
 
 def next_evaluation(step: int, plan: Plan, spec: Spec) -> int:
-    """Return the first step after `step` at which the run is evaluated on the validation images."""
+    """Return the next step at which the run is evaluated."""
     between = max(spec.steps_per_epoch / plan.evaluations, 1)
     if plan.max_evaluations:
         between = max(between, spec.steps / plan.max_evaluations)
@@ -66,7 +69,10 @@ def next_evaluation(step: int, plan: Plan, spec: Spec) -> int:
 
 
 def _next_pause(stop: Stop, seconds: float) -> int:
-    """Return a step that is about `seconds` of training away; the first is alone, since it is slower."""
+    """Return a step some seconds of training away, but the first step alone.
+
+    The first is slower.
+    """
     if not stop.steps:
         return stop.step + 1
     return stop.step + max(

@@ -1,4 +1,4 @@
-"""Where missing runs are trained: in worker processes, one on each core, or in this process on accelerators."""
+"""Where missing runs are trained: in a process for each core, or in this one."""
 
 import contextlib
 import functools
@@ -231,7 +231,9 @@ def _ended_children() -> Iterator[None]:
 
 @contextlib.contextmanager
 def reserved_cores(workers: int) -> Iterator[list[int]]:
-    """Reserve a core for each worker, so that another command of this user leaves it alone as long as others are free.
+    """Reserve a core for each worker.
+
+    Another command of this user leaves it alone as long as others are free.
 
     Yields:
         The cores' numbers: free ones first, then those that other commands have
@@ -263,7 +265,7 @@ def _work(experiment: Experiment) -> float:
 
 
 def _in_order(work: dict[RunKey, float]) -> list[RunKey]:
-    """Return the missing runs in the order in which they are started: the longest first, so that workers end together.
+    """Return the missing runs, the longest first, so that workers end together.
 
     One run of each experiment goes ahead of all others, so that workers begin by
     compiling different programs.
@@ -304,7 +306,7 @@ def _report(share: float) -> None:
 
 
 def _fit_task(task: Task) -> bool:
-    """Train a run in a worker; return whether another process has trained it meanwhile."""
+    """Train a run in a worker; return whether another process did meanwhile."""
     try:
         with claimed({task.seed: task.folder}, _report) as folders:
             if folders:
@@ -319,13 +321,14 @@ def _fit_task(task: Task) -> bool:
 
 
 def _compiled(task: Task) -> Experiment:
-    """Return a task's experiment, whose programs are compiled; raise InputError if it is not that of its record."""
+    """Return a task's experiment, compiled; raise InputError if it has changed."""
     experiment = _experiment(task.config, task.command)
     if changed := differences(
         task.record, experiment.record | {"settings": task.record["settings"]}
     ):
         raise InputError(
-            f"{task.config.name}: two processes disagree: {'; '.join(changed)}. Its file was edited meanwhile, or "
+            f"{task.config.name}: two processes disagree: {'; '.join(changed)}. Its "
+            "file was edited meanwhile, or "
             "draws random numbers when it is loaded"
         )
     cache = Path(jax.config.values["jax_compilation_cache_dir"])
@@ -348,7 +351,8 @@ def describe_mode(seeds: int) -> str:
     if seeds == 1:
         return ONE_BY_ONE
     devices = devices_for(seeds)
-    return f"{seeds} seeds as one vmapped program, on {devices} device{'s' if devices > 1 else ''}"
+    on = f"{devices} device{'s' if devices > 1 else ''}"
+    return f"{seeds} seeds as one vmapped program, on {on}"
 
 
 def _groups(seeds: list[int]) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""What a run is made of, and the record of what decides it: made once for each config, by `prepare`."""
+"""What a run is made of, and the record of what decides it."""
 
 import dataclasses
 import hashlib
@@ -51,7 +51,8 @@ SIZES = fields_with(Role.SIZE)  # and those, if they do not
 # what to write in place of an operation of XLA's own that trains slowly on CPUs
 QUICK_LAYERS = {
     "pool": "quick_max_pool or quick_avg_pool of mnistsum.models.flax_layers",
-    "convolution": "nnx.Conv without input_dilation, for images [batch, height, width, channels]",
+    "convolution": "nnx.Conv without input_dilation, for images "
+    "[batch, height, width, channels]",
 }
 
 
@@ -161,7 +162,10 @@ def identify(config: Config, record: dict[str, Any]) -> str:
 
 
 def decisive_fields(config: Config) -> dict[str, Any]:
-    """Return the fields that may decide a run; names without their file, as the program tells files apart."""
+    """Return the fields that may decide a run; names without their file.
+
+    The program tells files apart.
+    """
     fields = {
         name: value
         for name, value in as_dict(config).items()
@@ -173,12 +177,12 @@ def decisive_fields(config: Config) -> dict[str, Any]:
 
 
 def identify_record(run: dict[str, Any]) -> str:
-    """Return a short hash of all that decides a run except its config, from a record or a `run.json`."""
+    """Return a short hash of what decides a run except its config."""
     return _hash([run[section] for section in RECORD_SECTIONS])
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Describe how two records differ; each may also be a `run.json`, which holds one."""
+    """Describe how two records differ; each may also be a `run.json`."""
     # older runs have none
     then_program, now_program = then.get("program", {}), now["program"]
     parts = [
@@ -208,7 +212,7 @@ def unequal_fields(one: Config, other: Config) -> list[str]:
 
 
 def describe_run(experiment: Experiment, mode: str = ONE_BY_ONE) -> dict[str, Any]:
-    """Return the content of `run.json`: how the run was made, and the record of what decides it."""
+    """Return the content of `run.json`, which includes the record."""
     return {
         **experiment.record,
         "files": registry.loaded_files(),  # only to explain a change of the program
@@ -234,7 +238,7 @@ def cores_of(hardware: str, count: int) -> str:
 
 
 def check_own(config: Config) -> list[str]:
-    """Run the quick checks of `mnistsum.testing` on a config that uses names from users' files.
+    """Run quick checks on a config that uses names from users' files.
 
     Returns:
         The names of the checks, and a line for each thing to know; empty if all names
@@ -281,7 +285,8 @@ def check_own(config: Config) -> list[str]:
     if jax.default_backend() == "cpu":
         for part, operation in slow_operations(abstract_model(config.model)):
             lines.append(
-                f"warning: {config.name}: its {part} trains slowly on CPUs, because it holds XLA's "
+                f"warning: {config.name}: its {part} trains slowly on CPUs, because it "
+                "holds XLA's "
                 f"own {operation}; use {QUICK_LAYERS[operation]}"
             )
     return lines
@@ -301,7 +306,7 @@ def hardware() -> str:
 
 
 def _load_initial(config: Config, init: str) -> Model:
-    """Return the model that a run starts from; InputError if its architecture or its input is another."""
+    """Return the model that a run starts from; raise InputError if it cannot."""
     network = load_run(locate(init))
     like = abstract_model(config.model)
     arrays_differ = first_difference(name_arrays(like), name_arrays(network.model))
@@ -315,7 +320,8 @@ def _load_initial(config: Config, init: str) -> Model:
         expected = " ".join(f"{name}={as_typed(ours[name])}" for name in names)
         found = " ".join(f"{name}={as_typed(theirs[name])}" for name in names)
         raise InputError(
-            f"--init {init}: expected {expected}, found weights of other fields; add {found}"
+            f"--init {init}: expected {expected}, found weights of other fields; add "
+            f"{found}"
         )
     if arrays_differ:
         raise InputError(f"--init {init}: of another architecture: {arrays_differ}")
@@ -323,19 +329,20 @@ def _load_initial(config: Config, init: str) -> Model:
 
 
 def edited_files(then: dict[str, Any]) -> list[str]:
-    """Return which users' files have another text than in a `run.json`, of those that are loaded."""
+    """Return which of the loaded users' files differ from those of a run."""
     before, now = then.get("files", {}), registry.loaded_files()
     return [name for name in before if name in now and now[name] != before[name]]
 
 
 def _edited(then: dict[str, Any]) -> str:
-    """Say which users' files differ from those of a run, or that none does; empty if it had none."""
+    """Say which users' files differ from a run's; empty if it had none."""
     before, now = then.get("files", {}), registry.loaded_files()
     if edited := edited_files(then):
         return f" ({', '.join(edited)} was edited)"
     is_same = before and before.keys() <= now.keys()
     return (
-        f" ({', '.join(before)} was not edited: does it read a file, or draw random numbers?)"
+        f" ({', '.join(before)} was not edited: does it read a file, or draw random "
+        "numbers?)"
         if is_same
         else ""
     )
@@ -346,7 +353,7 @@ def _hash(value: Any) -> str:
 
 
 def _xla_flags() -> str:
-    """Return the XLA flags that are set, without the number of virtual devices, which changes no bits."""
+    """Return the XLA flags that may change bits."""
     flags = set(os.environ.get("XLA_FLAGS", "").split())
     return " ".join(
         sorted(flag for flag in flags if "force_host_platform_device_count" not in flag)
@@ -354,7 +361,10 @@ def _xla_flags() -> str:
 
 
 def commit() -> str:
-    """Return this checkout's commit, with "-dirty" if tracked files differ from it; unknown outside a checkout."""
+    """Return this checkout's commit, with "-dirty" if tracked files differ.
+
+    It is unknown outside a checkout.
+    """
     command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"]
     try:
         run = subprocess.run(

@@ -1,4 +1,4 @@
-"""A folder of runs, each named after everything that decides it, so that finished ones can be reused."""
+"""A folder of runs, each named after everything that decides it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -49,7 +49,8 @@ def read_run(run_set: RunSet, seed: int, plan: Plan) -> Finished:
     )
     if changed or finished.config.seed != seed:
         raise InputError(
-            f"{folder}: not the run that its name says ({'; '.join(changed) or 'seed'}); delete it"
+            f"{folder}: not the run that its name says "
+            f"({'; '.join(changed) or 'seed'}); delete it"
         )
     if ("test" in finished.summary) != plan.tests:
         found = (
@@ -63,7 +64,10 @@ def read_run(run_set: RunSet, seed: int, plan: Plan) -> Finished:
 
 
 def why_missing(run_set: RunSet) -> str | None:
-    """Describe how the newest run with a missing run's name and seed differs from it; return None if there is none."""
+    """Describe how the newest run of a missing run's name differs from it.
+
+    It has the same seed. Return None if there is none.
+    """
     if not (missing := run_set.missing()):
         return None
     experiment, folder = run_set.experiment, run_set.folders[missing[0]]

@@ -1,4 +1,4 @@
-"""The console command `mnistsum`, which uses trained networks, and all code that prints or serves a page."""
+"""The command `mnistsum`, which uses trained networks: all code that prints."""
 
 from pathlib import Path
 

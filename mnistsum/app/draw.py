@@ -1,4 +1,4 @@
-"""`mnistsum draw`: a local page for drawing digits, which a trained network reads as you draw."""
+"""`mnistsum draw`: a local page, whose drawings a network reads as you draw."""
 
 import html
 import socket
@@ -23,7 +23,8 @@ from mnistsum.programs import set_up_compiler
 MAX_BYTES = 1_000_000  # of a request's body
 # The page's own style and script, its own server, and nothing else.
 POLICY = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src "
+    "'unsafe-inline'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
@@ -32,7 +33,8 @@ def run_draw(options: Namespace) -> int:
     """Serve the page until Ctrl-C; return the exit status."""
     if not 0 <= options.port <= 65535:
         raise InputError(
-            f"--port {options.port}: expected a port from 1 to 65535, or 0 for any free one"
+            f"--port {options.port}: expected a port from 1 to 65535, or 0 for any "
+            "free one"
         )
     set_up_compiler()
     try:
@@ -105,7 +107,7 @@ def make_server(predictor: Predictor, port: int) -> uvicorn.Server:
 
 
 def _answer_drawing(predictor: Predictor, picture: bytes, number: str) -> Response:
-    """Return the image that the network sees, and the probabilities of the digits and of the sums."""
+    """Return the image that the network sees, and its probabilities."""
     try:
         if number not in tuple("0123456789"):
             raise InputError("expected /predict?number= and a number 0-9")

@@ -1,4 +1,4 @@
-"""`mnistsum evaluate`: tests a trained network on every image of a split, with all ten numbers."""
+"""`mnistsum evaluate`: tests a trained network on every image of a split."""
 
 import json
 import warnings
@@ -28,13 +28,15 @@ def run_evaluate(options: Namespace) -> int:
     for field in options.fields:
         if not field.startswith("data."):
             raise InputError(
-                f"{field}: expected only fields of data; a network's own config holds for all others"
+                f"{field}: expected only fields of data; a network's own config holds "
+                "for all others"
             )
     config = override(config, options.fields)
     split = getattr(load(config.data), options.split)
     if not len(split.labels):
         raise InputError(
-            f"--split {options.split}: expected images, found none, as data.validation is 0"
+            f"--split {options.split}: expected images, found none, as data.validation "
+            "is 0"
         )
     scores = score(evaluate(config.data, model, split), split.labels)
     summary = path / "summary.json"

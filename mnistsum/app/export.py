@@ -15,12 +15,14 @@ def run_export(options: Namespace) -> int:
     network = load_run(path, options.config)
     if options.output is None and (path.parent == PRETRAINED or not path.is_dir()):
         raise InputError(
-            "--output: expected a folder to write to, as the model is not a run's folder"
+            "--output: expected a folder to write to, as the model is not a run's "
+            "folder"
         )
     folder = options.output or path / "export"
     if (folder / "run.json").exists():
         raise InputError(
-            f"--output {folder}: a run's folder, whose own files would be lost; name another"
+            f"--output {folder}: a run's folder, whose own files would be lost; name "
+            "another"
         )
     if options.rounded and options.to != "safetensors":
         raise InputError(

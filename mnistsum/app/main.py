@@ -16,7 +16,9 @@ def parser() -> Parser:
     """Return the parser of all commands."""
     top = Parser(
         prog="mnistsum",
-        description="Use networks that read a handwritten digit and add a number to it.",
+        description=(
+            "Use networks that read a handwritten digit and add a number to it."
+        ),
     )
     top.add_argument(
         "--version", action="version", version=f"mnistsum {version('mnistsum')}"
@@ -50,7 +52,9 @@ def parser() -> Parser:
     predict.add_argument(
         "files",
         nargs="+",
-        help="PNG, JPEG, GIF or BMP files of one digit, folders or patterns; - for stdin",
+        help=(
+            "PNG, JPEG, GIF or BMP files of one digit, folders or patterns; - for stdin"
+        ),
     )
     predict.add_argument(
         "--number",
@@ -65,7 +69,8 @@ def parser() -> Parser:
 
     evaluate = add(
         "evaluate",
-        "Test a network on every image of a split, with all ten numbers. Fields such as data.name=fashion_mnist or "
+        "Test a network on every image of a split, with all ten numbers. Fields such "
+        "as data.name=fashion_mnist or "
         "data.dir=mine.npz take another data set.",
     )
     evaluate.add_argument(
@@ -111,7 +116,7 @@ def parser() -> Parser:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Return the options of a command line; those of `evaluate` include fields of data."""
+    """Return the options of a command line; with `fields`, for `evaluate`."""
     fields = []
     if arguments[:1] == ["evaluate"]:
         fields, arguments = split_overrides(arguments)
@@ -127,6 +132,9 @@ def command(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Run the console command; a user's file may also import modules from the working directory."""
+    """Run the console command.
+
+    A user's file may also import modules from the working directory.
+    """
     sys.path.append("")
     run(command, sys.argv[1:])

@@ -57,7 +57,7 @@ def run_predict(options: Namespace) -> int:
 
 
 def _expand(argument: str) -> list[str]:
-    """Return the pictures in a folder, the files of a pattern, or the argument itself if it is neither."""
+    """Return the files that an argument names: a folder's pictures, or a pattern's."""
     if argument == "-" or Path(argument).is_file():
         return [argument]
     if not Path(argument).is_dir():
@@ -69,7 +69,8 @@ def _expand(argument: str) -> list[str]:
     ]
     if not pictures:
         raise InputError(
-            f"{argument}: expected pictures ({', '.join(SUFFIXES)}) in this folder, found none"
+            f"{argument}: expected pictures ({', '.join(SUFFIXES)}) in this folder, "
+            "found none"
         )
     return sorted(map(str, pictures))
 
@@ -77,7 +78,7 @@ def _expand(argument: str) -> list[str]:
 def _answer(
     predictor: Predictor, file: str, numbers: list[int]
 ) -> list[dict[str, Any]]:
-    """Return a row for each number, or one row with the error if the picture cannot be read."""
+    """Return a row for each number, or one with the error of the picture."""
     name = "standard input" if file == "-" else file
     try:
         image = read_picture(sys.stdin.buffer if file == "-" else Path(file), name)

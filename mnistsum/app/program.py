@@ -1,4 +1,4 @@
-"""What every program shares: parsing its command line, and ending with an exit status and a line for an error."""
+"""What every program shares: parsing its command line, and ending with a status."""
 
 import argparse
 import gc
@@ -22,14 +22,14 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **options)
 
     def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
-        """Parse arguments as argparse does, and raise InputError if any is unknown, also to a subcommand."""
+        """Parse arguments as argparse does; raise InputError if any is unknown."""
         known, others = super().parse_known_args(*arguments, **options)
         if others:
             self.error(f"unrecognized arguments: {' '.join(others)}")
         return known, others
 
     def error(self, message: str) -> NoReturn:
-        """Raise an InputError, with a hint on a misspelled option, command or choice."""
+        """Raise an InputError that suggests the nearest option or choice."""
         unknown = message.removeprefix("unrecognized arguments: ").split()[0]
         hint = (
             did_you_mean(unknown, self._option_string_actions)
@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows all defaults except None and False, and wraps paragraphs and indented lines each on its own."""
+    """Shows defaults except None and False, and wraps each paragraph on its own."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         is_off = action.default is None or action.default is False

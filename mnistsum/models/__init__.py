@@ -50,12 +50,14 @@ Module = TypeVar("Module", bound=nnx.Module)
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class NoKey:
-    """Takes the place of a random key in evaluation; a layer that draws from it raises an error."""
+    """Takes the place of a random key in evaluation; drawing from it is an error."""
 
     def __getitem__(self, index):
         raise RuntimeError(
-            "a layer draws from a random key in evaluation, where a network has none: train with "
-            "mnistsum.models.in_training(model, key); nnx.RNN needs no key if it is called with its initial_carry"
+            "a layer draws from a random key in evaluation, where a network has none: "
+            "train with "
+            "mnistsum.models.in_training(model, key); nnx.RNN needs no key if it is "
+            "called with its initial_carry"
         )
 
 
@@ -69,17 +71,20 @@ class Model(nnx.Module):
         )
         if not issubclass(type(self.classifier), nnx.Module):
             raise InputError(
-                f"{type(self.classifier).__name__}: expected a classifier that is an nnx.Module"
+                f"{type(self.classifier).__name__}: expected a classifier that is an "
+                "nnx.Module"
             )
         if not hasattr(self.classifier, "features"):
             raise InputError(
-                f"{type(self.classifier).__name__}: set self.features to the width of its features"
+                f"{type(self.classifier).__name__}: set self.features to the width of "
+                "its features"
             )
         if config.zero_output:
             if not hasattr(self.classifier, "output"):
                 name = type(self.classifier).__name__
                 raise InputError(
-                    f"model.zero_output: expected a classifier with a last layer `output`, found {name}"
+                    "model.zero_output: expected a classifier with a last layer "
+                    f"`output`, found {name}"
                 )
             nnx.update(
                 self.classifier.output,
@@ -95,7 +100,8 @@ class Model(nnx.Module):
         outputs = self.classifier(image)
         if not (isinstance(outputs, tuple) and len(outputs) == 2):
             raise InputError(
-                f"{type(self.classifier).__name__}: expected `return features, logits`, [batch, features] and [batch, "
+                f"{type(self.classifier).__name__}: expected `return features, "
+                "logits`, [batch, features] and [batch, "
                 f"10], found {[jnp.shape(each) for each in jax.tree.leaves(outputs)]}"
             )
         features, digit = outputs
@@ -125,7 +131,9 @@ class Model(nnx.Module):
 
 
 def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
-    """Return a freshly initialized model in evaluation mode; `jax.vmap` over keys stacks a model for each key.
+    """Return a freshly initialized model in evaluation mode.
+
+    `jax.vmap` over keys stacks a model for each key.
 
     Raises:
         InputError: if this is no ModelConfig, or the network holds variables that
@@ -134,8 +142,10 @@ def build(config: ModelConfig, key: Key[Array, ""]) -> Model:
     Examples:
         >>> import jax, jax.numpy as jnp
         >>> import mnistsum
-        >>> model = mnistsum.build(mnistsum.ModelConfig(classifier="mlp", widths=(32,)), jax.random.key(0))
-        >>> logits = model(jnp.zeros((2, 28, 28, 1)), jax.nn.one_hot(jnp.array([3, 7]), 10))
+        >>> config = mnistsum.ModelConfig(classifier="mlp", widths=(32,))
+        >>> model = mnistsum.build(config, jax.random.key(0))
+        >>> numbers = jax.nn.one_hot(jnp.array([3, 7]), 10)
+        >>> logits = model(jnp.zeros((2, 28, 28, 1)), numbers)
         >>> logits.digit.shape, logits.sum.shape
         ((2, 10), (2, 19))
     """
@@ -150,16 +160,17 @@ def abstract_model(config: ModelConfig) -> Model:
     """Return the model of a config with a shape and a type in place of each array.
 
     Examples:
-        >>> from mnistsum.config import ModelConfig, check_config
+        >>> from mnistsum.config import ModelConfig
         >>> from mnistsum.models import abstract_model
-        >>> abstract_model(ModelConfig(classifier="mlp", widths=(32,))).classifier.output.kernel.shape
+        >>> model = abstract_model(ModelConfig(classifier="mlp", widths=(32,)))
+        >>> model.classifier.output.kernel.shape
         (32, 10)
     """
     return jax.eval_shape(lambda: build(config, jax.random.key(0)))
 
 
 def layers_in_other_types(model: Model, dtype: str) -> list[str]:
-    """Return the names of layers with a kernel whose products have operands of another type than this."""
+    """Return the names of layers that multiply in another type than this."""
     names = []
     for path, layer in nnx.iter_modules(model):
         if hasattr(layer, "kernel") and jnp.dtype(
@@ -174,9 +185,10 @@ def parameters(module: nnx.Module) -> PyTree:
 
     Examples:
         >>> import jax
-        >>> from mnistsum.config import ModelConfig, check_config
+        >>> from mnistsum.config import ModelConfig
         >>> from mnistsum.models import build, parameters
-        >>> model = build(ModelConfig(classifier="mlp", widths=(32,)), jax.random.key(0))
+        >>> config = ModelConfig(classifier="mlp", widths=(32,))
+        >>> model = build(config, jax.random.key(0))
         >>> sum(leaf.size for leaf in jax.tree.leaves(parameters(model)))
         30589
     """
@@ -184,7 +196,7 @@ def parameters(module: nnx.Module) -> PyTree:
 
 
 def with_values(model: Module, *values: PyTree) -> Module:
-    """Return a copy of the model with these parameters, or these statistics of batch norms."""
+    """Return a copy of the model with these parameters or statistics."""
     model = rebuilt(model)
     nnx.update(model, *values)
     return model
@@ -196,7 +208,7 @@ def rebuilt(model: Module) -> Module:
 
 
 def in_training(model: Module, key: Key[Array, ""]) -> Module:
-    """Return a copy in training mode: batch norms update their statistics, and dropout layers draw from the key."""
+    """Return a copy in training mode, whose dropout layers draw from the key."""
     model = rebuilt(model)
     model.train()
     for i, stream in enumerate(_nodes(model, nnx.RngStream)):
@@ -234,12 +246,12 @@ def train_forward(
 
 
 def early_decay(decay: float, step: Int[Array, ""]) -> Float[Array, ""]:
-    """Return a moving average's decay, lower in early steps, to forget the initialization."""
+    """Return a moving average's decay, which is lower in early steps."""
     return jnp.minimum(decay, (1 + step) / (10 + step))
 
 
 def in_evaluation(model: Module) -> Module:
-    """Return a copy in evaluation mode, without random keys: the logits depend only on the image and the number."""
+    """Return a copy in evaluation mode, without random keys."""
     model = rebuilt(model)
     model.eval()
     for stream in _nodes(model, nnx.RngStream):
@@ -266,7 +278,8 @@ def _check_width(part: nnx.Module, what: str, found: Array, width: int) -> None:
     """Raise InputError if a part of a network does not return [batch, width]."""
     if jnp.ndim(found) != 2 or found.shape[1] != width:
         raise InputError(
-            f"{type(part).__name__}: expected {what} [batch, {width}], found {list(jnp.shape(found))}"
+            f"{type(part).__name__}: expected {what} [batch, {width}], found "
+            f"{list(jnp.shape(found))}"
         )
 
 
@@ -275,7 +288,7 @@ def _nodes(model: nnx.Module, kind: type) -> list[Any]:
 
 
 def _check_variables(model: Model) -> None:
-    """Raise InputError if training would lose a variable, or if one is not float32 or belongs to two layers."""
+    """Raise InputError if training cannot carry one of a model's variables."""
     owners: dict[int, str] = {}
     for path, node in jax.tree.leaves_with_path(
         model, is_leaf=lambda node: isinstance(node, nnx.Variable)
@@ -286,7 +299,8 @@ def _check_variables(model: Model) -> None:
                 type(node).__name__ if isinstance(node, nnx.Variable) else "bare array"
             )
             raise InputError(
-                f"{name}: a {kind}, which training does not carry; a network may hold nnx.Param, nnx.BatchStat and the "
+                f"{name}: a {kind}, which training does not carry; a network may hold "
+                "nnx.Param, nnx.BatchStat and the "
                 "keys of nnx.Dropout"
             )
         if isinstance(node, nnx.RngState):
@@ -297,9 +311,11 @@ def _check_variables(model: Model) -> None:
         } - {"float32"}
         if found:
             raise InputError(
-                f"{name}: expected float32, found {found.pop()}; model.dtype is what products compute in"
+                f"{name}: expected float32, found {found.pop()}; model.dtype is what "
+                "products compute in"
             )
         if owners.setdefault(id(node), name) != name:
             raise InputError(
-                f"{name}: the same variable as {owners[id(node)]}; layers may not share parameters"
+                f"{name}: the same variable as {owners[id(node)]}; layers may not "
+                "share parameters"
             )

@@ -187,7 +187,7 @@ convolve_natively.defvjp(_native_forward, _native_backward)
 def stack_views(
     maps: Shaped[Array, "_ height width _"], window: Window, channels: int
 ) -> Shaped[Array, "_ height2 width2 _"]:
-    """Return the padded maps as seen from each position of a window, stacked along the channels.
+    """Return padded maps as seen from each position of a window, stacked.
 
     Positions are in row-major order, and the channels of one position are contiguous.
 

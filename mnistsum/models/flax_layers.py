@@ -30,7 +30,9 @@ Pooled = Float[Array, "batch height2 width2 channels"]
 
 
 def speed_up(network: nnx.Module, dtype: str) -> None:
-    """Give the `nnx.Conv` layers of a network a quick convolution, and a type if they have none of their own.
+    """Give the `nnx.Conv` layers of a network a quick convolution and a type.
+
+    A layer with a type of its own keeps it.
 
     Layers that were built with a `conv_general_dilated` of their own keep it.
     """
@@ -54,7 +56,7 @@ def quick_convolution(
     padding: Padding,
     **options: Any,
 ) -> Array:
-    """Return what `lax.conv_general_dilated` returns, up to rounding; `nnx.Conv` takes this function in its place.
+    """Return what `lax.conv_general_dilated` returns, up to rounding.
 
     On CPUs, it is a matrix product for images without input dilation, grouped or not;
     else it is XLA's convolution.
@@ -71,7 +73,7 @@ def portable_convolution(
     padding: Padding,
     **options: Any,
 ) -> Array:
-    """Return the same; how it is computed is chosen for each platform when the program is lowered."""
+    """Return the same; each platform chooses how when the program is lowered."""
 
     def quick(inputs: Array, kernel: Array) -> Array:
         return _on_cpus(inputs, kernel, strides, padding, options)
@@ -129,7 +131,8 @@ def quick_max_pool(
     Examples:
         >>> import jax.numpy as jnp
         >>> from mnistsum.models.flax_layers import quick_max_pool
-        >>> quick_max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), (2, 2), strides=(2, 2)).ravel().tolist()
+        >>> maps = jnp.arange(16.0).reshape(1, 4, 4, 1)
+        >>> quick_max_pool(maps, (2, 2), strides=(2, 2)).ravel().tolist()
         [5.0, 7.0, 13.0, 15.0]
     """
     if _is_tiled(window_shape, strides, padding):
@@ -150,7 +153,8 @@ def quick_avg_pool(
     Examples:
         >>> import jax.numpy as jnp
         >>> from mnistsum.models.flax_layers import quick_avg_pool
-        >>> quick_avg_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), (2, 2), strides=(2, 2)).ravel().tolist()
+        >>> maps = jnp.arange(16.0).reshape(1, 4, 4, 1)
+        >>> quick_avg_pool(maps, (2, 2), strides=(2, 2)).ravel().tolist()
         [2.5, 4.5, 10.5, 12.5]
     """
     if _is_tiled(window_shape, strides, padding):
@@ -163,14 +167,17 @@ def quick_avg_pool(
 def _is_tiled(
     size: Sequence[int], strides: Sequence[int] | None, padding: Padding
 ) -> bool:
-    """Return whether windows neither overlap nor leave gaps; they are then quicker as axes than as slices."""
+    """Return whether windows are tiles, which are quicker as axes than as slices."""
     return strides is not None and tuple(strides) == tuple(size) and padding == "VALID"
 
 
 def split_tiles(
     maps: Float[Array, "first height width last"], size: Sequence[int]
 ) -> Float[Array, "first rows y columns x last"]:
-    """Return maps cut into tiles of this height y and width x; what remains at the lower and right edge is dropped."""
+    """Return maps cut into tiles of a height y and a width x.
+
+    What remains at the lower and right edge is dropped.
+    """
     first, height, width, last = maps.shape
     (y, x), (rows, columns) = size, (height // size[0], width // size[1])
     return maps[:, : rows * y, : columns * x].reshape(first, rows, y, columns, x, last)

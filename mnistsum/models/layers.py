@@ -37,7 +37,7 @@ def flatten(
 
 
 class Conv(nnx.Module):
-    """A convolution with bias: [inputs, height, width, batch] to [outputs, height', width', batch].
+    """A convolution with bias, from [inputs, h, w, batch] to [outputs, h', w', batch].
 
     The kernel's shape is (height, width, inputs, outputs). Operands are rounded to
     `config.dtype`. Sums are float32 on the CPU and `config.dtype` on accelerators.
@@ -67,7 +67,8 @@ class Conv(nnx.Module):
         inputs = self.kernel.shape[2]
         if maps.ndim != 4 or maps.shape[0] != inputs:
             raise TypeError(
-                f"Conv: expected maps [{inputs}, height, width, batch] (`to_maps`), found {maps.shape}"
+                f"Conv: expected maps [{inputs}, height, width, batch] (`to_maps`), "
+                f"found {maps.shape}"
             )
         if self.is_portable:
             out: Array = lax.platform_dependent(
@@ -118,7 +119,9 @@ class Dense(nnx.Linear):
 
 
 class Norm(nnx.RMSNorm):
-    """Divides each example by the root mean square of all its maps; one learned scale per channel.
+    """Divides each example by the root mean square of all its maps.
+
+    It learns one scale for each channel.
 
     Source: Zhang & Sennrich 2019, arXiv:1910.07467, over channels, height and width.
     """
@@ -128,11 +131,12 @@ class Norm(nnx.RMSNorm):
 
 
 def widths(config: ModelConfig, default: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the config's widths, or else the default; raise InputError if their counts differ."""
+    """Return the config's widths, or the default if it has none."""
     if config.widths and len(config.widths) != len(default):
         found, example = config.widths, ",".join(map(str, default))
         raise InputError(
-            f"model.widths: expected {len(default)}, such as {example}, for {config.classifier}, found {found}"
+            f"model.widths: expected {len(default)}, such as {example}, for "
+            f"{config.classifier}, found {found}"
         )
     return config.widths or default
 

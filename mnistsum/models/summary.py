@@ -1,4 +1,4 @@
-"""What an architecture costs: parameters by layer, and multiply-adds of a prediction."""
+"""What an architecture costs: parameters, and multiply-adds of a prediction."""
 
 import math
 import warnings
@@ -33,7 +33,7 @@ def count_parameters(module: nnx.Module) -> int:
 
 
 def parameters_by_layer(model: Model) -> dict[str, int]:
-    """Return how many parameters each layer holds itself; layers without any are left out.
+    """Return how many parameters each layer holds itself, unless none.
 
     Examples:
         >>> from mnistsum.config import ModelConfig
@@ -90,7 +90,7 @@ def slow_operations(model: Model) -> list[tuple[str, str]]:
 
 
 def multiply_adds(equations: Iterable[Any]) -> int:
-    """Return the multiply-adds of matrix products and convolutions in a jaxpr's equations.
+    """Return the multiply-adds of products and convolutions in equations.
 
     A scan's body counts as often as it runs, and a while loop's once. Of branches, only
     the costliest counts.
@@ -104,8 +104,11 @@ def multiply_adds(equations: Iterable[Any]) -> int:
             total += _of_convolution(equation)
         inner = [multiply_adds(body.eqns) for body in _bodies(equation)]
         if name == "while" and any(inner):
-            message = "multiply-adds are at least those shown: a while_loop's body counts once"
-            warnings.warn(message, stacklevel=2)
+            warnings.warn(
+                "multiply-adds are at least those shown: a while_loop's body counts "
+                "once",
+                stacklevel=2,
+            )
         if inner:
             total += (
                 max(inner)
@@ -154,7 +157,7 @@ def _bodies(equation: Any) -> list[Any]:
 
 
 def _trace(model: Model) -> dict[str, list[Any]]:
-    """Return the equations of the classifier and of the adder, for one image and one number."""
+    """Return the equations of the classifier and of the adder, for one pair."""
     image = jax.ShapeDtypeStruct((1, 28, 28, 1), jnp.float32)
     number = jax.ShapeDtypeStruct((1, 10), jnp.float32)
     classify, outputs = jax.make_jaxpr(Model.classify, return_shape=True)(model, image)
@@ -163,7 +166,7 @@ def _trace(model: Model) -> dict[str, list[Any]]:
 
 
 def _as_written(model: Model) -> Model:
-    """Return a copy with Flax's own convolutions: quick ones may be elementwise products."""
+    """Return a copy with Flax's own convolutions."""
     model = rebuilt(model)
     for _, layer in nnx.iter_graph(model):
         if (

@@ -10,7 +10,7 @@ from typing import Any
 
 
 def _load(module: str, name: str) -> Callable[..., Any]:
-    """Return a function that builds a classifier from `(config, rngs)`, and imports its file only then."""
+    """Return a function that imports a classifier's file and builds it."""
 
     def build(*arguments: Any) -> Any:
         return getattr(

@@ -10,7 +10,7 @@ from mnistsum.types import DigitLogits, Features, Images
 
 
 class Compact(nnx.Module):
-    """A small network for CPUs: its matrix products are few and large, and no map has full resolution.
+    """A small network for CPUs, with few and large matrix products.
 
     A 5x5 convolution with stride 2 (maps of 12x12); a 3x3 convolution and a pool (5x5);
     a padded 3x3 convolution for each width between the second and the last (5x5); and a

@@ -9,7 +9,7 @@ from mnistsum.types import DigitLogits, Features, Images
 
 
 class LeNet5(nnx.Module):
-    """LeNet-5 as it is usually written today: tanh, average pools, 61,706 parameters; four widths.
+    """LeNet-5 with tanh and average pools: 61,706 parameters; four widths.
 
     Source: LeCun et al. 1998, "Gradient-based learning applied to document
     recognition", with all maps of the second convolution connected to all of the first,

@@ -12,7 +12,9 @@ MOMENTUM = 0.9  # of the batch norms' running statistics
 
 
 class LeNet5BN(nnx.Module):
-    """LeNet-5 with a batch norm before each nonlinearity, ReLU instead of tanh, and dropout after both hidden layers.
+    """LeNet-5 with batch norms, ReLU instead of tanh, and dropout.
+
+    A batch norm precedes each nonlinearity, and dropout follows both hidden layers.
 
     Sources: LeCun et al. 1998, "Gradient-based learning applied to document
     recognition"; Ioffe & Szegedy 2015, "Batch normalization", arXiv:1502.03167;

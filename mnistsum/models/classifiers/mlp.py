@@ -9,7 +9,7 @@ from mnistsum.types import DigitLogits, Features, Images
 
 
 class MLP(nnx.Module):
-    """A multilayer perceptron on the 784 pixels, with a ReLU after each hidden layer; one width per hidden layer.
+    """A multilayer perceptron on the 784 pixels; one width for each hidden layer.
 
     Source: Simard et al. 2003, "Best practices for convolutional neural networks
     applied to visual document analysis".

@@ -9,7 +9,9 @@ from mnistsum.types import DigitLogits, Features, Images
 
 
 class Reference(nnx.Module):
-    """The network of the write-up: seven 3x3 convolutions and 6,379,786 parameters, no norm, no dropout; six widths.
+    """The write-up's network: seven 3x3 convolutions, 6,379,786 parameters.
+
+    It has no norm and no dropout, and six widths.
 
     Source: the write-up gives the total; the layers are inferred from it and from the
     network with the same count in gkdivya/EVA, folder 3_PyTorchNeuralNetwork.

@@ -46,7 +46,7 @@ class ResidualBlock(nnx.Module):
 
 
 class ResNet(nnx.Module):
-    """A small pre-activation residual network: a 5x5 stem with stride 2, then one block per width.
+    """A pre-activation residual network: a 5x5 stem, then one block per width.
 
     Each block but the first halves height and width. RMS norms replace batch norms.
     Source: He et al. 2016, "Identity mappings in deep residual networks",

@@ -9,7 +9,9 @@ from mnistsum.types import DigitLogits, Features, Images
 
 
 class Tiny(nnx.Module):
-    """Convolutions and a global average, so that no layer has parameters per position; five widths.
+    """Convolutions and a global average; five widths.
+
+    No layer has parameters for a position.
 
     Source of the global average: Lin et al. 2013, "Network in network",
     arXiv:1312.4400.

@@ -9,7 +9,7 @@ from mnistsum.types import DigitLogits, Features, Images
 
 
 class VGG(nnx.Module):
-    """Three pairs of 3x3 convolutions, the first at full resolution, with a pool after each of the first two pairs.
+    """Three pairs of 3x3 convolutions, with a pool after the first two pairs.
 
     Maps of 26x26 and 24x24, pooled to 12x12; 12x12 and 10x10, pooled to 5x5; 5x5 and
     3x3. An RMS norm and a ReLU follow each convolution; the output layer is dense.

@@ -28,7 +28,7 @@ class Position(nnx.Module):
 
 
 class TransformerBlock(nnx.Module):
-    """Attention and a two-layer perceptron, each added to its input, each after an RMS norm over the features."""
+    """Attention and a perceptron, each added to its input, each after an RMS norm."""
 
     def __init__(self, config: ModelConfig, width: int, rngs: nnx.Rngs):
         self.norm1 = nnx.RMSNorm(width, rngs=rngs)
@@ -52,7 +52,9 @@ class TransformerBlock(nnx.Module):
 
 
 class ViT(nnx.Module):
-    """A small vision transformer on the 49 patches of 4x4 pixels: four heads, mean of the tokens; one block per width.
+    """A small vision transformer on the 49 patches of 4x4 pixels.
+
+    It has four heads and one block per width; the output sees the mean of the tokens.
 
     All widths are equal, and divisible by four. Source: Dosovitskiy et al. 2020, "An
     image is worth 16x16 words", arXiv:2010.11929; the mean instead of a class token:
@@ -63,7 +65,8 @@ class ViT(nnx.Module):
         widths = config.widths or (64, 64)
         if len(set(widths)) > 1 or widths[0] % HEADS:
             raise InputError(
-                f"model.widths: expected equal widths divisible by {HEADS} for vit, found {widths}"
+                f"model.widths: expected equal widths divisible by {HEADS} for vit, "
+                f"found {widths}"
             )
         self.features = widths[0]
         self.embed = Dense(config, PATCH * PATCH, self.features, rngs)
