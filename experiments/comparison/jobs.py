@@ -110,7 +110,7 @@ def run_job(
         record: of what decides the runs.
         files: the users' files that the program has loaded.
     """
-    # submitit ignores SIGTERM, so that a job that the user cancels would go on, with new
+    # submitit ignores SIGTERM, so a job that the user cancels would go on, with new
     # workers, until SLURM kills it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for file in files:
