@@ -1,4 +1,4 @@
-"""Programs started as by a user, the results of their runs, and a small data set for them."""
+"""Programs started as by a user, their runs, and a small data set for them."""
 
 import multiprocessing
 import os
@@ -54,7 +54,7 @@ def fork(*arguments):
 
 
 def finish(process, status=0) -> tuple[str, str]:
-    """Wait until a process ends, check its exit status, and return its standard output and standard error."""
+    """Check how a process ends, and return its standard output and standard error."""
     output, errors = process.communicate(timeout=300)
     assert process.returncode == status, errors
     assert "Traceback" not in errors
@@ -68,12 +68,12 @@ def wait_for_line(process, beginning: str) -> None:
 
 
 def compare(*arguments, cwd, status=0) -> str:
-    """Run `experiments.compare` in a folder, check its exit status, and return its standard output."""
+    """Return what `experiments.compare` prints in a folder, and check its status."""
     return finish(start(*arguments, program="compare", cwd=cwd), status)[0]
 
 
 def bits(folder: Path) -> dict[str, object]:
-    """Return a run's results, without clocks and the figures and report made from the rest."""
+    """Return a run's results, without clocks, figures and report."""
     config, summary = read_config(folder), read_json(folder / "summary.json")
     state = restore(folder / "checkpoints", config).state
     # digests of files that hold seconds
@@ -90,7 +90,7 @@ def bits(folder: Path) -> dict[str, object]:
 
 
 def bits_of_runs(folder: Path) -> dict[str, list[object]]:
-    """Return a digest of the weights, and the predictions of each finished run in a folder of runs."""
+    """Return a digest of the weights and the predictions of each finished run."""
     runs = [read_finished(path) for path in folder.iterdir()]
     return {
         run.folder.name: [run.summary["weights"], run.predictions["sum"].tobytes()]
@@ -117,7 +117,7 @@ SUMS = LABELS[:, None] + np.arange(10)
 def a_run(
     name="a", seed=0, digit=LABELS, total=SUMS, config=None, run=None
 ) -> Finished:
-    """Return a finished run that was never trained, with these predictions, fields of its config and of `run.json`."""
+    """Return a run that was never trained, with fields of its config and `run.json`."""
     right = total == SUMS
     scores = dict.fromkeys(SCORES, 0.5) | {
         "digit_accuracy": (digit == LABELS).mean(),

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -160,3 +161,14 @@ def test_expected_errors_are_one_line_and_a_status(run_program, error, ending):
 def test_other_errors_show_a_traceback(run_program):
     with pytest.raises(ZeroDivisionError):
         run_program(Mock(side_effect=ZeroDivisionError))
+
+
+def test_a_warning_is_shown_once_in_one_line(run_program):
+    def warn(_):
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            for text in "aba":
+                warnings.warn(text, stacklevel=1)
+        return 0
+
+    assert run_program(warn) == (0, "warning: a\nwarning: b\n")

@@ -78,7 +78,7 @@ def test_modules_import_only_from_their_own_layer_and_lower_ones():
                 assert level[there] <= level[here], f"{name} imports {target}"
 
 
-def test_packages_of_the_programs_import_only_those_to_their_right():
+def test_packages_of_programs_import_only_those_to_their_right():
     order = ("comparison", "report", "training")
     for name, targets in imports().items():
         package = name.split(".")[1] if name.startswith("experiments.") else ""
@@ -105,7 +105,7 @@ def test_studies_do_not_import_each_other():
 
 @pytest.mark.slow
 def test_importing_the_library_and_a_program_starts_no_backend():
-    """Otherwise, the XLA flags of `set_up_compiler` would come too late, and bits would change."""
+    """Otherwise, the XLA flags of `set_up_compiler` would come too late."""
     modules = [
         name
         for name in imports()

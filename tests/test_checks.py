@@ -1,4 +1,4 @@
-"""Arguments that cannot be right, as a user passes them: nothing but the library checks them."""
+"""Arguments that cannot be right, which nothing but the library checks."""
 
 import json
 import subprocess
@@ -33,8 +33,8 @@ answers = Evaluation(*[np.zeros((2, 10))] * 7)
 scaled = scale("standard", images)
 predict = Predictor(config, model, None, "", {}).predict
 
-def evaluate(labels):
-    return mnistsum.evaluate(config.data, model, Split(images, labels))
+def evaluate(labels, config=config.data):
+    return mnistsum.evaluate(config, model, Split(images, labels))
 
 def message(expression):
     try:
@@ -45,17 +45,18 @@ def message(expression):
 print(json.dumps([message(expression) for expression in json.loads(sys.argv[1])]))
 """
 DIGITS = "expected 2 whole numbers from 0 to 9, one for each image, found"
+SECTION = "config: expected {0}Config, found Config; give its section, config.{1}"
+PIXELS = "pixels: expected values from 0 to 255, as they are before scaling, found"
 MISTAKES = {
     # A whole config in place of a section, and the other way round.
-    "mnistsum.build(config, jax.random.key(0))": "config: expected ModelConfig, found Config; give its section, "
-    "config.model",
-    "mnistsum.load(config)": "config: expected DataConfig, found Config; give its section, config.data",
-    "check(config)": "config: expected ModelConfig, found Config; give its section, config.model",
-    "mnistsum.evaluate(config, model, Split(images, labels))": "config: expected DataConfig, found Config; give its "
-    "section, config.data",
-    "mnistsum.build(DataConfig(), jax.random.key(0))": "config: expected ModelConfig, found DataConfig; it is the "
-    "section `data` of a Config",
-    "make_spec(config.model, 600)": "config: expected Config, found ModelConfig; it is the section `model` of a Config",
+    "mnistsum.build(config, jax.random.key(0))": SECTION.format("Model", "model"),
+    "check(config)": SECTION.format("Model", "model"),
+    "mnistsum.load(config)": SECTION.format("Data", "data"),
+    "evaluate(labels, config)": SECTION.format("Data", "data"),
+    "mnistsum.build(DataConfig(), jax.random.key(0))": "config: expected ModelConfig, "
+    "found DataConfig; it is the section `data` of a Config",
+    "make_spec(config.model, 600)": "config: expected Config, found ModelConfig; it is "
+    "the section `model` of a Config",
     # Labels.
     "evaluate(np.eye(10, dtype=int)[labels])": f"split.labels: {DIGITS} int64 [2, 10]",
     "evaluate(labels.astype(float))": f"split.labels: {DIGITS} float64 [2]",
@@ -63,28 +64,26 @@ MISTAKES = {
     "evaluate(labels - 4)": f"split.labels: {DIGITS} -1 at position 0",
     "evaluate(labels[:1])": f"split.labels: {DIGITS} int64 [1]",
     "mnistsum.score(answers, labels + 1)": f"labels: {DIGITS} 10 at position 1",
-    "mnistsum.score(answers, np.eye(10)[labels])": f"labels: {DIGITS} float64 [2, 10]",
     # Numbers and pixels.
     "pair(scaled, labels, np.array([4, 10]))": f"numbers: {DIGITS} 10 at position 1",
-    "jax.jit(pair)(scaled, labels, jnp.array([0.5, 1]))": f"numbers: {DIGITS} float32 [2]",
+    "jax.jit(pair)(scaled, labels, jnp.ones(2))": f"numbers: {DIGITS} float32 [2]",
     "scale('standart', images)": "scaling: expected unit or standard, found 'standart'",
-    "scale('standard', images + 1 / 2)": "pixels: expected values from 0 to 255, as they are before scaling, found "
-    "float64 from 0 to 0.5",
-    "scale('standard', scaled)": "pixels: expected values from 0 to 255, as they are before scaling, found float32 "
-    "from -0.424213 to 0",
-    "predict(images.tolist(), 5)": "images: expected uint8 [n, 28, 28, 1], 0-255, found list",
+    "scale('standard', images + 1 / 2)": f"{PIXELS} float64 from 0 to 0.5",
+    "scale('standard', scaled)": f"{PIXELS} float32 from -0.424213 to 0",
+    "predict([0], 5)": "images: expected uint8 [n, 28, 28, 1], 0-255, found list",
     "predict(images, True)": f"numbers: {DIGITS} bool [2]",
     "predict(images, 2.5)": f"numbers: {DIGITS} float64 [2]",
     "predict(images, [1, 10])": f"numbers: {DIGITS} 10 at position 1",
     # Statistics.
-    "interval([[0.9, 0.8]])": "values: expected finite numbers, [seeds], found [[0.9, 0.8]]",
-    "difference(*[np.ones((3, 20))] * 2, paired='no')": "paired: expected True or False, found 'no'",
+    "interval([[1, 2]])": "values: expected finite numbers, [seeds], found [[1.0, 2.0]]",
+    "difference(*np.ones((2, 3, 3)), paired=2)": "paired: expected True or False, "
+    "found 2",
 }
 
 
 @pytest.fixture(scope="module")
 def messages():
-    """What a program gets that makes these mistakes, in a process where nothing else checks types."""
+    """What a program that makes these mistakes is told, without jaxtyping."""
     command = [sys.executable, "-W", "error", "-c", SETUP, json.dumps(list(MISTAKES))]
     output = subprocess.run(
         command, cwd=ROOT, check=True, stdout=subprocess.PIPE, timeout=100

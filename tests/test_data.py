@@ -15,14 +15,14 @@ DRAW = jax.jit(draw_epoch, static_argnums=(3, 4))
 DIGESTS = ["cf6f6546bd516784", "0d6b6bbeaaa671f3", "45a60edfded3b2bb"]
 
 
-def test_an_epoch_visits_every_image_once_and_differs_from_the_next():
+def test_an_epoch_has_every_image_once_and_differs_from_the_next():
     first, second = (DRAW(*KEYS[:2], epoch, 1000) for epoch in (0, 1))
     assert sorted(first.order.tolist()) == list(range(1000))
     assert (first.order != second.order).mean() > 0.9
     assert (first.numbers != second.numbers).mean() > 0.8
 
 
-def test_a_few_images_are_the_same_in_every_epoch_and_others_with_another_key():
+def test_a_few_images_are_the_same_in_every_epoch_of_a_key():
     draws = ((KEYS[0], 0), (KEYS[0], 1), (KEYS[2], 0))
     first, second, other = (
         DRAW(key, KEYS[1], epoch, 1000, 50).order.tolist() for key, epoch in draws
@@ -32,7 +32,7 @@ def test_a_few_images_are_the_same_in_every_epoch_and_others_with_another_key():
     assert first != second
 
 
-def test_a_million_numbers_are_uniform_whatever_the_digit_and_a_biased_sampler_is_caught(
+def test_numbers_are_uniform_and_a_biased_sampler_is_caught(
     mnist,
 ):
     labels = np.resize(mnist.train.labels, 1_000_000)
@@ -96,7 +96,7 @@ def test_a_quarter_turn_turns(train):
 
 
 def moments(config):
-    """Return the variances along y and x, and covariance, of 1,000 distorted discs of radius 8."""
+    """Return the variances along y and x, and covariance, of 1,000 distorted discs."""
     y, x = np.mgrid[:28, :28] - 13.5
     disc = np.repeat((np.hypot(y, x) < 8)[None, :, :, None] * np.uint8(255), 1000, 0)
     pixels = np.asarray(AUGMENT(config, KEYS[2], jnp.asarray(disc)))[..., 0]
@@ -123,7 +123,7 @@ def test_shear_slants_along_x_by_the_distance_along_y():
     np.testing.assert_allclose(x, x.min() + shear**2 * y, rtol=0.02)
 
 
-def test_an_elastic_distortion_displaces_smoothly_by_its_standard_deviation_along_each_axis():
+def test_an_elastic_distortion_displaces_smoothly_along_each_axis():
     # On a ramp of 9 levels per pixel, a pixel's change of level shows how far it was
     # displaced along the ramp.
     along_x = np.tile(np.arange(28, dtype=np.uint8) * 9, (500, 28, 1))

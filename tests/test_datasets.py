@@ -1,4 +1,4 @@
-"""Data sets of every kind are read as they are, or refused in one line with the place."""
+"""Data sets of every kind are read as they are, or refused with the place."""
 
 import gzip
 import json
@@ -330,16 +330,3 @@ def test_test_images_that_are_also_trained_on_are_warned_of(mnist):
     with pytest.warns(UserWarning, match="^30 of 50 test images are also in the train"):
         make_data(images[:180], labels[:180], images[150:], labels[150:], validation=50)
     make_data(images[:150], labels[:150], images[150:], labels[150:], validation=50)
-
-
-@pytest.mark.slow
-def test_a_program_shows_each_warning_once(tmp_path, mnist):
-    images, labels = 255 - mnist.test.images, mnist.test.labels
-    train = {"x_train": images[:400], "y_train": labels[:400]}
-    save(**train, x_test=images[300:500], y_test=labels[300:500])(tmp_path)
-    data = (f"data.dir={tmp_path / 'mine.npz'}", "data.validation=100")
-    _, errors = finish(start("smoke", *data, "--output", tmp_path / "run"))
-    warned = [line for line in errors.splitlines() if line.startswith("warning: ")]
-    assert len(warned) == 2
-    assert "light border" in warned[0]
-    assert "100 of 200 test images are also in the training file" in warned[1]

@@ -80,7 +80,7 @@ def test_every_client_gets_the_answer_of_python(port, picture, clients):
         ({"method": "GET", "path": "/", "Host": "example.com"}, 403),
     ],
 )
-def test_a_malformed_large_or_foreign_request_is_refused_in_one_line(
+def test_a_malformed_large_or_foreign_request_is_refused(
     port, picture, arguments, status
 ):
     found, answer = ask(port, **{"body": picture} | arguments)

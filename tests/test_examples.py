@@ -1,4 +1,4 @@
-"""The examples in docstrings, the README, the guides and `examples/`: each runs, and gives the output shown."""
+"""The examples in docstrings, the prose and `examples/` give what they show."""
 
 import doctest
 import importlib
@@ -45,7 +45,7 @@ def assert_gives_what_it_shows(tests: list[doctest.DocTest]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_of_a_module_give_what_they_show(name):
-    """A finder that is given the module would miss functions that jaxtyping has wrapped."""
+    """Given the module, a finder would miss functions that jaxtyping has wrapped."""
     module, finder, tests = importlib.import_module(name), doctest.DocTestFinder(), []
     for value in vars(module).values():
         if getattr(value, "__module__", None) == name and callable(value):
@@ -69,7 +69,7 @@ def test_the_guide_to_verdicts_gives_what_it_shows(monkeypatch):
     assert_gives_what_it_shows([test])
 
 
-def test_the_notebook_is_small_and_was_run_once_from_top_to_bottom():
+def test_the_notebook_is_small_and_was_run_from_top_to_bottom():
     text = (ROOT / "examples/tutorial.ipynb").read_text(encoding="utf-8")
     counts = [
         cell["execution_count"]

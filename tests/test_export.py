@@ -1,4 +1,4 @@
-"""Exports: graphs that give the same probabilities, and the command that writes them."""
+"""Exports: graphs that give the same probabilities, and weights."""
 
 import chex
 import jax
@@ -43,7 +43,7 @@ def folder(tmp_path):
 def assert_answers(
     network: Predictor, graph: bytes, rtol: float
 ) -> jax_export.Exported:
-    """Assert that a graph of StableHLO gives a network's probabilities for any batch; return it."""
+    """Return a graph that gives a network's probabilities for any batch."""
     exported = jax_export.deserialize(bytearray(graph))
     for n in (1, 20):
         pairs = IMAGES[:n], NUMBERS[:n]
@@ -80,7 +80,7 @@ def test_every_classifier_becomes_a_graph_for_any_batch(plain_networks, name):
     )
 
 
-def test_exported_weights_say_what_they_were_made_by_and_replace_older_ones(tmp_path):
+def test_exported_weights_are_complete_and_replace_older_ones(tmp_path):
     (tmp_path / WEIGHTS).write_bytes(b"older")
     assert (
         command(["export", "base", "--to", "safetensors", "--output", str(tmp_path)])

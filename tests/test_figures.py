@@ -131,7 +131,7 @@ def test_intervals_end_in_arrows_and_each_seed_has_a_dot():
 
 
 def test_every_figure_is_drawn_from_extreme_summaries(tmp_path):
-    """Perfect, hopeless, not finite, of one seed, of one evaluation, without a label."""
+    """Perfect, hopeless, not finite, of one seed or evaluation, with an empty label."""
     hopeless = [a_run("b", seed, (LABELS + 1) % 10, SUMS * 0 + 18) for seed in range(2)]
     diverged = [
         a_run("c", seed, config={"objective": ObjectiveConfig(held_out=3)})

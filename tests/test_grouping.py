@@ -14,7 +14,7 @@ def finished(name, seeds, **fields):
     return [a_run(name, seed, **fields) for seed in seeds]
 
 
-def test_runs_are_grouped_by_config_and_paired_by_the_seeds_that_all_have():
+def test_runs_are_grouped_by_config_and_paired_by_common_seeds():
     runs, notes = group_runs([*finished("b", (2, 0, 1)), *finished("a", (0, 1, 5))])
     assert [
         (name, [run.config.seed for run in each]) for name, each in runs.items()
@@ -42,9 +42,7 @@ def test_runs_are_grouped_by_config_and_paired_by_the_seeds_that_all_have():
         ({"run": {"cores": 1}}, None),
     ],
 )
-def test_runs_of_other_fields_code_versions_or_machines_are_told_apart_and_never_pooled(
-    other, names
-):
+def test_runs_of_other_fields_code_or_machines_are_never_pooled(other, names):
     groups, _ = group_by_key([*finished("a", (0,)), *finished("a", (1,), **other)])
     assert [list(seeds) for seeds in groups.values()] == [[0], [1]]
     assert list(groups) == names or all(name.startswith("a+record=") for name in groups)
@@ -76,7 +74,7 @@ def test_runs_that_do_not_fit_together_are_refused(runs, answer):
         group_runs(runs)
 
 
-def test_of_a_repeated_run_the_newest_is_shown_and_the_other_is_named():
+def test_of_a_repeated_run_the_newest_is_shown():
     older, newer, other = (
         a_run(seed=seed, run={"started": f"2026-01-0{day}T12:00:00+0000"})._replace(
             folder=Path(folder)
@@ -107,7 +105,5 @@ def test_differences_in_more_than_architecture_are_named():
     wider = Config("b", model=ModelConfig(hidden=7), optimizer=base.optimizer)
     faster = Config("c", optimizer=OptimizerConfig(learning_rate=0.2))
     (note,) = differing_fields({"a": base, "b": wider, "c": faster})
-    assert (
-        note
-        == "c differs from a (in brackets) in more than architecture: optimizer.learning_rate=0.2 (0.1)"
-    )
+    more = "c differs from a (in brackets) in more than architecture"
+    assert note == f"{more}: optimizer.learning_rate=0.2 (0.1)"

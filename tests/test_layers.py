@@ -1,4 +1,4 @@
-"""Layers: convolutions and their gradients as XLA's, norms by hand, initialization as PyTorch's."""
+"""Layers: convolutions as XLA's, norms by hand, initialization as PyTorch's."""
 
 import itertools
 import math
@@ -62,7 +62,7 @@ def test_convolution_and_its_gradients_equal_lax(
 
 
 @pytest.mark.parametrize(("kind", "inputs"), [(conv, MAPS), (dense, MAPS.T)])
-def test_in_bfloat16_a_layer_rounds_its_operands_and_sums_in_float32(kind, inputs):
+def test_in_bfloat16_a_layer_rounds_its_operands_alone(kind, inputs):
     def round_(array):
         return lax.reduce_precision(array, exponent_bits=8, mantissa_bits=7)
 
@@ -93,7 +93,7 @@ def test_a_norm_divides_each_example_by_its_own_root_mean_square():
     )
 
 
-def test_initialization_fills_the_bounds_of_torch_or_has_hes_variance_of_two_over_fan_in():
+def test_initialization_is_that_of_torch_or_he():
     he = conv(ModelConfig(), (3, 3, 64, 64))
     np.testing.assert_allclose(he.kernel[...].var(), 2 / (9 * 64), rtol=0.03)
     assert not he.bias[...].any()

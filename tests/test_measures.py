@@ -22,7 +22,7 @@ def seeds(name, *digits, **fields):
     return [a_run(name, seed, digit, **fields) for seed, digit in enumerate(digits)]
 
 
-def test_the_adder_is_blamed_only_for_wrong_sums_of_correct_digits():
+def test_the_adder_is_blamed_for_wrong_sums_of_correct_digits():
     digit, total = LABELS.copy(), SUMS.copy()
     # misread, and the sums follow it: 10 pairs
     digit[0], total[0] = 1, 1 + np.arange(10)
@@ -68,8 +68,8 @@ def test_measures_of_runs_by_hand():
     assert row["seconds_to_good"]["mean"] == 20.0
 
 
-def test_configs_are_paired_by_image_and_by_seed_where_seeds_choose_the_training_images():
-    """Each seed of b misreads what that of a does, and one image more: certain only if both are paired."""
+def test_configs_are_paired_by_image_and_by_seed():
+    """Each seed of b misreads what that of a does, and one image more."""
     wrong = [np.arange(10 * seed) for seed in (1, 2, 3, 4)]
     more = [np.append(each, 99) for each in wrong]
 
@@ -92,7 +92,7 @@ def test_configs_are_paired_by_image_and_by_seed_where_seeds_choose_the_training
     assert 3 * paired < width(more, 0, 0) == width(more, 600, 60)
 
 
-def test_a_failed_seed_is_counted_named_and_keeps_its_config_from_being_called_no_worse():
+def test_a_failed_seed_is_counted_and_named():
     a, b = seeds("a", LABELS, LABELS), seeds("b", LABELS, LABELS)
     verdict = "at most 0.1 points worse"
     assert rows_of(a=a, b=b)[1]["against_first"]["digit"]["verdict"] == verdict
@@ -130,7 +130,7 @@ def test_configs_that_end_alike_are_named_in_one_line():
     ]
 
 
-def test_seconds_are_compared_only_on_one_kind_of_machine_and_in_one_mode():
+def test_seconds_are_compared_on_one_machine_and_in_one_mode():
     about = [{}, {"settings": {"hardware": "another CPU"}}, {"cores": 1}, {}]
     a, other, fewer, vmapped = (seeds("a", LABELS, LABELS, run=run) for run in about)
     for run in vmapped:

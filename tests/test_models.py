@@ -30,7 +30,7 @@ def two_layers(adder, *joined):
 
 
 def shifted(shifts):
-    """Return log-probabilities of the sum of the digit and a shift with these probabilities."""
+    """Return log-probabilities of the sum of the digit and such a shift."""
     sums = [np.convolve(*pair) for pair in zip(PROBABILITIES, shifts[:6], strict=True)]
     return np.log(np.maximum(sums, np.exp(FLOOR)))
 
@@ -69,7 +69,7 @@ def test_adders_by_hand(name, adder_input, by_hand):
     np.testing.assert_allclose(found, by_hand(adder), rtol=1e-4, atol=1e-5)
 
 
-def test_learned_shift_begins_near_zero_and_is_finite_where_probabilities_are_zero():
+def test_learned_shift_begins_near_zero_and_is_finite():
     adder = ADDERS["learned_shift"](ModelConfig(), 1, nnx.Rngs(0))
     assert 0.07 < adder.shifts[...].std() < 0.13
     adder.shifts[...] = 1e4 * jnp.eye(10)  # each number shifts by itself, for certain
@@ -148,7 +148,7 @@ def dropouts(seed):
     return nnx.Sequential(nnx.Dropout(0.5, rngs=rngs), nnx.Dropout(0.5, rngs=rngs))
 
 
-def test_dropout_layers_draw_masks_of_their_own_in_training_and_none_in_evaluation():
+def test_dropout_layers_draw_their_own_masks_in_training_alone():
     ones = jnp.ones(64)
     first, second = (layer(ones) for layer in in_training(dropouts(0), KEY).layers)
     assert (first != second).any()
@@ -165,7 +165,7 @@ def test_dropout_layers_draw_masks_of_their_own_in_training_and_none_in_evaluati
 
 
 class Stacked(nnx.Module):
-    """A classifier of two blocks in one `nnx.scan`, each a batch norm and a doubling."""
+    """Two blocks in one `nnx.scan`, each a batch norm and a doubling."""
 
     def __init__(self, config, rngs):
         def block(rngs):

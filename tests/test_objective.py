@@ -37,7 +37,7 @@ def test_the_objective_is_the_weighted_mean_of_both(weight):
     np.testing.assert_allclose(metrics, (2, 2 * expected, 0, 1), rtol=1e-5)
 
 
-def test_as_many_numbers_as_named_are_held_out_with_each_digit_and_no_sum_is_lost():
+def test_the_held_out_numbers_are_as_many_as_named_for_each_digit():
     for held_out, design in np.ndindex(8, 3):
         cells = held_out_cells(ObjectiveConfig(held_out=held_out, design=design))
         assert {*cells.sum(0), *cells.sum(1)} == {held_out}

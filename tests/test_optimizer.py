@@ -46,7 +46,7 @@ def assert_updates(found, of_gradient, rtol=1e-5, atol=1e-7):
     )
 
 
-def test_sgd_by_hand_with_momentum_and_a_decay_that_does_not_enter_it():
+def test_sgd_by_hand():
     assert_updates(update(name="sgd"), lambda g: -0.1 * g)
     assert_updates(
         update(1, 1, name="sgd", momentum=0.7), lambda g: -0.1 * (1 + 0.7) * g
@@ -87,7 +87,7 @@ def test_muon_is_that_of_optax_which_uses_longer_products():
     )
 
 
-def test_muon_has_nesterovs_momentum_rounds_operands_to_bfloat16_and_leaves_zero():
+def test_muon_has_nesterovs_momentum_and_rounds_its_operands():
     gradient = GRADIENT["matrix"]
     exact = last_update(
         gradient, [gradient + 0.5 * (gradient + 0.5 * gradient[::-1])], momentum=0.0
@@ -129,7 +129,7 @@ def test_the_adder_decays_by_its_own_rate(name):
         )
 
 
-def test_an_optimizer_of_ones_own_is_given_the_schedule_and_has_to_be_a_transformation():
+def test_an_optimizer_of_ones_own_is_given_the_schedule():
     names = {
         "signs": lambda config, rate: optax.sign_sgd(rate),
         "late": lambda config, rate: optax.sgd,

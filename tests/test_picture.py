@@ -21,7 +21,7 @@ def encode(image: Image.Image, kind: str = "PNG") -> bytes:
 
 
 def seven(ink="black", paper="white", size=300, mode="RGB", width=20) -> Image.Image:
-    """Draw a seven, off center, in a square; `width` is that of its strokes at size 300."""
+    """Draw a seven, off center, in a square, with strokes of a width at size 300."""
     image = Image.new(mode, (size, size), paper)
     points = [
         (x * size // 300, y * size // 300) for x, y in ((60, 50), (170, 50), (100, 210))

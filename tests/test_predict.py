@@ -22,7 +22,7 @@ def base() -> Predictor:
 
 @pytest.fixture(autouse=True)
 def optimized(request) -> Iterator[None]:
-    """Compile slow tests as a program does: to read thousands of images takes longer than to compile."""
+    """Compile slow tests as a program does, as they read thousands of images."""
     jax.config.update(
         "jax_disable_most_optimizations",
         request.node.get_closest_marker("slow") is None,
@@ -32,9 +32,7 @@ def optimized(request) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("shift", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_predictions_in_batches_equal_those_one_by_one_and_evaluation(
-    base, mnist, shift
-):
+def test_predictions_in_batches_equal_single_ones_and_evaluation(base, mnist, shift):
     data = dataclasses.replace(base.config.data, test_shift=shift)
     base = base._replace(config=dataclasses.replace(base.config, data=data))
     split, numbers = (
@@ -70,7 +68,7 @@ def test_a_name_that_ships_wins_over_a_folder_with_a_warning(tmp_path, monkeypat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["base", "best"])
-def test_a_network_that_ships_is_small_and_reads_the_test_set_as_it_says(name):
+def test_a_network_that_ships_is_small_and_as_accurate_as_it_says(name):
     file = PRETRAINED / name / "weights.safetensors"
     assert file.stat().st_size < 1_000_000
     network = load_pretrained(name)

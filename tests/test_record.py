@@ -1,4 +1,4 @@
-"""What a run is made of: its record, the weights that it begins from, and the contract that its network keeps."""
+"""What a run is made of: its record, its first weights, a network that is checked."""
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +88,8 @@ class Mine(MLP):
 
 CLASSIFIERS = {"mine": Mine}
 OPTIMIZERS = {"signs": lambda config, rate: optax.sign_sgd(rate)}
-model, rule = mnistsum.ModelConfig(classifier="mine", widths=(8,)), mnistsum.OptimizerConfig(name="signs")
+model = mnistsum.ModelConfig(classifier="mine", widths=(8,))
+rule = mnistsum.OptimizerConfig(name="signs")
 config = mnistsum.Config(name="own", model=model, optimizer=rule)
 """
 FILES = {
@@ -116,7 +117,7 @@ EDITS = (
 
 
 @pytest.mark.slow
-def test_an_edit_changes_the_programs_that_it_touches_and_no_other(
+def test_an_edit_changes_only_the_programs_that_it_touches(
     own_code, tmp_path, prepared, monkeypatch
 ):
     monkeypatch.setattr(Dense, "__call__", Dense.__call__)  # restores it
@@ -169,7 +170,7 @@ def test_a_call_back_into_python_is_refused(tiny, mnist):
 
 
 @pytest.mark.slow
-def test_weights_to_begin_from_have_the_meaning_of_the_config_and_are_in_the_record(
+def test_weights_to_begin_from_fit_the_config(
     mnist,
 ):
     plain = override(base, ["optimizer.name=sgd"])  # traced sooner
@@ -185,8 +186,8 @@ def test_weights_to_begin_from_have_the_meaning_of_the_config_and_are_in_the_rec
         "model.adder=concat model.scaling=standard",
     )
     for given, add in ((changes, needed), (["model.hidden=9"], "model.hidden=128")):
-        answer = f"--init base: expected {' '.join(given)}, found weights of other fields; add {add}"
-        with pytest.raises(InputError, match=f"^{answer}$"):
+        answer = f"{' '.join(given)}, found weights of other fields; add {add}"
+        with pytest.raises(InputError, match=f"^--init base: expected {answer}$"):
             prepare(override(plain, given), "", mnist, init="base")
         prepare(override(plain, [*given, *add.split()]), "", mnist, init="base")
 
@@ -216,7 +217,7 @@ class Printing(MLP):
 
 @pytest.fixture
 def tiny():
-    """A config by the name of a classifier in this file, or of what else is its user's."""
+    """A small config with a classifier or objective of this file."""
     mine = {
         "unused": Unused,
         "centered": Centered,
@@ -257,9 +258,7 @@ def test_a_warning_names_a_parameter_that_no_gradient_reaches(tiny, changes):
         ("objective.name=blind", "ignores held_out=3"),
     ],
 )
-def test_a_network_or_objective_that_breaks_the_contract_is_refused(
-    tiny, change, answer
-):
+def test_what_breaks_the_contract_is_refused(tiny, change, answer):
     with pytest.raises(
         InputError,
         match=rf"^smoke: .*{answer}.* \(mnistsum.testing.check shows where\)$",

@@ -19,7 +19,7 @@ def line(epoch: int, digit: float, sum_: float) -> dict:
     return {"epoch": float(epoch), "test": test}
 
 
-def test_the_table_says_which_figures_of_the_write_up_are_in_the_band():
+def test_the_table_says_which_figures_are_in_the_band():
     rows = table([line(4, 0.9, 0.5), line(20, 0.9890, 0.9810)]).splitlines()
     assert len(rows) == 3  # the write-up shows no epoch 4
     assert rows[-1].startswith("| 20 | 0.120 | 0.110 | 98.90 [")

@@ -1,4 +1,4 @@
-"""A folder of runs: what makes a finished run reusable, and what is never taken for one."""
+"""A folder of runs: which finished runs are reused, and which are refused."""
 
 import dataclasses
 import json
@@ -84,7 +84,7 @@ def test_finished_runs_are_reused_and_only_missing_ones_trained(run_set, experim
         ("config", "optimizer.momentum", "optimizer.momentum was 0.95, is 0.5"),
     ],
 )
-def test_a_run_is_not_reused_once_something_that_decides_it_has_changed_and_the_reason_is_told(
+def test_a_run_is_not_reused_once_what_decides_it_has_changed(
     trained, experiment, section, name, reason
 ):
     if section == "config":
@@ -134,7 +134,7 @@ def test_a_flipped_bit_anywhere_or_a_missing_file_is_noticed(run_set, name):
 
 
 @pytest.mark.parametrize("is_killed", [True, False])
-def test_a_run_that_another_program_trains_is_waited_for_and_what_a_killed_one_left_is_replaced(
+def test_a_run_of_another_program_is_waited_for_or_replaced(
     tmp_path, monkeypatch, is_killed
 ):
     monkeypatch.setattr(pool, "POLL", 0)
@@ -159,7 +159,7 @@ def test_a_run_that_another_program_trains_is_waited_for_and_what_a_killed_one_l
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_the_progress_counts_runs_and_says_how_long_the_others_take(monkeypatch):
+def test_the_progress_counts_runs_and_estimates_the_rest(monkeypatch):
     clock, said = [0.0], []
     monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(terminal, "say", said.append)
@@ -172,7 +172,8 @@ def test_the_progress_counts_runs_and_says_how_long_the_others_take(monkeypatch)
         (
             30.0,
             {"c": plan.WAITING},
-            "5 of 7 runs done, 1 running, 1 waiting for another program, about 42 s left",
+            "5 of 7 runs done, 1 running, 1 waiting for another program, about 42 s "
+            "left",
         ),
         (40.0, {"b": 1, "c": 0}, "6 of 7 runs done, 1 running, about 70 s left"),
     ):
@@ -183,9 +184,7 @@ def test_the_progress_counts_runs_and_says_how_long_the_others_take(monkeypatch)
 
 
 @pytest.mark.slow
-def test_a_run_that_diverges_counts_as_failed_and_is_reused_as_such(
-    tmp_path, experiment
-):
+def test_a_run_that_diverges_is_reused_as_failed(tmp_path, experiment):
     rule = dataclasses.replace(
         experiment.config.optimizer,
         name="sgd",

@@ -113,7 +113,7 @@ def test_a_run_stopped_by_a_signal_resumes_to_the_same_bits(smoke, tmp_path, num
 
 
 @pytest.mark.slow
-def test_fresh_processes_give_the_same_bits_and_the_first_compiles(smoke, tmp_path):
+def test_fresh_processes_give_the_same_bits_and_one_compiles(smoke, tmp_path):
     environment = {"XDG_CACHE_HOME": str(tmp_path), "JAX_LOG_COMPILES": "1"}
     for i in range(3):
         folder = tmp_path / str(i)

@@ -73,7 +73,7 @@ def test_a_number_whose_shift_is_sure_is_added(kind):
 
 
 @pytest.mark.parametrize("places", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_probability_of_a_sum_is_that_of_all_digits_that_add_to_it(places):
+def test_a_sum_has_the_probability_of_all_digits_that_add_to_it(places):
     logits = 2 * jax.random.normal(jax.random.key(places), (2, places, 10))
     digits = jax.nn.log_softmax(logits)
     # of each number, from 0

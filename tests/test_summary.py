@@ -138,7 +138,7 @@ LOOPS = {
 
 
 @pytest.mark.parametrize(("count", "function"), LOOPS.items())
-def test_loops_count_by_their_length_and_branches_by_the_costliest(count, function):
+def test_loops_count_by_length_and_branches_by_the_costliest(count, function):
     assert work(function, jnp.ones((1, 8))) == count * 64
 
 

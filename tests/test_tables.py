@@ -12,7 +12,7 @@ def summarized(*names, **runs):
     return summarize_runs(runs, LABELS) | tables.describe_runs(runs, "compare")
 
 
-def test_seconds_of_other_machines_are_replaced_by_the_reason_and_the_notes_name_all_machines():
+def test_seconds_of_other_machines_are_replaced_by_the_reason():
     assert "Times were measured on 2 cores of CPU, seeds one by one" in tables.notes(
         summarized("a", "b")
     )
@@ -58,7 +58,7 @@ def test_a_mean_over_some_seeds_says_of_how_many():
     assert tables.format_spread(spread([0.5]), "%") == "50.00"
 
 
-def test_a_report_has_a_name_of_its_own_unless_its_runs_are_decided_alike():
+def test_a_report_has_its_own_name_unless_its_runs_are_alike():
     def name(seeds=2, **run):
         return tables.report_name(
             {"a": [a_run("a", seed, run=run) for seed in range(seeds)]}
@@ -74,7 +74,7 @@ def test_a_report_has_a_name_of_its_own_unless_its_runs_are_decided_alike():
     assert name(commit="0" * 40, started="2027-01-01T12:00:00+0000") == name()
 
 
-def test_an_interval_beyond_100_points_says_that_there_are_too_few_seeds():
+def test_an_interval_beyond_100_points_has_too_few_seeds():
     found = {"verdict": "undecided", "mean": 0.01, "low": -1.2, "high": 1.22}
     row = {
         "config": "b",

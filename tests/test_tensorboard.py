@@ -1,4 +1,4 @@
-"""What TensorBoard would read from a run: each point once, whatever happened to the run."""
+"""What TensorBoard would read from a run: each point once."""
 
 import struct
 from pathlib import Path
@@ -9,7 +9,7 @@ from experiments.report.tensorboard import Log
 
 
 def values(folder: Path) -> list:
-    """Return all values in a run's event files, with their steps; a record has a length before it, and checksums."""
+    """Return all values with their steps; a record has its length, and checksums."""
     found = []
     for file in (folder / "tensorboard").glob("events.*"):
         content, place = file.read_bytes(), 0
@@ -39,7 +39,7 @@ def lines(*epochs: int) -> list[dict]:
 STARTED = {"started": "2026-01-02T03:04:05+0000"}
 
 
-def test_a_log_begun_anew_holds_each_point_once_at_the_moment_of_its_measurement(
+def test_a_log_begun_anew_holds_each_point_once_at_its_time(
     tmp_path,
 ):
     Log(tmp_path, STARTED, lines(1, 2, 4)).writer.close()

@@ -29,10 +29,10 @@ def experiment(tmp_path, monkeypatch):
         (None, range(-1, 2), 0, "the optimizer ignores the learning rate"),
     ],
 )
-def test_rates_are_halved_and_doubled_until_the_best_lies_between_two_that_do_worse(
+def test_rates_are_tried_until_the_best_is_between_worse_ones(
     experiment, tmp_path, monkeypatch, peak, tried, taken, said
 ):
-    """The accuracy falls with each doubling away from the peak, if any; only the trials' training is replaced."""
+    """The accuracy falls with each doubling away from the peak, if there is one."""
     own = experiment.config.optimizer.learning_rate
 
     def train(run_sets, plan, workers, display):

@@ -1,4 +1,4 @@
-"""Seeds on eight virtual devices, which must be set up before JAX is loaded: test_devices runs this file."""
+"""Seeds on eight virtual devices, set up before JAX is loaded, for test_devices."""
 
 import dataclasses
 import os
@@ -53,7 +53,7 @@ def difference(a: TrainState, b: TrainState) -> float:
 
 
 def communication(compiled) -> set[str]:
-    """Return by which kinds of operations the devices of a compiled program communicate."""
+    """Return the operations by which the devices of a program communicate."""
     return {
         kind
         for kind in COMMUNICATION
@@ -68,7 +68,7 @@ def start(config: Config, seed: int = 0) -> TrainState:
 
 
 def check_seeds() -> None:
-    """Check that seeds spread over devices, two on each, never communicate, and take steps as each does alone."""
+    """Check that seeds, two on each device, never communicate, and step as if alone."""
     alone = jax.jit(advance, static_argnums=0)
     for config, until in ((CONFIG, 11), (NORMED, 1)):  # 11: in the second epoch
         spec = make_spec(config, 640)

@@ -1,7 +1,7 @@
-"""Checks that the compiler changes a gradient and an evaluation at full size by rounding alone, for test_full_size.
+"""Checks that compiling changes a full-size network by rounding alone.
 
-It has a process of its own, as tests compile without most of the optimizations examined
-here.
+It is a process of test_full_size, as tests compile without most of the optimizations
+examined here.
 """
 
 import sys
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def check_gradient(model: Model, batch: Batch, bound: float) -> None:
-    """Check the compiled loss, and in norms the gradient of each parameter, against those computed eagerly."""
+    """Check the compiled loss, and the gradients in norms, against eager ones."""
 
     def loss(params):
         return objective(
@@ -64,7 +64,7 @@ def check_gradient(model: Model, batch: Batch, bound: float) -> None:
 
 
 def check_evaluation(model: Model, split: Split, bound: float) -> None:
-    """Check the largest difference from an eager evaluation; for answers, the share that differs."""
+    """Check the largest difference from an eager evaluation, or share of answers."""
     compiled = jax.jit(evaluate_batch, static_argnums=0)(DataConfig(), model, split)
     eager = evaluate_batch(DataConfig(), model, split)
     for name, *both in zip(compiled._fields, compiled, eager, strict=True):

@@ -8,7 +8,7 @@ from programs import ROOT
 
 
 @pytest.mark.slow  # half a minute of compilation
-def test_seeds_on_eight_devices_take_the_steps_that_each_takes_alone():
+def test_seeds_on_eight_devices_take_the_steps_of_each_alone():
     subprocess.run(
         [sys.executable, "-m", "tests.proofs.eight_devices"],
         cwd=ROOT,

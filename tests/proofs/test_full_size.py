@@ -1,4 +1,4 @@
-"""Compiled programs at full size compute what they should: every network is compared with itself in eager mode.
+"""Compiled networks at full size compute what they do in eager mode.
 
 jaxlib 0.10.2, the last for Python 3.11, is wrong on CPUs in some products of more than
 32,768 rows (jax-ml/jax#39103). The release before it is right, but a training step of
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("classifier", CLASSIFIERS)
-def test_gradient_and_evaluation_compiled_are_those_computed_operation_by_operation(
+def test_compiled_gradient_and_evaluation_are_those_in_eager_mode(
     classifier,
 ):
     command = [sys.executable, "-m", "tests.proofs.full_size", classifier]

@@ -1,4 +1,4 @@
-"""Both sides of the benchmark have the same networks: the same loss, gradients and answers, from the same weights."""
+"""Both sides of the benchmark have the same networks: from weights to answers."""
 
 import dataclasses
 from collections import defaultdict
@@ -34,7 +34,7 @@ def twins():
 
 
 def twin_of(twins, config: Config, arrays: dict):
-    """Return a twin with the values of our arrays, in the same order among those of one kind."""
+    """Return a twin with the values of our arrays, in the order of each kind."""
     twin, queues = twins.Twin(config.model), defaultdict(list)
     for name, array in arrays.items():
         queues[name.rpartition(".")[2], array.ndim].append(np.array(array))
@@ -48,9 +48,7 @@ def twin_of(twins, config: Config, arrays: dict):
     return twin
 
 
-def test_the_twins_have_the_same_loss_and_the_same_gradient_of_every_weight(
-    mnist, twins
-):
+def test_the_twins_have_the_same_loss_and_gradients(mnist, twins):
     config = override(base, ["model.dtype=float32"])
     model = jax.jit(build, static_argnums=0)(config.model, jax.random.key(0))
     images, labels, numbers = (

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets' own MNIST, prepared from a server of the packaged files, is the packaged MNIST.
+"""TensorFlow Datasets' own MNIST, prepared from our files, is the packaged MNIST.
 
 Only CI's environment has TensorFlow.
 """
@@ -29,7 +29,7 @@ def server():
         server.shutdown()
 
 
-def test_it_is_downloaded_prepared_and_the_same_multiset_and_trains(
+def test_it_is_prepared_holds_the_same_images_and_trains(
     tmp_path, monkeypatch, mnist, server
 ):
     from tensorflow_datasets.image_classification.mnist import MNIST as Builder
