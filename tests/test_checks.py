@@ -75,7 +75,7 @@ MISTAKES = {
     "predict(images, 2.5)": f"numbers: {DIGITS} float64 [2]",
     "predict(images, [1, 10])": f"numbers: {DIGITS} 10 at position 1",
     # Statistics.
-    "interval([[1, 2]])": "values: expected finite numbers, [seeds], found [[1.0, 2.0]]",
+    "interval([[1]])": "values: expected finite numbers, [seeds], found [[1.0]]",
     "difference(*np.ones((2, 3, 3)), paired=2)": "paired: expected True or False, "
     "found 2",
 }
