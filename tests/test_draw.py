@@ -105,57 +105,30 @@ def act(page):
     return action_chains.ActionChains(page)
 
 
-def draw_line(page):
-    """Draw a vertical line from the middle of the upper half with the pointer."""
-    paper = page.find_element("id", "paper")
-    line = act(page).move_to_element_with_offset(paper, 0, -90).click_and_hold()
-    line.move_by_offset(0, 180).release().perform()
-
-
-def wait_for(page, answer: str) -> None:
-    wait = pytest.importorskip("selenium.webdriver.support.wait")
-    shown = page.find_element("id", "answer")
-    wait.WebDriverWait(page, 20, 0.05).until(lambda _: shown.text == answer)
-
-
-def assert_fits(page) -> None:
-    width = "return document.documentElement.scrollWidth - window.innerWidth"
-    assert page.execute_script(width) <= 0
-
-
 @pytest.mark.slow
 def test_the_page_answers_what_is_drawn_with_pointer_or_keyboard(page):
     keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+    wait = pytest.importorskip("selenium.webdriver.support.wait").WebDriverWait
+    paper, answer, hint, *titles = (
+        page.find_element("id", name)
+        for name in ("paper", "answer", "hint", "digit-title", "sum-title")
+    )
+    before = paper.rect
 
-    def assert_shows(answer: str) -> None:
-        wait_for(page, answer)
-        assert page.find_element("id", "hint").is_displayed() == (not answer)
+    def assert_shows(text: str) -> None:
+        wait(page, 20, 0.05).until(lambda _: answer.text == text)
+        assert hint.is_displayed() == (not text)
+        # the page fits, and the canvas does not move while one draws
+        width = "return document.documentElement.scrollWidth - window.innerWidth"
+        assert page.execute_script(width) <= 0
+        assert paper.rect == before
 
-    assert_fits(page)
     assert_shows("")
-    draw_line(page)
+    line = act(page).move_to_element_with_offset(paper, 0, -90).click_and_hold()
+    line.move_by_offset(0, 180).release().perform()
     assert_shows("1 + 5 = 6")
     act(page).send_keys("7").perform()
     assert_shows("1 + 7 = 8")
-    act(page).key_down(keys.CONTROL).send_keys("z").key_up(keys.CONTROL).perform()
-    assert_shows("")
-    page.execute_script("document.getElementById('paper').focus()")
-    vertical = [*[keys.ARROW_UP] * 8, " ", *[keys.ARROW_DOWN] * 16, " "]
-    act(page).send_keys(*vertical).perform()
-    assert_shows("1 + 7 = 8")
-
-
-@pytest.mark.slow
-def test_the_canvas_stays_and_the_lists_begin_beside_it(page):
-    paper, answer, *titles = (
-        page.find_element("id", name)
-        for name in ("paper", "answer", "digit-title", "sum-title")
-    )
-    before = paper.rect
-    draw_line(page)
-    wait_for(page, "1 + 5 = 6")
-    assert_fits(page)
-    assert paper.rect == before  # it does not move while one draws
     assert answer.rect["y"] + answer.rect["height"] <= before["y"]
     if page.execute_script("return window.innerWidth > 500"):  # on a phone, below
         tops = [title.rect["y"] for title in titles]
@@ -167,3 +140,9 @@ def test_the_canvas_stays_and_the_lists_begin_beside_it(page):
             for kind in (".best", ":not(.best)")
         )
         assert best > 1.15 * other
+    act(page).key_down(keys.CONTROL).send_keys("z").key_up(keys.CONTROL).perform()
+    assert_shows("")
+    page.execute_script("arguments[0].focus()", paper)
+    vertical = [*[keys.ARROW_UP] * 8, " ", *[keys.ARROW_DOWN] * 16, " "]
+    act(page).send_keys(*vertical).perform()
+    assert_shows("1 + 7 = 8")

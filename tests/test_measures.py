@@ -118,16 +118,14 @@ def test_a_config_beats_only_those_whose_sums_are_worse_for_sure():
 def test_configs_that_end_alike_are_named_in_one_line():
     runs = {name: seeds(name, LABELS, LABELS) for name in ("a", "b", "c")}
     assert same_weights(runs) == []
-    # as of an override that the network ignores
-    for mine, theirs in zip(runs["a"], runs["b"], strict=True):
-        theirs.summary["weights"] = mine.summary["weights"]
-    assert same_weights(runs) == [
-        "a, b: several runs ended with the same weights, bit for bit"
-    ]
-    runs["c"][1].summary["weights"] = runs["c"][0].summary["weights"]
-    assert same_weights({"c": runs["c"]}) == [
-        "c: several runs ended with the same weights, bit for bit"
-    ]
+    alike = "several runs ended with the same weights, bit for bit"
+    # as of an override that the network ignores, or of a seed
+    for one, other, names in (
+        (runs["a"][1], runs["b"][1], "a, b"),
+        (runs["c"][0], runs["c"][1], "c"),
+    ):
+        other.summary["weights"] = one.summary["weights"]
+        assert f"{names}: {alike}" in same_weights(runs)
 
 
 def test_seconds_are_compared_on_one_machine_and_in_one_mode():
