@@ -250,7 +250,8 @@ def _failure(
     config: Config, validated: dict[str, Any], tested: dict[str, Any], plan: Plan
 ) -> str | None:
     """Describe why a run failed, from its scores; None if it did not."""
-    if not _is_finite(validated, tested):
+    losses = [each["digit_loss"] + each["sum_loss"] for each in (validated, tested)]
+    if not np.isfinite(losses).all():
         return "loss not finite on images that were not trained on"
     if not plan.tests or config.training.epochs < 1:
         return None
@@ -261,14 +262,6 @@ def _failure(
         if judged_accuracy(judged, output) < MIN_ACCURACY
     ]
     return f"{' and '.join(low)} below {100 * MIN_ACCURACY:.0f} %" if low else None
-
-
-def _is_finite(*scores: dict[str, Any]) -> bool:
-    return bool(
-        np.isfinite(
-            [each[f"{output}_loss"] for each in scores for output in OUTPUTS]
-        ).all()
-    )
 
 
 def _begin(
