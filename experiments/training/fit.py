@@ -212,9 +212,8 @@ def finish_run(experiment: Experiment, run: Run, plan: Plan) -> None:
         f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%} of "
         f"{scores['images']:,} images"
     )
-    weights = Weights(
-        config, model, made_by, experiment.record["data"], experiment.evaluation
-    )
+    data_digests = experiment.record["data"]
+    weights = Weights(config, model, made_by, data_digests, experiment.evaluation)
     run_folder.write_results(run.folder, weights, tested)
     summary = {
         "steps": int(run.state.step),
@@ -223,13 +222,11 @@ def finish_run(experiment: Experiment, run: Run, plan: Plan) -> None:
         "failure": failure,
         "weights": digest(jax.tree.leaves(model)),
         "permutation": permutation,
-        **(
-            {"validation": headline(config.objective, run.scores)}
-            if config.data.validation
-            else {}
-        ),
-        **({"test": scores} if plan.tests else {}),
     }
+    if config.data.validation:
+        summary["validation"] = headline(config.objective, run.scores)
+    if plan.tests:
+        summary["test"] = scores
     run_folder.write_summary(run.folder, summary)
 
 
