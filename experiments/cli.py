@@ -133,13 +133,11 @@ def load_config(text: str, overrides: Sequence[str] = ()) -> Config:
             f"{name}: expected Config(name=...) with a name of its own, found "
             f"{config.name}"
         )
-    changes = [
-        f"{short_name(key)}-{value}"
-        for key, _, value in (each.partition("=") for each in assignments)
-    ]
-    return dataclasses.replace(
-        config, name=re.sub(r"[^\w.-]", "_", "-".join([config.name, *changes]))
-    )
+    for assignment in assignments:
+        key, _, value = assignment.partition("=")
+        change = re.sub(r"[^\w.-]", "_", f"{short_name(key)}-{value}")
+        config = dataclasses.replace(config, name=f"{config.name}-{change}")
+    return config
 
 
 def load_configs(texts: Sequence[str], overrides: Sequence[str]) -> list[Config]:

@@ -8,6 +8,7 @@ from mnistsum.app.program import Parser
 from mnistsum.config import CONFIG, read_config, split_overrides
 from mnistsum.errors import InputError
 
+ONLY_NEW = ("output", "init", "log", "dry_run")  # options of a run that begins
 SMALL = (
     "This is a small network. --config reference trains the original one, "
     "which has 6,384,925 parameters."
@@ -58,23 +59,18 @@ def command(arguments: list[str]) -> int:
     own = cli.own_file(name or cli.DEFAULT)
     config = cli.load_config(name or cli.DEFAULT, overrides)
     if options.resume is not None:
-        given = [options.output, options.init, options.log, options.dry_run]
-        if any(given) or overrides:
+        if overrides or any(vars(options)[name] for name in ONLY_NEW):
             raise InputError(
                 "--resume: takes no other argument, as the run's folder holds its "
-                "config; only --config FILE.py where "
-                "that defines the run's network"
+                "config; only --config FILE.py where that defines the run's network"
             )
         config = read_config(options.resume)
     elif name is None:
         print(f"trains {cli.DEFAULT}, as no config is given", flush=True)
     if options.resume is None and config.name == cli.DEFAULT:
         print(SMALL, flush=True)
-    folder = (
-        options.output
-        or Path("runs")
-        / f"{config.name}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-    )
+    name = f"{config.name}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = options.output or Path("runs") / name
     if options.resume is None and (folder / CONFIG).exists():
         raise InputError(
             f"--output {folder}: holds a run; name another folder, or --resume {folder}"

@@ -247,12 +247,11 @@ SECTIONS: dict[str, Any] = {
     if dataclasses.is_dataclass(each.type)
 }
 # The type of each field by dotted key, such as `optimizer.learning_rate`.
-FIELDS = {
-    f"{section}.{each.name}".lstrip("."): each.type
-    for section, kind in {"": Config, **SECTIONS}.items()
-    for each in dataclasses.fields(kind)
-    if each.name not in SECTIONS
-}
+FIELDS: dict[str, Any] = {}
+for _section, _kind in {"": Config, **SECTIONS}.items():
+    for _field in dataclasses.fields(_kind):
+        if _field.name not in SECTIONS:
+            FIELDS[f"{_section}.{_field.name}".lstrip(".")] = _field.type
 
 
 def _raise_input_errors(kind: Any, section: str) -> None:
@@ -428,11 +427,11 @@ def fields_with(*roles: Role) -> tuple[str, ...]:
         >>> fields_with(Role.SIZE)
         ('model.widths', 'model.hidden')
     """
-    return tuple(
-        key
-        for key, kind in FIELDS.items()
-        if any(role in get_args(kind) for role in roles)
-    )
+    keys = []
+    for key, kind in FIELDS.items():
+        if any(role in get_args(kind) for role in roles):
+            keys.append(key)
+    return tuple(keys)
 
 
 def field_comments() -> dict[str, str]:

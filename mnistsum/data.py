@@ -243,30 +243,11 @@ def augment(
         padded = jnp.pad(pixels[..., 0], ((0, 0), edge, edge))
         crop = jax.vmap(lambda image, start: lax.dynamic_slice(image, start, (28, 28)))
         return crop(padded, shift + config.shift)[..., None]
-    angle, scale_y, scale_x, shear = jax.random.uniform(
-        affine_key, (4, len(images)), minval=-1.0, maxval=1.0
-    )
-    angle = jnp.deg2rad(config.rotation * angle)
-    scale_y, scale_x, shear = (
-        1 + config.scale * scale_y,
-        1 + config.scale * scale_x,
-        config.shear * shear,
-    )
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
-    # Source of each output pixel: matrix [batch, 2, 2] times its position relative to
-    # the center, plus the shift.
-    matrix = jnp.stack(
-        [
-            jnp.stack([cos * scale_y, -sin * scale_x], -1),
-            jnp.stack([sin * scale_y, cos * scale_x], -1),
-        ],
-        1,
-    )
-    matrix = matrix.at[:, :, 0].add(matrix[:, :, 1] * shear[:, None])
-    grid = (
-        jnp.stack(jnp.meshgrid(jnp.arange(28.0), jnp.arange(28.0), indexing="ij"))
-        - 13.5
-    )
+    # Source of each output pixel: matrix times its position relative to the center,
+    # plus the shift.
+    matrix = _draw_affine(config, affine_key, len(images))
+    sides = jnp.arange(28.0), jnp.arange(28.0)
+    grid = jnp.stack(jnp.meshgrid(*sides, indexing="ij")) - 13.5
     source = jnp.einsum("bij,jyx->biyx", matrix, grid) + shift[:, :, None, None] + 13.5
     if config.elastic:
         coarse = config.elastic * jax.random.normal(elastic_key, (len(images), 2, 5, 5))
@@ -276,6 +257,23 @@ def augment(
         return map_coordinates(image, list(source), order=1, mode="constant")
 
     return jax.vmap(resample)(pixels[..., 0], source)[..., None]
+
+
+def _draw_affine(
+    config: AugmentConfig, key: Key[Array, ""], n: int
+) -> Float[Array, "n 2 2"]:
+    """Return random matrices that rotate, scale and shear."""
+    angle, scale_y, scale_x, shear = jax.random.uniform(
+        key, (4, n), minval=-1.0, maxval=1.0
+    )
+    angle = jnp.deg2rad(config.rotation * angle)
+    scale_y, scale_x = 1 + config.scale * scale_y, 1 + config.scale * scale_x
+    shear = config.shear * shear
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    of_y = jnp.stack([cos * scale_y, -sin * scale_x], -1)
+    of_x = jnp.stack([sin * scale_y, cos * scale_x], -1)
+    matrix = jnp.stack([of_y, of_x], 1)
+    return matrix.at[:, :, 0].add(matrix[:, :, 1] * shear[:, None])
 
 
 def scale(

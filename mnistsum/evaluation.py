@@ -16,7 +16,7 @@ from mnistsum.devices import abstract_arrays
 from mnistsum.models import Model, rebuilt
 from mnistsum.models.adders import ADDS_UP
 from mnistsum.objective import negative_log_likelihood
-from mnistsum.programs import describe_program
+from mnistsum.programs import digest_program, settings, versions
 from mnistsum.types import DigitLogits, Evaluation, Features, Split
 
 BATCH_SIZE = 100  # images at a time
@@ -81,9 +81,9 @@ def in_chunks(
         np.pad(array, [(0, padding)] + [(0, 0)] * (np.ndim(array) - 1))
         for array in arrays
     ]
-    chunks = [
-        function(*(array[start : start + size] for array in padded)) for start in starts
-    ]
+    chunks = []
+    for start in starts:
+        chunks.append(function(*(array[start : start + size] for array in padded)))
     return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *chunks)
 
 
@@ -103,7 +103,7 @@ def classify(
     edge = (config.test_shift, config.test_shift)
     padded = jnp.pad(images, ((0, 0), edge, edge, (0, 0)))
     shifted = jnp.stack(
-        [padded[:, y : y + 28, x : x + 28] for y in range(side) for x in range(side)]
+        [padded[:, y : y + 28, x : x + 28] for y, x in np.ndindex(side, side)]
     )
     answers = rebuilt(model).classify(
         scale(model.scaling, shifted.reshape(-1, 28, 28, 1))
@@ -170,7 +170,8 @@ def lower_evaluation(config: DataConfig, model: Model) -> Any:
 
 def describe_evaluation(config: DataConfig, model: Model) -> dict[str, str]:
     """Return what decides a model's answers besides its weights."""
-    return describe_program(lower_evaluation(config, model))
+    program = digest_program(lower_evaluation(config, model))
+    return {"program": program, **versions(), **settings()}
 
 
 class Score(NamedTuple):

@@ -58,11 +58,6 @@ def digest_program(lowered: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def describe_program(lowered: Any) -> dict[str, str]:
-    """Return what decides the results of a lowered program besides its inputs."""
-    return {"program": digest_program(lowered), **versions(), **settings()}
-
-
 def versions() -> dict[str, str]:
     """Return the versions of the packages that turn a program into numbers."""
     return {name: version(name) for name in PACKAGES}

@@ -7,6 +7,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -117,25 +118,19 @@ def register(**kinds: Mapping[str, Any]) -> None:
 
 def loaded_files() -> dict[str, str]:
     """Return a digest of each user's file that was run, and of its helpers."""
-    sources = {
-        path.name: source
-        for each in loaded.values()
-        for path, source in each.sources.items()
-    }
-    return {
-        name: hashlib.sha256(source).hexdigest()[:16]
-        for name, source in sorted(sources.items())
-    }
+    digests = {}
+    for each in loaded.values():
+        for path, source in each.sources.items():
+            digests[path.name] = hashlib.sha256(source).hexdigest()[:16]
+    return dict(sorted(digests.items()))
 
 
 def own_names() -> list[str]:
     """Return the names that users' files have added."""
-    return [
-        name
-        for kind, known in KINDS.items()
-        for name in known
-        if name not in SHIPPED[kind]
-    ]
+    names = []
+    for kind, known in KINDS.items():
+        names += [name for name in known if name not in SHIPPED[kind]]
+    return names
 
 
 def users_traceback(error: BaseException) -> str | None:
@@ -265,7 +260,7 @@ def _forget(file: Path) -> None:
 
 def _check_helpers(folder: Path) -> None:
     """Raise InputError if a module here has the name of another file's helper."""
-    for helper in (name for each in loaded.values() for name in each.helpers):
+    for helper in chain.from_iterable(each.helpers for each in loaded.values()):
         other, ours = Path(str(sys.modules[helper].__file__)), folder / f"{helper}.py"
         if ours.is_file() and ours != other:
             raise InputError(

@@ -117,7 +117,8 @@ def check_digit_ignores_number(config: ModelConfig) -> None:
         _forward(model, batch.image, jnp.roll(batch.number, by, axis=-1))
         for by in range(10)
     ]
-    digits, sums = (np.stack([each[output] for each in logits]) for output in (0, 1))
+    digits = np.stack([each.digit for each in logits])
+    sums = np.stack([each.sum for each in logits])
     _assert_close(digits, digits[:1], 1e-5, "the digit depends on the number")
     assert (sums != sums[:1]).any((0, 2)).all(), "the sum does not depend on the number"
 

@@ -34,10 +34,9 @@ def tabulate_runs(paths: Sequence[Path], output: Path, command: str) -> None:
     if skipped := len(paths) - len(folders):
         say(f"skipped: {skipped:,} folders without a finished run")
     groups, notes = group_by_key([read_finished(folder) for folder in folders])
-    runs = {
-        name: [by_seed[seed] for seed in sorted(by_seed)]
-        for name, by_seed in groups.items()
-    }
+    runs = {}
+    for name, by_seed in groups.items():
+        runs[name] = [by_seed[seed] for seed in sorted(by_seed)]
     scores = score_measures()
     rows = measure_rows(runs, scores | {"train_seconds": COSTS["train_seconds"]})
     meaning = "Mean ± standard deviation over n seeds."

@@ -2,6 +2,7 @@
 
 import dataclasses
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from experiments import cli
@@ -40,19 +41,19 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
             "compare: expected two configs or more with two seeds or more in common, "
             f"found {found}"
         )
-    grouped = {
-        name: [by_seed[seed] for seed in common] for name, by_seed in groups.items()
-    }
+    grouped = {}
     for name, by_seed in groups.items():
+        grouped[name] = [by_seed[seed] for seed in common]
         if others := sorted(by_seed.keys() - common):
             notes.append(
                 f"{name}: left out seeds that not every config has: "
                 f"{', '.join(map(str, others))}"
             )
-    shown = [run.run for group in grouped.values() for run in group]
-    if changed := dict.fromkeys(
-        line for run in shown for line in differences(shown[0], run)
-    ):
+    shown = [run.run for run in chain.from_iterable(grouped.values())]
+    changed: dict[str, None] = {}
+    for run in shown:
+        changed |= dict.fromkeys(differences(shown[0], run))
+    if changed:
         notes.append(
             f"the runs differ in code, versions or settings: {'; '.join(changed)}"
         )

@@ -63,8 +63,28 @@ def train_in_jobs(options: Options, run_sets: Sequence[RunSet]) -> None:
         f"jobs: {len(run_sets)}, finished {len(run_sets) - len(waiting)}; logs in "
         f"{executor.folder}"
     )
+    failed = _wait_for_jobs(waiting, run_sets)
+    states = _slurm_states() or {}
+    for file, run_set in failed.items():
+        job_id = file.read_text()
+        log = executor.folder / f"{job_id}_0_log.err"
+        name, state = run_set.experiment.config.name, states.get(job_id, "ended")
+        say(f"{name}, seeds {run_set.missing()}: {state}: see {log}")
+    if failed:
+        raise OSError(
+            f"{len(failed)} of {len(run_sets)} jobs ended without results; the same "
+            "command submits them again"
+        )
+
+
+def _wait_for_jobs(
+    waiting: dict[Path, RunSet], run_sets: Sequence[RunSet]
+) -> dict[Path, RunSet]:
+    """Show how many runs are finished until all jobs end; return those that failed."""
     failed: dict[Path, RunSet] = {}
-    folders = [folder for each in run_sets for folder in each.folders.values()]
+    folders = []
+    for run_set in run_sets:
+        folders += run_set.folders.values()
     missing = [folder for folder in folders if not folder.exists()]
     with RunsProgress(
         dict.fromkeys(missing, 1), len(folders) - len(missing)
@@ -78,20 +98,7 @@ def train_in_jobs(options: Options, run_sets: Sequence[RunSet]) -> None:
             failed |= {file: waiting.pop(file) for file in ended & waiting.keys()}
             progress.show({folder: 1 for folder in missing if folder.exists()})
             time.sleep(POLL_SLURM if waiting else 0)
-    states = _slurm_states() or {}
-    for file, run_set in failed.items():
-        job_id = file.read_text()
-        log = executor.folder / f"{job_id}_0_log.err"
-        name = run_set.experiment.config.name
-        say(
-            f"{name}, seeds {run_set.missing()}: {states.get(job_id, 'ended')}: see "
-            f"{log}"
-        )
-    if failed:
-        raise OSError(
-            f"{len(failed)} of {len(run_sets)} jobs ended without results; the same "
-            "command submits them again"
-        )
+    return failed
 
 
 def run_job(

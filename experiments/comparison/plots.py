@@ -4,6 +4,7 @@ A page shows them side by side where there is room.
 """
 
 import re
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -65,12 +66,11 @@ def intervals(summary: dict[str, Any]) -> Figure:
     height = 1.2 + (0.31 + 0.12 * len(bars)) * len(rows)
     figure, axes = new_panel("Test accuracy", WIDTH, height)
     figure.subplots_adjust(left=0.06, right=0.94, bottom=0.7 / height)
-    drawn = [
-        (row[measure], position + 0.1 + 0.2 * i, shade)
-        for i, (measure, _, shade) in enumerate(bars)
-        for position, row in enumerate(rows)
-        if row[measure]["mean"] is not None
-    ]
+    drawn = []
+    for i, (measure, _, shade) in enumerate(bars):
+        for position, row in enumerate(rows):
+            if row[measure]["mean"] is not None:
+                drawn.append((row[measure], position + 0.1 + 0.2 * i, shade))
     axes.set(xscale="log", xlim=_worst_and_best([spread for spread, *_ in drawn]))
     axes.set(ylim=(len(rows) - 0.9 + 0.2 * len(bars), -0.4), yticks=[])
     for each in drawn:
@@ -184,7 +184,7 @@ def _worst_and_best(spreads: list[dict[str, Any]]) -> tuple[float, float]:
 
     Longer intervals leave it.
     """
-    seeds = errors([value for spread in spreads for value in spread["values"]])
+    seeds = errors(list(chain.from_iterable(each["values"] for each in spreads)))
     return min(1.5 * np.nanmax(seeds), 1), np.nanmin(seeds) / 1.5
 
 

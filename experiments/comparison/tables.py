@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from rich.table import Table as Grid
@@ -36,15 +37,12 @@ class Table(NamedTuple):
 
 def summary_tables(summary: dict[str, Any]) -> list[Table]:
     """Return the tables of a comparison."""
-    rows, over_seeds = (
-        summary["rows"],
-        "Mean ± standard deviation over seeds, with those that failed.",
-    )
-    errors = {
-        key: each
-        for key, each in ERRORS.items()
-        if any(row[key]["mean"] is not None for row in rows)
-    }
+    rows = summary["rows"]
+    over_seeds = "Mean ± standard deviation over seeds, with those that failed."
+    errors = {}
+    for key, each in ERRORS.items():
+        if any(row[key]["mean"] is not None for row in rows):
+            errors[key] = each
     times = f"{_conditions(rows)}. Multiply-adds are for one image and one number."
     return [
         _verdicts(rows),
@@ -94,11 +92,8 @@ def print_table(table: Table) -> None:
 
 def report_name(runs: dict[str, list[Finished]]) -> str:
     """Return a report's name: the configs, and a digest of what decides its runs."""
-    parts = [
-        to_json(run.config) + identify_record(run.run)
-        for group in runs.values()
-        for run in group
-    ]
+    shown = chain.from_iterable(runs.values())
+    parts = [to_json(run.config) + identify_record(run.run) for run in shown]
     names = re.sub(r"[^\w.+=-]", "_", "-".join(runs))[:MAX_NAME].lstrip(".")
     return f"{names}-{hashlib.sha256(''.join(parts).encode()).hexdigest()[:6]}"
 
@@ -107,10 +102,10 @@ def describe_runs(
     runs: dict[str, list[Finished]], command: str, notes: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Return what a summary of runs holds besides its rows."""
-    made_with = pages.made_with([run.run for group in runs.values() for run in group])
+    shown = chain.from_iterable(runs.values())
     return {
         "command": command,
-        "made_with": made_with,
+        "made_with": pages.made_with([run.run for run in shown]),
         "alarms": same_weights(runs),
         "notes": notes,
         "tuned": {},

@@ -212,9 +212,8 @@ def finish_run(experiment: Experiment, run: Run, plan: Plan) -> None:
         f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%} of "
         f"{scores['images']:,} images"
     )
-    weights = Weights(
-        config, model, made_by, experiment.record["data"], experiment.evaluation
-    )
+    data_digests = experiment.record["data"]
+    weights = Weights(config, model, made_by, data_digests, experiment.evaluation)
     run_folder.write_results(run.folder, weights, tested)
     summary = {
         "steps": int(run.state.step),
@@ -223,13 +222,11 @@ def finish_run(experiment: Experiment, run: Run, plan: Plan) -> None:
         "failure": failure,
         "weights": digest(jax.tree.leaves(model)),
         "permutation": permutation,
-        **(
-            {"validation": headline(config.objective, run.scores)}
-            if config.data.validation
-            else {}
-        ),
-        **({"test": scores} if plan.tests else {}),
     }
+    if config.data.validation:
+        summary["validation"] = headline(config.objective, run.scores)
+    if plan.tests:
+        summary["test"] = scores
     run_folder.write_summary(run.folder, summary)
 
 
@@ -250,7 +247,8 @@ def _failure(
     config: Config, validated: dict[str, Any], tested: dict[str, Any], plan: Plan
 ) -> str | None:
     """Describe why a run failed, from its scores; None if it did not."""
-    if not _is_finite(validated, tested):
+    losses = [each["digit_loss"] + each["sum_loss"] for each in (validated, tested)]
+    if not np.isfinite(losses).all():
         return "loss not finite on images that were not trained on"
     if not plan.tests or config.training.epochs < 1:
         return None
@@ -261,14 +259,6 @@ def _failure(
         if judged_accuracy(judged, output) < MIN_ACCURACY
     ]
     return f"{' and '.join(low)} below {100 * MIN_ACCURACY:.0f} %" if low else None
-
-
-def _is_finite(*scores: dict[str, Any]) -> bool:
-    return bool(
-        np.isfinite(
-            [each[f"{output}_loss"] for each in scores for output in OUTPUTS]
-        ).all()
-    )
 
 
 def _begin(

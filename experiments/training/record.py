@@ -28,7 +28,7 @@ from mnistsum.models.summary import (
     parameters_by_layer,
     slow_operations,
 )
-from mnistsum.programs import describe_program, digest_program, settings, versions
+from mnistsum.programs import digest_program, settings, versions
 from mnistsum.storage import first_difference, load_run, locate, name_arrays
 from mnistsum.train import Spec, lower_training, make_spec, trained_model
 from mnistsum.types import Data
@@ -65,15 +65,16 @@ class Experiment(NamedTuple):
     model: Model  # with a shape and a type in place of each array
     layers: dict[str, int]  # parameters of each layer
     multiply_adds: int  # of an answer, with test-time shifts
-    programs: dict[
-        str, Any
-    ]  # lowered for one device: initialization, training and evaluation
-    evaluation: dict[str, str]  # `describe_program` of the evaluation
+    programs: dict[str, Any]  # lowered: initialization, training and evaluation
     record: dict[str, dict[str, str]]  # of what decides a run besides its config
     command: str
-    initial: Model | None = (
-        None  # the weights that a run begins from; None: its seed draws them
-    )
+    initial: Model | None = None  # where a run begins; None: its seed draws the weights
+
+    @property
+    def evaluation(self) -> dict[str, str]:
+        """What decides a model's answers: what `describe_evaluation` returns."""
+        program = self.record["program"]["evaluation"]
+        return {"program": program, **versions(), **settings()}
 
 
 def prepare(
@@ -106,9 +107,7 @@ def prepare(
         data, digests = data.data, data.record["data"]
     else:
         data = load(config.data) if data is None else data
-        digests = {
-            name: digest(split) for name, split in zip(data._fields, data, strict=True)
-        }
+        digests = {name: digest(split) for name, split in data._asdict().items()}
     n = len(data.train.labels)
     spec = make_spec(config, n)
     initial = None if init is None else _load_initial(config, init)
@@ -119,15 +118,7 @@ def prepare(
         "training": advance,
         "evaluation": lower_evaluation(config.data, model),
     }
-    evaluation = describe_program(programs["evaluation"])
-    record = {
-        "program": {
-            name: digest_program(program) for name, program in programs.items()
-        },
-        "data": digests,
-        "versions": versions() | {"results": RESULTS_FORMAT},
-        "settings": settings() | {"hardware": hardware(), "xla_flags": _xla_flags()},
-    }
+    record = _describe_decisive(programs, digests)
     if initial is not None:
         record["settings"]["init"] = digest(jax.tree.leaves(initial))
     return Experiment(
@@ -138,11 +129,22 @@ def prepare(
         layers=parameters_by_layer(model),
         multiply_adds=count_multiply_adds(model, config.data.test_shift),
         programs=programs,
-        evaluation=evaluation,
         record=record,
         command=command,
         initial=initial,
     )
+
+
+def _describe_decisive(
+    programs: dict[str, Any], digests: dict[str, str]
+) -> dict[str, dict[str, str]]:
+    """Return the record of what decides a run besides its config."""
+    return {
+        "program": {name: digest_program(each) for name, each in programs.items()},
+        "data": digests,
+        "versions": versions() | {"results": RESULTS_FORMAT},
+        "settings": settings() | {"hardware": hardware(), "xla_flags": _xla_flags()},
+    }
 
 
 def prepare_all(configs: Sequence[Config], command: str) -> list[Experiment]:

@@ -5,6 +5,7 @@ import importlib
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from mnistsum.app.program import Parser, run
 from mnistsum.config import split_overrides
@@ -16,45 +17,45 @@ def parser() -> Parser:
     """Return the parser of all commands."""
     top = Parser(
         prog="mnistsum",
-        description=(
-            "Use networks that read a handwritten digit and add a number to it."
-        ),
+        description="Use networks that read a handwritten digit and add to it.",
     )
     top.add_argument(
         "--version", action="version", version=f"mnistsum {version('mnistsum')}"
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_predict(commands)
+    _add_evaluate(commands)
+    _add_export(commands)
+    _add_draw(commands)
+    return top
 
-    def add(name: str, description: str, model_first: bool = True) -> Parser:
-        command = commands.add_parser(name, help=description, description=description)
-        model = command.add_mutually_exclusive_group()
-        if model_first:
-            model.add_argument(
-                "model",
-                nargs="?",
-                default=argparse.SUPPRESS,
-                help="the same as --model",
-            )
-        model.add_argument("--model", default="base", help=MODEL)
-        command.add_argument(
-            "--config",
-            type=Path,
-            metavar="FILE",
-            help="your .py file that defines the network",
+
+def _add(commands: Any, name: str, text: str, model_first: bool = True) -> Parser:
+    """Add a command, and the options of all commands: a model and its file."""
+    command = commands.add_parser(name, help=text, description=text)
+    model = command.add_mutually_exclusive_group()
+    if model_first:
+        model.add_argument(
+            "model", nargs="?", default=argparse.SUPPRESS, help="the same as --model"
         )
-        return command
-
-    predict = add(
-        "predict",
-        "Read the digit in each picture and add a number to it.",
-        model_first=False,
+    model.add_argument("--model", default="base", help=MODEL)
+    command.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="your .py file that defines the network",
     )
+    return command
+
+
+def _add_predict(commands: Any) -> None:
+    text = "Read the digit in each picture and add a number to it."
+    predict = _add(commands, "predict", text, model_first=False)
     predict.add_argument(
         "files",
         nargs="+",
-        help=(
-            "PNG, JPEG, GIF or BMP files of one digit, folders or patterns; - for stdin"
-        ),
+        help="PNG, JPEG, GIF or BMP files of one digit, folders or patterns; - for "
+        "stdin",
     )
     predict.add_argument(
         "--number",
@@ -67,26 +68,25 @@ def parser() -> Parser:
         "--json", action="store_true", help="print a list of objects instead of a table"
     )
 
-    evaluate = add(
-        "evaluate",
+
+def _add_evaluate(commands: Any) -> None:
+    text = (
         "Test a network on every image of a split, with all ten numbers. Fields such "
-        "as data.name=fashion_mnist or "
-        "data.dir=mine.npz take another data set.",
+        "as data.name=fashion_mnist or data.dir=mine.npz take another data set."
     )
+    evaluate = _add(commands, "evaluate", text)
+    splits = ("test", "validation", "train")
     evaluate.add_argument(
-        "--split",
-        choices=("test", "validation", "train"),
-        default="test",
-        help="images to use",
+        "--split", choices=splits, default="test", help="images to use"
     )
     evaluate.add_argument(
         "--json", action="store_true", help="print an object instead of a table"
     )
 
-    export = add(
-        "export",
-        "Write a network as weights for mnistsum, or as a graph for other programs.",
-    )
+
+def _add_export(commands: Any) -> None:
+    text = "Write a network as weights for mnistsum, or as a graph for other programs."
+    export = _add(commands, "export", text)
     export.add_argument(
         "--to", choices=("safetensors", "stablehlo"), required=True, help="the format"
     )
@@ -102,17 +102,18 @@ def parser() -> Parser:
         help="safetensors only: kernels in bfloat16, half the size",
     )
 
-    draw = add(
-        "draw",
-        "Open a page to draw digits on, with predictions as you draw. Ctrl-C ends it.",
+
+def _add_draw(commands: Any) -> None:
+    text = (
+        "Open a page to draw digits on, with predictions as you draw. Ctrl-C ends it."
     )
+    draw = _add(commands, "draw", text)
     draw.add_argument("--port", type=int, default=0, help="0: any free port")
     draw.add_argument(
         "--no-browser",
         action="store_true",
         help="only print the address, without opening it",
     )
-    return top
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -4,6 +4,7 @@ import glob
 import json
 import sys
 from argparse import Namespace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def run_predict(options: Namespace) -> int:
     Raises:
         InputError: at the end, if any picture could not be read.
     """
-    files = [file for argument in options.files for file in _expand(argument)]
+    files = list(chain.from_iterable(map(_expand, options.files)))
     set_up_compiler()
     predictor = load_pretrained(options.model, options.config)
     numbers = list(range(10)) if options.number is None else [options.number]
@@ -40,7 +41,9 @@ def run_predict(options: Namespace) -> int:
         transient=True,
         disable=not console.is_terminal,
     )
-    rows = [row for file in shown for row in _answer(predictor, file, numbers)]
+    rows = []
+    for file in shown:
+        rows += _answer(predictor, file, numbers)
     errors = [f"{row['file']}: {row['error']}" for row in rows if "error" in row]
     if options.json:
         print(json.dumps(rows, indent=1))
