@@ -91,9 +91,8 @@ def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
         if changed := _changes(then, experiment):
             raise InputError(
                 f"{folder}: {'; '.join(changed)} since the run began, so it would not "
-                "end with the same bits; undo the "
-                "change (a config of your own needs its file: --config FILE.py), or "
-                "start a new run"
+                "end with the same bits; undo the change (a config of your own needs "
+                "its file: --config FILE.py), or start a new run"
             )
         if then["cores"] != cores():
             cores_differ = (

@@ -259,8 +259,7 @@ def _prepare(builder: Any) -> None:
     if found != "array_record":
         raise InputError(
             f"{place}: expected the file format array_record, found {found}; prepare "
-            "it "
-            f"in another data.dir: {command} --data_dir=DIR"
+            f"it in another data.dir: {command} --data_dir=DIR"
         )
 
 

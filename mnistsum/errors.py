@@ -48,8 +48,8 @@ def find(known: Mapping[str, Meaning], field: str, name: str) -> Meaning:
     if name not in known:
         raise InputError(
             f"{field}: expected one of {', '.join(known)}, found "
-            f"{name}{did_you_mean(name, known)} (if it is your own, "
-            "also give the .py file that defines it)"
+            f"{name}{did_you_mean(name, known)} (if it is your own, also give the .py "
+            "file that defines it)"
         )
     return known[name]
 

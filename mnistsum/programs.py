@@ -49,9 +49,8 @@ def digest_program(lowered: Any) -> str:
     if CALLBACK.search(text):
         raise InputError(
             "a jitted function calls back into Python (jax.pure_callback, "
-            "jax.experimental.io_callback or "
-            "jax.debug.print), so its results cannot be traced to its program; remove "
-            "the call"
+            "jax.experimental.io_callback or jax.debug.print), so its results cannot "
+            "be traced to its program; remove the call"
         )
     names = {name: f"@{i}" for i, name in enumerate(DEFINITION.findall(text))}
     text = re.sub(r"@([\w.$-]+)", lambda match: names.get(match[1], match[0]), text)

@@ -45,10 +45,9 @@ def check_configs(configs: Sequence[Config]) -> None:
             if found != expected:
                 raise InputError(
                     f"expected the same data.{field} in all configs, found {expected} "
-                    f"in {first.name} and {found} in "
-                    f"{config.name}; an override such as data.{field}={found} applies "
-                    "to every config, "
-                    "unless a variant sets the field"
+                    f"in {first.name} and {found} in {config.name}; an override such "
+                    f"as data.{field}={found} applies to every config, unless a "
+                    "variant sets the field"
                 )
     if any(config.seed for config in configs):
         raise InputError(

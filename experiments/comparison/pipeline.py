@@ -53,8 +53,7 @@ def compare_configs(options: Options, configs: list[Config], command: str) -> No
     )
     say(
         f"With {options.seeds} seeds, a true difference of {points:.2f} points is "
-        "detected 80 % of the time (at "
-        f"{100 * ERROR:g} % misread digits)."
+        f"detected 80 % of the time (at {100 * ERROR:g} % misread digits)."
     )
     if options.dry_run:
         dry_run.show(run_sets, tuning.MIN_TRIALS if options.tune else 0)

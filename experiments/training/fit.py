@@ -208,8 +208,8 @@ def finish_run(experiment: Experiment, run: Run, plan: Plan) -> None:
         labels = np.asarray(data.validation.labels)
         permutation = best_permutation(np.asarray(validated.digit), labels).tolist()
     made_by = (
-        f"{run.about['command']}, commit {run.about['commit']}: "
-        f"digit {scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%} of "
+        f"{run.about['command']}, commit {run.about['commit']}: digit "
+        f"{scores['digit_accuracy']:.2%}, sum {scores['sum_accuracy']:.2%} of "
         f"{scores['images']:,} images"
     )
     data_digests = experiment.record["data"]

@@ -328,8 +328,7 @@ def _compiled(task: Task) -> Experiment:
     ):
         raise InputError(
             f"{task.config.name}: two processes disagree: {'; '.join(changed)}. Its "
-            "file was edited meanwhile, or "
-            "draws random numbers when it is loaded"
+            "file was edited meanwhile, or draws random numbers when it is loaded"
         )
     cache = Path(jax.config.values["jax_compilation_cache_dir"])
     make_folder(cache)

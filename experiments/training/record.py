@@ -287,9 +287,8 @@ def check_own(config: Config) -> list[str]:
     if jax.default_backend() == "cpu":
         for part, operation in slow_operations(abstract_model(config.model)):
             lines.append(
-                f"warning: {config.name}: its {part} trains slowly on CPUs, because it "
-                "holds XLA's "
-                f"own {operation}; use {QUICK_LAYERS[operation]}"
+                f"warning: {config.name}: its {part} trains slowly on CPUs, because "
+                f"it holds XLA's own {operation}; use {QUICK_LAYERS[operation]}"
             )
     return lines
 

@@ -24,8 +24,8 @@ MAX_BYTES = 1_000_000  # of a request's body
 # The page's own style and script, its own server, and nothing else.
 POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src "
-    "'unsafe-inline'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
 )
 
 

@@ -54,10 +54,9 @@ class NoKey:
 
     def __getitem__(self, index):
         raise RuntimeError(
-            "a layer draws from a random key in evaluation, where a network has none: "
-            "train with "
-            "mnistsum.models.in_training(model, key); nnx.RNN needs no key if it is "
-            "called with its initial_carry"
+            "a layer draws from a random key in evaluation, where a network has "
+            "none: train with mnistsum.models.in_training(model, key); nnx.RNN needs "
+            "no key if it is called with its initial_carry"
         )
 
 
@@ -66,30 +65,21 @@ class Model(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         config = resolve_dtype(config)
-        self.classifier = find(CLASSIFIERS, "model.classifier", config.classifier)(
-            config, rngs
-        )
+        make = find(CLASSIFIERS, "model.classifier", config.classifier)
+        self.classifier = make(config, rngs)
+        name = type(self.classifier).__name__
         if not issubclass(type(self.classifier), nnx.Module):
-            raise InputError(
-                f"{type(self.classifier).__name__}: expected a classifier that is an "
-                "nnx.Module"
-            )
+            raise InputError(f"{name}: expected a classifier that is an nnx.Module")
         if not hasattr(self.classifier, "features"):
-            raise InputError(
-                f"{type(self.classifier).__name__}: set self.features to the width of "
-                "its features"
-            )
+            raise InputError(f"{name}: set self.features to the width of its features")
         if config.zero_output:
             if not hasattr(self.classifier, "output"):
-                name = type(self.classifier).__name__
                 raise InputError(
                     "model.zero_output: expected a classifier with a last layer "
                     f"`output`, found {name}"
                 )
-            nnx.update(
-                self.classifier.output,
-                jax.tree.map(jnp.zeros_like, parameters(self.classifier.output)),
-            )
+            output = self.classifier.output
+            nnx.update(output, jax.tree.map(jnp.zeros_like, parameters(output)))
         features = self.classifier.features
         self.adder = find(ADDERS, "model.adder", config.adder)(config, features, rngs)
         self.adder_gradient = config.adder_gradient
@@ -101,8 +91,8 @@ class Model(nnx.Module):
         if not (isinstance(outputs, tuple) and len(outputs) == 2):
             raise InputError(
                 f"{type(self.classifier).__name__}: expected `return features, "
-                "logits`, [batch, features] and [batch, "
-                f"10], found {[jnp.shape(each) for each in jax.tree.leaves(outputs)]}"
+                "logits`, [batch, features] and [batch, 10], found "
+                f"{[jnp.shape(each) for each in jax.tree.leaves(outputs)]}"
             )
         features, digit = outputs
         _check_width(self.classifier, "features", features, self.classifier.features)
@@ -117,16 +107,12 @@ class Model(nnx.Module):
 
     def __call__(self, image: Images, number: Number) -> Logits:
         features, digit = self.classify(image)
-        seen = (
-            (features, digit)
-            if self.adder_gradient
-            else lax.stop_gradient((features, digit))
-        )
-        penalty = (
-            self.adder.penalty(*seen, number)
-            if hasattr(self.adder, "penalty")
-            else None
-        )
+        seen = features, digit
+        if not self.adder_gradient:
+            seen = lax.stop_gradient(seen)
+        penalty = None
+        if hasattr(self.adder, "penalty"):
+            penalty = self.adder.penalty(*seen, number)
         return Logits(digit, self.add(*seen, number), penalty)
 
 
@@ -300,8 +286,7 @@ def _check_variables(model: Model) -> None:
             )
             raise InputError(
                 f"{name}: a {kind}, which training does not carry; a network may hold "
-                "nnx.Param, nnx.BatchStat and the "
-                "keys of nnx.Dropout"
+                "nnx.Param, nnx.BatchStat and the keys of nnx.Dropout"
             )
         if isinstance(node, nnx.RngState):
             continue
