@@ -12,9 +12,9 @@ from scipy import stats
 from mnistsum.errors import InputError
 
 MARGIN = 0.001  # a difference in accuracy that does not matter: 0.1 points
-# A typical comparison on MNIST (experiments/studies/verdicts/verdicts.md): the share of misread
-# digits, the standard deviation of this share over seeds, and variances of one answer:
-# of what differs from seed to seed, and of images' differences.
+# A typical comparison on MNIST (experiments/studies/verdicts/verdicts.md): the share of
+# misread digits, the standard deviation of this share over seeds, and variances of one
+# answer: of what differs from seed to seed, and of images' differences.
 ERROR = 0.004
 SEED_SD, RESIDUAL, BY_IMAGE = 0.05 * ERROR, ERROR / 4, 0.075 * ERROR
 
@@ -28,7 +28,7 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How much better another architecture is than the first, as fractions, and the verdict."""
+    """How much better another architecture is than the first, and the verdict."""
 
     mean: float
     low: float
@@ -38,7 +38,7 @@ class Difference(NamedTuple):
 
 
 def interval(values: Float[np.ndarray, " seeds"]) -> Interval:
-    """Return the mean over seeds and its 95 % Student's t interval, which is infinite for a single value.
+    """Return the mean over seeds and its 95 % interval, infinite for a single value.
 
     Raises:
         InputError: if `values` is not an array of one or more finite numbers, [seeds].
@@ -52,7 +52,8 @@ def interval(values: Float[np.ndarray, " seeds"]) -> Interval:
     values = np.asarray(values, float)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise InputError(
-            f"values: expected finite numbers, [seeds], found {reprlib.repr(values.tolist())}"
+            "values: expected finite numbers, [seeds], "
+            f"found {reprlib.repr(values.tolist())}"
         )
     mean, n = float(np.mean(values)), len(values)
     if n < 2:
@@ -68,7 +69,7 @@ def difference(
     failures: int = 0,
     paired: bool = False,
 ) -> Difference:
-    """Return the other's accuracy minus the first's, from results paired by image, and by seed if `paired`.
+    """Return the other's accuracy minus the first's, from results paired by image.
 
     Seeds and images are both samples: another seed or another test set would give
     another difference. Both architectures see the same images. Their seeds are two
@@ -99,7 +100,8 @@ def difference(
     normal and the variances are independent, each with its own degrees of freedom.
     Outside this theorem are f, which is estimated; the images' term, which is a
     difference of mean squares; and seeds that are not normal, such as those that fail.
-    How often verdicts are wrong then was simulated: experiments/studies/verdicts/verdicts.md.
+    How often verdicts are wrong then was simulated:
+    experiments/studies/verdicts/verdicts.md.
 
     Args:
         first: how right each seed is on each image, 0 to 1, [seeds, images].
@@ -121,7 +123,7 @@ def difference(
         >>> import numpy as np
         >>> from mnistsum.statistics import difference
         >>> first = np.zeros((3, 1000), bool)
-        >>> first[:, :900] = True  # three seeds, each right on the same 900 of 1,000 images
+        >>> first[:, :900] = True  # three seeds, right on the same 900 of 1,000 images
         >>> other = first.copy()
         >>> other[:, 900:960] = True  # right on 60 images more
         >>> found = difference(first, other)
@@ -162,7 +164,7 @@ def difference(
 
 
 def _residual(sample: np.ndarray) -> float:
-    """Return the mean square of a sample's residual, divided by its numbers of seeds and images: R."""
+    """Return R: the mean square of a sample's residual / (seeds x images)."""
     n, m = sample.shape
     rest = sample.var() - sample.mean(1).var() - sample.mean(0).var()
     return max(rest, 0.0) / ((n - 1) * (m - 1))
@@ -175,16 +177,18 @@ def _check_count(name: str, value: int, least: int) -> None:
 
 
 def _check_results(name: str, values: np.ndarray) -> np.ndarray:
-    """Return results as floats; raise InputError if they cannot be shares of right answers, [seeds, images]."""
+    """Return results as floats; raise InputError if they cannot be right answers."""
     results = np.asarray(values, float)
     if results.ndim != 2 or min(results.shape) < 2:
         found = list(results.shape)
         raise InputError(
-            f"{name}: expected [seeds, images], two or more of each, found an array of shape {found}"
+            f"{name}: expected [seeds, images], two or more of each, "
+            f"found an array of shape {found}"
         )
     if not ((results >= 0) & (results <= 1)).all():  # false for nan, too
         raise InputError(
-            f"{name}: expected finite values from 0 to 1, found {results.min():g} to {results.max():g}"
+            f"{name}: expected finite values from 0 to 1, "
+            f"found {results.min():g} to {results.max():g}"
         )
     if len(results) > results.shape[1]:
         found = list(results.shape)
@@ -222,7 +226,7 @@ def half_width(
 
 
 def detectable(seeds: int, contrasts: int, images: int = 10_000) -> float:
-    """Return the difference in accuracy that unpaired comparisons detect with a power of 80 %, as a fraction.
+    """Return the difference that unpaired comparisons detect with a power of 80 %.
 
     The interval's formula is applied to normal variates with the variances of a typical
     comparison, in which `ERROR` of the digits are misread. The other architecture's

@@ -137,7 +137,7 @@ RIGHT = np.ones((3, 20))
     [
         (
             (RIGHT[0], RIGHT),
-            r"first: expected \[seeds, images\], two or more of each, found an array of shape \[20\]",
+            r"first: expected \[seeds, images\], two .* found an array of shape \[20\]",
         ),
         (
             (RIGHT, RIGHT[:, :1]),
@@ -145,7 +145,7 @@ RIGHT = np.ones((3, 20))
         ),
         (
             (RIGHT, RIGHT[:, :19]),
-            r"other: expected as many images as that of first, \[3, 20\], found \[3, 19\]",
+            r"as many images as that of first, \[3, 20\], found \[3, 19\]",
         ),
         (
             (RIGHT, RIGHT[:2], 1, 0, True),
@@ -187,7 +187,7 @@ def test_what_no_comparison_can_have_is_refused(arguments, message):
 
 
 def test_samples_of_different_sizes_are_compared_as_welch_does_unless_they_are_paired():
-    """Each seed is equally right on all images, so that neither images nor a residual vary."""
+    """Each seed is equally right on all images: neither images nor a residual vary."""
     one, other = (
         [[[share]] * 50 for share in shares]
         for shares in ((0.9, 0.7, 0.8), (0.5, 0.6, 0.4, 0.6, 0.5))
@@ -200,7 +200,7 @@ def test_samples_of_different_sizes_are_compared_as_welch_does_unless_they_are_p
 
 
 @pytest.mark.slow
-def test_intervals_of_samples_of_different_sizes_cover_the_truth_in_at_least_93_of_100_comparisons():
+def test_intervals_of_samples_of_different_sizes_cover_93_of_100_truths():
     random, case = (
         np.random.default_rng(5),
         Setting(10, spread=0.4, images=3000, configs=2),

@@ -57,7 +57,7 @@ def _score_measure(name: str, score: Score) -> Measure:
 
 
 def _adder_wrong(run: Finished, labels: np.ndarray) -> float:
-    """Return the share of pairs of image and number whose sum is wrong, although the digit is right."""
+    """Return the share of pairs whose sum is wrong, although the digit is right."""
     is_wrong = run.predictions["sum"] != labels[:, None] + np.arange(10)
     return float(is_wrong[run.predictions["digit"] == labels].sum() / is_wrong.size)
 
@@ -72,7 +72,7 @@ def _renamed(run: Finished, labels: np.ndarray) -> float | None:
 
 
 def _mean_of_cells(run: Finished, _: object, held_out: bool) -> float | None:
-    """Return the mean sum accuracy over the held-out pairs, or over all others; None if no pair is held out."""
+    """Return the sum accuracy on held-out pairs or on the others, None without any."""
     cells = np.array(run.summary["test"]["sum_accuracy_by_cell"], float)
     which = held_out_cells(run.config.objective)
     return float(np.nanmean(cells[which == held_out])) if which.any() else None
@@ -129,13 +129,15 @@ COSTS: dict[str, Measure] = {
     "train_seconds": Measure(
         "training, s",
         ".1f",
-        "time in training steps, without compilation and evaluation; seeds in one program share it equally",
+        "time in training steps, without compilation and evaluation; seeds in one "
+        "program share it equally",
         lambda run, _: run.summary["train_seconds"],
     ),
     "seconds_to_good": Measure(
         f"s to {100 * GOOD:.1f} %",
         ".1f",
-        f"training time until both accuracies on validation images reached {100 * GOOD:.1f} %",
+        "training time until both accuracies on validation images reached "
+        f"{100 * GOOD:.1f} %",
         _seconds_to_good,
     ),
 }
@@ -146,7 +148,7 @@ def measure_rows(
     measures: dict[str, Measure],
     labels: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
-    """Return a row for each config: how its runs were made, and the spread of each measure over them.
+    """Return a row for each config: how its runs were made, and each measure's spread.
 
     Args:
         runs: of each config, by displayed name. All numbers include failed runs.
@@ -227,7 +229,7 @@ def summarize_runs(
 def outcomes(
     runs: dict[str, list[Finished]], labels: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return whether each digit [configs, seeds, images] and each sum [configs, seeds, images, 10] is right.
+    """Return which digits and sums are right, [configs, seeds, images(, 10)].
 
     Images are sorted by label, `np.argsort(labels, kind="stable")`, because that
     compresses best.
@@ -246,7 +248,7 @@ def outcomes(
 def contrasts(
     rows: list[dict[str, Any]], right: dict[str, np.ndarray]
 ) -> list[dict[str, dict[str, Any]]]:
-    """Return for each config after the first how each of its outputs differs from the first's, given `outcomes`."""
+    """Return how the outputs of each other config differ from the first's."""
     shares, count = (
         {"digit": right["digit"], "sum": _sums(right)},
         (len(rows) - 1) * len(OUTPUTS),
@@ -263,7 +265,7 @@ def contrasts(
 def beaten_in_sums(
     rows: list[dict[str, Any]], right: dict[str, np.ndarray]
 ) -> list[list[str]]:
-    """Return for each config the names of those whose sum accuracy is lower; the verdicts on all pairs hold jointly."""
+    """Return for each config whose sum accuracy is lower; all verdicts hold jointly."""
     share, count = _sums(right), len(rows) * (len(rows) - 1) // 2
 
     def is_better(i: int, j: int) -> bool:
@@ -299,7 +301,7 @@ def recompute(folder: Path) -> list[dict[str, dict[str, Any]]]:
 
 
 def spread(values: Sequence[float | None]) -> dict[str, Any]:
-    """Return mean, standard deviation and 95 % interval over the seeds that have a value.
+    """Return mean, standard deviation and 95 % interval over the seeds with a value.
 
     Where a seed's value is not finite, as after a step with a fault, there is no
     interval.
@@ -318,7 +320,7 @@ def spread(values: Sequence[float | None]) -> dict[str, Any]:
 
 
 def same_weights(runs: dict[str, list[Finished]]) -> list[str]:
-    """Warn of configs with bit-identical weights: an override may have had no effect."""
+    """Warn of configs with bit-identical weights: an override may lack an effect."""
     names: dict[str, list[str]] = {}
     for name, config_runs in runs.items():
         for run in config_runs:
@@ -333,7 +335,7 @@ def same_weights(runs: dict[str, list[Finished]]) -> list[str]:
 
 
 def _band(runs: list[Finished]) -> dict[str, list[float]]:
-    """Return mean, lowest and highest accuracy and loss over seeds, for each epoch at which all were evaluated."""
+    """Return mean and range over seeds at each epoch at which all were evaluated."""
     split = evaluated_split(runs[0].config)
     by_epoch = [{line["epoch"]: line[split] for line in run.lines} for run in runs]
     epochs = sorted(set.intersection(*map(set, by_epoch)))

@@ -190,7 +190,7 @@ def measure_table(
             )
         cells.append(own)
     explained = [
-        f"“{each.title}”: {each.meaning}." for each in measures.values() if each.meaning
+        f"“{one.title}”: {one.meaning}." for one in measures.values() if one.meaning
     ]
     return Table(title, header, cells, " ".join([meaning, *explained]))
 

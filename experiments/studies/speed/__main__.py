@@ -1,4 +1,4 @@
-"""Times this project beside PyTorch, on the processor: `python -m experiments.studies.speed`."""
+"""Times this project beside PyTorch: `python -m experiments.studies.speed`."""
 
 import dataclasses
 import os
@@ -48,7 +48,7 @@ Medians over rounds. In a round, both sides run once in each type, every second 
 reverse order. PyTorch runs the fastest of its variants, with channels_last maps and a
 fused optimizer; "frozen" is compiled with constant weights, and "cast" also computes
 everything in bfloat16. The ratio is PyTorch's best time divided by our best in the same
-round, with its range; above 1, mnistsum is faster. A step has 128 images, not distorted.
+round, with its range; above 1, mnistsum is faster. A step has 128 undistorted images.
 An evaluation covers 10,000 images with all ten numbers. The whole command trains `base`
 with no program compiled before; PyTorch's side is `python -m
 experiments.studies.speed.pytorch`, which prints accuracies but draws no report."""
@@ -143,7 +143,7 @@ WORKS = (
 
 
 def interleave(turns: dict[str, Turn], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each turn in each round; every second round is in reverse order."""
+    """Return the seconds of each turn by round; every second round is reversed."""
     for turn in turns.values():  # compile and warm up
         turn()
     seconds: dict[str, list[float]] = {name: [] for name in turns}
@@ -156,7 +156,7 @@ def interleave(turns: dict[str, Turn], rounds: int) -> dict[str, list[float]]:
 
 
 def time_row(work: Work, data: Data) -> dict[str, Any]:
-    """Return the seconds of a row by side, type and round, and PyTorch's fastest variants."""
+    """Return a row's seconds by side and round, and PyTorch's fastest variants."""
     turns, variants = {}, {}
     for dtype in TYPES:
         ours, theirs = work.sides(override(work.config, [f"model.dtype={dtype}"]), data)

@@ -10,7 +10,7 @@ from mnistsum.types import DigitLogits, Features, Images
 
 
 class Block(nnx.Module):
-    """Two 3x3 convolutions whose output is added to their input, or to its projection."""
+    """Two 3x3 convolutions; their output is added to their input or its projection."""
 
     def __init__(self, inputs: int, outputs: int, rngs: nnx.Rngs):
         stride = outputs // inputs

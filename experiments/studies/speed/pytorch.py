@@ -1,9 +1,10 @@
-"""The benchmark's networks, training and evaluation in PyTorch, which the extra `pytorch` installs.
+"""Networks, training and evaluation in PyTorch (extra `pytorch`).
 
-`python -m experiments.studies.speed.pytorch compiled` trains and tests `base`, as a careful user of
-PyTorch would: the network, distortion, optimizer, schedule, average and epochs of
-`base`, but no validation and no figures. Further arguments are overrides. Images are
-distorted in whole batches, because torchvision's transforms take one at a time.
+`python -m experiments.studies.speed.pytorch compiled` trains and tests `base`, as a
+careful user of PyTorch would: the network, distortion, optimizer, schedule, average and
+epochs of `base`, but no validation and no figures. Further arguments are overrides.
+Images are distorted in whole batches, because torchvision's transforms take one at a
+time.
 """
 
 import math
@@ -35,7 +36,7 @@ dynamo.fail_on_recompile_limit_hit = True
 
 
 class Norm(nn.Module):
-    """Divides each example by the root mean square of all its maps; one learned scale per channel."""
+    """Divides each example by the root mean square of its maps; scales channels."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -93,10 +94,11 @@ class Twin(nn.Module):
             nn.Linear(20, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 19)
         )
         self.classifier = nn.Sequential(*CLASSIFIERS[config.classifier]())
-        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing from the stub
+        # missing from the stub
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, pixels: Any, numbers: Any) -> tuple[Any, Any]:
-        """Return digit logits [batch, 10] of images, and sum logits [batch, k, 19] with each of their k numbers."""
+        """Return digit logits [batch, 10], sum logits [batch, k, 19] of k numbers."""
         image = ((pixels / 255 - self.mean) / self.deviation).contiguous(
             memory_format=torch.channels_last
         )
@@ -123,7 +125,7 @@ def answers(twin: Twin, pixels: Any, numbers: Any) -> tuple[Any, Any]:
 
 
 def distort(config: AugmentConfig, pixels: Any) -> Any:
-    """Return images, each distorted by its own random map, as `mnistsum.data.augment` does for small angles."""
+    """Return distorted images, as `mnistsum.data.augment` does for small angles."""
     n, turn = len(pixels), math.radians(config.rotation)
     ranges = torch.tensor([[config.scale, config.shear], [turn, config.scale]])
     maps = torch.eye(2) + ranges * torch.empty(n, 2, 2).uniform_(-1, 1)
@@ -138,7 +140,7 @@ def distort(config: AugmentConfig, pixels: Any) -> Any:
 
 
 def as_matrix(array: Any) -> Any:
-    """Return a kernel or a matrix as a matrix, with a row for each output; in this layout, it shares the memory."""
+    """Return a kernel as a matrix with a row for each output; it shares the memory."""
     return array.movedim(1, -1).reshape(len(array), -1)
 
 
@@ -152,7 +154,8 @@ class Muon(torch.optim.Muon):
         )
         super().__init__(self.matrices, rate, weight_decay=0, momentum=momentum)
 
-    def step(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - without a closure
+    # without a closure
+    def step(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Update the arrays."""
         for array, matrix in zip(self.arrays, self.matrices, strict=True):
             matrix.grad = as_matrix(array.grad)
@@ -160,7 +163,7 @@ class Muon(torch.optim.Muon):
 
 
 def optimizers(config: OptimizerConfig, twin: Twin) -> list[Any]:
-    """Return the optimizers of a network: for `muon`, PyTorch's own for matrices and kernels, and NAdam."""
+    """Return the optimizers: for `muon`, PyTorch's own for matrices, and NAdam."""
     rate, momentum, decay = config.learning_rate, config.momentum, config.weight_decay
     if config.name == "adamw":
         return [

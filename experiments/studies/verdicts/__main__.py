@@ -1,4 +1,4 @@
-"""How often verdicts of comparisons are wrong, and which differences they find, by simulation.
+"""Simulates how often verdicts are wrong, and which differences they find.
 
 `python -m experiments.studies.verdicts` prints the tables.
 
@@ -77,7 +77,7 @@ class Rates(NamedTuple):
 def simulate(
     random: np.random.Generator, case: Setting
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return the right shares of digits and sums, [configs, seeds, images], and the first's expected digit accuracy."""
+    """Return right digits and sums, [configs, seeds, images], and the first's truth."""
     shape = case.configs, case.seeds, case.images
     hardness = case.evenness * case.error, case.evenness * (1 - case.error)
     same = random.random(case.images) < case.shared
@@ -147,7 +147,7 @@ def is_false(verdict: str, truth: float) -> bool:
 
 
 def smallest(seeds: int, others: int, trials: int = 300) -> float:
-    """Return the smallest difference in digits, in points, that 80 % of typical comparisons find, up to 10."""
+    """Return the difference in points that 80 % of typical comparisons find, or 10."""
     low, high = 0.03, 10.0
     while high > 1.03 * low:
         points = math.sqrt(low * high)

@@ -1,4 +1,4 @@
-"""Learns to read digits from sums of written numbers: `python -m experiments.studies.written_sums`."""
+"""Learns to read from sums: `python -m experiments.studies.written_sums`."""
 
 import json
 from pathlib import Path
@@ -129,7 +129,7 @@ def sums_table(lines: list[dict[str, Any]]) -> str:
 
 
 def save_lines(path: Path, lines: list[dict[str, Any]]) -> None:
-    """Write a line for each run, in place of older lines of the same run, and the table beside them."""
+    """Write a line for each run, in place of its older line, and the table."""
     by_run = {}
     for line in (read_json_lines(path) if path.exists() else []) + lines:
         by_run[line["config"], line["digits"], line["seed"]] = line

@@ -1,10 +1,11 @@
-"""The network and the training with which the literature adds MNIST images, to tell method from recipe.
+"""The network and the training with which the literature adds MNIST images.
 
     python -m experiments.studies.written_sums --digits N --seeds 5 \
         experiments/studies/written_sums/mnist_net.py training.batch_size=S
 
-Source: `MNIST_Net` of ML-KULeuven/deepproblog, which HEmile/a-nesi takes over, with Adam at 0.001. A-NeSI trains on
-16 examples at a time, so S = 32 N images, for 100 epochs (anesi/experiments/mnist_op/repeat).
+Source: `MNIST_Net` of ML-KULeuven/deepproblog, which HEmile/a-nesi takes over, with
+Adam at 0.001. A-NeSI trains on 16 examples at a time, so S = 32 N images, for 100
+epochs (anesi/experiments/mnist_op/repeat).
 """
 
 import jax

@@ -1,4 +1,4 @@
-"""Objectives of sums of written numbers: `sum_of_N_digits`, for two numbers of N digits.
+"""Objectives `sum_of_N_digits`: sums of two written numbers of N digits.
 
 No digit is labeled, and the number beside each image is ignored. Source of the task:
 Manhaeve et al. 2018, "DeepProbLog", arXiv:1805.10872.
@@ -43,7 +43,7 @@ class WrittenSum:
 def sum_log_likelihood(
     digits: Float[Array, "2 length 10"], total: Int[Array, " length+1"]
 ) -> Float[Array, ""]:
-    """Return the log-probability that two numbers have this sum, given each digit's log-probabilities.
+    """Return the log-probability that two numbers have this sum.
 
     It goes through the places from the right and carries the log-probability of all
     that was seen so far, for a carry of 0 and of 1. So the cost is linear in the
@@ -82,7 +82,7 @@ def sum_log_likelihood(
 def digits_of_sum(
     digits: Int[Array, "examples 2 length"],
 ) -> Int[Array, "examples length+1"]:
-    """Return the digits of the sum of two numbers, given their digits, the leftmost first.
+    """Return the digits of the sum of two numbers, the leftmost first.
 
     Examples:
         >>> import jax.numpy as jnp
