@@ -35,6 +35,12 @@ def shifted(shifts):
     return np.log(np.maximum(sums, np.exp(FLOOR)))
 
 
+def tied_product(table, output):
+    """Return logits that are linear in the products of the table's rows."""
+    rows = np.einsum("ir,jr,rs->ijs", table, table, output)
+    return np.einsum("bi,bj,ijs->bs", PROBABILITIES, NUMBER, rows)
+
+
 @pytest.mark.parametrize(
     ("name", "adder_input", "by_hand"),
     [
@@ -55,6 +61,11 @@ def shifted(shifts):
             lambda adder: adder.output(jax.vmap(jnp.kron)(PROBABILITIES, NUMBER)),
         ),
         ("direct", "logits", lambda adder: two_layers(adder, FEATURES, NUMBER)),
+        (
+            "tied_product",
+            "logits",
+            lambda adder: tied_product(adder.table[...], adder.output[...]),
+        ),
         ("shift", "logits", lambda _: shifted(NUMBER)),
         (
             "learned_shift",

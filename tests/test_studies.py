@@ -12,7 +12,13 @@ from flax import nnx
 from experiments.configs.smoke import config as smoke
 from experiments.studies.speed import networks
 from experiments.studies.speed.__main__ import interleave
-from experiments.studies.unseen_pairs import adders
+from experiments.studies.unseen_pairs import adders, known_digits
+from experiments.studies.unseen_pairs.splits import (
+    FIELDS,
+    SUM,
+    determined,
+    draw,
+)
 from experiments.studies.written_sums import __main__ as written_sums
 from experiments.studies.written_sums import mnist_net
 from experiments.studies.written_sums.objectives import (
@@ -70,6 +76,66 @@ def test_a_number_whose_shift_is_sure_is_added(kind):
         9 * np.eye(10)[digit], np.eye(10)[number]
     )
     assert (sums.argmax(-1) == digit + number).all()
+
+
+def test_a_random_commutative_table_has_the_classes_of_sums():
+    table = draw("random commutative", 30, seed=0).target
+    assert (table == table.T).all() and (table != SUM).any()
+    assert (np.bincount(table.ravel()) == np.bincount(SUM.ravel())).all()
+
+
+@pytest.mark.parametrize("tables", [1, 2])
+@pytest.mark.parametrize("held_out", [50, 70])
+def test_a_sum_is_determined_if_its_equation_follows_from_the_trained_ones(
+    tables, held_out
+):
+    split = draw("d + n", held_out, seed=held_out)
+    pairs = [tuple(pair) for pair in np.argwhere(split.is_trained)]
+
+    def equation(pair, other):
+        row = np.zeros(20)
+        for (digit, number), sign in ((pair, 1), (other, -1)):
+            row[digit] += sign
+            row[number + 10 * (tables - 1)] += sign
+        return row
+
+    equations = [
+        equation(a, b)
+        for a in pairs
+        for b in pairs
+        if split.target[a] == split.target[b]
+    ]
+    rank = np.linalg.matrix_rank(equations)
+    found = determined(split, FIELDS["d + n"], tables)
+    for pair in map(tuple, np.argwhere(~split.is_trained)):
+        same = [other for other in pairs if split.target[other] == split.target[pair]]
+        follows = bool(same) and rank == np.linalg.matrix_rank(
+            [*equations, equation(pair, same[0])]
+        )
+        assert found[pair] == follows
+
+
+def test_a_pair_follows_from_its_mirror_image_only_with_one_table():
+    split = draw("d + n modulo 10", 90, seed=0)
+    one, two = (determined(split, FIELDS["d + n modulo 10"], k) for k in (1, 2))
+    assert one[split.is_mirrored].all() and not two[split.is_mirrored].all()
+
+
+@pytest.mark.slow
+def test_adders_complete_what_is_built_into_them():
+    split = draw("d + n", 50, seed=0)
+
+    def right(adder):
+        train = known_digits.compiled(adder, 19)
+        trained = np.float32(split.is_trained)
+        return np.asarray(
+            train(np.arange(1), split.target[None], trained[None], 0.5, 500)
+        )[0]
+
+    shifted, tied = right("learned_shift"), right("product, one table")
+    assert shifted.all()
+    assert (tied == tied.T)[split.is_mirrored].all()
+    assert tied[split.is_trained | split.is_mirrored].all() and not tied.all()
 
 
 @pytest.mark.parametrize("places", [1, pytest.param(2, marks=pytest.mark.slow)])

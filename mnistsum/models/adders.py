@@ -21,7 +21,7 @@ from mnistsum.types import DigitLogits, Features, Number, SumLogits
 ADDS_UP = (
     np.add.outer(np.arange(10), np.arange(10))[..., None] == np.arange(19)
 ).astype(np.float32)
-RANK = 64  # width of the embeddings of `product`
+RANK = 64  # width of the embeddings of `tied_product`
 # the log-probability of an impossible sum: finite, because -inf gives nan in a loss
 FLOOR = -100.0
 
@@ -52,7 +52,7 @@ class Concat(nnx.Module):
 
 
 class Bilinear(nnx.Module):
-    """A linear layer on the outer product of the digit's probabilities and the number, 100 wide."""
+    """A linear layer on the outer product of the digit's probabilities and number."""
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
         self.output = Dense(config, 100, 19, rngs)
@@ -102,7 +102,7 @@ class Shift(nnx.Module):
 
 
 class LearnedShift(nnx.Module):
-    """Shifts the digit's probabilities by a learned distribution over 0-9, one for each number: 100 parameters.
+    """Shifts the digit's probabilities by a learned distribution for each number.
 
     p(sum | image, number) = sum over d of p(d | image) p(shift = sum - d | number). The
     adder has to learn that the shift is the number, but what it learns about a number
@@ -127,31 +127,26 @@ class LearnedShift(nnx.Module):
         return jax.nn.logsumexp(jax.nn.log_softmax(digit)[:, :, None] + shift, axis=1)
 
 
-class Product(nnx.Module):
-    """The product of two embeddings, of the digit's probabilities and of the number, and a linear layer on it.
+class TiedProduct(nnx.Module):
+    """The product of two embeddings from one table, and a linear layer on it.
 
-    Nothing in it knows about addition. With a strong weight decay
-    (`optimizer.adder_decay`) it can add pairs that it was never trained on.
+    The table embeds both the digit's probabilities and the number, so the adder is
+    commutative. It knows nothing else of addition. With a strong weight decay
+    (`optimizer.adder_decay`), it adds many pairs that it was never trained on.
     """
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
-        def normal(rows: int, columns: int, scale: float = 1.0) -> nnx.Param:
-            return nnx.Param(
-                scale * jax.random.normal(rngs.params(), (rows, columns), jnp.float32)
-            )
-
-        self.digit, self.number, self.output = (
-            normal(10, RANK),
-            normal(10, RANK),
-            normal(RANK, 19, RANK**-0.5),
-        )
+        table = jax.random.normal(rngs.params(), (10, RANK), jnp.float32)
+        output = jax.random.normal(rngs.params(), (RANK, 19), jnp.float32)
+        self.table = nnx.Param(table)
+        self.output = nnx.Param(RANK**-0.5 * output)
 
     def __call__(
         self, features: Features, digit: DigitLogits, number: Number
     ) -> SumLogits:
-        return (
-            (jax.nn.softmax(digit) @ self.digit[...]) * (number @ self.number[...])
-        ) @ self.output[...]
+        table = self.table[...]
+        product = (jax.nn.softmax(digit) @ table) * (number @ table)
+        return product @ self.output[...]
 
 
 ADDERS: dict[str, Any] = {
@@ -160,5 +155,5 @@ ADDERS: dict[str, Any] = {
     "direct": Direct,
     "shift": Shift,
     "learned_shift": LearnedShift,
-    "product": Product,
+    "tied_product": TiedProduct,
 }

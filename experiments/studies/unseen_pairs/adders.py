@@ -1,11 +1,13 @@
-"""Adders between `concat` and `learned_shift`: what must an adder share, to add pairs that it has never seen?
+"""Adders between `concat` and `learned_shift`, to learn what an adder must share.
 
-    python -m experiments.compare base base+model.adder_input=probabilities base+model.adder=bilinear \
-        base+model.adder=learned_shift experiments/studies/unseen_pairs/adders.py base+model.adder=unnormalized_shift \
-        base+model.adder=scalar base+model.adder=thermometer --seeds 10 objective.held_out=3
+    python -m experiments.compare base base+model.adder_input=probabilities \
+        base+model.adder=bilinear base+model.adder=learned_shift \
+        experiments/studies/unseen_pairs/adders.py \
+        base+model.adder=unnormalized_shift base+model.adder=scalar \
+        base+model.adder=thermometer --seeds 10 objective.held_out=3
 
-`learned_shift` has a distribution over the shifts 0-9 for each number. Each adder here takes one thing from it, or
-gives one to `concat`.
+`learned_shift` has a distribution over the shifts 0-9 for each number. Each of the
+first adders takes one thing from it, or gives one to `concat`.
 """
 
 import dataclasses
@@ -17,13 +19,13 @@ from flax import nnx
 
 from experiments.configs.base import config as base
 from mnistsum import ModelConfig
-from mnistsum.models.adders import FLOOR, Concat
+from mnistsum.models.adders import FLOOR, RANK, Concat
 from mnistsum.models.layers import Dense
 from mnistsum.types import DigitLogits, Features, Number, SumLogits
 
 
 class AnyShift(nnx.Module):
-    """`learned_shift` with all shifts that lead from a digit to a sum, -9 to 18: 28 for each number."""
+    """`learned_shift` with all shifts from a digit to a sum: the 28 from -9 to 18."""
 
     shifts = np.arange(-9, 19)
     normalized = True
@@ -75,7 +77,7 @@ class Scalar(Concat):
 
 
 class Thermometer(Concat):
-    """`concat` with as many inputs of 1 as the number says, and the others 0, in place of a one-hot."""
+    """`concat` whose first inputs are 1, as many as the number says."""
 
     def __call__(
         self, features: Features, digit: DigitLogits, number: Number
@@ -84,11 +86,31 @@ class Thermometer(Concat):
         return super().__call__(features, digit, number @ below)
 
 
+class Product(nnx.Module):
+    """The product of embeddings from two tables, so not commutative, and a layer."""
+
+    def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
+        def normal(rows: int, columns: int, scale: float = 1.0) -> nnx.Param:
+            values = jax.random.normal(rngs.params(), (rows, columns), jnp.float32)
+            return nnx.Param(scale * values)
+
+        self.digit = normal(10, RANK)
+        self.number = normal(10, RANK)
+        self.output = normal(RANK, 19, RANK**-0.5)
+
+    def __call__(
+        self, features: Features, digit: DigitLogits, number: Number
+    ) -> SumLogits:
+        digits = jax.nn.softmax(digit) @ self.digit[...]
+        return (digits * (number @ self.number[...])) @ self.output[...]
+
+
 ADDERS = {
     "any_shift": AnyShift,
     "unnormalized_shift": UnnormalizedShift,
     "scalar": Scalar,
     "thermometer": Thermometer,
+    "product": Product,
 }
 config = dataclasses.replace(
     base, name="any_shift", model=dataclasses.replace(base.model, adder="any_shift")
