@@ -251,13 +251,26 @@ def table(results: dict[Trial, dict[str, Any]]) -> str:
     return markdown(header, rows, (0, 1))
 
 
+def ceiling(target: str, held_out: int) -> float:
+    """Return the percentage of pairs without a trained mirror that are determined."""
+    shares = []
+    for seed in range(REPORT, REPORT + SPLITS):
+        split = draw(target, held_out, seed)
+        others = ~split.is_trained & ~split.is_mirrored
+        shares.append(determined(split, FIELDS[target], tables=1)[others].mean())
+    return 100 * float(np.mean(shares))
+
+
 def curves(results: dict[Trial, dict[str, Any]]) -> Figure:
     """Return the shares of right pairs by target and number of held-out pairs."""
-    kinds = {"mirrored": "mirror image trained", "others": "not trained"}
+    kinds = ("mirrored", "others")
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     grid = figure.subplots(2, len(TARGETS), sharex=True, sharey=True)
     for column, target in zip(grid.T, TARGETS, strict=True):
-        column[0].set_title(target, fontsize=10)
+        column[0].set_title(target.replace("random c", "random\nc"), fontsize=10)
+        if target in FIELDS:
+            allowed = [ceiling(target, held_out) for held_out in HELD_OUT]
+            column[1].plot(HELD_OUT, allowed, "k:", label="determined, one table")
         for axes, kind in zip(column, kinds, strict=True):
             for adder in PRODUCTS:
                 decay = chosen_decay(results, adder, target)
@@ -269,11 +282,12 @@ def curves(results: dict[Trial, dict[str, Any]]) -> Figure:
                     means.append(100 * spread(values)["mean"])
                 axes.plot(HELD_OUT, means, marker=".", label=adder)
             axes.grid(alpha=0.3)
-    for axes, meaning in zip(grid[:, 0], kinds.values(), strict=True):
-        axes.set_ylabel(f"right, %: {meaning}")
+    for axes, kind in zip(grid[:, 0], kinds, strict=True):
+        axes.set_ylabel(f"{kind}: right, %")
+        axes.set_xticks(HELD_OUT)
     figure.supxlabel("held-out pairs of 100", fontsize=10)
-    handles = grid[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", ncols=4, frameon=False)
+    handles = grid[1, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 
