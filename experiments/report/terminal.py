@@ -184,7 +184,8 @@ class RunsProgress(Progress):
         done, waiting = self.existing + found.count(1), found.count(WAITING)
         text = f"{done} of {self.existing + len(self.work)} runs done"
         text += f", {running} running" if running else ""
-        return text + f", {waiting} waiting for another program" * bool(waiting)
+        text += f", {waiting} waiting for another program" if waiting else ""
+        return text
 
     def _work_done(self) -> float:
         return sum(self.work[run] * max(share, 0) for run, share in self.shares.items())
