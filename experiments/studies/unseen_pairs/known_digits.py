@@ -158,14 +158,13 @@ def compiled(adder: str, classes: int) -> Any:
 
 def run(trial: Trial) -> dict[str, Any]:
     """Train a trial's adder, and return its accuracies on each split."""
-    seeds = np.arange(trial.first_split, trial.first_split + SPLITS)
+    seeds = range(trial.first_split, trial.first_split + SPLITS)
     splits = [draw(trial.target, trial.held_out, seed) for seed in seeds]
     target = np.stack([split.target for split in splits])
     is_trained = np.stack([split.is_trained for split in splits])
     train = compiled(trial.adder, int(target.max()) + 1)
-    right = np.asarray(
-        train(seeds, target, np.float32(is_trained), trial.weight_decay, STEPS)
-    )
+    inputs = np.array(seeds), target, np.float32(is_trained)
+    right = np.asarray(train(*inputs, trial.weight_decay, STEPS))
     is_mirrored = np.stack([split.is_mirrored for split in splits])
     return trial._asdict() | {
         "trained": _shares(right, is_trained),

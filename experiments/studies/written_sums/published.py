@@ -48,9 +48,10 @@ def figure() -> Figure:
             )
     axes.plot([], [], "-_", color="0.7", label="other published systems")
     axes.set_yscale("log")
-    axes.set_yticks((0.5, 1, 2, 5, 10, 20, 50, 100), (0.5, 1, 2, 5, 10, 20, 50, 100))
+    percents = [0.5, 1, 2, 5, 10, 20, 50, 100]
+    axes.set_yticks(percents, [f"{percent:g}" for percent in percents])
     axes.minorticks_off()
-    axes.set_xticks(range(len(LENGTHS)), map(str, LENGTHS))
+    axes.set_xticks(range(len(LENGTHS)), [str(length) for length in LENGTHS])
     axes.set(xlim=(-0.4, 6.4), ylim=(0.5, 150))
     axes.set(xlabel="N, digits of each of the two numbers", ylabel="wrong sums, %")
     axes.grid(axis="y", alpha=0.3)
