@@ -25,6 +25,7 @@ from mnistsum.registry import added_names
 
 KEY = jax.random.key(0)
 MAPS = jax.random.normal(KEY, (3, 9, 8, 6))
+LARGE = jax.random.normal(KEY, (3, 14, 13, 6))  # where XLA's own convolution is quicker
 KERNEL = jax.random.normal(KEY, (3, 2, 6, 5))
 
 
@@ -45,6 +46,7 @@ def assert_close(found, expected, rtol=1e-4, atol=1e-5):
     [
         {"padding": "SAME"},
         {"padding": "VALID", "strides": 2},
+        {"padding": ((2, 1), (0, 3))},
         {"padding": ((2, 1), (0, 3)), "strides": (1, 3)},
         {"padding": "SAME", "kernel_dilation": (2, 1), "strides": (2, 1)},
         {"padding": "CIRCULAR", "use_bias": False},
@@ -55,23 +57,25 @@ def assert_close(found, expected, rtol=1e-4, atol=1e-5):
     ],
     ids=str,
 )
-def test_the_quick_convolution_and_its_gradients_are_flaxs(options):
+@pytest.mark.parametrize("maps", [MAPS, LARGE], ids=["small", "large"])
+def test_the_quick_convolution_and_its_gradients_are_flaxs(options, maps):
     options = {"kernel_size": (3, 2), "in_features": 6, "out_features": 6} | options
     found = []
     for function in (quick_convolution, lax.conv_general_dilated):
         layer = nnx.Conv(**options, conv_general_dilated=function, rngs=nnx.Rngs(KEY))
-        found.append(value_and_gradients(nnx.Conv.__call__, layer, MAPS))
+        found.append(value_and_gradients(nnx.Conv.__call__, layer, maps))
     assert_close(*found)
 
 
 @pytest.mark.parametrize(
     ("strides", "padding"), [((1, 1), "SAME"), ((1, 3), ((2, 1), (0, 3)))]
 )
-def test_in_bfloat16_the_quick_convolution_rounds_its_operands(strides, padding):
+@pytest.mark.parametrize("maps", [MAPS, LARGE], ids=["small", "large"])
+def test_in_bfloat16_the_quick_convolution_rounds_its_operands(strides, padding, maps):
     """Output and gradients are those of rounded operands in float32."""
     rounded = [
         array.astype(jnp.bfloat16)
-        for array in (MAPS, jax.random.normal(KEY, (3, 2, 6, 5)))
+        for array in (maps, jax.random.normal(KEY, (3, 2, 6, 5)))
     ]
 
     def results(function, dtype):

@@ -65,7 +65,7 @@ def _expand(argument: str) -> list[str]:
         return [argument]
     if not Path(argument).is_dir():
         # Path.glob takes no absolute pattern
-        found = glob.glob(argument, recursive=True)  # noqa: PTH207
+        found = glob.glob(argument, recursive=True)  # noqa: PTH207 - may be absolute
         return sorted(found) or [argument]
     pictures = [
         file for file in Path(argument).iterdir() if file.suffix.lower() in SUFFIXES
