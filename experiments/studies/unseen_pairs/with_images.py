@@ -22,9 +22,7 @@ from experiments.training.folder import Finished
 from mnistsum.config import Config, override
 from mnistsum.file_io import read_json_lines, write_whole
 from mnistsum.objective import held_out_cells
-from mnistsum.registry import load_file
 
-ADDERS = Path(__file__).with_name("adders.py")
 RESULTS = Path(__file__).with_name("with_images.jsonl")
 SEEDS = range(6)
 KINDS = {
@@ -90,11 +88,6 @@ def score(run: Finished, labels: np.ndarray) -> dict[str, Any]:
     return scores
 
 
-def lines_of(lines: Sequence[dict[str, Any]], trial: Trial) -> list[dict[str, Any]]:
-    """Return a trial's lines."""
-    return [line for line in lines if _trial(line) == trial]
-
-
 def _trial(line: dict[str, Any]) -> Trial:
     return Trial(*(line[name] for name in Trial._fields))
 
@@ -103,7 +96,7 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
     """Return means and standard deviations over all seeds in Markdown."""
     rows = []
     for trial in TRIALS:
-        of_trial = lines_of(lines, trial)
+        of_trial = [line for line in lines if _trial(line) == trial]
         cells = []
         for name in ("mirrored_share", *KINDS):
             values = [line[name] for line in of_trial]
@@ -120,7 +113,6 @@ def command(words: list[str]) -> int:
     parser.add_argument("--runs", type=Path, default="runs/with_images")
     cli.add_workers(parser)
     options = parser.parse_args(words)
-    load_file(ADDERS)
     lines = read_json_lines(RESULTS) if RESULTS.exists() else []
     known = {(_trial(line), line["seed"]) for line in lines}
     planned = []
