@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from programs import LABELS, SUMS, a_run
 
 from experiments.configs.smoke import config as smoke
 from experiments.studies.speed import networks
 from experiments.studies.speed.__main__ import interleave
-from experiments.studies.unseen_pairs import adders, known_digits
+from experiments.studies.unseen_pairs import adders, known_digits, with_images
 from experiments.studies.unseen_pairs.splits import (
     FIELDS,
     SUM,
@@ -30,7 +31,7 @@ from experiments.studies.written_sums.objectives import (
 from mnistsum import testing
 from mnistsum.config import ModelConfig, ObjectiveConfig
 from mnistsum.errors import InputError
-from mnistsum.objective import trained_outputs
+from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.registry import added_names
 from mnistsum.train import make_spec
 
@@ -137,6 +138,18 @@ def test_adders_complete_what_is_built_into_them():
         found = right(commutative)
         assert found[split.is_trained | split.is_mirrored].all() and not found.all()
     assert not right("product, two tables")[split.is_mirrored].all()
+
+
+def test_an_adder_that_is_only_commutative_reaches_the_mirrored_share():
+    objective = with_images.config(with_images.TRIALS[0], seed=0).objective
+    trained = ~held_out_cells(objective)
+    known = (trained | trained.T)[LABELS]
+    run = a_run(total=np.where(known, SUMS, SUMS + 1), config={"objective": objective})
+    scores = with_images.score(run, LABELS)
+    assert (scores["trained_accuracy"], scores["mirrored_accuracy"]) == (1, 1)
+    assert scores["others_accuracy"] == 0
+    assert scores["held_out_accuracy"] == pytest.approx(scores["mirrored_share"])
+    assert 0 < scores["mirrored_share"] < 1
 
 
 @pytest.mark.parametrize("places", [1, pytest.param(2, marks=pytest.mark.slow)])
