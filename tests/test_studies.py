@@ -141,7 +141,8 @@ def test_adders_complete_what_is_built_into_them():
 
 
 def test_an_adder_that_is_only_commutative_reaches_the_mirrored_share():
-    objective = with_images.config(with_images.TRIALS[0], seed=0).objective
+    trial = next(iter(with_images.trials()))
+    objective = with_images.config(trial, seed=0).objective
     trained = ~held_out_cells(objective)
     known = (trained | trained.T)[LABELS]
     run = a_run(total=np.where(known, SUMS, SUMS + 1), config={"objective": objective})
@@ -150,6 +151,14 @@ def test_an_adder_that_is_only_commutative_reaches_the_mirrored_share():
     assert scores["others_accuracy"] == 0
     assert scores["held_out_accuracy"] == pytest.approx(scores["mirrored_share"])
     assert 0 < scores["mirrored_share"] < 1
+
+
+def test_the_first_seed_of_all_trials_comes_before_the_second_of_any():
+    trials = with_images.trials()
+    planned = with_images.missing(set())
+    assert len(planned) == sum(trials.values())
+    assert [seed for _, seed in planned] == sorted(seed for _, seed in planned)
+    assert with_images.missing(set(planned[1:])) == planned[:1]
 
 
 @pytest.mark.parametrize("places", [1, pytest.param(2, marks=pytest.mark.slow)])

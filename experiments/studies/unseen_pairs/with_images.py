@@ -22,9 +22,10 @@ from experiments.training.folder import Finished
 from mnistsum.config import Config, override
 from mnistsum.file_io import read_json_lines, write_whole
 from mnistsum.objective import held_out_cells
+from mnistsum.registry import load_file
 
+ADDERS = str(Path(__file__).with_name("adders.py"))  # has `product`
 RESULTS = Path(__file__).with_name("with_images.jsonl")
-SEEDS = range(6)
 KINDS = {
     "digit_accuracy": "digits",
     "trained_accuracy": "trained pairs",
@@ -51,7 +52,15 @@ class Trial(NamedTuple):
     epochs: float
 
 
-TRIALS = [Trial("tied_product", held_out=5, adder_decay=0.5, epochs=8.0)]
+def trials() -> dict[Trial, int]:
+    """Return all trials, each with its number of seeds."""
+    main = Trial("tied_product", held_out=5, adder_decay=0.5, epochs=8.0)
+    controls = [main._replace(adder_decay=decay) for decay in (0.0, 0.1, 0.3, 1.0)]
+    controls += [main._replace(epochs=epochs) for epochs in (4.0, 16.0)]
+    adders = ("product", "bilinear", "concat", "direct", "learned_shift")
+    controls += [main._replace(adder=adder) for adder in adders]
+    seeds = {main: 10, main._replace(held_out=3): 10}
+    return seeds | dict.fromkeys(controls, 5)
 
 
 def config(trial: Trial, seed: int) -> Config:
@@ -92,11 +101,23 @@ def _trial(line: dict[str, Any]) -> Trial:
     return Trial(*(line[name] for name in Trial._fields))
 
 
+def missing(known: set[tuple[Trial, int]]) -> list[tuple[Trial, int]]:
+    """Return what is not known yet: the first seed of all trials, then the second."""
+    planned = []
+    for seed in range(max(trials().values())):
+        for trial, seeds in trials().items():
+            if seed < seeds and (trial, seed) not in known:
+                planned.append((trial, seed))
+    return planned
+
+
 def table(lines: Sequence[dict[str, Any]]) -> str:
     """Return means and standard deviations over all seeds in Markdown."""
     rows = []
-    for trial in TRIALS:
+    for trial in trials():
         of_trial = [line for line in lines if _trial(line) == trial]
+        if not of_trial:
+            continue
         cells = []
         for name in ("mirrored_share", *KINDS):
             values = [line[name] for line in of_trial]
@@ -114,11 +135,9 @@ def command(words: list[str]) -> int:
     cli.add_workers(parser)
     options = parser.parse_args(words)
     lines = read_json_lines(RESULTS) if RESULTS.exists() else []
-    known = {(_trial(line), line["seed"]) for line in lines}
-    planned = []
-    for trial in TRIALS:
-        planned += [(trial, seed) for seed in SEEDS if (trial, seed) not in known]
+    planned = missing({(_trial(line), line["seed"]) for line in lines})
     if planned:
+        load_file(ADDERS)
         runs = train_runs(
             [(config(trial, seed), [seed]) for trial, seed in planned],
             options.runs,
