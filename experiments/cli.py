@@ -140,22 +140,6 @@ def load_config(text: str, overrides: Sequence[str] = ()) -> Config:
     return config
 
 
-def load_configs(texts: Sequence[str], overrides: Sequence[str]) -> list[Config]:
-    """Return the configs to compare.
-
-    If two files give one name, the second one's gets that of its file, too.
-    """
-    configs: dict[str, Config] = {}
-    for text in dict.fromkeys(texts):
-        config, file = load_config(text, overrides), own_file(text)
-        if file is not None and any(
-            config.name == other.name for other in configs.values()
-        ):
-            config = dataclasses.replace(config, name=f"{config.name}-{file.stem}")
-        configs[text] = config
-    return [configs[text] for text in texts]
-
-
 def short_name(key: str) -> str:
     """Return a field's name without its section, unless two have that name."""
     name = key.split(".")[-1]

@@ -56,11 +56,6 @@ def parser() -> Parser:
         help="print a table of finished runs, and write PATH.md and PATH.json",
     )
     parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="print runs and device time, measured, then exit",
-    )
-    parser.add_argument(
         "--submit", choices=("slurm",), help="train each config in a job of SLURM"
     )
     cli.add_workers(parser)
@@ -84,9 +79,8 @@ def command(arguments: list[str]) -> int:
         _refuse("compare of finished runs", given - {"--output"}, overrides)
         _compare_folders(folders, options, command_line)
     else:
-        modes = sorted(given & {"--search", "--dry-run", "--submit"})
-        if len(modes) > 1:
-            raise InputError(f"compare: expected one of {', '.join(modes)}")
+        if {"--search", "--submit"} <= given:
+            raise InputError("compare: expected one of --search, --submit")
         _compare_configs(options, overrides, command_line)
     return 0
 
@@ -111,7 +105,7 @@ def _compare_configs(
         overrides = [VALIDATION, *overrides]
     else:
         _check_two(options.configs)
-    configs = cli.load_configs(options.configs, overrides)
+    configs = [cli.load_config(name, overrides) for name in options.configs]
 
     # JAX loads only for a valid command line
     from experiments.comparison import contestants, pipeline, ranking
@@ -121,7 +115,6 @@ def _compare_configs(
         options.seeds,
         options.workers,
         options.tune,
-        options.dry_run,
         options.submit is not None,
     )
     if options.search:

@@ -8,7 +8,7 @@ from mnistsum.app.program import Parser
 from mnistsum.config import CONFIG, read_config, split_overrides
 from mnistsum.errors import InputError
 
-ONLY_NEW = ("output", "init", "log", "dry_run")  # options of a run that begins
+ONLY_NEW = ("output", "init", "log")  # options of a run that begins
 SMALL = (
     "This is a small network. --config reference trains the original one, "
     "which has 6,384,925 parameters."
@@ -42,11 +42,6 @@ def parser() -> Parser:
         "--log",
         choices=("tensorboard",),
         help="also write metrics, pictures and config there",
-    )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="print device, data, layers and duration, then exit",
     )
     return parser
 
@@ -89,8 +84,6 @@ def command(arguments: list[str]) -> int:
         say(line)
     if options.resume is not None:
         return single.resume(experiment, options.resume, own)
-    if options.dry_run:
-        return single.preview(experiment)
     return single.start(experiment, folder, own, options.log)
 
 

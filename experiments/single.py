@@ -1,4 +1,4 @@
-"""One run, started, resumed or previewed, with its progress shown."""
+"""One run, started or resumed, with its progress shown."""
 
 import contextlib
 import importlib.util
@@ -16,8 +16,8 @@ from experiments import BEGAN
 from experiments.cli import cores
 from experiments.report import terminal
 from experiments.training import folder as run_folder
-from experiments.training.fit import Start, fit, time_steps
-from experiments.training.plan import MIN_TIMED, SINGLE
+from experiments.training.fit import Start, fit
+from experiments.training.plan import SINGLE
 from experiments.training.record import (
     Experiment,
     describe_run,
@@ -29,14 +29,6 @@ from mnistsum.errors import InputError
 from mnistsum.file_io import PARTIAL, make_folder, read_json, writing
 from mnistsum.storage import CHECKPOINTS, restore
 from mnistsum.train import init_state, split_keys
-
-
-def preview(experiment: Experiment) -> int:
-    """Print what a run would do and how long it would take; return the exit status."""
-    terminal.introduce(experiment)
-    stop, _ = time_steps(experiment, 2 * MIN_TIMED)
-    terminal.estimate(experiment.spec.steps, stop)
-    return 0
 
 
 def start(

@@ -36,15 +36,10 @@ def first_line(error: BaseException) -> str:
 def find(known: Mapping[str, Meaning], field: str, name: str) -> Meaning:
     """Return what a name stands for in a field of a config.
 
-    Where two files define a name, the second one's is `name@file`. If only that file is
-    loaded, it has the plain name.
-
     Raises:
         InputError: if the name is unknown. The message suggests a similar one if there
             is one.
     """
-    if name not in known:
-        name = name.partition("@")[0]
     if name not in known:
         raise InputError(
             f"{field}: expected one of {', '.join(known)}, found "

@@ -185,8 +185,6 @@ class Score(NamedTuple):
     # whether tables of several networks show it, as those of a single one do
     is_compared: bool = False
     lower_is_better: bool = False
-    # what they show for a run that is older than the score; None: a dash
-    missing: float | None = None
 
     @property
     def explanation(self) -> str:

@@ -1,7 +1,6 @@
 """The names that a config may use, and users' files, which may define more."""
 
 import contextlib
-import dataclasses
 import hashlib
 import importlib.util
 import sys
@@ -14,7 +13,6 @@ from typing import Any, NamedTuple
 
 import jax
 
-from mnistsum.config import Config
 from mnistsum.errors import InputError
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
@@ -190,7 +188,6 @@ def _run(file: Path) -> LoadedFile:
         # Not its loader, which may run bytecode of an older source.
         with _located(file):
             exec(compile(source, file, "exec", dont_inherit=True), vars(module))
-        _make_names_unique(module, file)
         _add({kind: vars(module).get(kind, {}) for kind in KINDS}, str(file))
     except BaseException:
         del sys.modules[name]
@@ -203,36 +200,6 @@ def _run(file: Path) -> LoadedFile:
     sources = {path: path.read_bytes() for path in helpers.values()}
     _paths.update(map(str, sources))
     return LoadedFile(module, tuple(helpers), {file: source, **sources})
-
-
-def _make_names_unique(module: ModuleType, file: Path) -> None:
-    """Rename what another user's file defines too, as in `mixer@v2` of v2.py.
-
-    Two versions of a file can so be compared. `find` knows `mixer@v2` also where v2.py
-    alone is loaded.
-    """
-    config = vars(module).get("config")
-    for kind, known in KINDS.items():
-        names = vars(module).get(kind)
-        if not isinstance(names, Mapping):
-            continue  # `_add` refuses it, if it is there
-        others = {
-            name for name in names if known.get(name, names[name]) is not names[name]
-        } - SHIPPED[kind]
-        taken = {name: f"{name}@{file.stem}" for name in others}
-        setattr(
-            module,
-            kind,
-            {taken.get(name, name): meaning for name, meaning in names.items()},
-        )
-        if isinstance(config, Config):
-            section, _, field = NAME_FIELDS[kind].partition(".")
-            part = getattr(config, section)
-            name = getattr(part, field)
-            part = dataclasses.replace(part, **{field: taken.get(name, name)})
-            config = dataclasses.replace(config, **{section: part})
-    if config is not None:
-        vars(module)["config"] = config
 
 
 @contextlib.contextmanager

@@ -57,16 +57,12 @@ class Restored(NamedTuple):
     extra: dict[str, Any]  # what was saved beside the state
 
 
-def save_weights(file: Path, weights: Weights, rounded: bool = False) -> None:
-    """Write a trained network, whole or not at all.
+def save_weights(file: Path, weights: Weights) -> None:
+    """Write a trained network, bit for bit, whole or not at all.
 
     Args:
         file: a path in an existing folder.
-        weights: the network, saved bit for bit unless rounded.
-        rounded: store kernels in bfloat16, at half the size. If the config computes in
-            bfloat16, products round them anyway, so answers stay the same, except
-            through matrices that are not kernels, such as `vit`'s positions, and
-            through layers that ignore `model.dtype`, such as `nnx.Linear`.
+        weights: the network, and what is known about it.
 
     Examples:
         >>> import tempfile
@@ -85,11 +81,6 @@ def save_weights(file: Path, weights: Weights, rounded: bool = False) -> None:
         (True, 'an example')
     """
     arrays = name_arrays(weights.model)
-    if rounded:
-        arrays = {
-            name: leaf.astype(jnp.bfloat16) if leaf.ndim > 1 else leaf
-            for name, leaf in arrays.items()
-        }
     about = {
         "made_by": weights.made_by,
         "data": weights.data,
@@ -112,7 +103,7 @@ def load_weights(path: Path) -> Weights:
     """
     file = path / WEIGHTS if path.is_dir() else path
     config, arrays, about = load_arrays(file, "weights")
-    # kernels may be rounded
+    # the kernels of the networks that ship are in bfloat16
     arrays = {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}
     model = _fill(file, abstract_model(config.model), arrays)
     _warn_if_changed(file, about["evaluation"], describe_evaluation(config.data, model))

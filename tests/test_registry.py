@@ -10,9 +10,8 @@ import pytest
 
 from mnistsum import registry
 from mnistsum.config import OptimizerConfig
-from mnistsum.errors import InputError, find
+from mnistsum.errors import InputError
 from mnistsum.models.adders import ADDERS
-from mnistsum.models.classifiers import CLASSIFIERS
 from mnistsum.optimizer import SCHEDULES
 
 pytestmark = pytest.mark.usefixtures("own_code")
@@ -71,32 +70,12 @@ def test_a_file_that_is_refused_adds_no_name_and_may_be_mended(write, text, answ
     assert registry.own_names() == ["new"]
 
 
-def test_a_name_that_two_files_define_belongs_to_each_of_them(write):
-    text = """
-        from mnistsum import Config, ModelConfig
-        class Mine: pass
-        CLASSIFIERS = {'mine': Mine}
-        config = Config("c", model=ModelConfig(classifier="mine", widths=(8,)))
-        """
-    a, b = (registry.load_file(write(name, text)) for name in ("a.py", "b.py"))
-    for module in (a, b):
-        model = module.config.model
-        assert find(CLASSIFIERS, "model.classifier", model.classifier) is module.Mine
-        assert model.widths == (8,)
-    write("a.py", text + "\n# edited")
-    assert registry.load_file(write("a.py", text)).config.model.classifier == "mine"
-    with (
-        pytest.raises(InputError, match="defines mine"),
-        registry.added_names(CLASSIFIERS={"mine": dict}),
-    ):
-        pass
-
-
-def test_a_name_with_its_file_is_found_if_that_alone_is_loaded(write):
-    module = registry.load_file(
-        write("b.py", "class Mine: pass\nCLASSIFIERS = {'mine': Mine}")
-    )
-    assert find(CLASSIFIERS, "model.classifier", "mine@b") is module.Mine
+def test_a_name_that_another_file_defines_is_refused(write):
+    text = "class Mine: pass\nCLASSIFIERS = {'mine': Mine}"
+    registry.load_file(write("a.py", text))
+    with pytest.raises(InputError, match=r"/b.py: CLASSIFIERS defines mine, which"):
+        registry.load_file(write("b.py", text))
+    registry.load_file(write("a.py", text + "\n# edited"))
 
 
 def test_a_folder_of_ones_own_hides_no_module_of_pythons(write):

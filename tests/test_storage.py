@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 from unittest.mock import Mock
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +17,6 @@ from mnistsum.config import Config, DataConfig, ModelConfig, override, to_json
 from mnistsum.errors import InputError
 from mnistsum.evaluation import describe_evaluation
 from mnistsum.models import build
-from mnistsum.predict import Predictor
 from mnistsum.storage import (
     WEIGHTS,
     Weights,
@@ -201,17 +199,6 @@ def test_load_run_gives_the_average_of_an_unfinished_run(config, states, two):
     then = describe_evaluation(config.data, states[1].average) | {"program": "1"}
     save_checkpoint(two, config, states[1], {"evaluation": then})
     load(CHANGED, f"{unfinished} 8")
-
-
-def test_rounded_weights_are_smaller_and_answer_alike(weights, file, mnist):
-    rounded = file.with_name("rounded.safetensors")
-    save_weights(rounded, weights, rounded=True)
-    assert rounded.stat().st_size < 0.7 * file.stat().st_size
-    exact, answers = (
-        Predictor(*each).predict(mnist.test.images[:20], np.arange(20) % 10)
-        for each in (weights, load_weights(rounded))
-    )
-    chex.assert_trees_all_equal(exact, answers)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,6 @@ class Options:
     seeds: int  # how many, from seed 0 on
     workers: int  # of `fit_missing`
     tune: bool = False  # choose each learning rate first
-    dry_run: bool = False  # only estimate the cost
     submit: bool = False  # train in jobs of SLURM
 
 

@@ -52,7 +52,7 @@ def _score_measure(name: str, score: Score) -> Measure:
         title,
         form,
         score.explanation,
-        lambda run, _: run.summary["test"].get(name, score.missing),
+        lambda run, _: run.summary["test"].get(name),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.comparison import dry_run, plots, tables, tuning
+from experiments.comparison import plots, tables
 from experiments.comparison.contestants import (
     Options,
     check_configs,
@@ -26,7 +26,7 @@ from mnistsum.config import Config
 from mnistsum.data import digest, load
 from mnistsum.errors import InputError
 from mnistsum.file_io import make_folder, write_json, write_whole
-from mnistsum.registry import load_file, own_names
+from mnistsum.registry import load_file
 from mnistsum.statistics import ERROR, detectable
 from mnistsum.types import OUTPUTS, Data
 
@@ -55,9 +55,6 @@ def compare_configs(options: Options, configs: list[Config], command: str) -> No
         f"With {options.seeds} seeds, a true difference of {points:.2f} points is "
         f"detected 80 % of the time (at {100 * ERROR:g} % misread digits)."
     )
-    if options.dry_run:
-        dry_run.show(run_sets, tuning.MIN_TRIALS if options.tune else 0)
-        return
     try:
         if options.submit:
             # needs the extra `slurm`
@@ -86,11 +83,6 @@ def compare_finished(
     """Report finished runs; the user's own files only define networks."""
     for file in own:
         load_file(file)
-    if alike := [name for name in own_names() if "@" in name]:
-        raise InputError(
-            f"{', '.join(alike)}: defined by another file, too, so the runs' networks "
-            "are not known"
-        )
     runs, notes = group_runs([read_finished(folder) for folder in folders])
     configs = {name: config_runs[0].config for name, config_runs in runs.items()}
     first = next(iter(runs.values()))[0]

@@ -1,6 +1,5 @@
 """The training loop that all programs share, for one seed or several."""
 
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +12,7 @@ import numpy as np
 
 from experiments.training import folder as run_folder
 from experiments.training.folder import evaluated_split, judged_accuracy
-from experiments.training.plan import SINGLE, Plan, Stop, next_stop
+from experiments.training.plan import Plan, Stop, next_stop
 from experiments.training.record import Experiment
 from mnistsum.config import Config, ObjectiveConfig
 from mnistsum.data import digest
@@ -122,25 +121,6 @@ def fit(
             return
     for run in runs:
         finish_run(experiment, run, plan)
-
-
-def time_steps(experiment: Experiment, seconds: float) -> tuple[Stop, TrainState]:
-    """Return a stop after some seconds of training, and the state there.
-
-    No file is left.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        runs = fit(
-            experiment,
-            {experiment.config.seed: Path(folder)},
-            replace(SINGLE, pause=seconds),
-            Start({}),
-        )
-        return next(
-            (stop, run.state)
-            for stop, (run,) in runs
-            if stop.is_timing(experiment.spec.steps)
-        )
 
 
 def note(experiment: Experiment, run: Run, plan: Plan, is_evaluation: bool) -> None:

@@ -164,18 +164,9 @@ def identify(config: Config, record: dict[str, Any]) -> str:
 
 
 def decisive_fields(config: Config) -> dict[str, Any]:
-    """Return the fields that may decide a run; names without their file.
-
-    The program tells files apart.
-    """
-    fields = {
-        name: value
-        for name, value in as_dict(config).items()
-        if name not in NOT_DECISIVE
-    }
-    for name in registry.NAME_FIELDS.values():
-        fields[name] = fields[name].partition("@")[0]
-    return fields
+    """Return the fields that may decide a run."""
+    fields = as_dict(config).items()
+    return {name: value for name, value in fields if name not in NOT_DECISIVE}
 
 
 def identify_record(run: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """A folder of runs, each named after everything that decides it."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,8 +58,7 @@ def read_run(run_set: RunSet, seed: int, plan: Plan) -> Finished:
             else "a tested run of a comparison"
         )
         raise InputError(f"{folder}: {found}; use another folder of runs")
-    # This program may know the run's names by those of their files.
-    return finished._replace(config=replace(experiment.config, seed=seed))
+    return finished
 
 
 def why_missing(run_set: RunSet) -> str | None:

@@ -24,14 +24,10 @@ def run_export(options: Namespace) -> int:
             f"--output {folder}: a run's folder, whose own files would be lost; name "
             "another"
         )
-    if options.rounded and options.to != "safetensors":
-        raise InputError(
-            f"--rounded: expected with --to safetensors, found --to {options.to}"
-        )
     if options.to == "safetensors":
         written = folder / WEIGHTS
         make_folder(folder)
-        save_weights(written, network, options.rounded)
+        save_weights(written, network)
     else:
         written = folder / "model.stablehlo"
         graph = to_stablehlo(network.config, network.model)

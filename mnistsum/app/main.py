@@ -96,11 +96,6 @@ def _add_export(commands: Any) -> None:
         metavar="FOLDER",
         help="default: export/ in the run's folder",
     )
-    export.add_argument(
-        "--rounded",
-        action="store_true",
-        help="safetensors only: kernels in bfloat16, half the size",
-    )
 
 
 def _add_draw(commands: Any) -> None:
