@@ -80,34 +80,19 @@ def test_curves_are_of_the_lines_of_metrics():
     assert bottom > top  # the best is above
 
 
-def a_row(name: str, accuracies: list[float], cost: int, **fields) -> dict:
-    """Return a config's row of a summary, as far as `costs` reads it."""
-    row = {
-        "config": name,
-        "sum_accuracy": spread(accuracies),
-        "better_sums_than": [],
-        "not_compared": None,
-    }
-    return (
-        row
-        | {
-            "parameters": cost,
-            "multiply_adds": cost,
-            "train_seconds": {"mean": cost / 1000},
-        }
-        | fields
-    )
-
-
 @pytest.mark.parametrize("obstacle", [None, "other machine"])
-def test_a_front_joins_configs_that_are_surely_better(
-    obstacle,
-):
-    rows = [
-        a_row("small", [0.98, 0.98], 100),
-        a_row("undecided", [0.981, 0.981], 300, not_compared=obstacle),
-        a_row("large", [0.995, 0.995], 900, better_sums_than=["small", "undecided"]),
-    ]
+def test_each_cost_has_the_mean_and_interval_of_each_config(obstacle):
+    rows = []
+    for cost, accuracies in ((100, [0.97, 0.99]), (900, [0.995, 0.995])):
+        rows.append(
+            {
+                "sum_accuracy": spread(accuracies),
+                "not_compared": obstacle,
+                "parameters": cost,
+                "multiply_adds": cost,
+                "train_seconds": {"mean": cost / 1000},
+            }
+        )
     panels = [panel.axes[0] for panel in comparison.costs({"rows": rows})]
     labels = [
         axes.xaxis.get_major_formatter().format_ticks([0.2])[0] for axes in panels
@@ -115,19 +100,25 @@ def test_a_front_joins_configs_that_are_surely_better(
     # sizes have prefixes, seconds none
     assert labels == ["200m", "200m"] + ([] if obstacle else ["0.2"])
     for axes in panels[:2]:
-        np.testing.assert_allclose(
-            axes.lines[0].get_xydata(), [(100, 0.02), (900, 0.005)]
-        )
+        interval, mean, *_, last = axes.lines
+        np.testing.assert_allclose(mean.get_xydata(), [(100, 0.02)])
+        low, high = (rows[0]["sum_accuracy"][end] for end in ("low", "high"))
+        ends = np.clip([1 - low, 1 - high], 1e-4, 1)
+        np.testing.assert_allclose(interval.get_ydata(), ends)
+        np.testing.assert_allclose(last.get_xydata(), [(900, 0.005)])
 
 
 def test_intervals_end_in_arrows_and_each_seed_has_a_dot():
-    rows = [a_row("wide", [0.9, 0.99], 1), a_row("narrow", [0.95, 0.951], 2)]
-    lines = comparison.costs({"rows": rows})[0].axes[0].lines
-    assert [
-        [line.get_marker() for line in lines].count(mark) for mark in ("v", "^", "_")
-    ] == [1, 1, 2]
-    dots = [line.get_ydata() for line in lines if line.get_marker() == "."]
-    np.testing.assert_allclose(dots, [[0.1, 0.01], [0.05, 0.049]])
+    rows = []
+    for accuracies in ([0.9, 0.99], [0.95, 0.951]):
+        row = dict.fromkeys(("digit_accuracy", "sum_accuracy"), spread(accuracies))
+        rows.append(row | {"config": "a", "sum_accuracy_held_out": spread([None])})
+    lines = comparison.intervals({"rows": rows}).axes[0].lines
+    markers = [line.get_marker() for line in lines]
+    assert [markers.count(mark) for mark in ("<", ">", "|")] == [2, 2, 4]
+    dots = [line.get_xdata() for line in lines if line.get_marker() == "."]
+    for found in dots[:2], dots[2:]:
+        np.testing.assert_allclose(found, [[0.1, 0.01], [0.05, 0.049]])
 
 
 def test_every_figure_is_drawn_from_extreme_summaries(tmp_path):

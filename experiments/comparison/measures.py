@@ -17,10 +17,12 @@ from experiments.training.record import machine
 from mnistsum.evaluation import SCORES, Score
 from mnistsum.file_io import read_json
 from mnistsum.objective import held_out_cells, trained_outputs
-from mnistsum.statistics import Difference, difference, interval
+from mnistsum.statistics import difference, interval
 
 OUTCOMES = "outcomes.npz"  # beside comparison.json
 GOOD = 0.988  # for both accuracies on validation images
+# what a row takes from its first run's `run.json`
+OF_A_RUN = ("parameters", "multiply_adds", "command", "commit", "versions")
 
 
 class Measure(NamedTuple):
@@ -157,37 +159,23 @@ def measure_rows(
     """
     rows: list[dict[str, Any]] = []
     for name, group in runs.items():
-        row = {
-            "config": name,
-            **{
-                key: group[0].run[key]
-                for key in (
-                    "parameters",
-                    "multiply_adds",
-                    "command",
-                    "commit",
-                    "versions",
-                )
-            },
+        failed = [run for run in group if run.summary["failure"]]
+        timed_on = {f"{machine(run.run)}, {run.summary['mode']}" for run in group}
+        row: dict[str, Any] = {"config": name}
+        row |= {key: group[0].run[key] for key in OF_A_RUN}
+        row |= {
             "n": len(group),
             "seeds": [run.config.seed for run in group],
             "failed": [
-                f"seed {run.config.seed}: {run.summary['failure']}"
-                for run in group
-                if run.summary["failure"]
+                f"seed {run.config.seed}: {run.summary['failure']}" for run in failed
             ],
-            "timed_on": "; ".join(
-                sorted({f"{machine(run.run)}, {run.summary['mode']}" for run in group})
-            ),
-            **{
-                key: spread([each.compute(run, labels) for run in group])
-                for key, each in measures.items()
-            },
+            "timed_on": "; ".join(sorted(timed_on)),
         }
+        for key, each in measures.items():
+            row[key] = spread([each.compute(run, labels) for run in group])
+        first_timed_on = rows[0]["timed_on"] if rows else row["timed_on"]
+        row["not_compared"] = len(timed_on) > 1 or row["timed_on"] != first_timed_on
         rows.append(row)
-        row["not_compared"] = (
-            ";" in row["timed_on"] or row["timed_on"] != rows[0]["timed_on"]
-        )
     return rows
 
 
@@ -201,10 +189,8 @@ def summarize_runs(
             the same seeds.
         labels: the labels of the test images.
     """
-    rows, right = (
-        measure_rows(runs, ACCURACY | ERRORS | COSTS, labels),
-        outcomes(runs, labels),
-    )
+    rows = measure_rows(runs, ACCURACY | ERRORS | COSTS, labels)
+    right = outcomes(runs, labels)
     configs = [group[0].config for group in runs.values()]
     # drawn by the seed: configs with equal numbers share their images
     drawn = configs[0].data.train_images
@@ -215,8 +201,6 @@ def summarize_runs(
         }
     for row, found in zip(rows[1:], contrasts(rows, right), strict=True):
         row["against_first"] = found
-    for row, beaten in zip(rows, beaten_in_sums(rows, right), strict=True):
-        row["better_sums_than"] = beaten
     return {
         "dataset": configs[0].data.source,
         "images": len(labels),
@@ -249,46 +233,23 @@ def contrasts(
     rows: list[dict[str, Any]], right: dict[str, np.ndarray]
 ) -> list[dict[str, dict[str, Any]]]:
     """Return how the outputs of each other config differ from the first's."""
-    shares, count = (
-        {"digit": right["digit"], "sum": _sums(right)},
-        (len(rows) - 1) * len(OUTPUTS),
-    )
-    return [
-        {
-            name: _contrast(rows, share, 0, i, count)._asdict()
-            for name, share in shares.items()
-        }
-        for i in range(1, len(rows))
-    ]
-
-
-def beaten_in_sums(
-    rows: list[dict[str, Any]], right: dict[str, np.ndarray]
-) -> list[list[str]]:
-    """Return for each config whose sum accuracy is lower; all verdicts hold jointly."""
-    share, count = _sums(right), len(rows) * (len(rows) - 1) // 2
-
-    def is_better(i: int, j: int) -> bool:
-        return i != j and _contrast(rows, share, j, i, count).verdict == "better"
-
-    return [
-        [other["config"] for j, other in enumerate(rows) if is_better(i, j)]
-        for i in range(len(rows))
-    ]
-
-
-def _sums(right: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the share of right sums of each image, [configs, seeds, images]."""
-    return right["sum"].mean(3, dtype=np.float32)
-
-
-def _contrast(
-    rows: list[dict[str, Any]], shares: np.ndarray, i: int, j: int, count: int
-) -> Difference:
-    """Return how config j differs from config i, as one of `count` contrasts."""
-    failures = len(rows[i]["failed"]) + len(rows[j]["failed"])
-    is_paired = rows[i]["paired_by_seed"] and rows[j]["paired_by_seed"]
-    return difference(shares[i], shares[j], count, failures, is_paired)
+    # the share of right sums of each image
+    shares = {
+        "digit": right["digit"],
+        "sum": right["sum"].mean(3, dtype=np.float32),
+    }
+    count = (len(rows) - 1) * len(OUTPUTS)
+    first, *others = rows
+    found = []
+    for i, row in enumerate(others, 1):
+        failures = len(first["failed"]) + len(row["failed"])
+        is_paired = first["paired_by_seed"] and row["paired_by_seed"]
+        differences = {}
+        for name, share in shares.items():
+            about = difference(share[0], share[i], count, failures, is_paired)
+            differences[name] = about._asdict()
+        found.append(differences)
+    return found
 
 
 def recompute(folder: Path) -> list[dict[str, dict[str, Any]]]:

@@ -125,54 +125,30 @@ def seed_curves(summary: dict[str, Any]) -> list[Figure]:
 
 
 def costs(summary: dict[str, Any]) -> list[Figure]:
-    """Draw sum accuracies against each cost, with the Pareto front."""
-    rows, sizes = summary["rows"], EngFormatter(sep="")
-    panels = [
-        _draw_front(rows, "parameters", [row["parameters"] for row in rows], sizes),
-        _draw_front(
-            rows, "multiply-adds", [row["multiply_adds"] for row in rows], sizes
-        ),
-    ]
+    """Draw mean sum accuracies with their intervals against each cost."""
+    rows = summary["rows"]
+    panels = []
+    for name in ("parameters", "multiply_adds"):
+        sizes = [row[name] for row in rows]
+        title = name.replace("_", "-")
+        panels.append(_draw_costs(rows, title, sizes, EngFormatter(sep="")))
     if not any(row["not_compared"] for row in rows):
-        panels.append(
-            _draw_front(
-                rows,
-                "seconds of training",
-                [row["train_seconds"]["mean"] for row in rows],
-                PLAIN,
-            )
-        )
+        seconds = [row["train_seconds"]["mean"] for row in rows]
+        panels.append(_draw_costs(rows, "seconds of training", seconds, PLAIN))
     return panels
 
 
-def _draw_front(
+def _draw_costs(
     rows: list[dict[str, Any]], name: str, costs: list[float], label: Any
 ) -> Figure:
-    """Draw each config, and a line that joins the Pareto front.
-
-    Each config on the line is certain to be better than all cheaper ones on it.
-    """
     figure, axes = new_panel(f"Sum accuracy by {name}", 0.8 * WIDTH, 3.2)
     spreads = [row["sum_accuracy"] for row in rows]
-    axes.set(
-        xlabel=name,
-        ylabel="sum accuracy",
-        xscale="log",
-        yscale="log",
-        ylim=_worst_and_best(spreads),
-    )
-    front: list[int] = []
-    for i in sorted(range(len(rows)), key=lambda i: (costs[i], -spreads[i]["mean"])):
-        if all(rows[j]["config"] in rows[i]["better_sums_than"] for j in front):
-            front.append(i)
-    axes.plot(
-        [costs[i] for i in front],
-        errors([spreads[i]["mean"] for i in front]),
-        color="#999999",
-        zorder=0,
-    )
+    axes.set(xlabel=name, ylabel="sum accuracy", xscale="log", yscale="log")
+    axes.set(ylim=_worst_and_best(spreads))
     for i, (cost, spread) in enumerate(zip(costs, spreads, strict=True)):
-        _draw_interval(axes, spread, cost, color(i), upright=True)
+        interval = errors([spread["low"], spread["high"]])
+        axes.plot([cost, cost], interval, "-", color=color(i))
+        axes.plot([cost], errors([spread["mean"]]), "o", color=color(i))
     axes.margins(x=0.15)
     label_log_axis(axes.xaxis, label)
     label_log_axis(axes.yaxis, label_accuracy)
@@ -189,28 +165,22 @@ def _worst_and_best(spreads: list[dict[str, Any]]) -> tuple[float, float]:
 
 
 def _draw_interval(
-    axes: Axes, spread: dict[str, Any], place: float, shade: str, upright: bool = False
+    axes: Axes, spread: dict[str, Any], place: float, shade: str
 ) -> None:
     """Draw a mean, its interval and a dot for each seed.
 
     An interval that leaves the axis ends in an arrow.
     """
-    worst, best = axes.get_ylim() if upright else axes.get_xlim()
 
     def plot(rates: Any, marker: str, size: float = 6, color: str = shade) -> None:
         places = [place] * len(rates)
-        axes.plot(
-            *((places, rates) if upright else (rates, places)),
-            marker,
-            ms=size,
-            color=color,
-            clip_on=False,
-        )
+        axes.plot(rates, places, marker, ms=size, color=color, clip_on=False)
 
+    worst, best = axes.get_xlim()
     ends = 1 - np.array([spread["low"], spread["high"]], float)
     shown = np.clip(ends, best, worst)
     plot(shown, "-")
-    for end, inside, arrow in zip(ends, shown, "v^" if upright else "<>", strict=True):
-        plot([inside], arrow if end != inside else "_" if upright else "|")
+    for end, inside, arrow in zip(ends, shown, "<>", strict=True):
+        plot([inside], "|" if end == inside else arrow)
     plot(errors(spread["values"]), ".", 3, "black")
     plot(errors([spread["mean"]]), "o")
