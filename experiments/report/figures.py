@@ -157,8 +157,9 @@ def over_write_up(
             color=color,
             label=f"write-up, {output}",
         )
-    for axes in (loss, accuracy):
-        axes.legend(fontsize=8)
+    loss.set_ylim(top=30)  # room for the legend
+    loss.legend(loc="upper right", frameon=False, fontsize=8)
+    accuracy.legend(loc="lower right", fontsize=8)
     return panels
 
 
