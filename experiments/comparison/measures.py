@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -219,14 +220,17 @@ def outcomes(
     compresses best.
     """
     order = np.argsort(labels, kind="stable")
-    answers = {
-        name: np.array(
-            [[run.predictions[name][order] for run in group] for group in runs.values()]
-        )
-        for name in OUTPUTS
+    truth = {
+        "digit": labels[order],
+        "sum": labels[order][:, None] + np.arange(10),
     }
-    sums = labels[order][:, None] + np.arange(10)
-    return {"digit": answers["digit"] == labels[order], "sum": answers["sum"] == sums}
+    right = {}
+    for name in OUTPUTS:
+        answers = []
+        for group in runs.values():
+            answers.append([run.predictions[name][order] for run in group])
+        right[name] = np.array(answers) == truth[name]
+    return right
 
 
 def contrasts(
@@ -298,15 +302,16 @@ def same_weights(runs: dict[str, list[Finished]]) -> list[str]:
 def _band(runs: list[Finished]) -> dict[str, list[float]]:
     """Return mean and range over seeds at each epoch at which all were evaluated."""
     split = evaluated_split(runs[0].config)
-    by_epoch = [{line["epoch"]: line[split] for line in run.lines} for run in runs]
+    by_epoch = []
+    for run in runs:
+        by_epoch.append({line["epoch"]: line[split] for line in run.lines})
     epochs = sorted(set.intersection(*map(set, by_epoch)))
     band = {"epoch": epochs}
-    for quantity in (
-        f"{output}_{score}" for output in OUTPUTS for score in ("accuracy", "loss")
-    ):
-        curves = np.array(
-            [[scores[epoch][quantity] for epoch in epochs] for scores in by_epoch]
-        )
+    for output, score in product(OUTPUTS, ("accuracy", "loss")):
+        quantity = f"{output}_{score}"
+        curves = []
+        for scores in by_epoch:
+            curves.append([scores[epoch][quantity] for epoch in epochs])
         for name, function in (("mean", np.mean), ("low", np.min), ("high", np.max)):
             band[f"{quantity}_{name}"] = function(curves, 0).tolist()
     return band

@@ -23,7 +23,7 @@ from experiments import cli
 from experiments.comparison.tables import markdown
 from experiments.training.fit import MIN_ACCURACY
 from mnistsum.app.program import Parser
-from mnistsum.statistics import ERROR, MARGIN, difference, interval
+from mnistsum.statistics import ERROR, MARGIN, Difference, difference, interval
 
 ADDER_ERROR = 0.0005  # mean share of wrong sums if the digit is right
 CONFIGS = 6  # the first and five others
@@ -89,10 +89,8 @@ def simulate(
     factor = random.gamma(spread**-2, spread**2, (2, *shape[:2], 1))
     digit = random.random(shape, np.float32) >= chance[:, None] * factor[0]
     digit[1:] &= random.random(digit[1:].shape, np.float32) >= case.behind
-    failed, accuracy = (
-        random.random(shape[:2]) < case.failing,
-        random.uniform(0.1, MIN_ACCURACY, shape[:2]),
-    )
+    failed = random.random(shape[:2]) < case.failing
+    accuracy = random.uniform(0.1, MIN_ACCURACY, shape[:2])
     digit[failed] = random.random((failed.sum(), case.images)) < accuracy[failed, None]
     lost = (random.random(shape, np.float32) < 10 * ADDER_ERROR * factor[1]) / 10
     # The expectation of min(q f, 1) for a gamma variate f.
@@ -113,30 +111,30 @@ def rates(case: Setting, trials: int = 500) -> Rates:
     outcomes = []
     for _ in range(trials):
         digit, total, expectation = simulate(random, case)
-        failed = (digit.mean(2) < MIN_ACCURACY).sum(1)
-        one, five = (
-            [
-                difference(
-                    right[0], right[other], 2 * others, int(failed[0] + failed[other])
-                )
-                for other in range(1, others + 1)
-                for right in (digit, total)
-            ]
-            for others in (1, CONFIGS - 1)
-        )
+        one = differences(digit, total, 1)
+        five = differences(digit, total, CONFIGS - 1)
         alone = interval(digit[0].mean(1))
         outcomes.append(
             (
-                *(
-                    any(is_false(d.verdict, truth) for d in found)
-                    for found in (one, five)
-                ),
-                np.mean([d.low <= truth <= d.high for d in one]),
+                any(is_false(each.verdict, truth) for each in one),
+                any(is_false(each.verdict, truth) for each in five),
+                np.mean([each.low <= truth <= each.high for each in one]),
                 alone.low <= expectation <= alone.high,
-                any(d.verdict != "undecided" for d in one),
+                any(each.verdict != "undecided" for each in one),
             )
         )
     return Rates(*np.mean(outcomes, 0).tolist())
+
+
+def differences(digit: np.ndarray, total: np.ndarray, others: int) -> list[Difference]:
+    """Return the differences of both outputs of some configs from the first's."""
+    failed = (digit.mean(2) < MIN_ACCURACY).sum(1)
+    found = []
+    for other in range(1, others + 1):
+        failures = int(failed[0] + failed[other])
+        for right in (digit, total):
+            found.append(difference(right[0], right[other], 2 * others, failures))
+    return found
 
 
 def is_false(verdict: str, truth: float) -> bool:
@@ -164,9 +162,10 @@ def smallest(seeds: int, others: int, trials: int = 300) -> float:
             difference(*simulate(random, case)[0], 2 * others).verdict
             for _ in range(trials)
         ]
-        low, high = (
-            (low, points) if verdicts.count("worse") >= 0.8 * trials else (points, high)
-        )
+        if verdicts.count("worse") >= 0.8 * trials:
+            high = points
+        else:
+            low = points
     return high
 
 
@@ -175,30 +174,19 @@ def command(words: list[str]) -> int:
     Parser(
         prog="python -m experiments.studies.verdicts", description=__doc__
     ).parse_args(words)
-    header = [
-        "seeds are",
-        "seeds",
-        "sd / error rate",
-        "truth, points",
-        "any false, 1 other",
-        "any false, 5 others",
-    ]
+    header = ["seeds are", "seeds", "sd / error rate", "truth, points"]
+    header += ["any false, 1 other", "any false, 5 others"]
     header += ["difference covered", "mean covered", "decided, 1 other"]
-    rows = [
-        [
-            name,
-            case.seeds,
-            case.spread,
-            *(f"{100 * share:.1f}" for share in (0 - case.behind, *rates(case))),
-        ]
-        for name, cases in CASES.items()
-        for case in cases
-    ]
+    rows = []
+    for name, cases in CASES.items():
+        for case in cases:
+            shares = [f"{100 * share:.1f}" for share in (0 - case.behind, *rates(case))]
+            rows.append([name, case.seeds, case.spread, *shares])
     print(markdown(header, rows), flush=True)
-    rows = [
-        [seeds, *(f"{smallest(seeds, others):.2f}" for others in (1, CONFIGS - 1))]
-        for seeds in SEEDS
-    ]
+    rows = []
+    for seeds in SEEDS:
+        points = [smallest(seeds, others) for others in (1, CONFIGS - 1)]
+        rows.append([seeds, *(f"{each:.2f}" for each in points)])
     print("\n" + markdown(["seeds", "1 other", "5 others"], rows, texts=()))
     return 0
 
