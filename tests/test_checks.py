@@ -20,6 +20,7 @@ import jax, jax.numpy as jnp, numpy as np
 import mnistsum
 from mnistsum import Config, DataConfig, InputError, ModelConfig
 from mnistsum.data import pair, scale
+from mnistsum.models import abstract_model
 from mnistsum.predict import Predictor
 from mnistsum.statistics import difference, interval
 from mnistsum.testing import check
@@ -27,7 +28,7 @@ from mnistsum.train import make_spec
 from mnistsum.types import Evaluation, Split
 
 config = Config(model=ModelConfig(classifier="mlp", widths=(8,)))
-model = mnistsum.build(config.model, jax.random.key(0))
+model = abstract_model(config.model)  # nothing is computed
 images, labels = np.zeros((2, 28, 28, 1), np.uint8), np.array([3, 9])
 answers = Evaluation(*[np.zeros((2, 10))] * 7)
 scaled = scale("standard", images)
@@ -58,9 +59,7 @@ MISTAKES = {
     "make_spec(config.model, 600)": "config: expected Config, found ModelConfig; it is "
     "the section `model` of a Config",
     # Labels.
-    "evaluate(np.eye(10, dtype=int)[labels])": f"split.labels: {DIGITS} int64 [2, 10]",
     "evaluate(labels.astype(float))": f"split.labels: {DIGITS} float64 [2]",
-    "evaluate(labels[:, None])": f"split.labels: {DIGITS} int64 [2, 1]",
     "evaluate(labels - 4)": f"split.labels: {DIGITS} -1 at position 0",
     "evaluate(labels[:1])": f"split.labels: {DIGITS} int64 [1]",
     "mnistsum.score(answers, labels + 1)": f"labels: {DIGITS} 10 at position 1",
@@ -72,7 +71,6 @@ MISTAKES = {
     "scale('standard', scaled)": f"{PIXELS} float32 from -0.424213 to 0",
     "predict([0], 5)": "images: expected uint8 [n, 28, 28, 1], 0-255, found list",
     "predict(images, True)": f"numbers: {DIGITS} bool [2]",
-    "predict(images, 2.5)": f"numbers: {DIGITS} float64 [2]",
     "predict(images, [1, 10])": f"numbers: {DIGITS} 10 at position 1",
     # Statistics.
     "interval([[1]])": "values: expected finite numbers, [seeds], found [[1.0]]",

@@ -1,11 +1,8 @@
 """Checkpoints and weights: the same bits come back, and all else is refused."""
 
-import errno
-import os
 import re
 import warnings
 from pathlib import Path
-from unittest.mock import Mock
 
 import jax
 import jax.numpy as jnp
@@ -114,7 +111,7 @@ def damaged(path: Path, count: int):
     path.write_bytes(whole)
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20, pytest.param(500, marks=pytest.mark.slow)])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     config, states, two, count
 ):
@@ -138,19 +135,9 @@ def test_damaged_weights_are_refused_by_name(weights, file, count):
 
 
 def test_exchanged_files_are_refused(config, two, file):
-    for step, content in (
-        (9, (two / "8.safetensors").read_bytes()),
-        (10, file.read_bytes()),
-        (11, b"[" * 100_000),
-    ):
-        (two / f"{step}.safetensors").write_bytes(content)
-    with pytest.warns(UserWarning) as told:
+    (two / "9.safetensors").write_bytes(file.read_bytes())
+    with pytest.warns(UserWarning, match="expected checkpoint, found another kind of"):
         assert restore(two, config).state.step == 8
-    messages = [str(each.message) for each in told[:2]]
-    for message, answer in zip(
-        messages, ("cannot be read as safetensors", "expected checkpoint"), strict=True
-    ):
-        assert answer in message
     with pytest.raises(InputError, match="expected weights, found another kind of fil"):
         load_weights(two / "8.safetensors")
 
@@ -160,17 +147,6 @@ def test_a_damaged_checkpoint_does_not_outlast_the_next_one(config, states, two)
     # as after resuming from 5
     save_checkpoint(two, config, states[0]._replace(step=jnp.int32(6)), {})
     assert names(two) == ["5.safetensors", "6.safetensors"]
-
-
-def test_a_failing_write_is_named_and_leaves_older_checkpoints(
-    config, states, two, monkeypatch
-):
-    full = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(os, "fsync", Mock(side_effect=full))
-    answer = f"^{two}/9.safetensors: could not be written: No space left on device"
-    with pytest.raises(OSError, match=answer):
-        save_checkpoint(two, config, states[1]._replace(step=jnp.int32(9)), {})
-    assert names(two) == ["5.safetensors", "8.safetensors"]
 
 
 def test_a_folder_without_checkpoints_is_refused(config, tmp_path):
@@ -226,10 +202,3 @@ def test_weights_warn_if_their_program_has_changed(weights, file, other, warned)
         run = load_weights(file)
     assert [str(each.message) for each in told] == warned * [f"{file}: {CHANGED}"]
     assert run.evaluation == then  # as an export saves it
-
-
-def test_weights_of_an_older_version_load_without_temperatures(weights, file):
-    config, arrays, about = load_arrays(file, "weights")
-    about["temperatures"] = {"digit": 0.5, "sum": 2.0}
-    save_arrays(file, config, arrays, "weights", about)
-    assert is_equal(load_weights(file), weights)

@@ -27,8 +27,7 @@ from mnistsum.config import (
 )
 from mnistsum.data import abstract_split, draw_epoch, pair, scale
 from mnistsum.errors import InputError
-from mnistsum.evaluation import evaluate_batch
-from mnistsum.models import abstract_model, parameters
+from mnistsum.models import parameters
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.layers import Dense
 from mnistsum.objective import weighted
@@ -177,7 +176,9 @@ def test_seed_name_and_place_of_the_data_are_not_in_a_spec(config):
 
 
 @pytest.mark.parametrize("size", [32, 64])
-def test_an_epoch_has_each_image_once_in_batches_of_any_size(config, train, size):
+def test_batches_of_any_size_are_the_images_of_an_epoch_in_its_order(
+    config, train, size
+):
     """The numbers are those of the images, whatever the size."""
     training = TrainingConfig(batch_size=size)
     plain = make_spec(replace(config, augment=AugmentConfig(), training=training), N)
@@ -188,7 +189,6 @@ def test_an_epoch_has_each_image_once_in_batches_of_any_size(config, train, size
     numbers = draw_epoch(KEYS.order, KEYS.number, 1, N).numbers
     every = pair(scale(ModelConfig().scaling, train.images), train.labels, numbers)
     expected = jax.tree.map(lambda field: field[epoch.order], every)
-    assert sorted(epoch.order.tolist()) == list(range(N))
     chex.assert_trees_all_close(found, expected, rtol=1e-6)
 
 
@@ -284,23 +284,20 @@ def test_the_average_of_the_parameters_follows_its_formula(start, go):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", config_names())
-def test_training_and_evaluation_lower_for_accelerators(name, monkeypatch):
+def test_training_lowers_for_accelerators(name, monkeypatch):
     # layers choose their convolution by it
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    config, keys = load_config(name), jax.eval_shape(lambda: split_keys(0))
-    spec = make_spec(config, 55_000)
+    spec = make_spec(load_config(name), 55_000)
+    keys = jax.eval_shape(lambda: split_keys(0))
     state = jax.eval_shape(partial(init_state, spec), keys)
-    until, model = jax.ShapeDtypeStruct((), jnp.int32), abstract_model(config.model)
-    # `partial` makes new functions, as JAX caches what it has traced for the CPU.
-    for function, inputs in (
-        (partial(advance, spec), (keys, state, abstract_split(55_000), until)),
-        (partial(evaluate_batch, config.data), (model, abstract_split(200))),
-    ):
-        # none of which needs to be present
-        platforms = ("cuda", "rocm", "tpu")
-        exported = jax.export.export(jax.jit(function), platforms=platforms)(*inputs)
-        convolves = "stablehlo.convolution" in exported.mlir_module()
-        assert convolves == (name not in ("mlp", "smoke", "vit"))
+    until = jax.ShapeDtypeStruct((), jnp.int32)
+    # `partial` makes a new function, as JAX caches what it has traced for the CPU.
+    train = jax.jit(partial(advance, spec))
+    # none of which needs to be present
+    export = jax.export.export(train, platforms=("cuda", "rocm", "tpu"))
+    exported = export(keys, state, abstract_split(55_000), until)
+    convolves = "stablehlo.convolution" in exported.mlir_module()
+    assert convolves == (name not in ("mlp", "smoke", "vit"))
 
 
 def test_the_first_step_that_is_not_finite_is_noted(start, go):
@@ -333,7 +330,7 @@ def test_a_gradient_that_is_not_finite_is_noted(config, batch):
 def test_statistics_of_batch_norms_follow_their_formula(whole, batch, average, decays):
     own = replace(
         whole,
-        optimizer=replace(whole.optimizer, average=average),
+        optimizer=replace(SGD, average=average),
         model=replace(whole.model, classifier="own"),
     )
     spec = make_spec(own, N)
@@ -386,37 +383,6 @@ def test_a_run_stopped_at_any_step_ends_with_the_same_bits(
         save_checkpoint(tmp_path, whole, go(state, stop), {})
         state = restore(tmp_path, whole).state
     assert equal(go(state, STEPS), never_stopped)
-
-
-def without_statistics(state, start):
-    mean = start.model.classifier.norm.mean[...]
-    state.model.classifier.norm.mean.set_value(mean)
-    return state
-
-
-# what may be wrong after a resume
-WRONG_KEYS = {
-    "epoch order reset": {"order": split_keys(1).order},
-    "numbers redrawn": {"number": split_keys(1).number},
-    "augmentation key reused": {"augment": KEYS.dropout},
-    "dropout key reused": {"dropout": KEYS.augment},
-}
-WRONG_STATES = {
-    "optimizer reset": lambda state, start: state._replace(opt_state=start.opt_state),
-    "step off by one": lambda state, _: state._replace(step=state.step + 1),
-    "average dropped": lambda state, _: state._replace(average=state.model),
-    "statistics dropped": without_statistics,
-}
-
-
-@pytest.mark.parametrize("wrong", WRONG_KEYS.values(), ids=WRONG_KEYS)
-def test_a_wrong_key_is_noticed(start, go, never_stopped, wrong):
-    assert not equal(go(go(start, 19), STEPS, KEYS._replace(**wrong)), never_stopped)
-
-
-@pytest.mark.parametrize("fault", WRONG_STATES.values(), ids=WRONG_STATES)
-def test_a_wrong_state_is_noticed(start, go, never_stopped, fault):
-    assert not equal(go(fault(go(start, 19), start), STEPS), never_stopped)
 
 
 @pytest.mark.slow

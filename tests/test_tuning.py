@@ -21,11 +21,8 @@ def experiment(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("peak", "tried", "taken", "said"),
     [
-        (0, range(-1, 2), 0, None),
-        pytest.param(-2, range(-3, 2), -2, None, marks=pytest.mark.slow),
-        pytest.param(
-            9, range(-1, 6), 5, "stopped at its limit", marks=pytest.mark.slow
-        ),
+        pytest.param(-2, range(-3, 2), -2, "", marks=pytest.mark.slow),
+        pytest.param(9, range(-1, 6), 5, "at its limit", marks=pytest.mark.slow),
         (None, range(-1, 2), 0, "the optimizer ignores the learning rate"),
     ],
 )
@@ -37,28 +34,20 @@ def test_rates_are_tried_until_the_best_is_between_worse_ones(
 
     def train(run_sets, plan, workers, display):
         assert (plan.tests, workers) == (False, 0)
-        for key, (tried, _) in run_sets.items():
-            rate = tried.config.optimizer.learning_rate
+        for key, (trial, _) in run_sets.items():
+            rate = trial.config.optimizer.learning_rate
             away = 0 if peak is None else abs(math.log2(rate / own) - peak)
-            scores = {
-                "digit_accuracy": 0.9 - 0.01 * away,
-                "sum_accuracy": 0.8 - 0.01 * away,
-            }
-            assert tried.spec.optimizer == tried.config.optimizer
+            scores = dict.fromkeys(("digit_accuracy", "sum_accuracy"), 1 - away / 100)
+            assert trial.spec.optimizer == trial.config.optimizer
             weights = "same" if peak is None else str(rate)
-            yield (
-                key,
-                a_run()._replace(summary={"validation": scores, "weights": weights}),
-                False,
-            )
+            summary = {"validation": scores, "weights": weights}
+            yield key, a_run()._replace(summary=summary), False
 
     monkeypatch.setattr(tuning, "fit_missing", train)
     runs = locate_runs(tmp_path, experiment, (0,))
     ((chosen,), how) = tuning.tune([runs], tmp_path, 0)
     trials, note = how["smoke"]["trials"], how["smoke"]["note"]
     assert [trial["learning_rate"] / own for trial in trials] == [2.0**k for k in tried]
-    assert chosen.experiment.config.optimizer.learning_rate == own * 2.0**taken
-    assert [trial["learning_rate"] for trial in trials if trial["taken"]] == [
-        own * 2.0**taken
-    ]
-    assert (said in note) if said else note is None
+    (best,) = (trial["learning_rate"] for trial in trials if trial["taken"])
+    assert chosen.experiment.config.optimizer.learning_rate == best == own * 2.0**taken
+    assert said in (note or "") and bool(said) == bool(note)
