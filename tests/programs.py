@@ -98,7 +98,7 @@ def bits_of_runs(folder: Path) -> dict[str, list[object]]:
     }
 
 
-def write_set(folder: Path, train: int = 40, test: int = 20) -> Path:
+def write_set(folder: Path, train: int = 576, test: int = 64) -> Path:
     """Write a valid set of random images, as IDX files."""
     folder.mkdir(exist_ok=True)
     random = np.random.default_rng(0)

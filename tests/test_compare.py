@@ -32,7 +32,7 @@ OPTIONS = ("--output", "out", "--workers", 0, "--seeds", 2, *TRAINED)
 def compared(tmp_path_factory):
     """Two configs compared in this process: folder and output."""
     folder = tmp_path_factory.mktemp("compare")
-    write_set(folder / "images", train=576, test=64)
+    write_set(folder / "images")
     (folder / "wide.py").write_text(WIDE)
     with pytest.MonkeyPatch.context() as patch, console.capture() as captured:
         patch.chdir(folder)

@@ -57,7 +57,7 @@ def write_pictures(folder, arrays):
 @pytest.fixture
 def sets(tmp_path):
     """A folder with a small data set in each form, and its arrays."""
-    arrays = read_arrays(own(write_set(tmp_path / "idx")))
+    arrays = read_arrays(own(write_set(tmp_path / "idx", 40, 20)))
     (tmp_path / "gz").mkdir()
     for name in IDX_FILES:
         content = (tmp_path / "idx" / name).read_bytes()

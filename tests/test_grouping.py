@@ -32,13 +32,7 @@ def test_runs_are_grouped_by_config_and_paired_by_common_seeds():
             {"config": {"model": ModelConfig(scaling="unit")}},
             ["a+scaling=standard", "a+scaling=unit"],
         ),
-        (
-            {"config": {"model": ModelConfig(dtype="bfloat16")}},
-            ["a+model.dtype=float32", "a+model.dtype=bfloat16"],
-        ),
         ({"run": {"program": {"training": "1"}}}, None),
-        ({"run": {"versions": {"jax": "2"}}}, None),
-        ({"run": {"settings": {"hardware": "another"}}}, None),
         ({"run": {"cores": 1}}, None),
     ],
 )

@@ -112,7 +112,7 @@ def slurm(tmp_path_factory):
 
 @pytest.mark.slow
 def test_slurm_jobs_without_results_are_named_and_submitted_again(slurm, tmp_path):
-    write_set(tmp_path / "images", train=576, test=64)
+    write_set(tmp_path / "images")
     arguments = (*CONFIGS, "--submit", "slurm", "--workers", 1)
 
     def submitted() -> list[str]:
@@ -152,7 +152,7 @@ def test_slurm_jobs_without_results_are_named_and_submitted_again(slurm, tmp_pat
 @pytest.mark.slow
 def test_a_cancelled_slurm_job_ends_at_once(slurm, tmp_path):
     """It does not go on, with new workers, until SLURM kills it."""
-    write_set(tmp_path / "images", train=576, test=64)
+    write_set(tmp_path / "images")
     options = ("--submit", "slurm", "--workers", 1, "training.epochs=100000")
     waiting = start(*CONFIGS, *options, program="compare", cwd=tmp_path)
     folders = tmp_path / "out" / "runs"

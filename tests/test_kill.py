@@ -30,7 +30,7 @@ def checkpoints(folder: Path) -> list[Path]:
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory) -> list[str]:
     """Forty-eight epochs of eight steps, each with an evaluation and a checkpoint."""
-    folder = write_set(tmp_path_factory.mktemp("data"), train=576, test=64)
+    folder = write_set(tmp_path_factory.mktemp("data"))
     data = [f"data.dir={folder}", "data.validation=64"]
     return ["--config", "smoke", *data, "training.batch_size=64", "training.epochs=48"]
 

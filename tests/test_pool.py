@@ -28,7 +28,7 @@ config = Config("mine", model=model)
 
 @pytest.fixture
 def arguments(tmp_path) -> list[object]:
-    write_set(tmp_path / "images", train=576, test=64)
+    write_set(tmp_path / "images")
     (tmp_path / "helper_of_workers.py").write_text("WIDTHS = (8,)")
     (tmp_path / "own.py").write_text(OWN)
     return [

@@ -29,7 +29,7 @@ def rows(**runs) -> list[list[str]]:
 
 @pytest.mark.slow
 def test_a_search_uses_validation_images_and_repeats_no_run(tmp_path):
-    write_set(tmp_path / "images", train=640, test=64)
+    write_set(tmp_path / "images")
     configs = ("smoke+optimizer.learning_rate=1e-9", "smoke+training.batch_size=64")
     options = ("--search", "--seeds", 1, "--output", "out", "training.epochs=2")
     compare(*configs, *options, *TINY, cwd=tmp_path)

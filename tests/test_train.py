@@ -159,12 +159,8 @@ def test_steps_by_hand(config):
     ):
         spec = make_spec(each, n)
         assert (spec.steps_per_epoch, spec.steps) == steps
-    for each, n, message in (
-        (config, 31, "training.batch_size.* 31 .* 32"),
-        (few, 63, "data.train_images.* 63 .* 64"),
-    ):
-        with pytest.raises(InputError, match=message):
-            make_spec(each, n)
+    with pytest.raises(InputError, match="data.train_images.* 63 .* 64"):
+        make_spec(few, 63)
 
 
 def test_seed_name_and_place_of_the_data_are_not_in_a_spec(config):

@@ -14,7 +14,7 @@ from experiments.training.reuse import locate_runs
 @pytest.fixture
 def experiment(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_set(tmp_path / "images", train=576, test=64)
+    write_set(tmp_path / "images")
     return prepare(cli.load_config("smoke", TINY), "a test")
 
 
