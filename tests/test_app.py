@@ -146,6 +146,11 @@ def test_evaluate_gives_the_scores_and_warns_of_changes(tmp_path, capsys, monkey
     assert "30 images, ten numbers each" in capsys.readouterr().out
 
 
+def test_other_errors_show_a_traceback(run_program):
+    with pytest.raises(ZeroDivisionError):
+        run_program(lambda _: 1 / 0)
+
+
 def test_a_warning_is_shown_once_in_one_line(run_program):
     def warn(_):
         with warnings.catch_warnings():

@@ -198,11 +198,6 @@ class Unused(MLP):
         self.unused = nnx.Param(jnp.ones(3))
 
 
-class Centered(MLP):
-    def __call__(self, image):
-        return super().__call__(image - image.mean(0, keepdims=True))
-
-
 class Asserting(MLP):
     def __call__(self, image):
         assert len(image) > 10**6, "mine"
@@ -220,7 +215,6 @@ def tiny():
     """A small config with a classifier or objective of this file."""
     mine = {
         "unused": Unused,
-        "centered": Centered,
         "asserting": Asserting,
         "printing": Printing,
     }
@@ -251,19 +245,10 @@ def test_a_warning_names_a_parameter_that_no_gradient_reaches(tiny, changes):
     assert unreached == "warning: smoke: no gradient reaches classifier.unused"
 
 
-@pytest.mark.parametrize(
-    ("change", "answer"),
-    [
-        ("model.classifier=centered", "depends on"),
-        ("objective.name=blind", "ignores held_out=3"),
-    ],
-)
-def test_what_breaks_the_contract_is_refused(tiny, change, answer):
-    with pytest.raises(
-        InputError,
-        match=rf"^smoke: .*{answer}.* \(mnistsum.testing.check shows where\)$",
-    ):
-        check_own(tiny(change, "objective.held_out=3"))
+def test_what_breaks_the_contract_is_refused(tiny):
+    where = r"\(mnistsum.testing.check shows where\)"
+    with pytest.raises(InputError, match=rf"^smoke: .*ignores held_out=3 {where}$"):
+        check_own(tiny("objective.name=blind", "objective.held_out=3"))
 
 
 def test_an_assertion_of_the_users_is_raised_as_it_is(tiny):

@@ -159,7 +159,7 @@ def test_steps_by_hand(config):
     ):
         spec = make_spec(each, n)
         assert (spec.steps_per_epoch, spec.steps) == steps
-    with pytest.raises(InputError, match="data.train_images.* 63 .* 64"):
+    with pytest.raises(InputError, match=r"data.train_images.* 63 .* 64"):
         make_spec(few, 63)
 
 
