@@ -59,21 +59,18 @@ def test_measures_of_runs_by_hand():
     assert row["seconds_to_good"]["mean"] == 20.0
 
 
-def test_configs_that_draw_equally_many_images_are_paired_by_seed():
-    """Verdicts that follow from it are in test_compare.py."""
-    for images, is_paired in ((600, True), (60, False)):
-        runs = {
-            name: seeds(
-                name, LABELS, LABELS, config={"data": DataConfig(train_images=n)}
-            )
-            for name, n in (("a", 600), ("b", images), ("all", 0))
-        }
-        assert [row["paired_by_seed"] for row in rows_of(**runs)] == [
-            True,
-            is_paired,
-            False,
-        ]
-    assert not rows_of(a=seeds("a", LABELS, LABELS))[0]["paired_by_seed"]
+@pytest.mark.parametrize(
+    ("of_a", "of_b", "is_paired"), [(600, 600, True), (600, 60, False), (0, 0, False)]
+)
+def test_configs_that_draw_equally_many_images_are_paired_by_seed(
+    of_a, of_b, is_paired
+):
+    """The verdicts that follow are in test_compare.py."""
+    a, b = (
+        seeds("a", LABELS, LABELS, config={"data": DataConfig(train_images=images)})
+        for images in (of_a, of_b)
+    )
+    assert rows_of(a=a, b=b)[1]["paired_by_seed"] == is_paired
 
 
 def test_a_failed_seed_is_counted_and_named():

