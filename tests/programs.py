@@ -74,7 +74,8 @@ def compare(*arguments, cwd, status=0) -> str:
 
 def bits(folder: Path) -> dict[str, object]:
     """Return a run's results, without clocks, figures and report."""
-    config, summary = read_config(folder), read_json(folder / "summary.json")
+    config = read_config(folder)
+    summary = read_json(folder / "summary.json")
     state = restore(folder / "checkpoints", config).state
     # digests of files that hold seconds
     timed = {"train_seconds", "wall_seconds", "files", "digest"}

@@ -40,7 +40,8 @@ def test_pictures_and_standard_input_give_the_answers_of_python(album, mnist):
         cwd=ROOT,
         capture_output=True,
     )
-    assert (run.returncode, run.stderr) == (0, b"")
+    assert run.returncode == 0
+    assert run.stderr == b""
     rows = json.loads(run.stdout)
     answers = [(row["file"], row["digit"], row["sum"]) for row in rows]
     assert answers == [("standard input", 2, 9), (files[0], 7, 14), (files[1], 2, 9)]
@@ -80,7 +81,7 @@ def test_each_picture_has_a_row_and_each_that_is_none_its_reason(
 
 
 @pytest.mark.parametrize(
-    ("words", "answer"),
+    "words, answer",
     [
         ("predit", "; did you mean predict?; mnistsum --help"),
         ("export base --to stablehl", "; did you mean stablehlo?; mnistsum export "),
@@ -110,7 +111,8 @@ def test_a_mistake_is_answered_in_one_line_with_status_2(
 ):
     monkeypatch.chdir(tmp_path)
     status, stderr = run_program(command, *words.split())
-    assert (status, stderr.count("\n")) == (2, 1)
+    assert status == 2
+    assert stderr.count("\n") == 1
     assert stderr.startswith("error: ") and answer in stderr
 
 
@@ -130,7 +132,8 @@ def test_evaluate_gives_the_scores_and_warns_of_changes(tmp_path, capsys, monkey
     evaluation = evaluate(data, network.model, splits.validation)
     expected = score(evaluation, splits.validation.labels)
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(expected))
-    recorded, of_folder = tmp_path / "summary.json", "evaluate . --split validation"
+    recorded = tmp_path / "summary.json"
+    of_folder = "evaluate . --split validation"
     recorded.write_text(json.dumps({"validation": expected}))
     command(of_folder.split())
     expected["sum_accuracy"] = 0.5

@@ -95,14 +95,15 @@ def test_an_argument_that_cannot_be_right_is_named(messages, expression):
 
 
 @pytest.mark.parametrize(
-    ("change", "answer"),
+    "change, answer",
     [
         (lambda pixels: (pixels > 127).astype(np.uint8), "at most 1; multiply them"),
         (lambda pixels: 255 - pixels, "found a light border; invert them"),
     ],
 )
 def test_pixels_that_cannot_be_right_are_warned_of(mnist, change, answer):
-    images, labels = change(mnist.test.images[:200]), mnist.test.labels[:200]
+    images = change(mnist.test.images[:200])
+    labels = mnist.test.labels[:200]
     base = load_pretrained("base")
     for use in (
         lambda: make_data(images[:150], labels[:150], images[150:], labels[150:], 50),

@@ -48,7 +48,8 @@ def read_comparison(output: Path) -> dict:
 
 
 def test_all_forms_show_the_same_figures(compared):
-    folder, output = compared[0] / "out", compared[1]
+    folder = compared[0] / "out"
+    output = compared[1]
     smoke, wide = read_comparison(folder)["rows"]
     files = sorted(folder.glob("runs/smoke-????????????-*/summary.json"))
     accuracies = [read_json(file)["test"]["digit_accuracy"] for file in files]
@@ -170,7 +171,7 @@ def test_the_page_fits_a_desktop_and_a_phone(compared, browser):
 
 
 @pytest.mark.parametrize(
-    ("words", "answer"),
+    "words, answer",
     [
         (
             "runs/a-* runs/b-*",

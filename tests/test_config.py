@@ -29,7 +29,7 @@ def test_json_gives_an_equal_config_back(config):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "answer"),
+    "key, value, answer",
     [
         (
             "optimizer.learning_rate",
@@ -75,7 +75,7 @@ def test_overrides_are_read_as_their_fields_types():
 
 
 @pytest.mark.parametrize(
-    ("lines", "widths"),
+    "lines, widths",
     [
         (["model.classifier=vgg"], ()),
         (["model.widths=4,8", "model.classifier=vgg"], (4, 8)),
@@ -94,7 +94,7 @@ def test_another_classifier_does_not_inherit_the_widths(lines, widths):
 
 
 @pytest.mark.parametrize(
-    ("line", "answer"),
+    "line, answer",
     [
         (
             "optimizer.lerning_rate=0.1",
@@ -112,7 +112,7 @@ def test_a_wrong_override_is_refused_in_one_line(line, answer):
 
 
 @pytest.mark.parametrize(
-    ("make", "answer"),
+    "make, answer",
     [
         (
             lambda: ModelConfig(classifer="mlp"),

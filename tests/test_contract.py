@@ -66,7 +66,8 @@ NORMED = ModelConfig(classifier="lenet5_bn", widths=EXPECTED["lenet5_bn"].widths
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_a_classifier_has_its_shapes_parameters_and_multiply_adds(name):
-    expected, config = EXPECTED[name], ModelConfig(classifier=name, adder="shift")
+    expected = EXPECTED[name]
+    config = ModelConfig(classifier=name, adder="shift")
     model = abstract_model(config)
     assert count_parameters(model) == expected.parameters
     # a lost pool or stride would change them
@@ -172,7 +173,7 @@ SLOW_FAULTS = [
 
 
 @pytest.mark.parametrize(
-    ("check", "classifier", "message"),
+    "check, classifier, message",
     [*FAULTS, *(pytest.param(*each, marks=pytest.mark.slow) for each in SLOW_FAULTS)],
 )
 def test_the_contract_catches_a_fault(check, classifier, message):
@@ -224,7 +225,7 @@ def test_the_contract_names_parameters_that_no_gradient_reaches():
 
 
 @pytest.mark.parametrize(
-    ("setting", "ignored"),
+    "setting, ignored",
     [
         ({"held_out": 3}, {"held_out": 0}),
         ({"digit_weight": 0.0}, {"digit_weight": 0.5}),

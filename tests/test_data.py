@@ -47,7 +47,8 @@ def test_the_splits_are_those_of_all_published_runs(mnist):
 
 
 def test_pairs_equal_pair(train):
-    config, numbers = ModelConfig(), draw_epoch(*KEYS[:2], 0, 256).numbers
+    config = ModelConfig()
+    numbers = draw_epoch(*KEYS[:2], 0, 256).numbers
     pairs = Pairs(config, train, numbers)
     batch = pair(scale(config.scaling, train.images), train.labels, numbers)
     in_order = batch.image, batch.label, batch.number, batch.sum

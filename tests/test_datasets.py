@@ -173,7 +173,7 @@ HARMS = [
 ]
 
 
-@pytest.mark.parametrize(("harm", "answer"), HARMS)
+@pytest.mark.parametrize("harm, answer", HARMS)
 def test_a_harmed_data_set_is_refused_by_name(sets, harm, answer):
     harm(sets[0])
     with pytest.raises(InputError, match=rf"\A/.*{answer}.*\Z"):
@@ -182,7 +182,7 @@ def test_a_harmed_data_set_is_refused_by_name(sets, harm, answer):
 
 
 @pytest.mark.parametrize(
-    ("name", "array", "answer"),
+    "name, array, answer",
     [
         (
             "x_train",
@@ -236,7 +236,7 @@ def test_a_data_set_is_converted_anew_only_if_its_files_change(tmp_path, copied,
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "answer"),
+    "old, new, answer",
     [
         ("array_record", "tfrecord", "the file format array_record, found tfrecord; "),
         ("train", "learn", "train and test, found {'learn': 200, 'test': 40}"),
@@ -261,7 +261,8 @@ def test_a_flipped_bit_of_a_record_changes_nothing_or_is_refused(
 ):
     right = load(prepared(tmp_path))
     (file,) = copied.glob("digits-train*")
-    content, refused = file.read_bytes(), 0
+    content = file.read_bytes()
+    refused = 0
     for at in np.random.default_rng(0).integers(0, 80_000, 40):
         flipped = bytearray(content)
         flipped[at] ^= 1 << at % 8
@@ -277,7 +278,7 @@ def test_a_flipped_bit_of_a_record_changes_nothing_or_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("name", "answer"),
+    "name, answer",
     [
         ("kmnst", "tfds:kmnst: Dataset kmnst not found; did you mean kmnist[?]"),
         ("emnist/digit", "digit not found .*; did you mean emnist/digits[?]"),
@@ -326,7 +327,8 @@ def test_programs_that_convert_a_data_set_at_once_all_train_on_it(tmp_path, cach
 
 
 def test_test_images_that_are_also_trained_on_are_warned_of(mnist):
-    images, labels = mnist.test.images[:200], mnist.test.labels[:200]
+    images = mnist.test.images[:200]
+    labels = mnist.test.labels[:200]
     with pytest.warns(UserWarning, match="^30 of 50 test images are also in the train"):
         make_data(images[:180], labels[:180], images[150:], labels[150:], validation=50)
     make_data(images[:150], labels[:150], images[150:], labels[150:], validation=50)

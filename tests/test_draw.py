@@ -33,7 +33,8 @@ def port():
 
 @pytest.fixture(scope="module")
 def picture(mnist) -> bytes:
-    file, image = io.BytesIO(), Image.fromarray(255 - mnist.test.images[0, ..., 0])
+    file = io.BytesIO()
+    image = Image.fromarray(255 - mnist.test.images[0, ..., 0])
     image.resize((280, 280)).save(file, "PNG")
     return file.getvalue()
 
@@ -70,7 +71,7 @@ def test_every_client_gets_the_answer_of_python(port, picture, clients):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status"),
+    "arguments, status",
     [
         ({"path": "/predict?number=10"}, 400),
         ({"path": "/predict"}, 400),

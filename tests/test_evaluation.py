@@ -17,7 +17,7 @@ from mnistsum.types import Evaluation, Split
 
 @pytest.mark.filterwarnings("ignore:.*light border")
 @pytest.mark.parametrize(
-    ("shift", "batch_size", "scaling"),
+    "shift, batch_size, scaling",
     [(0, 8, "standard"), (0, 64, "unit"), (2, 8, "standard")],
 )
 def test_every_image_meets_every_number_in_the_mean_over_shifts(
@@ -27,7 +27,8 @@ def test_every_image_meets_every_number_in_the_mean_over_shifts(
     config = replace(config.model, adder="direct", scaling=scaling)
     model = jax.jit(build, static_argnums=0)(config, jax.random.key(1))
     # inverted: their borders are not black
-    images, labels = 255 - train.images[:20], train.labels[:20]
+    images = 255 - train.images[:20]
+    labels = train.labels[:20]
     moved = jnp.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
     classify = jax.jit(type(model).classify)
     parts = []
@@ -56,7 +57,8 @@ def test_scores_by_hand():
     sums = digit[:, None] + np.arange(10)  # consistent with the digits as read
     sums[0, 4] = 7  # the adder errs once
     sums[2, 0] = 3  # and is once right by luck
-    losses, half = np.array([1.0, 2.0, 3.0, 6.0]), np.full((4, 10), 0.5)
+    losses = np.array([1.0, 2.0, 3.0, 6.0])
+    half = np.full((4, 10), 0.5)
     impossible = np.linspace(0, 0.5, 40).reshape(4, 10)
     logits = np.zeros((4, 10), np.float32), np.zeros((4, 10, 19), np.float32)
     scores = score(Evaluation(digit, sums, losses, half, impossible, *logits), labels)
@@ -78,7 +80,8 @@ def test_scores_by_hand():
 
 def test_the_best_permutation_undoes_a_renaming():
     random = np.random.default_rng(8)
-    labels, renaming = random.integers(0, 10, 1000), random.permutation(10)
+    labels = random.integers(0, 10, 1000)
+    renaming = random.permutation(10)
     digit = renaming[labels]
     digit[:50] = random.integers(0, 10, 50)
     assert (best_permutation(digit, labels)[renaming] == np.arange(10)).all()

@@ -34,7 +34,8 @@ BLOCKS = [
 
 
 def assert_gives_what_it_shows(tests: list[doctest.DocTest]) -> None:
-    runner, told = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS), []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    told = []
     for test in tests:
         with added_names():
             runner.run(test, out=told.append)
@@ -46,7 +47,9 @@ def assert_gives_what_it_shows(tests: list[doctest.DocTest]) -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_of_a_module_give_what_they_show(name):
     """Given the module, a finder would miss functions that jaxtyping has wrapped."""
-    module, finder, tests = importlib.import_module(name), doctest.DocTestFinder(), []
+    module = importlib.import_module(name)
+    finder = doctest.DocTestFinder()
+    tests = []
     for value in vars(module).values():
         if getattr(value, "__module__", None) == name and callable(value):
             tests += finder.find(value, value.__name__, module=False, globs={})
@@ -97,7 +100,7 @@ def test_the_minimal_example_learns_from_a_few_images(monkeypatch, capsys, mnist
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[page for page, _ in BLOCKS])
+@pytest.mark.parametrize("page, block", BLOCKS, ids=[page for page, _ in BLOCKS])
 def test_a_config_of_the_prose_can_be_trained(own_code, mnist, tmp_path, page, block):
     (tmp_path / "mine.py").write_text(block)
     config = load_file(tmp_path / "mine.py").config

@@ -61,7 +61,8 @@ def test_curves_are_of_the_lines_of_metrics():
         {line.get_label(): list(line.get_ydata()) for line in axes.lines}
         for axes in panels
     )
-    assert (len(losses), len(errors)) == (3, 4)
+    assert len(losses) == 3
+    assert len(errors) == 4
     expected = [line["validation"]["sum_loss"] for line in lines]
     assert losses["validation, sum"] == expected
     expected = [1 - line["train"]["digit_accuracy"] for line in lines]

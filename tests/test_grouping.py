@@ -26,7 +26,7 @@ def test_runs_are_grouped_by_config_and_paired_by_common_seeds():
 
 
 @pytest.mark.parametrize(
-    ("other", "names"),
+    "other, names",
     [
         (
             {"config": {"model": ModelConfig(scaling="unit")}},
@@ -43,7 +43,7 @@ def test_runs_of_other_fields_code_or_machines_are_never_pooled(other, names):
 
 
 @pytest.mark.parametrize(
-    ("runs", "answer"),
+    "runs, answer",
     [
         (
             finished("a", (0, 1)),
@@ -83,10 +83,8 @@ def test_of_a_repeated_run_the_newest_is_shown():
 
 
 def test_every_name_says_the_data_set_as_soon_as_two_differ():
-    one, two = (
-        finished("a", (0,)),
-        finished("b", (0,), config={"data": DataConfig(name="kmnist")}),
-    )
+    one = finished("a", (0,))
+    two = finished("b", (0,), config={"data": DataConfig(name="kmnist")})
     assert list(group_by_key([*one, *finished("b", (0,))])[0]) == ["a", "b"]
     assert list(group_by_key([*one, *two])[0]) == [
         "a+data.name=mnist",

@@ -59,7 +59,9 @@ def survive_kills(arguments, folder: Path, kills: int, seed: int, within: float)
         The runs, all of them finished, and how many kills came after a first
         checkpoint.
     """
-    random, runs, amid = np.random.default_rng(seed), [folder / "0"], 0
+    random = np.random.default_rng(seed)
+    runs = [folder / "0"]
+    amid = 0
     while kills or not (runs[-1] / "summary.json").exists():
         if (runs[-1] / "summary.json").exists():
             runs.append(folder / str(len(runs)))

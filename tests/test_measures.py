@@ -23,9 +23,11 @@ def seeds(name, *digits, **fields):
 
 
 def test_the_adder_is_blamed_for_wrong_sums_of_correct_digits():
-    digit, total = LABELS.copy(), SUMS.copy()
+    digit = LABELS.copy()
+    total = SUMS.copy()
     # misread, and the sums follow it: 10 pairs
-    digit[0], total[0] = 1, 1 + np.arange(10)
+    digit[0] = 1
+    total[0] = 1 + np.arange(10)
     total[1, 3] = 18  # the digit is right, the sum is not: 1 pair
     digit[2] = 0  # misread, but the sums are right: 10 pairs
     (row,) = rows_of(a=[a_run("a", 0, digit, total)])
@@ -60,7 +62,7 @@ def test_measures_of_runs_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("of_a", "of_b", "is_paired"), [(600, 600, True), (600, 60, False), (0, 0, False)]
+    "of_a, of_b, is_paired", [(600, 600, True), (600, 60, False), (0, 0, False)]
 )
 def test_configs_that_draw_equally_many_images_are_paired_by_seed(
     of_a, of_b, is_paired

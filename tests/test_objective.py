@@ -73,9 +73,7 @@ def test_held_out_cells_have_no_sum_loss():
 def test_an_objective_that_is_no_scalar_is_refused():
     logits = Logits(jnp.zeros((2, 10)), jnp.zeros((2, 19)))
     for found, shown in ((jnp.zeros(2), r"\[2\]"), (None, "nothing: write `return`")):
-        names, refusal = (
-            {"mine": lambda *_, found=found: found},
-            f"mine: .*, found {shown}$",
-        )
+        names = {"mine": lambda *_, found=found: found}
+        refusal = f"mine: .*, found {shown}$"
         with added_names(OBJECTIVES=names), pytest.raises(InputError, match=refusal):
             objective(ObjectiveConfig(name="mine"), logits, BATCH)

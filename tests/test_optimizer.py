@@ -25,7 +25,8 @@ def last_update(params, gradients, **fields):
         OptimizerConfig(**({"schedule": "constant", "learning_rate": 0.1} | fields)),
         100,
     )
-    state, step = rule.init(params), jax.jit(rule.update)
+    state = rule.init(params)
+    step = jax.jit(rule.update)
     for gradient in gradients:
         updates, state = step(gradient, state, params)
     return updates

@@ -37,7 +37,8 @@ def blank(size: int) -> bytes:
 SEVEN = read_picture(encode(seven()))
 GRAY = seven(0, 255, mode="L")
 DEEP = Image.fromarray((np.asarray(GRAY) * 200.0 + 9000).astype(np.uint16))
-BLACK, WHITE = (0, 0, 0, 255), (255, 255, 255, 255)
+BLACK = (0, 0, 0, 255)
+WHITE = (255, 255, 255, 255)
 
 
 PICTURES = {
@@ -80,7 +81,7 @@ def draw_on_page(image: np.ndarray, length: int, room: int, dark: bool) -> np.nd
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light ink", "dark ink"])
-@pytest.mark.parametrize(("length", "room"), [(20, 8), (20, 200), (140, 0), (300, 200)])
+@pytest.mark.parametrize("length, room", [(20, 8), (20, 200), (140, 0), (300, 200)])
 def test_a_network_reads_a_digit_on_a_page_as_it_reads_the_image(
     mnist, length, room, dark
 ):
@@ -106,7 +107,7 @@ def test_an_empty_page_is_said_to_be_empty(page):
 
 
 @pytest.mark.parametrize(
-    ("picture", "answer"),
+    "picture, answer",
     [
         (b"", "expected a PNG, JPEG, GIF or BMP image, found another"),
         (

@@ -35,10 +35,8 @@ def optimized(request) -> Iterator[None]:
 def test_predictions_in_batches_equal_single_ones_and_evaluation(base, mnist, shift):
     data = dataclasses.replace(base.config.data, test_shift=shift)
     base = base._replace(config=dataclasses.replace(base.config, data=data))
-    split, numbers = (
-        jax.tree.map(lambda array: array[:37], mnist.test),
-        np.arange(37) % 10,
-    )
+    split = jax.tree.map(lambda array: array[:37], mnist.test)
+    numbers = np.arange(37) % 10
     together = base.predict(split.images, numbers)
     for i in (0, 15, 16, 36):
         alone = base.predict(split.images[i : i + 1], int(numbers[i]))

@@ -62,11 +62,9 @@ def test_run_json_holds_the_record_the_command_and_the_machine(prepared):
         "numpy",
         "results",
     }
-    assert (run["command"], run["parameters"], run["multiply_adds"]) == (
-        "a test",
-        30_589,
-        30_400,
-    )
+    assert run["command"] == "a test"
+    assert run["parameters"] == 30_589
+    assert run["multiply_adds"] == 30_400
     assert run["cores"] == record.cores() > 0
     assert run["settings"]["hardware"] not in ("", "cpu")
 
@@ -146,7 +144,7 @@ def test_an_edit_changes_only_the_programs_that_it_touches(
 
 
 @pytest.mark.parametrize(
-    ("then", "now", "told"),
+    "then, now, told",
     [
         ({}, "1", ""),
         ({"own.py": "1"}, "2", " (own.py was edited)"),
@@ -181,10 +179,8 @@ def test_weights_to_begin_from_fit_the_config(
     ):
         np.testing.assert_array_equal(ours, theirs)
     assert initial.record["settings"]["init"]
-    changes, needed = (
-        ["model.adder=direct", "model.scaling=unit"],
-        "model.adder=concat model.scaling=standard",
-    )
+    changes = ["model.adder=direct", "model.scaling=unit"]
+    needed = "model.adder=concat model.scaling=standard"
     for given, add in ((changes, needed), (["model.hidden=9"], "model.hidden=128")):
         answer = f"{' '.join(given)}, found weights of other fields; add {add}"
         with pytest.raises(InputError, match=f"^--init base: expected {answer}$"):

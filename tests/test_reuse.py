@@ -75,7 +75,7 @@ def test_finished_runs_are_reused_and_only_missing_ones_trained(run_set, experim
 
 
 @pytest.mark.parametrize(
-    ("section", "name", "reason"),
+    "section, name, reason",
     [
         ("data", "test", "the test images have changed"),
         ("program", "training", "its program of training has changed"),
@@ -138,7 +138,9 @@ def test_a_run_of_another_program_is_waited_for_or_replaced(
     tmp_path, monkeypatch, is_killed
 ):
     monkeypatch.setattr(pool, "POLL", 0)
-    run, temporary, reports = tmp_path / "run", tmp_path / f"{pool.TEMPORARY}run", []
+    run = tmp_path / "run"
+    temporary = tmp_path / f"{pool.TEMPORARY}run"
+    reports = []
     temporary.mkdir()
     (temporary / CONFIG).write_text("of the other program")
     other = filelock.FileLock(temporary / LOCK)
@@ -160,7 +162,8 @@ def test_a_run_of_another_program_is_waited_for_or_replaced(
 
 
 def test_the_progress_counts_runs_and_estimates_the_rest(monkeypatch):
-    clock, said = [0.0], []
+    clock = [0.0]
+    said = []
     monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(terminal, "say", said.append)
     progress = terminal.RunsProgress({"a": 1, "b": 1, "c": 2}, done=4)

@@ -96,7 +96,8 @@ def test_a_finished_run_says_which_file_was_edited_since(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_run_stopped_by_a_signal_resumes_to_the_same_bits(smoke, tmp_path, number):
     """The working directory, PYTHONHASHSEED and an odd folder name change no bit."""
-    parts, elsewhere = "its two parts", {"cwd": tmp_path, "PYTHONHASHSEED": "7"}
+    parts = "its two parts"
+    elsewhere = {"cwd": tmp_path, "PYTHONHASHSEED": "7"}
     process = start("smoke", "--output", parts, **elsewhere)
     wait_for_line(process, " total")  # signals are caught by now
     process.send_signal(number)
@@ -156,7 +157,7 @@ config = Config(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("place", "error"),
+    "place, error",
     [
         ("file", "OSError"),
         ("init", "FloatingPointError"),
@@ -211,7 +212,8 @@ def test_a_report_shows_scores_config_and_how_it_was_made(smoke):
 
 
 def test_a_report_escapes_all_values(smoke, mnist, tmp_path):
-    finished, evil = read_finished(smoke[0]), "<script>alert(1)</script>"
+    finished = read_finished(smoke[0])
+    evil = "<script>alert(1)</script>"
     config = override(finished.config, [f"data.dir={evil}"])
     run = finished.run | dict.fromkeys(("command", "commit", "python"), evil)
     run["settings"] = run["settings"] | {"hardware": evil}

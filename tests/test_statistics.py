@@ -24,9 +24,11 @@ def test_a_single_seed_has_an_infinite_interval():
     assert interval(np.array([1.0])) == (1, -np.inf, np.inf)
 
 
-ONE, OTHER = np.array([[1.0, 0], [0, 0], [1, 1]]), np.array([[1.0, 1], [1, 1], [0, 0]])
+ONE = np.array([[1.0, 0], [0, 0], [1, 1]])
+OTHER = np.array([[1.0, 1], [1, 1], [0, 0]])
 # in the latter, all seeds differ alike
-EYE, BY_IMAGE = np.eye(2), np.array([[0.0, 1, 1, 0, 1]] * 3)
+EYE = np.eye(2)
+BY_IMAGE = np.array([[0.0, 1, 1, 0, 1]] * 3)
 WELCH = stats.ttest_ind(
     ONE.mean(1), OTHER.mean(1), equal_var=False
 ).confidence_interval()
@@ -38,7 +40,7 @@ def around(mean: float, half: float) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(
-    ("first", "other", "contrasts", "paired", "expected"),
+    "first, other, contrasts, paired, expected",
     [
         # Seeds' means 1/2, 0, 1: variance 1/4, over 3. Images' means 2/3, 1/3: variance
         # 1/18, over 2. Residual: squares that sum to 1/3, over 2 degrees of freedom,
@@ -92,7 +94,7 @@ def test_what_compare_says_that_it_can_find_is_what_simulated_comparisons_found(
 
 
 @pytest.mark.parametrize(
-    ("half", "verdict"), [(0.0009, "at most 0.1 points worse"), (0.0011, "undecided")]
+    "half, verdict", [(0.0009, "at most 0.1 points worse"), (0.0011, "undecided")]
 )
 def test_no_worse_is_said_of_an_interval_that_lies_within_a_tenth_of_a_point(
     half, verdict
@@ -101,7 +103,8 @@ def test_no_worse_is_said_of_an_interval_that_lies_within_a_tenth_of_a_point(
     other = 0.5 + np.tile([[effect], [-effect]], (5, 500))
     first = np.full_like(other, 0.5)
     found = difference(first, other)
-    assert (found.high, found.verdict) == (pytest.approx(half), verdict)
+    assert found.high == pytest.approx(half)
+    assert found.verdict == verdict
     assert difference(first, other, failures=1).verdict == "undecided"
 
 
@@ -109,7 +112,7 @@ RIGHT = np.ones((3, 20))
 
 
 @pytest.mark.parametrize(
-    ("function", "arguments", "message"),
+    "function, arguments, message",
     [
         (difference, (RIGHT[0], RIGHT), r"first: expected \[seeds, im.* shape \[20\]"),
         (difference, (RIGHT, RIGHT[:, :1]), r"other: expected \[.*, two or more of ea"),
@@ -133,7 +136,8 @@ def test_results_that_cannot_be_compared_are_refused(function, arguments, messag
 
 def test_samples_of_different_sizes_are_compared_as_welch_does():
     """Each seed is equally right on all images: neither images nor a residual vary."""
-    one, other = [0.9, 0.7, 0.8], [0.5, 0.6, 0.4, 0.6, 0.5]
+    one = [0.9, 0.7, 0.8]
+    other = [0.5, 0.6, 0.4, 0.6, 0.5]
     welch = stats.ttest_ind(other, one, equal_var=False)
     found = difference(*(np.tile(each, (50, 1)).T for each in (one, other)))
     np.testing.assert_allclose(found[1:3], welch.confidence_interval(), rtol=1e-6)
@@ -143,8 +147,10 @@ def test_samples_of_different_sizes_are_compared_as_welch_does():
 @pytest.mark.parametrize("is_paired", [True, False])
 @pytest.mark.parametrize("few", SEEDS)
 def test_intervals_of_pairs_or_unequal_samples_cover_93_of_100_truths(few, is_paired):
-    random, many = np.random.default_rng(5), few if is_paired else 10
-    case, covered = Setting(many, spread=0.4, images=3000, configs=2), 0
+    random = np.random.default_rng(5)
+    many = few if is_paired else 10
+    case = Setting(many, spread=0.4, images=3000, configs=2)
+    covered = 0
     for _ in range(1000):
         first, other = simulate(random, case)[0]
         found = difference(first[:few], other, paired=is_paired)

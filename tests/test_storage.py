@@ -95,7 +95,8 @@ def damaged(path: Path, count: int):
     Bits are flipped, every other one in the header, which is small. One in ten has lost
     its end, and one in ten is too long.
     """
-    random, whole = np.random.default_rng(count), path.read_bytes()
+    random = np.random.default_rng(count)
+    whole = path.read_bytes()
     header = int.from_bytes(whole[:8], "little")
     for i in range(count):
         harmed = bytearray(whole)
@@ -165,7 +166,8 @@ def test_load_run_gives_the_average_of_an_unfinished_run(config, states, two):
 
     unfinished = "unfinished; this is the network at step"
     run = load(f"{unfinished} 8")
-    assert (run.config, run.data) == (config, {})
+    assert run.config == config
+    assert run.data == {}
     assert run.made_by.endswith("unfinished, step 8")
     assert same_bits(run.model, states[1].average)
     (two / "8.safetensors").write_bytes(b"")
@@ -177,7 +179,7 @@ def test_load_run_gives_the_average_of_an_unfinished_run(config, states, two):
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "answer"),
+    "name, size, answer",
     [
         ("more", 1, r"expected more to be absent, found float32\[1\]"),
         ("adder.hidden.bias", 9, r"to be float32\[16\], found float32\[9\]"),
@@ -191,7 +193,7 @@ def test_weights_of_another_architecture_are_refused(file, name, size, answer):
         load_weights(file)
 
 
-@pytest.mark.parametrize(("other", "warned"), [({}, 1), ({"jax": "0"}, 0)])
+@pytest.mark.parametrize("other, warned", [({}, 1), ({"jax": "0"}, 0)])
 def test_weights_warn_if_their_program_has_changed(weights, file, other, warned):
     """Under the same versions, in one line."""
     then = weights.evaluation | {"program": "1"} | other

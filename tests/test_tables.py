@@ -34,11 +34,10 @@ def test_seconds_of_other_machines_are_replaced_by_the_reason():
 
 
 def test_what_a_reader_must_know_is_noted():
-    failed, alike = a_run("b", 1), a_run("b", 0)
-    failed.summary["failure"], alike.summary["weights"] = (
-        "loss not finite at step 3",
-        "a-0",
-    )
+    failed = a_run("b", 1)
+    alike = a_run("b", 0)
+    failed.summary["failure"] = "loss not finite at step 3"
+    alike.summary["weights"] = "a-0"
     summary = summarized("a", b=[alike, failed])
     summary["tuned"] = {
         "a": {"trials": [], "note": "tuning stopped at its limit"},

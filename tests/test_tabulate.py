@@ -45,7 +45,8 @@ def test_mean_and_deviation_by_hand_of_the_finished_runs(tabulate, tmp_path):
     assert line.startswith("| a | 2 | 1,000 | 20 | 98.50 ± 0.71 | 100.00 ± 0.00 |")
     assert notes == ["skipped: 1 folders without a finished run"]
     (row,) = json.loads((tmp_path / "v0.5.json").read_text())
-    assert (row["seeds"], row["digit_accuracy"]["values"]) == ([0, 2], [0.98, 0.99])
+    assert row["seeds"] == [0, 2]
+    assert row["digit_accuracy"]["values"] == [0.98, 0.99]
     page = (tmp_path / "v0.5.md").read_text()
     for text in (line, f"- a: `train`, commit {'f' * 40}", "2 cores of CPU"):
         assert text in page
@@ -65,7 +66,8 @@ def test_a_score_is_shown_where_and_as_its_entry_says(tabulate, monkeypatch):
         lower_is_better=True,
     )
     monkeypatch.setitem(SCORES, "entropy", score)
-    run, older = misreading(0), misreading(0, name="old")
+    run = misreading(0)
+    older = misreading(0, name="old")
     run.summary["test"]["entropy"] = 0.25
     del older.summary["test"]["entropy"]
     assert [row.split(" | ")[-1] for row in tabulate([run, older])[0]] == [

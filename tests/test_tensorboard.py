@@ -12,7 +12,8 @@ def values(folder: Path) -> list:
     """Return all values with their steps; a record has its length, and checksums."""
     found = []
     for file in (folder / "tensorboard").glob("events.*"):
-        content, place = file.read_bytes(), 0
+        content = file.read_bytes()
+        place = 0
         while place < len(content):
             (length,) = struct.unpack_from("<Q", content, place)
             event = Event.FromString(content[place + 12 : place + 12 + length])

@@ -238,7 +238,8 @@ def test_a_penalty_is_added_to_the_loss_by_its_weight(weighed, batch):
     before, after, without = (
         state.model.adder.hidden.kernel[...] for state in (start, fined, plain)
     )
-    more, penalty = fined.metrics.loss - plain.metrics.loss, 1.25 * (before**2).sum()
+    more = fined.metrics.loss - plain.metrics.loss
+    penalty = 1.25 * (before**2).sum()
     np.testing.assert_allclose(more, 32 * penalty, rtol=1e-3)
     expected = without - 0.2 * 2.5 * before
     np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-5)
@@ -255,7 +256,8 @@ def test_every_step_distorts_anew(spec, train):
 
 
 def test_the_average_of_the_parameters_follows_its_formula(start, go):
-    average, state = parameters(start.model), start
+    average = parameters(start.model)
+    state = start
     for t in range(12):
         state = go(state, t + 1)
         decay = min(0.9, (1 + t) / (10 + t))
@@ -309,7 +311,7 @@ def test_a_gradient_that_is_not_finite_is_noted(config, batch):
 
 
 @pytest.mark.parametrize(
-    ("average", "decays"),
+    "average, decays",
     [(0.0, {0: 1 / 10, 1000: 0.8}), (0.95, {10: 11 / 20, 1000: 0.95})],
 )
 def test_statistics_of_batch_norms_follow_their_formula(whole, batch, average, decays):
@@ -324,9 +326,11 @@ def test_statistics_of_batch_norms_follow_their_formula(whole, batch, average, d
         states = [start._replace(step=jnp.int32(step)) for step in decays]
         states = [STEP(spec, KEYS.dropout, state, batch) for state in states]
     hidden = jax.nn.relu(start.model.classifier.hidden(batch.image.reshape(32, 784)))
-    mean, var = hidden.mean(0), hidden.var(0)
+    mean = hidden.mean(0)
+    var = hidden.var(0)
     for state, decay in zip(states, decays.values(), strict=True):
-        norm, share = trained_model(state).classifier.norm, 1 - decay
+        norm = trained_model(state).classifier.norm
+        share = 1 - decay
         np.testing.assert_allclose(norm.mean[...], share * mean, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(norm.var[...], decay + share * var, rtol=1e-3)
 

@@ -19,7 +19,7 @@ def experiment(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("peak", "tried", "taken", "said"),
+    "peak, tried, taken, said",
     [
         pytest.param(-2, range(-3, 2), -2, "", marks=pytest.mark.slow),
         pytest.param(9, range(-1, 6), 5, "at its limit", marks=pytest.mark.slow),
@@ -33,7 +33,8 @@ def test_rates_are_tried_until_the_best_is_between_worse_ones(
     own = experiment.config.optimizer.learning_rate
 
     def train(run_sets, plan, workers, display):
-        assert (plan.tests, workers) == (False, 0)
+        assert not plan.tests
+        assert workers == 0
         for key, (trial, _) in run_sets.items():
             rate = trial.config.optimizer.learning_rate
             away = 0 if peak is None else abs(math.log2(rate / own) - peak)
@@ -46,7 +47,8 @@ def test_rates_are_tried_until_the_best_is_between_worse_ones(
     monkeypatch.setattr(tuning, "fit_missing", train)
     runs = locate_runs(tmp_path, experiment, (0,))
     ((chosen,), how) = tuning.tune([runs], tmp_path, 0)
-    trials, note = how["smoke"]["trials"], how["smoke"]["note"]
+    trials = how["smoke"]["trials"]
+    note = how["smoke"]["note"]
     assert [trial["learning_rate"] / own for trial in trials] == [2.0**k for k in tried]
     (best,) = (trial["learning_rate"] for trial in trials if trial["taken"])
     assert chosen.experiment.config.optimizer.learning_rate == best == own * 2.0**taken

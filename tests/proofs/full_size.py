@@ -49,7 +49,8 @@ def check_gradient(model: Model, batch: Batch, bound: float) -> None:
             batch,
         )
 
-    loss_and_gradient, params = jax.value_and_grad(loss), parameters(model)
+    loss_and_gradient = jax.value_and_grad(loss)
+    params = parameters(model)
     (compiled, slopes), (eager, expected) = (
         jax.jit(loss_and_gradient)(params),
         loss_and_gradient(params),

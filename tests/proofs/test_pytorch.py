@@ -35,7 +35,8 @@ def twins():
 
 def twin_of(twins, config: Config, arrays: dict):
     """Return a twin with the values of our arrays, in the order of each kind."""
-    twin, queues = twins.Twin(config.model), defaultdict(list)
+    twin = twins.Twin(config.model)
+    queues = defaultdict(list)
     for name, array in arrays.items():
         queues[name.rpartition(".")[2], array.ndim].append(np.array(array))
     for name, parameter in twin.named_parameters():
@@ -51,11 +52,9 @@ def twin_of(twins, config: Config, arrays: dict):
 def test_the_twins_have_the_same_loss_and_gradients(mnist, twins):
     config = override(base, ["model.dtype=float32"])
     model = jax.jit(build, static_argnums=0)(config.model, jax.random.key(0))
-    images, labels, numbers = (
-        mnist.train.images[:32],
-        mnist.train.labels[:32],
-        np.arange(32) % 10,
-    )
+    images = mnist.train.images[:32]
+    labels = mnist.train.labels[:32]
+    numbers = np.arange(32) % 10
     batch = pair(
         scale(config.model.scaling, jnp.asarray(images)),
         jnp.asarray(labels),
@@ -93,10 +92,8 @@ def test_the_twins_have_the_same_loss_and_gradients(mnist, twins):
 
 @pytest.mark.parametrize("how", ["eager", "frozen", "cast"])
 def test_every_variant_of_the_evaluation_gives_our_answers(how, mnist, twins):
-    network, test = (
-        load_pretrained("base"),
-        Split(mnist.test.images[:200], mnist.test.labels[:200]),
-    )
+    network = load_pretrained("base")
+    test = Split(mnist.test.images[:200], mnist.test.labels[:200])
     config = dataclasses.replace(
         network.config,
         model=dataclasses.replace(network.config.model, dtype="bfloat16"),
