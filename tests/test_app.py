@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -21,7 +20,7 @@ from mnistsum.storage import save_weights
 
 
 @pytest.fixture
-def album(mnist, tmp_path) -> Path:
+def album(mnist, tmp_path):
     """A folder of six digits, a .png file that is no image, and a file of text."""
     for i, image in enumerate(mnist.test.images[:6]):
         picture = Image.fromarray(255 - image[..., 0]).resize((280, 280))
@@ -62,7 +61,7 @@ def test_each_picture_has_a_row_and_each_that_is_none_its_reason(
     reason = "expected a PNG, JPEG, GIF or BMP image, found another kind of file"
     files = [*(str(album / f"{i}.PNG") for i in range(6)), bad]
 
-    def predict(*words) -> str:
+    def predict(*words):
         with pytest.raises(InputError, match=f"^{bad}: {reason}$"):
             command(["predict", "--number", "1", *words])
         return capsys.readouterr().out

@@ -34,7 +34,7 @@ LIBRARY = (
 
 
 @cache
-def imports() -> dict[str, set[str]]:
+def imports():
     """Map each module to the project's modules that it imports anywhere."""
     files = [
         file
@@ -67,7 +67,7 @@ def test_no_module_imports_itself_by_way_of_others():
     TopologicalSorter(imports()).prepare()  # CycleError names the circle
 
 
-def part(module: str, depth: int = 2) -> str:
+def part(module, depth=2):
     """Return the package that a module is in, or itself."""
     return ".".join(module.split(".")[:depth])
 

@@ -41,7 +41,7 @@ def compared(tmp_path_factory):
     return folder, captured.get()
 
 
-def read_comparison(output: Path) -> dict:
+def read_comparison(output):
     (path,) = output.glob("*/comparison.json")
     # on NaN and Infinity
     return json.loads(path.read_text(), parse_constant=pytest.fail)

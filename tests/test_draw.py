@@ -32,7 +32,7 @@ def port():
 
 
 @pytest.fixture(scope="module")
-def picture(mnist) -> bytes:
+def picture(mnist):
     file = io.BytesIO()
     image = Image.fromarray(255 - mnist.test.images[0, ..., 0])
     image.resize((280, 280)).save(file, "PNG")
@@ -116,7 +116,7 @@ def test_the_page_answers_what_is_drawn_with_pointer_or_keyboard(page):
     )
     before = paper.rect
 
-    def assert_shows(text: str) -> None:
+    def assert_shows(text):
         wait(page, 20, 0.05).until(lambda _: answer.text == text)
         assert hint.is_displayed() == (not text)
         # the page fits, and the canvas does not move while one draws

@@ -33,7 +33,7 @@ BLOCKS = [
 ]
 
 
-def assert_gives_what_it_shows(tests: list[doctest.DocTest]) -> None:
+def assert_gives_what_it_shows(tests):
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     told = []
     for test in tests:

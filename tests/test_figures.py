@@ -13,7 +13,7 @@ from mnistsum.config import ObjectiveConfig
 from mnistsum.types import Split
 
 
-def predictions(digit: np.ndarray) -> dict[str, np.ndarray]:
+def predictions(digit):
     return {"digit": digit, "sum": digit[:, None] + np.arange(10)}
 
 

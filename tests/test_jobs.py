@@ -7,14 +7,12 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Collection
 
 import pytest
 from programs import TINY, compare, finish, start, write_set
 
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
-
-
+pytestmark = pytest.mark.slow
 CONFIGS = (
     "smoke",
     "smoke+model.adder=shift",
@@ -52,7 +50,7 @@ PartitionName=all Nodes=ALL Default=YES
 """
 
 
-def wait_until(is_true, seconds: float) -> None:
+def wait_until(is_true, seconds):
     """Wait until a condition holds; fail if that takes longer."""
     end = time.monotonic() + seconds
     while not is_true():
@@ -60,11 +58,11 @@ def wait_until(is_true, seconds: float) -> None:
         time.sleep(0.1)
 
 
-def ask(*command: str) -> str:
+def ask(*command):
     return subprocess.run(command, capture_output=True, text=True).stdout
 
 
-def job_states() -> dict[str, str]:
+def job_states():
     return dict(
         line.split()
         for line in ask("squeue", "-h", "-t", "all", "-o", "%A %T").splitlines()
@@ -110,17 +108,16 @@ def slurm(tmp_path_factory):
                 daemon.wait()
 
 
-@pytest.mark.slow
 def test_slurm_jobs_without_results_are_named_and_submitted_again(slurm, tmp_path):
     write_set(tmp_path / "images")
     arguments = (*CONFIGS, "--submit", "slurm", "--workers", 1)
 
-    def submitted() -> list[str]:
+    def submitted():
         """Return the jobs' IDs, that of smoke first."""
         jobs = (tmp_path / "out" / "jobs").glob("smoke*")
         return [path.read_text() for path in sorted(jobs, key=lambda p: len(p.name))]
 
-    def wait_for_jobs(but: Collection[str] = ()) -> list[str]:
+    def wait_for_jobs(but=()):
         """Return the IDs of two submitted jobs that are none of these."""
         wait_until(lambda: len({*submitted()} - {*but}) == 2, 120)
         return submitted()
@@ -149,7 +146,6 @@ def test_slurm_jobs_without_results_are_named_and_submitted_again(slurm, tmp_pat
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 4
 
 
-@pytest.mark.slow
 def test_a_cancelled_slurm_job_ends_at_once(slurm, tmp_path):
     """It does not go on, with new workers, until SLURM kills it."""
     write_set(tmp_path / "images")

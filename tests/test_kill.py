@@ -20,15 +20,17 @@ from programs import bits, finish, fork, start, wait_for_line, write_set
 from mnistsum.config import read_config
 from mnistsum.file_io import read_json_lines
 
+pytestmark = pytest.mark.slow
 
-def checkpoints(folder: Path) -> list[Path]:
+
+def checkpoints(folder):
     """Return a run's checkpoints, the newest last."""
     found = (folder / "checkpoints").glob("*.safetensors")
     return sorted(found, key=lambda path: int(path.stem))
 
 
 @pytest.fixture(scope="module")
-def arguments(tmp_path_factory) -> list[str]:
+def arguments(tmp_path_factory):
     """Forty-eight epochs of eight steps, each with an evaluation and a checkpoint."""
     folder = write_set(tmp_path_factory.mktemp("data"))
     data = [f"data.dir={folder}", "data.validation=64"]
@@ -36,14 +38,14 @@ def arguments(tmp_path_factory) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def whole(arguments, tmp_path_factory) -> Path:
+def whole(arguments, tmp_path_factory):
     """An undisturbed run."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     finish(start(*arguments, "--output", folder))
     return folder
 
 
-def survive_kills(arguments, folder: Path, kills: int, seed: int, within: float):
+def survive_kills(arguments, folder, kills, seed, within):
     """Kill and resume a run at random moments, with a new run after each that ends.
 
     Args:
@@ -83,7 +85,6 @@ def survive_kills(arguments, folder: Path, kills: int, seed: int, within: float)
     return runs, amid
 
 
-@pytest.mark.slow
 def test_a_hundred_kills_at_random_moments_lose_nothing(arguments, whole, tmp_path):
     """Forks have imported JAX, so that kills fall where there is something to lose."""
     for name in ("first", "warm"):
@@ -104,7 +105,7 @@ def test_a_hundred_kills_at_random_moments_lose_nothing(arguments, whole, tmp_pa
 
 
 @pytest.fixture
-def stopped(arguments, tmp_path) -> Path:
+def stopped(arguments, tmp_path):
     """A run stopped by SIGTERM after some epochs."""
     for folder in (tmp_path / str(attempt) for attempt in range(10)):
         process = start(*arguments, "--output", folder)
@@ -117,7 +118,6 @@ def stopped(arguments, tmp_path) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_leaves_older_checkpoints(stopped, whole):
     before = checkpoints(stopped)
     process = start("--resume", stopped)
@@ -131,7 +131,6 @@ def test_a_full_disk_ends_the_run_and_leaves_older_checkpoints(stopped, whole):
     assert bits(stopped) == bits(whole)
 
 
-@pytest.mark.slow
 def test_of_two_runs_in_one_folder_one_is_refused_at_once(arguments, whole, tmp_path):
     folder = tmp_path / "run"
     processes = [start(*arguments, "--output", folder) for _ in range(2)]
@@ -144,7 +143,6 @@ def test_of_two_runs_in_one_folder_one_is_refused_at_once(arguments, whole, tmp_
     assert bits(folder) == bits(whole)
 
 
-@pytest.mark.slow
 def test_a_run_is_not_resumed_where_what_decides_it_has_changed(stopped):
     run = json.loads((stopped / "run.json").read_text())
     run["program"]["training"] = "0"  # as if it had been different
@@ -166,7 +164,6 @@ def test_a_run_is_not_resumed_where_what_decides_it_has_changed(stopped):
     assert not (stopped / "summary.json").exists()
 
 
-@pytest.mark.slow
 def test_damaged_metrics_are_restored_from_the_checkpoint(stopped, whole):
     metrics = stopped / "metrics.jsonl"
     metrics.write_bytes(b"\0" + metrics.read_bytes()[:-20])
@@ -176,7 +173,6 @@ def test_damaged_metrics_are_restored_from_the_checkpoint(stopped, whole):
     assert clocks == sorted(clocks)  # those before the stop count
 
 
-@pytest.mark.slow
 def test_a_run_that_diverges_says_where_and_saves_nothing_of_it(arguments, tmp_path):
     folder = tmp_path / "run"
     overrides = [

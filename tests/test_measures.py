@@ -9,12 +9,12 @@ from mnistsum.config import DataConfig, ObjectiveConfig
 from mnistsum.objective import held_out_cells
 
 
-def misread(images) -> np.ndarray:
+def misread(images):
     """Return the digits of a run that misreads these images."""
     return np.where(np.isin(np.arange(100), images), (LABELS + 1) % 10, LABELS)
 
 
-def rows_of(**runs) -> list[dict]:
+def rows_of(**runs):
     return summarize_runs(runs, LABELS)["rows"]
 
 

@@ -44,7 +44,7 @@ mnistsum() { python -m mnistsum "$@"; }
 """
 
 
-def commands(page: Path, pattern: re.Pattern[str]) -> list[str]:
+def commands(page, pattern):
     """Return the commands of a page that begin so, each of one or more lines."""
     blocks = re.findall(
         r"^```console\n(.*?)^```",
@@ -59,7 +59,7 @@ def commands(page: Path, pattern: re.Pattern[str]) -> list[str]:
     return [command for command in every if pattern.match(command)]
 
 
-def files(page: Path) -> dict[str, str]:
+def files(page):
     """Return the files that a page tells its reader to write, by name."""
     text = page.read_text(encoding="utf-8")
     return dict(
@@ -69,7 +69,7 @@ def files(page: Path) -> dict[str, str]:
     )
 
 
-def snippets(page: Path) -> list[str]:
+def snippets(page):
     """Return the Python of a page that uses what its commands have made."""
     blocks = re.findall(
         r"^ *```python\n(.*?)^ *```",

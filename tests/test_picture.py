@@ -14,13 +14,13 @@ from mnistsum.picture import read_picture, to_mnist
 from mnistsum.predict import load_pretrained
 
 
-def encode(image: Image.Image, kind: str = "PNG") -> bytes:
+def encode(image, kind="PNG"):
     file = io.BytesIO()
     image.save(file, kind)
     return file.getvalue()
 
 
-def seven(ink="black", paper="white", size=300, mode="RGB", width=20) -> Image.Image:
+def seven(ink="black", paper="white", size=300, mode="RGB", width=20):
     """Draw a seven, off center, in a square, with strokes of a width at size 300."""
     image = Image.new(mode, (size, size), paper)
     points = [
@@ -30,7 +30,7 @@ def seven(ink="black", paper="white", size=300, mode="RGB", width=20) -> Image.I
     return image
 
 
-def blank(size: int) -> bytes:
+def blank(size):
     return encode(Image.new("1", (size, size)))
 
 
@@ -72,7 +72,7 @@ def test_a_thin_stroke_is_as_bright_as_a_thick_one():
     assert read_picture(encode(seven(width=2))).max() == 255
 
 
-def draw_on_page(image: np.ndarray, length: int, room: int, dark: bool) -> np.ndarray:
+def draw_on_page(image, length, room, dark):
     """Return the digit of an image, enlarged, in the upper right of a page."""
     digit = Image.fromarray(image[..., 0])
     digit = ImageOps.contain(digit.crop(digit.getbbox()), (length, length))

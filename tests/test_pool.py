@@ -27,7 +27,7 @@ config = Config("mine", model=model)
 
 
 @pytest.fixture
-def arguments(tmp_path) -> list[object]:
+def arguments(tmp_path):
     write_set(tmp_path / "images")
     (tmp_path / "helper_of_workers.py").write_text("WIDTHS = (8,)")
     (tmp_path / "own.py").write_text(OWN)
@@ -42,7 +42,7 @@ def arguments(tmp_path) -> list[object]:
     ]
 
 
-def children(process) -> list[int]:
+def children(process):
     """Return the processes that train for a program."""
     ids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [
@@ -52,7 +52,7 @@ def children(process) -> list[int]:
     ]
 
 
-def only_core(process: int) -> set[int]:
+def only_core(process):
     """Return the core to which a process is pinned, or nothing before that."""
     cores = os.sched_getaffinity(process)
     return cores if len(cores) == 1 else set()

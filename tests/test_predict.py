@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -11,17 +10,17 @@ import pytest
 from mnistsum.data import load
 from mnistsum.errors import InputError
 from mnistsum.evaluation import evaluate
-from mnistsum.predict import Predictor, load_pretrained
+from mnistsum.predict import load_pretrained
 from mnistsum.storage import PRETRAINED, locate
 
 
 @pytest.fixture(scope="module")
-def base() -> Predictor:
+def base():
     return load_pretrained("base")
 
 
 @pytest.fixture(autouse=True)
-def optimized(request) -> Iterator[None]:
+def optimized(request):
     """Compile slow tests as a program does, as they read thousands of images."""
     jax.config.update(
         "jax_disable_most_optimizations",

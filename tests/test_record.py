@@ -11,7 +11,6 @@ from experiments.configs.smoke import config as smoke
 from experiments.studies.written_sums.objectives import OBJECTIVES as WRITTEN_SUMS
 from experiments.training import record
 from experiments.training.record import (
-    Experiment,
     check_own,
     describe_run,
     differences,
@@ -28,7 +27,7 @@ from mnistsum.registry import added_names, load_file
 
 
 @pytest.fixture(scope="module")
-def prepared(mnist) -> Experiment:
+def prepared(mnist):
     return prepare(smoke, "a test", mnist)
 
 

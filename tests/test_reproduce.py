@@ -8,7 +8,7 @@ from experiments.reproduce import command, table
 from mnistsum.errors import InputError
 
 
-def line(epoch: int, digit: float, sum_: float) -> dict:
+def line(epoch, digit, sum_):
     test = {
         "digit_accuracy": digit,
         "sum_accuracy": sum_,

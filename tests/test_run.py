@@ -2,7 +2,6 @@
 
 import re
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from mnistsum.file_io import read_json
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory) -> tuple[Path, str]:
+def smoke(tmp_path_factory):
     """A finished run of `smoke`, and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "smoke"
     output, _ = finish(start("smoke", "--log", "tensorboard", "--output", folder))

@@ -20,7 +20,7 @@ def tried(*seeds, weight=0.5, failure=None, digit=None):
     return runs
 
 
-def rows(**runs) -> list[list[str]]:
+def rows(**runs):
     """Return the name, digit accuracy and sum accuracy of these configs, best first."""
     _, _, *lines = re.findall(r"^\|.*", rank_configs(runs, "search"), re.MULTILINE)
     cells = [line.strip("| ").split(" | ") for line in lines]

@@ -35,7 +35,7 @@ WELCH = stats.ttest_ind(
 ONE_SAMPLE = stats.ttest_1samp(BY_IMAGE[0], 0).confidence_interval()
 
 
-def around(mean: float, half: float) -> tuple[float, float]:
+def around(mean, half):
     return mean - half, mean + half
 
 

@@ -2,7 +2,6 @@
 
 import re
 import warnings
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +36,7 @@ CONFIG = Config(
 CHANGED = "its network has changed since it was trained: its answers may differ"
 
 
-def same_bits(a, b) -> bool:
+def same_bits(a, b):
     assert jax.tree.structure(a) == jax.tree.structure(b)
     pairs = zip(*map(jax.tree.leaves, (a, b)), strict=True)
     pairs = [tuple(map(np.asarray, pair)) for pair in pairs]
@@ -61,7 +60,7 @@ def two(config, states, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def weights() -> Weights:
+def weights():
     model = jax.jit(build, static_argnums=0)(CONFIG.model, jax.random.key(1))
     about = describe_evaluation(CONFIG.data, model)
     return Weights(CONFIG, model, "a test", {"test": "12ab"}, about)
@@ -73,11 +72,11 @@ def file(weights, tmp_path):
     return tmp_path / WEIGHTS
 
 
-def names(folder: Path) -> list[str]:
+def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def is_equal(one: Weights, other: Weights) -> bool:
+def is_equal(one, other):
     fields = one._replace(model=None) == other._replace(model=None)
     return fields and same_bits(one.model, other.model)
 
@@ -89,7 +88,7 @@ def test_a_checkpoint_of_another_config_is_refused(config, two):
         restore(two, override(config, ["seed=1"]))
 
 
-def damaged(path: Path, count: int):
+def damaged(path, count):
     """Damage a file in ways that differ; then mend it.
 
     Bits are flipped, every other one in the header, which is small. One in ten has lost
@@ -157,7 +156,7 @@ def test_a_folder_without_checkpoints_is_refused(config, tmp_path):
 def test_load_run_gives_the_average_of_an_unfinished_run(config, states, two):
     """And warns that it is unfinished, of what it skips, and of another program."""
 
-    def load(*warned: str) -> Weights:
+    def load(*warned):
         with pytest.warns(UserWarning) as told:
             run = mnistsum.load_run(two.parent)
         messages = "\n".join(sorted(str(each.message) for each in told))

@@ -23,7 +23,7 @@ def misreading(count, **about):
 def tabulate(monkeypatch, tmp_path, capsys):
     """A function that tabulates runs made by hand, and returns rows and other lines."""
 
-    def run(runs, *others) -> tuple[list[str], list[str]]:
+    def run(runs, *others):
         by_folder = {tmp_path / f"{i}": each for i, each in enumerate(runs)}
         for folder in by_folder:
             folder.mkdir(exist_ok=True)

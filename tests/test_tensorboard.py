@@ -1,14 +1,13 @@
 """What TensorBoard would read from a run: each point once."""
 
 import struct
-from pathlib import Path
 
 from tensorboardX.proto.event_pb2 import Event
 
 from experiments.report.tensorboard import Log
 
 
-def values(folder: Path) -> list:
+def values(folder):
     """Return all values with their steps; a record has its length, and checksums."""
     found = []
     for file in (folder / "tensorboard").glob("events.*"):
@@ -24,7 +23,7 @@ def values(folder: Path) -> list:
     return found
 
 
-def lines(*epochs: int) -> list[dict]:
+def lines(*epochs):
     return [
         {
             "epoch": float(epoch),

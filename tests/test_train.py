@@ -57,7 +57,7 @@ EPOCH = jax.jit(begin_epoch, static_argnums=(0, 3))
 SGD = OptimizerConfig(name="sgd", learning_rate=0.2, momentum=0.0, schedule="constant")
 
 
-def equal(a, b) -> bool:
+def equal(a, b):
     leaves = zip(*map(jax.tree.leaves, (a, b)), strict=True)
     return all((x == y).all() for x, y in leaves)
 
