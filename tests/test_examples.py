@@ -17,7 +17,7 @@ from mnistsum.types import Split
 MODULES = sorted(  # that have an example
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for file in (ROOT / "mnistsum").rglob("*.py")
-    if ">>>" in file.read_text(encoding="utf-8")
+    if ">>>" in file.read_text()
 )
 # Blocks of the prose that define a config; those that use what an earlier command has
 # made are not run.
@@ -26,7 +26,7 @@ BLOCKS = [
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
     for block in re.findall(
         r"^```python\n(.*?)^```",
-        page.read_text(encoding="utf-8"),
+        page.read_text(),
         re.DOTALL | re.MULTILINE,
     )
     if "\nconfig = " in block
@@ -63,17 +63,13 @@ def test_each_public_name_has_an_example():
 
 def test_the_guide_to_verdicts_gives_what_it_shows(monkeypatch):
     monkeypatch.chdir(ROOT)
-    text = (
-        (ROOT / "docs/guides/verdicts.md")
-        .read_text(encoding="utf-8")
-        .replace("```", "")
-    )
+    text = (ROOT / "docs/guides/verdicts.md").read_text().replace("```", "")
     test = doctest.DocTestParser().get_doctest(text, {}, "verdicts.md", None, 0)
     assert_gives_what_it_shows([test])
 
 
 def test_the_notebook_is_small_and_was_run_from_top_to_bottom():
-    text = (ROOT / "examples/tutorial.ipynb").read_text(encoding="utf-8")
+    text = (ROOT / "examples/tutorial.ipynb").read_text()
     counts = [
         cell["execution_count"]
         for cell in json.loads(text)["cells"]

@@ -48,7 +48,7 @@ def commands(page, pattern):
     """Return the commands of a page that begin so, each of one or more lines."""
     blocks = re.findall(
         r"^```console\n(.*?)^```",
-        page.read_text(encoding="utf-8"),
+        page.read_text(),
         re.DOTALL | re.MULTILINE,
     )
     every = [
@@ -61,7 +61,7 @@ def commands(page, pattern):
 
 def files(page):
     """Return the files that a page tells its reader to write, by name."""
-    text = page.read_text(encoding="utf-8")
+    text = page.read_text()
     return dict(
         re.findall(
             r"`(\w+\.py)`[^`]*:\n\n```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE
@@ -73,7 +73,7 @@ def snippets(page):
     """Return the Python of a page that uses what its commands have made."""
     blocks = re.findall(
         r"^ *```python\n(.*?)^ *```",
-        page.read_text(encoding="utf-8"),
+        page.read_text(),
         re.DOTALL | re.MULTILINE,
     )
     return [textwrap.dedent(block) for block in blocks if "runs/" in block]
@@ -124,7 +124,7 @@ def test_every_command_that_takes_seconds_works(tmp_path):
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
     for page in PAGES:
         for name, text in files(page).items():
-            (tmp_path / name).write_text(text, encoding="utf-8")
+            (tmp_path / name).write_text(text)
         in_python = [f"python -c {shlex.quote(snippet)}" for snippet in snippets(page)]
         for command in (*commands(page, QUICK), *in_python):
             run = subprocess.run(

@@ -1,12 +1,13 @@
 """Predictions of the shipped networks in Python."""
 
-import dataclasses
 import re
 
+import chex
 import jax
 import numpy as np
 import pytest
 
+from mnistsum.config import override
 from mnistsum.data import load
 from mnistsum.errors import InputError
 from mnistsum.evaluation import evaluate
@@ -32,19 +33,19 @@ def optimized(request):
 
 @pytest.mark.parametrize("shift", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_predictions_in_batches_equal_single_ones_and_evaluation(base, mnist, shift):
-    data = dataclasses.replace(base.config.data, test_shift=shift)
-    base = base._replace(config=dataclasses.replace(base.config, data=data))
+    config = override(base.config, [f"data.test_shift={shift}"])
+    base = base._replace(config=config)
     split = jax.tree.map(lambda array: array[:37], mnist.test)
-    numbers = np.arange(37) % 10
-    together = base.predict(split.images, numbers)
+    each = np.arange(37)
+    together = base.predict(split.images, each % 10)
     for i in (0, 15, 16, 36):
-        alone = base.predict(split.images[i : i + 1], int(numbers[i]))
-        for a, b in zip(together, alone, strict=True):
-            np.testing.assert_allclose(a[i], b[0], rtol=1e-4, atol=1e-6)
-    evaluation = evaluate(data, base.model, split)
+        alone = base.predict(split.images[i : i + 1], i % 10)
+        first = jax.tree.map(lambda array, i=i: array[i : i + 1], together)
+        chex.assert_trees_all_close(alone, first, rtol=1e-4, atol=1e-6)
+    evaluation = evaluate(config.data, base.model, split)
     assert (together.digit.argmax(-1) == evaluation.digit).all()
-    assert (together.sum.argmax(-1) == evaluation.sum[np.arange(37), numbers]).all()
-    loss = -np.log(together.digit[np.arange(37), split.labels])
+    assert (together.sum.argmax(-1) == evaluation.sum[each, each % 10]).all()
+    loss = -np.log(together.digit[each, split.labels])
     np.testing.assert_allclose(loss, evaluation.digit_loss, rtol=1e-2, atol=1e-6)
 
 
@@ -52,14 +53,11 @@ def test_a_name_that_ships_wins_over_a_folder_with_a_warning(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert locate("base") == PRETRAINED / "base"
     (tmp_path / "base").mkdir()
-    with pytest.warns(
-        UserWarning,
-        match=r"^base: the network that ships with mnistsum, not the folder ./base$",
-    ):
+    answer = r"^base: the network that ships with mnistsum, not the folder ./base$"
+    with pytest.warns(UserWarning, match=answer):
         assert load_pretrained("base").config.name == "base"
-    with pytest.raises(
-        InputError, match=r"^base: expected the folder of a run, found neither"
-    ):
+    answer = r"^base: expected the folder of a run, found neither"
+    with pytest.raises(InputError, match=answer):
         load_pretrained("./base")
 
 
