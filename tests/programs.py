@@ -113,6 +113,19 @@ def write_set(folder: Path, train: int = 576, test: int = 64) -> Path:
 
 LABELS = np.arange(100) % 10  # of the test images of `a_run`
 SUMS = LABELS[:, None] + np.arange(10)
+RECORD = {
+    "data": {"test": "0"},
+    "program": {"training": "0"},
+    "versions": {"jax": "1"},
+    "settings": {"hardware": "CPU"},
+    "cores": 2,
+    "parameters": 1000,
+    "multiply_adds": 20,
+    "command": "train",
+    "commit": "f" * 40,
+    "python": "3",
+    "started": "2026-01-01T12:00:00+0000",
+}
 
 
 def a_run(
@@ -120,40 +133,26 @@ def a_run(
 ) -> Finished:
     """Return a run that was never trained, with fields of its config and `run.json`."""
     right = total == SUMS
-    scores = dict.fromkeys(SCORES, 0.5) | {
-        "digit_accuracy": (digit == LABELS).mean(),
-        "sum_accuracy": right.mean(),
-    }
+    scores = dict.fromkeys(SCORES, 0.5)
+    scores["digit_accuracy"] = (digit == LABELS).mean()
+    scores["sum_accuracy"] = right.mean()
     cells = [right[label == LABELS].mean(0).tolist() for label in range(10)]
     summary = {
         "steps": 10,
         "train_seconds": 2.0,
         "mode": "seeds one by one",
         "weights": f"{name}-{seed}",
+        "failure": None,
+        "permutation": None,
+        "validation": scores,
+        "test": scores | {"sum_accuracy_by_cell": cells},
     }
-    summary |= dict.fromkeys(["failure", "permutation"])
-    summary |= {"validation": scores, "test": scores | {"sum_accuracy_by_cell": cells}}
-    record = {
-        "data": {"test": "0"},
-        "program": {"training": "0"},
-        "versions": {"jax": "1"},
-    }
-    record |= {
-        "settings": {"hardware": "CPU"},
-        "cores": 2,
-        "parameters": 1000,
-        "multiply_adds": 20,
-    }
-    record |= {"command": "train", "commit": "f" * 40, "python": "3"}
-    record |= {"started": "2026-01-01T12:00:00+0000"}
     line = {"epoch": 1, "validation": scores, "clock": {"train_seconds": 2.0}}
-    fields = Config(name=name, seed=seed, **(config or {}))
-    predictions = {"digit": digit, "sum": total}
     return Finished(
-        Path(f"{name}-{seed}"),
-        fields,
-        record | (run or {}),
-        [line],
-        summary,
-        predictions,
+        folder=Path(f"{name}-{seed}"),
+        config=Config(name=name, seed=seed, **(config or {})),
+        run=RECORD | (run or {}),
+        lines=[line],
+        summary=summary,
+        predictions={"digit": digit, "sum": total},
     )

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from programs import TINY, bits_of_runs, finish, start, write_set
+from programs import TINY, bits_of_runs, compare, finish, start, write_set
 
 from experiments.training.pool import reserved_cores
 
@@ -71,17 +71,8 @@ def test_any_number_of_workers_gives_the_same_bits(arguments, tmp_path):
     found = []
     for workers in (1, 2):
         output = tmp_path / str(workers)
-        finish(
-            start(
-                *arguments,
-                "--workers",
-                workers,
-                "--output",
-                output,
-                program="compare",
-                cwd=tmp_path,
-            )
-        )
+        options = ("--workers", workers, "--output", output)
+        compare(*arguments, *options, cwd=tmp_path)
         found.append(bits_of_runs(output / "runs"))
     assert len(found[0]) == 4
     assert found[0] == found[1]
@@ -103,15 +94,10 @@ def test_a_killed_worker_is_named_and_its_run_trained_later(arguments, tmp_path)
     os.kill(wait_for(lambda: children(process))[0], signal.SIGKILL)
     output, errors = finish(process, status=1)
     named = re.search(r"^(\w+, seed \d): its process died", output, re.MULTILINE)
-    assert (
-        named
-        and f"not trained, as a process died: {named[1]}; the same command" in errors
-    )
+    assert named
+    assert f"not trained, as a process died: {named[1]}; the same command" in errors
     assert len(list((tmp_path / "out" / "runs").glob("*"))) == 3
-    assert (
-        finish(start(*arguments, program="compare", cwd=tmp_path))[0].count("(reused)")
-        == 3
-    )
+    assert compare(*arguments, cwd=tmp_path).count("(reused)") == 3
 
 
 FAULT = """
