@@ -74,8 +74,6 @@ def test_a_score_is_shown_where_and_as_its_entry_says(tabulate, monkeypatch):
         "0.2500 |",
         "- |",
     ]
-    monkeypatch.setitem(SCORES, "entropy", score._replace(missing=0.0))
-    assert tabulate([older])[0][0].endswith("| 0.0000 |")
     assert score_measures()["entropy"].meaning == "mean over images; lower is better"
     monkeypatch.setitem(SCORES, "entropy", score._replace(is_compared=False))
     assert "entropy" not in score_measures()
