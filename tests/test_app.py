@@ -1,6 +1,5 @@
 """The command `mnistsum`: what it prints, and how it ends."""
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -8,13 +7,14 @@ import warnings
 
 import pytest
 from PIL import Image
-from programs import ROOT, write_set
+from programs import ROOT, TINY, write_set
 
 from mnistsum.app.main import command
-from mnistsum.config import DataConfig
+from mnistsum.config import override
 from mnistsum.data import digest, load
 from mnistsum.errors import InputError
 from mnistsum.evaluation import evaluate, score
+from mnistsum.file_io import write_json
 from mnistsum.predict import load_pretrained
 from mnistsum.storage import save_weights
 
@@ -119,33 +119,31 @@ def test_a_mistake_is_answered_in_one_line_with_status_2(
 def test_evaluate_gives_the_scores_and_warns_of_changes(tmp_path, capsys, monkeypatch):
     """Of the data, and of scores that were recorded."""
     monkeypatch.chdir(tmp_path)
-    network = load_pretrained("base")
-    data = DataConfig(dir=str(write_set(tmp_path, 64, 30)), validation=20)
-    splits = load(data)
+    config = override(load_pretrained("base").config, TINY)
+    write_set(tmp_path / "images")
+    splits = load(config.data)
     digests = {name: digest(split) for name, split in splits._asdict().items()}
-    config = dataclasses.replace(network.config, data=data)
-    network = network._replace(config=config, data=digests)
+    network = load_pretrained("base")._replace(config=config, data=digests)
     save_weights(tmp_path / "weights.safetensors", network)
     of_weights = "evaluate weights.safetensors --split validation --json"
     command(of_weights.split())
-    evaluation = evaluate(data, network.model, splits.validation)
+    evaluation = evaluate(config.data, network.model, splits.validation)
     expected = score(evaluation, splits.validation.labels)
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(expected))
-    recorded = tmp_path / "summary.json"
     of_folder = "evaluate . --split validation"
-    recorded.write_text(json.dumps({"validation": expected}))
+    write_json(tmp_path / "summary.json", {"validation": expected})
     command(of_folder.split())
-    expected["sum_accuracy"] = 0.5
-    recorded.write_text(json.dumps({"validation": expected}))
+    other = {"validation": expected | {"sum_accuracy": 0.5}}
+    write_json(tmp_path / "summary.json", other)
     answer = r"^. recorded another score of the same images: digit .*%, sum 50.00%$"
     with pytest.warns(UserWarning, match=answer):
         command(of_folder.split())
-    labels = tmp_path / "t10k-labels-idx1-ubyte"
-    labels.write_bytes(labels.read_bytes()[:8] + bytes([3]) * 30)
+    labels = tmp_path / "images" / "t10k-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:8] + bytes([3]) * 64)
     answer = r"^the test images are not those that weights.safetensors recorded$"
     with pytest.warns(UserWarning, match=answer):
         command(["evaluate", "weights.safetensors"])
-    assert "30 images, ten numbers each" in capsys.readouterr().out
+    assert "64 images, ten numbers each" in capsys.readouterr().out
 
 
 def test_other_errors_show_a_traceback(run_program):

@@ -241,7 +241,6 @@ def test_a_data_set_is_converted_anew_only_if_its_files_change(tmp_path, copied,
         ("array_record", "tfrecord", "the file format array_record, found tfrecord; "),
         ("train", "learn", "train and test, found {'learn': 200, 'test': 40}"),
         ("40", "0", "in splits train and test, found {'train': 200, 'test': 0}"),
-        ("10", "11", "labels of at most 10 classes, found 11 classes"),
         ("label", "class", "features image and label, found class, image"),
         ("200", "300", "split train cannot be read: "),
     ],
@@ -254,27 +253,6 @@ def test_a_prepared_data_set_of_another_form_is_refused(
         (copied / name).write_text(text.replace(f'"{old}"', f'"{new}"'))
     with pytest.raises(InputError, match=rf"\A.*digits/1.0.0: .*{answer}.*\Z"):
         load(prepared(tmp_path))
-
-
-def test_a_flipped_bit_of_a_record_changes_nothing_or_is_refused(
-    tmp_path, copied, cache
-):
-    right = load(prepared(tmp_path))
-    (file,) = copied.glob("digits-train*")
-    content = file.read_bytes()
-    refused = 0
-    for at in np.random.default_rng(0).integers(0, 80_000, 40):
-        flipped = bytearray(content)
-        flipped[at] ^= 1 << at % 8
-        file.write_bytes(flipped)
-        try:
-            assert equal(load(prepared(tmp_path)), right)
-        except InputError as error:
-            refused += 1
-            assert "split train cannot be read: " in str(error)
-            assert "\n" not in str(error)
-        shutil.rmtree(cache, ignore_errors=True)
-    assert refused > 20
 
 
 @pytest.mark.parametrize(

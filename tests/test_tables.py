@@ -13,24 +13,18 @@ def summarized(*names, **runs):
 
 
 def test_seconds_of_other_machines_are_replaced_by_the_reason():
-    assert "Times were measured on 2 cores of CPU, seeds one by one" in tables.notes(
-        summarized("a", "b")
-    )
-    summary = summarized(
-        "a", b=[a_run("b", seed, run={"cores": 1}) for seed in range(2)]
-    )
-    costs = next(
-        table for table in tables.summary_tables(summary) if table.title == "Cost"
-    )
+    timed = "Times were measured on 2 cores of CPU, seeds one by one"
+    assert timed in tables.notes(summarized("a", "b"))
+    fewer = [a_run("b", seed, run={"cores": 1}) for seed in range(2)]
+    summary = summarized("a", b=fewer)
+    (costs,) = (each for each in tables.summary_tables(summary) if each.title == "Cost")
     first, second = (dict(zip(costs.header, row, strict=True)) for row in costs.rows)
     for column in ("training, s", "s to 98.8 %"):
         assert second[column] == "other machine or mode" != first[column]
     assert second["multiply-adds"] == first["multiply-adds"] == "20"
     each = "a on 2 cores of CPU, seeds one by one; b on 1 core of CPU, seeds one by one"
-    assert (
-        f"compared only between runs of one kind of machine and one mode: {each}"
-        in tables.in_markdown(summary, [])
-    )
+    reason = f"compared only between runs of one kind of machine and one mode: {each}"
+    assert reason in tables.in_markdown(summary, [])
 
 
 def test_what_a_reader_must_know_is_noted():
@@ -51,9 +45,8 @@ def test_what_a_reader_must_know_is_noted():
 
 
 def test_a_mean_over_some_seeds_says_of_how_many():
-    assert (
-        tables.format_spread(spread([0.5, 0.7, None]), "%") == "60.00 ± 14.14 (2 of 3)"
-    )
+    some = tables.format_spread(spread([0.5, 0.7, None]), "%")
+    assert some == "60.00 ± 14.14 (2 of 3)"
     assert tables.format_spread(spread([0.5]), "%") == "50.00"
 
 
