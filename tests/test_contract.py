@@ -155,7 +155,11 @@ FAULTS = [
         "^digit_loss: not finite",
     ),
     (testing.check_shapes, broken(lambda f, d: (f[:, 1:], d)), "expected features"),
-    (testing.check_shapes, broken(lambda f, d: d), r"`return features, logits`.* \[\("),
+    (
+        testing.check_shapes,
+        broken(lambda f, d: (f, d, d)),
+        r"`return f.*logits`.* \[\(",
+    ),
     (
         testing.check_gradients,
         broken(lambda f, d: (f, jax.lax.stop_gradient(d))),
