@@ -1,7 +1,8 @@
-"""Programs started as by a user, their runs, and a small data set for them."""
+"""What tests share: programs started as by a user, their runs, data and pages."""
 
 import multiprocessing
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -97,6 +98,31 @@ def bits_of_runs(folder: Path) -> dict[str, list[object]]:
         run.folder.name: [run.summary["weights"], run.predictions["sum"].tobytes()]
         for run in runs
     }
+
+
+def first(data, n: int):
+    """Return the first images and labels of one split or of several."""
+    return jax.tree.map(lambda array: array[:n], data)
+
+
+def as_set(*splits) -> list[tuple[bytes, int]]:
+    """Return the images and labels of splits, without their order."""
+    pairs = []
+    for split in splits:
+        pairs += zip(map(bytes, split.images), split.labels.tolist(), strict=True)
+    return sorted(pairs)
+
+
+def module_name(file: Path) -> str:
+    """Return the name by which a file of the repository is imported."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    """Return the fenced blocks of one kind on a page."""
+    fenced = rf"^ *```{kind}\n(.*?)^ *```"
+    return re.findall(fenced, page.read_text(), re.DOTALL | re.MULTILINE)
 
 
 def write_set(folder: Path, train: int = 576, test: int = 64) -> Path:

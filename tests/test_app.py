@@ -45,7 +45,9 @@ def test_pictures_and_standard_input_give_the_answers_of_python(album, mnist):
     answers = [(row["file"], row["digit"], row["sum"]) for row in rows]
     assert answers == [("standard input", 2, 9), (files[0], 7, 14), (files[1], 2, 9)]
     for row in rows:
-        assert row["agree"] and row["number"] == 7 and row["warnings"] == []
+        assert row["agree"]
+        assert row["number"] == 7
+        assert row["warnings"] == []
     # of the image, not of its picture
     probabilities = load_pretrained("base").predict(mnist.test.images[:1], 7)
     for output, (values,) in probabilities._asdict().items():
@@ -112,7 +114,8 @@ def test_a_mistake_is_answered_in_one_line_with_status_2(
     status, stderr = run_program(command, *words.split())
     assert status == 2
     assert stderr.count("\n") == 1
-    assert stderr.startswith("error: ") and answer in stderr
+    assert stderr.startswith("error: ")
+    assert answer in stderr
 
 
 @pytest.mark.slow

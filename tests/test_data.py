@@ -76,7 +76,8 @@ def test_a_shift_copies_pixels_exactly_by_every_whole_distance(train):
     padded = np.pad(inverted, ((0, 0), (1, 1), (1, 1), (0, 0)))
     moved = np.stack([padded[:, y : y + 28, x : x + 28] for y, x in np.ndindex(3, 3)])
     found = (moved == np.asarray(pixels)).all((2, 3, 4))  # [distance, image]
-    assert found.any(0).all() and found.any(1).all()
+    assert found.any(0).all()
+    assert found.any(1).all()
     # Resampling, with a rotation that rounds away, gives the same pixels.
     np.testing.assert_array_equal(
         pixels, AUGMENT(AugmentConfig(shift=1, rotation=1e-30), KEYS[2], inverted)

@@ -6,31 +6,24 @@ import json
 import re
 
 import pytest
-from programs import ROOT
+from programs import ROOT, blocks, first, module_name
 
 import mnistsum
 from experiments.training.record import prepare
 from mnistsum.config import Config
 from mnistsum.registry import added_names, load_file
-from mnistsum.types import Split
 
 MODULES = sorted(  # that have an example
-    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    module_name(file)
     for file in (ROOT / "mnistsum").rglob("*.py")
     if ">>>" in file.read_text()
 )
 # Blocks of the prose that define a config; those that use what an earlier command has
 # made are not run.
-BLOCKS = [
-    (page.relative_to(ROOT).as_posix(), block)
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
-    for block in re.findall(
-        r"^```python\n(.*?)^```",
-        page.read_text(),
-        re.DOTALL | re.MULTILINE,
-    )
-    if "\nconfig = " in block
-]
+BLOCKS = []
+for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+    found = [block for block in blocks(page, "python") if "\nconfig = " in block]
+    BLOCKS += [pytest.param(block, id=page.name) for block in found]
 
 
 def assert_gives_what_it_shows(tests):
@@ -76,29 +69,27 @@ def test_the_notebook_is_small_and_was_run_from_top_to_bottom():
         if cell["cell_type"] == "code"
     ]
     assert counts == list(range(1, len(counts) + 1))
-    assert len(text) < 200_000 and not re.search("/(home|root|tmp|work|Users)/", text)
+    assert len(text) < 200_000
+    assert not re.search("/(home|root|tmp|work|Users)/", text)
 
 
 @pytest.mark.slow
 def test_the_minimal_example_learns_from_a_few_images(monkeypatch, capsys, mnist):
     monkeypatch.syspath_prepend(ROOT / "examples")
     minimal = importlib.import_module("minimal")
-    few = [
-        Split(*(field[:2000] for field in split)) for split in (mnist.train, mnist.test)
-    ]
-    few = mnist._replace(train=few[0], test=few[1])
-    monkeypatch.setattr(mnistsum, "load", lambda _: few)
+    monkeypatch.setattr(mnistsum, "load", lambda _: first(mnist, 2000))
     minimal.main()
     output = capsys.readouterr().out
     assert output.startswith("training for 3 epochs, after compiling")
     digit, total = map(float, re.findall(r"(\d+\.\d+)%", output))
-    assert digit > 60 and total > 10
+    assert digit > 60
+    assert total > 10
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page, block", BLOCKS, ids=[page for page, _ in BLOCKS])
-def test_a_config_of_the_prose_can_be_trained(own_code, mnist, tmp_path, page, block):
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_config_of_the_prose_can_be_trained(own_code, mnist, tmp_path, block):
     (tmp_path / "mine.py").write_text(block)
     config = load_file(tmp_path / "mine.py").config
     assert isinstance(config, Config)
-    prepare(config, page, mnist)
+    prepare(config, "a test", mnist)

@@ -4,13 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from programs import LABELS, SUMS, a_run
+from programs import LABELS, SUMS, a_run, first
 
 from experiments.comparison import plots as comparison
 from experiments.comparison.measures import spread, summarize_runs
 from experiments.report import figures
 from mnistsum.config import ObjectiveConfig
-from mnistsum.types import Split
 
 
 def predictions(digit):
@@ -19,7 +18,7 @@ def predictions(digit):
 
 @pytest.mark.parametrize("wrong", [3, 40])
 def test_examples_name_every_mistake_there_is(mnist, wrong):
-    split = Split(*(array[:100] for array in mnist.test))
+    split = first(mnist.test, 100)
     digit = (split.labels + (np.arange(100) < wrong)) % 10
     random, mistakes = (
         panel.axes[0] for panel in figures.examples(predictions(digit), split)
@@ -52,22 +51,21 @@ def test_curves_are_of_the_lines_of_metrics():
     random = np.random.default_rng(4)
     lines = []
     for epoch in (1.0, 2.0, 3.0):
-        train, validation = (
-            dict(zip(names, scores, strict=True)) for scores in random.random((2, 5))
-        )
+        train = dict(zip(names, random.random(5), strict=True))
+        validation = dict(zip(names, random.random(5), strict=True))
         lines.append({"epoch": epoch, "train": train, "validation": validation})
-    panels = [panel.axes[0] for panel in figures.curves(lines)]
-    losses, errors = (
-        {line.get_label(): list(line.get_ydata()) for line in axes.lines}
-        for axes in panels
-    )
+    shown = []
+    for panel in figures.curves(lines):
+        (axes,) = panel.axes
+        shown.append({line.get_label(): list(line.get_ydata()) for line in axes.lines})
+    losses, errors = shown
     assert len(losses) == 3
     assert len(errors) == 4
     expected = [line["validation"]["sum_loss"] for line in lines]
     assert losses["validation, sum"] == expected
     expected = [1 - line["train"]["digit_accuracy"] for line in lines]
     assert errors["training, digit"] == expected
-    bottom, top = panels[1].get_ylim()
+    bottom, top = axes.get_ylim()
     assert bottom > top  # the best is above
 
 

@@ -16,9 +16,9 @@ def finished(name, seeds, **fields):
 
 def test_runs_are_grouped_by_config_and_paired_by_common_seeds():
     runs, notes = group_runs([*finished("b", (2, 0, 1)), *finished("a", (0, 1, 5))])
-    assert [
-        (name, [run.config.seed for run in each]) for name, each in runs.items()
-    ] == [("b", [0, 1]), ("a", [0, 1])]
+    assert list(runs) == ["b", "a"]
+    for each in runs.values():
+        assert [run.config.seed for run in each] == [0, 1]
     assert notes == [
         f"{name}: left out seeds that not every config has: {seed}"
         for name, seed in (("b", 2), ("a", 5))

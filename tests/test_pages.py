@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from programs import ROOT
+from programs import ROOT, blocks
 
 from experiments import cli
 from experiments.configs.base import config as base
@@ -46,16 +46,8 @@ mnistsum() { python -m mnistsum "$@"; }
 
 def commands(page, pattern):
     """Return the commands of a page that begin so, each of one or more lines."""
-    blocks = re.findall(
-        r"^```console\n(.*?)^```",
-        page.read_text(),
-        re.DOTALL | re.MULTILINE,
-    )
-    every = [
-        command
-        for block in blocks
-        for command in re.findall(r"^\$ ((?:.*\\\n)*.*)$", block, re.MULTILINE)
-    ]
+    text = "\n".join(blocks(page, "console"))
+    every = re.findall(r"^\$ ((?:.*\\\n)*.*)$", text, re.MULTILINE)
     return [command for command in every if pattern.match(command)]
 
 
@@ -71,12 +63,8 @@ def files(page):
 
 def snippets(page):
     """Return the Python of a page that uses what its commands have made."""
-    blocks = re.findall(
-        r"^ *```python\n(.*?)^ *```",
-        page.read_text(),
-        re.DOTALL | re.MULTILINE,
-    )
-    return [textwrap.dedent(block) for block in blocks if "runs/" in block]
+    python = map(textwrap.dedent, blocks(page, "python"))
+    return [block for block in python if "runs/" in block]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from programs import first
 
 from mnistsum.config import override
 from mnistsum.data import load
@@ -35,13 +36,13 @@ def optimized(request):
 def test_predictions_in_batches_equal_single_ones_and_evaluation(base, mnist, shift):
     config = override(base.config, [f"data.test_shift={shift}"])
     base = base._replace(config=config)
-    split = jax.tree.map(lambda array: array[:37], mnist.test)
+    split = first(mnist.test, 37)
     each = np.arange(37)
     together = base.predict(split.images, each % 10)
     for i in (0, 15, 16, 36):
         alone = base.predict(split.images[i : i + 1], i % 10)
-        first = jax.tree.map(lambda array, i=i: array[i : i + 1], together)
-        chex.assert_trees_all_close(alone, first, rtol=1e-4, atol=1e-6)
+        same = jax.tree.map(lambda array, i=i: array[i : i + 1], together)
+        chex.assert_trees_all_close(alone, same, rtol=1e-4, atol=1e-6)
     evaluation = evaluate(config.data, base.model, split)
     assert (together.digit.argmax(-1) == evaluation.digit).all()
     assert (together.sum.argmax(-1) == evaluation.sum[each, each % 10]).all()

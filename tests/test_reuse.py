@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import filelock
 import numpy as np
 import pytest
+from programs import first
 
 from experiments.report import terminal
 from experiments.training import plan, pool, reuse
@@ -15,13 +16,11 @@ from experiments.training.plan import COMPARED, VALIDATED
 from experiments.training.record import prepare
 from mnistsum.config import CONFIG, override
 from mnistsum.errors import InputError
-from mnistsum.types import Data, Split
 
 
 @pytest.fixture(scope="module")
 def experiment(mnist, config):
-    data = Data(*(Split(*(part[:64] for part in split)) for split in mnist))
-    return prepare(config, "a test", data)
+    return prepare(config, "a test", first(mnist, 64))
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,8 @@ def test_a_run_says_what_it_does_and_leaves_its_files(smoke):
         rf"epoch 0.249 of 0.249 +validation: .*, digit {percent}, sum {percent}",
     ):
         assert re.search(line, output)
-    assert "\x1b" not in output and "\r" not in output
+    assert "\x1b" not in output
+    assert "\r" not in output
     files = """
         config.json run.json metrics.jsonl checkpoints predictions.npz summary.json
         curves.png confusion.png examples.png report.html weights.safetensors .lock

@@ -8,7 +8,10 @@ from experiments.comparison.measures import spread, summarize_runs
 
 def summarized(*names, **runs):
     """Return the summary of configs of two equal seeds, or of the runs given."""
-    runs = {name: [a_run(name, seed) for seed in range(2)] for name in names} | runs
+    equal = {}
+    for name in names:
+        equal[name] = [a_run(name), a_run(name, 1)]
+    runs = equal | runs
     return summarize_runs(runs, LABELS) | tables.describe_runs(runs, "compare")
 
 
@@ -62,7 +65,8 @@ def test_a_report_has_its_own_name_unless_its_runs_are_alike():
         name(program={"training": "1"}),
         name(data={"test": "1"}),
     }
-    assert len(names) == 4 and all(each.startswith("a-") for each in names)
+    assert len(names) == 4
+    assert all(each.startswith("a-") for each in names)
     assert name(commit="0" * 40, started="2027-01-01T12:00:00+0000") == name()
 
 

@@ -52,4 +52,5 @@ def test_rates_are_tried_until_the_best_is_between_worse_ones(
     assert [trial["learning_rate"] / own for trial in trials] == [2.0**k for k in tried]
     (best,) = (trial["learning_rate"] for trial in trials if trial["taken"])
     assert chosen.experiment.config.optimizer.learning_rate == best == own * 2.0**taken
-    assert said in (note or "") and bool(said) == bool(note)
+    assert said in (note or "")
+    assert bool(said) == bool(note)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from programs import first
 
 from experiments.configs.base import config as base
 from experiments.studies.speed.networks import CLASSIFIERS
@@ -19,7 +20,6 @@ from mnistsum.objective import objective
 from mnistsum.predict import load_pretrained
 from mnistsum.registry import added_names
 from mnistsum.storage import name_arrays
-from mnistsum.types import Split
 
 pytestmark = [
     pytest.mark.slow,
@@ -93,7 +93,7 @@ def test_the_twins_have_the_same_loss_and_gradients(mnist, twins):
 @pytest.mark.parametrize("how", ["eager", "frozen", "cast"])
 def test_every_variant_of_the_evaluation_gives_our_answers(how, mnist, twins):
     network = load_pretrained("base")
-    test = Split(mnist.test.images[:200], mnist.test.labels[:200])
+    test = first(mnist.test, 200)
     config = dataclasses.replace(
         network.config,
         model=dataclasses.replace(network.config.model, dtype="bfloat16"),

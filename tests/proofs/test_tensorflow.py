@@ -8,7 +8,7 @@ import http.server
 import threading
 
 import pytest
-from programs import finish, start
+from programs import as_set, finish, start
 
 from mnistsum.config import DataConfig
 from mnistsum.data import load
@@ -37,10 +37,9 @@ def test_it_is_prepared_holds_the_same_images_and_trains(
     monkeypatch.setattr(Builder, "URL", server)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     data = load(DataConfig(name="tfds:mnist", dir=str(tmp_path / "data")))
-    assert multiset(data.train, data.validation) == multiset(
-        mnist.train, mnist.validation
-    )
-    assert multiset(data.test) == multiset(mnist.test)
+    expected = as_set(mnist.train, mnist.validation)
+    assert as_set(data.train, data.validation) == expected
+    assert as_set(data.test) == as_set(mnist.test)
     fields = ["smoke", "data.name=tfds:mnist", f"data.dir={tmp_path / 'data'}"]
     program = start(
         *fields, "--output", tmp_path / "run", XDG_CACHE_HOME=str(tmp_path / "cache")
@@ -61,12 +60,3 @@ def test_a_server_out_of_reach_is_named_in_one_line(tmp_path, monkeypatch, serve
         load(DataConfig(name="tfds:mnist", dir=str(tmp_path)))
     assert "\n" not in str(error.value)
     assert not [*tmp_path.glob("mnist/*/dataset_info.json")]
-
-
-def multiset(*splits):
-    """Return the images and labels of splits, without their order."""
-    return sorted(
-        (image.tobytes(), int(label))
-        for split in splits
-        for image, label in zip(split.images, split.labels, strict=True)
-    )
