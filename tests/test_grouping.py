@@ -33,6 +33,8 @@ def test_runs_are_grouped_by_config_and_paired_by_common_seeds():
             ["a+scaling=standard", "a+scaling=unit"],
         ),
         ({"run": {"program": {"training": "1"}}}, None),
+        ({"run": {"versions": {"jax": "2"}}}, None),
+        ({"run": {"settings": {"hardware": "another"}}}, None),
         ({"run": {"cores": 1}}, None),
     ],
 )
