@@ -118,3 +118,8 @@ def test_links_between_pages_lead_to_files_of_the_repository():
             assert (page.parent / link).exists(), (page, link)
             followed += 1
     assert followed > 50
+
+
+def test_the_sites_menu_has_at_most_twelve_pages_above_the_api():
+    menu = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
+    assert menu.partition("- API:")[0].count(".md") <= 12
