@@ -35,7 +35,7 @@ def test_a_config_has_its_name_claim_result_and_cost(name):
 
 
 @pytest.mark.parametrize(
-    ("text", "name", "changes"),
+    "text, name, changes",
     [
         ("base", "base", ""),
         (
@@ -80,7 +80,7 @@ def test_a_config_of_ones_own_has_a_name_of_its_own(own_code, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "name", "said"),
+    "words, name, said",
     [
         pytest.param(
             "",
@@ -127,20 +127,21 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("words", "answer"), MISTAKES)
+@pytest.mark.parametrize("words, answer", MISTAKES)
 def test_a_mistake_is_answered_in_a_line_and_writes_nothing(
     in_empty_folder, run_program, words, answer
 ):
     (in_empty_folder / "config.json").write_text("of a finished run")
     status, errors = run_program(run.command, *words.split())
-    assert (status, errors.count("\n")) == (2, 1)
+    assert status == 2
+    assert errors.count("\n") == 1
     assert errors.startswith("error: ") and answer in errors
     (file,) = in_empty_folder.iterdir()
     assert file.read_text() == "of a finished run"
 
 
 @pytest.mark.parametrize(
-    ("program", "words", "config"),
+    "program, words, config",
     [
         (run, "--help", "base"),
         (run, "--help --config tiny", "tiny"),

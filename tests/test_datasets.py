@@ -246,6 +246,27 @@ def test_a_prepared_data_set_of_another_form_is_refused(
         load(prepared(tmp_path))
 
 
+@pytest.mark.slow
+def test_a_flipped_bit_of_a_record_changes_nothing_or_is_refused(
+    tmp_path, copied, cache
+):
+    right = load(prepared(tmp_path))
+    (file,) = copied.glob("digits-train*")
+    content, refused = file.read_bytes(), 0
+    for at in np.random.default_rng(0).integers(0, 80_000, 40):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << at % 8
+        file.write_bytes(flipped)
+        try:
+            assert equal(load(prepared(tmp_path)), right)
+        except InputError as error:
+            refused += 1
+            assert "split train cannot be read: " in str(error)
+            assert "\n" not in str(error)
+        shutil.rmtree(cache, ignore_errors=True)
+    assert refused > 20
+
+
 @pytest.mark.parametrize(
     "name, answer",
     [

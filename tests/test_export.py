@@ -92,7 +92,7 @@ def test_exported_weights_are_complete_and_replace_older_ones(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "answer"),
+    "arguments, answer",
     [
         (["base", "--to", "safetensors"], "^--output: expected a folder to write to"),
         (

@@ -68,7 +68,7 @@ def test_the_quick_convolution_and_its_gradients_are_flaxs(options, maps):
 
 
 @pytest.mark.parametrize(
-    ("strides", "padding"), [((1, 1), "SAME"), ((1, 3), ((2, 1), (0, 3)))]
+    "strides, padding", [((1, 1), "SAME"), ((1, 3), ((2, 1), (0, 3)))]
 )
 @pytest.mark.parametrize("maps", [MAPS, LARGE], ids=["small", "large"])
 def test_in_bfloat16_the_quick_convolution_rounds_its_operands(strides, padding, maps):

@@ -27,7 +27,7 @@ def dense(config, inputs=3, outputs=4) -> Dense:
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])  # the layer chooses its way by it
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize(
-    ("size", "stride"),
+    "size, stride",
     [
         pytest.param(
             *case,
@@ -61,7 +61,7 @@ def test_convolution_and_its_gradients_equal_lax(
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("kind", "inputs"), [(conv, MAPS), (dense, MAPS.T)])
+@pytest.mark.parametrize("kind, inputs", [(conv, MAPS), (dense, MAPS.T)])
 def test_in_bfloat16_a_layer_rounds_its_operands_alone(kind, inputs):
     def round_(array):
         return lax.reduce_precision(array, exponent_bits=8, mantissa_bits=7)

@@ -76,11 +76,16 @@ def test_configs_that_draw_equally_many_images_are_paired_by_seed(
 
 
 def test_a_failed_seed_is_counted_and_named():
-    b = seeds("b", LABELS, misread(range(50)))
-    b[1].summary["failure"] = "digit below 90 %"
+    a = seeds("a", LABELS, LABELS)
+    b = seeds("b", LABELS, LABELS)
+    verdict = "at most 0.1 points worse"
+    assert rows_of(a=a, b=b)[1]["against_first"]["digit"]["verdict"] == verdict
+    b[1].summary["failure"] = "sum below 90 %"
+    for rows in (rows_of(a=a, b=b), rows_of(b=b, a=a)):
+        assert rows[1]["against_first"]["digit"]["verdict"] == "undecided"
+    b[1] = b[1]._replace(predictions={"digit": misread(range(50)), "sum": SUMS})
     (row,) = rows_of(b=b)
-    assert row["failed"] == ["seed 1: digit below 90 %"]
-    assert row["digit_accuracy"]["values"] == [1.0, 0.5]
+    assert row["failed"] == ["seed 1: sum below 90 %"]
 
 
 def test_configs_that_end_alike_are_named_in_one_line():

@@ -42,7 +42,7 @@ def tied_product(table, output):
 
 
 @pytest.mark.parametrize(
-    ("name", "adder_input", "by_hand"),
+    "name, adder_input, by_hand",
     [
         ("concat", "logits", lambda adder: two_layers(adder, DIGIT, NUMBER)),
         (
@@ -98,7 +98,7 @@ def test_learned_shift_begins_near_zero_and_is_finite():
 
 
 @pytest.mark.parametrize(
-    ("classifier", "widths"),
+    "classifier, widths",
     [("compact", (4, 8)), ("vit", (16, 32)), ("tiny", (4,) * 7)],
 )
 def test_widths_that_a_classifier_cannot_have_are_refused_by_name(classifier, widths):
@@ -109,7 +109,7 @@ def test_widths_that_a_classifier_cannot_have_are_refused_by_name(classifier, wi
 
 
 @pytest.mark.parametrize(
-    ("held", "message"),
+    "held, message",
     [
         (
             lambda _: nnx.Cache(jnp.zeros(3)),

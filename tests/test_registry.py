@@ -45,7 +45,7 @@ def test_names_of_each_kind_are_added_and_removed_after_the_block(write):
 
 
 @pytest.mark.parametrize(
-    ("text", "answer"),
+    "text, answer",
     [
         (
             'CLASSIFIERS = {"new": dict}\nADDERS = {"shift": dict}',
@@ -113,7 +113,8 @@ def test_what_is_no_python_file_is_refused_and_faults_are_raised(write, tmp_path
     with pytest.raises(ZeroDivisionError) as error:
         registry.load_file(file)
     last = error.traceback[-1]
-    assert (str(last.path), last.lineno) == (str(file), 1)  # counted from 0
+    assert str(last.path) == str(file)
+    assert last.lineno == 1  # counted from 0
     shown = registry.users_traceback(error.value)
     assert (
         shown
@@ -143,7 +144,8 @@ def test_a_file_is_run_again_only_if_it_or_a_helper_has_changed(write):
     assert registry.load_file(file) is first
     write("helper_of_own.py", "WIDTH = 10")
     second = registry.load_file(file)
-    assert (first.WIDTH, second.WIDTH) == (1, 10)
+    assert first.WIDTH == 1
+    assert second.WIDTH == 10
     assert SCHEDULES["mine"](None, 0) == 10
     write("own.py", "WIDTH = 2")
     assert registry.load_file(file).WIDTH == 2

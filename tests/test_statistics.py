@@ -24,6 +24,10 @@ def test_a_single_seed_has_an_infinite_interval():
     assert interval(np.array([1.0])) == (1, -np.inf, np.inf)
 
 
+def around(mean, half):
+    return mean - half, mean + half
+
+
 ONE = np.array([[1.0, 0], [0, 0], [1, 1]])
 OTHER = np.array([[1.0, 1], [1, 1], [0, 0]])
 # in the latter, all seeds differ alike
@@ -32,11 +36,9 @@ BY_IMAGE = np.array([[0.0, 1, 1, 0, 1]] * 3)
 WELCH = stats.ttest_ind(
     ONE.mean(1), OTHER.mean(1), equal_var=False
 ).confidence_interval()
+# of one sample that does not vary
+EVEN = around(0.2, stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(3))
 ONE_SAMPLE = stats.ttest_1samp(BY_IMAGE[0], 0).confidence_interval()
-
-
-def around(mean, half):
-    return mean - half, mean + half
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,8 @@ def around(mean, half):
         (0 * BY_IMAGE, BY_IMAGE, 1, False, ONE_SAMPLE),
         (0 * BY_IMAGE, BY_IMAGE, 1, True, ONE_SAMPLE),
         (0 * BY_IMAGE.T, BY_IMAGE.T, 1, True, ONE_SAMPLE),
+        # Both misread the same images: what varies over images leaves the difference.
+        (BY_IMAGE / 2, BY_IMAGE / 2 + [[0.1], [0.2], [0.3]], 1, False, EVEN),
         # Seeds that agree by chance do not narrow the interval: the means of both seeds
         # and of both images are 1/2, so only the residual is left, 1 over one degree of
         # freedom, over 4. Of two contrasts, each interval is at 97.5 %. Unpaired, each

@@ -146,7 +146,8 @@ def test_an_adder_that_is_only_commutative_reaches_the_mirrored_share():
     known = (trained | trained.T)[LABELS]
     run = a_run(total=np.where(known, SUMS, SUMS + 1), config={"objective": objective})
     scores = with_images.score(run, LABELS)
-    assert (scores["trained_accuracy"], scores["mirrored_accuracy"]) == (1, 1)
+    assert scores["trained_accuracy"] == 1
+    assert scores["mirrored_accuracy"] == 1
     assert scores["others_accuracy"] == 0
     assert scores["held_out_accuracy"] == pytest.approx(scores["mirrored_share"])
     assert 0 < scores["mirrored_share"] < 1
@@ -192,7 +193,9 @@ def test_an_objective_of_groups_trains_on_whole_examples():
     config = replace(smoke, objective=ObjectiveConfig(name="sum_of_3_digits"))
     with added_names(OBJECTIVES=OBJECTIVES):
         spec = make_spec(config, 1_000)
-        assert (spec.group, spec.images, spec.batch_size) == (6, 996, 126)
+        assert spec.group == 6
+        assert spec.images == 996
+        assert spec.batch_size == 126
         assert trained_outputs(config.objective) == ("digit",)
         with pytest.raises(InputError, match=r"an example has 6 images, .* the 5 "):
             make_spec(config, 5)

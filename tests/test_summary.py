@@ -72,7 +72,7 @@ HAND = {
 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
-@pytest.mark.parametrize(("layer", "expected"), HAND.values(), ids=HAND)
+@pytest.mark.parametrize("layer, expected", HAND.values(), ids=HAND)
 def test_multiply_adds_are_those_of_the_layer_as_it_is_written(
     monkeypatch, layer, expected, backend
 ):
@@ -137,7 +137,7 @@ LOOPS = {
 }
 
 
-@pytest.mark.parametrize(("count", "function"), LOOPS.items())
+@pytest.mark.parametrize("count, function", LOOPS.items())
 def test_loops_count_by_length_and_branches_by_the_costliest(count, function):
     assert work(function, jnp.ones((1, 8))) == count * 64
 

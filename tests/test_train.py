@@ -27,6 +27,7 @@ from mnistsum.config import (
 )
 from mnistsum.data import abstract_split, draw_epoch, pair, scale
 from mnistsum.errors import InputError
+from mnistsum.evaluation import evaluate_batch
 from mnistsum.models import parameters
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.layers import Dense
@@ -271,20 +272,24 @@ def test_the_average_of_the_parameters_follows_its_formula(start, go):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", config_names())
-def test_training_lowers_for_accelerators(name, monkeypatch):
+def test_training_and_evaluation_lower_for_accelerators(name, monkeypatch):
     # layers choose their convolution by it
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    spec = make_spec(load_config(name), 55_000)
+    config = load_config(name)
+    spec = make_spec(config, 55_000)
     keys = jax.eval_shape(lambda: split_keys(0))
     state = jax.eval_shape(partial(init_state, spec), keys)
     until = jax.ShapeDtypeStruct((), jnp.int32)
-    # `partial` makes a new function, as JAX caches what it has traced for the CPU.
-    train = jax.jit(partial(advance, spec))
-    # none of which needs to be present
-    export = jax.export.export(train, platforms=("cuda", "rocm", "tpu"))
-    exported = export(keys, state, abstract_split(55_000), until)
-    convolves = "stablehlo.convolution" in exported.mlir_module()
-    assert convolves == (name not in ("mlp", "smoke", "vit"))
+    # `partial` makes new functions, as JAX caches what it has traced for the CPU.
+    for function, inputs in (
+        (partial(advance, spec), (keys, state, abstract_split(55_000), until)),
+        (partial(evaluate_batch, config.data), (state.model, abstract_split(200))),
+    ):
+        # none of which needs to be present
+        platforms = ("cuda", "rocm", "tpu")
+        exported = jax.export.export(jax.jit(function), platforms=platforms)(*inputs)
+        convolves = "stablehlo.convolution" in exported.mlir_module()
+        assert convolves == (name not in ("mlp", "smoke", "vit"))
 
 
 def test_the_first_step_that_is_not_finite_is_noted(start, go):

@@ -99,7 +99,7 @@ class RunProgress(Progress):
     def show(self, stop: Stop, run: Run) -> None:
         """Show where a run stands."""
         spec, config = self.experiment.spec, self.experiment.config
-        if not self.estimated and stop.is_timing(spec.steps) and stop.step < spec.steps:
+        if not self.estimated and stop.is_timing and stop.step < spec.steps:
             estimate(spec.steps - self.first, stop)
             self.estimated = True
         now, end = (step / spec.steps_per_epoch for step in (stop.step, spec.steps))

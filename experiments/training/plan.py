@@ -41,14 +41,10 @@ class Stop(NamedTuple):
     # nothing was compiled beside these steps, which would halve their speed
     is_alone: bool = False
 
-    def is_timing(self, total: int) -> bool:
-        """Return whether a duration can be estimated from these steps.
-
-        The first step is slower and does not count.
-        """
-        return (
-            self.seconds > MIN_TIMED and self.step > 1 and self.is_alone
-        ) or self.step == total
+    @property
+    def is_timing(self) -> bool:
+        """Whether a duration can be estimated from these steps; not from the first."""
+        return self.seconds > MIN_TIMED and self.step > 1 and self.is_alone
 
 
 def next_stop(plan: Plan, spec: Spec, stop: Stop) -> tuple[int, bool]:

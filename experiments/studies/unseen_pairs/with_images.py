@@ -9,6 +9,7 @@ sums of each digit are held out, another choice of pairs for each seed.
 import dataclasses
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,6 +125,7 @@ def missing(known: set[tuple[Trial, int]]) -> list[tuple[Trial, int]]:
     return planned
 
 
+@cache
 def determined_share(trial: Trial, seed: int) -> float:
     """Return the share of a run's held-out pairs that its trained pairs determine."""
     held_out = held_out_cells(config(trial, seed).objective)

@@ -180,7 +180,8 @@ def command(words: list[str]) -> int:
     rows = []
     for name, cases in CASES.items():
         for case in cases:
-            shares = [f"{100 * share:.1f}" for share in (0 - case.behind, *rates(case))]
+            truth = 0 - case.behind  # never -0.0
+            shares = [f"{100 * share:.1f}" for share in (truth, *rates(case))]
             rows.append([name, case.seeds, case.spread, *shares])
     print(markdown(header, rows), flush=True)
     rows = []
