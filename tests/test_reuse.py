@@ -1,5 +1,6 @@
 """A folder of runs: which finished runs are reused, and which are refused."""
 
+import dataclasses
 import json
 import shutil
 from types import SimpleNamespace
@@ -175,6 +176,22 @@ def test_the_progress_counts_runs_and_estimates_the_rest(monkeypatch):
     for clock[0] in range(50, 36_000, 10):  # a day's log has few lines
         progress.show({"c": 0.5})
     assert 10 < len(said) < 25
+
+
+def test_a_run_tells_its_duration_once_from_later_steps_timed_alone(
+    experiment, monkeypatch
+):
+    said = []
+    monkeypatch.setattr(terminal, "say", said.append)
+    longer = experiment._replace(spec=dataclasses.replace(experiment.spec, steps=600))
+    progress = terminal.RunProgress(longer, first=0)
+    run = SimpleNamespace(train_loss=1.0)
+    for step, steps, is_alone in ((1, 1, True), (9, 8, False), (17, 8, True)):
+        assert not said
+        stop = plan.Stop(step, steps, seconds=0.8, is_alone=is_alone)
+        progress.show(stop, run)
+    progress.show(stop._replace(step=25), run)
+    assert said == ["estimated duration: 60 s of training (600 steps of 100.0 ms)"]
 
 
 @pytest.mark.slow
