@@ -165,7 +165,8 @@ def curves(lines: Sequence[dict[str, Any]]) -> Figure:
         for share, style in ((mirrored, "--"), (known, ":")):
             axes.axhline(100 * float(np.mean(share)), color="#888888", ls=style)
         axes.grid(alpha=0.3)
-    panels[0].legend(frameon=False)
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 
