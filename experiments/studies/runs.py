@@ -38,10 +38,12 @@ def train_runs(
     """
     set_up_compiler()
     experiments = prepare_all([config for config, _ in planned], command)
-    run_sets = []
-    for experiment, (config, seeds) in zip(experiments, planned, strict=True):
+    to_check = {(config.model, config.objective): config for config, _ in planned}
+    for config in to_check.values():
         for line in check_own(config):
             say(line)
+    run_sets = []
+    for experiment, (_, seeds) in zip(experiments, planned, strict=True):
         run_sets.append(locate_runs(runs, experiment, seeds))
     labels = np.asarray(experiments[0].data.test.labels)
     by_index = dict(enumerate(run_sets))

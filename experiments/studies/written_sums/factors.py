@@ -63,7 +63,8 @@ class Cell(NamedTuple):
 
 def cells() -> list[Cell]:
     """Return all combinations, the shorter numbers first."""
-    return [Cell(*levels) for levels in itertools.product(LENGTHS, *LEVELS.values())]
+    levels = list(itertools.product(*LEVELS.values()))
+    return [Cell(digits, *level) for digits in LENGTHS for level in levels]
 
 
 def config(cell: Cell, rate: float, validation: int) -> Config:
