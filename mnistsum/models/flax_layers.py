@@ -30,23 +30,26 @@ Pooled = Float[Array, "batch height2 width2 channels"]
 
 
 def speed_up(network: nnx.Module, dtype: str) -> None:
-    """Give the `nnx.Conv` layers of a network a quick convolution and a type.
+    """Give the layers of a network a type, and its convolutions a quick function.
 
-    A layer with a type of its own keeps it.
-
-    Layers that were built with a `conv_general_dilated` of their own keep it.
+    These are `nnx.Conv` and `nnx.Linear`. A layer with a type of its own keeps it. One
+    that was built with a `conv_general_dilated` or a `dot_general` of its own stays as
+    it is.
     """
     for _, layer in nnx.iter_graph(network):
-        if (
-            isinstance(layer, nnx.Conv)
-            and layer.conv_general_dilated is lax.conv_general_dilated
-        ):
+        if not _uses_xla(layer):
+            continue
+        if isinstance(layer, nnx.Conv):
             layer.conv_general_dilated = quick_convolution
-            if layer.dtype is None and dtype != "float32":
-                layer.dtype, layer.preferred_element_type = (
-                    jnp.dtype(dtype),
-                    jnp.float32,
-                )
+        if layer.dtype is None and dtype != "float32":
+            layer.dtype, layer.preferred_element_type = jnp.dtype(dtype), jnp.float32
+
+
+def _uses_xla(layer: Any) -> bool:
+    """Return whether a layer computes with XLA's own convolution or product."""
+    if isinstance(layer, nnx.Conv):
+        return layer.conv_general_dilated is lax.conv_general_dilated
+    return isinstance(layer, nnx.Linear) and layer.dot_general is lax.dot_general
 
 
 def quick_convolution(

@@ -17,7 +17,6 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
-from mnistsum.errors import InputError
 from mnistsum.models import conv_cpu
 from mnistsum.models.flax_layers import split_tiles
 
@@ -130,17 +129,6 @@ class Norm(nnx.RMSNorm):
         super().__init__(channels, reduction_axes=(0, 1, 2), feature_axes=0, rngs=rngs)
 
 
-def widths(config: ModelConfig, default: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the config's widths, or the default if it has none."""
-    if config.widths and len(config.widths) != len(default):
-        found, example = config.widths, ",".join(map(str, default))
-        raise InputError(
-            f"model.widths: expected {len(default)}, such as {example}, for "
-            f"{config.classifier}, found {found}"
-        )
-    return config.widths or default
-
-
 def initializers(config: ModelConfig, fan_in: int):
     """Return the initializers of a kernel and of its bias.
 
@@ -157,13 +145,6 @@ def initializers(config: ModelConfig, fan_in: int):
 
         return uniform, uniform
     return nnx.initializers.he_normal(), nnx.initializers.zeros_init()
-
-
-def average_pool(
-    maps: Float[Array, "channels height width batch"],
-) -> Float[Array, "channels height//2 width//2 batch"]:
-    """Return the mean of each 2x2 square; an odd last row or column is dropped."""
-    return reduce(jnp.add, _squares(maps)) / 4
 
 
 def max_pool(

@@ -1,11 +1,13 @@
 """Fully connected layers only."""
 
-import jax
+from functools import partial
+
 from flax import nnx
 
 from mnistsum.config import ModelConfig
-from mnistsum.models.layers import Dense
 from mnistsum.types import DigitLogits, Features, Images
+
+Linear = partial(nnx.Linear, kernel_init=nnx.initializers.he_normal())
 
 
 class MLP(nnx.Module):
@@ -20,12 +22,12 @@ class MLP(nnx.Module):
         self.features = widths[-1]
         sizes = zip((784, *widths), widths, strict=False)
         self.hidden = nnx.List(
-            [Dense(config, inputs, outputs, rngs) for inputs, outputs in sizes]
+            [Linear(inputs, outputs, rngs=rngs) for inputs, outputs in sizes]
         )
-        self.output = Dense(config, self.features, 10, rngs)
+        self.output = Linear(self.features, 10, rngs=rngs)
 
     def __call__(self, image: Images) -> tuple[Features, DigitLogits]:
-        x = image.reshape(image.shape[0], 784)
+        x = image.reshape(len(image), 784)
         for layer in self.hidden:
-            x = jax.nn.relu(layer(x))
+            x = nnx.relu(layer(x))
         return x, self.output(x)

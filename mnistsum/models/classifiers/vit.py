@@ -1,16 +1,17 @@
 """Attention between patches."""
 
+from functools import partial
+
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
 from mnistsum.errors import InputError
-from mnistsum.models.layers import Dense
 from mnistsum.types import DigitLogits, Features, Images
 
 PATCH, HEADS = 4, 4
+Linear = partial(nnx.Linear, kernel_init=nnx.initializers.he_normal())
 
 
 class Position(nnx.Module):
@@ -18,7 +19,7 @@ class Position(nnx.Module):
 
     def __init__(self, count: int, width: int, rngs: nnx.Rngs):
         self.vectors = nnx.Param(
-            0.02 * jax.random.normal(rngs.params(), (count, width), jnp.float32)
+            0.02 * jax.random.normal(rngs.params(), (count, width))
         )
 
     def __call__(
@@ -30,13 +31,13 @@ class Position(nnx.Module):
 class TransformerBlock(nnx.Module):
     """Attention and a perceptron, each added to its input, each after an RMS norm."""
 
-    def __init__(self, config: ModelConfig, width: int, rngs: nnx.Rngs):
+    def __init__(self, width: int, rngs: nnx.Rngs):
         self.norm1 = nnx.RMSNorm(width, rngs=rngs)
-        self.query_key_value = Dense(config, width, 3 * width, rngs)
-        self.joined = Dense(config, width, width, rngs)
+        self.query_key_value = Linear(width, 3 * width, rngs=rngs)
+        self.joined = Linear(width, width, rngs=rngs)
         self.norm2 = nnx.RMSNorm(width, rngs=rngs)
-        self.hidden = Dense(config, width, 2 * width, rngs)
-        self.output = Dense(config, 2 * width, width, rngs)
+        self.hidden = Linear(width, 2 * width, rngs=rngs)
+        self.output = Linear(2 * width, width, rngs=rngs)
 
     def __call__(
         self, tokens: Float[Array, "batch n width"]
@@ -48,7 +49,7 @@ class TransformerBlock(nnx.Module):
         tokens = tokens + self.joined(
             jax.nn.dot_product_attention(query, key, value).reshape(tokens.shape)
         )
-        return tokens + self.output(jax.nn.gelu(self.hidden(self.norm2(tokens))))
+        return tokens + self.output(nnx.gelu(self.hidden(self.norm2(tokens))))
 
 
 class ViT(nnx.Module):
@@ -69,13 +70,11 @@ class ViT(nnx.Module):
                 f"found {widths}"
             )
         self.features = widths[0]
-        self.embed = Dense(config, PATCH * PATCH, self.features, rngs)
+        self.embed = Linear(PATCH * PATCH, self.features, rngs=rngs)
         self.position = Position((28 // PATCH) ** 2, self.features, rngs)
-        self.blocks = nnx.List(
-            [TransformerBlock(config, self.features, rngs) for _ in widths]
-        )
+        self.blocks = nnx.List([TransformerBlock(self.features, rngs) for _ in widths])
         self.norm = nnx.RMSNorm(self.features, rngs=rngs)
-        self.output = Dense(config, self.features, 10, rngs)
+        self.output = Linear(self.features, 10, rngs=rngs)
 
     def __call__(self, image: Images) -> tuple[Features, DigitLogits]:
         side = 28 // PATCH
@@ -85,5 +84,5 @@ class ViT(nnx.Module):
         )
         for block in self.blocks:
             tokens = block(tokens)
-        features = jnp.mean(self.norm(tokens), 1)
+        features = self.norm(tokens).mean(1)
         return features, self.output(features)
