@@ -3,7 +3,9 @@
 Feature maps are [channels, height, width, batch].
 
 With the batch innermost, convolutions, norms and pools on the CPU move whole rows of
-memory and use its vector units fully. An accelerator's compiler chooses its own layout.
+memory and use its vector units fully. Classifiers are written with these layers where
+plain Flax takes more time (experiments/studies/speed/plain_flax.md). An accelerator's
+compiler chooses its own layout.
 """
 
 import math
@@ -17,6 +19,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
+from mnistsum.errors import InputError
 from mnistsum.models import conv_cpu
 from mnistsum.models.flax_layers import split_tiles
 
@@ -129,6 +132,17 @@ class Norm(nnx.RMSNorm):
         super().__init__(channels, reduction_axes=(0, 1, 2), feature_axes=0, rngs=rngs)
 
 
+def widths(config: ModelConfig, default: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the config's widths, or the default if it has none."""
+    if config.widths and len(config.widths) != len(default):
+        found, example = config.widths, ",".join(map(str, default))
+        raise InputError(
+            f"model.widths: expected {len(default)}, such as {example}, for "
+            f"{config.classifier}, found {found}"
+        )
+    return config.widths or default
+
+
 def initializers(config: ModelConfig, fan_in: int):
     """Return the initializers of a kernel and of its bias.
 
@@ -145,6 +159,13 @@ def initializers(config: ModelConfig, fan_in: int):
 
         return uniform, uniform
     return nnx.initializers.he_normal(), nnx.initializers.zeros_init()
+
+
+def average_pool(
+    maps: Float[Array, "channels height width batch"],
+) -> Float[Array, "channels height//2 width//2 batch"]:
+    """Return the mean of each 2x2 square; an odd last row or column is dropped."""
+    return reduce(jnp.add, _squares(maps)) / 4
 
 
 def max_pool(

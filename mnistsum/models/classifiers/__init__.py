@@ -8,9 +8,6 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from mnistsum.config import ModelConfig
-from mnistsum.errors import InputError
-
 
 def _load(module: str, name: str) -> Callable[..., Any]:
     """Return a function that imports a classifier's file and builds it."""
@@ -34,14 +31,3 @@ CLASSIFIERS: dict[str, Callable[..., Any]] = {
     "vgg": _load("vgg", "VGG"),
     "vit": _load("vit", "ViT"),
 }
-
-
-def widths(config: ModelConfig, default: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the config's widths, or the default if it has none."""
-    if config.widths and len(config.widths) != len(default):
-        found, example = config.widths, ",".join(map(str, default))
-        raise InputError(
-            f"model.widths: expected {len(default)}, such as {example}, for "
-            f"{config.classifier}, found {found}"
-        )
-    return config.widths or default

@@ -1,18 +1,12 @@
 """Residual blocks."""
 
-from functools import partial
-from itertools import pairwise
-
+import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
+from mnistsum.models.layers import Conv, Dense, Norm, to_maps
 from mnistsum.types import DigitLogits, Features, Images
-
-Conv = partial(nnx.Conv, kernel_init=nnx.initializers.he_normal())
-Linear = partial(nnx.Linear, kernel_init=nnx.initializers.he_normal())
-# over the whole map of an example
-Norm = partial(nnx.RMSNorm, reduction_axes=(1, 2, 3), feature_axes=-1)
 
 
 class ResidualBlock(nnx.Module):
@@ -21,22 +15,34 @@ class ResidualBlock(nnx.Module):
     If shapes change, the first ReLU is projected instead.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, rngs: nnx.Rngs):
-        self.norm1 = Norm(inputs, rngs=rngs)
-        self.conv1 = Conv(inputs, outputs, (3, 3), stride, rngs=rngs)
-        self.norm2 = Norm(outputs, rngs=rngs)
-        self.conv2 = Conv(outputs, outputs, (3, 3), rngs=rngs)
-        if (inputs, stride) == (outputs, 1):
-            self.project = None
-        else:
-            self.project = Conv(inputs, outputs, (1, 1), stride, rngs=rngs)
+    def __init__(
+        self,
+        config: ModelConfig,
+        inputs: int,
+        outputs: int,
+        rngs: nnx.Rngs,
+        stride: int,
+    ):
+        self.norm1, self.conv1 = (
+            Norm(inputs, rngs),
+            Conv(config, (3, 3, inputs, outputs), rngs, stride),
+        )
+        self.norm2, self.conv2 = (
+            Norm(outputs, rngs),
+            Conv(config, (3, 3, outputs, outputs), rngs),
+        )
+        self.project = (
+            Conv(config, (1, 1, inputs, outputs), rngs, stride)
+            if (inputs, stride) != (outputs, 1)
+            else None
+        )
 
     def __call__(
-        self, x: Float[Array, "batch h w c"]
-    ) -> Float[Array, "batch h2 w2 c2"]:
-        y = nnx.relu(self.norm1(x))
-        shortcut = x if self.project is None else self.project(y)
-        return shortcut + self.conv2(nnx.relu(self.norm2(self.conv1(y))))
+        self, maps: Float[Array, "c h w batch"]
+    ) -> Float[Array, "c2 h2 w2 batch"]:
+        x = jax.nn.relu(self.norm1(maps))
+        shortcut = maps if self.project is None else self.project(x)
+        return shortcut + self.conv2(jax.nn.relu(self.norm2(self.conv1(x))))
 
 
 class ResNet(nnx.Module):
@@ -50,16 +56,20 @@ class ResNet(nnx.Module):
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         widths = config.widths or (16, 32, 64)
         self.features = widths[-1]
-        self.stem = Conv(1, widths[0], (5, 5), 2, padding="VALID", rngs=rngs)
-        self.blocks = nnx.List([ResidualBlock(widths[0], widths[0], 1, rngs)])
-        for inputs, outputs in pairwise(widths):
-            self.blocks.append(ResidualBlock(inputs, outputs, 2, rngs))
-        self.norm = Norm(self.features, rngs=rngs)
-        self.output = Linear(self.features, 10, rngs=rngs)
+        self.stem = Conv(config, (5, 5, 1, widths[0]), rngs, stride=2, padding="VALID")
+        self.blocks = nnx.List()
+        for i, (inputs, outputs) in enumerate(
+            zip((widths[0], *widths), widths, strict=False)
+        ):
+            self.blocks.append(
+                ResidualBlock(config, inputs, outputs, rngs, stride=1 if i == 0 else 2)
+            )
+        self.norm = Norm(self.features, rngs)
+        self.output = Dense(config, self.features, 10, rngs)
 
     def __call__(self, image: Images) -> tuple[Features, DigitLogits]:
-        x = self.stem(image)
+        x = self.stem(to_maps(image))
         for block in self.blocks:
             x = block(x)
-        features = nnx.relu(self.norm(x)).mean((1, 2))
+        features = jax.nn.relu(self.norm(x)).mean((1, 2)).T
         return features, self.output(features)

@@ -1,19 +1,11 @@
-"""A small fully convolutional network."""
+"""A network with few parameters."""
 
-from functools import partial
-
+import jax
 from flax import nnx
 
 from mnistsum.config import ModelConfig
-from mnistsum.models.flax_layers import quick_max_pool
-from mnistsum.models.classifiers import widths
+from mnistsum.models.layers import Conv, Dense, Norm, max_pool, to_maps, widths
 from mnistsum.types import DigitLogits, Features, Images
-
-init = nnx.initializers.he_normal()
-Conv = partial(nnx.Conv, kernel_size=(3, 3), kernel_init=init)
-# over the whole map of an example
-Norm = partial(nnx.RMSNorm, reduction_axes=(1, 2, 3), feature_axes=-1)
-max_pool = partial(quick_max_pool, window_shape=(2, 2), strides=(2, 2))
 
 
 class Tiny(nnx.Module):
@@ -27,19 +19,19 @@ class Tiny(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         c1, c2, c3, c4, c5 = widths(config, (8, 16, 16, 16, 16))
-        self.conv1, self.norm1 = Conv(1, c1, rngs=rngs), Norm(c1, rngs=rngs)
-        self.conv2, self.norm2 = Conv(c1, c2, rngs=rngs), Norm(c2, rngs=rngs)
-        self.conv3, self.norm3 = Conv(c2, c3, rngs=rngs), Norm(c3, rngs=rngs)
-        self.conv4, self.norm4 = Conv(c3, c4, rngs=rngs), Norm(c4, rngs=rngs)
-        self.conv5, self.norm5 = Conv(c4, c5, rngs=rngs), Norm(c5, rngs=rngs)
+        self.conv1, self.norm1 = Conv(config, (3, 3, 1, c1), rngs), Norm(c1, rngs)
+        self.conv2, self.norm2 = Conv(config, (3, 3, c1, c2), rngs), Norm(c2, rngs)
+        self.conv3, self.norm3 = Conv(config, (3, 3, c2, c3), rngs), Norm(c3, rngs)
+        self.conv4, self.norm4 = Conv(config, (3, 3, c3, c4), rngs), Norm(c4, rngs)
+        self.conv5, self.norm5 = Conv(config, (3, 3, c4, c5), rngs), Norm(c5, rngs)
         self.features = c5
-        self.output = nnx.Linear(c5, 10, kernel_init=init, rngs=rngs)
+        self.output = Dense(config, c5, 10, rngs)
 
     def __call__(self, image: Images) -> tuple[Features, DigitLogits]:
-        x = max_pool(nnx.relu(self.norm1(self.conv1(image))))
-        x = nnx.relu(self.norm2(self.conv2(x)))
-        x = max_pool(nnx.relu(self.norm3(self.conv3(x))))
-        x = nnx.relu(self.norm4(self.conv4(x)))
-        x = nnx.relu(self.norm5(self.conv5(x)))
-        features = x.mean((1, 2))
+        x = max_pool(jax.nn.relu(self.norm1(self.conv1(to_maps(image)))))
+        x = jax.nn.relu(self.norm2(self.conv2(x)))
+        x = max_pool(jax.nn.relu(self.norm3(self.conv3(x))))
+        x = jax.nn.relu(self.norm4(self.conv4(x)))
+        x = jax.nn.relu(self.norm5(self.conv5(x)))
+        features = x.mean((1, 2)).T
         return features, self.output(features)

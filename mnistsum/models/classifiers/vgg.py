@@ -4,8 +4,7 @@ import jax
 from flax import nnx
 
 from mnistsum.config import ModelConfig
-from mnistsum.models.classifiers import widths
-from mnistsum.models.layers import Conv, Dense, Norm, flatten, max_pool, to_maps
+from mnistsum.models.layers import Conv, Dense, Norm, flatten, max_pool, to_maps, widths
 from mnistsum.types import DigitLogits, Features, Images
 
 
