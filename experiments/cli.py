@@ -102,11 +102,9 @@ def add_workers(parser: Parser) -> None:
 
 def cores() -> int:
     """Return the number of cores that this process may use."""
-    return (
-        len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1
-    )
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def own_file(name: str) -> Path | None:
@@ -179,11 +177,9 @@ def describe_fields(name: str) -> str:
 
 def as_typed(value: Any) -> str:
     """Return a field's value as a user would type it on the command line."""
-    return (
-        (",".join(map(str, value)) or "none")
-        if isinstance(value, tuple)
-        else str(value)
-    )
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "none"
+    return str(value)
 
 
 def _load(name: str) -> Config:

@@ -360,10 +360,8 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
         section, _, name = key.rpartition(".")
         parent = values[section] if section else values
         parent[name] = None if value == "None" else value
-    model, widths_given = (
-        values["model"],
-        any(each.startswith("model.widths=") for each in assignments),
-    )
+    model = values["model"]
+    widths_given = any(each.startswith("model.widths=") for each in assignments)
     if model["classifier"] != config.model.classifier and not widths_given:
         model["widths"] = ()
     try:

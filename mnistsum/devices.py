@@ -30,11 +30,9 @@ def quick_dtype() -> str:
 
 def resolve_dtype(config: Section) -> Section:
     """Return a section of a config with `auto` replaced by the quick type."""
-    return (
-        dataclasses.replace(config, dtype=quick_dtype())
-        if config.dtype == "auto"
-        else config
-    )
+    if config.dtype == "auto":
+        return dataclasses.replace(config, dtype=quick_dtype())
+    return config
 
 
 def abstract_arrays(tree: Any) -> Any:

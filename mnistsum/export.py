@@ -35,10 +35,8 @@ def to_stablehlo(config: Config, model: Model) -> bytes:
         ((5, 10), (5, 19))
     """
     (n,) = export.symbolic_shape("n")
-    images, numbers = (
-        jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8),
-        jax.ShapeDtypeStruct((n,), jnp.int32),
-    )
+    images = jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8)
+    numbers = jax.ShapeDtypeStruct((n,), jnp.int32)
     function = jax.jit(_function(config, for_export(model)))
     exported = export.export(function, platforms=("cpu", "cuda", "rocm", "tpu"))(
         images, numbers

@@ -44,11 +44,9 @@ def objective(
         raise InputError(
             f"objective {config.name}: expected a scalar loss, found {found}"
         )
-    return (
-        loss
-        if logits.penalty is None
-        else loss + config.penalty_weight * logits.penalty
-    )
+    if logits.penalty is None:
+        return loss
+    return loss + config.penalty_weight * logits.penalty
 
 
 def weighted(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Array, ""]:

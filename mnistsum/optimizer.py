@@ -67,10 +67,8 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
         [-1.0]
     """
     config = resolve_dtype(config)
-    make, rate = (
-        find(OPTIMIZERS, "optimizer.name", config.name),
-        schedule(config, steps),
-    )
+    make = find(OPTIMIZERS, "optimizer.name", config.name)
+    rate = schedule(config, steps)
     rule = make(config, rate)
     if not isinstance(rule, optax.GradientTransformation):
         raise InputError(
@@ -78,15 +76,12 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
             f"{rule!r}"
         )
     if config.adder_decay is not None:
-        of_adder = make(
-            dataclasses.replace(config, weight_decay=config.adder_decay), rate
-        )
+        changed = dataclasses.replace(config, weight_decay=config.adder_decay)
+        of_adder = make(changed, rate)
         rule = optax.partition({"classifier": rule, "adder": of_adder}, _parts)
-    return (
-        optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
-        if config.clip_norm
-        else rule
-    )
+    if config.clip_norm:
+        return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
+    return rule
 
 
 def _parts(params: PyTree) -> PyTree:

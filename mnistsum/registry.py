@@ -139,11 +139,9 @@ def users_traceback(error: BaseException) -> str | None:
     part = error.__traceback__
     while part is not None and part.tb_frame.f_code.co_filename not in _paths:
         part = part.tb_next
-    return (
-        None
-        if part is None
-        else "".join(traceback.format_exception(type(error), error, part, chain=False))
-    )
+    if part is None:
+        return None
+    return "".join(traceback.format_exception(type(error), error, part, chain=False))
 
 
 @contextlib.contextmanager

@@ -284,12 +284,11 @@ def load_arrays(
 def name_arrays(tree: Any) -> dict[str, Any]:
     """Map the names of a tree's arrays, or of their shapes, to them."""
     # The last part of a variable's path is Flax's own, for its value.
-    return {
-        jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(
-            ".value"
-        ): leaf
-        for path, leaf in jax.tree.leaves_with_path(tree)
-    }
+    arrays = {}
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        arrays[name.removesuffix(".value")] = leaf
+    return arrays
 
 
 def first_difference(expected: dict[str, Any], found: dict[str, Any]) -> str | None:

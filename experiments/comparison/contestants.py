@@ -90,12 +90,9 @@ def fit_run_sets(
         The runs of each config by name, ordered by seed, and how each was tuned.
     """
     for run_set in run_sets:
-        name, count, missing = (
-            run_set.experiment.config.name,
-            len(run_set.folders),
-            len(run_set.missing()),
-        )
-        if finished := count - missing:
+        name = run_set.experiment.config.name
+        missing = len(run_set.missing())
+        if finished := len(run_set.folders) - missing:
             say(f"{name}: reusing {finished} finished run{'s' * (finished > 1)}")
         if reason := reuse.why_missing(run_set):
             say(

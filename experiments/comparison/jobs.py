@@ -175,14 +175,17 @@ def _submit(
 
 def _ended(files: Iterable[Path]) -> set[Path]:
     """Return those of the jobs' files that name no job that runs or waits to run."""
-    ids = {file: file.read_text() if file.exists() else None for file in files}
+    ended, ids = set(), {}
+    for file in files:
+        if file.exists():
+            ids[file] = file.read_text()
+        else:
+            ended.add(file)
     states = _slurm_states()  # after the IDs, as another program may submit jobs now
-    return {
-        file
-        for file, job_id in ids.items()
-        if job_id is None
-        or (states is not None and states.get(job_id) not in UNFINISHED)
-    }
+    for file, job_id in ids.items():
+        if states is not None and states.get(job_id) not in UNFINISHED:
+            ended.add(file)
+    return ended
 
 
 def _slurm_states() -> dict[str, str] | None:
@@ -192,8 +195,6 @@ def _slurm_states() -> dict[str, str] | None:
     """
     command = ["squeue", "--me", "--noheader", "--states=all", "--format=%A %T"]
     answer = subprocess.run(command, capture_output=True, text=True)
-    return (
-        None
-        if answer.returncode
-        else dict(line.split() for line in answer.stdout.splitlines())
-    )
+    if answer.returncode:
+        return None
+    return dict(line.split() for line in answer.stdout.splitlines())

@@ -67,11 +67,10 @@ def _adder_wrong(run: Finished, labels: np.ndarray) -> float:
 
 def _renamed(run: Finished, labels: np.ndarray) -> float | None:
     permutation = run.summary["permutation"]
-    return (
-        None
-        if permutation is None
-        else float((np.array(permutation)[run.predictions["digit"]] == labels).mean())
-    )
+    if permutation is None:
+        return None
+    renamed = np.array(permutation)[run.predictions["digit"]]
+    return float((renamed == labels).mean())
 
 
 def _mean_of_cells(run: Finished, _: object, held_out: bool) -> float | None:

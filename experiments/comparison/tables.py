@@ -158,11 +158,9 @@ def format_spread(spread: dict[str, Any], form: str) -> str:
     else:
         text = f"{spread['mean']:{form}}"
     known = sum(value is not None for value in spread["values"])
-    return (
-        text
-        if known == len(spread["values"])
-        else f"{text} ({known} of {len(spread['values'])})"
-    )
+    if known < len(spread["values"]):
+        text += f" ({known} of {len(spread['values'])})"
+    return text
 
 
 def measure_table(
@@ -182,12 +180,10 @@ def measure_table(
     for row in rows:
         own = [row["config"], *(f"{row[size]:,}" for size in sizes)]
         for key, each in measures.items():
-            is_apart = key in COSTS and row["not_compared"]
-            own.append(
-                "other machine or mode"
-                if is_apart
-                else format_spread(row[key], each.form)
-            )
+            if key in COSTS and row["not_compared"]:
+                own.append("other machine or mode")
+            else:
+                own.append(format_spread(row[key], each.form))
         cells.append(own)
     explained = [
         f"“{one.title}”: {one.meaning}." for one in measures.values() if one.meaning
@@ -245,8 +241,6 @@ def _tuning(tuned: dict[str, Any]) -> list[Table]:
                 ]
             )
     header = ["config", "learning rate", *OUTPUTS, ""]
-    return (
-        [Table("Learning rates tried, % of validation images", header, rows)]
-        if rows
-        else []
-    )
+    if not rows:
+        return []
+    return [Table("Learning rates tried, % of validation images", header, rows)]

@@ -265,11 +265,9 @@ def _tiles(
             extent=extent,
             interpolation="nearest",
         )
-        label, digit, total = (
-            int(split.labels[i]),
-            predictions["digit"][i],
-            predictions["sum"][i, number],
-        )
+        label = int(split.labels[i])
+        digit = predictions["digit"][i]
+        total = predictions["sum"][i, number]
         is_right = digit == label and total == label + number
         text = f"{label} + {number} = {label + number}" + (
             "" if is_right else f"\nread {digit}, sum {total}"

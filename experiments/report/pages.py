@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from experiments.cli import as_typed, short_name
 from experiments.report import figures
 from experiments.report.terminal import layer_rows
-from experiments.training.folder import PICTURES, REPORT, Finished
+from experiments.training.folder import REPORT, Finished
 from experiments.training.record import machine, unequal_fields
 from mnistsum.app import STYLE
 from mnistsum.app.console import as_text
@@ -103,15 +103,11 @@ def describe_configs(configs: dict[str, Config]) -> dict[str, dict[str, Any]]:
 def write_report(finished: Finished, data: Data) -> None:
     """Write the pictures of a tested run and its report into its folder."""
     folder, config, predictions = finished.folder, finished.config, finished.predictions
-    confusion, examples = (
-        figures.confusion(predictions, data.test.labels),
-        figures.examples(predictions, data.test),
-    )
-    pictures = dict(
-        zip(
-            PICTURES, (figures.curves(finished.lines), confusion, examples), strict=True
-        )
-    )
+    pictures = {
+        "curves": figures.curves(finished.lines),
+        "confusion": figures.confusion(predictions, data.test.labels),
+        "examples": figures.examples(predictions, data.test),
+    }
     for name, panels in pictures.items():
         figures.write_png(panels, folder / f"{name}.png")
     page = render(

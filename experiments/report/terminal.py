@@ -41,11 +41,9 @@ def introduce(experiment: Experiment) -> None:
         f"{len(split.labels):,} {name}"
         for name, split in experiment.data._asdict().items()
     ]
-    few = (
-        f"; trained on {config.data.train_images:,} of them"
-        if config.data.train_images
-        else ""
-    )
+    few = ""
+    if config.data.train_images:
+        few = f"; trained on {config.data.train_images:,} of them"
     say(f"{config.data.source}: {', '.join(sizes)} images{few}")
     table = Table("layer", "parameters", box=None, header_style="bold")
     table.columns[1].justify = "right"
@@ -79,10 +77,8 @@ class RunProgress(Progress):
     """A progress bar, plus a line for each epoch; only lines without a terminal."""
 
     def __init__(self, experiment: Experiment, first: int):
-        description, note = (
-            TextColumn("{task.description}"),
-            TextColumn("steps  {task.fields[note]}"),
-        )
+        description = TextColumn("{task.description}")
+        note = TextColumn("steps  {task.fields[note]}")
         super().__init__(
             description,
             BarColumn(),

@@ -271,11 +271,8 @@ def _place(
     if len(seeds) > 1:
         return init_seeds(spec, seeds, images)
     keys = split_keys(seeds[0])
-    state = (
-        experiment.programs["initialization"].compile()(keys)
-        if state is None
-        else state
-    )
+    if state is None:
+        state = experiment.programs["initialization"].compile()(keys)
     return jax.device_put((keys, state, images))
 
 
@@ -286,11 +283,8 @@ def _by_seed(state: TrainState, seeds: int) -> list[TrainState]:
 
 def _compile(experiment: Experiment, seeds: int) -> tuple[Future, Future]:
     """Start to compile `advance` and the evaluation, in another thread."""
-    spec, n, programs = (
-        experiment.spec,
-        len(experiment.data.train.labels),
-        experiment.programs,
-    )
+    spec, programs = experiment.spec, experiment.programs
+    n = len(experiment.data.train.labels)
 
     def compile_advance() -> Any:
         if seeds > 1:

@@ -27,12 +27,10 @@ from mnistsum.file_io import (
 from mnistsum.storage import WEIGHTS, Weights, save_weights
 from mnistsum.types import OUTPUTS, Evaluation
 
-RUN, METRICS, PREDICTIONS, SUMMARY = (
-    "run.json",
-    "metrics.jsonl",
-    "predictions.npz",
-    "summary.json",
-)
+RUN = "run.json"
+METRICS = "metrics.jsonl"
+PREDICTIONS = "predictions.npz"
+SUMMARY = "summary.json"
 LOCK = ".lock"  # held by the process that trains the run
 # pictures are .png files
 PICTURES, REPORT = ("curves", "confusion", "examples"), "report.html"

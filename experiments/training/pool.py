@@ -361,12 +361,9 @@ def _groups(seeds: list[int]) -> list[list[int]]:
     vmapped seeds take longer; on accelerators, the first group has all seeds that the
     devices share evenly, and the second has the rest.
     """
-    devices = jax.device_count()
-    size = (
-        devices
-        if jax.default_backend() == "cpu"
-        else max(len(seeds) // devices, 1) * devices
-    )
+    size = devices = jax.device_count()
+    if jax.default_backend() != "cpu":
+        size = max(len(seeds) // devices, 1) * devices
     return [seeds[i : i + size] for i in range(0, len(seeds), size)]
 
 

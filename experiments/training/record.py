@@ -289,12 +289,11 @@ def hardware() -> str:
     if jax.default_backend() != "cpu":
         return settings()["device"]
     information = Path("/proc/cpuinfo")  # Linux only
-    models = (
-        re.findall(r"model name\s*: (.*)", information.read_text())
-        if information.exists()
-        else []
-    )
-    return models[0] if models else platform.processor() or platform.machine()
+    if information.exists():
+        models = re.findall(r"model name\s*: (.*)", information.read_text())
+        if models:
+            return models[0]
+    return platform.processor() or platform.machine()
 
 
 def _load_initial(config: Config, init: str) -> Model:
@@ -331,12 +330,11 @@ def _edited(then: dict[str, Any]) -> str:
     before, now = then.get("files", {}), registry.loaded_files()
     if edited := edited_files(then):
         return f" ({', '.join(edited)} was edited)"
-    is_same = before and before.keys() <= now.keys()
+    if not before or not before.keys() <= now.keys():
+        return ""
     return (
         f" ({', '.join(before)} was not edited: does it read a file, or draw random "
         "numbers?)"
-        if is_same
-        else ""
     )
 
 

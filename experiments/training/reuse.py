@@ -52,11 +52,9 @@ def read_run(run_set: RunSet, seed: int, plan: Plan) -> Finished:
             f"({'; '.join(changed) or 'seed'}); delete it"
         )
     if ("test" in finished.summary) != plan.tests:
-        found = (
-            "an untested run of a search"
-            if plan.tests
-            else "a tested run of a comparison"
-        )
+        found = "a tested run of a comparison"
+        if plan.tests:
+            found = "an untested run of a search"
         raise InputError(f"{folder}: {found}; use another folder of runs")
     return finished
 

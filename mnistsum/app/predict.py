@@ -50,12 +50,10 @@ def run_predict(options: Namespace) -> int:
     elif len(errors) < len(rows):
         _print_table(rows)
     if errors:
-        more = (
-            f" (and {len(errors) - 1:,} more of {len(files):,} pictures)"
-            if len(errors) > 1
-            else ""
-        )
-        raise InputError(errors[0] + more)
+        message = errors[0]
+        if len(errors) > 1:
+            message += f" (and {len(errors) - 1:,} more of {len(files):,} pictures)"
+        raise InputError(message)
     return 0
 
 

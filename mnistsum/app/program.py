@@ -31,11 +31,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise an InputError that suggests the nearest option or choice."""
         unknown = message.removeprefix("unrecognized arguments: ").split()[0]
-        hint = (
-            did_you_mean(unknown, self._option_string_actions)
-            if unknown.startswith("-")
-            else ""
-        )
+        hint = ""
+        if unknown.startswith("-"):
+            hint = did_you_mean(unknown, self._option_string_actions)
         if choice := re.search(
             r"invalid choice: '(\D.*)' \(choose from (.*)\)", message
         ):

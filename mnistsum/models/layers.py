@@ -76,12 +76,10 @@ class Conv(nnx.Module):
             out: Array = lax.platform_dependent(
                 maps, cpu=self._as_product, default=self._native
             )
+        elif jax.default_backend() == "cpu":
+            out = self._as_product(maps)
         else:
-            out = (
-                self._as_product(maps)
-                if jax.default_backend() == "cpu"
-                else self._native(maps)
-            )
+            out = self._native(maps)
         return out + self.bias[:, None, None, None]
 
     def _as_product(self, maps):

@@ -109,12 +109,10 @@ def multiply_adds(equations: Iterable[Any]) -> int:
                 "once",
                 stacklevel=2,
             )
-        if inner:
-            total += (
-                max(inner)
-                if name == "cond"
-                else sum(inner) * equation.params.get("length", 1)
-            )
+        if name == "cond":
+            total += max(inner)
+        else:
+            total += sum(inner) * equation.params.get("length", 1)
     return total
 
 

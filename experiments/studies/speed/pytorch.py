@@ -148,10 +148,8 @@ class Muon(torch.optim.Muon):
     """PyTorch's Muon, which takes only matrices, for kernels as well."""
 
     def __init__(self, arrays: list[Any], rate: float, momentum: float):
-        self.arrays, self.matrices = (
-            arrays,
-            [nn.Parameter(as_matrix(array.data)) for array in arrays],
-        )
+        self.arrays = arrays
+        self.matrices = [nn.Parameter(as_matrix(array.data)) for array in arrays]
         super().__init__(self.matrices, rate, weight_decay=0, momentum=momentum)
 
     # without a closure
@@ -208,11 +206,9 @@ def training(
 
     def turn(steps: int) -> None:
         for chosen in torch.randperm(len(labels))[: steps * size].split(size):
-            images = (
-                pixels[chosen]
-                if config.augment == AugmentConfig()
-                else distort(config.augment, pixels[chosen])
-            )
+            images = pixels[chosen]
+            if config.augment != AugmentConfig():
+                images = distort(config.augment, images)
             with torch.autocast(
                 "cpu", torch.bfloat16, enabled=config.model.dtype == "bfloat16"
             ):

@@ -39,11 +39,9 @@ class AnyShift(nnx.Module):
     def __call__(
         self, features: Features, digit: DigitLogits, number: Number
     ) -> SumLogits:
-        scores = (
-            jax.nn.log_softmax(self.scores[...])
-            if self.normalized
-            else self.scores[...]
-        )
+        scores = self.scores[...]
+        if self.normalized:
+            scores = jax.nn.log_softmax(scores)
         # [shift, digit, sum]: 1 where digit + shift = sum.
         adds_up = np.float32(
             np.add.outer(self.shifts, np.arange(10))[..., None] == np.arange(19)

@@ -63,8 +63,11 @@ class Cell(NamedTuple):
 
 def cells() -> list[Cell]:
     """Return all combinations, the shorter numbers first."""
-    levels = list(itertools.product(*LEVELS.values()))
-    return [Cell(digits, *level) for digits in LENGTHS for level in levels]
+    found = []
+    for digits in LENGTHS:
+        for levels in itertools.product(*LEVELS.values()):
+            found.append(Cell(digits, *levels))
+    return found
 
 
 def config(cell: Cell, rate: float, validation: int) -> Config:
@@ -177,9 +180,13 @@ def command(words: list[str]) -> int:
                 lines.append(line)
                 print(json.dumps(line), file=file, flush=True)
 
-    complete([(cell, rate, TUNED) for cell in cells() for rate in RATES[cell.recipe]])
-    rates = {cell: best_rate(lines, cell) for cell in cells()}
-    complete([(cell, rates[cell], seed) for seed in SEEDS for cell in cells()])
+    tuning = []
+    for cell in cells():
+        tuning += [(cell, rate, TUNED) for rate in RATES[cell.recipe]]
+    complete(tuning)
+    tuned = [(cell, best_rate(lines, cell)) for cell in cells()]
+    for seed in SEEDS:
+        complete([(cell, rate, seed) for cell, rate in tuned])
     page = f"{INTRODUCTION}\n{table(lines)}\n\n{EFFECTS}\n{effects(lines)}\n"
     write_whole(RESULTS.with_suffix(".md"), page)
     return 0

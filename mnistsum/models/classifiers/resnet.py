@@ -23,19 +23,14 @@ class ResidualBlock(nnx.Module):
         rngs: nnx.Rngs,
         stride: int,
     ):
-        self.norm1, self.conv1 = (
-            Norm(inputs, rngs),
-            Conv(config, (3, 3, inputs, outputs), rngs, stride),
-        )
-        self.norm2, self.conv2 = (
-            Norm(outputs, rngs),
-            Conv(config, (3, 3, outputs, outputs), rngs),
-        )
-        self.project = (
-            Conv(config, (1, 1, inputs, outputs), rngs, stride)
-            if (inputs, stride) != (outputs, 1)
-            else None
-        )
+        self.norm1 = Norm(inputs, rngs)
+        self.conv1 = Conv(config, (3, 3, inputs, outputs), rngs, stride)
+        self.norm2 = Norm(outputs, rngs)
+        self.conv2 = Conv(config, (3, 3, outputs, outputs), rngs)
+        if (inputs, stride) == (outputs, 1):
+            self.project = None
+        else:
+            self.project = Conv(config, (1, 1, inputs, outputs), rngs, stride)
 
     def __call__(
         self, maps: Float[Array, "c h w batch"]

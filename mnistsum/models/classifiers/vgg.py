@@ -19,24 +19,18 @@ class VGG(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         c1, c2, c3, c4, c5, c6 = widths(config, (16, 32, 64, 64, 128, 128))
-        self.conv1, self.norm1 = (
-            Conv(config, (3, 3, 1, c1), rngs, padding="VALID"),
-            Norm(c1, rngs),
-        )
-        self.conv2, self.norm2 = (
-            Conv(config, (3, 3, c1, c2), rngs, padding="VALID"),
-            Norm(c2, rngs),
-        )
-        self.conv3, self.norm3 = Conv(config, (3, 3, c2, c3), rngs), Norm(c3, rngs)
-        self.conv4, self.norm4 = (
-            Conv(config, (3, 3, c3, c4), rngs, padding="VALID"),
-            Norm(c4, rngs),
-        )
-        self.conv5, self.norm5 = Conv(config, (3, 3, c4, c5), rngs), Norm(c5, rngs)
-        self.conv6, self.norm6 = (
-            Conv(config, (3, 3, c5, c6), rngs, padding="VALID"),
-            Norm(c6, rngs),
-        )
+        self.conv1 = Conv(config, (3, 3, 1, c1), rngs, padding="VALID")
+        self.norm1 = Norm(c1, rngs)
+        self.conv2 = Conv(config, (3, 3, c1, c2), rngs, padding="VALID")
+        self.norm2 = Norm(c2, rngs)
+        self.conv3 = Conv(config, (3, 3, c2, c3), rngs)
+        self.norm3 = Norm(c3, rngs)
+        self.conv4 = Conv(config, (3, 3, c3, c4), rngs, padding="VALID")
+        self.norm4 = Norm(c4, rngs)
+        self.conv5 = Conv(config, (3, 3, c4, c5), rngs)
+        self.norm5 = Norm(c5, rngs)
+        self.conv6 = Conv(config, (3, 3, c5, c6), rngs, padding="VALID")
+        self.norm6 = Norm(c6, rngs)
         self.features = 9 * c6
         self.output = Dense(config, self.features, 10, rngs)
 
