@@ -21,7 +21,7 @@ from experiments.studies.unseen_pairs.splits import (
     draw,
 )
 from experiments.studies.written_sums import __main__ as written_sums
-from experiments.studies.written_sums import mnist_net
+from experiments.studies.written_sums import factors, mnist_net
 from experiments.studies.written_sums.objectives import (
     IMPOSSIBLE,
     OBJECTIVES,
@@ -172,6 +172,36 @@ def test_a_sum_has_the_probability_of_all_digits_that_add_to_it(places):
     sums = jnp.array([list(map(int, total)) for total in totals])
     found = jax.jit(jax.vmap(sum_log_likelihood, (None, 0)))(digits, sums)
     np.testing.assert_allclose(jnp.exp(found), expected, rtol=1e-4, atol=1e-8)
+
+
+def test_a_rate_is_chosen_once_both_neighbors_do_worse():
+    cell = factors.cells()[0]
+    digits = {0.002: 0.9, 0.007: 0.95, 0.02: 0.94, 0.06: 0.93, 0.2: 0.1}
+    lines = []
+    tried = []
+    while rates := factors.untried_rates(lines, cell):
+        tried.append(rates)
+        for rate in rates:
+            line = {"rate": rate, "seed": factors.TUNED}
+            lines.append(cell._asdict() | line | {"validation_digits": digits[rate]})
+    assert tried == [[0.007, 0.02, 0.06], [0.002]]
+    assert factors.best_rate(lines, cell) == 0.007
+
+
+def test_the_main_effect_of_a_factor_is_a_mean_over_the_other_factors():
+    lines = []
+    for cell in factors.cells():
+        points = {"base": 3.0, "muon": 2.0, "distorted": 1.0}
+        total = sum(points.get(level, 0.0) for level in cell[1:])
+        for seed in factors.SEEDS:
+            about = {"seed": seed, "sum_accuracy": (90 + total + seed) / 100}
+            lines.append(cell._asdict() | about)
+    rows = factors.effects(lines).splitlines()[2:]
+    assert [row.split("|")[-2].split()[0] for row in rows] == [
+        "+3.00",
+        "+2.00",
+        "+1.00",
+    ] * 2
 
 
 def test_an_impossible_digit_gives_no_nan():
