@@ -3,6 +3,7 @@
 import functools
 from dataclasses import replace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +22,7 @@ from experiments.studies.unseen_pairs.splits import (
     draw,
 )
 from experiments.studies.written_sums import __main__ as written_sums
-from experiments.studies.written_sums import factors, mnist_net
+from experiments.studies.written_sums import factors, mnist_net, starts
 from experiments.studies.written_sums.objectives import (
     IMPOSSIBLE,
     OBJECTIVES,
@@ -31,9 +32,10 @@ from experiments.studies.written_sums.objectives import (
 from mnistsum import testing
 from mnistsum.config import ModelConfig, ObjectiveConfig
 from mnistsum.errors import InputError
+from mnistsum.models import build, parameters
 from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.registry import added_names
-from mnistsum.train import make_spec
+from mnistsum.train import make_spec, split_keys
 
 CONFIGS = {
     name: ModelConfig(classifier="mlp", widths=(32,), adder=name)
@@ -202,6 +204,17 @@ def test_the_main_effect_of_a_factor_is_a_mean_over_the_other_factors():
         "+2.00",
         "+1.00",
     ] * 2
+
+
+def test_a_start_differs_from_its_seeds_by_the_scale_of_the_output_alone():
+    config = ModelConfig(classifier="mlp", widths=(8,))
+    usual = build(config, split_keys(3).init)
+    alike = starts.start(config, starts.Trial(start=3, scale=1.0))
+    chex.assert_trees_all_equal(parameters(alike), parameters(usual))
+    scaled = starts.start(config, starts.Trial(start=3, scale=10.0))
+    kernel = usual.classifier.output.kernel
+    kernel[...] = 10 * kernel[...]
+    chex.assert_trees_all_equal(parameters(scaled), parameters(usual))
 
 
 def test_an_impossible_digit_gives_no_nan():
