@@ -87,23 +87,25 @@ def _trial(line: dict[str, Any]) -> Trial:
 
 def table(lines: list[dict[str, Any]]) -> str:
     """Return failed runs by scale and by initial weights in Markdown."""
-    groups = {f"seed {seed}": (seed,) for seed in KNOWN} | {"ten fresh seeds": FRESH}
     rows = []
     for scale in SCALES:
-        row = [f"{scale:g}"]
-        for starts in groups.values():
-            losses: dict[int, list[float]] = {start: [] for start in starts}
-            for line in lines:
-                if line["scale"] == scale and line["start"] in starts:
-                    losses[line["start"]].append(line["train_loss"])
-            failed = [sum(loss > FAILED for loss in each) for each in losses.values()]
-            runs = sum(len(each) for each in losses.values())
-            cell = f"{sum(failed)} of {runs}"
-            if len(starts) > 1:
-                cell += f", in {sum(count > 0 for count in failed)} seeds"
-            row.append(cell)
-        rows.append(row)
-    return markdown(["scale", *groups], rows, texts=())
+        of_scale = [line for line in lines if line["scale"] == scale]
+        cells = [_failed(of_scale, (seed,)) for seed in KNOWN]
+        fresh = {line["start"] for line in of_scale if _has_failed(line)} & set(FRESH)
+        cells.append(f"{_failed(of_scale, FRESH)}, in {len(fresh)} seeds")
+        rows.append([f"{scale:g}", *cells])
+    header = ["scale", *(f"seed {seed}" for seed in KNOWN), "ten fresh seeds"]
+    return markdown(header, rows, texts=())
+
+
+def _has_failed(line: dict[str, Any]) -> bool:
+    return line["train_loss"] > FAILED
+
+
+def _failed(lines: list[dict[str, Any]], starts: tuple[int, ...]) -> str:
+    """Return how many runs failed, of all that began with these weights."""
+    failed = [_has_failed(line) for line in lines if line["start"] in starts]
+    return f"{sum(failed)} of {len(failed)}"
 
 
 def command(words: list[str]) -> int:
