@@ -27,7 +27,7 @@ class MLP(nnx.Module):
         self.output = Linear(self.features, 10, rngs=rngs)
 
     def __call__(self, image: Images) -> tuple[Features, DigitLogits]:
-        x = image.reshape(len(image), 784)
+        x = image.reshape(-1, 784)
         for layer in self.hidden:
             x = nnx.relu(layer(x))
         return x, self.output(x)
