@@ -184,8 +184,9 @@ def test_a_rate_is_chosen_once_both_neighbors_do_worse():
     while rates := factors.untried_rates(lines, cell):
         tried.append(rates)
         for rate in rates:
-            line = {"rate": rate, "seed": factors.TUNED}
-            lines.append(cell._asdict() | line | {"validation_digits": digits[rate]})
+            for seed in factors.TUNING:
+                line = {"rate": rate, "seed": seed, "validation_digits": digits[rate]}
+                lines.append(cell._asdict() | line)
     assert tried == [[0.007, 0.02, 0.06], [0.002]]
     assert factors.best_rate(lines, cell) == 0.007
 
