@@ -151,7 +151,7 @@ class ModelConfig:
     adder_input: DigitScale = "logits"  # form of the digit that `concat` sees
     adder_gradient: bool = True  # whether the classifier gets the sum loss's gradients
     hidden: Hidden = 128  # units of the adder's hidden layer, if it has one
-    initialization: Literal["torch", "he"] = "he"  # torch: PyTorch's; mlp, vit: he
+    initialization: Literal["torch", "he"] = "he"  # torch: PyTorch's defaults
     zero_output: bool = False  # whether all digits have equal logits at the start
     dtype: DType = "float32"  # of the operands of convolutions and dense layers
     scaling: PixelScale = "standard"  # standard: (x / 255 - mean) / std of MNIST

@@ -90,9 +90,7 @@ def config() -> Config:
     """A config with eight steps per epoch on `train`, and all of the state in use."""
     return Config(
         augment=AugmentConfig(shift=2, rotation=10.0),
-        model=ModelConfig(
-            classifier="mlp", widths=(8,), hidden=16, initialization="torch"
-        ),
+        model=ModelConfig(classifier="mlp", widths=(8,), hidden=16),
         optimizer=OptimizerConfig(average=0.9, clip_norm=1.0),
         training=TrainingConfig(epochs=3.0, batch_size=32),
     )

@@ -108,6 +108,12 @@ def test_widths_that_a_classifier_cannot_have_are_refused_by_name(classifier, wi
         abstract_model(ModelConfig(classifier=classifier, widths=widths))
 
 
+@pytest.mark.parametrize("classifier", ["mlp", "vit"])
+def test_an_initialization_that_plain_flax_would_ignore_is_refused(classifier):
+    with pytest.raises(InputError, match=f"model.initialization: .* {classifier}"):
+        abstract_model(ModelConfig(classifier=classifier, initialization="torch"))
+
+
 @pytest.mark.parametrize(
     "held, message",
     [

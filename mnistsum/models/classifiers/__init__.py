@@ -8,6 +8,9 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from mnistsum.config import ModelConfig
+from mnistsum.errors import InputError
+
 
 def _load(module: str, name: str) -> Callable[..., Any]:
     """Return a function that imports a classifier's file and builds it."""
@@ -31,3 +34,12 @@ CLASSIFIERS: dict[str, Callable[..., Any]] = {
     "vgg": _load("vgg", "VGG"),
     "vit": _load("vit", "ViT"),
 }
+
+
+def require_he(config: ModelConfig) -> None:
+    """Raise InputError if a classifier in plain Flax should start otherwise."""
+    if config.initialization != "he":
+        raise InputError(
+            f"model.initialization: expected he for {config.classifier}, found "
+            f"{config.initialization}"
+        )

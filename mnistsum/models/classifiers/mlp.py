@@ -5,6 +5,7 @@ from functools import partial
 from flax import nnx
 
 from mnistsum.config import ModelConfig
+from mnistsum.models.classifiers import require_he
 from mnistsum.types import DigitLogits, Features, Images
 
 Linear = partial(nnx.Linear, kernel_init=nnx.initializers.he_normal())
@@ -18,6 +19,7 @@ class MLP(nnx.Module):
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        require_he(config)
         widths = config.widths or (256, 128)
         self.features = widths[-1]
         sizes = zip((784, *widths), widths, strict=False)

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from mnistsum.config import ModelConfig
 from mnistsum.errors import InputError
+from mnistsum.models.classifiers import require_he
 from mnistsum.types import DigitLogits, Features, Images
 
 PATCH, HEADS = 4, 4
@@ -63,6 +64,7 @@ class ViT(nnx.Module):
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        require_he(config)
         widths = config.widths or (64, 64)
         if len(set(widths)) > 1 or widths[0] % HEADS:
             raise InputError(
