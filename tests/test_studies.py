@@ -189,6 +189,19 @@ def test_a_rate_is_chosen_once_both_neighbors_do_worse():
                 lines.append(cell._asdict() | line)
     assert tried == [[0.007, 0.02, 0.06], [0.002]]
     assert factors.best_rate(lines, cell) == 0.007
+    assert factors.untried_rates(lines[:-1], cell) == [0.002]  # one seed is missing
+
+
+def test_only_runs_with_the_chosen_rate_are_reported():
+    lines = []
+    for cell in factors.cells():
+        for i, rate in enumerate(factors.RATES[cell.recipe]):
+            line = cell._asdict() | {"rate": rate, "validation_digits": -abs(i - 1)}
+            for seed in (*factors.TUNING, *factors.SEEDS):
+                lines.append(line | {"seed": seed})
+    found = factors.reported(lines)
+    assert len(found) == len(factors.cells()) * len(factors.SEEDS)
+    assert {line["rate"] for line in found} == {0.007, 0.0003}
 
 
 def test_the_main_effect_of_a_factor_is_a_mean_over_the_other_factors():
