@@ -162,7 +162,8 @@ class ObjectiveConfig:
     """The loss, in nats.
 
     It is `digit_weight * digit loss + (1 - digit_weight) * sum loss +
-    penalty_weight * penalty`.
+    penalty_weight * penalty`. Sum loss and penalty are means over the pairs that are
+    not held out.
 
     Examples:
         >>> from mnistsum import ObjectiveConfig

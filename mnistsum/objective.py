@@ -24,7 +24,7 @@ def objective(
 ) -> Float[Array, ""]:
     """Return the loss of a batch under the config's objective.
 
-    It includes the adder's penalty, if any, times its weight.
+    It includes the mean of the adder's penalty, if any, times its weight.
 
     To define your own, add a function of these arguments to `OBJECTIVES` in your file.
     An object that is called like it may have two attributes: `group`, how many images
@@ -46,7 +46,8 @@ def objective(
         )
     if logits.penalty is None:
         return loss
-    return loss + config.penalty_weight * logits.penalty
+    penalty = _mean_over_trained(config, logits.penalty, batch)
+    return loss + config.penalty_weight * penalty
 
 
 def weighted(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Array, ""]:
@@ -57,15 +58,21 @@ def weighted(config: ObjectiveConfig, logits: Logits, batch: Batch) -> Float[Arr
     regression would treat a sum of 17 as nearly 18.
     """
     digit_loss = negative_log_likelihood(logits.digit, batch.label).mean()
-    sum_loss = negative_log_likelihood(logits.sum, batch.sum)
-    if config.held_out:  # masked, because resampling the number would leak the label
-        mask = ~jnp.asarray(held_out_cells(config))[
-            batch.label, batch.number.argmax(-1)
-        ]
-        sum_loss = jnp.where(mask, sum_loss, 0).sum() / jnp.maximum(mask.sum(), 1)
-    else:
-        sum_loss = sum_loss.mean()
+    sum_loss = _mean_over_trained(
+        config, negative_log_likelihood(logits.sum, batch.sum), batch
+    )
     return config.digit_weight * digit_loss + (1 - config.digit_weight) * sum_loss
+
+
+def _mean_over_trained(
+    config: ObjectiveConfig, values: Float[Array, " batch"], batch: Batch
+) -> Float[Array, ""]:
+    """Return the mean over the examples whose pair is not held out."""
+    if not config.held_out:
+        return values.mean()
+    # masked, because resampling the number would leak the label
+    trained = ~jnp.asarray(held_out_cells(config))[batch.label, batch.number.argmax(-1)]
+    return jnp.where(trained, values, 0).sum() / jnp.maximum(trained.sum(), 1)
 
 
 OBJECTIVES: dict[str, Objective] = {"weighted": weighted}

@@ -46,7 +46,7 @@ class Logits(NamedTuple):
 
     digit: DigitLogits
     sum: SumLogits
-    penalty: Float[Array, ""] | None = None  # an adder's own loss term
+    penalty: Float[Array, " batch"] | None = None  # an adder's own loss term
 
 
 class Epoch(NamedTuple):

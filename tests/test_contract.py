@@ -99,10 +99,23 @@ def test_the_contract_holds(config):
 def test_a_penalty_is_cut_from_the_classifier_as_the_sum_is():
     class Fined(ADDERS["concat"]):
         def penalty(self, features, digit, number):
-            return (digit**2).mean()
+            return (digit**2).mean(1)
 
     with added_names(ADDERS={"fined": Fined}):
         testing.check_gradients(replace(CUT, adder="fined"))
+
+
+@pytest.mark.parametrize(
+    "penalty, found", [(None, "nothing"), (np.float32(0), r"\[\]")]
+)
+def test_a_penalty_without_a_value_for_each_example_is_refused(penalty, found):
+    class Fined(ADDERS["concat"]):
+        def penalty(self, features, digit, number):
+            return penalty
+
+    refused = pytest.raises(InputError, match=rf"^Fined.penalty: .*, found {found}")
+    with added_names(ADDERS={"fined": Fined}), refused:
+        testing.check_shapes(replace(MLP, adder="fined"))
 
 
 def broken(fault):

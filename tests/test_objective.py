@@ -52,16 +52,17 @@ def test_each_design_holds_out_other_pairs():
     assert len({cells.tobytes() for cells in designs}) == 20
 
 
-def test_held_out_cells_have_no_sum_loss():
-    config = ObjectiveConfig(digit_weight=0.0, held_out=3)
+def test_held_out_cells_have_no_sum_loss_and_no_penalty():
+    config = ObjectiveConfig(digit_weight=0.0, held_out=3, penalty_weight=2.0)
     label, number = map(jnp.asarray, np.divmod(np.arange(100), 10))
     batch = pair(jnp.zeros((100, 28, 28, 1)), label, number)
     sums = jax.random.normal(jax.random.key(0), (100, 19))
+    penalty = jax.random.normal(jax.random.key(1), (100,))
     loss = partial(objective, config, batch=batch)
-    found = jax.jit(loss)(logits=Logits(jnp.zeros((100, 10)), sums))
+    found = jax.jit(loss)(logits=Logits(jnp.zeros((100, 10)), sums, penalty))
     trained = ~held_out_cells(config).ravel()
-    expected = negative_log_likelihood(sums, batch.sum)[trained].mean()
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    sum_loss = negative_log_likelihood(sums, batch.sum)[trained].mean()
+    np.testing.assert_allclose(found, sum_loss + 2 * penalty[trained].mean(), rtol=1e-5)
 
 
 def test_an_objective_that_is_no_scalar_is_refused():

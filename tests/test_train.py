@@ -226,7 +226,8 @@ class Fined(ADDERS["concat"]):
     """An adder with a loss term of its own: the squared norm of its hidden kernel."""
 
     def penalty(self, features, digit, number):
-        return 0.5 * (self.hidden.kernel[...] ** 2).sum()
+        norm = 0.5 * (self.hidden.kernel[...] ** 2).sum()
+        return jnp.full(len(number), norm)
 
 
 def test_a_penalty_is_added_to_the_loss_by_its_weight(weighed, batch):

@@ -113,6 +113,12 @@ class Model(nnx.Module):
         penalty = None
         if hasattr(self.adder, "penalty"):
             penalty = self.adder.penalty(*seen, number)
+            if penalty is None or jnp.shape(penalty) != number.shape[:1]:
+                found = "nothing" if penalty is None else list(jnp.shape(penalty))
+                raise InputError(
+                    f"{type(self.adder).__name__}.penalty: expected [batch], one "
+                    f"value for each example, found {found}"
+                )
         return Logits(digit, self.add(*seen, number), penalty)
 
 

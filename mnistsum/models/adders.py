@@ -2,8 +2,9 @@
 
 Each class takes (config, features, rngs).
 
-An adder may have a method `penalty(features, digit, number)`, a scalar that is added to
-the loss.
+An adder may have a method `penalty(features, digit, number)`, which returns one value
+for each example, [batch]. Its mean over the pairs that are not held out is added to the
+loss.
 """
 
 from typing import Any
