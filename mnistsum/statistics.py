@@ -3,10 +3,11 @@
 import math
 import reprlib
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from scipy import stats
 
 from mnistsum.errors import InputError
@@ -17,6 +18,8 @@ MARGIN = 0.001  # a difference in accuracy that does not matter: 0.1 points
 # answer: of what differs from seed to seed, and of images' differences.
 ERROR = 0.004
 SEED_SD, RESIDUAL, BY_IMAGE = 0.05 * ERROR, ERROR / 4, 0.075 * ERROR
+TABLES = 4000  # how many are drawn to find how wide joint intervals must be
+HELD = 0.98  # of which all intervals must hold in this share
 
 
 class Interval(NamedTuple):
@@ -33,7 +36,6 @@ class Difference(NamedTuple):
     mean: float
     low: float
     high: float
-    standard_error: float
     verdict: str  # better, worse, at most 0.1 points worse, or undecided
 
 
@@ -62,112 +64,177 @@ def interval(values: Float[np.ndarray, " seeds"]) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def difference(
-    first: Float[np.ndarray, "..."] | Bool[np.ndarray, "..."],
-    other: Float[np.ndarray, "..."] | Bool[np.ndarray, "..."],
-    contrasts: int = 1,
-    failures: int = 0,
+def differences(
+    results: Float[np.ndarray, "..."] | Bool[np.ndarray, "..."],
+    failures: Sequence[int] = (),
     paired: bool = False,
-) -> Difference:
-    """Return the other's accuracy minus the first's, from results paired by image.
+) -> list[list[Difference]]:
+    """Return each other architecture's accuracy minus the first's, for each output.
 
-    Seeds and images are both samples: another seed or another test set would give
-    another difference. Both architectures see the same images. Their seeds are two
-    independent samples, or one sample of pairs. For each sample, the results of n seeds
-    on m images are a crossed two-way layout (Searle, Casella & McCulloch 1992,
-    "Variance components", chapter 4) with
-
-        V = variance of the seeds' means / n
-        R = mean square of the residual / (n m)
-
-    V includes the residual. So does W, the variance of the images' mean differences /
-    m. Hence the variance of the difference is sum(V) + W - sum(R). In expectation V is
-    at least R, so a smaller value is due to chance, as with two seeds that happen to
-    agree. Therefore each V is set to at least the mean of R over the samples. Then
-
-        half width = sqrt(t(f)^2 sum(V) + t(m - 1)^2 max(W - sum(R), 0))
-        f = (n - 1) sum(V)^2 / sum(V^2),
-
-    where t is the quantile of Student's t, and f Welch's degrees of freedom, n - 1 for
-    pairs. For samples of different sizes, each R is first scaled to the n of V, and f =
-    sum(V)^2 / sum(V^2 / (n - 1)). A single quantile for both terms would be too small
-    with few seeds: if they agree by chance, the images' many degrees of freedom
-    dominate.
-
-    Banerjee (1960, "Approximate confidence interval for linear functions of means of k
-    populations when the population variances are not equal", Sankhya 22) proves that a
-    sum of t^2 times variance covers the truth at least as often as stated, if means are
-    normal and the variances are independent, each with its own degrees of freedom.
-    Outside this theorem are f, which is estimated; the images' term, which is a
-    difference of mean squares; and seeds that are not normal, such as those that fail.
-    How often verdicts are wrong then was simulated:
-    experiments/studies/verdicts/verdicts.md.
+    All architectures see the same images. Seeds and images are both samples, because
+    other seeds or another test set would give other differences. The intervals hold
+    jointly: the chance that any of them misses is 5 %. docs/method.md has the formulas,
+    and experiments/studies/verdicts/verdicts.md how often simulated verdicts are wrong.
 
     Args:
-        first: how right each seed is on each image, 0 to 1, [seeds, images].
-        other: the same for the other architecture; unless `paired`, it may have another
-            number of seeds.
-        contrasts: how many differences are examined together. The chance that any
-            interval misses is 5 % (Bonferroni).
-        failures: how many seeds of either failed. If any did, the verdict is never "at
-            most 0.1 points worse".
-        paired: whether seed k of both architectures shares something that matters, such
+        results: how right each seed of each architecture is on each image, 0 to 1,
+            [architectures, outputs, seeds, images].
+        failures: how many seeds of each architecture failed; empty: none. If any seed
+            of two architectures failed, their verdict is never "at most 0.1 points
+            worse".
+        paired: whether seed k of all architectures shares something that matters, such
             as its training images.
 
+    Returns:
+        The differences of each architecture but the first, one for each output.
+
     Raises:
-        InputError: if the arrays are not [seeds, images] with at least two of each,
-            equal numbers of images and values from 0 to 1, or if another argument
-            cannot be right; it names the argument.
+        InputError: if `results` has another shape, fewer than two architectures, seeds
+            or images, or values that are not from 0 to 1, or if another argument cannot
+            be right; it names the argument.
 
     Examples:
         >>> import numpy as np
-        >>> from mnistsum.statistics import difference
-        >>> first = np.zeros((3, 1000), bool)
-        >>> first[:, :900] = True  # three seeds, right on the same 900 of 1,000 images
-        >>> other = first.copy()
-        >>> other[:, 900:960] = True  # right on 60 images more
-        >>> found = difference(first, other)
+        >>> from mnistsum.statistics import differences
+        >>> results = np.zeros((2, 1, 3, 1000), bool)  # three seeds, one output
+        >>> results[..., :900] = True  # all are right on the same 900 images
+        >>> results[1, ..., 900:960] = True  # the second is right on 60 images more
+        >>> [[found]] = differences(results)
         >>> round(found.mean, 3), found.verdict
         (0.06, 'better')
     """
-    a, b = _check_results("first", first), _check_results("other", other)
-    _check_count("contrasts", contrasts, 1)
-    _check_count("failures", failures, 0)
+    results = _check_results(results)
+    failed = _check_failures(failures, len(results))
     if not isinstance(paired, bool | np.bool_):
         raise InputError(f"paired: expected True or False, found {paired!r}")
-    if a.shape[1] != b.shape[1] or (paired and len(a) != len(b)):
-        what = "the shape" if paired else "as many images as that"
-        raise InputError(
-            f"other: expected {what} of first, {list(a.shape)}, found {list(b.shape)}"
-        )
-    samples = [b - a] if paired else [a, b]
-    m, n = a.shape[1], np.array([len(x) for x in samples])
-    mean, by_image = b.mean() - a.mean(), b.mean(0) - a.mean(0)
-    rests = np.array([_residual(x) for x in samples])
-    # the mean residual, for as many seeds as each sample has
-    least = (rests * (n / n[:, None])).mean(1)
-    seeds = np.maximum([x.mean(1).var(ddof=1) / len(x) for x in samples], least)
-    images = max(by_image.var(ddof=1) / m - sum(rests), 0.0)
-    half = half_width(seeds, images, n, m, contrasts)
-    low, high = mean - half, mean + half
+    n, m = results.shape[2:]
+    samples = results[1:] - results[0] if paired else results
+    seed_means = samples.mean(3)
+    by_image = results[1:].mean(2) - results[0].mean(1)
+    residuals = _terms(_residuals(samples), paired)
+    # A variance of seeds below the mean residual is due to chance.
+    least = residuals.mean(0)
+    seeds = np.maximum(_terms(seed_means.var(2, ddof=1) / n, paired), least)
+    images = np.maximum(by_image.var(2, ddof=1) / m - residuals.sum(0), 0)
+    contrasts = _effective_contrasts(seed_means, least, by_image, images, paired)
+    means = results.mean((2, 3))
+    mean, half = means[1:] - means[0], half_width(seeds, images, n, m, contrasts)
+    found = []
+    for i, bounds in enumerate(np.stack([mean, mean - half, mean + half], 2).tolist()):
+        any_failed = failed[0] + failed[1 + i] > 0
+        found.append([_difference(*each, any_failed) for each in bounds])
+    return found
+
+
+def _difference(mean: float, low: float, high: float, any_failed: bool) -> Difference:
+    """Return a difference with its verdict."""
     if low > 0:
         verdict = "better"
     elif high < 0:
         verdict = "worse"
-    elif low > -MARGIN and not failures:
+    elif low > -MARGIN and not any_failed:
         verdict = f"at most {100 * MARGIN:g} points worse"
     else:
         verdict = "undecided"
-    return Difference(
-        float(mean), float(low), float(high), math.sqrt(seeds.sum() + images), verdict
-    )
+    return Difference(mean, low, high, verdict)
 
 
-def _residual(sample: np.ndarray) -> float:
-    """Return R: the mean square of a sample's residual / (seeds x images)."""
-    n, m = sample.shape
-    rest = sample.var() - sample.mean(1).var() - sample.mean(0).var()
-    return max(rest, 0.0) / ((n - 1) * (m - 1))
+def _terms(values: np.ndarray, paired: bool) -> np.ndarray:
+    """Return the terms of each difference, [..., terms, others, outputs].
+
+    These are the values of the pairs, or those of the first and of the other.
+    """
+    if paired:
+        return values[..., None, :, :]
+    first, others = values[..., :1, :], values[..., 1:, :]
+    return np.stack(np.broadcast_arrays(first, others), -3)
+
+
+def _residuals(samples: np.ndarray) -> np.ndarray:
+    """Return R of each sample: the mean square of its residual / (seeds x images)."""
+    n, m = samples.shape[2:]
+    rest = samples.var((2, 3)) - samples.mean(3).var(2) - samples.mean(2).var(2)
+    return np.maximum(rest, 0) / ((n - 1) * (m - 1))
+
+
+def _effective_contrasts(
+    seed_means: Float[np.ndarray, "samples outputs seeds"],
+    least: Float[np.ndarray, "others outputs"],
+    by_image: Float[np.ndarray, "others outputs images"],
+    images: Float[np.ndarray, "others outputs"],
+    paired: bool,
+) -> float:
+    """Return how many independent contrasts need as wide intervals as the table.
+
+    Tables are drawn with the variances and correlations of this one, as far as its
+    seeds tell. With this number, all intervals hold in `HELD` of them. It is at least
+    the number of outputs, and at most that of differences.
+    """
+    n, m = seed_means.shape[2], by_image.shape[2]
+    low, high = float(images.shape[1]), float(images.size)
+    if paired and n == 2:  # two pairs look as if all differences were one
+        return high
+    random = np.random.default_rng(0)
+    deviations = seed_means - seed_means.mean(2, keepdims=True)
+    # pairs vary together, and each architecture by itself
+    independent = 1 if paired else len(seed_means)
+    normal = random.standard_normal((TABLES, independent, n, n))
+    # few seeds tell little of the true variances, which are drawn first
+    chi = random.chisquare(n - 1, (TABLES, independent, 1, 1))
+    normal *= np.sqrt((n - 1) / chi)
+    drawn = deviations @ normal / math.sqrt(n - 1)  # [tables, samples, outputs, seeds]
+    seeds = np.maximum(_terms(drawn.var(3, ddof=1) / n, paired), least)
+    means = drawn.mean(3) if paired else drawn[:, 1:].mean(3) - drawn[:, :1].mean(3)
+    covariance = np.atleast_2d(np.cov(by_image.reshape(images.size, m)))
+    scale = np.sqrt(images.ravel() / np.maximum(np.diag(covariance), 1e-30))
+    covariance *= np.outer(scale, scale)
+    of_images = random.multivariate_normal(np.zeros(images.size), covariance, TABLES)
+    means += of_images.reshape(means.shape)
+    # only tables that miss with the least number are looked at again
+    misses = (np.abs(means) > half_width(seeds, images, n, m, low)).any((1, 2))
+    seeds, means = seeds[misses], means[misses]
+    while high > 1.01 * low:
+        middle = math.sqrt(low * high)
+        misses = (np.abs(means) > half_width(seeds, images, n, m, middle)).any((1, 2))
+        if misses.sum() > (1 - HELD) * TABLES:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def half_width(
+    seeds: Float[np.ndarray, "*tables terms others outputs"],
+    images: Float[np.ndarray, "others outputs"],
+    n: int,
+    m: int,
+    contrasts: float,
+) -> Float[np.ndarray, "*tables others outputs"]:
+    """Return half the widths of the intervals of `differences`.
+
+    Args:
+        seeds: variance of the mean over each sample of seeds, V.
+        images: variance of the mean over images, W - sum(R).
+        n: how many seeds.
+        m: how many images.
+        contrasts: the number of independent contrasts for which they hold jointly.
+    """
+    seeds = np.maximum(seeds, 1e-30)  # so that degrees of freedom are finite
+    variance, confidence = seeds.sum(-3), 1 - 0.025 / contrasts
+    freedom = (n - 1) * variance**2 / (seeds**2).sum(-3)  # by Welch
+    t_seeds, t_images = stats.t.ppf(confidence, freedom), stats.t.ppf(confidence, m - 1)
+    return np.sqrt(t_seeds**2 * variance + t_images**2 * images)
+
+
+def _check_failures(failures: Sequence[int], architectures: int) -> Sequence[int]:
+    """Return how many seeds of each architecture failed; raise InputError if wrong."""
+    failures = list(failures) or [0] * architectures
+    if len(failures) != architectures or min(failures) < 0:
+        raise InputError(
+            f"failures: expected {architectures} numbers of failed seeds, one for each "
+            f"architecture, found {failures}"
+        )
+    return failures
 
 
 def _check_count(name: str, value: int, least: int) -> None:
@@ -176,89 +243,87 @@ def _check_count(name: str, value: int, least: int) -> None:
         raise InputError(f"{name}: expected {least} or more, found {value!r}")
 
 
-def _check_results(name: str, values: np.ndarray) -> np.ndarray:
+def _check_results(values: np.ndarray) -> np.ndarray:
     """Return results as floats; raise InputError if they cannot be right answers."""
     results = np.asarray(values, float)
-    if results.ndim != 2 or min(results.shape) < 2:
-        found = list(results.shape)
+    found = list(results.shape)
+    if len(found) != 4 or min(found[0], *found[2:]) < 2:
         raise InputError(
-            f"{name}: expected [seeds, images], two or more of each, "
-            f"found an array of shape {found}"
+            "results: expected [architectures, outputs, seeds, images], two or more of "
+            f"each but the outputs, found an array of shape {found}"
         )
     if not ((results >= 0) & (results <= 1)).all():  # false for nan, too
         raise InputError(
-            f"{name}: expected finite values from 0 to 1, "
+            "results: expected finite values from 0 to 1, "
             f"found {results.min():g} to {results.max():g}"
         )
-    if len(results) > results.shape[1]:
-        found = list(results.shape)
+    if found[2] > found[3]:
         warnings.warn(
-            f"{name}: expected [seeds, images], found more seeds than images, {found}",
+            "results: expected [architectures, outputs, seeds, images], found more "
+            f"seeds than images, {found}",
             stacklevel=3,
         )
     return results
 
 
-def half_width(
-    seeds: Float[np.ndarray, "samples *trials"],
-    images: float,
-    n: Int[np.ndarray, " samples"],
-    m: int,
-    contrasts: int,
-) -> Float[np.ndarray, "*trials"] | float:
-    """Return half the width of the interval of `difference`.
-
-    Args:
-        seeds: variance of the mean over each sample of seeds, V.
-        images: variance of the mean over images, W - sum(R).
-        n: how many seeds each sample has.
-        m: how many images.
-        contrasts: as of `difference`.
-    """
-    seeds = np.maximum(seeds, 1e-30)  # so that degrees of freedom are finite
-    variance, confidence = seeds.sum(0), 1 - 0.025 / contrasts
-    # By Welch. The quotient comes first, because it is exactly 1 for equal numbers of
-    # seeds.
-    weights = ((n[0] - 1) / (n - 1)).reshape(-1, *[1] * (seeds.ndim - 1))
-    freedom = (n[0] - 1) * variance**2 / (weights * seeds**2).sum(0)
-    t_seeds, t_images = stats.t.ppf(confidence, freedom), stats.t.ppf(confidence, m - 1)
-    return np.sqrt(t_seeds**2 * variance + t_images**2 * images)
-
-
-def detectable(seeds: int, contrasts: int, images: int = 10_000) -> float:
+def detectable(
+    seeds: int, others: int = 1, images: int = 10_000, outputs: int = 1
+) -> float:
     """Return the difference that unpaired comparisons detect with a power of 80 %.
 
     The interval's formula is applied to normal variates with the variances of a typical
-    comparison, in which `ERROR` of the digits are misread. The other architecture's
+    comparison, in which `ERROR` of the digits are misread. The other architectures'
     additional errors differ from seed to seed.
 
+    Args:
+        seeds: how many each architecture has.
+        others: how many architectures are compared with the first.
+        images: how many are answered.
+        outputs: how many of them are compared. They are right on the same images.
+
     Raises:
-        InputError: if there are fewer than two seeds or images, or no contrast.
+        InputError: if there are fewer than two seeds or images, no other architecture,
+            or no output.
 
     Examples:
         >>> from mnistsum.statistics import detectable
-        >>> round(100 * detectable(seeds=10, contrasts=2), 1)
+        >>> round(100 * detectable(seeds=10, outputs=2), 1)
         0.1
     """
     for name, value, least in (
         ("seeds", seeds, 2),
-        ("contrasts", contrasts, 1),
+        ("others", others, 1),
         ("images", images, 2),
+        ("outputs", outputs, 1),
     ):
         _check_count(name, value, least)
     random = np.random.default_rng(0)
-    chi = random.chisquare(seeds - 1, (2, 4000)) / (seeds - 1)
-    normal, found = random.standard_normal(4000), 0.0
+    contrasts = _typical_contrasts(random, seeds, others, images, outputs)
+    chi = random.chisquare(seeds - 1, (4000, 2, 1, 1)) / (seeds - 1)
+    normal, found = random.standard_normal((4000, 1, 1)), 0.0
+    by_image = np.full((1, 1), BY_IMAGE / images)
     for _ in range(20):  # more errors vary more
-        rests = (RESIDUAL + np.array([[0.0], [found]])) / (seeds * images)
+        rests = (RESIDUAL + np.array([[[0.0]], [[found]]])) / (seeds * images)
         variances = SEED_SD**2 / seeds + rests
         sampled = np.maximum(variances * chi, rests.mean())
-        half = half_width(
-            sampled, BY_IMAGE / images, np.array([seeds, seeds]), images, contrasts
-        )
-        found = float(
-            np.quantile(
-                half + normal * math.sqrt(variances.sum() + BY_IMAGE / images), 0.8
-            )
-        )
+        half = half_width(sampled, by_image, seeds, images, contrasts)
+        error = normal * np.sqrt(variances.sum(0) + by_image)
+        found = float(np.quantile(half + error, 0.8))
     return found
+
+
+def _typical_contrasts(
+    random: np.random.Generator, seeds: int, others: int, images: int, outputs: int
+) -> float:
+    """Return the mean of `_effective_contrasts` over a few typical comparisons."""
+    residual = RESIDUAL / images
+    least = np.full((others, outputs), residual / seeds)
+    found = []
+    for _ in range(5):
+        means = random.standard_normal((1 + others, 1, seeds)).repeat(outputs, 1)
+        means *= math.sqrt(SEED_SD**2 + residual)
+        by_image = random.standard_normal((1 + others, 1, images)).repeat(outputs, 1)
+        by_image = math.sqrt(BY_IMAGE / 2) * (by_image[1:] - by_image[0])
+        of_images = np.full((others, outputs), BY_IMAGE / images)
+        found.append(_effective_contrasts(means, least, by_image, of_images, False))
+    return float(np.mean(found))

@@ -22,7 +22,7 @@ from mnistsum import Config, DataConfig, InputError, ModelConfig
 from mnistsum.data import pair, scale
 from mnistsum.models import abstract_model
 from mnistsum.predict import Predictor
-from mnistsum.statistics import difference, interval
+from mnistsum.statistics import differences, interval
 from mnistsum.testing import check
 from mnistsum.train import make_spec
 from mnistsum.types import Evaluation, Split
@@ -74,8 +74,8 @@ MISTAKES = {
     "predict(images, [1, 10])": f"numbers: {DIGITS} 10 at position 1",
     # Statistics.
     "interval([[1]])": "values: expected finite numbers, [seeds], found [[1.0]]",
-    "difference(*np.ones((2, 3, 3)), paired=2)": "paired: expected True or False, "
-    "found 2",
+    "differences(np.ones((2, 1, 3, 3)), paired=2)": "paired: expected True or "
+    "False, found 2",
 }
 
 

@@ -66,7 +66,9 @@ def test_all_forms_show_the_same_figures(compared):
     # a name may break at its dots
     assert "classifier.<wbr>hidden.<wbr>0" in page.read_text()
     assert page.read_bytes() == (folder / "latest.html").read_bytes()
-    points = f"a true difference of {100 * detectable(2, 2, images=64):.2f} points"
+    points = (
+        f"a true difference of {100 * detectable(2, images=64, outputs=2):.2f} points"
+    )
     assert points in output.replace("\n", " ")
 
 

@@ -18,7 +18,7 @@ from experiments.training.record import machine
 from mnistsum.evaluation import SCORES, Score
 from mnistsum.file_io import read_json
 from mnistsum.objective import held_out_cells, trained_outputs
-from mnistsum.statistics import difference, interval
+from mnistsum.statistics import differences, interval
 
 OUTCOMES = "outcomes.npz"  # beside comparison.json
 GOOD = 0.988  # for both accuracies on validation images
@@ -236,22 +236,17 @@ def contrasts(
     rows: list[dict[str, Any]], right: dict[str, np.ndarray]
 ) -> list[dict[str, dict[str, Any]]]:
     """Return how the outputs of each other config differ from the first's."""
+    if len(rows) == 1:
+        return []
     # the share of right sums of each image
-    shares = {
-        "digit": right["digit"],
-        "sum": right["sum"].mean(3, dtype=np.float32),
-    }
-    count = (len(rows) - 1) * len(OUTPUTS)
-    first, *others = rows
+    shares = {"digit": right["digit"], "sum": right["sum"].mean(3, dtype=np.float32)}
+    failures = [len(row["failed"]) for row in rows]
+    is_paired = all(row["paired_by_seed"] for row in rows)
+    results = np.stack([shares[name] for name in OUTPUTS], 1)
     found = []
-    for i, row in enumerate(others, 1):
-        failures = len(first["failed"]) + len(row["failed"])
-        is_paired = first["paired_by_seed"] and row["paired_by_seed"]
-        differences = {}
-        for name, share in shares.items():
-            about = difference(share[0], share[i], count, failures, is_paired)
-            differences[name] = about._asdict()
-        found.append(differences)
+    for row in differences(results, failures, is_paired):
+        by_output = zip(OUTPUTS, row, strict=True)
+        found.append({name: each._asdict() for name, each in by_output})
     return found
 
 

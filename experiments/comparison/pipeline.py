@@ -49,7 +49,7 @@ def compare_configs(options: Options, configs: list[Config], command: str) -> No
     run_sets = prepare_run_sets(options, configs, command)
     data = run_sets[0].experiment.data
     points = 100 * detectable(
-        options.seeds, (len(configs) - 1) * len(OUTPUTS), len(data.test.labels)
+        options.seeds, len(configs) - 1, len(data.test.labels), len(OUTPUTS)
     )
     say(
         f"With {options.seeds} seeds, a true difference of {points:.2f} points is "

@@ -204,11 +204,11 @@ def _verdicts(configs: list[dict[str, Any]]) -> Table:
     meaning = (
         "Each difference is the config's accuracy minus that of the first. It is "
         "paired by image, and also by seed if the seed chooses the training images. "
-        "Both seeds and test images are treated as samples. The chance that any "
-        "interval of this table misses the true difference is at most 5 % "
-        "(Bonferroni). Better or worse: the interval excludes zero. At most 0.1 "
-        "points worse: the interval lies above -0.1, and no seed failed. Undecided: "
-        "else. Too few seeds: the interval goes beyond 100 points."
+        "Both seeds and test images are treated as samples. The intervals of this "
+        "table are joint: the chance that any of them misses the true difference is "
+        "5 %. Better or worse: the interval excludes zero. At most 0.1 points worse: "
+        "the interval lies above -0.1, and no seed failed. Undecided: else. Too few "
+        "seeds: the interval goes beyond 100 points."
     )
     header = ["config", "output", "verdict", "points [95 %]"]
     return Table(
