@@ -119,10 +119,11 @@ def differences(
     contrasts = _effective_contrasts(seed_means, least, by_image, images, paired)
     means = results.mean((2, 3))
     mean, half = means[1:] - means[0], half_width(seeds, images, n, m, contrasts)
+    bounds = np.stack([mean, mean - half, mean + half], 2).tolist()
     found = []
-    for i, bounds in enumerate(np.stack([mean, mean - half, mean + half], 2).tolist()):
-        any_failed = failed[0] + failed[1 + i] > 0
-        found.append([_difference(*each, any_failed) for each in bounds])
+    for failed_seeds, outputs in zip(failed[1:], bounds, strict=True):
+        any_failed = failed[0] + failed_seeds > 0
+        found.append([_difference(a, b, c, any_failed) for a, b, c in outputs])
     return found
 
 
