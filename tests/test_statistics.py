@@ -1,14 +1,11 @@
 """Statistics by hand, and their error rates by simulation."""
 
-import itertools
-
 import numpy as np
 import pytest
 from scipy import stats
 
 from experiments.studies.verdicts.__main__ import (
     CASES,
-    OTHERS,
     power,
     rates,
 )
@@ -73,12 +70,16 @@ def test_the_interval_of_a_difference_is_that_of_hand_or_scipy(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [*itertools.chain(*CASES.values())])
-def test_verdicts_are_false_in_at_most_5_of_100_comparisons(case):
-    found = rates(case._replace(images=3000), trials=200)
-    most = 0.07 if case.failing and case.seeds == 2 else 0.05
-    assert max(found.false_of_one, found.false_of_five) <= most
-    assert found.covered >= 0.93
+@pytest.mark.parametrize("name", ["alike", "first's sd tenfold", "30 % fail", "paired"])
+def test_verdicts_are_false_in_at_most_5_of_100_comparisons(name):
+    # The study's page has all cases, with 500 trials each. If 5 of 100 are false, 10 or
+    # more of the 100 trials here are with a probability of 0.03.
+    case = next(case for case in CASES[name] if case.seeds == 3)
+    found = rates(case._replace(images=1000), trials=100)
+    assert found.false_of_one < 0.1
+    assert found.false_of_five < 0.1
+    assert found.false_of_nine < 0.1
+    assert found.covered > 0.9
 
 
 ALIKE = np.random.default_rng(0).random((4, 1, 5, 40))
@@ -105,10 +106,9 @@ def test_the_same_results_have_the_same_intervals():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seeds, others", [*itertools.product((3, 5), OTHERS)])
-def test_four_of_five_comparisons_find_what_compare_says_that_they_find(seeds, others):
-    points = 100 * detectable(seeds, others, outputs=2)
-    assert 0.7 <= power(seeds, others, points) <= 0.9
+def test_four_of_five_comparisons_find_what_compare_says_that_they_find():
+    points = 100 * detectable(5, others=5, outputs=2)
+    assert 0.7 <= power(5, 5, points, trials=100) <= 0.9
 
 
 @pytest.mark.parametrize(
