@@ -47,7 +47,7 @@ class Role(enum.Enum):
     REPETITION = "which repetition of an experiment a run is"
 
 
-def _parts(value: Any) -> Any:
+def _split_sizes(value: Any) -> Any:
     """Split `8,16`, as typed on a command line. `none` stands for an empty tuple."""
     if not isinstance(value, str):
         return value
@@ -70,7 +70,7 @@ DataName = Annotated[str, AfterValidator(_check_data_name)]
 Pixels = Annotated[int, Field(ge=0, le=14)]
 Count = Annotated[int, Field(ge=0)]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
-Sizes = Annotated[tuple[Size, ...], BeforeValidator(_parts), Role.SIZE]
+Sizes = Annotated[tuple[Size, ...], BeforeValidator(_split_sizes), Role.SIZE]
 Hidden = Annotated[Size, Role.SIZE]
 Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -137,7 +137,8 @@ class ModelConfig:
     """The network: a classifier and an adder.
 
     The classifier maps the image to features and a digit. The adder maps these and the
-    number to the sum.
+    number to the sum. `override` sets `widths` back to the defaults of a new
+    classifier; `dataclasses.replace` does not.
 
     Examples:
         >>> from mnistsum import ModelConfig

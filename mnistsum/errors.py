@@ -33,7 +33,7 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def find(known: Mapping[str, Meaning], field: str, name: str) -> Meaning:
+def look_up(known: Mapping[str, Meaning], field: str, name: str) -> Meaning:
     """Return what a name stands for in a field of a config.
 
     Raises:

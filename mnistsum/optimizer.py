@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PyTree
 
 from mnistsum.config import OptimizerConfig
 from mnistsum.devices import resolve_dtype
-from mnistsum.errors import InputError, find
+from mnistsum.errors import InputError, look_up
 
 NEWTON_SCHULZ_STEPS = 3  # of the Newton-Schulz iteration in Muon
 # Jordan's coefficients of a x + b x^3 + c x^5, steep at zero
@@ -32,7 +32,7 @@ def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
         >>> [float(rate(step)) for step in (0, 10, 20, 60, 100)]
         [0.0, 0.25, 0.5, 0.25, 0.0]
     """
-    return find(SCHEDULES, "optimizer.schedule", config.schedule)(config, steps)
+    return look_up(SCHEDULES, "optimizer.schedule", config.schedule)(config, steps)
 
 
 def constant(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -67,7 +67,7 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
         [-1.0]
     """
     config = resolve_dtype(config)
-    make = find(OPTIMIZERS, "optimizer.name", config.name)
+    make = look_up(OPTIMIZERS, "optimizer.name", config.name)
     rate = schedule(config, steps)
     rule = make(config, rate)
     if not isinstance(rule, optax.GradientTransformation):
@@ -78,14 +78,14 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
     if config.adder_decay is not None:
         changed = dataclasses.replace(config, weight_decay=config.adder_decay)
         of_adder = make(changed, rate)
-        rule = optax.partition({"classifier": rule, "adder": of_adder}, _parts)
+        rule = optax.partition({"classifier": rule, "adder": of_adder}, _part_of_each)
     if config.clip_norm:
         return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
     return rule
 
 
-def _parts(params: PyTree) -> PyTree:
-    """Return which part of a model holds each of its parameters."""
+def _part_of_each(params: PyTree) -> PyTree:
+    """Return the name of the part, classifier or adder, that holds each parameter."""
     return jax.tree.map_with_path(lambda path, _: path[0].key, params)
 
 

@@ -260,8 +260,9 @@ def _add(
                 f"function, found {names!r}"
             )
         for name, meaning in names.items():
-            is_taken = name in SHIPPED[kind] or not replace
-            if is_taken and KINDS[kind].get(name, meaning) is not meaning:
+            is_defined = KINDS[kind].get(name, meaning) is not meaning
+            may_replace = replace and name not in SHIPPED[kind]
+            if is_defined and not may_replace:
                 raise InputError(
                     f"{source}: {kind} defines {name}, which is defined already; "
                     "choose another name"

@@ -37,9 +37,9 @@ from mnistsum.types import Batch, Epoch, Keys, Metrics, Split, TrainState
 
 @dataclass(frozen=True)
 class Spec:
-    """What shapes a config's program: jit's static argument.
+    """All of a config that its program depends on: a static argument of jit.
 
-    It is equal for every seed, name and path.
+    Configs that differ only in seed, name or path share it, and so a program.
     """
 
     augment: AugmentConfig
@@ -233,10 +233,10 @@ def train_step(
         state.metrics,
         metrics,
     )
-    is_first = (state.fault < 0) & ~(
+    is_first_fault = (state.fault < 0) & ~(
         jnp.isfinite(loss) & _all_finite(gradient) & _all_finite(model)
     )
-    fault = jnp.where(is_first, state.step, state.fault)
+    fault = jnp.where(is_first_fault, state.step, state.fault)
     return TrainState(state.step + 1, model, opt_state, average, metrics, fault)
 
 

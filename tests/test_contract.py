@@ -57,7 +57,7 @@ EXPECTED = {
 }
 PAIRS = [
     ModelConfig(classifier=classifier, adder=adder, widths=EXPECTED[classifier].widths)
-    for classifier, adder in itertools.product(CLASSIFIERS, ADDERS)
+    for classifier, adder in itertools.product(EXPECTED, ADDERS)
 ]
 MLP = ModelConfig(classifier="mlp", widths=(32,))
 CUT = replace(MLP, adder_input="probabilities", adder_gradient=False)

@@ -186,9 +186,9 @@ def test_a_run_tells_its_duration_once_from_later_steps_timed_alone(
     longer = experiment._replace(spec=dataclasses.replace(experiment.spec, steps=600))
     progress = terminal.RunProgress(longer, first=0)
     run = SimpleNamespace(train_loss=1.0)
-    for step, steps, is_alone in ((1, 1, True), (9, 8, False), (17, 8, True)):
+    for step, steps, is_undisturbed in ((1, 1, True), (9, 8, False), (17, 8, True)):
         assert not said
-        stop = plan.Stop(step, steps, seconds=0.8, is_alone=is_alone)
+        stop = plan.Stop(step, steps, seconds=0.8, is_undisturbed=is_undisturbed)
         progress.show(stop, run)
     progress.show(stop._replace(step=25), run)
     assert said == ["estimated duration: 60 s of training (600 steps of 100.0 ms)"]

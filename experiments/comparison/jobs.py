@@ -91,7 +91,7 @@ def _wait_for_jobs(
     ) as progress:
         while waiting:
             # before their folders are looked at, as they write them last
-            ended = _ended(waiting)
+            ended = _without_live_job(waiting)
             waiting = {
                 file: run_set for file, run_set in waiting.items() if run_set.missing()
             }
@@ -167,13 +167,13 @@ def _submit(
     try:
         # so that two programs never submit the same job
         with filelock.FileLock(file.with_name("lock")):
-            if _ended([file]):
+            if _without_live_job([file]):
                 write_whole(file, executor.submit(run_job, *arguments).job_id)
     except Exception as error:
         raise OSError(f"SLURM did not accept the job: {first_line(error)}") from error
 
 
-def _ended(files: Iterable[Path]) -> set[Path]:
+def _without_live_job(files: Iterable[Path]) -> set[Path]:
     """Return those of the jobs' files that name no job that runs or waits to run."""
     ended, ids = set(), {}
     for file in files:

@@ -2,9 +2,10 @@
 
 Claim: the best accuracy of a single network of ours. The adder `shift` has no
 parameters. Predictions are averaged over nine shifts of the image by up to a pixel.
-Result: experiments/results/table.md, five seeds. Command: python -m experiments.run
---config best Cost: 431 to 1,384 s of training (median 864 s) on two cores of an AMD
-EPYC. Some runs shared them with other work.
+Result: experiments/results/table.md, five seeds.
+Command: python -m experiments.run --config best
+Cost: 431 to 1,384 s of training (median 864 s) on two cores of an AMD EPYC. Some runs
+shared them with other work.
 """
 
 import dataclasses

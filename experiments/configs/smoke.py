@@ -1,8 +1,10 @@
 """A smoke test: a quarter of an epoch of a network that compiles quickly.
 
-Claim: none. Result: about 90 % digit and 40 % sum, because the classifier learns before
-the adder does. Command: python -m experiments.run --config smoke Cost: less than a
-second of training, and ten seconds in all, on two CPU cores.
+Claim: none.
+Result: about 90 % digit and 40 % sum, because the classifier learns before the adder
+does.
+Command: python -m experiments.run --config smoke
+Cost: less than a second of training, and ten seconds in all, on two CPU cores.
 """
 
 from mnistsum.config import Config, ModelConfig, TrainingConfig

@@ -1,9 +1,10 @@
 """Small convolutions and a global average: 13,080 parameters, 40 epochs.
 
 Claim: within 0.2 points of `base` with an eighth of its parameters. The adder `shift`
-has none. Result: experiments/studies/architectures/small/comparison.md, ten seeds.
-Command: python -m experiments.compare base tiny nano --seeds 10 Cost: 461 to 513 s of
-training (median 488 s) on one core of an AMD EPYC.
+has none.
+Result: experiments/studies/architectures/small/comparison.md, ten seeds.
+Command: python -m experiments.compare base tiny nano --seeds 10
+Cost: 461 to 513 s of training (median 488 s) on one core of an AMD EPYC.
 """
 
 import dataclasses

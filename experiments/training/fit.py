@@ -102,16 +102,16 @@ def fit(
     advance, saved, stop = advancing.result(), time.monotonic(), Stop(start.step)
     while stop.step < spec.steps and not all(run.fault for run in runs):
         until, is_evaluation = next_stop(plan, spec, stop)
-        is_alone = evaluating.done()
+        is_undisturbed = evaluating.done()
         before = time.perf_counter()
         state = jax.block_until_ready(advance(keys, state, data, np.int32(until)))
         seconds = time.perf_counter() - before
-        stop = Stop(until, until - stop.step, seconds, is_evaluation, is_alone)
+        stop = Stop(until, until - stop.step, seconds, is_evaluation, is_undisturbed)
         for run, own_state in zip(runs, _by_seed(state, len(runs)), strict=True):
             if not run.fault:  # a run with a fault notes nothing more
                 run.state = own_state
                 run.train_seconds += seconds / len(runs)
-                note(experiment, run, plan, is_evaluation)
+                note_stop(experiment, run, plan, is_evaluation)
         is_due = is_evaluation or signals or time.monotonic() - saved > SAVE_EVERY
         if plan.is_resumable and is_due:  # only a single run is
             save_run(experiment, runs[0])
@@ -123,7 +123,9 @@ def fit(
         finish_run(experiment, run, plan)
 
 
-def note(experiment: Experiment, run: Run, plan: Plan, is_evaluation: bool) -> None:
+def note_stop(
+    experiment: Experiment, run: Run, plan: Plan, is_evaluation: bool
+) -> None:
     """Note what a run has reached at a stop: a fault, or a line of metrics."""
     if run.state.fault >= 0:
         step = int(run.state.fault) + 1

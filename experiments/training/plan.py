@@ -39,12 +39,12 @@ class Stop(NamedTuple):
     seconds: float = 0.0  # taken by these steps, without compilation
     is_evaluation: bool = False  # each run has a new line of metrics
     # nothing was compiled beside these steps, which would halve their speed
-    is_alone: bool = False
+    is_undisturbed: bool = False
 
     @property
     def is_timing(self) -> bool:
         """Whether a duration can be estimated from these steps; not from the first."""
-        return self.seconds > MIN_TIMED and self.step > 1 and self.is_alone
+        return self.seconds > MIN_TIMED and self.step > 1 and self.is_undisturbed
 
 
 def next_stop(plan: Plan, spec: Spec, stop: Stop) -> tuple[int, bool]:
@@ -65,12 +65,13 @@ def next_evaluation(step: int, plan: Plan, spec: Spec) -> int:
 
 
 def _next_pause(stop: Stop, seconds: float) -> int:
-    """Return a step some seconds of training away, but the first step alone.
+    """Return the step to which training takes about this many seconds.
 
-    The first is slower.
+    A run's first call is of one step, because that one is slower than all others.
     """
     if not stop.steps:
         return stop.step + 1
-    return stop.step + max(
-        MIN_STEPS, min(8 * stop.steps, round(seconds * stop.steps / stop.seconds))
-    )
+    steps = round(seconds * stop.steps / stop.seconds)
+    # a step may seem quicker than it is where few were timed
+    steps = min(steps, 8 * stop.steps)
+    return stop.step + max(steps, MIN_STEPS)

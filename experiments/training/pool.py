@@ -87,8 +87,8 @@ class Worker:
         self.core = core
         context = multiprocessing.get_context("spawn")
         # what it has reported; in shared memory, without a lock
-        self.share = context.RawValue(c_double)
-        arguments = core, list(loaded), self.share
+        self.share_done = context.RawValue(c_double)
+        arguments = core, list(loaded), self.share_done
         self.pool = pools.enter_context(
             ProcessPoolExecutor(
                 1, context, initializer=_begin_worker, initargs=arguments
@@ -97,7 +97,7 @@ class Worker:
 
     def submit(self, task: Task) -> Future:
         """Start to train a run."""
-        self.share.value = 0
+        self.share_done.value = 0
         return self.pool.submit(_fit_task, task)
 
 
@@ -205,7 +205,9 @@ def _fit_in_workers(
                 else:
                     yield run, existed
                 idle.append(worker)
-            progress.show({run: worker.share.value for worker, run in running.values()})
+            progress.show(
+                {run: worker.share_done.value for worker, run in running.values()}
+            )
     if died:
         raise OSError(
             f"not trained, as a process died: {'; '.join(died)}; the same command "

@@ -24,7 +24,9 @@ def score_table(split: str, scores: dict[str, Any]) -> Table:
     table = Table(f"{split} set", "", "", box=None, header_style="bold")
     table.columns[1].justify = "right"
     for name, score in SCORES.items():
-        table.add_row(score.title, as_text(scores[name], score.unit), score.explanation)
+        if name in scores:  # else it was added after the run
+            shown = as_text(scores[name], score.unit)
+            table.add_row(score.title, shown, score.explanation)
     return table
 
 

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from mnistsum.config import ModelConfig, check_config
 from mnistsum.devices import resolve_dtype
-from mnistsum.errors import InputError, find
+from mnistsum.errors import InputError, look_up
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
 from mnistsum.models.flax_layers import (
@@ -65,7 +65,7 @@ class Model(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         config = resolve_dtype(config)
-        make = find(CLASSIFIERS, "model.classifier", config.classifier)
+        make = look_up(CLASSIFIERS, "model.classifier", config.classifier)
         self.classifier = make(config, rngs)
         name = type(self.classifier).__name__
         if not issubclass(type(self.classifier), nnx.Module):
@@ -81,7 +81,9 @@ class Model(nnx.Module):
             output = self.classifier.output
             nnx.update(output, jax.tree.map(jnp.zeros_like, parameters(output)))
         features = self.classifier.features
-        self.adder = find(ADDERS, "model.adder", config.adder)(config, features, rngs)
+        self.adder = look_up(ADDERS, "model.adder", config.adder)(
+            config, features, rngs
+        )
         self.adder_gradient = config.adder_gradient
         self.scaling = config.scaling  # of the pixels that it sees
 

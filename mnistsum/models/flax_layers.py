@@ -76,7 +76,10 @@ def portable_convolution(
     padding: Padding,
     **options: Any,
 ) -> Array:
-    """Return the same; each platform chooses how when the program is lowered."""
+    """Return what `quick_convolution` returns on the platform that it is lowered for.
+
+    So a program can be exported for several.
+    """
 
     def quick(inputs: Array, kernel: Array) -> Array:
         return _on_cpus(inputs, kernel, strides, padding, options)
