@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 from programs import LABELS, SUMS, a_run
@@ -14,6 +15,7 @@ from programs import LABELS, SUMS, a_run
 from experiments.configs.smoke import config as smoke
 from experiments.studies.speed import networks
 from experiments.studies.speed.__main__ import interleave
+from experiments.studies.sums_alone import adders as sums_alone
 from experiments.studies.unseen_pairs import adders, known_digits, with_images
 from experiments.studies.unseen_pairs.splits import (
     FIELDS,
@@ -32,14 +34,15 @@ from experiments.studies.written_sums.objectives import (
 from mnistsum import testing
 from mnistsum.config import ModelConfig, ObjectiveConfig
 from mnistsum.errors import InputError
-from mnistsum.models import build, parameters
+from mnistsum.models import build, in_training, parameters
+from mnistsum.models.adders import TiedProduct
 from mnistsum.objective import held_out_cells, trained_outputs
 from mnistsum.registry import added_names
 from mnistsum.train import make_spec, split_keys
 
+ADDERS = adders.ADDERS | sums_alone.ADDERS
 CONFIGS = {
-    name: ModelConfig(classifier="mlp", widths=(32,), adder=name)
-    for name in adders.ADDERS
+    name: ModelConfig(classifier="mlp", widths=(32,), adder=name) for name in ADDERS
 }
 CONFIGS["mnist_net"] = mnist_net.config.model
 CONFIGS["plain_resnet"] = ModelConfig(classifier="plain_resnet")
@@ -65,7 +68,7 @@ config = replace(smoke, name="centered", model=model)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_quick_contract_holds(name):
     classifiers = mnist_net.CLASSIFIERS | networks.CLASSIFIERS
-    with added_names(ADDERS=adders.ADDERS, CLASSIFIERS=classifiers):
+    with added_names(ADDERS=ADDERS, CLASSIFIERS=classifiers):
         for check in (*testing.QUICK, testing.check_gradients):
             check(CONFIGS[name])
 
@@ -79,6 +82,60 @@ def test_a_number_whose_shift_is_sure_is_added(kind):
         9 * np.eye(10)[digit], np.eye(10)[number]
     )
     assert (sums.argmax(-1) == digit + number).all()
+
+
+@pytest.mark.parametrize("score, learning", [(0.0, 0.64), (9.0, 0.84)])
+def test_only_confident_readings_learn_from_pairs(score, learning):
+    adder = sums_alone.ReadFirst(ModelConfig(), 0, nnx.Rngs(0))
+    digit, number = np.random.default_rng(0).integers(10, size=(2, 4096))
+
+    @nnx.jit
+    @functools.partial(nnx.grad, argnums=1)
+    def gradient(adder, digit):
+        return adder(np.zeros((4096, 0)), digit, jnp.eye(10)[number]).sum()
+
+    found = np.any(gradient(adder, jnp.float32(score * np.eye(10)[digit])), axis=-1)
+    assert found.mean() == pytest.approx(learning, abs=0.03)  # 4 standard errors
+
+
+def symbols_read(adder, seed):
+    """Train ten symbols' logits and an adder with sums alone; return their readings."""
+    graph, trained, rest = nnx.split(adder, nnx.Param, ...)
+    logits = 0.1 * jax.random.normal(jax.random.key(seed), (10, 10))
+    optimizer = optax.adam(3e-3)
+
+    def loss(parameters, key):
+        adder = in_training(nnx.merge(graph, parameters["adder"], rest), key)
+        symbol, number = jax.random.randint(key, (2, 256), 0, 10)
+        sums = adder(
+            jnp.zeros((256, 0)), parameters["logits"][symbol], jnp.eye(10)[number]
+        )
+        return optax.softmax_cross_entropy_with_integer_labels(
+            sums, symbol + number
+        ).mean()
+
+    def step(carry, key):
+        parameters, state = carry
+        updates, state = optimizer.update(jax.grad(loss)(parameters, key), state)
+        return (optax.apply_updates(parameters, updates), state), None
+
+    parameters = {"adder": trained, "logits": logits}
+    keys = jax.random.split(jax.random.key(seed + 100), 2_000)
+    carry, _ = jax.jit(functools.partial(jax.lax.scan, step))(
+        (parameters, optimizer.init(parameters)), keys
+    )
+    return carry[0]["logits"].argmax(-1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_symbols_are_read_from_sums_alone_if_the_adder_is_commutative(seed):
+    def read(adder):
+        return symbols_read(adder(ModelConfig(), 0, nnx.Rngs(seed)), seed)
+
+    assert (read(sums_alone.ReadFirst) == np.arange(10)).all()
+    assert (read(sums_alone.TwoTables) != np.arange(10)).any()
+    assert (read(TiedProduct) != np.arange(10)).any()
 
 
 def test_a_random_commutative_table_has_the_classes_of_sums():
