@@ -70,14 +70,14 @@ def test_a_report_has_its_own_name_unless_its_runs_are_alike():
     assert name(commit="0" * 40, started="2027-01-01T12:00:00+0000") == name()
 
 
-def test_an_interval_beyond_100_points_has_too_few_seeds():
-    found = {"verdict": "undecided", "mean": 0.01, "low": -1.2, "high": 1.22}
+def test_an_interval_ends_at_100_points():
+    found = {"verdict": "undecided", "mean": 0.01, "low": -0.9, "high": 1.22}
     row = {
         "config": "b",
         "against_first": {"digit": found, "sum": found | {"low": -0.2, "high": 0.22}},
     }
     verdicts = tables._verdicts([{"config": "a"}, row])
     assert [cells[-1] for cells in verdicts.rows] == [
-        "+1.00 [too few seeds]",
+        "+1.00 [-90.00, +100.00]",
         "+1.00 [-20.00, +22.00]",
     ]

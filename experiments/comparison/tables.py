@@ -195,20 +195,18 @@ def _verdicts(configs: list[dict[str, Any]]) -> Table:
     rows = []
     for row in configs[1:]:
         for output, found in row["against_first"].items():
-            mean, low, high = (
-                f"{100 * found[name]:+.2f}" for name in ("mean", "low", "high")
-            )
-            is_possible = found["low"] >= -1 and found["high"] <= 1
-            interval = f"[{low}, {high}]" if is_possible else "[too few seeds]"
-            rows.append([row["config"], output, found["verdict"], f"{mean} {interval}"])
+            # A difference of accuracies is from -100 to 100 points.
+            low, high = max(found["low"], -1.0), min(found["high"], 1.0)
+            mean, low, high = (f"{100 * x:+.2f}" for x in (found["mean"], low, high))
+            points = f"{mean} [{low}, {high}]"
+            rows.append([row["config"], output, found["verdict"], points])
     meaning = (
         "Each difference is the config's accuracy minus that of the first. It is "
         "paired by image, and also by seed if the seed chooses the training images. "
         "Both seeds and test images are treated as samples. The intervals of this "
         "table are joint: the chance that any of them misses the true difference is "
         "5 %. Better or worse: the interval excludes zero. At most 0.1 points worse: "
-        "the interval lies above -0.1, and no seed failed. Undecided: else. Too few "
-        "seeds: the interval goes beyond 100 points."
+        "the interval lies above -0.1, and no seed failed. Undecided: else."
     )
     header = ["config", "output", "verdict", "points [95 %]"]
     return Table(
