@@ -1,6 +1,7 @@
 """What studies define, and learning from written sums."""
 
 import functools
+import itertools
 from dataclasses import replace
 
 import chex
@@ -132,8 +133,7 @@ def test_a_sum_is_determined_if_its_equation_follows_from_the_trained_ones(
 
     equations = [
         equation(a, b)
-        for a in pairs
-        for b in pairs
+        for a, b in itertools.product(pairs, repeat=2)
         if split.target[a] == split.target[b]
     ]
     rank = np.linalg.matrix_rank(equations)
