@@ -29,7 +29,6 @@ from mnistsum.types import Array, DigitLogits, Features, Number, SumLogits
 # What an example shows in training, and how often.
 BOTH, IMAGE, NUMBER = range(3)
 SHARES = 0.2, 0.64, 0.16
-CONFIDENT = 0.8  # A reading learns from pairs if its largest probability is above this.
 
 
 def scores(
@@ -55,8 +54,8 @@ class ReadFirst(TiedProduct):
     Evaluation hides nothing.
     """
 
-    confident = CONFIDENT
-    frozen = True  # whether table and output are when only the image is shown
+    confident = 0.8  # Readings learn from pairs if a probability is above this.
+    frozen = True  # whether images alone leave table and output as they are
 
     def __init__(self, config: ModelConfig, features: int, rngs: nnx.Rngs):
         super().__init__(config, features, rngs)
