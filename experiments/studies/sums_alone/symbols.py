@@ -135,8 +135,8 @@ def command(words: list[str]) -> int:
                 name,
                 adder,
                 str(is_read.all(-1).sum()),
-                format_spread(spread(is_read.mean(-1)), "%"),
-                format_spread(spread(is_right.mean((-2, -1))), "%"),
+                format_spread(spread(is_read.mean(-1).tolist()), "%"),
+                format_spread(spread(is_right.mean((-2, -1)).tolist()), "%"),
             ]
             rows.append(row)
             print(*row, sep=", ", flush=True)
