@@ -63,7 +63,7 @@ def _expand(argument: str) -> list[str]:
         return [argument]
     if not Path(argument).is_dir():
         # Path.glob takes no absolute pattern
-        found = glob.glob(argument, recursive=True)  # noqa: PTH207 - may be absolute
+        found = glob.glob(argument, recursive=True)  # noqa: PTH207
         return sorted(found) or [argument]
     pictures = [
         file for file in Path(argument).iterdir() if file.suffix.lower() in SUFFIXES
