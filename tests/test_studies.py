@@ -102,10 +102,13 @@ def test_only_confident_readings_learn_from_pairs(score, learning):
 def test_symbols_are_read_if_adder_and_table_are_commutative():
     def read_all(adder, table):
         learn = jax.jit(jax.vmap(functools.partial(symbols.learn, adder)))
-        is_read, _ = learn(symbols.draw(table)[:3], np.arange(3))
-        return is_read.all(-1)
+        read, _ = learn(symbols.draw(table)[:3], np.arange(3))
+        return read == 1
 
+    mirrored = "d + n, 30 held out, with mirror images"
     assert read_all(sums_alone.ReadFirst, "random, commutative").all()
+    assert read_all(sums_alone.ReadFirst, mirrored).all()
+    assert not read_all(sums_alone.ReadFirst, "d + n, 30 held out").any()
     assert not read_all(sums_alone.ReadFirst, "random").any()
     assert not read_all(sums_alone.TwoTables, "random, commutative").any()
 

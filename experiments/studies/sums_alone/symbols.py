@@ -3,8 +3,9 @@
     python -m experiments.studies.sums_alone.symbols
 
 Ten symbols take the place of images, and each has ten logits of its own. A table has a
-class for each symbol and number. Only the class is a label. `read_first` can read if
-the table is commutative, and if no two numbers have the same classes equally often.
+class for each symbol and number, or `HELD_OUT`. Only the class is a label. `read_first`
+can read if the table is commutative, which includes the pairs that are held out, and if
+no two numbers have the same classes equally often.
 """
 
 from collections.abc import Callable
@@ -22,23 +23,26 @@ from experiments import cli
 from experiments.comparison.measures import spread
 from experiments.comparison.tables import format_spread, markdown
 from experiments.studies.sums_alone.adders import ReadFirst, TwoTables
-from mnistsum.config import ModelConfig
+from mnistsum.config import ModelConfig, ObjectiveConfig
 from mnistsum.models import in_training
 from mnistsum.models.adders import TiedProduct
-from mnistsum.objective import negative_log_likelihood
+from mnistsum.objective import held_out_cells, negative_log_likelihood
 from mnistsum.types import Array, Key
 
 OUTPUT = Path(__file__).with_name("symbols.md")
 SEEDS = 20
 STEPS, BATCH, LEARNING_RATE = 2_000, 256, 3e-3
 SYMBOL, NUMBER = np.indices((10, 10))
+HELD_OUT = -1
 INTRODUCTION = f"""\
 `python -m experiments.studies.sums_alone.symbols`
 
 Symbols read and classes right after {STEPS:,} steps of Adam: means ± standard
 deviations over {SEEDS} seeds, in percent. A random table is another one for each seed.
 In |d - n|, d and 9 - d have the same classes equally often; in d + n modulo 10, all
-numbers do.
+numbers do. Each symbol and each number has three of 30 held-out pairs. These are the
+pairs of the studies with images, where 20 of them have a trained mirror image, or pairs
+that are held out with their mirror images. Classes are those of trained pairs.
 """
 
 
@@ -53,6 +57,18 @@ def random_commutative(generator: np.random.Generator) -> np.ndarray:
     return table + np.triu(table, 1).T
 
 
+def held_out(_: np.random.Generator) -> np.ndarray:
+    """Return the table of sums without the pairs that studies with images hold out."""
+    cells = held_out_cells(ObjectiveConfig(held_out=3))
+    return np.where(cells, HELD_OUT, SYMBOL + NUMBER)
+
+
+def held_out_mirrored(_: np.random.Generator) -> np.ndarray:
+    """Return the table of sums without 30 pairs and their mirror images."""
+    cells = np.isin((SYMBOL - NUMBER) % 10, (1, 5, 9))
+    return np.where(cells, HELD_OUT, SYMBOL + NUMBER)
+
+
 TABLES: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
     "d + n": lambda generator: SYMBOL + NUMBER,
     "max(d, n)": lambda generator: np.maximum(SYMBOL, NUMBER),
@@ -60,6 +76,8 @@ TABLES: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
     "random": random,
     "|d - n|": lambda generator: abs(SYMBOL - NUMBER),
     "d + n modulo 10": lambda generator: (SYMBOL + NUMBER) % 10,
+    "d + n, 30 held out": held_out,
+    "d + n, 30 held out, with mirror images": held_out_mirrored,
 }
 ADDERS = {
     "read_first": ReadFirst,
@@ -89,7 +107,7 @@ def learn(adder: type[TiedProduct], table: Array, seed: Array) -> tuple[Array, A
         seed: of parameters and examples.
 
     Returns:
-        Which symbols are read, [10], and which classes are right, [10, 10].
+        The shares of symbols that are read and of trained classes that are right.
     """
     init_key, train_key = jax.random.split(jax.random.key(seed))
     graph, start, others = nnx.split(Reader(adder, nnx.Rngs(init_key)), nnx.Param, ...)
@@ -98,8 +116,9 @@ def learn(adder: type[TiedProduct], table: Array, seed: Array) -> tuple[Array, A
     def loss(trained: nnx.State, key: Key[Array, ""]) -> Array:
         model = in_training(nnx.merge(graph, trained, others), key)
         symbol, number = jax.random.randint(key, (2, BATCH), 0, 10)
-        found = model(symbol, number)
-        return negative_log_likelihood(found, table[symbol, number]).mean()
+        label = table[symbol, number]
+        losses = negative_log_likelihood(model(symbol, number), label)
+        return losses.mean(where=label != HELD_OUT)
 
     def step(carry: Any, key: Key[Array, ""]) -> tuple[Any, None]:
         trained, state = carry
@@ -113,8 +132,9 @@ def learn(adder: type[TiedProduct], table: Array, seed: Array) -> tuple[Array, A
     model = nnx.merge(graph, trained, others)
     model.eval()
     found = model(*jnp.indices((10, 10)).reshape(2, 100)).argmax(-1)
+    is_right = found.reshape(10, 10) == table
     is_read = model.logits.argmax(-1) == jnp.arange(10)
-    return is_read, found.reshape(10, 10) == table
+    return is_read.mean(), is_right.mean(where=table != HELD_OUT)
 
 
 def draw(name: str) -> np.ndarray:
@@ -130,13 +150,13 @@ def command(words: list[str]) -> int:
     for adder, kind in ADDERS.items():
         train = jax.jit(jax.vmap(partial(learn, kind)))
         for name in TABLES:
-            is_read, is_right = map(np.asarray, train(draw(name), np.arange(SEEDS)))
+            read, right = train(draw(name), np.arange(SEEDS))
             row = [
                 name,
                 adder,
-                str(is_read.all(-1).sum()),
-                format_spread(spread(is_read.mean(-1).tolist()), "%"),
-                format_spread(spread(is_right.mean((-2, -1)).tolist()), "%"),
+                str((read == 1).sum()),
+                format_spread(spread(read.tolist()), "%"),
+                format_spread(spread(right.tolist()), "%"),
             ]
             rows.append(row)
             print(*row, sep=", ", flush=True)
