@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import sys
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -91,13 +91,19 @@ def add_workers(parser: Parser) -> None:
     """Add the option that says how many runs are trained at the same time."""
     parser.add_argument(
         "--workers",
-        type=int,
+        type=_count,
         default=cores(),
         help=(
             "on CPUs, runs to train at the same time, each on one core, with 0.6 to "
             "0.9 GB; 0: in this process"
         ),
     )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"expected 0 or more, found {text}")
+    return int(text)
 
 
 def cores() -> int:

@@ -117,7 +117,17 @@ def _show_finished(experiment: Experiment, folder: Path) -> int:
     since = f"since then, {'; '.join(changed)}" if changed else "nothing has changed"
     say(f"{folder}: this run is finished; {since}")
     terminal.results(finished)
+    if not (folder / run_folder.REPORT).exists():  # it was killed before
+        _report(finished, experiment)
     return 0
+
+
+def _report(finished: run_folder.Finished, experiment: Experiment) -> None:
+    """Write a finished run's report."""
+    # Matplotlib loads once the answer is on the screen
+    from experiments.report import pages
+
+    pages.write_report(finished, experiment.data)
 
 
 def _changes(then: dict[str, Any], experiment: Experiment) -> list[str]:
@@ -160,10 +170,7 @@ def _train(
         return 128 + signals[0]
     finished = run_folder.read_finished(folder)
     terminal.results(finished)
-    # Matplotlib loads once the answer is on the screen
-    from experiments.report import pages
-
-    pages.write_report(finished, experiment.data)
+    _report(finished, experiment)
     if log is not None:
         log.finish(finished)
     say(f"report and everything else in {folder}")
@@ -181,7 +188,10 @@ def _catch_signals() -> list[int]:
         caught.append(number)
         signal.signal(number, signal.SIG_DFL)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is None:  # Windows has no SIGHUP
+            continue
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, catch)
     return caught

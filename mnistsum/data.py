@@ -55,7 +55,7 @@ def load(config: DataConfig) -> Data:
         data = _divide(arrays, config.validation)
     except InputError as error:
         raise InputError(f"{config.source}: {error}") from None
-    if config.source != "mnist":  # packaged MNIST is right
+    if config.name != "mnist" or config.dir:  # packaged MNIST is right
         _warn_of(data)
     return data
 

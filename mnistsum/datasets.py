@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -31,8 +32,18 @@ IDX_FILES = (
     "t10k-labels-idx1-ubyte",
 )
 DIGITS = tuple("0123456789")
-CONVERSION = 1  # version of `to_gray`; increment when converted images change
-UNREADABLE = (OSError, SyntaxError, ValueError)  # what Pillow raises on damaged files
+CONVERSION = 2  # version of `decode`; increment when converted images change
+# What Pillow raises on damaged files.
+DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AssertionError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 
 class Arrays(NamedTuple):
@@ -67,22 +78,32 @@ def read_arrays(config: DataConfig) -> Arrays:
     )
 
 
-def to_gray(content: bytes) -> UInt8[np.ndarray, "28 28"]:
-    """Return a picture file's pixels, 0-255. A picture of another size is stretched.
+def to_gray(image: Image.Image) -> Image.Image:
+    """Return a picture in gray levels, 0-255.
+
+    Transparent parts become white or black, whichever contrasts with the rest.
 
     Examples:
-        >>> import io
         >>> from PIL import Image
         >>> from mnistsum.datasets import to_gray
-        >>> file = io.BytesIO()
-        >>> Image.new("RGB", (32, 32), (200, 200, 200)).save(file, "PNG")
-        >>> to_gray(file.getvalue())[0, 0]
-        np.uint8(200)
+        >>> to_gray(Image.new("RGBA", (28, 28), (0, 0, 0, 0))).getpixel((0, 0))
+        0
     """
-    image = Image.open(io.BytesIO(content))
     if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow would clip at 255
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-    image = image.convert("L")
+    if not image.has_transparency_data:
+        return image.convert("L")
+    gray, alpha = image.convert("RGBA").convert("LA").split()
+    opacity = np.asarray(alpha, np.float32)
+    is_dark = (opacity * (np.asarray(gray) - 127.5)).sum() < 0
+    page = Image.new("L", image.size, 255 if is_dark else 0)
+    page.paste(gray, mask=alpha)
+    return page
+
+
+def decode(content: bytes) -> UInt8[np.ndarray, "28 28"]:
+    """Return a picture file's pixels. A picture of another size is stretched."""
+    image = to_gray(Image.open(io.BytesIO(content)))
     return np.asarray(image if image.size == (28, 28) else image.resize((28, 28)))
 
 
@@ -156,8 +177,8 @@ def _read_class_folders(folder: Path) -> tuple[np.ndarray, np.ndarray]:
             raise InputError(f"{of_class}: expected only folders named 0 to 9")
         for path in _visible(of_class):
             try:
-                images.append(to_gray(read_bytes(path)))
-            except UNREADABLE as error:
+                images.append(decode(read_bytes(path)))
+            except DAMAGE as error:
                 reason = first_line(error)
                 raise InputError(f"{path}: not a readable picture: {reason}") from None
             labels.append(int(of_class.name))
@@ -282,9 +303,9 @@ def _convert(builder: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
         for record in tqdm(
             source.__getitems__(range(len(source))), f"Converting {split}"
         ):
-            images.append(to_gray(record["image"]))
+            images.append(decode(record["image"]))
             labels.append(record["label"])
-    except (RuntimeError, *UNREADABLE) as error:
+    except (RuntimeError, *DAMAGE) as error:
         reason = first_line(error)
         raise InputError(f"{place}: split {split} cannot be read: {reason}") from None
     stacked = _stack(images)

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import struct
 import warnings
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +11,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 
+from mnistsum.datasets import DAMAGE, to_gray
 from mnistsum.errors import InputError, first_line
 from mnistsum.file_io import read_bytes
 
@@ -20,16 +20,6 @@ Gray = UInt8[np.ndarray, "height width"]
 Ink = Float[np.ndarray, "height width"]
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP")
-# What Pillow raises on damaged files.
-DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AssertionError,
-    struct.error,
-)
 BOMBS = (Image.DecompressionBombWarning, Image.DecompressionBombError)
 MAX_PIXELS = 50_000_000  # of a picture
 MAX_SIDE = 2000  # pixels of the longer side; larger pictures are scaled down first
@@ -94,15 +84,8 @@ def _decode(content: bytes, name: str) -> Gray:
     image.load()
     with contextlib.suppress(*DAMAGE):  # if only EXIF is damaged, it is ignored
         ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow would clip at 255
-        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-    image = image.convert("RGBA")
-    image.thumbnail((MAX_SIDE, MAX_SIDE))
-    gray, alpha = image.convert("LA").split()
-    opacity = np.asarray(alpha, np.float32)
-    is_dark = (opacity * (np.asarray(gray) - 127.5)).sum() < 0
-    page = Image.new("L", image.size, 255 if is_dark else 0)
-    page.paste(gray, mask=alpha)
+    page = to_gray(image)
+    page.thumbnail((MAX_SIDE, MAX_SIDE))
     return np.asarray(page)
 
 
@@ -126,6 +109,8 @@ def to_mnist(gray: Gray, name: str = "picture") -> UInt8[np.ndarray, "28 28 1"]:
     scale = 20 / max(digit.size)
     width, height = (max(1, round(scale * side)) for side in digit.size)
     digit = np.asarray(digit.resize((width, height), Image.Resampling.BICUBIC))
+    if not digit.any():
+        raise InputError(f"{name}: expected a digit, found specks")
     digit = np.round(digit * (255 / digit.max()))  # thin strokes have turned gray
     y, x = np.array(ndimage.center_of_mass(digit))
     top = int(np.clip(np.round(14 - y), 0, 28 - height))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from mnistsum.errors import InputError
+from mnistsum.errors import InputError, did_you_mean
 from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
 from mnistsum.objective import OBJECTIVES
@@ -53,8 +53,8 @@ def load_file(path: str | Path) -> ModuleType:
     """Run a user's Python file, add the names that it defines, and return it.
 
     As with `python file.py`, it can import the modules in its folder. Loading it again
-    runs it again if it, or a module beside it that it imported, has changed; JAX then
-    forgets what it has compiled.
+    runs it again if it, or a module beside it that it was the first to import, has
+    changed; JAX then forgets what it has compiled.
 
     Raises:
         InputError: if the file does not exist, or defines a name that is taken. An
@@ -106,11 +106,9 @@ def register(**kinds: Mapping[str, Any]) -> None:
         >>> mnistsum.OptimizerConfig(schedule="flat").schedule
         'flat'
     """
-    is_again = any(
-        not KINDS[kind].keys().isdisjoint(names) for kind, names in kinds.items()
-    )
+    before = own_names()
     _add(kinds, "register", replace=True)
-    if is_again:
+    if not set(before).isdisjoint(chain.from_iterable(kinds.values())):
         jax.clear_caches()
 
 
@@ -254,6 +252,11 @@ def _add(
     Only a user's own names may be replaced.
     """
     for kind, names in defined.items():
+        if kind not in KINDS:
+            raise InputError(
+                f"{source}: {kind}: expected one of {', '.join(KINDS)}"
+                f"{did_you_mean(kind, KINDS)}"
+            )
         if not isinstance(names, Mapping) or not all(map(callable, names.values())):
             raise InputError(
                 f"{source}: expected {kind} to be a dict from name to class or "

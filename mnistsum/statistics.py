@@ -179,11 +179,11 @@ def _effective_contrasts(
     deviations = seed_means - seed_means.mean(2, keepdims=True)
     # pairs vary together, and each architecture by itself
     independent = 1 if paired else len(seed_means)
-    normal = random.standard_normal((TABLES, independent, n, n))
-    # few seeds tell little of the true variances, which are drawn first
-    chi = random.chisquare(n - 1, (TABLES, independent, 1, 1))
-    normal *= np.sqrt((n - 1) / chi)
-    drawn = deviations @ normal / math.sqrt(n - 1)  # [tables, samples, outputs, seeds]
+    drawn = np.empty((TABLES, *deviations.shape))  # [tables, samples, outputs, seeds]
+    for table in drawn:  # one by one, because n x n numbers of all are large
+        table[...] = deviations @ random.standard_normal((independent, n, n))
+    # few seeds tell little of the true variances, which are drawn, too
+    drawn /= np.sqrt(random.chisquare(n - 1, (TABLES, independent, 1, 1)))
     seeds = np.maximum(_terms(drawn.var(3, ddof=1) / n, paired), least)
     means = drawn.mean(3) if paired else drawn[:, 1:].mean(3) - drawn[:, :1].mean(3)
     covariance = np.atleast_2d(np.cov(by_image.reshape(images.size, m)))

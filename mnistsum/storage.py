@@ -27,6 +27,7 @@ from mnistsum.errors import InputError, first_line
 from mnistsum.evaluation import describe_evaluation
 from mnistsum.file_io import make_folder, write_whole
 from mnistsum.models import Model, abstract_model
+from mnistsum.objective import group_size
 from mnistsum.registry import load_file
 from mnistsum.train import init_state, make_spec, split_keys, trained_model
 from mnistsum.types import TrainState
@@ -319,8 +320,10 @@ def _read_checkpoint(path: Path, config: Config) -> Restored:
                 f"{path}: from another config: expected {name} to be {value!r}, found "
                 f"{saved[name]!r}"
             )
-    # No array's shape depends on the number of images.
-    images = config.data.train_images or config.training.batch_size
+    # No array's shape depends on the number of images, if they suffice for a step.
+    images = config.data.train_images or max(
+        config.training.batch_size, group_size(config.objective)
+    )
     like = jax.eval_shape(lambda: init_state(make_spec(config, images), split_keys(0)))
     data = _fill(path, jax.eval_shape(_without_keys, like), arrays)
     state = jax.tree.map(

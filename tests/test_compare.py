@@ -202,6 +202,7 @@ def test_the_page_fits_a_desktop_and_a_phone(compared, browser):
         ),
         ("--search base base+seed=3", "expected no seed, as"),
         ("--search base --seeds 0", "--seeds: expected 1 to 1,000"),
+        ("base mlp --workers=-1", "--workers: expected 0 or more, found -1"),
     ],
 )
 def test_a_mistake_is_answered_in_words_and_writes_nothing(

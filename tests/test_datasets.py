@@ -13,7 +13,7 @@ from programs import as_set, finish, first, start, write_set
 
 from mnistsum.config import DataConfig
 from mnistsum.data import digest, load, make_data
-from mnistsum.datasets import IDX_FILES, read_arrays, to_gray
+from mnistsum.datasets import IDX_FILES, decode, read_arrays, to_gray
 from mnistsum.errors import InputError
 from mnistsum.types import Split
 
@@ -93,12 +93,21 @@ def test_other_pictures_become_gray_and_28x28(tmp_path):
     for kind, mode in (("png", "RGB"), ("bmp", "L"), ("gif", "P")):
         path = tmp_path / f"half.{kind}"
         Image.fromarray(left_half).convert(mode).save(path)
-        pixels = to_gray(path.read_bytes())
+        pixels = decode(path.read_bytes())
         assert (pixels[:, :12] == 255).all()
         assert (pixels[:, 16:] == 0).all()
     deep = tmp_path / "deep.png"
     Image.fromarray(np.full((28, 28), 200 * 257, np.uint16)).save(deep)
-    assert (to_gray(deep.read_bytes()) == 200).all()
+    assert (decode(deep.read_bytes()) == 200).all()
+
+
+@pytest.mark.parametrize("ink, paper", [(255, 0), (0, 255)])
+def test_ink_on_transparent_paper_is_visible(ink, paper):
+    image = np.full((28, 28, 4), ink, np.uint8)
+    image[..., 3] = 0
+    image[8:20, 8:20, 3] = 255
+    gray = np.asarray(to_gray(Image.fromarray(image)))
+    assert (gray[8:20, 8:20] == ink).all() and gray[0, 0] == paper
 
 
 def edit(name, change):

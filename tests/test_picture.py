@@ -106,6 +106,13 @@ def test_an_empty_page_is_said_to_be_empty(page):
         to_mnist(page.astype(np.uint8), "page")
 
 
+def test_specks_are_no_digit():
+    page = np.full((600, 600), 255, np.uint8)
+    page[5, 5] = page[-5, -5] = 0
+    with pytest.raises(InputError, match=r"^page: expected a digit, found specks"):
+        to_mnist(page, "page")
+
+
 @pytest.mark.parametrize(
     "picture, answer",
     [

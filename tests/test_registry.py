@@ -100,6 +100,8 @@ def test_a_name_registered_again_is_replaced_in_compiled_code():
     ):
         registry.register(SCHEDULES={"mine": dict, "constant": dict})
     assert rate(OptimizerConfig(schedule="mine")) == 2
+    with pytest.raises(InputError, match=r"SCHEDULE: .*; did you mean SCHEDULES\?"):
+        registry.register(SCHEDULE={"other": dict})
 
 
 def test_what_is_no_python_file_is_refused_and_faults_are_raised(write, tmp_path):

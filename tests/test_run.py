@@ -1,6 +1,7 @@
 """Runs from end to end, in processes of their own; their files are read back."""
 
 import re
+import shutil
 import signal
 
 import numpy as np
@@ -75,6 +76,14 @@ def test_a_finished_run_that_is_resumed_changes_nothing(smoke):
     assert "this run is finished; nothing has changed" in output
     assert "trained in" in output  # it shows its results
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+@pytest.mark.slow
+def test_a_run_killed_before_its_report_gets_it(smoke, tmp_path):
+    folder = shutil.copytree(smoke[0], tmp_path / "run")
+    (folder / "report.html").unlink()
+    finish(start("--resume", folder))
+    assert (folder / "report.html").exists()
 
 
 @pytest.mark.slow

@@ -13,6 +13,8 @@ from mnistsum.config import Config, DataConfig, ModelConfig, override, to_json
 from mnistsum.errors import InputError
 from mnistsum.evaluation import describe_evaluation
 from mnistsum.models import build
+from mnistsum.objective import weighted
+from mnistsum.registry import added_names
 from mnistsum.storage import (
     WEIGHTS,
     Weights,
@@ -23,7 +25,7 @@ from mnistsum.storage import (
     save_checkpoint,
     save_weights,
 )
-from mnistsum.train import advance, init_state, split_keys
+from mnistsum.train import advance, init_state, make_spec, split_keys
 
 KEYS = split_keys(0)
 ADVANCE = jax.jit(advance, static_argnums=0)
@@ -86,6 +88,20 @@ def test_a_checkpoint_of_another_config_is_refused(config, two):
     answer = f"^{place}: from another config: expected seed to be 1, found 0"
     with pytest.raises(InputError, match=answer):
         restore(two, override(config, ["seed=1"]))
+
+
+def test_a_run_whose_batch_is_smaller_than_an_example_is_restored(tmp_path):
+    def pairs(config, logits, batch):
+        return weighted(config, logits, batch)
+
+    pairs.group = 2
+    changes = ["objective.name=pairs", "training.batch_size=1"]
+    with added_names(OBJECTIVES={"pairs": pairs}):
+        config = override(CONFIG, changes)
+        state = START(make_spec(config, 4), KEYS)
+        extra = {"evaluation": describe_evaluation(config.data, state.model)}
+        save_checkpoint(tmp_path, config, state, extra)
+        assert same_bits(restore(tmp_path, config)[0].model, state.model)
 
 
 def damaged(path, count):

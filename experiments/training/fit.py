@@ -55,9 +55,8 @@ class Run:
     train_seconds: float  # a share of the program's
     wall_seconds: float  # before `began`
     began: float  # time.monotonic() when `fit` began
-    evaluation: Evaluation | None = (
-        None  # the latest, on the validation images, or on the test images if none
-    )
+    # the latest, on the validation images, or on the test images if none
+    evaluation: Evaluation | None = None
     scores: dict[str, Any] = field(default_factory=dict)  # of that evaluation
     fault: str | None = None  # says which step had a number that is not finite
 
@@ -112,12 +111,13 @@ def fit(
                 run.state = own_state
                 run.train_seconds += seconds / len(runs)
                 note_stop(experiment, run, plan, is_evaluation)
-        is_due = is_evaluation or signals or time.monotonic() - saved > SAVE_EVERY
+        yield stop, runs
+        is_ended = bool(signals)  # once, because they arrive at any time
+        is_due = is_evaluation or is_ended or time.monotonic() - saved > SAVE_EVERY
         if plan.is_resumable and is_due:  # only a single run is
             save_run(experiment, runs[0])
             saved = time.monotonic()
-        yield stop, runs
-        if signals and stop.step < spec.steps:
+        if is_ended and stop.step < spec.steps:
             return
     for run in runs:
         finish_run(experiment, run, plan)

@@ -31,6 +31,7 @@ from experiments.training.record import (
     describe_run,
     differences,
     prepare,
+    same_data,
 )
 from experiments.training.reuse import RunSet, read_run
 from mnistsum.app.console import say
@@ -46,7 +47,9 @@ TEMPORARY = ".training-"  # begins the name of a run's folder while it is traine
 POLL = 0.5  # seconds between looks at what workers have done
 Report = Callable[[float], None]  # takes the share of a run that is done, or WAITING
 RunKey = tuple[Any, int]  # the key of a run's set, and its seed
-_memory: list[c_double] = []  # of a worker: where it reports
+# of a worker: where it reports, and what it has prepared
+_memory: list[c_double] = []
+_experiments: list[Experiment] = []
 
 
 class Progress(Protocol):
@@ -342,9 +345,13 @@ def _compiled(task: Task) -> Experiment:
     return experiment._replace(record=task.record)
 
 
-@functools.cache
 def _experiment(config: Config, command: str) -> Experiment:
-    return prepare(config, command)
+    """Return an experiment, which a worker keeps for further seeds."""
+    for known in _experiments:
+        if known.config == config:
+            return known
+    _experiments.append(prepare(config, command, same_data(config, _experiments)))
+    return _experiments[-1]
 
 
 def describe_mode(seeds: int) -> str:
@@ -403,8 +410,9 @@ def _locked(folder: Path, report: Report) -> Iterator[None]:
             report(WAITING)
             time.sleep(POLL)
     try:
-        for left in folder.glob("[!.]*"):  # by a killed process
-            left.unlink()
+        for left in folder.iterdir():  # by a killed process
+            if left.name != LOCK:
+                left.unlink()
         yield
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # unless it was renamed

@@ -149,13 +149,22 @@ def _describe_decisive(
 
 def prepare_all(configs: Sequence[Config], command: str) -> list[Experiment]:
     """Return the experiment of each config; those of one data set share it."""
-    experiments: dict[tuple, Experiment] = {}
-    prepared = []
+    experiments: list[Experiment] = []
     for config in configs:
-        source = config.data.name, config.data.dir, config.data.validation
-        prepared.append(prepare(config, command, experiments.get(source)))
-        experiments.setdefault(source, prepared[-1])
-    return prepared
+        experiments.append(prepare(config, command, same_data(config, experiments)))
+    return experiments
+
+
+def _source(config: Config) -> tuple[str, str | None, int]:
+    return config.data.name, config.data.dir, config.data.validation
+
+
+def same_data(config: Config, experiments: Sequence[Experiment]) -> Experiment | None:
+    """Return the first experiment that has the data set of a config, None if none."""
+    for experiment in experiments:
+        if _source(experiment.config) == _source(config):
+            return experiment
+    return None
 
 
 def identify(config: Config, record: dict[str, Any]) -> str:
