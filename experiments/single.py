@@ -111,8 +111,8 @@ def resume(experiment: Experiment, folder: Path, own: Path | None) -> int:
 def _show_finished(experiment: Experiment, folder: Path) -> int:
     """Print the results of a finished run, and what has changed since."""
     finished = run_folder.read_finished(folder)
-    changed = _changes(finished.run, experiment) or [
-        f"{name} was edited" for name in edited_files(finished.run)
+    changed = _changes(finished.about, experiment) or [
+        f"{name} was edited" for name in edited_files(finished.about)
     ]
     since = f"since then, {'; '.join(changed)}" if changed else "nothing has changed"
     say(f"{folder}: this run is finished; {since}")

@@ -250,10 +250,6 @@ SECTIONS: dict[str, Any] = {
 }
 # The type of each field by dotted key, such as `optimizer.learning_rate`.
 FIELDS: dict[str, Any] = {}
-for _section, _kind in {"": Config, **SECTIONS}.items():
-    for _field in dataclasses.fields(_kind):
-        if _field.name not in SECTIONS:
-            FIELDS[f"{_section}.{_field.name}".lstrip(".")] = _field.type
 
 
 def _raise_input_errors(kind: Any, section: str) -> None:
@@ -272,6 +268,9 @@ def _raise_input_errors(kind: Any, section: str) -> None:
 
 for _section, _kind in {"": Config, **SECTIONS}.items():
     _raise_input_errors(_kind, _section)
+    for _field in dataclasses.fields(_kind):
+        if _field.name not in SECTIONS:
+            FIELDS[f"{_section}.{_field.name}".lstrip(".")] = _field.type
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -308,26 +307,11 @@ def from_json(text: str, source: str) -> Config:
         True
     """
     try:
-        return _JSON.validate_python(_current(json.loads(text)))
+        return _JSON.validate_python(json.loads(text))
     except ValidationError as error:
         raise InputError(f"{source}: {explain(error)}") from None
     except ValueError as error:
         raise InputError(f"{source}: not JSON: {error}") from None
-
-
-def _current(values: Any) -> Any:
-    """Return the values of an older run's config as fields are now."""
-    match values:
-        case {"devices": _}:  # changed only rounding
-            del values["devices"]
-    match values:
-        case {"objective": {"digits": _} as objective}:  # 0, except in a study's runs
-            del objective["digits"]
-    match values:
-        case {"data": {"scaling": scaling} as data, "model": dict() as model}:
-            del data["scaling"]
-            model["scaling"] = scaling
-    return values
 
 
 def read_config(folder: Path) -> Config:
@@ -381,16 +365,16 @@ def explain(error: ValidationError, section: str = "") -> str:
     """
     problems: dict[str, list[str]] = {}
     for each in error.errors():
-        first, *rest = map(
-            str, [section, *each["loc"]] if section else each["loc"] or ["a config"]
-        )
-        key = f"{first}.{rest[0]}" if rest and first in SECTIONS else first
+        place = [section] if section else []
+        place += map(str, each["loc"])
+        depth = 2 if place and place[0] in SECTIONS else 1
+        key = ".".join(place[:depth]) or "a config"
         reason = f"{each['msg'][:1].lower()}{each['msg'][1:]}".replace(
             "input should be", "expected"
         )
         if each["type"] == "unexpected_keyword_argument":
             reason = _unknown(key)
-        elif each["type"] != "json_invalid":
+        else:
             reason += f", found {each['input']!r}"
         problems.setdefault(key, []).append(reason)
     return "; ".join(

@@ -171,9 +171,8 @@ def draw_epoch(
 ) -> Epoch:
     """Return the order and the numbers of an epoch.
 
-    Each image gets one number, uniform on 0-9.
-
-    They do not depend on batch size or model. So for one seed, an image meets the same
+    Each image gets one number, uniform on 0-9. Order and numbers do not depend on batch
+    size or model. So for one seed, an image meets the same
     number in every architecture.
 
     Args:
@@ -196,14 +195,14 @@ def draw_epoch(
         (6,)
     """
     images = images or n
-    order = jax.random.permutation(
+    groups = jax.random.permutation(
         jax.random.fold_in(order_key, epoch), images // group
     )
-    if images < n or group > 1:
-        chosen = jax.random.permutation(jax.random.fold_in(order_key, NO_EPOCH), n)[
-            :images
-        ]
-        order = chosen.reshape(-1, group)[order].ravel()
+    if images == n and group == 1:
+        order = groups
+    else:
+        chosen = jax.random.permutation(jax.random.fold_in(order_key, NO_EPOCH), n)
+        order = chosen[:images].reshape(-1, group)[groups].ravel()
     return Epoch(
         order=order,
         numbers=jax.random.randint(jax.random.fold_in(number_key, epoch), (n,), 0, 10),

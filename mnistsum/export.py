@@ -4,9 +4,6 @@ It takes uint8 images [n, 28, 28, 1], 0-255, and int32 numbers [n], 0-9, for any
 returns the probabilities of the digit [n, 10] and of the sum [n, 19].
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import export
@@ -37,17 +34,9 @@ def to_stablehlo(config: Config, model: Model) -> bytes:
     (n,) = export.symbolic_shape("n")
     images = jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.uint8)
     numbers = jax.ShapeDtypeStruct((n,), jnp.int32)
-    function = jax.jit(_function(config, for_export(model)))
+    portable = for_export(model)
+    function = jax.jit(lambda *pair: tuple(probabilities(config.data, portable, *pair)))
     exported = export.export(function, platforms=("cpu", "cuda", "rocm", "tpu"))(
         images, numbers
     )
     return bytes(exported.serialize())
-
-
-def _function(config: Config, model: Model) -> Callable:
-    """Return the function to export."""
-
-    def function(images: Any, numbers: Any) -> tuple[Any, ...]:
-        return tuple(probabilities(config.data, model, images, numbers))
-
-    return function

@@ -180,8 +180,8 @@ def _effective_contrasts(
     # pairs vary together, and each architecture by itself
     independent = 1 if paired else len(seed_means)
     drawn = np.empty((TABLES, *deviations.shape))  # [tables, samples, outputs, seeds]
-    for table in drawn:  # one by one, because n x n numbers of all are large
-        table[...] = deviations @ random.standard_normal((independent, n, n))
+    for table in range(TABLES):  # one by one, because n x n numbers of all are large
+        drawn[table] = deviations @ random.standard_normal((independent, n, n))
     # few seeds tell little of the true variances, which are drawn, too
     drawn /= np.sqrt(random.chisquare(n - 1, (TABLES, independent, 1, 1)))
     seeds = np.maximum(_terms(drawn.var(3, ddof=1) / n, paired), least)

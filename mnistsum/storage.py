@@ -108,7 +108,6 @@ def load_weights(path: Path) -> Weights:
     arrays = {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}
     model = _fill(file, abstract_model(config.model), arrays)
     _warn_if_changed(file, about["evaluation"], describe_evaluation(config.data, model))
-    about.pop("temperatures", None)  # older versions calibrated probabilities
     return Weights(config, model, **about)
 
 

@@ -177,7 +177,7 @@ def a_run(
     return Finished(
         folder=Path(f"{name}-{seed}"),
         config=Config(name=name, seed=seed, **(config or {})),
-        run=RECORD | (run or {}),
+        about=RECORD | (run or {}),
         lines=[line],
         summary=summary,
         predictions={"digit": digit, "sum": total},

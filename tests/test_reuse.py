@@ -60,7 +60,7 @@ def test_finished_runs_are_reused_and_only_missing_ones_trained(run_set, experim
     assert [reused for _, reused in train(folder, experiment, (0, 1, 2))] == [True] * 3
     for run, _ in again:
         assert override(run.config, ["seed=0"]) == experiment.config
-        assert experiment.record.items() <= run.run.items()
+        assert experiment.record.items() <= run.about.items()
         right = run.predictions["digit"] == experiment.data.test.labels
         assert run.summary["test"]["digit_accuracy"] == right.mean()
         assert run.summary["test"]["images"] == 64

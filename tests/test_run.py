@@ -212,7 +212,7 @@ def test_a_report_shows_scores_config_and_how_it_was_made(smoke):
     shown = [f"{share:.2%}" for share in shares]
     shown += [f"{test[name]:.4f} nats" for name in ("digit_loss", "sum_loss")]
     shown += [f"{cell:.1%}" for cell in np.ravel(test["sum_accuracy_by_cell"])]
-    shown += [finished.run["versions"]["jaxlib"], finished.run["commit"]]
+    shown += [finished.about["versions"]["jaxlib"], finished.about["commit"]]
     for each in ("optimizer.learning_rate 0.02", *shown):
         assert each in text
 
@@ -221,9 +221,9 @@ def test_a_report_escapes_all_values(smoke, mnist, tmp_path):
     finished = read_finished(smoke[0])
     evil = "<script>alert(1)</script>"
     config = override(finished.config, [f"data.dir={evil}"])
-    run = finished.run | dict.fromkeys(("command", "commit", "python"), evil)
-    run["settings"] = run["settings"] | {"hardware": evil}
-    harmful = finished._replace(folder=tmp_path, config=config, run=run)
+    about = finished.about | dict.fromkeys(("command", "commit", "python"), evil)
+    about["settings"] = about["settings"] | {"hardware": evil}
+    harmful = finished._replace(folder=tmp_path, config=config, about=about)
     pages.write_report(harmful, mnist)
     page = (tmp_path / "report.html").read_text()
     assert "<script" not in page

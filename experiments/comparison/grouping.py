@@ -26,7 +26,7 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
             or seeds remain.
     """
     for run in runs:
-        if run.run["data"] != runs[0].run["data"]:
+        if run.about["data"] != runs[0].about["data"]:
             raise InputError(
                 f"{run.folder}: not trained and tested on the data of {runs[0].folder}"
             )
@@ -49,7 +49,7 @@ def group_runs(runs: list[Finished]) -> tuple[dict[str, list[Finished]], list[st
                 f"{name}: left out seeds that not every config has: "
                 f"{', '.join(map(str, others))}"
             )
-    shown = [run.run for run in chain.from_iterable(grouped.values())]
+    shown = [run.about for run in chain.from_iterable(grouped.values())]
     changed: dict[str, None] = {}
     for run in shown:
         changed |= dict.fromkeys(differences(shown[0], run))
@@ -95,11 +95,11 @@ def group_by_key(
 def _key(run: Finished) -> tuple[Config, str]:
     """Return what runs of a row share: their config, and what else decides them."""
     config = dataclasses.replace(run.config, seed=0)
-    return config, f"{identify_record(run.run)[:6]} on {run.run['cores']} cores"
+    return config, f"{identify_record(run.about)[:6]} on {run.about['cores']} cores"
 
 
 def _started(run: Finished) -> datetime:
-    return datetime.fromisoformat(run.run["started"])
+    return datetime.fromisoformat(run.about["started"])
 
 
 def differing_fields(configs: dict[str, Config]) -> list[str]:

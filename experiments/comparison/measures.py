@@ -160,9 +160,9 @@ def measure_rows(
     rows: list[dict[str, Any]] = []
     for name, group in runs.items():
         failed = [run for run in group if run.summary["failure"]]
-        timed_on = {f"{machine(run.run)}, {run.summary['mode']}" for run in group}
+        timed_on = {f"{machine(run.about)}, {run.summary['mode']}" for run in group}
         row: dict[str, Any] = {"config": name}
-        row |= {key: group[0].run[key] for key in OF_A_RUN}
+        row |= {key: group[0].about[key] for key in OF_A_RUN}
         row |= {
             "n": len(group),
             "seeds": [run.config.seed for run in group],
@@ -196,10 +196,10 @@ def summarize_runs(
     drawn = configs[0].data.train_images
     for row, config, group in zip(rows, configs, runs.values(), strict=True):
         row |= {
-            "paired_by_seed": config.data.train_images == drawn != 0,
+            "paired_by_seed": drawn > 0 and config.data.train_images == drawn,
             "curve": _band(group),
         }
-    for row, found in zip(rows[1:], contrasts(rows, right), strict=True):
+    for row, found in zip(rows[1:], against_first(rows, right), strict=True):
         row["against_first"] = found
     return {
         "dataset": configs[0].data.source,
@@ -232,7 +232,7 @@ def outcomes(
     return right
 
 
-def contrasts(
+def against_first(
     rows: list[dict[str, Any]], right: dict[str, np.ndarray]
 ) -> list[dict[str, dict[str, Any]]]:
     """Return how the outputs of each other config differ from the first's."""
@@ -256,7 +256,7 @@ def recompute(folder: Path) -> list[dict[str, dict[str, Any]]]:
     Only the failed seeds and the pairing are read from `comparison.json`.
     """
     with np.load(folder / OUTCOMES) as right:
-        return contrasts(read_json(folder / "comparison.json")["rows"], right)
+        return against_first(read_json(folder / "comparison.json")["rows"], right)
 
 
 def spread(values: Sequence[float | None]) -> dict[str, Any]:

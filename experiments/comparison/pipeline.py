@@ -87,7 +87,7 @@ def compare_finished(
     configs = {name: config_runs[0].config for name, config_runs in runs.items()}
     first = next(iter(runs.values()))[0]
     data = load(first.config.data)
-    if digest(data.test) != first.run["data"]["test"]:
+    if digest(data.test) != first.about["data"]["test"]:
         raise InputError(
             f"{first.folder}: tested on other images than {first.config.data.source} "
             "now holds"

@@ -93,7 +93,7 @@ def print_table(table: Table) -> None:
 def report_name(runs: dict[str, list[Finished]]) -> str:
     """Return a report's name: the configs, and a digest of what decides its runs."""
     shown = chain.from_iterable(runs.values())
-    parts = [to_json(run.config) + identify_record(run.run) for run in shown]
+    parts = [to_json(run.config) + identify_record(run.about) for run in shown]
     names = re.sub(r"[^\w.+=-]", "_", "-".join(runs))[:MAX_NAME].lstrip(".")
     return f"{names}-{hashlib.sha256(''.join(parts).encode()).hexdigest()[:6]}"
 
@@ -105,7 +105,7 @@ def describe_runs(
     shown = chain.from_iterable(runs.values())
     return {
         "command": command,
-        "made_with": pages.made_with([run.run for run in shown]),
+        "made_with": pages.made_with([run.about for run in shown]),
         "alarms": same_weights(runs),
         "notes": notes,
         "tuned": {},

@@ -17,7 +17,6 @@ from mnistsum.types import OUTPUTS
 
 # doublings and halvings of each config's own learning rate that tuning may try
 MAX_DOUBLINGS = 5
-MIN_TRIALS = 3  # of tuning: the config's own rate, half of it and twice it
 # in the record, whichever rate it will be
 TUNED = f"learning rate times 2^k, |k| at most {MAX_DOUBLINGS}"
 TUNING_SEED = 4_000_000_000  # far from the seeds that are compared

@@ -117,7 +117,7 @@ def write_report(finished: Finished, data: Data) -> None:
         scores=SCORES,
         pictures=pictures,
         layers=layer_rows(parameters_by_layer(abstract_model(config.model))),
-        made_with=made_with([finished.run]),
+        made_with=made_with([finished.about]),
         fields={name: value for name, value in as_dict(config).items() if "." in name},
     )
     write_whole(folder / REPORT, page)

@@ -55,4 +55,4 @@ def train_runs(
 
 def origin(run: Finished) -> dict[str, Any]:
     """Return what tells how and where a run was made, for a line of results."""
-    return {name: run.run[name] for name in ORIGIN}
+    return {name: run.about[name] for name in ORIGIN}

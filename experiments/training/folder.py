@@ -43,7 +43,7 @@ class Finished(NamedTuple):
 
     folder: Path
     config: Config
-    run: dict[str, Any]
+    about: dict[str, Any]  # the content of run.json
     lines: list[dict[str, Any]]  # of metrics.jsonl
     summary: dict[str, Any]
     # digit [n] and sum [n, 10] of the final evaluation

@@ -46,10 +46,16 @@ from mnistsum.seeds import devices_for
 TEMPORARY = ".training-"  # begins the name of a run's folder while it is trained
 POLL = 0.5  # seconds between looks at what workers have done
 Report = Callable[[float], None]  # takes the share of a run that is done, or WAITING
-RunKey = tuple[Any, int]  # the key of a run's set, and its seed
 # of a worker: where it reports, and what it has prepared
 _memory: list[c_double] = []
 _experiments: list[Experiment] = []
+
+
+class RunKey(NamedTuple):
+    """A run that is missing."""
+
+    key: Any  # of its set
+    seed: int
 
 
 class Progress(Protocol):
@@ -129,7 +135,7 @@ def fit_missing(
             if seed not in missing:
                 yield key, read_run(run_set, seed, plan), True
         if missing:
-            runs = [(key, seed) for seed in missing]
+            runs = [RunKey(key, seed) for seed in missing]
             work |= dict.fromkeys(runs, _work(run_set.experiment))
     total = sum(len(run_set.folders) for run_set in run_sets.values())
     with display(work, total - len(work)) as progress:
@@ -138,9 +144,9 @@ def fit_missing(
         else:
             count = min(workers, len(work))
             trained = _fit_in_workers(run_sets, _in_order(work), plan, count, progress)
-        for (key, seed), existed in trained:
-            progress.finish((key, seed), existed)
-            yield key, read_run(run_sets[key], seed, plan), existed
+        for run, existed in trained:
+            progress.finish(run, existed)
+            yield run.key, read_run(run_sets[run.key], run.seed, plan), existed
 
 
 def _fit_here(
@@ -155,8 +161,8 @@ def _fit_here(
         Each run, and whether another process trained it.
     """
     for key, run_set in run_sets.items():
-        for seeds in _groups([seed for owner, seed in missing if owner == key]):
-            runs = [(key, seed) for seed in seeds]
+        for seeds in _groups([run.seed for run in missing if run.key == key]):
+            runs = [RunKey(key, seed) for seed in seeds]
             report = functools.partial(_show_group, progress, runs)
             places = {seed: run_set.folders[seed] for seed in seeds}
             with claimed(places, report) as folders:
@@ -164,7 +170,7 @@ def _fit_here(
                     mode = describe_mode(len(folders))
                     _fit(run_set.experiment, folders, plan, mode, report)
             for run in runs:
-                yield run, run[1] not in folders
+                yield run, run.seed not in folders
 
 
 def _show_group(progress: Progress, group: Sequence[RunKey], share: float) -> None:
@@ -193,15 +199,15 @@ def _fit_in_workers(
         while waiting or running:
             while waiting and idle:
                 run, worker = waiting.pop(0), idle.pop()
-                task = _task(run_sets[run[0]], run[1], plan, mode)
+                task = _task(run_sets[run.key], run.seed, plan, mode)
                 running[worker.submit(task)] = worker, run
             for future in wait(running, POLL, FIRST_COMPLETED).done:
                 worker, run = running.pop(future)
                 try:
                     existed = future.result()
                 except BrokenProcessPool:
-                    name = run_sets[run[0]].experiment.config.name
-                    died.append(f"{name}, seed {run[1]}")
+                    name = run_sets[run.key].experiment.config.name
+                    died.append(f"{name}, seed {run.seed}")
                     say(f"{died[-1]}: its process died; killed, or out of memory?")
                     progress.drop(run)
                     worker = Worker(worker.core, pools)
@@ -277,7 +283,7 @@ def _in_order(work: dict[RunKey, float]) -> list[RunKey]:
     """
     first: dict[Any, RunKey] = {}
     for run in work:
-        first.setdefault(run[0], run)
+        first.setdefault(run.key, run)
     ahead = set(first.values())
     return sorted(work, key=lambda run: (run in ahead, work[run]), reverse=True)
 

@@ -185,12 +185,9 @@ def identify_record(run: dict[str, Any]) -> str:
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Describe how two records differ; each may also be a `run.json`."""
-    # older runs have none
-    then_program, now_program = then.get("program", {}), now["program"]
-    parts = [
-        name for name in now_program if then_program.get(name) != now_program[name]
-    ]
-    of_parts = "" if len(parts) == len(now_program) else f" of {' and '.join(parts)}"
+    before, after = then["program"], now["program"]
+    parts = [name for name in after if before[name] != after[name]]
+    of_parts = "" if len(parts) == len(after) else f" of {' and '.join(parts)}"
     lines = [f"its program{of_parts} has changed{_edited(then)}"] if parts else []
     lines += [
         f"the {name} images have changed"

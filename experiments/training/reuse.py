@@ -44,7 +44,7 @@ def read_run(run_set: RunSet, seed: int, plan: Plan) -> Finished:
     folder, experiment = run_set.folders[seed], run_set.experiment
     finished = read_finished(folder)
     changed = unequal_fields(finished.config, experiment.config) + differences(
-        finished.run, experiment.record
+        finished.about, experiment.record
     )
     if changed or finished.config.seed != seed:
         raise InputError(

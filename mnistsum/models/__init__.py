@@ -28,7 +28,7 @@ from mnistsum.models.adders import ADDERS
 from mnistsum.models.classifiers import CLASSIFIERS
 from mnistsum.models.flax_layers import (
     portable_convolution,
-    quick_convolution,
+    replace_quick,
     speed_up,
 )
 from mnistsum.models.layers import Conv
@@ -257,14 +257,9 @@ def in_evaluation(model: Module) -> Module:
 def for_export(model: Module) -> Module:
     """Return a copy whose convolutions are chosen for each platform when lowered."""
     model = rebuilt(model)
-    for _, node in nnx.iter_graph(model):
-        if isinstance(node, Conv):
-            node.is_portable = True
-        if (
-            isinstance(node, nnx.Conv)
-            and node.conv_general_dilated is quick_convolution
-        ):
-            node.conv_general_dilated = portable_convolution
+    for layer in _nodes(model, Conv):
+        layer.is_portable = True
+    replace_quick(model, portable_convolution)
     return model
 
 

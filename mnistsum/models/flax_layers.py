@@ -1,12 +1,12 @@
 """Plain Flax layers, channels last, at full speed on CPUs.
 
 On CPUs, XLA's own convolutions and the gradients of its pools are ten to thirty times
-slower inside a loop, as in training (jax-ml/jax#12868). Here, a convolution is one
-matrix product with shifted slices, and a pool a maximum or a mean of shifted slices.
+slower inside a loop, as in training (jax-ml/jax#12868). Here, `conv_cpu` computes
+convolutions, and a pool is a maximum or a mean of shifted slices.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from typing import Any
 
@@ -45,6 +45,13 @@ def speed_up(network: nnx.Module, dtype: str) -> None:
             layer.dtype, layer.preferred_element_type = jnp.dtype(dtype), jnp.float32
 
 
+def replace_quick(network: nnx.Module, convolution: Callable) -> None:
+    """Give another function to the layers that have `quick_convolution`."""
+    for _, layer in nnx.iter_graph(network):
+        if getattr(layer, "conv_general_dilated", None) is quick_convolution:
+            layer.conv_general_dilated = convolution
+
+
 def _uses_xla(layer: Any) -> bool:
     """Return whether a layer computes with XLA's own convolution or product."""
     if isinstance(layer, nnx.Conv):
@@ -61,7 +68,7 @@ def quick_convolution(
 ) -> Array:
     """Return what `lax.conv_general_dilated` returns, up to rounding.
 
-    On CPUs, it is a matrix product for images without input dilation, grouped or not;
+    On CPUs, `conv_cpu` computes it for images without input dilation, grouped or not;
     else it is XLA's convolution.
     """
     if jax.default_backend() == "cpu" and _is_image(inputs, options):

@@ -12,7 +12,7 @@ from flax import nnx
 from jax import lax
 
 from mnistsum.models import Model, parameters, rebuilt
-from mnistsum.models.flax_layers import quick_convolution
+from mnistsum.models.flax_layers import replace_quick
 
 # XLA's own operations that train slowly on CPUs, by the beginning of a primitive's
 # name.
@@ -166,10 +166,5 @@ def _trace(model: Model) -> dict[str, list[Any]]:
 def _as_written(model: Model) -> Model:
     """Return a copy with Flax's own convolutions."""
     model = rebuilt(model)
-    for _, layer in nnx.iter_graph(model):
-        if (
-            isinstance(layer, nnx.Conv)
-            and layer.conv_general_dilated is quick_convolution
-        ):
-            layer.conv_general_dilated = lax.conv_general_dilated
+    replace_quick(model, lax.conv_general_dilated)
     return model
