@@ -1,4 +1,4 @@
-"""The researcher's programs: all that prints, reads the clock or writes files."""
+"""The researcher's programs: what trains, measures and compares."""
 
 import time
 

@@ -114,7 +114,7 @@ def cores() -> int:
 
 
 def own_file(name: str) -> Path | None:
-    """Return the .py file that a name refers to; None for a shipped config."""
+    """Return the .py file that a name refers to; None for any other name."""
     file = VARIANT.split(name)[0]
     return Path(file) if file.endswith(".py") else None
 
@@ -152,7 +152,7 @@ def short_name(key: str) -> str:
 
 
 def format_command(program: str, arguments: list[str]) -> str:
-    """Return a program's command line as the user typed it."""
+    """Return a program's command line as a user would type it."""
     return shlex.join(["python", "-m", f"experiments.{program}", *arguments])
 
 

@@ -1,6 +1,7 @@
 """Evaluation: answers for every image with all ten numbers, and their scores."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -32,7 +33,7 @@ def evaluate(
     No image is dropped. One compiled program, a loop over batches, serves every split.
 
     Args:
-        config: the `data` part of the run's config; only `test_shift` is read.
+        config: the `data` part of the run's config, of which `test_shift` is used.
         model: in evaluation mode, as `build`, `load_run` and `trained_model` give it.
         split: raw images, uint8 0-255, and their labels.
         batch_size: images at a time; it affects answers only by rounding.
@@ -58,7 +59,7 @@ def evaluate(
     check_digits("split.labels", split.labels, len(split.images))
     warn_of_pixels(split.images)
     return in_chunks(
-        lambda *chunk: _evaluate_chunk(
+        lambda *chunk: evaluate_chunk(
             shaping(config), model, Split(*chunk), batch_size
         ),
         split,
@@ -134,6 +135,7 @@ def evaluate_batch(config: DataConfig, model: Model, batch: Split) -> Evaluation
     )
 
 
+@partial(jax.jit, static_argnums=(0, 3))
 def evaluate_chunk(
     config: DataConfig, model: Model, chunk: Split, batch_size: int
 ) -> Evaluation:
@@ -154,16 +156,13 @@ def shaping(config: DataConfig) -> DataConfig:
     return DataConfig(test_shift=config.test_shift)
 
 
-_evaluate_chunk = jax.jit(evaluate_chunk, static_argnums=(0, 3))
-
-
 def lower_evaluation(config: DataConfig, model: Model) -> Any:
     """Return the program of `evaluate`, traced and lowered, but not compiled.
 
     The model may hold only shapes.
     """
     model = abstract_arrays(model)
-    return _evaluate_chunk.lower(
+    return evaluate_chunk.lower(
         shaping(config), model, abstract_split(BATCHES * BATCH_SIZE), BATCH_SIZE
     )
 

@@ -1,1 +1,1 @@
-"""Comparisons of finished runs: numbers, verdicts, tables, figures and a page."""
+"""Comparisons: what is trained for them, and numbers, verdicts, tables and a page."""

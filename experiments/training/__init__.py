@@ -1,1 +1,1 @@
-"""Training runs: the shared loop, a run's files, signals, and several processes."""
+"""Training runs: the shared loop, a run's files, and several processes."""

@@ -20,7 +20,7 @@ class Plan:
     evaluations: int = 1
     max_evaluations: int | None = None  # per run; None: no limit
     pause: float = 5.0  # seconds of training between stops that show progress
-    # saves checkpoints and heeds signals; a non-finite number ends it with an error
+    # saves checkpoints; a number that is not finite ends it with an error
     is_resumable: bool = False
     # evaluate on the test set at the end; else predict the validation images
     tests: bool = True

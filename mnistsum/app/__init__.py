@@ -1,4 +1,4 @@
-"""The command `mnistsum`, which uses trained networks: all code that prints."""
+"""The command `mnistsum`, which uses trained networks. The library prints only here."""
 
 from pathlib import Path
 
