@@ -27,9 +27,8 @@ def init_seeds(
     """Return keys and initial states, spread over the devices, and the data."""
     sharded, replicated = _shardings(len(seeds))
     keys, state = jax.jit(partial(_stacked, spec))(jnp.array(seeds, jnp.uint32))
-    return jax.device_put(
-        (keys, state, data), (sharded, _per_field(replicated, sharded), replicated)
-    )
+    shardings = _per_field(step=replicated, rest=sharded)
+    return jax.device_put((keys, state, data), (sharded, shardings, replicated))
 
 
 def compile_advance_seeds(spec: Spec, n: int, seeds: int) -> Any:
@@ -44,13 +43,13 @@ def compile_advance_seeds(spec: Spec, n: int, seeds: int) -> Any:
     def on_one_device(
         keys: Keys, state: TrainState, data: Split, until: Int[Array, ""]
     ) -> TrainState:
-        axes = _per_field(None, 0)
-        return jax.vmap(partial(advance, spec), (0, axes, None, None), axes)(
+        vmap_axes = _per_field(step=None, rest=0)
+        return jax.vmap(partial(advance, spec), (0, vmap_axes, None, None), vmap_axes)(
             keys, state, data, until
         )
 
     sharded, replicated = _shardings(seeds)
-    specs = _per_field(replicated.spec, sharded.spec)
+    specs = _per_field(step=replicated.spec, rest=sharded.spec)
     program = jax.shard_map(
         on_one_device,
         mesh=sharded.mesh,
@@ -60,7 +59,8 @@ def compile_advance_seeds(spec: Spec, n: int, seeds: int) -> Any:
         # constants
         check_vma=False,
     )
-    placed = (sharded, _per_field(replicated, sharded), replicated, replicated)
+    shardings = _per_field(step=replicated, rest=sharded)
+    placed = sharded, shardings, replicated, replicated
     keys, state = jax.eval_shape(
         partial(_stacked, spec), jax.ShapeDtypeStruct((seeds,), jnp.uint32)
     )
@@ -93,7 +93,9 @@ def _shardings(seeds: int) -> tuple[NamedSharding, NamedSharding]:
 def _stacked(spec: Spec, seeds: Integer[Array, " seeds"]) -> tuple[Keys, TrainState]:
     """Return the keys of several seeds and their initial states."""
     keys = jax.vmap(split_keys)(seeds)
-    return keys, jax.vmap(partial(init_state, spec), out_axes=_per_field(None, 0))(keys)
+    return keys, jax.vmap(
+        partial(init_state, spec), out_axes=_per_field(step=None, rest=0)
+    )(keys)
 
 
 def _per_field(step: Any, rest: Any) -> Any:

@@ -8,7 +8,7 @@ Only the gradient of the kernel is slow in XLA. So for large maps with few chann
 channels last, the other two convolutions are XLA's own.
 
 Height and width are the second and third axes of maps. The axis of the channels,
-`channels`, is 0 or 3.
+`channel_axis`, is 0 or 3.
 """
 
 from collections.abc import Sequence
@@ -106,19 +106,19 @@ def convolve_as_product(
     kernel: Float[Array, "size _size inputs outputs"],
     window: Window,
     dtype: str,
-    channels: int,
+    channel_axis: int,
 ) -> Float[Array, "_ height2 width2 _"]:
     """Return the convolution as a matrix product.
 
     Operands are rounded to `dtype`, and sums are float32.
     """
-    return _forward(maps, kernel, window, dtype, channels)[0]
+    return _forward(maps, kernel, window, dtype, channel_axis)[0]
 
 
-def _forward(maps, kernel, window, dtype, channels):
-    views = stack_views(maps.astype(dtype), window, channels)
+def _forward(maps, kernel, window, dtype, channel_axis):
+    views = stack_views(maps.astype(dtype), window, channel_axis)
     matrix = kernel.reshape(-1, kernel.shape[-1])
-    if channels == 0:
+    if channel_axis == 0:
         # Without the barrier, XLA's CPU backend folds the transpose into the product
         # and cannot then do it in bfloat16.
         rows = lax.optimization_barrier(matrix.astype(dtype).T)
@@ -126,17 +126,17 @@ def _forward(maps, kernel, window, dtype, channels):
     return _product(views, matrix.astype(dtype), (3,), (0,)), (maps, kernel, views)
 
 
-def _backward(window, dtype, channels, residuals, gradient):
+def _backward(window, dtype, channel_axis, residuals, gradient):
     maps, kernel, views = residuals
     gradient = gradient.astype(dtype)
     matrix = kernel.reshape(-1, kernel.shape[-1]).astype(dtype)
-    if channels == 0:
+    if channel_axis == 0:
         kernel_gradient = _product(views, gradient, (1, 2, 3), (1, 2, 3))
         views_gradient = _product(matrix, gradient, (1,), (0,))
     else:
         kernel_gradient = _kernel_gradient(maps, gradient, window)
         views_gradient = _product(gradient, matrix, (3,), (1,))
-    maps_gradient = _add_views(views_gradient, maps.shape, window, channels)
+    maps_gradient = _add_views(views_gradient, maps.shape, window, channel_axis)
     return (
         maps_gradient.astype(maps.dtype),
         kernel_gradient.reshape(kernel.shape).astype(kernel.dtype),
@@ -185,7 +185,7 @@ convolve_natively.defvjp(_native_forward, _native_backward)
 
 
 def stack_views(
-    maps: Shaped[Array, "_ height width _"], window: Window, channels: int
+    maps: Shaped[Array, "_ height width _"], window: Window, channel_axis: int
 ) -> Shaped[Array, "_ height2 width2 _"]:
     """Return padded maps as seen from each position of a window, stacked.
 
@@ -196,18 +196,18 @@ def stack_views(
         >>> from mnistsum.models.conv_cpu import make_window, stack_views
         >>> maps = jnp.arange(9.0).reshape(1, 3, 3, 1)
         >>> window = make_window(maps, size=(2, 2), strides=(1, 1), padding="VALID")
-        >>> stack_views(maps, window, channels=0)[:, 0, 0, 0].tolist()
+        >>> stack_views(maps, window, channel_axis=0)[:, 0, 0, 0].tolist()
         [0.0, 1.0, 3.0, 4.0]
     """
     # XLA's CPU backend moves bfloat16 via float32, but integers directly.
     if maps.dtype == jnp.bfloat16:
         integers = lax.bitcast_convert_type(maps, jnp.uint16)
-        views = stack_views(integers, window, channels)
+        views = stack_views(integers, window, channel_axis)
         return lax.bitcast_convert_type(views, jnp.bfloat16)
     maps = pad(maps, window)
     # With one input channel, XLA would recompute the augmentation for each view.
-    if channels == 3 or len(maps) == 1:
-        return jnp.concatenate(list_views(maps, window), channels)
+    if channel_axis == 3 or len(maps) == 1:
+        return jnp.concatenate(list_views(maps, window), channel_axis)
     # Otherwise, one axis after the other, because six slices compile in half the time
     # of nine.
     columns = jnp.concatenate(_shifted(maps, window.width, 2))
@@ -244,15 +244,15 @@ def _shifted(maps, side, axis):
     ]
 
 
-def _add_views(views, shape, window, channels):
+def _add_views(views, shape, window, channel_axis):
     """Return maps of this shape, to which each view is added where it was cut."""
     height, width = window
     rows, columns = views.shape[1:3]
-    before, after = views.shape[:channels], views.shape[channels + 1 :]
+    before, after = views.shape[:channel_axis], views.shape[channel_axis + 1 :]
     views = views.reshape(*before, height.size, width.size, -1, *after)
     maps = jnp.zeros(shape, jnp.float32)
     for i, j in np.ndindex(height.size, width.size):
-        view = views[(slice(None),) * channels + (i, j)]
+        view = views[(slice(None),) * channel_axis + (i, j)]
         vertical = _edges(i, height, shape[1], rows)
         horizontal = _edges(j, width, shape[2], columns)
         pads = ((0, 0, 0), vertical, horizontal, (0, 0, 0))

@@ -123,7 +123,9 @@ def _on_cpus(
         weights = kernel.astype(summed).reshape(len(views), 1, 1, 1, groups)
         return reduce(jnp.add, map(jnp.multiply, views, weights))
     else:
-        of_group = partial(convolve_as_product, window=window, dtype=dtype, channels=3)
+        of_group = partial(
+            convolve_as_product, window=window, dtype=dtype, channel_axis=3
+        )
         maps = inputs.reshape(*inputs.shape[:3], groups, -1)
         kernels = kernel.reshape(*kernel.shape[:3], groups, -1)
         out = jax.vmap(of_group, in_axes=3, out_axes=3)(maps, kernels)
