@@ -111,11 +111,11 @@ def _compare_configs(
     from experiments.comparison import contestants, pipeline, ranking
 
     what = contestants.Options(
-        options.output,
-        options.seeds,
-        options.workers,
-        options.tune,
-        options.submit is not None,
+        output=options.output,
+        seeds=options.seeds,
+        workers=options.workers,
+        tune=options.tune,
+        submit=options.submit is not None,
     )
     if options.search:
         ranking.search_configs(what, configs, command_line)
