@@ -188,10 +188,7 @@ def _catch_signals() -> list[int]:
         caught.append(number)
         signal.signal(number, signal.SIG_DFL)
 
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is None:  # Windows has no SIGHUP
-            continue
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, catch)
     return caught

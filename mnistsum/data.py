@@ -172,8 +172,8 @@ def draw_epoch(
     """Return the order and the numbers of an epoch.
 
     Each image gets one number, uniform on 0-9. Order and numbers do not depend on batch
-    size or model. So for one seed, an image meets the same
-    number in every architecture.
+    size or model. So for one seed, an image meets the same number in every
+    architecture.
 
     Args:
         order_key: key for the order, and for the choice of training images if not all

@@ -94,8 +94,10 @@ def to_gray(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image.convert("L")
     gray, alpha = image.convert("RGBA").convert("LA").split()
-    opacity = np.asarray(alpha, np.float32)
-    is_dark = (opacity * (np.asarray(gray) - 127.5)).sum() < 0
+    opacity, light = np.asarray(alpha), np.asarray(gray)
+    # a sum of products that are not stored, as pictures may be large
+    total = np.einsum("hw,hw", opacity, light, dtype=int)
+    is_dark = total < 127.5 * opacity.sum()
     page = Image.new("L", image.size, 255 if is_dark else 0)
     page.paste(gray, mask=alpha)
     return page

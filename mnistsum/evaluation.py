@@ -33,7 +33,7 @@ def evaluate(
     No image is dropped. One compiled program, a loop over batches, serves every split.
 
     Args:
-        config: the `data` part of the run's config, of which `test_shift` is used.
+        config: the `data` part of the run's config. Only `test_shift` matters.
         model: in evaluation mode, as `build`, `load_run` and `trained_model` give it.
         split: raw images, uint8 0-255, and their labels.
         batch_size: images at a time; it affects answers only by rounding.

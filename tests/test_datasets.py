@@ -325,6 +325,15 @@ def test_programs_that_convert_a_data_set_at_once_all_train_on_it(tmp_path, cach
     assert runs[0]["data"] == runs[1]["data"] == runs[2]["data"]
 
 
+def test_a_folder_called_mnist_is_not_the_packaged_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_set(tmp_path / "mnist", 40, 20)
+    shutil.copy("mnist/train-images-idx3-ubyte", "mnist/t10k-images-idx3-ubyte")
+    shutil.copy("mnist/train-labels-idx1-ubyte", "mnist/t10k-labels-idx1-ubyte")
+    with pytest.warns(UserWarning, match="test images are also in the training"):
+        load(own("mnist"))
+
+
 def test_test_images_that_are_also_trained_on_are_warned_of(mnist):
     images = mnist.test.images[:200]
     labels = mnist.test.labels[:200]

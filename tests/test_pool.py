@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from programs import TINY, bits_of_runs, compare, finish, start, write_set
 
-from experiments.training.pool import reserved_cores
+from experiments.training.claims import reserved_cores
 
 pytestmark = pytest.mark.slow
 OWN = """

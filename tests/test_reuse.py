@@ -11,7 +11,7 @@ import pytest
 from programs import first
 
 from experiments.report import terminal
-from experiments.training import plan, pool, reuse
+from experiments.training import claims, plan, pool, reuse, workers
 from experiments.training.folder import CONTENT, LOCK, SUMMARY
 from experiments.training.plan import COMPARED, VALIDATED
 from experiments.training.record import prepare
@@ -64,7 +64,7 @@ def test_finished_runs_are_reused_and_only_missing_ones_trained(run_set, experim
         right = run.predictions["digit"] == experiment.data.test.labels
         assert run.summary["test"]["digit_accuracy"] == right.mean()
         assert run.summary["test"]["images"] == 64
-    assert not list(folder.glob(f"{pool.TEMPORARY}*"))
+    assert not list(folder.glob(f"{claims.TEMPORARY}*"))
 
 
 @pytest.mark.parametrize(
@@ -125,16 +125,28 @@ def test_a_flipped_bit_anywhere_or_a_missing_file_is_noticed(run_set, name):
         reuse.read_run(run_set, 1, COMPARED)
 
 
+def test_a_worker_prepares_a_config_once_and_loads_its_images_once(config, monkeypatch):
+    monkeypatch.setattr(workers, "_experiments", [])
+    one, other, again = (
+        workers._experiment(override(config, [change]), "a test")
+        for change in ("model.hidden=16", "model.hidden=8", "model.hidden=16")
+    )
+    assert again is one and other.data is one.data
+    validated = override(config, ["data.validation=10"])
+    assert workers._experiment(validated, "a test").data is not one.data
+
+
 @pytest.mark.parametrize("is_killed", [True, False])
 def test_a_run_of_another_program_is_waited_for_or_replaced(
     tmp_path, monkeypatch, is_killed
 ):
-    monkeypatch.setattr(pool, "POLL", 0)
+    monkeypatch.setattr(claims, "POLL", 0)
     run = tmp_path / "run"
-    temporary = tmp_path / f"{pool.TEMPORARY}run"
+    temporary = tmp_path / f"{claims.TEMPORARY}run"
     reports = []
     temporary.mkdir()
-    (temporary / CONFIG).write_text("of the other program")
+    for name in (CONFIG, ".weights.partial"):
+        (temporary / name).write_text("of the other program")
     other = filelock.FileLock(temporary / LOCK)
     other.acquire()
 
@@ -145,7 +157,7 @@ def test_a_run_of_another_program_is_waited_for_or_replaced(
                 temporary.rename(run)
             other.release()
 
-    with pool.claimed({0: run}, report) as missing:
+    with claims.claimed({0: run}, report) as missing:
         assert missing == ({0: temporary} if is_killed else {})
         assert is_killed == (not (run / CONFIG).exists())
         assert [path.name for path in temporary.iterdir()] == [LOCK]

@@ -98,6 +98,12 @@ def test_only_confident_readings_learn_from_pairs(score, learning):
     assert found.mean() == pytest.approx(learning, abs=0.03)  # 4 standard errors
 
 
+def test_held_out_pairs_have_no_loss():
+    logits = jnp.zeros((2, 19)).at[1, 0].set(9.0)
+    label = jnp.array([3, symbols.HELD_OUT])
+    assert symbols.loss_of_trained(logits, label) == pytest.approx(np.log(19))
+
+
 @pytest.mark.slow
 def test_symbols_are_read_if_adder_and_table_are_commutative():
     def read_all(adder, table):

@@ -10,6 +10,7 @@ import subprocess
 import time
 import traceback
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +44,8 @@ RECORD_SECTIONS = (
     "versions",
     "settings",
 )  # of a record, each a dict
+# the fields on which the images depend that `load` returns
+LOADED = attrgetter("name", "dir", "validation")
 # runs that differ only in these are of one group
 NOT_DECISIVE = fields_with(Role.REPETITION)
 # must be those of `--init`'s weights, even if all shapes agree
@@ -155,14 +158,10 @@ def prepare_all(configs: Sequence[Config], command: str) -> list[Experiment]:
     return experiments
 
 
-def _source(config: Config) -> tuple[str, str | None, int]:
-    return config.data.name, config.data.dir, config.data.validation
-
-
 def same_data(config: Config, experiments: Sequence[Experiment]) -> Experiment | None:
     """Return the first experiment that has the data set of a config, None if none."""
     for experiment in experiments:
-        if _source(experiment.config) == _source(config):
+        if LOADED(experiment.config.data) == LOADED(config.data):
             return experiment
     return None
 

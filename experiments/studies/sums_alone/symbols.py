@@ -40,9 +40,9 @@ INTRODUCTION = f"""\
 Symbols read and classes right after {STEPS:,} steps of Adam: means ± standard
 deviations over {SEEDS} seeds, in percent. A random table is another one for each seed.
 In |d - n|, d and 9 - d have the same classes equally often; in d + n modulo 10, all
-numbers do. Each symbol and each number has three of 30 held-out pairs. These are the
-pairs of the studies with images, where 20 of them have a trained mirror image, or pairs
-that are held out with their mirror images. Classes are those of trained pairs.
+numbers do. If 30 pairs are held out, each symbol and each number has three of them.
+They are the pairs of the studies with images, of which 20 have a trained mirror image,
+or other pairs, all held out with their mirror images. Classes are of trained pairs.
 """
 
 
@@ -64,7 +64,7 @@ def held_out(_: np.random.Generator) -> np.ndarray:
 
 
 def held_out_mirrored(_: np.random.Generator) -> np.ndarray:
-    """Return the table of sums without 30 pairs and their mirror images."""
+    """Return the table of sums without 30 pairs, each held out with its mirror image."""
     cells = np.isin((SYMBOL - NUMBER) % 10, (1, 5, 9))
     return np.where(cells, HELD_OUT, SYMBOL + NUMBER)
 
@@ -98,6 +98,11 @@ class Reader(nnx.Module):
         return self.adder(features, self.logits[symbol], jax.nn.one_hot(number, 10))
 
 
+def loss_of_trained(logits: Array, label: Array) -> Array:
+    """Return the mean negative log-likelihood of the pairs that are not held out."""
+    return negative_log_likelihood(logits, label).mean(where=label != HELD_OUT)
+
+
 def learn(adder: type[TiedProduct], table: Array, seed: Array) -> tuple[Array, Array]:
     """Train an adder and the symbols' logits, with classes alone.
 
@@ -116,9 +121,7 @@ def learn(adder: type[TiedProduct], table: Array, seed: Array) -> tuple[Array, A
     def loss(trained: nnx.State, key: Key[Array, ""]) -> Array:
         model = in_training(nnx.merge(graph, trained, others), key)
         symbol, number = jax.random.randint(key, (2, BATCH), 0, 10)
-        label = table[symbol, number]
-        losses = negative_log_likelihood(model(symbol, number), label)
-        return losses.mean(where=label != HELD_OUT)
+        return loss_of_trained(model(symbol, number), table[symbol, number])
 
     def step(carry: Any, key: Key[Array, ""]) -> tuple[Any, None]:
         trained, state = carry

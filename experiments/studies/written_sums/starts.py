@@ -92,9 +92,13 @@ def table(lines: list[dict[str, Any]]) -> str:
         of_scale = [line for line in lines if line["scale"] == scale]
         cells = [_failed(of_scale, (seed,)) for seed in KNOWN]
         fresh = {line["start"] for line in of_scale if _has_failed(line)} & set(FRESH)
-        cells.append(f"{_failed(of_scale, FRESH)}, in {len(fresh)} seeds")
+        cells.append(f"{_failed(of_scale, FRESH)} ({len(fresh)})")
         rows.append([f"{scale:g}", *cells])
-    header = ["scale", *(f"seed {seed}" for seed in KNOWN), "ten fresh seeds"]
+    header = [
+        "scale",
+        *(f"seed {seed}" for seed in KNOWN),
+        "ten fresh seeds (how many)",
+    ]
     return markdown(header, rows, texts=())
 
 
