@@ -64,7 +64,7 @@ def held_out(_: np.random.Generator) -> np.ndarray:
 
 
 def held_out_mirrored(_: np.random.Generator) -> np.ndarray:
-    """Return the table of sums without 30 pairs, each held out with its mirror image."""
+    """Return the table of sums without 30 pairs, mirror images of each other."""
     cells = np.isin((SYMBOL - NUMBER) % 10, (1, 5, 9))
     return np.where(cells, HELD_OUT, SYMBOL + NUMBER)
 

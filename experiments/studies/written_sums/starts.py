@@ -38,7 +38,8 @@ INTRODUCTION = f"""\
 Failed runs of `base` with N = 1, by the scale of the initial output layer and by the
 seed of the initial weights, each with five orders of the data. A run failed if its
 training loss in the last epoch is above {FAILED:g} nats. With a scale of 0, all digits
-are equally likely at the start; with 1, the output layer is `base`'s.
+are equally likely at the start; with 1, the output layer is `base`'s. In brackets: how
+many of the ten fresh seeds had a run that failed.
 """
 
 
@@ -97,7 +98,7 @@ def table(lines: list[dict[str, Any]]) -> str:
     header = [
         "scale",
         *(f"seed {seed}" for seed in KNOWN),
-        "ten fresh seeds (how many)",
+        "ten fresh seeds",
     ]
     return markdown(header, rows, texts=())
 
