@@ -34,9 +34,9 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Point links to the site's copies, and insert the table of results."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    markdown = markdown.replace(
-        "<!-- results -->", "\n".join(line for line in readme if line.startswith("|"))
-    )
+    table = "\n".join(line for line in readme if line.startswith("|"))
+    table = table.replace("](docs/", "](")
+    markdown = markdown.replace("<!-- results -->", table)
     lines = LINK.sub(r"](\1", markdown).split("\n")
     return "\n".join(
         FIGURE.sub("\u00a0", line) if line.startswith("|") else line for line in lines
